@@ -1,0 +1,48 @@
+"""The batch job: prompts from files, with a report of its counts at the end.
+
+python -m beam_jobs.backfill --prompts='gs://B/prompts/ds=2026-11-01/*' …
+"""
+
+import sys
+
+import apache_beam as beam
+from apache_beam.io import fileio
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs import launch
+from beam_jobs.options import ImagenOptions, JobConfig
+from beam_jobs.report import WriteReport
+from beam_jobs.transforms import PromptsToOutcomes, PublishOutcomes, ReadPromptFile
+
+
+def build(pipeline: beam.Pipeline, config: JobConfig, prompts: str, report: str | None) -> None:
+    """Add the backfill's transforms to `pipeline`."""
+    source = config.defaults.source
+    outcomes = (
+        pipeline
+        | "Prompts" >> fileio.MatchFiles(prompts)
+        | "Spread files" >> beam.Reshuffle()
+        | "Read" >> beam.ParDo(ReadPromptFile(source))
+        | "Spread prompts" >> beam.Reshuffle()
+        | "Imagen" >> PromptsToOutcomes(config)
+    )
+    published = outcomes.ended | "Publish" >> PublishOutcomes(config)
+    if report:
+        outcomes | "Report" >> WriteReport(report, source, published)
+
+
+def main(argv: list[str]) -> int:
+    """Run the job that `argv` describes; the exit code."""
+    options = PipelineOptions(argv)
+    given = options.view_as(ImagenOptions)
+    prompts, report = given.prompts, given.report
+    return launch.run(
+        options,
+        streaming=False,
+        prompts=prompts,
+        build=lambda pipeline, config: build(pipeline, config, prompts, report),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

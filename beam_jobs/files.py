@@ -1,0 +1,182 @@
+"""Prompt files: a line per prompt in .txt, an object per line in .jsonl, columns in .csv; or .gz.
+
+Reads row by row in bounded memory, whatever the file is. A row that cannot be read becomes a
+`Failure` that names file and line, and so does the rest of a file that breaks off.
+"""
+
+import csv
+import dataclasses
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from beam_jobs.messages import Message
+from beam_jobs.outcomes import Failure, Reason
+from beam_jobs.prompts import FIELDS, MAX_BODY_BYTES, invalid
+
+SUFFIXES = (".txt", ".jsonl", ".csv")
+# https://cloud.google.com/pubsub/quotas#resource_limits
+_MAX_ATTRIBUTE_BYTES = 1024
+_INTEGERS = ("images", "seed")
+_BOOLEANS = {"true": True, "false": False}
+
+
+class _RowError(ValueError):
+    """One row is no prompt."""
+
+
+class _FileError(ValueError):
+    """The file cannot be read, or not any further."""
+
+
+def read_prompts(path: str, *, source: str) -> Iterator[Message | Failure]:
+    """Yield what is in the file at `path`, local or on Cloud Storage. Raises nothing."""
+    reader = _Reader(path, source)
+    suffix = next((s for s in SUFFIXES if path.removesuffix(".gz").endswith(s)), None)
+    if suffix is None:
+        yield reader.failure(f"expected a file ending in {', '.join(SUFFIXES)}, or .gz after it")
+        return
+    try:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as raw:
+            stream: Any = gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+            yield from reader.rows(stream, suffix)
+    except _FileError as error:
+        yield reader.failure(str(error))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        yield reader.failure(f"broken gzip: {error}; nothing after line {reader.line} was read")
+    except Exception as error:
+        # Whatever a file system raises (each has exceptions of its own) must not stop the others.
+        yield reader.failure(
+            f"cannot be read after line {reader.line}: {error!r}"[:500], Reason.STORAGE_ERROR
+        )
+
+
+class _Reader:
+    """Where in which file reading has come to."""
+
+    def __init__(self, path: str, source: str) -> None:
+        self._path = path
+        self._source = source
+        self.line = 0
+
+    def rows(self, stream: BinaryIO, suffix: str) -> Iterator[Message | Failure]:
+        if suffix == ".csv":
+            yield from self._csv(stream)
+            return
+        for line in self._lines(stream):
+            if line is None:
+                yield self.failure(f"row is longer than {MAX_BODY_BYTES:,} bytes")
+            elif body := line.strip():
+                if suffix == ".jsonl" and not body.startswith(b"{"):
+                    yield self.failure("expected a JSON object", body=body)
+                else:
+                    yield self._message(body)
+
+    def failure(
+        self, detail: str, reason: Reason = Reason.INVALID_PROMPT, body: bytes = b""
+    ) -> Failure:
+        place = f"{self._path} line {self.line}" if self.line else self._path
+        failure = invalid(
+            f"{place}: {detail}",
+            body,
+            self._attributes(),
+            origin=self._origin(),
+            source=self._source,
+        )
+        return dataclasses.replace(failure, reason=reason)
+
+    def _lines(self, stream: BinaryIO) -> Iterator[bytes | None]:
+        """Yield lines without their ends; None for one that is too long, which is passed over."""
+        while line := stream.readline(MAX_BODY_BYTES + 2):
+            self.line += 1
+            if self.line == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            too_long = len(line.rstrip(b"\r\n")) > MAX_BODY_BYTES
+            while not line.endswith(b"\n") and (more := stream.readline(MAX_BODY_BYTES)):
+                line = more
+                too_long = True
+            yield None if too_long else line.rstrip(b"\r\n")
+
+    def _csv(self, stream: BinaryIO) -> Iterator[Message | Failure]:
+        # Undecodable bytes pass through the csv module as lone surrogates and fail in their row.
+        # A field with a line break in it is put together again from its lines.
+        rows = csv.reader(
+            (
+                "" if line is None else line.decode("utf-8", "surrogateescape") + "\n"
+                for line in self._lines(stream)
+            ),
+            strict=True,
+        )
+        csv.field_size_limit(MAX_BODY_BYTES)
+        header: list[str] | None = None
+        while True:
+            try:
+                row = next(rows, None)
+            except csv.Error as error:
+                raise _FileError(f"not CSV: {error}; nothing after this line was read") from None
+            if row is None:
+                return
+            if not row:
+                continue
+            if header is None:
+                header = _header(row)
+                continue
+            try:
+                body = json.dumps(_fields(header, row), ensure_ascii=False).encode("utf-8")
+            except _RowError as error:
+                raw = ",".join(row).encode("utf-8", "surrogateescape")
+                yield self.failure(str(error), body=raw)
+            else:
+                yield self._message(body)
+
+    def _message(self, body: bytes) -> Message:
+        return Message(body=body, attributes=self._attributes(), origin=self._origin())
+
+    def _origin(self) -> str:
+        return f"{self._path}:{self.line}"
+
+    def _attributes(self) -> dict[str, str]:
+        name = self._path.encode("utf-8")[-_MAX_ATTRIBUTE_BYTES:].decode("utf-8", "ignore")
+        return {"file": name, "line": str(self.line)}
+
+
+def _header(row: list[str]) -> list[str]:
+    names = [name.strip() for name in row]
+    if "prompt" not in names:
+        raise _FileError(f"no column 'prompt'; the columns are {ascii(names)[:200]}")
+    unknown = sorted(set(names) - set(FIELDS))
+    if unknown:
+        raise _FileError(f"unknown column {ascii(unknown[0])[:60]}; known are {', '.join(FIELDS)}")
+    if len(set(names)) < len(names):
+        raise _FileError(f"a column is named twice: {ascii(names)[:200]}")
+    return names
+
+
+def _fields(header: list[str], row: list[str]) -> dict[str, Any]:
+    """Return a row as the structured prompt it stands for; an empty cell is a field not given.
+
+    Raises:
+        _RowError: it has another number of cells than the header, or cannot be decoded.
+    """
+    if len(row) != len(header):
+        raise _RowError(f"expected {len(header)} cells, got {len(row)}")
+    fields: dict[str, Any] = {}
+    for name, cell in zip(header, row, strict=True):
+        try:
+            cell.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise _RowError(f"column '{name}' is not UTF-8 at character {error.start}") from None
+        if cell == "" and name != "prompt":
+            continue
+        if name in _INTEGERS and cell.strip().lstrip("-").isdecimal() and len(cell) < 20:
+            fields[name] = int(cell)
+        elif name == "reuse":
+            fields[name] = _BOOLEANS.get(cell.strip().lower(), cell)
+        else:
+            fields[name] = cell
+    return fields

@@ -1,0 +1,303 @@
+"""The work on one prompt: look up, generate, store; one coroutine each, and no exception leaves.
+
+Retries live here and nowhere else. Everything runs on one event loop, so plain dictionaries and
+counters need no locks.
+"""
+
+import asyncio
+import datetime
+import functools
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from beam_jobs.limiter import AdaptiveLimiter
+from beam_jobs.meter import Meter
+from beam_jobs.models.base import CallError, Image, ImageModel, Retry
+from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
+from beam_jobs.prompts import Canary, Prompt
+from beam_jobs.store import ImageStore, StoreError
+
+_log = logging.getLogger(__name__)
+
+# Exponential backoff with full jitter: https://aws.amazon.com/blogs/architecture/
+# exponential-backoff-and-jitter/. The cap is about what one image takes.
+BACKOFF_FIRST_S = 0.5
+BACKOFF_MOST_S = 30.0
+# How often an answer without an image is asked for again: each may be charged.
+MOST_EMPTY_ANSWERS = 3
+# Prompts past their model call hold images until they are stored: so many more than calls in
+# flight may be under way before new ones wait.
+ROOM_OVER_IN_FLIGHT = 1.25
+
+T = TypeVar("T")
+
+
+class Generator:
+    """Turns prompts into outcomes.
+
+    Args:
+        model_of: gives the adapter for a model's name.
+        store: where images go.
+        limiter: paces the model calls of this process.
+        max_in_flight: most model calls at once, as the limiter's ceiling.
+        max_retry_s: how long a failing call is repeated, from its first failure.
+        max_images: how many images this process may pay for, or None.
+        source: what predictions say they come from.
+    """
+
+    def __init__(
+        self,
+        *,
+        model_of: Callable[[str], ImageModel],
+        store: ImageStore,
+        limiter: AdaptiveLimiter,
+        max_in_flight: int,
+        max_retry_s: float,
+        max_images: int | None,
+        source: str,
+    ) -> None:
+        self._model_of = model_of
+        self._store = store
+        self._limiter = limiter
+        self._room = asyncio.Semaphore(int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1)
+        self._max_retry_s = max_retry_s
+        self._budget = max_images
+        self._source = source
+        self._making: dict[str, asyncio.Future[list[str]]] = {}
+
+    async def outcome(self, item: Prompt | Canary) -> Outcome:
+        """Do the work on one prompt. Raises nothing but cancellation."""
+        if isinstance(item, Canary):
+            return self._prediction(item.prompt_id, "", "", [], "", True, item, Work())
+        meter = Meter()
+        try:
+            images, reused = await self._images(item, meter)
+        except CallError as error:
+            return self._failure(item, error.reason, error.detail, error.replayable, meter)
+        except StoreError as error:
+            return self._failure(item, Reason.STORAGE_ERROR, str(error), True, meter)
+        except Exception as error:
+            # A fault of ours must neither crash the job nor lose the prompt.
+            _log.exception("unexpected error on prompt %s", item.digest)
+            detail = f"unexpected {type(error).__name__}: {error}"[:500]
+            return self._failure(item, Reason.MODEL_ERROR, detail, True, meter)
+        return self._prediction(
+            item.prompt_id, item.digest, item.text, images, item.model, reused, item, meter.work()
+        )
+
+    async def _images(self, prompt: Prompt, meter: Meter) -> tuple[list[str], bool]:
+        """Return the paths, and whether somebody had made them before."""
+        if leader := self._making.get(prompt.digest):
+            # The same prompt is under way in this process: wait for it instead of paying again.
+            return await asyncio.shield(leader), True
+        future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._making[prompt.digest] = future
+        try:
+            async with self._room:
+                meter.start()
+                images, reused = await self._find_or_make(prompt, meter)
+                meter.stop()
+        except BaseException as error:
+            if isinstance(error, Exception):
+                future.set_exception(error)
+                future.exception()  # nobody may be waiting for it
+            else:
+                future.cancel()
+            raise
+        finally:
+            del self._making[prompt.digest]
+        future.set_result(images)
+        return images, reused
+
+    async def _find_or_make(self, prompt: Prompt, meter: Meter) -> tuple[list[str], bool]:
+        found = await self._persist(lambda: self._store.find(prompt.digest))
+        if found.record is not None:
+            return list(found.record["images"]), True
+        paths = {i: path for i, path in found.images.items() if i < prompt.images}
+        missing = [i for i in range(prompt.images) if i not in paths]
+        model = self._model_of(prompt.model)
+        results = await asyncio.gather(
+            *(
+                self._make(model, prompt, group, meter)
+                for group in _calls(missing, model.images_per_call)
+            ),
+            return_exceptions=True,
+        )
+        errors = []
+        for result in results:
+            if isinstance(result, BaseException):
+                errors.append(result)
+            else:
+                paths |= result
+        _raise_worst(errors, complete=bool(paths))
+        images = [paths[i] for i in sorted(paths)]
+        created_at = _now()
+        return await self._persist(
+            lambda: self._store.put_record(prompt, images, created_at)
+        ), not missing
+
+    async def _make(
+        self, model: ImageModel, prompt: Prompt, indices: range, meter: Meter
+    ) -> dict[int, str]:
+        """Pay for one call, and store what it gave: index to path."""
+        self._spend(len(indices))
+        images: list[Image] = []
+        try:
+            images = await self._call(model, prompt, indices, meter)
+        finally:
+            self._refund(len(indices) - len(images))
+        meter.made(images)
+        paths = {}
+        for index, image in zip(indices, images, strict=False):
+            put = functools.partial(self._store.put_image, prompt.digest, index, image)
+            paths[index] = await self._persist(put)
+        return paths
+
+    async def _call(
+        self, model: ImageModel, prompt: Prompt, indices: range, meter: Meter
+    ) -> list[Image]:
+        """Call the model until it answers, refuses, or the time for retries is over."""
+        failing_since: float | None = None
+        tries = empty = 0
+        while True:
+            error = None
+            async with self._limiter.slot() as slot:
+                meter.called(slot.throttled_s)
+                try:
+                    images = await model.generate(prompt, first=indices.start, count=len(indices))
+                except CallError as caught:
+                    error = caught
+            if error is None:
+                self._limiter.succeeded()
+                return images
+            if error.over_quota:
+                self._limiter.over_quota(slot.started_at, error.retry_after_s)
+            elif error.overloaded:
+                self._limiter.unavailable(slot.started_at, error.retry_after_s)
+            else:
+                self._limiter.succeeded()
+            # From the first failure, not from the start: waiting for a slot is no failing.
+            failing_since = failing_since or time.monotonic()
+            empty += error.retry is Retry.FEW
+            if error.retry is Retry.NEVER or empty >= MOST_EMPTY_ANSWERS:
+                raise error
+            pause = _backoff(tries, error.retry_after_s)
+            if time.monotonic() + pause > failing_since + self._max_retry_s:
+                raise error
+            tries += 1
+            if error.over_quota:
+                meter.throttled(pause)
+            await asyncio.sleep(pause)
+
+    async def _persist(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a storage request until it is done or the time for retries is over."""
+        failing_since: float | None = None
+        tries = 0
+        while True:
+            try:
+                return await request()
+            except StoreError as error:
+                failing_since = failing_since or time.monotonic()
+                pause = _backoff(tries, error.retry_after_s)
+                if (
+                    not error.transient
+                    or time.monotonic() + pause > failing_since + self._max_retry_s
+                ):
+                    raise
+                tries += 1
+                await asyncio.sleep(pause)
+
+    def _spend(self, images: int) -> None:
+        if self._budget is None:
+            return
+        if self._budget < images:
+            raise CallError(
+                Reason.UNAVAILABLE,
+                f"budget of --max_images is used up: {self._budget} left, {images} wanted; raise "
+                "it, or replay this prompt in a run that has a budget of its own",
+                retry=Retry.NEVER,
+                replayable=True,
+            )
+        self._budget -= images
+
+    def _refund(self, images: int) -> None:
+        if self._budget is not None:
+            self._budget += images
+
+    def _prediction(
+        self,
+        prompt_id: str,
+        digest: str,
+        text: str,
+        images: list[str],
+        model: str,
+        reused: bool,
+        item: Prompt | Canary,
+        work: Work,
+    ) -> Prediction:
+        return Prediction(
+            prompt_id=prompt_id,
+            digest=digest,
+            prompt=text,
+            images=tuple(images),
+            model=model,
+            source=self._source,
+            reused=reused,
+            created_at=_now(),
+            latency_ms=work.latency_ms,
+            attributes=item.attributes,
+            work=work,
+        )
+
+    def _failure(
+        self, prompt: Prompt, reason: Reason, detail: str, retryable: bool, meter: Meter
+    ) -> Failure:
+        return Failure(
+            prompt_id=prompt.prompt_id,
+            reason=reason,
+            detail=detail,
+            retryable=retryable,
+            attempts=meter.calls,
+            body=prompt.body,
+            attributes=prompt.attributes,
+            source=self._source,
+            work=meter.work(),
+        )
+
+
+def _calls(missing: list[int], most: int) -> list[range]:
+    """Return the runs of consecutive indices to ask for, none longer than `most`."""
+    runs: list[range] = []
+    for index in missing:
+        if runs and runs[-1].stop == index and len(runs[-1]) < most:
+            runs[-1] = range(runs[-1].start, index + 1)
+        else:
+            runs.append(range(index, index + 1))
+    return runs
+
+
+def _raise_worst(errors: list[BaseException], *, complete: bool) -> None:
+    """Raise the error that decides the prompt's end, if one does.
+
+    Where some images are there and the others were refused or came out empty, the prompt has
+    what it can get. Whatever may go well another time makes it a failure to be replayed; the
+    images that are there are kept for that.
+    """
+    final = (Reason.BLOCKED, Reason.NO_IMAGE)
+    for error in errors:
+        if not (isinstance(error, CallError) and error.reason in final):
+            raise error
+    if errors and not complete:
+        raise errors[0]
+
+
+def _backoff(tries: int, retry_after_s: float | None) -> float:
+    most = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(tries, 16))
+    return max(random.uniform(0, most), retry_after_s or 0.0)  # noqa: S311 - jitter
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,149 @@
+"""Beam's side of the work: a `ModelHandler` whose model is one event loop per process.
+
+All threads of a worker, and all pipelines of a process, share one `Engine`: one window of calls
+in flight, one connection pool, one view of which prompts are under way.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+import aiohttp
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler
+
+from beam_jobs.generate import Generator
+from beam_jobs.limiter import AdaptiveLimiter
+from beam_jobs.metrics import NAMESPACE
+from beam_jobs.models.base import ImageModel
+from beam_jobs.models.catalog import Family, family_of
+from beam_jobs.options import JobConfig
+from beam_jobs.outcomes import Outcome
+from beam_jobs.prompts import Canary, Prompt
+from beam_jobs.store import ImageStore
+
+# A batch ends with its slowest prompt; one that is many windows long keeps the window full
+# meanwhile. Prompts are small: a thousand of them are a megabyte.
+WINDOWS_PER_BATCH = 16
+# aiohttp reads answers in pieces of this size; its default of 64 KB makes 30 of an image.
+READ_BUFFER_BYTES = 1 << 20
+
+T = TypeVar("T")
+
+
+class Engine:
+    """An event loop in a thread of its own, with everything that lives on it."""
+
+    def __init__(self, config: JobConfig) -> None:
+        self._config = config
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="imagen-engine", daemon=True).start()
+        self._models: dict[str, ImageModel] = {}
+        self._limiter = AdaptiveLimiter(config.max_in_flight, config.requests_per_minute)
+        self._await(self._start())
+
+    @property
+    def in_flight(self) -> int:
+        """Model calls under way at this moment."""
+        return self._limiter.in_flight
+
+    def run(self, items: Sequence[Prompt | Canary]) -> list[Outcome]:
+        """Work on all `items` at once, from any thread; the outcomes are in their order."""
+        return self._await(self._all(items))
+
+    async def _all(self, items: Sequence[Prompt | Canary]) -> list[Outcome]:
+        return await asyncio.gather(*map(self._generator.outcome, items))
+
+    async def _start(self) -> None:
+        self._session = aiohttp.ClientSession(
+            # The limiter bounds the connections.
+            connector=aiohttp.TCPConnector(limit=0),
+            read_bufsize=READ_BUFFER_BYTES,
+        )
+        self._generator = Generator(
+            model_of=self._model_of,
+            store=ImageStore(self._session, self._config.location),
+            limiter=self._limiter,
+            max_in_flight=self._config.max_in_flight,
+            max_retry_s=self._config.max_retry_s,
+            max_images=self._config.max_images,
+            source=self._config.defaults.source,
+        )
+
+    def _model_of(self, name: str) -> ImageModel:
+        if name not in self._models:
+            self._models[name] = _model(name, self._config, self._session)
+        return self._models[name]
+
+    def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+_engines: dict[JobConfig, Engine] = {}
+_engines_lock = threading.Lock()
+
+
+def engine_for(config: JobConfig) -> Engine:
+    """Return this process's engine for `config`."""
+    with _engines_lock:
+        if config not in _engines:
+            _engines[config] = Engine(config)
+        return _engines[config]
+
+
+class ImagenHandler(ModelHandler[Prompt | Canary, Outcome, Engine]):  # type: ignore[misc]
+    """Hands batches of prompts to the process's engine. One outcome per prompt, no exceptions."""
+
+    def __init__(self, config: JobConfig) -> None:
+        batch = config.max_in_flight * WINDOWS_PER_BATCH
+        super().__init__(min_batch_size=batch, max_batch_size=batch)
+        self._config = config
+
+    def load_model(self) -> Engine:
+        """Return the engine that this process has, or make it."""
+        return engine_for(self._config)
+
+    def run_inference(
+        self,
+        batch: Sequence[Prompt | Canary],
+        model: Engine,
+        inference_args: dict[str, Any] | None = None,
+    ) -> Iterable[Outcome]:
+        """Return the outcomes of `batch`, in its order."""
+        Metrics.distribution(NAMESPACE, "in_flight").update(model.in_flight)
+        return model.run(batch)
+
+    def get_num_bytes(self, batch: Sequence[Prompt | Canary]) -> int:
+        """Return the size of what came in, without pickling it for the purpose."""
+        return sum(len(item.body) for item in batch)
+
+    def get_metrics_namespace(self) -> str:
+        """Return the namespace of RunInference's own metrics."""
+        return NAMESPACE
+
+
+def _model(name: str, config: JobConfig, session: aiohttp.ClientSession) -> ImageModel:
+    # Each adapter's client library takes seconds to import; a job mostly uses one of them.
+    if family_of(name) is Family.GEMINI:
+        from beam_jobs.models.gemini import GeminiModel
+
+        return GeminiModel(
+            session,
+            model=name,
+            project=config.project,
+            location=config.gemini_location,
+            timeout_s=config.call_timeout_s,
+            flex=config.flex,
+        )
+    from beam_jobs.models.predict import PredictModel, base_url_from_environment
+
+    resource = config.model_endpoint or (
+        f"projects/{config.project}/locations/{config.predict_location}"
+        f"/publishers/google/models/{name}"
+    )
+    return PredictModel(
+        resource=resource,
+        timeout_s=config.call_timeout_s,
+        base_url=base_url_from_environment(),
+    )

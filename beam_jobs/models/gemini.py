@@ -1,0 +1,151 @@
+"""The Gemini image models, through google-genai: one call, one image."""
+
+import binascii
+from typing import Any
+
+import aiohttp
+import orjson
+from google import genai
+from google.auth import exceptions as auth_exceptions
+from google.genai import errors, types
+
+from beam_jobs.models.base import (
+    CallError,
+    Image,
+    blocked,
+    from_status,
+    image_from,
+    no_image,
+    retry_after,
+    unreachable,
+)
+from beam_jobs.prompts import Prompt
+
+# https://ai.google.dev/api/generate-content#FinishReason: these mean that the same prompt will be
+# refused again. The others (NO_IMAGE, IMAGE_OTHER, OTHER, STOP without an image) may go well.
+REFUSALS = frozenset(
+    {
+        "SAFETY",
+        "PROHIBITED_CONTENT",
+        "BLOCKLIST",
+        "SPII",
+        "RECITATION",
+        "IMAGE_SAFETY",
+        "IMAGE_PROHIBITED_CONTENT",
+        "IMAGE_RECITATION",
+        "MODEL_ARMOR",
+    }
+)
+
+# Half the price, slower: https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
+FLEX_HEADERS = {"X-Vertex-AI-LLM-Shared-Request-Type": "flex"}
+
+
+class GeminiModel:
+    """A Gemini model on Vertex AI.
+
+    `session` carries the calls; google-genai adds credentials, and is told not to retry, since
+    retries are counted and paced in one place, `generate`.
+    """
+
+    images_per_call = 1
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        model: str,
+        project: str,
+        location: str,
+        timeout_s: float,
+        flex: bool = False,
+    ) -> None:
+        self._model = model
+        self._client = genai.Client(
+            vertexai=True,
+            project=project,
+            location=location,
+            http_options=types.HttpOptions(
+                aiohttp_client=session,
+                timeout=int(timeout_s * 1000),
+                retry_options=types.HttpRetryOptions(attempts=1),
+                headers=dict(FLEX_HEADERS) if flex else None,
+            ),
+        )
+
+    async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
+        """See `ImageModel.generate`; `count` is 1."""
+        assert count == 1
+        config = types.GenerateContentConfig(
+            response_modalities=["IMAGE"],
+            image_config=types.ImageConfig(
+                aspect_ratio=prompt.aspect_ratio, image_size=prompt.image_size
+            ),
+            # The same seed twice would draw the same picture twice.
+            seed=None if prompt.seed is None else (prompt.seed + first) % (2**31),
+            # The body as it came: validating 2 MB of base64 field by field costs more CPU than
+            # everything else that happens to a prompt.
+            should_return_http_response=True,
+        )
+        try:
+            response = await self._client.aio.models.generate_content(
+                model=self._model, contents=prompt.text, config=config
+            )
+        except errors.APIError as error:
+            raise from_status(
+                error.code,
+                f"{error.status}: {error.message}",
+                _retry_after(error),
+            ) from error
+        except TimeoutError as error:
+            raise unreachable("model did not answer within the call time-out") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise unreachable(f"model cannot be reached: {error!r}") from error
+        except auth_exceptions.GoogleAuthError as error:
+            raise unreachable(f"no credentials for the model: {error}") from error
+        assert response.sdk_http_response is not None
+        return [image_from(image_bytes(response.sdk_http_response.body or ""))]
+
+
+def image_bytes(body: str | bytes) -> bytes:
+    """Return the first image of a `:generateContent` answer.
+
+    Raises:
+        CallError: it was refused, or there is none.
+    """
+    try:
+        answer: dict[str, Any] = orjson.loads(body)
+        candidates = answer.get("candidates") or []
+        for candidate in candidates:
+            for part in (candidate.get("content") or {}).get("parts") or []:
+                inline = part.get("inlineData")  # text parts, and thoughts, are passed over
+                if inline and not part.get("thought"):
+                    return binascii.a2b_base64(inline["data"])
+        raise _why_none(answer, candidates)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise no_image(f"model's answer is not understood: {error!r}") from error
+
+
+def _why_none(answer: dict[str, Any], candidates: list[dict[str, Any]]) -> CallError:
+    feedback = answer.get("promptFeedback") or {}
+    if feedback.get("blockReason"):
+        return blocked(
+            f"prompt refused: {feedback['blockReason']} {feedback.get('blockReasonMessage', '')}"
+        )
+    reasons = [candidate.get("finishReason", "") for candidate in candidates]
+    if REFUSALS.intersection(reasons):
+        message = candidates[0].get("finishMessage", "")
+        return blocked(f"image refused: {', '.join(reasons)} {message}")
+    return no_image(f"model answered without an image: {', '.join(reasons) or 'no candidates'}")
+
+
+def _retry_after(error: errors.APIError) -> float | None:
+    headers = getattr(error.response, "headers", None) or {}
+    if seconds := retry_after(headers.get("Retry-After")):
+        return seconds
+    # google.rpc.RetryInfo, e.g. {"retryDelay": "3.5s"}
+    details = error.details.get("error", {}) if isinstance(error.details, dict) else {}
+    for detail in details.get("details") or []:
+        if isinstance(detail, dict) and "retryDelay" in detail:
+            return retry_after(str(detail["retryDelay"]).removesuffix("s"))
+    return None

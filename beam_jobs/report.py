@@ -1,0 +1,97 @@
+"""A backfill's counts, as one JSON file that appears only when everything has been published.
+
+Prompts are counted where they are parsed and outcomes where they are published, so that the two
+can be held against each other.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import AsIter, PCollection
+
+from beam_jobs.outcomes import Failure, Outcome
+from beam_jobs.transforms import Outcomes
+
+REPORT_SCHEMA = "imagen.report/1"
+
+
+class WriteReport(beam.PTransform):  # type: ignore[misc]
+    """Counts what came in and how it ended, and writes that to `path`."""
+
+    def __init__(self, path: str, source: str, published: tuple[PCollection[Any], ...]) -> None:
+        super().__init__()
+        self._path = path
+        self._source = source
+        self._published = published
+
+    def expand(self, outcomes: Outcomes) -> PCollection[Any]:
+        """Wire counting, and a wait for the publishing, which the side inputs are."""
+        tallies = (
+            outcomes.parsed | "Tally prompts" >> beam.Map(lambda _: Counter(prompts=1)),
+            outcomes.ended | "Tally outcomes" >> beam.Map(tally),
+        ) | beam.Flatten()
+        return (
+            tallies
+            | beam.CombineGlobally(_add)
+            | "Write"
+            >> beam.Map(
+                _write, self._path, self._source, *(AsIter(write) for write in self._published)
+            )
+        )
+
+
+def tally(outcome: Outcome) -> "Counter[str]":
+    """Return what one outcome adds to the report."""
+    counts: Counter[str] = Counter(
+        images=outcome.work.images, bytes=outcome.work.bytes, model_calls=outcome.work.calls
+    )
+    if isinstance(outcome, Failure):
+        counts["failures"] = 1
+        counts[f"failures.{outcome.reason.value}"] = 1
+    else:
+        counts["predictions"] = 1
+        counts["reused"] = int(outcome.reused)
+    return counts
+
+
+def render(counts: "Counter[str]", source: str) -> dict[str, Any]:
+    """Return the report as JSON has it."""
+    return {
+        "schema": REPORT_SCHEMA,
+        "source": source,
+        **{
+            name: counts[name]
+            for name in (
+                "prompts",
+                "predictions",
+                "reused",
+                "failures",
+                "images",
+                "bytes",
+                "model_calls",
+            )
+        },
+        "failures_by_reason": {
+            name.removeprefix("failures."): count
+            for name, count in sorted(counts.items())
+            if name.startswith("failures.")
+        },
+    }
+
+
+def _add(tallies: Iterable["Counter[str]"]) -> "Counter[str]":
+    total: Counter[str] = Counter()
+    for one in tallies:
+        total.update(one)
+    return total
+
+
+def _write(counts: "Counter[str]", path: str, source: str, *published: Iterable[Any]) -> str:
+    del published  # here only so that this runs after them
+    with FileSystems.create(path, mime_type="application/json") as file:
+        file.write(json.dumps(render(counts, source), indent=2).encode("utf-8"))
+    return path

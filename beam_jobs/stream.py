@@ -1,0 +1,41 @@
+"""The streaming job: prompts from a subscription, until it is drained.
+
+python -m beam_jobs.stream --messages_subscription=projects/P/subscriptions/prompts-sub …
+"""
+
+import sys
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from beam_jobs import launch
+from beam_jobs.options import ImagenOptions, JobConfig
+from beam_jobs.transforms import PromptsToOutcomes, PublishOutcomes, message_of
+
+
+def build(pipeline: beam.Pipeline, config: JobConfig, subscription: str) -> None:
+    """Add the streaming job's transforms to `pipeline`."""
+    outcomes = (
+        pipeline
+        | "Prompts" >> beam.io.ReadFromPubSub(subscription=subscription, with_attributes=True)
+        | "Messages" >> beam.Map(message_of)
+        | "Imagen" >> PromptsToOutcomes(config)
+    )
+    outcomes.ended | "Publish" >> PublishOutcomes(config)
+
+
+def main(argv: list[str]) -> int:
+    """Run the job that `argv` describes; the exit code."""
+    options = PipelineOptions(argv)
+    options.view_as(StandardOptions).streaming = True
+    subscription = options.view_as(ImagenOptions).messages_subscription
+    return launch.run(
+        options,
+        streaming=True,
+        subscription=subscription,
+        build=lambda pipeline, config: build(pipeline, config, subscription),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,116 @@
+"""The way of a prompt as Beam sees it: the same composite transform for stream and backfill."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.gcp.pubsub import PubsubMessage
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.pvalue import PCollection, TaggedOutput
+
+from beam_jobs import metrics
+from beam_jobs.files import read_prompts
+from beam_jobs.handler import ImagenHandler
+from beam_jobs.messages import Message
+from beam_jobs.options import JobConfig
+from beam_jobs.outcomes import Failure, Outcome, encode
+from beam_jobs.prompts import Canary, PromptDefaults, parse
+
+FAILURES = "failures"
+
+
+class Outcomes(NamedTuple):
+    """What `PromptsToOutcomes` gives: what was parsed, and how all of it ended."""
+
+    parsed: PCollection[Any]
+    ended: PCollection[Any]
+
+
+class PromptsToOutcomes(beam.PTransform):  # type: ignore[misc]
+    """Messages, and failures of reading them, into one outcome each."""
+
+    def __init__(self, config: JobConfig) -> None:
+        super().__init__()
+        self._config = config
+
+    def expand(self, messages: PCollection[Any]) -> Any:
+        """Wire parse, inference, and what parsing rejected."""
+        parsed = messages | "Parse" >> beam.ParDo(Parse(self._config.defaults)).with_outputs(
+            FAILURES, main="prompts"
+        )
+        generated = parsed["prompts"] | "Generate" >> RunInference(ImagenHandler(self._config))
+        ended = (generated, parsed[FAILURES]) | "All outcomes" >> beam.Flatten()
+        return Outcomes(parsed=(parsed["prompts"], parsed[FAILURES]) | beam.Flatten(), ended=ended)
+
+
+class PublishOutcomes(beam.PTransform):  # type: ignore[misc]
+    """Predictions to one topic, failures to the other; returns both writes' (empty) outputs."""
+
+    def __init__(self, config: JobConfig) -> None:
+        super().__init__()
+        self._config = config
+
+    def expand(self, outcomes: PCollection[Any]) -> Any:
+        """Wire encoding and both topics."""
+        encoded = outcomes | "Encode" >> beam.ParDo(Encode()).with_outputs(
+            FAILURES, main="predictions"
+        )
+        return (
+            encoded["predictions"]
+            | "Predictions"
+            >> beam.io.WriteToPubSub(self._config.responses_topic, with_attributes=True),
+            encoded[FAILURES]
+            | "Dead letters"
+            >> beam.io.WriteToPubSub(self._config.dead_letter_topic, with_attributes=True),
+        )
+
+
+class Parse(beam.DoFn):  # type: ignore[misc]
+    """A message into a prompt or a canary; what is neither goes to the tag `failures`."""
+
+    def __init__(self, defaults: PromptDefaults) -> None:
+        self._defaults = defaults
+
+    def process(self, message: Message | Failure) -> Iterator[Any]:
+        """Parse one message; a failure of reading passes through."""
+        item = (
+            message
+            if isinstance(message, Failure)
+            else parse(
+                message.body, message.attributes, origin=message.origin, defaults=self._defaults
+            )
+        )
+        if not isinstance(item, Canary):
+            metrics.count_prompt()
+        yield TaggedOutput(FAILURES, item) if isinstance(item, Failure) else item
+
+
+class Encode(beam.DoFn):  # type: ignore[misc]
+    """An outcome into the message that reports it, counted on the way."""
+
+    def process(self, outcome: Outcome) -> Iterator[Any]:
+        """Encode one outcome; a failure's message goes to the tag `failures`."""
+        metrics.count_outcome(outcome)
+        message = PubsubMessage(*encode(outcome))
+        yield TaggedOutput(FAILURES, message) if isinstance(outcome, Failure) else message
+
+
+class ReadPromptFile(beam.DoFn):  # type: ignore[misc]
+    """A file's metadata into its messages, and a failure for each row that cannot be read."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def process(self, file: FileMetadata) -> Iterator[Message | Failure]:
+        """Read one file."""
+        yield from read_prompts(file.path, source=self._source)
+
+
+def message_of(message: PubsubMessage) -> Message:
+    """Return a Pub/Sub message as what the parser takes."""
+    return Message(
+        body=message.data or b"",
+        attributes=dict(message.attributes or {}),
+        origin=message.message_id or "",
+    )

@@ -1,0 +1,110 @@
+"""All stand-ins in one process, on one state folder, and the environment that points at them."""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from localcloud import resources
+from localcloud.http import HttpServer
+from localcloud.metadata import metadata_app
+from localcloud.pubsub import PubSubServer
+from localcloud.resources import Names
+from localcloud.storage import ObjectStore, storage_app
+from localcloud.vertex import Behaviour, vertex_app
+
+ENVIRONMENT_FILE = "environment.json"
+_PORTS_FILE = "ports.json"
+
+
+class LocalCloud:
+    """Pub/Sub, Cloud Storage, Vertex AI and the metadata server. Use from one event loop.
+
+    Args:
+        state: a folder of its own; made if need be. Topics, subscriptions, unacknowledged
+            messages and objects outlive the process in it. So do the ports, where they are still
+            free, so that clients survive a restart too.
+        names: what is provisioned.
+        behaviour: how Vertex AI behaves.
+    """
+
+    def __init__(
+        self, state: Path, *, names: Names | None = None, behaviour: Behaviour | None = None
+    ) -> None:
+        self._state = state
+        self.names = names or Names()
+        self.behaviour = behaviour or Behaviour()
+        self._http: list[HttpServer] = []
+
+    async def start(self) -> dict[str, str]:
+        """Serve, provision, and return the environment for clients; also left in the folder."""
+        self._state.mkdir(parents=True, exist_ok=True)
+        before = _read(self._state / _PORTS_FILE)
+        self._store = ObjectStore(self._state / "storage")
+        ports = {
+            "storage": await self._serve(storage_app(self._store), before.get("storage")),
+            "vertex": await self._serve(vertex_app(self.behaviour), before.get("vertex")),
+            "metadata": await self._serve(metadata_app(self.names.project), before.get("metadata")),
+            "pubsub": await self._serve_pubsub(before.get("pubsub")),
+        }
+        environment = {
+            "GOOGLE_CLOUD_PROJECT": self.names.project,
+            "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{ports['pubsub']}",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{ports['storage']}",
+            "GOOGLE_VERTEX_BASE_URL": f"http://127.0.0.1:{ports['vertex']}",
+            # With these, every Google library finds credentials the way it does in production.
+            "GCE_METADATA_HOST": f"127.0.0.1:{ports['metadata']}",
+            "GCE_METADATA_IP": f"127.0.0.1:{ports['metadata']}",
+        }
+        await asyncio.to_thread(
+            resources.provision,
+            self.names,
+            pubsub_host=environment["PUBSUB_EMULATOR_HOST"],
+            storage_url=environment["STORAGE_EMULATOR_HOST"],
+        )
+        _write(self._state / _PORTS_FILE, ports)
+        _write(self._state / ENVIRONMENT_FILE, environment)
+        return environment
+
+    async def stop(self) -> None:
+        """Stop serving; everything is in the folder."""
+        (self._state / ENVIRONMENT_FILE).unlink(missing_ok=True)
+        await asyncio.gather(*(server.stop() for server in self._http), self._pubsub.stop())
+        self._store.close()
+
+    async def _serve(self, app: object, port: int | None) -> int:
+        for wanted in (port or 0, 0):
+            server = HttpServer(app, port=wanted)  # type: ignore[arg-type]
+            try:
+                chosen = await server.start()
+            except OSError:
+                if not wanted:
+                    raise
+                continue
+            self._http.append(server)
+            return chosen
+        raise AssertionError("unreachable")
+
+    async def _serve_pubsub(self, port: int | None) -> int:
+        for wanted in (port or 0, 0):
+            self._pubsub = PubSubServer(self._state / "pubsub", port=wanted)
+            try:
+                return await self._pubsub.start()
+            except RuntimeError:
+                if not wanted:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _read(path: Path) -> dict[str, int]:
+    try:
+        return {str(k): int(v) for k, v in json.loads(path.read_text()).items()}
+    except (FileNotFoundError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _write(path: Path, content: Mapping[str, object]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=2))
+    os.replace(part, path)

@@ -1,0 +1,87 @@
+"""Messages under lease: pulled, kept while their micro-batch works, acknowledged after success."""
+
+import logging
+import threading
+
+from google import pubsub_v1
+from google.api_core import exceptions as api_exceptions
+
+from localcloud.clients import raw_client
+
+_log = logging.getLogger(__name__)
+
+# How long a lease is asked for, and how often it is renewed: two renewals may fail.
+LEASE_S = 60
+RENEW_EVERY_S = 20
+# A pull waits this long for a first message; also how long a drain takes to notice.
+PULL_WAIT_S = 1.0
+# Requests carry at most this many ack ids (of some 200 bytes; a request may have 512 KB).
+_MOST_IDS = 1000
+
+
+class Leases:
+    """The leases of one process on one subscription. Thread-safe."""
+
+    def __init__(self, subscription: str) -> None:
+        self._subscription = subscription
+        self._client = raw_client(pubsub_v1.SubscriberClient)
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._renew, name="leases", daemon=True).start()
+
+    def pull(self, most: int) -> list[pubsub_v1.ReceivedMessage]:
+        """Return up to `most` messages, under lease; none if none come within a second."""
+        try:
+            response = self._client.pull(
+                subscription=self._subscription, max_messages=most, timeout=PULL_WAIT_S, retry=None
+            )
+        except (api_exceptions.DeadlineExceeded, api_exceptions.Cancelled):
+            return []
+        ids = [message.ack_id for message in response.received_messages]
+        with self._lock:
+            self._held.update(ids)
+        self._extend(ids, LEASE_S)
+        return list(response.received_messages)
+
+    def acknowledge(self, ids: list[str]) -> None:
+        """The work on these is done and published."""
+        for part in _parts(ids):
+            self._client.acknowledge(subscription=self._subscription, ack_ids=part, timeout=30.0)
+        self._drop(ids)
+
+    def release(self, ids: list[str], after_s: int) -> None:
+        """Let these be delivered again, in `after_s` seconds."""
+        self._drop(ids)
+        self._extend(ids, after_s)
+
+    def close(self) -> None:
+        """Stop renewing; what is still held is delivered again when its lease runs out."""
+        self._closed.set()
+
+    def _drop(self, ids: list[str]) -> None:
+        with self._lock:
+            self._held.difference_update(ids)
+
+    def _renew(self) -> None:
+        while not self._closed.wait(RENEW_EVERY_S):
+            with self._lock:
+                ids = list(self._held)
+            self._extend(ids, LEASE_S)
+
+    def _extend(self, ids: list[str], seconds: int) -> None:
+        for part in _parts(ids):
+            try:
+                self._client.modify_ack_deadline(
+                    subscription=self._subscription,
+                    ack_ids=part,
+                    ack_deadline_seconds=seconds,
+                    timeout=10.0,
+                )
+            except api_exceptions.GoogleAPIError as error:
+                # The worst that comes of it is a second delivery, which finds the images made.
+                _log.warning("lease of %d messages not extended: %s", len(part), error)
+
+
+def _parts(ids: list[str]) -> list[list[str]]:
+    return [ids[i : i + _MOST_IDS] for i in range(0, len(ids), _MOST_IDS)]

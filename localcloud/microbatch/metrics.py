@@ -1,0 +1,112 @@
+"""The metrics of a stream that never ends: those of its micro-batches, added up as they come."""
+
+import json
+import logging
+import os
+import threading
+import time
+from typing import Any
+
+from apache_beam.metrics.cells import DistributionData, DistributionResult
+from apache_beam.metrics.execution import MetricKey, MetricResult
+from apache_beam.metrics.metric import MetricResults
+
+_log = logging.getLogger(__name__)
+
+LOG_EVERY_S = 10.0
+
+
+class RunningMetrics(MetricResults):  # type: ignore[misc]
+    """Sums of the micro-batches' metrics; queried like any pipeline result's. Thread-safe.
+
+    Args:
+        path: a file that is rewritten, about once a second, with the sums as JSON; or None.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._counters: dict[MetricKey, int] = {}
+        self._distributions: dict[MetricKey, DistributionData] = {}
+        self._lock = threading.Lock()
+        self._changed = False
+        self._logged_at = time.monotonic()
+        self._written_at = 0.0
+
+    def add(self, results: MetricResults) -> None:
+        """Add what one micro-batch counted."""
+        found = results.query()
+        with self._lock:
+            self._changed = True
+            for counter in found[MetricResults.COUNTERS]:
+                self._counters[counter.key] = self._counters.get(counter.key, 0) + counter.committed
+            for distribution in found[MetricResults.DISTRIBUTIONS]:
+                data = distribution.committed.data
+                before = self._distributions.get(distribution.key)
+                self._distributions[distribution.key] = before.combine(data) if before else data
+
+    def query(self, filter: Any = None) -> dict[str, list[MetricResult]]:
+        """See `MetricResults.query`."""
+        with self._lock:
+            counters = list(self._counters.items())
+            distributions = list(self._distributions.items())
+        return {
+            self.COUNTERS: [
+                MetricResult(key, value, value)
+                for key, value in counters
+                if self.matches(filter, key)
+            ],
+            self.DISTRIBUTIONS: [
+                MetricResult(key, DistributionResult(data), DistributionResult(data))
+                for key, data in distributions
+                if self.matches(filter, key)
+            ],
+            self.GAUGES: [],
+            self.STRINGSETS: [],
+            self.BOUNDED_TRIES: [],
+        }
+
+    def totals(self, namespace: str = "imagen") -> dict[str, Any]:
+        """Return counters by name, and distributions as count, sum, min and max."""
+        totals: dict[str, Any] = {}
+        found = self.query()
+        for counter in found[self.COUNTERS]:
+            name = counter.key.metric
+            if name.namespace == namespace:
+                totals[name.name] = totals.get(name.name, 0) + counter.committed
+        for distribution in found[self.DISTRIBUTIONS]:
+            name = distribution.key.metric
+            if name.namespace == namespace:
+                data = distribution.committed.data
+                totals[name.name] = {
+                    "count": data.count,
+                    "sum": data.sum,
+                    "min": data.min,
+                    "max": data.max,
+                }
+        return totals
+
+    def report(self, under_way: int) -> None:
+        """Log the sums now and then while there is something new, and write the file."""
+        now = time.monotonic()
+        if self._changed and now - self._logged_at > LOG_EVERY_S:
+            self._changed, self._logged_at = False, now
+            totals = self.totals()
+            _log.info(
+                "%s, %d under way",
+                ", ".join(
+                    f"{totals.get(name, 0)} {name}"
+                    for name in ("prompts", "predictions", "failures")
+                ),
+                under_way,
+            )
+        if now - self._written_at > 1.0:
+            self.write(under_way)
+
+    def write(self, under_way: int = 0) -> None:
+        """Write the file now."""
+        self._written_at = time.monotonic()
+        if self._path:
+            part = f"{self._path}.part"
+            with open(part, "w", encoding="utf-8") as file:
+                json.dump({"under_way": under_way, **self.totals()}, file)
+            os.replace(part, self._path)

@@ -1,0 +1,123 @@
+"""The HTTP face of the object store: which request goes where.
+
+Paths are taken apart here and not by aiohttp's router: object names are percent-encoded and may
+hold anything, and a look-up costs a tenth.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from localcloud.storage import errors, json_api
+from localcloud.storage.batch import handle_batch
+from localcloud.storage.calls import Call, Reply, decode_path, decode_query, refusal
+from localcloud.storage.downloading import Downloads, media_refusal
+from localcloud.storage.store import ObjectStore
+from localcloud.storage.uploading import Uploads
+
+Faults = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+"""Asked before each request: a response is sent in place of the real answer, None lets it pass.
+It may wait, for latency, or close `request.transport`, for a lost connection."""
+
+_JSON = "application/json; charset=UTF-8"
+_THREADS = 4
+_MAX_JSON_BYTES = 16 * 1024 * 1024
+"""For bodies that are read as a whole: metadata and batches. Contents are streamed, of any size."""
+
+
+def storage_app(store: ObjectStore, *, faults: Faults | None = None) -> web.Application:
+    """Cloud Storage's JSON API over `store`, whose life stays the caller's business.
+
+    Serves `/storage/v1`, `/upload`, `/download`, `/batch`, and `GET /BUCKET/OBJECT` for browsers.
+    """
+    service = _Service(store, faults)
+    app = web.Application(client_max_size=_MAX_JSON_BYTES)
+    app.router.add_route("*", "/{path:.*}", service.handle)
+    app.on_cleanup.append(service.cleanup)
+    return app
+
+
+class _Service:
+    def __init__(self, store: ObjectStore, faults: Faults | None) -> None:
+        self._store = store
+        self._faults = faults
+        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
+        self._uploads = Uploads(store, self._executor)
+        self._downloads = Downloads(store, self._executor)
+
+    async def cleanup(self, app: web.Application) -> None:
+        self._executor.shutdown()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if self._faults is not None:
+            fault = await self._faults(request)
+            if fault is not None:
+                return fault
+        try:
+            return await self._dispatch(request)
+        except errors.StorageError as error:
+            return _respond(refusal(error))
+        except (ConnectionError, web.RequestPayloadError) as error:
+            # Nobody is there to read this; it only keeps a lost client out of the error log.
+            return _respond(refusal(errors.invalid(f"The request broke off: {error}")))
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        url = request.rel_url
+        query = decode_query(url.raw_query_string)
+        base_url = f"{request.scheme}://{request.host}"
+        match decode_path(url.raw_path):
+            case ["storage", "v1", "b", *rest] as path:
+                if len(rest) == 3 and query.get("alt") == "media" and request.method != "DELETE":
+                    return await self._download(request, rest, query)
+                call = Call(request.method, path, query, base_url, await request.read())
+                if json_api.is_slow(call):
+                    loop = asyncio.get_running_loop()
+                    handle = json_api.handle
+                    return _respond(
+                        await loop.run_in_executor(self._executor, handle, self._store, call)
+                    )
+                return _respond(json_api.handle(self._store, call))
+            case ["upload", "storage", "v1", "b", _, "o"] as path:
+                call = Call(request.method, path, query, base_url)
+                return _respond(await self._uploads.handle(request, call))
+            case ["download", "storage", "v1", "b", *rest] if len(rest) == 3:
+                return await self._download(request, rest, query)
+            case ["batch", *_] if request.method == "POST":
+                return await self._batch(request, base_url)
+            case [bucket, name, *more] if bucket and request.method in ("GET", "HEAD"):
+                return await self._download(request, [bucket, "o", "/".join([name, *more])], query)
+        raise errors.no_such_method(request.method, url.raw_path)
+
+    async def _download(
+        self, request: web.Request, target: list[str], query: dict[str, str]
+    ) -> web.StreamResponse:
+        bucket, collection, name = target
+        try:
+            if collection != "o" or request.method not in ("GET", "HEAD"):
+                raise errors.no_such_method(request.method, request.rel_url.raw_path)
+            return await self._downloads.handle(request, bucket, name, query)
+        except errors.StorageError as error:
+            return media_refusal(error)
+
+    async def _batch(self, request: web.Request, base_url: str) -> web.StreamResponse:
+        body = await request.read()
+        content_type = request.headers.get("Content-Type", "")
+        loop = asyncio.get_running_loop()
+        kind, answer = await loop.run_in_executor(
+            self._executor, handle_batch, content_type, body, base_url, self._answer
+        )
+        return web.Response(body=answer, headers={"Content-Type": kind})
+
+    def _answer(self, call: Call) -> Reply:
+        if list(call.path[:3]) != ["storage", "v1", "b"] or call.query.get("alt") == "media":
+            raise errors.no_such_method(call.method, "/" + "/".join(call.path) + " in a batch")
+        return json_api.handle(self._store, call)
+
+
+def _respond(reply: Reply) -> web.Response:
+    headers = dict(reply.headers)
+    if reply.body is not None:
+        headers["Content-Type"] = _JSON
+    return web.Response(status=reply.status, body=reply.payload(), headers=headers)

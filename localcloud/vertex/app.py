@@ -1,0 +1,310 @@
+"""The HTTP face of the stand-in for Vertex AI: routes, requests, answers.
+
+Answers have the shapes of the public API reference; errors those of google.rpc.Status.
+"""
+
+import asyncio
+import base64
+import binascii
+import dataclasses
+import functools
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aiohttp import web
+
+from localcloud.vertex import pictures
+from localcloud.vertex.behaviour import Behaviour, Fault
+
+# Google's image models that answer in 2026-11; all Imagen ids have been shut down and answer 404.
+MODELS = frozenset(
+    {
+        "gemini-2.5-flash-image",
+        "gemini-3.1-flash-image",
+        "gemini-3.1-flash-lite-image",
+        "gemini-3-pro-image",
+        "gemini-nano-banana-2.1",
+    }
+)
+# What a client hangs on for longer than any time-out that a test would set.
+_HANG_S = 3600.0
+_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
+_REFUSAL = (
+    "The prompt could not be submitted. It contains sensitive words that violate Google's "
+    "Responsible AI practices. Try rephrasing the prompt."
+)
+
+
+class ApiError(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+def vertex_app(behaviour: Behaviour) -> web.Application:
+    """Return the app that answers as Vertex AI does, behaving as `behaviour` says.
+
+    Beyond Google's routes, `GET /localcloud` tells counts and settings, and a PATCH of it with a
+    JSON object changes settings while running.
+    """
+    service = _Service(behaviour)
+    app = web.Application(client_max_size=64 << 20, middlewares=[_errors])
+    models = "publishers/google/models/{model}"
+    place = "projects/{project}/locations/{location}"
+    for version in ("v1", "v1beta1"):
+        add = app.router.add_post
+        add(f"/{version}/{models}:generateContent", service.generate_content)
+        add(f"/{version}/{place}/{models}:generateContent", service.generate_content)
+        add(f"/{version}/{place}/{models}:predict", service.predict)
+        add(f"/{version}/{place}/endpoints/{{endpoint}}:predict", service.predict)
+    app.router.add_get("/localcloud", service.state)
+    app.router.add_patch("/localcloud", service.change)
+    app.on_cleanup.append(service.close)
+    return app
+
+
+class _Service:
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        # Asked again for the same prompt without a seed, a model draws something else.
+        self._drawn_before: Counter[int] = Counter()
+        self._painters = ThreadPoolExecutor(2, thread_name_prefix="painter")
+
+    async def generate_content(self, request: web.Request) -> web.StreamResponse:
+        _authenticate(request)
+        model = request.match_info["model"]
+        if model not in MODELS:
+            raise ApiError(404, f"Publisher Model `{model}` was not found.")
+        body = await _json(request)
+        try:
+            prompt = "\n".join(
+                part["text"] for content in body["contents"] for part in content["parts"]
+            )
+            config = body.get("generationConfig") or {}
+            wanted = config.get("imageConfig") or {}
+        except (KeyError, TypeError, AttributeError):
+            raise ApiError(400, "contents: expected a list of contents with text parts.") from None
+        async with _Call(self._behaviour, prompt) as fault:
+            if fault is Fault.BLOCKED:
+                return web.json_response(
+                    {
+                        "promptFeedback": {
+                            "blockReason": "PROHIBITED_CONTENT",
+                            "blockReasonMessage": "The prompt was refused.",
+                        }
+                    }
+                )
+            if fault is Fault.BLOCKED_IMAGE:
+                return web.json_response({"candidates": [{"finishReason": "IMAGE_SAFETY"}]})
+            if fault is Fault.EMPTY:
+                return web.json_response(
+                    {
+                        "candidates": [
+                            {
+                                "content": {"role": "model", "parts": [{"text": "Here you are."}]},
+                                "finishReason": "STOP",
+                            }
+                        ]
+                    }
+                )
+            data = await self._picture(
+                fault,
+                prompt,
+                model=model,
+                index=self._next_index(prompt),
+                seed=config.get("seed"),
+                aspect_ratio=wanted.get("aspectRatio") or "1:1",
+                image_size=wanted.get("imageSize") or "1K",
+            )
+        self._behaviour.counts.images += 1
+        return web.Response(
+            body=b'{"candidates":[{"content":{"role":"model","parts":[{"inlineData":'
+            b'{"mimeType":"image/png","data":"'
+            + data
+            + b'"}}]},"finishReason":"STOP"}],"usageMetadata":{"totalTokenCount":1290},'
+            b'"modelVersion":' + json.dumps(model).encode() + b"}",
+            content_type="application/json",
+            charset="utf-8",
+        )
+
+    async def predict(self, request: web.Request) -> web.StreamResponse:
+        _authenticate(request)
+        if model := request.match_info.get("model"):
+            raise ApiError(404, f"Publisher Model `{model}` was not found.")
+        body = await _json(request)
+        try:
+            prompt = body["instances"][0]["prompt"]
+            parameters = body.get("parameters") or {}
+            count = int(parameters.get("sampleCount") or 1)
+            if not isinstance(prompt, str) or not 1 <= count <= 4:
+                raise ValueError
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise ApiError(
+                400, "Expected instances[0].prompt and a sampleCount of 1 to 4."
+            ) from None
+        if "seed" in parameters and parameters.get("addWatermark", True):
+            raise ApiError(400, "Seed is not supported when watermark is enabled.")
+        async with _Call(self._behaviour, prompt) as fault:
+            if fault is Fault.BLOCKED:
+                raise ApiError(400, _REFUSAL)
+            if fault is Fault.BLOCKED_IMAGE:
+                return web.json_response(
+                    {"predictions": [{"raiFilteredReason": f"{_REFUSAL} Support codes: 17301594"}]}
+                )
+            if fault is Fault.EMPTY:
+                return web.json_response({"predictions": []})
+            seed = parameters.get("seed")
+            encoded = [
+                await self._picture(
+                    fault,
+                    prompt,
+                    model=f"endpoint {request.match_info['endpoint']}",
+                    index=index,
+                    seed=None if seed is None else int(seed) + index,
+                    aspect_ratio=parameters.get("aspectRatio") or "1:1",
+                    image_size=parameters.get("sampleImageSize") or "1K",
+                )
+                for index in range(count)
+            ]
+        self._behaviour.counts.images += count
+        one = b'{"mimeType":"image/png","bytesBase64Encoded":"'
+        return web.Response(
+            body=b'{"predictions":[' + b",".join(one + data + b'"}' for data in encoded) + b"]}",
+            content_type="application/json",
+            charset="utf-8",
+        )
+
+    def _next_index(self, prompt: str) -> int:
+        self._drawn_before[hash(prompt)] += 1
+        return (self._drawn_before[hash(prompt)] - 1) % 4
+
+    async def state(self, _: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "counts": dataclasses.asdict(self._behaviour.counts),
+                "settings": dataclasses.asdict(self._behaviour.settings),
+            }
+        )
+
+    async def change(self, request: web.Request) -> web.Response:
+        try:
+            self._behaviour.settings.update(await _json(request))
+        except ValueError as error:
+            raise ApiError(400, str(error)) from None
+        return await self.state(request)
+
+    async def close(self, _: web.Application) -> None:
+        self._painters.shutdown(wait=False, cancel_futures=True)
+
+    async def _picture(self, fault: Fault | None, prompt: str, **wanted: Any) -> bytes:
+        """Return a picture's bytes in base64."""
+        if fault is Fault.NOT_AN_IMAGE:
+            return base64.b64encode(b"This is no picture.")
+        if size := self._behaviour.settings.canned_bytes:
+            return _canned(size)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                self._painters, functools.partial(_drawn, prompt, **wanted)
+            )
+        except (ValueError, ZeroDivisionError):
+            raise ApiError(400, f"Image options are not supported: {wanted}") from None
+
+
+class _Call:
+    """One model call: its latency, and the faults that look the same in both protocols."""
+
+    def __init__(self, behaviour: Behaviour, prompt: str) -> None:
+        self._behaviour = behaviour
+        self._prompt = prompt
+
+    async def __aenter__(self) -> Fault | None:
+        counts = self._behaviour.counts
+        counts.calls += 1
+        counts.in_flight += 1
+        counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
+        try:
+            fault = self._behaviour.fault(self._prompt)
+            latency = self._behaviour.latency_s(fault)
+            await asyncio.sleep(_HANG_S if fault is Fault.HANG else latency)
+            self._raise(fault)
+        except BaseException:
+            counts.in_flight -= 1
+            raise
+        return fault
+
+    async def __aexit__(self, *_: object) -> None:
+        self._behaviour.counts.in_flight -= 1
+
+    def _raise(self, fault: Fault | None) -> None:
+        retry_after_s = self._behaviour.settings.retry_after_s
+        if fault is Fault.QUOTA:
+            raise ApiError(429, "Resource exhausted. Please try again later.", retry_after_s)
+        if fault is Fault.UNAVAILABLE:
+            raise ApiError(503, "The service is currently unavailable.")
+        if fault is Fault.ERROR:
+            raise ApiError(500, "Internal error encountered.")
+        if fault is Fault.INVALID:
+            raise ApiError(400, "Request contains an invalid argument.")
+        if fault is Fault.CUT:
+            raise ConnectionAbortedError
+        if fault is Fault.GARBAGE:
+            raise web.HTTPOk(text="<html>not what you expected</html>")
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    try:
+        response: web.StreamResponse = await handler(request)
+    except ApiError as error:
+        headers = {"Retry-After": f"{error.retry_after_s:g}"} if error.retry_after_s else {}
+        return _error(error.status, str(error), headers)
+    except ConnectionAbortedError:
+        if request.transport:
+            request.transport.close()
+        return web.Response()
+    except web.HTTPNotFound:
+        return _error(404, f"No such method: {request.method} {request.path}", {})
+    return response
+
+
+def _error(status: int, message: str, headers: dict[str, str]) -> web.Response:
+    error = {"code": status, "message": message, "status": _STATUSES[status]}
+    return web.json_response({"error": error}, status=status, headers=headers)
+
+
+def _authenticate(request: web.Request) -> None:
+    if not request.headers.get("Authorization", "").startswith("Bearer "):
+        raise ApiError(401, "Request is missing required authentication credential.")
+
+
+async def _json(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except ValueError:
+        raise ApiError(400, "Invalid JSON payload received.") from None
+    if not isinstance(body, dict):
+        raise ApiError(400, "Invalid JSON payload received: expected an object.")
+    return body
+
+
+@functools.lru_cache(maxsize=4)
+def _canned(size: int) -> bytes:
+    return binascii.b2a_base64(pictures.canned(size), newline=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _drawn(prompt: str, **wanted: Any) -> bytes:
+    return binascii.b2a_base64(pictures.draw(prompt, **wanted), newline=False)
