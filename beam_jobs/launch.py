@@ -27,7 +27,12 @@ def run(
 
     On Dataflow this returns once the job is submitted; its life is Dataflow's from there.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Forced: a library that logged while it was imported has left a handler of its own.
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        force=True,
+    )
     runner = options.view_as(StandardOptions).runner or "DirectRunner"
     if "." in runner:
         # A runner of one's own may bring options of its own.

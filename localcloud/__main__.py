@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         return _up_detached(state, arguments) if arguments.detach else _up(state, arguments)
     if arguments.command == "down":
         return _down(state)
-    environment = _environment(state)
+    environment = environment_of(state)
     if environment is None:
         return _fail(f"nothing runs on {state}; start it with: python -m localcloud up")
     if arguments.command == "env":
@@ -113,7 +113,7 @@ async def _serve(cloud: LocalCloud) -> None:
 
 
 def _up_detached(state: Path, arguments: argparse.Namespace) -> int:
-    if _environment(state) is not None:
+    if environment_of(state) is not None:
         return _fail(f"one runs on {state} already")
     state.mkdir(parents=True, exist_ok=True)
     log = state / "log"
@@ -125,7 +125,7 @@ def _up_detached(state: Path, arguments: argparse.Namespace) -> int:
         process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
     deadline = time.monotonic() + _READY_WITHIN_S
     while time.monotonic() < deadline:
-        if _environment(state) is not None:
+        if environment_of(state) is not None:
             return 0
         if process.poll() is not None:
             break
@@ -146,7 +146,7 @@ def _down(state: Path) -> int:
     return 0
 
 
-def _environment(state: Path) -> dict[str, str] | None:
+def environment_of(state: Path) -> dict[str, str] | None:
     """Return how to reach the one that runs on `state`, once it is ready."""
     if _owner(state) is None:
         return None

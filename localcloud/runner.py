@@ -31,6 +31,9 @@ from localcloud.microbatch.overrides import Source, bind_batch, overrides_for
 
 _log = logging.getLogger(__name__)
 
+# These log a line for every run of a pipeline, which here is several times a second.
+_TALKATIVE = ("apache_beam.runners.worker.statecache", "apache_beam.transforms.util")
+
 
 class MicroBatchOptions(PipelineOptions):  # type: ignore[misc]
     """Options of this runner."""
@@ -54,6 +57,8 @@ class MicroBatchRunner(PipelineRunner):  # type: ignore[misc]
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> "MicroBatchResult":
         """Start the job; the result's `wait_until_finish` works until it is drained."""
         given = options.view_as(MicroBatchOptions)
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
         source = Source()
         pipeline.replace_all(overrides_for(source))
         if source.subscription is None:

@@ -86,6 +86,7 @@ class GeminiModel:
             # The body as it came: validating 2 MB of base64 field by field costs more CPU than
             # everything else that happens to a prompt.
             should_return_http_response=True,
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
         )
         try:
             response = await self._client.aio.models.generate_content(

@@ -18,6 +18,9 @@ _log = logging.getLogger(__name__)
 # A run of the pipeline costs some 0.1 s of CPU however few messages it has. Starting one at most
 # this often keeps that to a fraction of a core, and costs a prompt a quarter of a second at most.
 BETWEEN_STARTS_S = 0.25
+# A batch is published when all of it is done: one slow prompt may hold up this share, at most, of
+# what is under way.
+LARGEST_BATCH = 1 / 8
 # After a failed run (say, a topic that is gone) its messages come back this much later.
 RETRY_AFTER_S = 10
 PULL_ERROR_PAUSE_S = 1.0
@@ -45,6 +48,7 @@ class Batches:
         self._run = run
         self._most_batches = most_batches
         self._room = most_messages
+        self._most_in_batch = max(1, int(most_messages * LARGEST_BATCH))
         self._batches = 0
         self._changed = threading.Condition()
 
@@ -64,7 +68,7 @@ class Batches:
             progress(most_messages - self._room)
             if room := self._wait_for_room():
                 started = time.monotonic()
-                if messages := self._pull(room):
+                if messages := self._pull(min(room, self._most_in_batch)):
                     self._begin(len(messages))
                     # A daemon: a forced stop must not wait for it.
                     threading.Thread(target=self._work_on, args=(messages,), daemon=True).start()

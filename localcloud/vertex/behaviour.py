@@ -29,6 +29,7 @@ class Fault(StrEnum):
     CUT = "cut"  # the connection ends in mid-answer
 
 
+_NAMES = frozenset(fault.value for fault in Fault)
 _WORD = re.compile(r"\bfault:([a-z-]+?)(-once)?(?![\w-])")
 
 
@@ -100,7 +101,7 @@ class Behaviour:
             self.counts.refused_for_quota += 1
             return Fault.QUOTA
         for name, once in _WORD.findall(prompt):
-            if name in Fault and not (once and self._has_struck(name, prompt)):
+            if name in _NAMES and not (once and self._has_struck(name, prompt)):
                 return Fault(name)
         return self._by_chance()
 

@@ -246,6 +246,26 @@ def test_an_ack_of_an_earlier_delivery_does_not_count(cloud: Any) -> None:
     assert bodies(cloud.pull(subscription, 1)) == [b"twice"]
 
 
+def test_an_ack_after_a_nack_does_not_count(cloud: Any) -> None:
+    topic = cloud.topic()
+    subscription = cloud.subscription(topic)
+    cloud.publish(topic, b"given back")
+    (received,) = cloud.pull(subscription, 1)
+    cloud.lease(subscription, 0, received)
+    cloud.ack(subscription, received)
+    assert bodies(cloud.pull(subscription, 1)) == [b"given back"]
+
+
+def test_a_waiting_pull_gets_a_message_whose_lease_ends(cloud: Any) -> None:
+    topic = cloud.topic()
+    subscription = cloud.subscription(topic)
+    cloud.publish(topic, b"again")
+    cloud.lease(subscription, 1, *cloud.pull(subscription, 1))
+    request = {"subscription": subscription, "max_messages": 5}
+    response = cloud.subscriber.pull(request=request, timeout=8, retry=None)
+    assert bodies(response.received_messages) == [b"again"]
+
+
 def test_a_lease_longer_than_ten_minutes_is_refused(cloud: Any) -> None:
     topic = cloud.topic()
     subscription = cloud.subscription(topic)

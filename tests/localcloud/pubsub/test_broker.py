@@ -255,6 +255,18 @@ def test_an_expired_ordered_message_takes_its_followers_along(subscribed: Any) -
     assert hands.stats()[2] == 3
 
 
+def test_a_revived_lease_holds_its_ordering_key_again(subscribed: Any) -> None:
+    hands = subscribed(ordered=True)
+    hands.publish("0", "1", key="k")
+    zero, _ = hands.pull(2)
+    hands.now_s += 11
+    hands.broker.expire(SUB)
+    hands.lease(60, zero)
+    assert hands.bodies() == []
+    hands.ack(zero)
+    assert hands.bodies() == ["1"]
+
+
 def test_a_deleted_subscription_is_not_found(subscribed: Any) -> None:
     hands = subscribed()
     hands.publish("a")

@@ -1,5 +1,7 @@
 """Resumable uploads: in chunks, broken off, resumed, cancelled, and across a restart."""
 
+import base64
+import hashlib
 import http.client
 import io
 import os
@@ -163,6 +165,21 @@ def test_an_upload_is_resumed_after_a_restart(serve, server):
     again = serve()
     assert send(again.url + path, "bytes */*").json()["md5Hash"] == answer.json()["md5Hash"]
     assert again.store.read("pictures", "a") == data
+
+
+def test_an_upload_that_only_lacks_its_end_is_ended_after_a_restart(serve, server):
+    path = begin(server).removeprefix(server.url)
+    send(server.url + path, "bytes 0-99999/*", b"x" * 100_000)
+    server = serve()
+    answer = send(server.url + path, "bytes */100000", **{"X-Goog-Hash": "crc32c=AAAAAA=="})
+    assert answer.status_code == 400
+
+    path = begin(server).removeprefix(server.url)
+    send(server.url + path, "bytes 0-99999/*", b"x" * 100_000)
+    server = serve()
+    md5 = base64.b64encode(hashlib.md5(b"x" * 100_000).digest()).decode()
+    answer = send(server.url + path, "bytes */100000", **{"X-Goog-Hash": f"md5={md5}"})
+    assert (answer.status_code, answer.json()["md5Hash"]) == (200, md5)
 
 
 def test_who_did_not_hear_the_end_can_ask_for_it(server):

@@ -1,0 +1,146 @@
+"""`python -m beam_jobs`: publish prompts, watch what becomes of them, see the images.
+
+python -m beam_jobs publish "A fox in the snow" --images 2 --aspect-ratio 16:9
+python -m beam_jobs publish --file prompts.csv
+python -m beam_jobs watch --count 10
+python -m beam_jobs images --open
+python -m beam_jobs images --sheet contact-sheet
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+
+from google.api_core import exceptions as api_exceptions
+from google.auth import exceptions as auth_exceptions
+
+from beam_jobs.cli import gallery, watch
+from beam_jobs.cli.publish import bodies_of_file, body_of, publish
+from beam_jobs.store import Location
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one of the commands; the exit code."""
+    arguments = _parser().parse_args(argv)
+    if not arguments.project:
+        return _fail("no project: give --project, or set GOOGLE_CLOUD_PROJECT")
+    try:
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except api_exceptions.NotFound as error:
+        return _fail(f"{error.message}: create it, or name another")
+    except (api_exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError) as error:
+        return _fail(f"{type(error).__name__}: {error}")
+    except ValueError as error:
+        return _fail(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m beam_jobs",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--project", default=os.environ.get("GOOGLE_CLOUD_PROJECT"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    add = commands.add_parser("publish", help="publish a prompt, or a file of them")
+    add.set_defaults(run=_publish)
+    what = add.add_mutually_exclusive_group(required=True)
+    what.add_argument("prompt", nargs="?", help="the text, as it is")
+    what.add_argument("--file", help="a .txt, .jsonl or .csv file, local or gs://")
+    add.add_argument("--topic", default="prompts")
+    add.add_argument("--id")
+    add.add_argument("--model")
+    add.add_argument("--images", type=int)
+    add.add_argument("--aspect-ratio")
+    add.add_argument("--image-size")
+    add.add_argument("--seed", type=int)
+    add.add_argument("--negative-prompt")
+    add.add_argument("--attribute", action="append", default=[], metavar="NAME=VALUE")
+
+    add = commands.add_parser("watch", help="show predictions and dead letters as they come")
+    add.set_defaults(run=_watch)
+    add.add_argument("--count", type=int, help="stop after so many")
+    add.add_argument("--seconds", type=float, help="stop after so long")
+    add.add_argument("--topics", nargs="+", default=["predictions", "dead-letters"])
+
+    add = commands.add_parser("images", help="list the newest images, open one, or make a sheet")
+    add.set_defaults(run=_images)
+    add.add_argument("path", nargs="?", help="a gs:// path of one image, to open")
+    add.add_argument("--location", help="gs://BUCKET/FOLDER; default: gs://PROJECT-imagen/images")
+    add.add_argument("--limit", type=int, default=20)
+    add.add_argument("--open", action="store_true", help="open the newest, or the sheet")
+    add.add_argument("--sheet", type=Path, metavar="FOLDER", help="write a contact sheet there")
+    return parser
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    attributes = {}
+    for text in arguments.attribute:
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(f"--attribute: expected NAME=VALUE, got {text!r}")
+        attributes[name] = value
+    bodies: Iterator[bytes]
+    if arguments.file:
+        bodies = bodies_of_file(arguments.file)
+    else:
+        fields = ("id", "model", "images", "aspect_ratio", "image_size", "seed", "negative_prompt")
+        bodies = iter([body_of(arguments.prompt, {f: getattr(arguments, f) for f in fields})])
+    topic = f"projects/{arguments.project}/topics/{arguments.topic}"
+    print(f"published {publish(topic, bodies, attributes)} to {topic}")
+    return 0
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    with watch.watching(arguments.project, arguments.topics) as arrived:
+        print(f"watching {', '.join(arguments.topics)} of {arguments.project}", file=sys.stderr)
+        for message in watch.arrivals(arrived, count=arguments.count, seconds=arguments.seconds):
+            print(watch.line(message), flush=True)
+    return 0
+
+
+def _images(arguments: argparse.Namespace) -> int:
+    if arguments.path:
+        return _open(gallery.download(arguments.path, arguments.project, _temporary()))
+    location = Location.parse(arguments.location or f"gs://{arguments.project}-imagen/images")
+    records = gallery.newest(location, arguments.project, arguments.limit)
+    if not records:
+        print(f"no images in {location.url(location.prefix)}")
+        return 0
+    if arguments.sheet:
+        sheet = gallery.contact_sheet(records, arguments.project, arguments.sheet)
+        print(sheet)
+        return _open(sheet) if arguments.open else 0
+    if arguments.open:
+        return _open(gallery.download(records[0]["images"][0], arguments.project, _temporary()))
+    for record in records:
+        print(f"{record['created_at']}  {' '.join(record['prompt'].split())[:70]}")
+        for path in record["images"]:
+            print(f"  {path}")
+    return 0
+
+
+def _temporary() -> Path:
+    return Path(tempfile.mkdtemp(prefix="imagen-"))
+
+
+def _open(path: Path) -> int:
+    print(path)
+    return 0 if webbrowser.open(path.resolve().as_uri()) else _fail("no browser to open it with")
+
+
+def _fail(message: str) -> int:
+    for part in message.splitlines():
+        print(f"error: {part}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
