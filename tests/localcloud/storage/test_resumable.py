@@ -90,8 +90,11 @@ def test_a_connection_lost_in_a_chunk_is_resumed_where_it_broke(server, bucket):
             f"Content-Length: {len(data)}\r\nContent-Range: bytes 0-{len(data) - 1}/{len(data)}"
         )
         connection.sendall(f"{head}\r\n\r\n".encode() + data[:sent])
-    wait_for(lambda: received(url) == sent)
-    assert send(url, f"bytes {sent}-{len(data) - 1}/{len(data)}", data[sent:]).status_code == 200
+    # Asking takes the session over, so bytes of the lost connection that are still on their way
+    # may or may not count; whichever, the answer is where to go on.
+    kept = received(url)
+    assert kept <= sent
+    assert send(url, f"bytes {kept}-{len(data) - 1}/{len(data)}", data[kept:]).status_code == 200
     assert bucket.blob("a").download_as_bytes(checksum="md5") == data
 
 

@@ -1,0 +1,238 @@
+"""One local cloud for the whole run, and a lane of its own in it for each test.
+
+Google's libraries read where the metadata server is when they are imported, which is before any
+fixture runs. So ports are picked and the environment is set here; the local cloud itself starts
+with the first test that asks for it.
+"""
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = "demo-project"
+BUCKET = "demo-project-imagen"
+
+
+def _free_ports(names: list[str]) -> dict[str, int]:
+    sockets = {name: socket.socket() for name in names}
+    for held in sockets.values():
+        held.bind(("127.0.0.1", 0))
+    ports = {name: held.getsockname()[1] for name, held in sockets.items()}
+    for held in sockets.values():
+        held.close()
+    return ports
+
+
+_PORTS = _free_ports(["storage", "vertex", "metadata", "pubsub"])
+_ENVIRONMENT = {
+    "GOOGLE_CLOUD_PROJECT": PROJECT,
+    "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{_PORTS['pubsub']}",
+    "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{_PORTS['storage']}",
+    "GOOGLE_VERTEX_BASE_URL": f"http://127.0.0.1:{_PORTS['vertex']}",
+    "GCE_METADATA_HOST": f"127.0.0.1:{_PORTS['metadata']}",
+    "GCE_METADATA_IP": f"127.0.0.1:{_PORTS['metadata']}",
+}
+os.environ.update(_ENVIRONMENT)
+
+
+def eventually(
+    condition: Callable[[], Any], *, within_s: float = 30.0, what: str = "the condition"
+) -> Any:
+    """Return the first true value of `condition`; fail if none comes within the deadline."""
+    deadline = time.monotonic() + within_s
+    while True:
+        if value := condition():
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not hold within {within_s} s; last value {value!r}")
+        time.sleep(0.02)
+
+
+@pytest.fixture(name="eventually", scope="session")
+def _eventually() -> Callable[..., Any]:
+    return eventually
+
+
+@dataclasses.dataclass
+class Cloud:
+    """The local cloud's process, and how its models behave."""
+
+    state: Path
+    environment: dict[str, str]
+
+    def models(self, **settings: float) -> dict[str, Any]:
+        """Change how the models behave, and return their counts so far."""
+        url = self.environment["GOOGLE_VERTEX_BASE_URL"] + "/localcloud"
+        body = json.dumps(settings).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        request.method = "PATCH"
+        with urllib.request.urlopen(request) as response:
+            return dict(json.load(response)["counts"])
+
+
+@pytest.fixture(scope="session")
+def _cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    state = tmp_path_factory.mktemp("cloud")
+    (state / "ports.json").write_text(json.dumps(_PORTS))
+    command = [sys.executable, "-m", "localcloud", "--state", str(state)]
+    subprocess.run([*command, "up", "--detach", "--seed", "1"], cwd=ROOT, check=True)
+    environment = json.loads((state / "environment.json").read_text())
+    assert environment == _ENVIRONMENT, "a port was taken between picking and using it: run again"
+    yield Cloud(state, environment)
+    subprocess.run([*command, "down"], cwd=ROOT, check=True)
+
+
+_CALM = {
+    "latency_s": 0.0,
+    "quota_per_minute": 0.0,
+    "retry_after_s": 0.0,
+    "unavailable_rate": 0.0,
+    "quota_rate": 0.0,
+    "blocked_rate": 0.0,
+    "empty_rate": 0.0,
+    "hang_rate": 0.0,
+    "cut_rate": 0.0,
+    "tail_rate": 0.0,
+    "canned_bytes": 2000,
+    "down": 0,
+}
+
+
+@pytest.fixture
+def cloud(_cloud: Cloud) -> Iterator[Cloud]:
+    """The local cloud, its models quick and without faults at the start of each test."""
+    _cloud.models(**_CALM)
+    yield _cloud
+    _cloud.models(**_CALM)
+
+
+@dataclasses.dataclass
+class Lane:
+    """Topics, subscriptions and a folder that no other test uses."""
+
+    name: str
+    publisher: Any
+    subscriber: Any
+    storage: Any
+
+    @property
+    def images_location(self) -> str:
+        return f"gs://{BUCKET}/{self.name}/images"
+
+    def topic(self, kind: str) -> str:
+        return f"projects/{PROJECT}/topics/{self.name}-{kind}"
+
+    def subscription(self, kind: str) -> str:
+        return f"projects/{PROJECT}/subscriptions/{self.name}-{kind}-sub"
+
+    def options(self, **others: object) -> list[str]:
+        """Flags of a job that publishes to this lane."""
+        given = {
+            "project": PROJECT,
+            "responses_topic": self.topic("predictions"),
+            "dead_letter_topic": self.topic("dead-letters"),
+            "images_output_location": self.images_location,
+            **others,
+        }
+        return [f"--{name}={value}" for name, value in given.items() if value is not None]
+
+    def stream_options(self, **others: object) -> list[str]:
+        return self.options(
+            runner="localcloud.runner.MicroBatchRunner",
+            messages_subscription=self.subscription("prompts"),
+            **others,
+        )
+
+    def publish(self, *bodies: str | bytes | dict[str, Any], **attributes: str) -> None:
+        """Publish prompts: text, bytes, or objects that become JSON."""
+        futures = []
+        for body in bodies:
+            if isinstance(body, dict):
+                body = json.dumps(body)
+            data = body.encode() if isinstance(body, str) else body
+            futures.append(self.publisher.publish(self.topic("prompts"), data, **attributes))
+        for future in futures:
+            future.result(timeout=30)
+
+    def take(self, kind: str, count: int, *, within_s: float = 60.0) -> list[dict[str, Any]]:
+        """Receive exactly `count` messages of a topic, decoded, with their attributes."""
+        received: list[dict[str, Any]] = []
+
+        def pull() -> bool:
+            response = self.subscriber.pull(
+                subscription=self.subscription(kind),
+                max_messages=1000,
+                return_immediately=True,
+                timeout=10,
+            )
+            ids = [item.ack_id for item in response.received_messages]
+            if ids:
+                self.subscriber.acknowledge(subscription=self.subscription(kind), ack_ids=ids)
+            for item in response.received_messages:
+                content = json.loads(item.message.data)
+                content["message_attributes"] = dict(item.message.attributes)
+                received.append(content)
+            return len(received) >= count
+
+        eventually(pull, within_s=within_s, what=f"{count} messages on {kind}")
+        return received
+
+    def predictions(self, count: int, *, within_s: float = 60.0) -> list[dict[str, Any]]:
+        return self.take("predictions", count, within_s=within_s)
+
+    def dead_letters(self, count: int, *, within_s: float = 60.0) -> list[dict[str, Any]]:
+        return self.take("dead-letters", count, within_s=within_s)
+
+    def nothing_left(self, kind: str) -> bool:
+        """Whether the subscription has nothing more to give, now."""
+        response = self.subscriber.pull(
+            subscription=self.subscription(kind),
+            max_messages=1,
+            return_immediately=True,
+            timeout=10,
+        )
+        return not response.received_messages
+
+    def put(self, name: str, content: str | bytes) -> str:
+        """Write an object into the lane's folder and return its path."""
+        self.storage.bucket(BUCKET).blob(f"{self.name}/{name}").upload_from_string(content)
+        return f"gs://{BUCKET}/{self.name}/{name}"
+
+    def objects(self, folder: str = "") -> dict[str, bytes]:
+        """Return names (below the lane's folder) and contents."""
+        prefix = f"{self.name}/{folder}"
+        return {
+            blob.name.removeprefix(f"{self.name}/"): blob.download_as_bytes()
+            for blob in self.storage.list_blobs(BUCKET, prefix=prefix)
+        }
+
+
+@pytest.fixture
+def lane(cloud: Cloud) -> Lane:
+    """Topics `prompts`, `predictions`, `dead-letters`, each with a subscription, and a folder."""
+    from google.cloud import pubsub_v1, storage
+
+    lane = Lane(
+        name=f"t{uuid.uuid4().hex[:12]}",
+        publisher=pubsub_v1.PublisherClient(),
+        subscriber=pubsub_v1.SubscriberClient(),
+        storage=storage.Client(project=PROJECT),
+    )
+    for kind in ("prompts", "predictions", "dead-letters"):
+        lane.publisher.create_topic(name=lane.topic(kind))
+        lane.subscriber.create_subscription(
+            name=lane.subscription(kind), topic=lane.topic(kind), ack_deadline_seconds=60
+        )
+    return lane
