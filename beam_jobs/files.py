@@ -63,6 +63,7 @@ class _Reader:
         self._path = path
         self._source = source
         self.line = 0
+        self._row_begun = False
 
     def rows(self, stream: BinaryIO, suffix: str) -> Iterator[Message | Failure]:
         if suffix == ".csv":
@@ -105,18 +106,16 @@ class _Reader:
     def _csv(self, stream: BinaryIO) -> Iterator[Message | Failure]:
         # Undecodable bytes pass through the csv module as lone surrogates and fail in their row.
         # A field with a line break in it is put together again from its lines.
-        rows = csv.reader(
-            (
-                "" if line is None else line.decode("utf-8", "surrogateescape") + "\n"
-                for line in self._lines(stream)
-            ),
-            strict=True,
-        )
+        rows = csv.reader(map(self._csv_line, self._lines(stream)), strict=True)
         csv.field_size_limit(MAX_BODY_BYTES)
         header: list[str] | None = None
         while True:
+            self._row_begun = False
             try:
                 row = next(rows, None)
+            except _RowError as error:
+                yield self.failure(str(error))
+                continue
             except csv.Error as error:
                 raise _FileError(f"not CSV: {error}; nothing after this line was read") from None
             if row is None:
@@ -133,6 +132,15 @@ class _Reader:
                 yield self.failure(str(error), body=raw)
             else:
                 yield self._message(body)
+
+    def _csv_line(self, line: bytes | None) -> str:
+        if line is None:
+            too_long = f"row is longer than {MAX_BODY_BYTES:,} bytes"
+            if self._row_begun:  # within quotes: where the row ends cannot be told any more
+                raise _FileError(f"{too_long}; nothing after this line was read")
+            raise _RowError(too_long)
+        self._row_begun = True
+        return line.decode("utf-8", "surrogateescape") + "\n"
 
     def _message(self, body: bytes) -> Message:
         return Message(body=body, attributes=self._attributes(), origin=self._origin())

@@ -98,15 +98,15 @@ def parse(
         # Pub/Sub refuses to publish keys that begin with "goog".
         if key not in RESERVED_ATTRIBUTES and not key.startswith("goog")
     }
-    if CANARY_ATTRIBUTE in kept:
-        return Canary(
-            prompt_id=_short(kept[CANARY_ATTRIBUTE] or origin), body=body, attributes=kept
-        )
     try:
         if len(kept) > MAX_ATTRIBUTES:
             raise _InvalidPromptError(
                 f"message has {len(kept)} attributes; at most {MAX_ATTRIBUTES} can travel on "
                 "to the prediction"
+            )
+        if CANARY_ATTRIBUTE in kept:
+            return Canary(
+                prompt_id=_short(kept[CANARY_ATTRIBUTE] or origin), body=body, attributes=kept
             )
         return _prompt(_fields(body), body, kept, origin, defaults)
     except _InvalidPromptError as error:
@@ -118,7 +118,8 @@ def invalid(
 ) -> Failure:
     """Return the failure of something that is no prompt; `origin` stands in for its id."""
     return Failure(
-        prompt_id=_short(origin),
+        # The end of a long path is what tells one row from the next.
+        prompt_id=origin[-200:],
         reason=Reason.INVALID_PROMPT,
         detail=detail,
         retryable=False,
@@ -185,6 +186,8 @@ def _fields(body: bytes) -> dict[str, Any]:
             f"body begins like a JSON object but is not one: {error.msg} at line {error.lineno} "
             f"column {error.colno}"
         ) from None
+    except _InvalidPromptError:
+        raise
     except ValueError as error:  # an integer of thousands of digits
         raise _InvalidPromptError(f"body is not usable JSON: {error}") from None
     if not isinstance(value, dict):
@@ -199,10 +202,11 @@ def _fields(body: bytes) -> dict[str, Any]:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
-        raise _InvalidPromptError(f"field {_shown(twice)} is given twice")
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise _InvalidPromptError(f"field {_shown(key)} is given twice")
+        fields[key] = value
     return fields
 
 

@@ -104,6 +104,8 @@ class GeminiModel:
             raise unreachable(f"model cannot be reached: {error!r}") from error
         except auth_exceptions.GoogleAuthError as error:
             raise unreachable(f"no credentials for the model: {error}") from error
+        except ValueError as error:  # a body that is no text, or an error's that is no JSON
+            raise no_image(f"model's answer is not understood: {str(error)[:200]}") from error
         assert response.sdk_http_response is not None
         return [image_from(image_bytes(response.sdk_http_response.body or ""))]
 
@@ -145,8 +147,8 @@ def _retry_after(error: errors.APIError) -> float | None:
     if seconds := retry_after(headers.get("Retry-After")):
         return seconds
     # google.rpc.RetryInfo, e.g. {"retryDelay": "3.5s"}
-    details = error.details.get("error", {}) if isinstance(error.details, dict) else {}
-    for detail in details.get("details") or []:
+    status = error.details.get("error") if isinstance(error.details, dict) else None
+    for detail in (status.get("details") if isinstance(status, dict) else None) or []:
         if isinstance(detail, dict) and "retryDelay" in detail:
             return retry_after(str(detail["retryDelay"]).removesuffix("s"))
     return None

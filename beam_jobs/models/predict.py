@@ -7,6 +7,7 @@ endpoint speak as well: one call, up to four images.
 import asyncio
 import binascii
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -86,7 +87,7 @@ class PredictModel:
             raise unreachable(f"no credentials for the model: {error}") from error
         except (json_format.ParseError, ValueError) as error:
             raise no_image(f"model's answer is not understood: {str(error)[:200]}") from error
-        return images([dict(item) for item in response.predictions])
+        return images(list(response.predictions))
 
 
 def parameters(prompt: Prompt, *, first: int, count: int) -> dict[str, Any]:
@@ -108,7 +109,7 @@ def parameters(prompt: Prompt, *, first: int, count: int) -> dict[str, Any]:
     return wanted
 
 
-def images(predictions: list[dict[str, Any]]) -> list[Image]:
+def images(predictions: list[Any]) -> list[Image]:
     """Return the pictures of a `:predict` answer.
 
     Raises:
@@ -117,6 +118,8 @@ def images(predictions: list[dict[str, Any]]) -> list[Image]:
     found = []
     refused = ""
     for prediction in predictions:
+        if not isinstance(prediction, Mapping):
+            continue
         data = prediction.get("bytesBase64Encoded")
         if isinstance(data, str) and data:
             try:

@@ -145,7 +145,7 @@ def _mutable(pb: Any) -> SubscriptionSettings:
             )
         settings = replace(settings, ack_deadline_s=pb.ack_deadline_seconds)
     if pb.HasField("message_retention_duration"):
-        # Seven days is the emulator's limit; the service has taken up to 31 since 2024.
+        # The API's reference says 31 days; Google's emulator stops at seven.
         retention_s = _seconds(pb, "message_retention_duration", 600, 31 * DAY_S)
         settings = replace(settings, retention_s=retention_s)
     if pb.HasField("expiration_policy"):

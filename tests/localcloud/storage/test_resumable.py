@@ -6,8 +6,6 @@ import http.client
 import io
 import os
 import socket
-import time
-from collections.abc import Callable
 
 import pytest
 import requests
@@ -40,13 +38,6 @@ def received(url: str) -> int:
     assert answer.status_code == 308, answer.text
     span = answer.headers.get("Range")
     return 0 if span is None else int(span.removeprefix("bytes=0-")) + 1
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK, 20 * CHUNK + 7])
