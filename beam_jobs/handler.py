@@ -15,6 +15,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from beam_jobs.generate import Generator
 from beam_jobs.limiter import AdaptiveLimiter
+from beam_jobs.memory import bound_arenas
 from beam_jobs.metrics import NAMESPACE
 from beam_jobs.models.base import ImageModel
 from beam_jobs.models.catalog import Family, family_of
@@ -26,8 +27,11 @@ from beam_jobs.store import ImageStore
 # A batch ends with its slowest prompt; one that is many windows long keeps the window full
 # meanwhile. Prompts are small: a thousand of them are a megabyte.
 WINDOWS_PER_BATCH = 16
-# aiohttp reads answers in pieces of this size; its default of 64 KB makes 30 of an image.
-READ_BUFFER_BYTES = 1 << 20
+# So many answers are read at a time. The others wait in their sockets: answers of megabytes that
+# arrive together would otherwise all be in memory together (measured: 446 MB at the peak, not 380).
+READ_AT_ONCE = 8
+# aiohttp holds up to twice this of an answer whose turn has not come.
+READ_BUFFER_BYTES = 1 << 16
 
 T = TypeVar("T")
 
@@ -36,6 +40,8 @@ class Engine:
     """An event loop in a thread of its own, with everything that lives on it."""
 
     def __init__(self, config: JobConfig) -> None:
+        # On a Dataflow worker this is the first of our code that runs.
+        bound_arenas()
         self._config = config
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="imagen-engine", daemon=True).start()
@@ -60,6 +66,7 @@ class Engine:
             # The limiter bounds the connections.
             connector=aiohttp.TCPConnector(limit=0),
             read_bufsize=READ_BUFFER_BYTES,
+            response_class=_in_turn(asyncio.Semaphore(READ_AT_ONCE)),
         )
         self._generator = Generator(
             model_of=self._model_of,
@@ -78,6 +85,15 @@ class Engine:
 
     def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _in_turn(turns: asyncio.Semaphore) -> type[aiohttp.ClientResponse]:
+    class InTurn(aiohttp.ClientResponse):
+        async def read(self) -> bytes:
+            async with turns:
+                return await super().read()
+
+    return InTurn
 
 
 _engines: dict[JobConfig, Engine] = {}

@@ -10,6 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import PipelineState
 
 from beam_jobs import preflight
+from beam_jobs.memory import bound_arenas
 from beam_jobs.options import JobConfig, OptionsError, job_config, tune_for_dataflow
 
 EXIT_WRONG_OPTIONS = 2
@@ -27,6 +28,7 @@ def run(
 
     On Dataflow this returns once the job is submitted; its life is Dataflow's from there.
     """
+    bound_arenas()
     # Forced: a library that logged while it was imported has left a handler of its own.
     logging.basicConfig(
         level=logging.INFO,

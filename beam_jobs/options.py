@@ -241,4 +241,4 @@ def _project_of(resource: Any) -> str:
 
 
 def _readable(pattern: re.Pattern[str]) -> str:
-    return "projects/PROJECT/" + pattern.pattern.split("/")[2] + "/NAME"
+    return pattern.pattern.replace("[^/]+", "PROJECT", 1).replace("[^/]+", "NAME", 1)

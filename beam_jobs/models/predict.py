@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import google.auth
 import google.auth.transport.requests
-from google.api_core import exceptions as api_exceptions
+import orjson
 from google.auth import exceptions as auth_exceptions
 from google.auth.aio import credentials as async_credentials
 from google.auth.aio.transport import sessions
@@ -58,12 +58,9 @@ class PredictModel:
         location = resource.split("/")[3]
         base_url = base_url or f"https://{location}-aiplatform.googleapis.com"
         scheme, _, host = base_url.rstrip("/").partition("://")
-        transport = AsyncPredictionServiceRestTransport(
+        transport = _OneAttemptTransport(
             host=host, url_scheme=scheme, credentials=_AdcCredentials()
         )
-        # The transport makes its own session, which would repeat a call up to three times on its
-        # own account, unpaced and unseen; there is no public way to hand it another.
-        transport._session = _OneAttemptSession(_AdcCredentials())
         self._client = PredictionServiceAsyncClient(transport=transport)
         self._resource = resource
         self._timeout_s = timeout_s
@@ -72,13 +69,12 @@ class PredictModel:
         """See `ImageModel.generate`."""
         request = PredictRequest(
             endpoint=self._resource,
-            instances=[_value({"prompt": prompt.text})],
             parameters=_value(parameters(prompt, first=first, count=count)),
         )
+        # Not through the constructor: proto-plus would take the list for one value, a list.
+        request.instances.append(_value({"prompt": prompt.text}))
         try:
             response = await self._client.predict(request=request, timeout=self._timeout_s)
-        except api_exceptions.GoogleAPICallError as error:
-            raise _from_api_error(error) from error
         except (TimeoutError, auth_exceptions.TimeoutError) as error:
             raise unreachable("model did not answer within the call time-out") from error
         except (aiohttp.ClientError, OSError, auth_exceptions.TransportError) as error:
@@ -135,12 +131,14 @@ def images(predictions: list[Any]) -> list[Image]:
     raise no_image(f"model answered {len(predictions)} predictions, none with an image")
 
 
-def _from_api_error(error: api_exceptions.GoogleAPICallError) -> CallError:
-    message = str(error.message)
-    if error.code == 400 and any(word in message.lower() for word in _REFUSAL_WORDS):
+def _error(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
+    try:
+        message = str(orjson.loads(body)["error"]["message"])
+    except (ValueError, LookupError, TypeError):  # a proxy's page
+        message = body[:200].decode("utf-8", "replace")
+    if status == 400 and any(word in message.lower() for word in _REFUSAL_WORDS):
         return blocked(f"prompt refused: {message}")
-    headers = getattr(error.response, "headers", None) or {}
-    return from_status(int(error.code or 500), message, retry_after(headers.get("Retry-After")))
+    return from_status(status, message, retry_after(headers.get("Retry-After")))
 
 
 def _value(content: dict[str, Any]) -> struct_pb2.Value:
@@ -148,7 +146,10 @@ def _value(content: dict[str, Any]) -> struct_pb2.Value:
 
 
 class _OneAttemptSession(sessions.AsyncAuthorizedSession):  # type: ignore[misc]
-    """A session that leaves retries to `generate`."""
+    """A session that leaves retries to `generate`, and raises errors as `CallError`.
+
+    The client above it reads an error's body as JSON, and a 502 from a proxy is a page.
+    """
 
     async def request(
         self,
@@ -162,7 +163,22 @@ class _OneAttemptSession(sessions.AsyncAuthorizedSession):  # type: ignore[misc]
         **kwargs: Any,
     ) -> Any:
         # The time for one attempt is the time for all of them, and one it is.
-        return await super().request(method, url, data, headers, timeout, timeout, 1, **kwargs)
+        response = await super().request(method, url, data, headers, timeout, timeout, 1, **kwargs)
+        if response.status_code >= 400:
+            raise _error(response.status_code, await response.read(), response.headers)
+        return response
+
+
+class _OneAttemptTransport(AsyncPredictionServiceRestTransport):  # type: ignore[misc]
+    """The transport, with a session that does not repeat calls on its own account.
+
+    There is no public way to hand it one. It has to be there before the methods are wrapped: they
+    are looked up by what they are bound to, the session among it.
+    """
+
+    def _prep_wrapped_messages(self, client_info: Any) -> None:
+        self._session = _OneAttemptSession(self._credentials)
+        super()._prep_wrapped_messages(client_info)
 
 
 class _AdcCredentials(async_credentials.Credentials):  # type: ignore[misc]

@@ -1,0 +1,291 @@
+"""The Gemini adapter, over google-genai, against the local cloud and stranger answers."""
+
+import base64
+import json
+
+import pytest
+from aiohttp import web
+
+from beam_jobs.models.base import CallError, Retry
+from beam_jobs.models.gemini import REFUSALS, GeminiModel, image_bytes
+from beam_jobs.outcomes import Reason
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"picture"
+JPEG = b"\xff\xd8\xff\xe0" + b"picture"
+
+
+def model_at(session, *, timeout_s=10.0, name="gemini-3.1-flash-image", flex=False) -> GeminiModel:
+    return GeminiModel(
+        session,
+        model=name,
+        project="demo-project",
+        location="global",
+        timeout_s=timeout_s,
+        flex=flex,
+    )
+
+
+@pytest.fixture
+def model(cloud, session):
+    return model_at(session)
+
+
+@pytest.fixture
+def model_of(cloud, session, serve, monkeypatch):
+    """Give the adapter of a model that answers with `handler`."""
+
+    async def make(handler, **settings):
+        monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", await serve(handler))
+        return model_at(session, **settings)
+
+    return make
+
+
+async def error_of(model, prompt) -> CallError:
+    with pytest.raises(CallError) as caught:
+        await model.generate(prompt, first=0, count=1)
+    return caught.value
+
+
+def answering(body, status=200, **others):
+    async def handler(_):
+        if isinstance(body, dict):
+            return web.json_response(body, status=status, **others)
+        return web.Response(body=body, status=status, **others)
+
+    return handler
+
+
+def part(data, mime_type="image/png", **others):
+    return {"inlineData": {"mimeType": mime_type, "data": base64.b64encode(data).decode()}} | others
+
+
+def answer(*parts, **others):
+    return {"candidates": [{"content": {"parts": list(parts)}, "finishReason": "STOP", **others}]}
+
+
+@pytest.mark.asyncio
+async def test_one_call_makes_one_picture(cloud, model, prompt_of):
+    before = cloud.models()
+    (image,) = await model.generate(prompt_of("a fox"), first=0, count=1)
+    assert (image.extension, image.mime_type) == ("png", "image/png")
+    assert len(image.data) >= 2000
+    after = cloud.models()
+    assert (after["calls"] - before["calls"], after["images"] - before["images"]) == (1, 1)
+
+
+@pytest.mark.asyncio
+async def test_the_request_says_what_the_prompt_says(model_of, prompt_of):
+    seen = []
+
+    async def handler(request):
+        seen.append((request.path, request.headers, await request.json()))
+        return web.json_response(answer(part(PNG)))
+
+    model = await model_of(handler)
+    prompt = prompt_of("a fox", aspect_ratio="16:9", image_size="2K", seed=7, images=3)
+    await model.generate(prompt, first=2, count=1)
+    await model.generate(prompt_of("a fox", seed=2**31 - 1, images=2), first=1, count=1)
+    await model.generate(prompt_of("a fox"), first=0, count=1)
+    path, headers, body = seen[0]
+    assert path.endswith(
+        "projects/demo-project/locations/global/publishers/google/models/"
+        "gemini-3.1-flash-image:generateContent"
+    )
+    assert headers["Authorization"].startswith("Bearer ")
+    assert "X-Vertex-AI-LLM-Shared-Request-Type" not in headers
+    assert body["contents"][0]["parts"] == [{"text": "a fox"}]
+    config = body["generationConfig"]
+    assert config["responseModalities"] == ["IMAGE"]
+    assert config["imageConfig"] == {"aspectRatio": "16:9", "imageSize": "2K"}
+    assert config["seed"] == 9, "the third image of a seeded prompt would be its first again"
+    assert seen[1][2]["generationConfig"]["seed"] == 0
+    plain = seen[2][2]["generationConfig"]
+    assert "seed" not in plain
+    assert not plain.get("imageConfig")
+
+
+@pytest.mark.asyncio
+async def test_the_flex_tier_is_asked_for_in_the_header(model_of, prompt_of):
+    headers = []
+
+    async def handler(request):
+        headers.append(request.headers.get("X-Vertex-AI-LLM-Shared-Request-Type"))
+        return web.json_response(answer(part(PNG)))
+
+    model = await model_of(handler, flex=True)
+    await model.generate(prompt_of("a fox"), first=0, count=1)
+    assert headers == ["flex"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("fault", "reason", "retry", "replayable", "says"),
+    [
+        ("blocked", Reason.BLOCKED, Retry.NEVER, False, "prompt refused: PROHIBITED_CONTENT"),
+        ("blocked-image", Reason.BLOCKED, Retry.NEVER, False, "image refused: IMAGE_SAFETY"),
+        ("empty", Reason.NO_IMAGE, Retry.FEW, True, "without an image: STOP"),
+        ("not-an-image", Reason.NO_IMAGE, Retry.FEW, True, "not a PNG, JPEG or WebP"),
+        ("garbage", Reason.NO_IMAGE, Retry.FEW, True, "answer is not understood"),
+        ("unavailable", Reason.UNAVAILABLE, Retry.PATIENT, True, "503: UNAVAILABLE: The service"),
+        ("error", Reason.UNAVAILABLE, Retry.PATIENT, True, "500: INTERNAL"),
+        ("quota", Reason.UNAVAILABLE, Retry.PATIENT, True, "429: RESOURCE_EXHAUSTED"),
+        ("invalid", Reason.MODEL_ERROR, Retry.NEVER, False, "400: INVALID_ARGUMENT"),
+        ("cut", Reason.UNAVAILABLE, Retry.PATIENT, True, "cannot be reached"),
+    ],
+)
+async def test_each_fault_becomes_its_error_after_a_single_call(
+    cloud, model, prompt_of, fault, reason, retry, replayable, says
+):
+    before = cloud.models()["calls"]
+    error = await error_of(model, prompt_of(f"a fox fault:{fault}"))
+    assert cloud.models()["calls"] - before == 1, "there is a hidden retry layer"
+    assert (error.reason, error.retry, error.replayable) == (reason, retry, replayable)
+    assert says in error.detail
+    assert error.over_quota is (fault == "quota")
+    assert error.overloaded is (fault in ("unavailable", "error", "cut"))
+
+
+@pytest.mark.asyncio
+async def test_a_model_that_is_gone_is_a_model_error_to_replay(cloud, session, prompt_of):
+    error = await error_of(model_at(session, name="gemini-1-image"), prompt_of("a fox"))
+    assert (error.reason, error.retry, error.replayable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
+    assert "Publisher Model `gemini-1-image` was not found" in error.detail
+
+
+@pytest.mark.asyncio
+async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(cloud, session, prompt_of):
+    before = cloud.models()["calls"]
+    error = await error_of(model_at(session, timeout_s=0.3), prompt_of("a fox fault:hang"))
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
+    assert error.detail == "model did not answer within the call time-out"
+    assert error.overloaded
+    assert cloud.models()["calls"] - before == 1
+
+
+@pytest.mark.asyncio
+async def test_a_service_that_is_not_there_is_unavailable(cloud, session, monkeypatch, prompt_of):
+    monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", "http://127.0.0.1:9")
+    error = await error_of(model_at(session), prompt_of("a fox"))
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
+    assert "cannot be reached" in error.detail
+
+
+@pytest.mark.asyncio
+async def test_the_services_retry_after_is_passed_on(cloud, model, prompt_of):
+    cloud.models(retry_after_s=7.0)
+    assert (await error_of(model, prompt_of("a fox fault:quota"))).retry_after_s == 7.0
+
+
+RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"}
+QUOTA = {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("body", "headers", "seconds"),
+    [
+        ({"error": QUOTA}, {}, None),
+        ({"error": QUOTA}, {"Retry-After": "2"}, 2.0),
+        ({"error": {**QUOTA, "details": [{"@type": "x"}, RETRY_INFO]}}, {}, 3.5),
+        ({"error": {**QUOTA, "details": [RETRY_INFO]}}, {"Retry-After": "2"}, 2.0),
+        ({"error": {**QUOTA, "details": [RETRY_INFO]}}, {"Retry-After": "soon"}, 3.5),
+        ({"error": {**QUOTA, "details": [{"retryDelay": "later"}]}}, {}, None),
+        ({"error": "slow down"}, {}, None),
+        ({"error": {"details": "odd"}}, {}, None),
+        (b"<html>slow down</html>", {"Retry-After": "2"}, 2.0),
+        (b"", {}, None),
+    ],
+)
+async def test_quota_is_told_from_whatever_form_it_is_refused_in(
+    model_of, prompt_of, body, headers, seconds
+):
+    model = await model_of(answering(body, 429, headers=headers))
+    error = await error_of(model, prompt_of("a fox"))
+    assert error.over_quota
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
+    assert error.retry_after_s == seconds
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"{", 503), (b"\xff\xfe\xfa", 200), (b"", 200), (b"[]", 200), (b"null", 200)]
+)
+async def test_no_answer_raises_anything_but_a_call_error(model_of, prompt_of, body, status):
+    model = await model_of(answering(body, status, content_type="application/json"))
+    error = await error_of(model, prompt_of("a fox"))
+    assert error.replayable
+    assert error.retry is not Retry.NEVER
+
+
+@pytest.mark.asyncio
+async def test_a_jpeg_is_stored_as_one_whatever_the_service_calls_it(model_of, prompt_of):
+    model = await model_of(answering(answer(part(JPEG, "image/png"))))
+    (image,) = await model.generate(prompt_of("a fox"), first=0, count=1)
+    assert (image.data, image.extension, image.mime_type) == (JPEG, "jpg", "image/jpeg")
+
+
+# Reading an answer
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        answer(part(PNG)),
+        answer({"text": "Here you are."}, part(PNG)),
+        answer({"text": "hm", "thought": True}, part(b"a draft", thought=True), part(PNG)),
+        answer(part(PNG), part(JPEG)),
+        {"candidates": [{"finishReason": "STOP"}, *answer(part(PNG))["candidates"]]},
+        answer(part(PNG), finishReason="MAX_TOKENS"),
+        answer(part(PNG)) | {"promptFeedback": {}, "usageMetadata": {"totalTokenCount": 1}},
+    ],
+)
+def test_the_first_picture_is_taken_and_text_and_thoughts_are_passed_over(content):
+    assert image_bytes(json.dumps(content)) == PNG
+
+
+@pytest.mark.parametrize("reason", sorted(REFUSALS))
+def test_each_refusal_is_blocked_for_good(reason):
+    body = json.dumps({"candidates": [{"finishReason": reason, "finishMessage": "because"}]})
+    with pytest.raises(CallError) as caught:
+        image_bytes(body)
+    assert (caught.value.reason, caught.value.retry) == (Reason.BLOCKED, Retry.NEVER)
+    assert caught.value.detail == f"image refused: {reason} because"
+
+
+@pytest.mark.parametrize("reason", ["STOP", "NO_IMAGE", "IMAGE_OTHER", "OTHER", "MAX_TOKENS"])
+def test_each_other_end_without_a_picture_is_worth_another_try(reason):
+    with pytest.raises(CallError) as caught:
+        image_bytes(json.dumps({"candidates": [{"finishReason": reason}]}))
+    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.FEW)
+    assert reason in caught.value.detail
+
+
+def test_only_a_thought_is_no_picture():
+    with pytest.raises(CallError, match="without an image"):
+        image_bytes(json.dumps(answer(part(PNG, thought=True))))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "<html>",
+        "[]",
+        "1",
+        "{}",
+        '{"candidates": 1}',
+        '{"candidates": [1]}',
+        '{"candidates": [{"content": []}]}',
+        '{"candidates": [{"content": {"parts": [{"inlineData": {}}]}}]}',
+        '{"candidates": [{"content": {"parts": [{"inlineData": {"mimeType": "image/png"}}]}}]}',
+        '{"candidates": [{"content": {"parts": [{"inlineData": {"data": "a"}}]}}]}',
+        '{"candidates": [{"content": {"parts": [{"inlineData": {"data": 1}}]}}]}',
+        '{"candidates": [{"finishReason": null}]}',
+        '{"candidates": [], "promptFeedback": "no"}',
+    ],
+)
+def test_an_answer_of_any_other_shape_is_no_image_and_no_crash(body):
+    with pytest.raises(CallError) as caught:
+        image_bytes(body)
+    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.FEW)

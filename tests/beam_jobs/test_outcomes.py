@@ -1,0 +1,123 @@
+"""The two message formats that consumers read."""
+
+import base64
+import json
+
+import pytest
+
+from beam_jobs.outcomes import (
+    MAX_ATTRIBUTES,
+    MAX_DEAD_LETTER_BODY_BYTES,
+    RESERVED_ATTRIBUTES,
+    Failure,
+    Prediction,
+    Reason,
+    Work,
+    encode,
+)
+
+
+def prediction(**changes) -> Prediction:
+    fields = {
+        "prompt_id": "order-1",
+        "digest": "ab" * 16,
+        "prompt": "naïve 🦊",
+        "images": ("gs://b/ab/x-0.png", "gs://b/ab/x-1.png"),
+        "model": "gemini-3.1-flash-image",
+        "source": "stream",
+        "reused": False,
+        "created_at": "2026-11-01T00:00:00.000+00:00",
+        "latency_ms": 1200,
+        "attributes": {"team": "ads"},
+        "work": Work(images=2, calls=2),
+    }
+    return Prediction(**fields | changes)
+
+
+def failure(**changes) -> Failure:
+    fields = {
+        "prompt_id": "order-1",
+        "reason": Reason.UNAVAILABLE,
+        "detail": "model answered 503",
+        "retryable": True,
+        "attempts": 7,
+        "body": b'{"prompt": "\xff"}',
+        "attributes": {"team": "ads"},
+        "source": "backfill:x",
+    }
+    return Failure(**fields | changes)
+
+
+def test_a_prediction_has_exactly_the_fields_of_its_schema():
+    body, attributes = encode(prediction())
+    assert json.loads(body) == {
+        "schema": "imagen.prediction/1",
+        "prompt_id": "order-1",
+        "digest": "ab" * 16,
+        "prompt": "naïve 🦊",
+        "images": ["gs://b/ab/x-0.png", "gs://b/ab/x-1.png"],
+        "model": "gemini-3.1-flash-image",
+        "source": "stream",
+        "reused": False,
+        "created_at": "2026-11-01T00:00:00.000+00:00",
+        "latency_ms": 1200,
+    }
+    assert attributes == {"team": "ads", "prompt_id": "order-1", "source": "stream"}
+    assert "🦊".encode() in body
+
+
+def test_a_failure_has_exactly_the_fields_of_its_schema():
+    body, attributes = encode(failure())
+    assert json.loads(body) == {
+        "schema": "imagen.failure/1",
+        "prompt_id": "order-1",
+        "reason": "UNAVAILABLE",
+        "detail": "model answered 503",
+        "retryable": True,
+        "attempts": 7,
+        "source": "backfill:x",
+        "body": base64.b64encode(b'{"prompt": "\xff"}').decode(),
+        "attributes": {"team": "ads"},
+    }
+    assert attributes == {
+        "prompt_id": "order-1",
+        "source": "backfill:x",
+        "reason": "UNAVAILABLE",
+        "retryable": "true",
+    }
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_each_reason_is_written_as_its_name_and_retryable_in_lower_case(reason):
+    _, attributes = encode(failure(reason=reason, retryable=False))
+    assert (attributes["reason"], attributes["retryable"]) == (reason.name, "false")
+
+
+def test_our_attributes_win_over_the_originals():
+    _, attributes = encode(prediction(attributes={"source": "x", "prompt_id": "y"}))
+    assert attributes == {"source": "stream", "prompt_id": "order-1"}
+
+
+def test_a_body_larger_than_any_prompt_is_cut_and_says_so():
+    whole = b"x" * (MAX_DEAD_LETTER_BODY_BYTES + 5)
+    message, _ = encode(failure(body=whole))
+    content = json.loads(message)
+    assert base64.b64decode(content["body"]) == whole[:MAX_DEAD_LETTER_BODY_BYTES]
+    assert content["body_truncated_from_bytes"] == len(whole)
+    # https://cloud.google.com/pubsub/quotas#resource_limits
+    assert len(message) < 10_000_000
+    message, _ = encode(failure(body=whole[:MAX_DEAD_LETTER_BODY_BYTES]))
+    assert "body_truncated_from_bytes" not in json.loads(message)
+
+
+def test_the_most_attributes_a_prompt_may_have_leave_room_for_ours():
+    attributes = {f"k{number}": "v" for number in range(MAX_ATTRIBUTES)}
+    for outcome in (prediction(attributes=attributes), failure(attributes=attributes)):
+        _, published = encode(outcome)
+        assert len(published) <= 100
+    assert {"prompt_id", "source", "reason", "retryable"} == RESERVED_ATTRIBUTES
+
+
+@pytest.mark.parametrize(("attributes", "canary"), [({"canary": ""}, True), ({}, False)])
+def test_a_prediction_is_a_canary_by_its_attribute(attributes, canary):
+    assert prediction(attributes=attributes).canary is canary
