@@ -223,9 +223,9 @@ def _wrong(given: ImagenOptions) -> list[str]:
 
 def _unknown(options: PipelineOptions) -> list[str]:
     """Return the options that nobody reads: Beam would log them and go on without."""
-    known = options.get_all_options()
-    everything = options.get_all_options(retain_unknown_options=True)
-    return [f"--{name}: no such option" for name in sorted(set(everything) - set(known))]
+    known = PipelineOptions([]).get_all_options()
+    given = options.get_all_options(retain_unknown_options=True)
+    return [f"--{name}: no such option" for name in sorted(set(given) - set(known))]
 
 
 def _names(value: str | None) -> frozenset[str]:

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import uuid
@@ -236,3 +237,59 @@ def lane(cloud: Cloud) -> Lane:
             name=lane.subscription(kind), topic=lane.topic(kind), ack_deadline_seconds=60
         )
     return lane
+
+
+@dataclasses.dataclass
+class RunningStream:
+    """A streaming job that works in a thread of this process."""
+
+    result: Any
+    thread: threading.Thread
+    states: list[str]
+
+    def drain(self) -> str:
+        """Drain it and return the state that it ended in."""
+        self.result.drain()
+        return self.ended()
+
+    def ended(self) -> str:
+        self.thread.join(timeout=60)
+        assert not self.thread.is_alive(), "the stream has not ended within 60 s"
+        return self.states[0]
+
+    def counters(self) -> dict[str, Any]:
+        """The job's metrics so far, by name."""
+        totals: dict[str, Any] = self.result.metrics().totals()
+        return totals
+
+
+@pytest.fixture
+def start_stream(lane: Lane) -> Iterator[Callable[..., RunningStream]]:
+    """Start the streaming job on the lane, with options of the test's; drained at its end."""
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    import localcloud.runner  # noqa: F401 - brings its options
+    from beam_jobs import stream
+    from beam_jobs.options import job_config
+
+    running: list[RunningStream] = []
+
+    def start(**options: object) -> RunningStream:
+        given = PipelineOptions(lane.stream_options(**options), streaming=True)
+        pipeline = beam.Pipeline(options=given)
+        stream.build(pipeline, job_config(given, streaming=True), lane.subscription("prompts"))
+        result = pipeline.run()
+        states: list[str] = []
+        thread = threading.Thread(
+            target=lambda: states.append(result.wait_until_finish()), daemon=True
+        )
+        thread.start()
+        running.append(RunningStream(result, thread, states))
+        return running[-1]
+
+    yield start
+    for one in running:
+        if one.thread.is_alive():
+            one.result.cancel()
+            one.ended()

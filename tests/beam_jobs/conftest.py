@@ -38,13 +38,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @pytest_asyncio.fixture
-async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
-    """Start a server that answers every request with one handler, and return its URL."""
+async def serve() -> AsyncIterator[Callable[[Handler | web.Application], Awaitable[str]]]:
+    """Start a server, of an app or of one handler for every request, and return its URL."""
     runners: list[web.AppRunner] = []
 
-    async def start(handler: Handler) -> str:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", handler)
+    async def start(what: Handler | web.Application) -> str:
+        app = what
+        if not isinstance(app, web.Application):
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", what)
         runner = web.AppRunner(app)
         runners.append(runner)
         await runner.setup()

@@ -75,9 +75,7 @@ def test_every_format_is_read_row_by_row_wherever_it_lies(place, name, packed):
     assert [text_of(body) for body in bodies(rows)] == ["a fox", "an owl"]
     lines = (2, 3) if name == "p.csv" else (1, 2)
     assert [row.origin for row in rows] == [f"{path}:{line}" for line in lines]
-    assert [row.attributes for row in rows] == [
-        {"file": path, "line": str(line)} for line in lines
-    ]
+    assert [row.attributes for row in rows] == [{"file": path, "line": str(line)} for line in lines]
 
 
 @pytest.mark.parametrize("name", CONTENTS)
@@ -87,7 +85,9 @@ def test_every_format_is_read_row_by_row_wherever_it_lies(place, name, packed):
         lambda content: BOM + content,
         lambda content: content.replace(b"\n", b"\r\n"),
         lambda content: b"\n" + content.replace(b"\n", b"\n\n\n"),
-        lambda content: content.replace(b"\n", b"\n \t\n") if b"prompt\n" not in content else content,
+        lambda content: (
+            content.replace(b"\n", b"\n \t\n") if b"prompt\n" not in content else content
+        ),
         lambda content: content.removesuffix(b"\n"),
         lambda content: BOM + content.replace(b"\n", b"\r\n\r\n").removesuffix(b"\r\n"),
     ],
@@ -153,7 +153,13 @@ def test_csv_columns_become_fields_in_any_order_and_empty_cells_are_not_given(wr
 
 @pytest.mark.parametrize(
     ("cell", "field"),
-    [("two", "images"), ("1.5", "images"), ("9" * 25, "images"), ("maybe", "reuse"), ("²", "images")],
+    [
+        ("two", "images"),
+        ("1.5", "images"),
+        ("9" * 25, "images"),
+        ("maybe", "reuse"),
+        ("²", "images"),
+    ],
 )
 def test_a_cell_of_another_type_is_left_for_the_parser_to_name(write, cell, field):
     (row,) = read(write("p.csv", f"prompt,{field}\na fox,{cell}\n".encode()))
@@ -304,7 +310,9 @@ def test_what_is_no_gzip_is_one_failure(write, content):
     assert failure.reason is Reason.INVALID_PROMPT
 
 
-@pytest.mark.parametrize("name", ["p.json", "p", "p.parquet", "p.txt.zip", "p.TXT", "p.gz", "p.csv.gz.gz"])
+@pytest.mark.parametrize(
+    "name", ["p.json", "p", "p.parquet", "p.txt.zip", "p.TXT", "p.gz", "p.csv.gz.gz"]
+)
 def test_another_kind_of_file_is_refused_by_its_name_without_opening_it(name):
     (failure,) = read(f"/nowhere/{name}")
     assert failure.detail == (

@@ -27,7 +27,9 @@ BACKFILL = {**STREAM, "messages_subscription": None, "prompts": "gs://bucket-1/p
 
 def options(base=STREAM, **changes) -> PipelineOptions:
     given = {**base, **changes}
-    return PipelineOptions([f"--{name}={value}" for name, value in given.items() if value is not None])
+    return PipelineOptions(
+        [f"--{name}={value}" for name, value in given.items() if value is not None]
+    )
 
 
 def config(base=STREAM, **changes) -> JobConfig:

@@ -253,7 +253,9 @@ def test_a_bad_body_is_told_what_is_wrong_with_it(body, expected):
 def test_no_depth_of_nesting_raises(field, opening, closing):
     for depth in range(880, 1010):
         value = opening * depth + "1" + closing * depth
-        fields = f'"{field}": {value}' if field == "prompt" else f'"prompt": "a", "{field}": {value}'
+        fields = (
+            f'"{field}": {value}' if field == "prompt" else f'"prompt": "a", "{field}": {value}'
+        )
         assert isinstance(parsed("{" + fields + "}"), Failure)
 
 
@@ -261,7 +263,9 @@ def test_the_largest_that_is_allowed_is_allowed():
     assert len(prompt("x" * MAX_PROMPT_CHARS).text) == MAX_PROMPT_CHARS
     assert len(prompt(fox(id="x" * MAX_ID_CHARS)).prompt_id) == MAX_ID_CHARS
     assert prompt(fox(seed=MAX_SEED)).seed == MAX_SEED
-    escaped = "".join(f"\\u{unit:04x}" for _ in range(MAX_PROMPT_CHARS) for unit in (0xD83E, 0xDD8A))
+    escaped = "".join(
+        f"\\u{unit:04x}" for _ in range(MAX_PROMPT_CHARS) for unit in (0xD83E, 0xDD8A)
+    )
     assert prompt('{"prompt": "' + escaped + '"}').text == "🦊" * MAX_PROMPT_CHARS
 
 
@@ -321,7 +325,8 @@ def test_as_many_attributes_as_fit_travel_and_one_more_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("probe-1", "probe-1"), ("", "message-1"), ("x" * 300, "x" * 197 + "...")]
+    ("value", "expected"),
+    [("probe-1", "probe-1"), ("", "message-1"), ("x" * 300, "x" * 197 + "...")],
 )
 def test_a_message_with_the_canary_attribute_is_a_canary_whatever_its_body(value, expected):
     for body in (b"", b"\xff", b'{"prompt": 1}', b"a fox"):
@@ -376,7 +381,11 @@ def test_parse_never_raises_and_keeps_the_body(body, attributes, origin):
 
 
 _good = st.fixed_dictionaries(
-    {"prompt": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)},
+    {
+        "prompt": st.text(
+            st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1
+        )
+    },
     optional={
         "id": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@/+=-]{0,20}", fullmatch=True),
         "model": st.sampled_from([GEMINI, FLUX]),

@@ -251,15 +251,3 @@ async def test_a_connection_that_breaks_is_worth_another_try(session, serve, mon
     with pytest.raises(StoreError, match="storage cannot be reached") as caught:
         await store.find(fox.digest)
     assert caught.value.transient
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"items": 1}', b'{"items": [{}]}'])
-async def test_a_listing_that_is_none_is_a_store_error(session, serve, monkeypatch, fox, body):
-    async def answer(_):
-        return web.Response(body=body, content_type="application/json")
-
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(answer))
-    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
-    with pytest.raises(StoreError):
-        await store.find(fox.digest)

@@ -209,7 +209,8 @@ async def test_quota_is_told_from_whatever_form_it_is_refused_in(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("body", "status"), [(b"{", 503), (b"\xff\xfe\xfa", 200), (b"", 200), (b"[]", 200), (b"null", 200)]
+    ("body", "status"),
+    [(b"{", 503), (b"\xff\xfe\xfa", 200), (b"", 200), (b"[]", 200), (b"null", 200)],
 )
 async def test_no_answer_raises_anything_but_a_call_error(model_of, prompt_of, body, status):
     model = await model_of(answering(body, status, content_type="application/json"))

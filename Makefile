@@ -1,0 +1,84 @@
+# Image generation on Airflow and Beam. `make help` says what there is to do.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STATE := .state
+CLOUD := $(PY) -m localcloud
+PROJECT := projects/demo-project
+UV := 0.13.9
+
+# The first of these that is Python 3.11 or 3.12; a name on PATH may be a shim without a Python.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-quick lint format bench up down publish watch images lock clean
+
+help: ## Say what there is to do
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## Install everything into .venv
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt beam_jobs/requirements.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 on PATH; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing into $(VENV) (about a minute the first time)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+demo: install ## Show the whole way: prompts in, images out, on this machine
+	@$(PY) -m localcloud.demo --state $(STATE)/demo
+
+test: install ## Run every test
+	@$(PY) -m pytest -q $(ARGS)
+
+test-quick: install ## Run the tests that take little time
+	@$(PY) -m pytest -q -n 2 -m "not slow" $(ARGS)
+
+lint: install ## Check style and types
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy beam_jobs localcloud
+
+format: install ## Put the code into its style
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench: install ## Measure prompts a second, CPU and memory on this machine
+	@$(PY) -m bench.throughput $(ARGS)
+
+up: install ## Leave the stand-ins and the streaming job running
+	@$(CLOUD) --state $(STATE)/localcloud up --detach
+	@$(CLOUD) --state $(STATE)/localcloud run sh -c 'nohup $(PY) -m beam_jobs.stream \
+		--runner=localcloud.runner.MicroBatchRunner --project=demo-project \
+		--messages_subscription=$(PROJECT)/subscriptions/prompts-sub \
+		--responses_topic=$(PROJECT)/topics/predictions \
+		--dead_letter_topic=$(PROJECT)/topics/dead-letters \
+		--images_output_location=gs://demo-project-imagen/images \
+		> $(STATE)/stream.log 2>&1 & echo $$! > $(STATE)/stream.pid'
+	@echo 'Up. Try: make publish PROMPT="A fox in the snow", make watch, make images, make down'
+
+down: ## Drain the streaming job and stop the stand-ins
+	@if [ -f $(STATE)/stream.pid ]; then pid=$$(cat $(STATE)/stream.pid); \
+		kill $$pid 2>/dev/null && while kill -0 $$pid 2>/dev/null; do sleep 0.1; done; \
+		rm -f $(STATE)/stream.pid; fi
+	@test ! -x $(PY) || $(CLOUD) --state $(STATE)/localcloud down
+
+publish: install ## Publish one prompt (PROMPT="…") or a file of them (FILE=…)
+	@$(CLOUD) --state $(STATE)/localcloud run $(PY) -m beam_jobs publish $(if $(FILE),--file "$(FILE)","$(PROMPT)")
+
+watch: install ## Show predictions and dead letters as they come
+	@$(CLOUD) --state $(STATE)/localcloud run $(PY) -m beam_jobs watch
+
+images: install ## List the newest images
+	@$(CLOUD) --state $(STATE)/localcloud run $(PY) -m beam_jobs images
+
+lock: install ## Resolve constraints.txt anew
+	@{ echo "# Every package in the version that tests ran with; made by \`make lock\`, applied by \`make install\`."; \
+		$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate requirements-dev.txt; } > constraints.txt.part
+	@mv constraints.txt.part constraints.txt
+
+clean: down ## Remove what was installed and what was left running
+	@rm -rf $(VENV) $(STATE) .pytest_cache .mypy_cache .ruff_cache .hypothesis

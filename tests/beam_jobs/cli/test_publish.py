@@ -1,0 +1,80 @@
+"""Prompts from the command line, as messages."""
+
+import gzip
+import json
+
+import pytest
+from google.api_core import exceptions as api_exceptions
+
+from beam_jobs.cli.publish import bodies_of_file, body_of, publish
+from beam_jobs.prompts import Prompt, PromptDefaults, parse
+
+NOTHING = {"id": None, "images": None, "seed": None}
+
+
+def test_a_prompt_without_parameters_is_published_as_it_is():
+    assert body_of("naïve 🦊 {", NOTHING) == "naïve 🦊 {".encode()
+
+
+def test_a_prompt_with_parameters_is_an_object_that_the_job_accepts():
+    body = body_of("naïve 🦊", NOTHING | {"images": 2, "seed": 0, "id": "a"})
+    assert json.loads(body) == {"prompt": "naïve 🦊", "images": 2, "seed": 0, "id": "a"}
+    defaults = PromptDefaults("gemini-3.1-flash-image", frozenset())
+    prompt = parse(body, {}, origin="1", defaults=defaults)
+    assert isinstance(prompt, Prompt)
+    assert (prompt.text, prompt.images, prompt.seed, prompt.prompt_id) == ("naïve 🦊", 2, 0, "a")
+
+
+def received(lane, count):
+    messages = []
+    while len(messages) < count:
+        response = lane.subscriber.pull(
+            subscription=lane.subscription("prompts"), max_messages=100, timeout=20
+        )
+        messages += [item.message for item in response.received_messages]
+    return messages
+
+
+def test_everything_is_there_when_publish_returns(lane):
+    bodies = [b"prompt %d" % number for number in range(250)]
+    assert publish(lane.topic("prompts"), iter(bodies), {"team": "ads"}) == 250
+    messages = received(lane, 250)
+    assert sorted(message.data for message in messages) == sorted(bodies)
+    assert {message.attributes["team"] for message in messages} == {"ads"}
+
+
+def test_a_topic_that_is_not_there_is_an_error(cloud):
+    with pytest.raises(api_exceptions.NotFound):
+        publish("projects/demo-project/topics/no-such-topic", iter([b"a fox"]), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.txt", b"a fox\n\nan owl\n"),
+        ("p.jsonl.gz", gzip.compress(b'{"prompt": "a fox"}\n{"prompt": "an owl"}\n')),
+        ("p.csv", b"prompt\na fox\nan owl\n"),
+    ],
+)
+def test_a_files_prompts_are_read_from_disk_and_from_storage(lane, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    for path in (str(tmp_path / name), lane.put(name, content)):
+        bodies = list(bodies_of_file(path))
+        assert len(bodies) == 2
+        assert [b"fox" in body for body in bodies] == [True, False]
+
+
+def test_one_bad_row_is_named_before_anything_is_published(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_bytes(b"prompt,images\na fox,1\nan owl\na,b,c\n")
+    with pytest.raises(ValueError, match="expected 2 cells") as caught:
+        next(bodies_of_file(str(path)))
+    assert str(caught.value).splitlines() == [
+        f"{path} line 3: expected 2 cells, got 1",
+        f"{path} line 4: expected 2 cells, got 3",
+    ]
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.txt: cannot be read"):
+        list(bodies_of_file(str(tmp_path / "gone.txt")))

@@ -1,0 +1,105 @@
+"""The backfill, whole, against the local cloud: files in, predictions and a report out."""
+
+import base64
+import gzip
+import json
+
+import pytest
+
+from beam_jobs import backfill
+
+CSV = """prompt,id,images,seed
+An otter,otter,2,
+"A raven, and a crow",ravens,,7
+,empty,,
+"""
+JSONL = """{"prompt": "A harbour"}
+{"prompt": "A pier", "imges": 2}
+not JSON
+"""
+
+
+@pytest.fixture
+def night(lane):
+    """A night of files of every format: 11 prompts, 4 of them no good."""
+    lane.put("night/a.txt", "A garden\n\nA meadow\n")
+    lane.put("night/b.txt.gz", gzip.compress("A forest\nЛиса\n".encode()))
+    lane.put("night/c.jsonl", JSONL)
+    lane.put("night/d.csv", CSV)
+    lane.put("night/e.txt.gz", gzip.compress(b"A glade\n" * 3)[:-12])
+    return f"gs://demo-project-imagen/{lane.name}/night/*"
+
+
+def run(lane, prompts, tmp_path, **options):
+    report = tmp_path / "report.json"
+    code = backfill.main(
+        lane.options(prompts=prompts, report=report, source="backfill:night-1", **options)
+    )
+    assert code == 0
+    return json.loads(report.read_text())
+
+
+def test_files_of_every_format_add_up_in_the_report(cloud, lane, night, tmp_path):
+    report = run(lane, night, tmp_path)
+    predictions = lane.predictions(report["predictions"])
+    failures = lane.dead_letters(report["failures"])
+    assert lane.nothing_left("predictions")
+    assert lane.nothing_left("dead-letters")
+    assert report["prompts"] == report["predictions"] + report["failures"]
+    prompts = {one["prompt"] for one in predictions}
+    assert prompts >= {"A garden", "A meadow", "A forest", "Лиса", "A harbour", "An otter"}
+    assert {one["source"] for one in predictions} == {"backfill:night-1"}
+    assert report["failures_by_reason"] == {"INVALID_PROMPT": 4}
+    told = "\n".join(one["detail"] + one["attributes"]["file"] for one in failures)
+    for file in ("c.jsonl", "d.csv", "e.txt.gz"):
+        assert file in told
+    assert "gzip" in told
+
+
+def test_a_second_run_pays_for_nothing_and_publishes_the_same_paths(cloud, lane, tmp_path):
+    prompts = lane.put("night/a.txt", "\n".join(f"Twice over {n}" for n in range(30)))
+    before = cloud.models()["images"]
+    first = run(lane, prompts, tmp_path)
+    paths = {one["prompt"]: one["images"] for one in lane.predictions(30)}
+    second = run(lane, prompts, tmp_path)
+    again = {one["prompt"]: one["images"] for one in lane.predictions(30)}
+    assert cloud.models()["images"] - before == 30
+    assert (first["reused"], second["reused"]) == (0, 30)
+    assert paths == again
+
+
+def test_a_bad_row_names_its_file_and_line_and_can_be_replayed(cloud, lane, tmp_path):
+    path = lane.put("night/rows.csv", "prompt,images\nA fox,1\nA hare,many\n")
+    run(lane, path, tmp_path)
+    (failure,) = lane.dead_letters(1)
+    assert failure["attributes"] == {"file": path, "line": "3"}
+    assert "'images'" in failure["detail"]
+    assert json.loads(base64.b64decode(failure["body"])) == {"prompt": "A hare", "images": "many"}
+
+
+def test_past_the_budget_prompts_fail_as_retryable_and_unpaid(cloud, lane, tmp_path):
+    prompts = lane.put("night/a.txt", "\n".join(f"Over budget {n}" for n in range(10)))
+    before = cloud.models()["images"]
+    report = run(lane, prompts, tmp_path, max_images=4)
+    assert cloud.models()["images"] - before == 4
+    assert (report["predictions"], report["failures"]) == (4, 6)
+    assert all(one["retryable"] for one in lane.dead_letters(6))
+
+
+def test_empty_files_make_an_empty_report(cloud, lane, tmp_path):
+    report = run(lane, lane.put("night/a.txt", ""), tmp_path)
+    assert (report["prompts"], report["predictions"], report["failures"]) == (0, 0, 0)
+
+
+def test_a_glob_that_matches_nothing_stops_the_job_with_one_clear_line(cloud, lane, capsys):
+    glob = f"gs://demo-project-imagen/{lane.name}/nothing/*.txt"
+    assert backfill.main(lane.options(prompts=glob)) == 2
+    assert capsys.readouterr().err == (
+        f"error: --prompts: {glob} is not there; create it, or correct the option\n"
+    )
+
+
+def test_options_of_the_stream_are_refused(cloud, lane, capsys):
+    options = lane.options(prompts="x.txt", messages_subscription=lane.subscription("prompts"))
+    assert backfill.main(options) == 2
+    assert "--messages_subscription is for beam_jobs.stream" in capsys.readouterr().err

@@ -1,0 +1,240 @@
+"""`python -m beam_jobs` as people call it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from beam_jobs import __main__ as cli
+from beam_jobs.outcomes import Prediction, encode
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run(cloud, capsys):
+    """Run a command, and return its exit code, output and errors."""
+
+    def call(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def record(lane):
+    """Store an image with its record, as the job does."""
+
+    def make(text, image=b"\x89PNG\r\n\x1a\npicture"):
+        name = f"images/ab/{text.replace(' ', '-')}"
+        path = lane.put(f"{name}-0.png", image)
+        content = {
+            "prompt": text,
+            "model": "m",
+            "images": [path],
+            "created_at": "2026-11-01T00:00:00+00:00",
+        }
+        lane.put(f"{name}.json", json.dumps(content))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """What is opened in a browser."""
+    urls = []
+    monkeypatch.setattr(cli.webbrowser, "open", lambda url: urls.append(url) or True)
+    return urls
+
+
+def bodies(lane, count):
+    response = lane.subscriber.pull(
+        subscription=lane.subscription("prompts"), max_messages=count, timeout=20
+    )
+    messages = [item.message for item in response.received_messages]
+    assert len(messages) == count
+    return messages
+
+
+# publish
+
+
+def test_publish_sends_the_text_as_it_is(run, lane):
+    topic = f"{lane.name}-prompts"
+    code, out, err = run("publish", "a 🦊 in the snow", "--topic", topic)
+    assert (code, err) == (0, "")
+    assert out == f"published 1 to {lane.topic('prompts')}\n"
+    (message,) = bodies(lane, 1)
+    assert message.data.decode() == "a 🦊 in the snow"
+
+
+def test_publish_sends_every_parameter_and_attribute(run, lane):
+    code, _, _ = run(
+        *("publish", "a fox", "--topic", f"{lane.name}-prompts"),
+        *("--id", "order-1", "--model", "flux-1", "--images", 2, "--aspect-ratio", "16:9"),
+        *("--image-size", "2K", "--seed", 0, "--negative-prompt", "snow"),
+        *("--attribute", "team=ads", "--attribute", "query=a=b"),
+    )
+    assert code == 0
+    (message,) = bodies(lane, 1)
+    assert json.loads(message.data) == {
+        "prompt": "a fox",
+        "id": "order-1",
+        "model": "flux-1",
+        "images": 2,
+        "aspect_ratio": "16:9",
+        "image_size": "2K",
+        "seed": 0,
+        "negative_prompt": "snow",
+    }
+    assert dict(message.attributes) == {"team": "ads", "query": "a=b"}
+
+
+def test_publish_sends_the_prompts_of_a_file(run, lane, tmp_path):
+    (tmp_path / "p.txt").write_text("a fox\nan owl\n")
+    code, out, _ = run("publish", "--file", tmp_path / "p.txt", "--topic", f"{lane.name}-prompts")
+    assert (code, out.split()[1]) == (0, "2")
+
+
+def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_path):
+    (tmp_path / "p.csv").write_text("prompt,images\na fox,1\nan owl\nx,y,z\n")
+    code, out, err = run("publish", "--file", tmp_path / "p.csv", "--topic", f"{lane.name}-prompts")
+    assert (code, out) == (1, "")
+    assert [one.partition("p.csv ")[2] for one in err.splitlines()] == [
+        "line 3: expected 2 cells, got 1",
+        "line 4: expected 2 cells, got 3",
+    ]
+    assert lane.nothing_left("prompts")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["publish", "a fox", "--topic", "no-such-topic"], "create it, or name another"),
+        (["publish", "a fox", "--attribute", "team"], "--attribute: expected NAME=VALUE, got 'team'"),
+        (["publish", "--file", "prompts.doc"], "expected a file ending in .txt, .jsonl, .csv"),
+        (["watch", "--topics", "no-such-topic", "--seconds", "1"], "create it, or name another"),
+        (["images", "--location", "gs://no-such-bucket/x"], "create it, or name another"),
+        (["images", "--location", "/tmp"], "expected gs://<bucket>/<folder>, got '/tmp'"),
+        (["images", "gs://no-such-bucket/x.png"], "create it, or name another"),
+        (["--project", "", "images"], "no project: give --project, or set GOOGLE_CLOUD_PROJECT"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, arguments, says):
+    code, out, err = run(*arguments)
+    assert (code, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["publish"], ["publish", "a fox", "--file", "p.txt"], ["draw"], ["publish", "a", "--images", "two"]],
+)  # fmt: skip
+def test_a_command_that_is_none_is_told_how_to_be_one(cloud, capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: python -m beam_jobs" in capsys.readouterr().err
+
+
+# watch
+
+
+def test_watch_prints_what_comes_until_it_has_enough(run, lane, eventually):
+    outcome = Prediction(
+        "order-1", "d", "a fox", ("gs://b/1.png",), "m", "stream", False, "now", 1500
+    )
+    body, attributes = encode(outcome)
+
+    def publish_when_watched():
+        topic = lane.topic("predictions")
+        eventually(lambda: len(list(lane.publisher.list_topic_subscriptions(topic=topic))) == 2)
+        lane.publisher.publish(topic, body, **attributes).result(timeout=20)
+
+    publishing = threading.Thread(target=publish_when_watched)
+    publishing.start()
+    code, out, err = run(
+        *("watch", "--count", 1, "--seconds", 30, "--topics", f"{lane.name}-predictions")
+    )
+    publishing.join()
+    assert code == 0
+    assert out == "✓ a fox (1.5 s)\n  gs://b/1.png\n"
+    assert err == f"watching {lane.name}-predictions of demo-project\n"
+
+
+# images
+
+
+def test_images_lists_the_newest_with_their_prompts(run, lane, record):
+    older, newer = record("a fox"), record("an  owl")
+    code, out, _ = run("images", "--location", lane.images_location)
+    assert code == 0
+    assert out.splitlines() == [
+        "2026-11-01T00:00:00+00:00  an owl",
+        f"  {newer}",
+        "2026-11-01T00:00:00+00:00  a fox",
+        f"  {older}",
+    ]
+    _, out, _ = run("images", "--location", lane.images_location, "--limit", 1)
+    assert out.splitlines()[1:] == [f"  {newer}"]
+
+
+def test_images_says_where_there_are_none(run, lane):
+    assert run("images", "--location", lane.images_location) == (
+        0,
+        f"no images in {lane.images_location}/\n",
+        "",
+    )
+
+
+def test_the_newest_image_or_one_by_its_path_is_opened(run, lane, record, opened):
+    older = record("a fox", b"\x89PNG\r\n\x1a\nolder")
+    record("an owl", b"\x89PNG\r\n\x1a\nnewer")
+    code, out, _ = run("images", "--location", lane.images_location, "--open")
+    assert (code, Path(out.strip()).read_bytes()[8:]) == (0, b"newer")
+    code, out, _ = run("images", older)
+    assert (code, Path(out.strip()).read_bytes()[8:]) == (0, b"older")
+    assert opened[1] == Path(out.strip()).as_uri()
+
+
+def test_a_machine_without_a_browser_is_told_where_the_image_is(run, record, monkeypatch):
+    monkeypatch.setattr(cli.webbrowser, "open", lambda _: False)
+    code, out, err = run("images", record("a fox"))
+    assert (code, err) == (1, "error: no browser to open it with\n")
+    assert Path(out.strip()).exists()
+
+
+def test_a_sheet_is_written_and_opened_only_when_asked(run, lane, record, opened, tmp_path):
+    record("a fox")
+    sheet = tmp_path / "sheet"
+    where = ["images", "--location", lane.images_location, "--sheet", sheet]
+    assert run(*where) == (0, f"{sheet}/index.html\n", "")
+    assert opened == []
+    assert run(*where, "--open")[0] == 0
+    assert opened == [(sheet / "index.html").as_uri()]
+
+
+@pytest.mark.slow
+def test_the_module_runs_as_a_command_without_beams_options_in_the_way(lane):
+    command = [sys.executable, "-m", "beam_jobs", "publish", "a fox"]
+    done = subprocess.run(
+        [*command, "--topic", f"{lane.name}-prompts"],
+        cwd=ROOT,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    (message,) = bodies(lane, 1)
+    assert message.data == b"a fox"

@@ -1,0 +1,122 @@
+"""All stand-ins together: up, down, and what outlives a restart."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from google import pubsub_v1
+
+from localcloud.clients import raw_client
+
+pytestmark = pytest.mark.slow
+
+SUBSCRIPTION = "projects/demo-project/subscriptions/prompts-sub"
+
+
+@pytest.fixture
+def command(tmp_path):
+    """`python -m localcloud` on a folder of the test's own; stopped at its end."""
+
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "localcloud", "--state", str(tmp_path / "state"), *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    yield run
+    run("down")
+
+
+def environment(tmp_path):
+    return json.loads((tmp_path / "state" / "environment.json").read_text())
+
+
+def publish(environment, data: bytes) -> None:
+    publisher = raw_client(pubsub_v1.PublisherClient, environment["PUBSUB_EMULATOR_HOST"])
+    publisher.publish(topic="projects/demo-project/topics/prompts", messages=[{"data": data}])
+
+
+def pull(environment) -> list[bytes]:
+    subscriber = raw_client(pubsub_v1.SubscriberClient, environment["PUBSUB_EMULATOR_HOST"])
+    response = subscriber.pull(subscription=SUBSCRIPTION, max_messages=10, timeout=10)
+    return [item.message.data for item in response.received_messages]
+
+
+def bucket(environment):
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    options = {"api_endpoint": environment["STORAGE_EMULATOR_HOST"]}
+    client = storage.Client("demo-project", AnonymousCredentials(), client_options=options)
+    return client.bucket("demo-project-imagen")
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_messages_objects_and_ports_outlive_a_restart(command, tmp_path, end, eventually):
+    assert command("up", "--detach").returncode == 0
+    before = environment(tmp_path)
+    publish(before, b"kept")
+    bucket(before).blob("images/a.png").upload_from_string(b"kept too")
+    os.kill(int((tmp_path / "state" / "lock").read_text()), end)
+    eventually(lambda: command("env").returncode == 1, what="its end")
+    assert command("up", "--detach").returncode == 0
+    assert environment(tmp_path) == before
+    assert pull(before) == [b"kept"]
+    assert bucket(before).blob("images/a.png").download_as_bytes() == b"kept too"
+
+
+def test_env_prints_what_a_shell_can_evaluate(command, tmp_path):
+    assert command("up", "--detach").returncode == 0
+    shell = f"{command('env').stdout}\nenv"
+    seen = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
+    for name, value in environment(tmp_path).items():
+        assert f"{name}={value}" in seen.splitlines()
+
+
+def test_run_gives_a_command_the_environment_and_passes_on_its_exit_code(command):
+    assert command("up", "--detach").returncode == 0
+    code = "import os, sys; sys.exit(7 if os.environ['PUBSUB_EMULATOR_HOST'] else 1)"
+    assert command("run", sys.executable, "-c", code).returncode == 7
+
+
+def test_a_second_one_on_the_same_folder_is_refused(command):
+    assert command("up", "--detach").returncode == 0
+    again = command("up")
+    assert again.returncode == 1
+    assert "another one runs on" in again.stderr
+
+
+def test_down_stops_it_and_is_content_when_nothing_runs(command, tmp_path):
+    assert command("down").returncode == 0
+    assert command("up", "--detach").returncode == 0
+    assert command("down").returncode == 0
+    assert not (tmp_path / "state" / "environment.json").exists()
+    assert "nothing runs on" in command("env").stderr
+
+
+@pytest.mark.parametrize("setting", ["latency_s", "latency=1", "latency_s=-1", "latency_s=x"])
+def test_a_setting_that_makes_no_sense_is_refused(command, setting):
+    refused = command("up", "--set", setting)
+    assert refused.returncode == 1
+    assert "--set" in refused.stderr
+
+
+def test_predictions_sub_shows_no_canaries_and_canary_sub_nothing_else(command, tmp_path):
+    assert command("up", "--detach").returncode == 0
+    host = environment(tmp_path)["PUBSUB_EMULATOR_HOST"]
+    publisher = raw_client(pubsub_v1.PublisherClient, host)
+    publisher.publish(
+        topic="projects/demo-project/topics/predictions",
+        messages=[{"data": b"probe", "attributes": {"canary": "1"}}, {"data": b"real"}],
+    )
+    subscriber = raw_client(pubsub_v1.SubscriberClient, host)
+    for name, data in (("predictions-sub", b"real"), ("canary-sub", b"probe")):
+        (message,) = subscriber.pull(
+            subscription=f"projects/demo-project/subscriptions/{name}", max_messages=9, timeout=10
+        ).received_messages
+        assert message.message.data == data

@@ -1,0 +1,194 @@
+"""The stand-in for Vertex AI, over HTTP, without the adapters that are tested against it."""
+
+import asyncio
+import base64
+import io
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from PIL import Image
+
+from localcloud.vertex import Behaviour, Settings, pictures, vertex_app
+
+GEMINI = "/v1beta1/projects/p/locations/global/publishers/google/models/{}:generateContent"
+PREDICT = "/v1/projects/p/locations/us-central1/endpoints/1:predict"
+TOKEN = {"Authorization": "Bearer x"}
+
+
+def ask(*requests, **settings):
+    """Send requests one after another; their statuses and bodies, and the counts at the end."""
+
+    async def run():
+        behaviour = Behaviour(Settings(latency_s=0.0, **settings), seed=1)
+        answers = []
+        async with TestClient(TestServer(vertex_app(behaviour))) as client:
+            for path, body in requests:
+                async with client.post(path, json=body, headers=TOKEN) as response:
+                    answers.append((response.status, await response.json(), response.headers))
+        return answers, behaviour.counts
+
+    return asyncio.run(run())
+
+
+def gemini(text, **config):
+    body = {"contents": [{"role": "user", "parts": [{"text": text}]}], "generationConfig": config}
+    return GEMINI.format("gemini-3.1-flash-image"), body
+
+
+def predict(text, **parameters):
+    return PREDICT, {"instances": [{"prompt": text}], "parameters": parameters}
+
+
+def picture(data):
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_generate_content_answers_with_a_picture_of_the_asked_for_shape():
+    wanted = gemini("A fox", imageConfig={"aspectRatio": "16:9", "imageSize": "2K"})
+    ((status, body, _),), counts = ask(wanted)
+    inline = body["candidates"][0]["content"]["parts"][0]["inlineData"]
+    assert (status, inline["mimeType"]) == (200, "image/png")
+    assert picture(inline["data"]).size == (2048, 1152)
+    assert counts.images == 1
+
+
+def test_predict_answers_with_as_many_pictures_as_asked_for():
+    ((status, body, _),), counts = ask(predict("A fox", sampleCount=3))
+    assert status == 200
+    assert len({one["bytesBase64Encoded"] for one in body["predictions"]}) == 3
+    assert all(
+        picture(one["bytesBase64Encoded"]).size == (1024, 1024) for one in body["predictions"]
+    )
+    assert counts.images == 3
+
+
+def test_the_same_prompt_is_the_same_picture_and_another_is_another():
+    one = pictures.draw("A fox", model="m")
+    assert one == pictures.draw("A fox", model="m")
+    assert (
+        len({one, pictures.draw("A hare", model="m"), pictures.draw("A fox", model="m", seed=1)})
+        == 3
+    )
+
+
+@pytest.mark.parametrize("text", ["", "x" * 5000, "雪の中の柴犬", "صورة", "🦊", "\u202ea\nb"])
+def test_any_text_can_be_drawn(text):
+    Image.open(io.BytesIO(pictures.draw(text, model="m"))).load()
+
+
+@pytest.mark.parametrize("size", [500, 1_500_000])
+def test_a_canned_picture_is_a_picture_of_exactly_that_size(size):
+    data = pictures.canned(size)
+    assert len(data) == size
+    Image.open(io.BytesIO(data)).load()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [("unavailable", 503), ("quota", 429), ("error", 500), ("invalid", 400)],
+)
+def test_a_word_in_the_prompt_provokes_the_error_that_it_names(fault, status):
+    answers, counts = ask(gemini(f"x fault:{fault}"), predict(f"x fault:{fault}"))
+    assert [(answer[0], answer[1]["error"]["code"]) for answer in answers] == [(status, status)] * 2
+    assert counts.images == 0
+
+
+def test_refusals_have_the_shapes_of_both_protocols():
+    answers, _ = ask(
+        gemini("fault:blocked"),
+        gemini("fault:blocked-image"),
+        predict("fault:blocked"),
+        predict("fault:blocked-image"),
+    )
+    assert answers[0][1]["promptFeedback"]["blockReason"]
+    assert answers[1][1]["candidates"][0]["finishReason"] == "IMAGE_SAFETY"
+    assert answers[2][0] == 400
+    assert "raiFilteredReason" in answers[3][1]["predictions"][0]
+
+
+def test_a_fault_that_strikes_once_strikes_each_prompt_once():
+    once = gemini("a fault:unavailable-once")
+    other = gemini("b fault:unavailable-once")
+    answers, _ = ask(once, once, other, once, other)
+    assert [answer[0] for answer in answers] == [503, 200, 503, 200, 200]
+
+
+def test_a_word_that_names_no_fault_is_just_a_word():
+    answers, _ = ask(gemini("fault:imaginary"), gemini("default:quota"), gemini("fault:quotas"))
+    assert [answer[0] for answer in answers] == [200, 200, 200]
+
+
+def test_past_the_quota_calls_are_refused_with_the_time_to_wait():
+    answers, counts = ask(
+        *[gemini(f"x {n}") for n in range(5)],
+        quota_per_minute=60.0,
+        retry_after_s=2.0,
+        canned_bytes=500,
+    )
+    assert [answer[0] for answer in answers] == [200, 429, 429, 429, 429]
+    assert answers[1][2]["Retry-After"] == "2"
+    assert counts.refused_for_quota == 4
+
+
+def test_rates_make_that_share_of_calls_fail():
+    answers, _ = ask(
+        *[gemini(f"x {n}") for n in range(400)], unavailable_rate=0.25, canned_bytes=500
+    )
+    failed = sum(answer[0] == 503 for answer in answers)
+    assert 60 < failed < 140
+
+
+def test_a_model_that_was_shut_down_answers_404():
+    path = "/v1/projects/p/locations/us-central1/publishers/google/models/imagen-4.0-generate-001"
+    answers, _ = ask(
+        (GEMINI.format("gemini-1.0"), gemini("x")[1]), (f"{path}:predict", predict("x")[1])
+    )
+    assert [answer[0] for answer in answers] == [404, 404]
+
+
+def test_a_call_without_credentials_answers_401():
+    async def run():
+        async with (
+            TestClient(TestServer(vertex_app(Behaviour()))) as client,
+            client.post(gemini("x")[0], json=gemini("x")[1]) as response,
+        ):
+            return response.status
+
+    assert asyncio.run(run()) == 401
+
+
+def test_a_seed_with_the_watermark_on_is_refused():
+    answers, _ = ask(
+        predict("x", seed=1), predict("x", seed=1, addWatermark=False, sampleImageSize="1K")
+    )
+    assert [answer[0] for answer in answers] == [400, 200]
+
+
+@pytest.mark.parametrize("body", [{}, {"contents": "x"}, {"instances": []}])
+def test_a_request_that_is_no_request_answers_400(body):
+    answers, _ = ask((gemini("x")[0], body), (PREDICT, body))
+    assert [answer[0] for answer in answers] == [400, 400]
+
+
+def test_settings_change_while_it_runs_and_wrong_ones_are_refused():
+    async def run():
+        async with TestClient(TestServer(vertex_app(Behaviour()))) as client:
+            good = await client.patch("/localcloud", json={"latency_s": 2})
+            bad = await client.patch("/localcloud", json={"latencys": 2})
+            return await good.json(), bad.status, await bad.json()
+
+    good, status, bad = asyncio.run(run())
+    assert good["settings"]["latency_s"] == 2.0
+    assert status == 400
+    assert "no setting 'latencys'" in bad["error"]["message"]
+
+
+def test_a_cut_connection_is_cut():
+    async def run():
+        async with TestClient(TestServer(vertex_app(Behaviour(Settings(latency_s=0.0))))) as client:
+            path, body = gemini("fault:cut")
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await client.post(path, json=body, headers=TOKEN)
+
+    asyncio.run(run())
