@@ -197,10 +197,11 @@ def _upload_night() -> list[str]:
 
     bucket = storage.Client(project=_NAMES.project).bucket(_NAMES.bucket)
     prefix = Location.parse(_NIGHT).prefix
-    for name in ("animals.csv", "harbours.jsonl"):
-        bucket.blob(prefix + name).upload_from_string(_sample(name))
-    bucket.blob(prefix + "gardens.txt.gz").upload_from_string(gzip.compress(_sample("gardens.txt")))
-    return ["animals.csv", "harbours.jsonl", "gardens.txt.gz"]
+    files = {name: _sample(name) for name in ("markets.txt", "animals.csv", "harbours.jsonl")}
+    files["gardens.txt.gz"] = gzip.compress(_sample("gardens.txt"))
+    for name, content in files.items():
+        bucket.blob(prefix + name).upload_from_string(content)
+    return list(files)
 
 
 def _sample(name: str) -> bytes:
