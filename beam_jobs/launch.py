@@ -35,11 +35,12 @@ def run(
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         force=True,
     )
-    runner = options.view_as(StandardOptions).runner or "DirectRunner"
+    runner = _runner(options, streaming=streaming)
     if "." in runner:
         # A runner of one's own may bring options of its own.
         importlib.import_module(runner.rpartition(".")[0])
     try:
+        _refuse_direct_runner(runner, streaming=streaming)
         config = job_config(options, streaming=streaming)
         preflight.check(config, subscription=subscription, prompts=prompts)
     except (OptionsError, preflight.PreflightError) as error:
@@ -54,3 +55,23 @@ def run(
         return 0
     state = result.wait_until_finish()
     return 0 if state in (PipelineState.DONE, PipelineState.DRAINED) else 1
+
+
+def _runner(options: PipelineOptions, *, streaming: bool) -> str:
+    """Return the runner's name; for a batch job that names none, the one that needs nothing.
+
+    Beam's own default first downloads another runner, Prism, and tries that.
+    """
+    standard = options.view_as(StandardOptions)
+    if not standard.runner and not streaming:
+        standard.runner = "FnApiRunner"
+    return str(standard.runner or "DirectRunner")
+
+
+def _refuse_direct_runner(runner: str, *, streaming: bool) -> None:
+    if streaming and runner.endswith("DirectRunner"):
+        raise OptionsError(
+            "--runner: a stream on the DirectRunner acknowledges prompts before it has worked on "
+            "them, and loses them when it stops; name DataflowRunner, or on one machine "
+            "localcloud.runner.MicroBatchRunner"
+        )

@@ -5,7 +5,6 @@ can be held against each other.
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +13,6 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsIter, PCollection
 
 from beam_jobs.outcomes import Failure, Outcome
-from beam_jobs.transforms import Outcomes
 
 REPORT_SCHEMA = "imagen.report/1"
 
@@ -28,10 +26,10 @@ class WriteReport(beam.PTransform):  # type: ignore[misc]
         self._source = source
         self._published = published
 
-    def expand(self, outcomes: Outcomes) -> PCollection[Any]:
-        """Wire counting, and a wait for the publishing, which the side inputs are."""
+    def expand(self, outcomes: Any) -> PCollection[Any]:
+        """Wire counting of `Outcomes`, and a wait for the publishing, which the side inputs are."""
         tallies = (
-            outcomes.parsed | "Tally prompts" >> beam.Map(lambda _: Counter(prompts=1)),
+            outcomes.parsed | "Tally prompts" >> beam.Map(lambda _: {"prompts": 1}),
             outcomes.ended | "Tally outcomes" >> beam.Map(tally),
         ) | beam.Flatten()
         return (
@@ -44,11 +42,13 @@ class WriteReport(beam.PTransform):  # type: ignore[misc]
         )
 
 
-def tally(outcome: Outcome) -> "Counter[str]":
+def tally(outcome: Outcome) -> dict[str, int]:
     """Return what one outcome adds to the report."""
-    counts: Counter[str] = Counter(
-        images=outcome.work.images, bytes=outcome.work.bytes, model_calls=outcome.work.calls
-    )
+    counts = {
+        "images": outcome.work.images,
+        "bytes": outcome.work.bytes,
+        "model_calls": outcome.work.calls,
+    }
     if isinstance(outcome, Failure):
         counts["failures"] = 1
         counts[f"failures.{outcome.reason.value}"] = 1
@@ -58,13 +58,13 @@ def tally(outcome: Outcome) -> "Counter[str]":
     return counts
 
 
-def render(counts: "Counter[str]", source: str) -> dict[str, Any]:
+def render(counts: dict[str, int], source: str) -> dict[str, Any]:
     """Return the report as JSON has it."""
     return {
         "schema": REPORT_SCHEMA,
         "source": source,
         **{
-            name: counts[name]
+            name: counts.get(name, 0)
             for name in (
                 "prompts",
                 "predictions",
@@ -83,15 +83,17 @@ def render(counts: "Counter[str]", source: str) -> dict[str, Any]:
     }
 
 
-def _add(tallies: Iterable["Counter[str]"]) -> "Counter[str]":
-    total: Counter[str] = Counter()
+def _add(tallies: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
     for one in tallies:
-        total.update(one)
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
     return total
 
 
-def _write(counts: "Counter[str]", path: str, source: str, *published: Iterable[Any]) -> str:
+def _write(counts: dict[str, int], path: str, source: str, *published: Iterable[Any]) -> str:
     del published  # here only so that this runs after them
+    content = json.dumps(render(counts, source), indent=2).encode("utf-8")
     with FileSystems.create(path, mime_type="application/json") as file:
-        file.write(json.dumps(render(counts, source), indent=2).encode("utf-8"))
+        file.write(content)
     return path

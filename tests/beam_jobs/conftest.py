@@ -9,9 +9,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from beam_jobs.models.predict import PredictModel, base_url_from_environment
 from beam_jobs.prompts import Prompt, PromptDefaults, parse
 
 GEMINI = "gemini-3.1-flash-image"
+ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
 
 
 @pytest.fixture
@@ -34,6 +36,21 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+@pytest_asyncio.fixture
+async def predict_model() -> AsyncIterator[Callable[..., PredictModel]]:
+    """Make `:predict` adapters, of one endpoint unless another is given."""
+    models: list[PredictModel] = []
+
+    def make(base_url: str | None = None, **settings: Any) -> PredictModel:
+        given = {"resource": ENDPOINT, "timeout_s": 10.0, **settings}
+        models.append(PredictModel(base_url=base_url or base_url_from_environment(), **given))
+        return models[-1]
+
+    yield make
+    for model in models:
+        await model._client.transport.close()
+
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -47,7 +64,8 @@ async def serve() -> AsyncIterator[Callable[[Handler | web.Application], Awaitab
         if not isinstance(app, web.Application):
             app = web.Application()
             app.router.add_route("*", "/{path:.*}", what)
-        runner = web.AppRunner(app)
+        # A request that nobody waits for any more must not hold up the end of the test.
+        runner = web.AppRunner(app, handler_cancellation=True)
         runners.append(runner)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

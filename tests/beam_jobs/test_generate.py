@@ -13,7 +13,6 @@ from beam_jobs.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
 from beam_jobs.models.base import Image, blocked, from_status, no_image, unreachable
 from beam_jobs.models.catalog import Family, family_of
 from beam_jobs.models.gemini import GeminiModel
-from beam_jobs.models.predict import PredictModel, base_url_from_environment
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts import Canary
 from beam_jobs.store import ImageStore, Location
@@ -21,7 +20,6 @@ from localcloud.storage import ObjectStore, storage_app
 
 pytestmark = pytest.mark.asyncio
 
-ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
 GEMINI, FLUX = "gemini-3.1-flash-image", "flux-1"
 both_protocols = pytest.mark.parametrize("name", [GEMINI, FLUX], ids=["gemini", "predict"])
 
@@ -45,12 +43,14 @@ class Scripted:
     def __init__(self, *script, images_per_call=1, latency_s=0.0):
         self.images_per_call = images_per_call
         self.asked = []
+        self.called = asyncio.Event()
         self.in_flight = self.most_in_flight = 0
         self._script = list(script)
         self._latency_s = latency_s
 
     async def generate(self, prompt, *, first, count):
         self.asked.append((first, count))
+        self.called.set()
         step = self._script.pop(0) if self._script else count
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -64,7 +64,7 @@ class Scripted:
 
 
 @pytest.fixture
-def generator(lane, session):
+def generator(lane, session, predict_model):
     """Make a generator that calls `model`, or the real adapters, and stores in the lane."""
 
     def real(name):
@@ -72,7 +72,7 @@ def generator(lane, session):
             return GeminiModel(
                 session, model=name, project="demo-project", location="global", timeout_s=10.0
             )
-        return PredictModel(resource=ENDPOINT, timeout_s=10.0, base_url=base_url_from_environment())
+        return predict_model()
 
     def make(model=None, *, limiter=None, location=None, **changes):
         settings = {
@@ -337,8 +337,16 @@ async def test_time_for_retries_runs_from_the_first_failure_and_not_from_the_sta
 
 
 async def test_a_bug_in_an_adapter_is_a_failure_and_no_crash(generator, prompt_of):
-    limiter = AdaptiveLimiter(2)
-    work = generator(Scripted(KeyError("candidates"), latency_s=0.01), limiter=limiter)
+    class Buggy(Scripted):
+        mended = False
+
+        async def generate(self, prompt, *, first, count):
+            if prompt.text == "a fox" and not self.mended:
+                raise KeyError("candidates")
+            return await super().generate(prompt, first=first, count=count)
+
+    limiter, model = AdaptiveLimiter(2), Buggy()
+    work = generator(model, limiter=limiter)
     first, second = await asyncio.gather(
         work.outcome(prompt_of("a fox")), work.outcome(prompt_of("an owl"))
     )
@@ -347,6 +355,7 @@ async def test_a_bug_in_an_adapter_is_a_failure_and_no_crash(generator, prompt_o
     assert failure.detail == "unexpected KeyError: 'candidates'"
     predicted(second)
     assert limiter.in_flight == 0
+    model.mended = True
     predicted(await work.outcome(prompt_of("a fox")))
 
 
@@ -562,12 +571,13 @@ async def test_the_limiter_hears_of_quota_and_of_success(generator, prompt_of):
 
 async def test_a_cancelled_prompt_leaves_nothing_behind(generator, prompt_of):
     limiter = AdaptiveLimiter(1)
-    work = generator(Scripted(latency_s=0.05), limiter=limiter, max_images=2)
+    model = Scripted(latency_s=0.05)
+    work = generator(model, limiter=limiter, max_images=2)
     prompt = prompt_of("a fox")
     for _ in range(5):
+        model.called.clear()
         task = asyncio.create_task(work.outcome(prompt))
-        while not limiter.in_flight:
-            await asyncio.sleep(0.001)
+        await model.called.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -243,13 +243,13 @@ async def test_cancelled_calls_leak_no_slot_at_whatever_moment(requests_per_minu
 async def test_a_slot_handed_to_a_cancelled_waiter_goes_to_the_next():
     limiter = AdaptiveLimiter(1)
     calls = Calls(limiter)
-    await calls.start(3)
-    holder, cancelled, waiting = calls.tasks
-    calls.under_way.pop().set()
-    while not holder.done():  # ends when it has handed its slot to `cancelled`
-        await asyncio.sleep(0)
+    async with limiter.slot():
+        await calls.start(2)
+        cancelled, waiting = calls.tasks
+    # Its slot is handed over, and `cancelled` has not run since.
     cancelled.cancel()
     await turns()
+    assert cancelled.cancelled()
     assert len(calls.under_way) == 1
     assert limiter.in_flight == 1
     await calls.end(1)

@@ -118,7 +118,10 @@ def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_p
     ("arguments", "says"),
     [
         (["publish", "a fox", "--topic", "no-such-topic"], "create it, or name another"),
-        (["publish", "a fox", "--attribute", "team"], "--attribute: expected NAME=VALUE, got 'team'"),
+        (
+            ["publish", "a fox", "--attribute", "team"],
+            "--attribute: expected NAME=VALUE, got 'team'",
+        ),
         (["publish", "--file", "prompts.doc"], "expected a file ending in .txt, .jsonl, .csv"),
         (["watch", "--topics", "no-such-topic", "--seconds", "1"], "create it, or name another"),
         (["images", "--location", "gs://no-such-bucket/x"], "create it, or name another"),
@@ -126,7 +129,7 @@ def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_p
         (["images", "gs://no-such-bucket/x.png"], "create it, or name another"),
         (["--project", "", "images"], "no project: give --project, or set GOOGLE_CLOUD_PROJECT"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, arguments, says):
     code, out, err = run(*arguments)
     assert (code, out) == (1, "")
@@ -137,8 +140,14 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, arguments, says):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["publish"], ["publish", "a fox", "--file", "p.txt"], ["draw"], ["publish", "a", "--images", "two"]],
-)  # fmt: skip
+    [
+        [],
+        ["publish"],
+        ["publish", "a fox", "--file", "p.txt"],
+        ["draw"],
+        ["publish", "a", "--images", "two"],
+    ],
+)
 def test_a_command_that_is_none_is_told_how_to_be_one(cloud, capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)

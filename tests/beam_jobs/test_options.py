@@ -70,37 +70,81 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
 @pytest.mark.parametrize(
     ("base", "changes", "expected"),
     [
-        (STREAM, {"messages_subscription": None}, "--messages_subscription: expected projects/PROJECT/subscriptions/NAME, got None"),
+        (
+            STREAM,
+            {"messages_subscription": None},
+            "--messages_subscription: expected projects/PROJECT/subscriptions/NAME, got None",
+        ),
         (STREAM, {"messages_subscription": "prompts-sub"}, "--messages_subscription: expected"),
-        (STREAM, {"responses_topic": "predictions"}, "--responses_topic: expected projects/PROJECT/topics/NAME, got 'predictions'"),
-        (STREAM, {"responses_topic": "projects/p-1/subscriptions/x"}, "--responses_topic: expected"),
+        (
+            STREAM,
+            {"responses_topic": "predictions"},
+            "--responses_topic: expected projects/PROJECT/topics/NAME, got 'predictions'",
+        ),
+        (
+            STREAM,
+            {"responses_topic": "projects/p-1/subscriptions/x"},
+            "--responses_topic: expected",
+        ),
         (STREAM, {"dead_letter_topic": None}, "--dead_letter_topic: expected"),
-        (STREAM, {"dead_letter_topic": STREAM["responses_topic"]}, "expected two topics, got one twice"),
+        (
+            STREAM,
+            {"dead_letter_topic": STREAM["responses_topic"]},
+            "expected two topics, got one twice",
+        ),
         (STREAM, {"images_output_location": None}, "--images_output_location: expected gs://"),
-        (STREAM, {"images_output_location": "/tmp/images"}, "--images_output_location: expected gs://"),
-        (STREAM, {"images_output_location": "gs://bucket/*"}, "--images_output_location: expected gs://"),
+        (
+            STREAM,
+            {"images_output_location": "/tmp/images"},
+            "--images_output_location: expected gs://",
+        ),
+        (
+            STREAM,
+            {"images_output_location": "gs://bucket/*"},
+            "--images_output_location: expected gs://",
+        ),
         (STREAM, {"prompts": "p.txt"}, "--prompts and --report are for beam_jobs.backfill"),
         (STREAM, {"report": "r.json"}, "--prompts and --report are for beam_jobs.backfill"),
         (STREAM, {"source": "backfill:x"}, "--source: expected stream, got 'backfill:x'"),
         (BACKFILL, {"source": "stream"}, "--source: expected backfill:RUN, got 'stream'"),
         (BACKFILL, {"source": "backfill:a b"}, "--source: expected backfill:RUN"),
         (BACKFILL, {"prompts": None}, "--prompts: expected a path or glob"),
-        (BACKFILL, {"messages_subscription": STREAM["messages_subscription"]}, "--messages_subscription is for beam_jobs.stream"),
+        (
+            BACKFILL,
+            {"messages_subscription": STREAM["messages_subscription"]},
+            "--messages_subscription is for beam_jobs.stream",
+        ),
         (STREAM, {"max_in_flight": 0}, "--max_in_flight: expected more than 0, got 0"),
-        (STREAM, {"max_requests_per_minute": -1}, "--max_requests_per_minute: expected more than 0"),
+        (
+            STREAM,
+            {"max_requests_per_minute": -1},
+            "--max_requests_per_minute: expected more than 0",
+        ),
         (STREAM, {"max_retry_seconds": 0}, "--max_retry_seconds: expected more than 0"),
         (STREAM, {"max_retry_seconds": "nan"}, "--max_retry_seconds: expected more than 0"),
         (STREAM, {"call_timeout_seconds": 0}, "--call_timeout_seconds: expected more than 0"),
         (STREAM, {"max_images": 0}, "--max_images: expected more than 0"),
         (STREAM, {"model": "flux-1"}, "say with --model_endpoint where it is deployed"),
-        (STREAM, {"model_endpoint": ENDPOINT}, "--model_endpoint is for models that speak :predict"),
-        (STREAM, {"model": "flux-1", "model_endpoint": "1234"}, "--model_endpoint: expected projects/P/locations/L/endpoints/E"),
-        (STREAM, {"model": "flux-1", "model_endpoint": ENDPOINT, "request_tier": "flex"}, "--request_tier flex is offered for Gemini models"),
+        (
+            STREAM,
+            {"model_endpoint": ENDPOINT},
+            "--model_endpoint is for models that speak :predict",
+        ),
+        (
+            STREAM,
+            {"model": "flux-1", "model_endpoint": "1234"},
+            "--model_endpoint: expected projects/P/locations/L/endpoints/E",
+        ),
+        (
+            STREAM,
+            {"model": "flux-1", "model_endpoint": ENDPOINT, "request_tier": "flex"},
+            "--request_tier flex is offered for Gemini models",
+        ),
         (STREAM, {"max_image": 3}, "--max_image: no such option"),
         (STREAM, {"no_such_thing": "x"}, "--no_such_thing: no such option"),
     ],
     ids=lambda value: str(value)[:50] if isinstance(value, dict | str) else None,
-)  # fmt: skip
+)
 def test_what_makes_no_sense_is_said(base, changes, expected):
     said = [line for line in complaints(base, **changes) if expected in line]
     assert len(said) == 1
@@ -138,12 +182,16 @@ def test_an_unknown_tier_is_refused():
 @pytest.mark.parametrize(
     ("changes", "model", "allowed"),
     [
-        ({"model": "imagen-4.0-generate-001"}, "imagen-4.0-generate-001", {*KNOWN_MODELS, "imagen-4.0-generate-001"}),
+        (
+            {"model": "imagen-4.0-generate-001"},
+            "imagen-4.0-generate-001",
+            {*KNOWN_MODELS, "imagen-4.0-generate-001"},
+        ),
         ({"model": "flux-1", "model_endpoint": ENDPOINT}, "flux-1", {*KNOWN_MODELS, "flux-1"}),
         ({"allowed_models": " a , b,"}, DEFAULT_MODEL, {"a", "b", DEFAULT_MODEL}),
         ({"allowed_models": ""}, DEFAULT_MODEL, set(KNOWN_MODELS)),
     ],
-)  # fmt: skip
+)
 def test_prompts_may_name_the_allowed_models_and_the_default(changes, model, allowed):
     result = config(**changes)
     assert (result.defaults.model, result.defaults.allowed_models) == (model, allowed)

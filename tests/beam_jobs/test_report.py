@@ -97,12 +97,11 @@ def test_there_is_no_report_when_publishing_fails(tmp_path):
     def refuse(_):
         raise RuntimeError("not published")
 
-    with (
-        pytest.raises(RuntimeError, match="not published"),
-        beam.Pipeline(FnApiRunner()) as pipeline,
-    ):  # noqa: PT012
-        parsed = pipeline | "Parsed" >> beam.Create([1])
-        ended = pipeline | "Ended" >> beam.Create([prediction()])
-        published = ended | "Publish" >> beam.Map(refuse)
-        Outcomes(parsed, ended) | WriteReport(str(path), "backfill:x", (published,))
+    pipeline = beam.Pipeline(FnApiRunner())
+    parsed = pipeline | "Parsed" >> beam.Create([1])
+    ended = pipeline | "Ended" >> beam.Create([prediction()])
+    published = ended | "Publish" >> beam.Map(refuse)
+    Outcomes(parsed, ended) | WriteReport(str(path), "backfill:x", (published,))
+    with pytest.raises(RuntimeError, match="not published"):
+        pipeline.run()
     assert not path.exists()

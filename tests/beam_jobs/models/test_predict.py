@@ -1,5 +1,6 @@
 """The `:predict` adapter, over google-cloud-aiplatform, against the local cloud and others."""
 
+import asyncio
 import base64
 
 import pytest
@@ -7,7 +8,6 @@ from aiohttp import web
 
 from beam_jobs.models.base import CallError, Retry
 from beam_jobs.models.predict import (
-    PredictModel,
     base_url_from_environment,
     images,
     parameters,
@@ -27,21 +27,17 @@ def flux(prompt_of):
     return make
 
 
-def model_at(base_url, *, resource=ENDPOINT, timeout_s=10.0) -> PredictModel:
-    return PredictModel(resource=resource, timeout_s=timeout_s, base_url=base_url)
+@pytest.fixture
+def model(cloud, predict_model):
+    return predict_model()
 
 
 @pytest.fixture
-def model(cloud):
-    return model_at(base_url_from_environment())
-
-
-@pytest.fixture
-def model_of(cloud, serve):
+def model_of(cloud, serve, predict_model):
     """Give the adapter of an endpoint that answers with `handler`."""
 
     async def make(handler, **settings):
-        return model_at(await serve(handler), **settings)
+        return predict_model(await serve(handler), **settings)
 
     return make
 
@@ -158,26 +154,31 @@ async def test_each_fault_becomes_its_error_after_a_single_call(
 
 
 @pytest.mark.asyncio
-async def test_a_model_that_is_gone_is_a_model_error_to_replay(cloud, flux):
+async def test_a_model_that_is_gone_is_a_model_error_to_replay(cloud, predict_model, flux):
     resource = "projects/demo-project/locations/us-central1/publishers/google/models/imagen-4"
-    error = await error_of(model_at(base_url_from_environment(), resource=resource), flux("a fox"))
+    error = await error_of(predict_model(resource=resource), flux("a fox"))
     assert (error.reason, error.retry, error.replayable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
     assert "`imagen-4` was not found" in error.detail
 
 
 @pytest.mark.asyncio
-async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(cloud, flux):
-    model = model_at(base_url_from_environment(), timeout_s=0.3)
-    before = cloud.models()["calls"]
-    error = await error_of(model, flux("a fox fault:hang"))
+async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(model_of, flux):
+    calls = []
+
+    async def hang(request):
+        calls.append(request)
+        await asyncio.sleep(3600)
+
+    error = await error_of(await model_of(hang, timeout_s=0.3), flux("a fox"))
     assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
     assert error.detail == "model did not answer within the call time-out"
-    assert cloud.models()["calls"] - before == 1
+    assert error.overloaded
+    assert len(calls) == 1
 
 
 @pytest.mark.asyncio
-async def test_a_service_that_is_not_there_is_unavailable(cloud, flux):
-    error = await error_of(model_at("http://127.0.0.1:9"), flux("a fox"))
+async def test_a_service_that_is_not_there_is_unavailable(cloud, predict_model, flux):
+    error = await error_of(predict_model("http://127.0.0.1:9"), flux("a fox"))
     assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
     assert "cannot be reached" in error.detail
 
