@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"{error.message}: create it, or name another")
     except (api_exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError) as error:
         return _fail(f"{type(error).__name__}: {error}")
+    except TimeoutError:
+        return _fail("no answer within a minute; is the service, or its stand-in, up?")
     except ValueError as error:
         return _fail(str(error))
 

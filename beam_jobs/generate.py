@@ -71,7 +71,7 @@ class Generator:
     async def outcome(self, item: Prompt | Canary) -> Outcome:
         """Do the work on one prompt. Raises nothing but cancellation."""
         if isinstance(item, Canary):
-            return self._prediction(item.prompt_id, "", "", [], "", True, item, Work())
+            return self._prediction(item.prompt_id, "", "", [], "", False, item, Work())
         meter = Meter()
         try:
             images, reused = await self._images(item, meter)

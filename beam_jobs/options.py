@@ -123,9 +123,14 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
     except ValueError as error:
         wrong.append(f"--images_output_location: {error}")
     project = cloud.project or _project_of(given.responses_topic)
+    workers = options.view_as(WorkerOptions).max_num_workers or 1
+    if 0 < (given.max_images or workers) < workers:
+        wrong.append(
+            f"--max_images: {given.max_images} is less than one for each of --max_num_workers "
+            f"{workers}, which it is split over"
+        )
     if wrong:
         raise OptionsError("\n".join(wrong))
-    workers = options.view_as(WorkerOptions).max_num_workers or 1
     allowed = _names(given.allowed_models) or frozenset(
         name for name in KNOWN_MODELS if family_of(name) is Family.GEMINI
     )

@@ -16,6 +16,9 @@ from localcloud.vertex import Behaviour, vertex_app
 
 ENVIRONMENT_FILE = "environment.json"
 _PORTS_FILE = "ports.json"
+# An identity as GKE's metadata server names it. For one with an e-mail address google-auth asks
+# Google itself where that account may be used; nothing here may ask Google anything.
+_IDENTITY = "<project>.svc.id.goog"
 
 
 class LocalCloud:
@@ -45,7 +48,10 @@ class LocalCloud:
         ports = {
             "storage": await self._serve(storage_app(self._store), before.get("storage")),
             "vertex": await self._serve(vertex_app(self.behaviour), before.get("vertex")),
-            "metadata": await self._serve(metadata_app(self.names.project), before.get("metadata")),
+            "metadata": await self._serve(
+                metadata_app(self.names.project, service_account=_IDENTITY),
+                before.get("metadata"),
+            ),
             "pubsub": await self._serve_pubsub(before.get("pubsub")),
         }
         environment = {

@@ -86,6 +86,11 @@ def test_past_the_budget_prompts_fail_as_retryable_and_unpaid(cloud, lane, tmp_p
     assert all(one["retryable"] for one in lane.dead_letters(6))
 
 
+def test_a_backfill_tries_no_runner_that_would_have_to_be_downloaded(cloud, lane, tmp_path, capsys):
+    run(lane, lane.put("night/a.txt", "A fox\n"), tmp_path)
+    assert "Prism" not in capsys.readouterr().err
+
+
 def test_empty_files_make_an_empty_report(cloud, lane, tmp_path):
     report = run(lane, lane.put("night/a.txt", ""), tmp_path)
     assert (report["prompts"], report["predictions"], report["failures"]) == (0, 0, 0)
