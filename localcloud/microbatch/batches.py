@@ -68,7 +68,10 @@ class Batches:
             progress(most_messages - self._room)
             if room := self._wait_for_room():
                 started = time.monotonic()
-                if messages := self._pull(min(room, self._most_in_batch)):
+                messages = self._pull(min(room, self._most_in_batch))
+                if stop():  # what a waiting pull still brought is for whoever comes next
+                    self._leases.release([message.ack_id for message in messages], 0)
+                elif messages:
                     self._begin(len(messages))
                     # A daemon: a forced stop must not wait for it.
                     threading.Thread(target=self._work_on, args=(messages,), daemon=True).start()

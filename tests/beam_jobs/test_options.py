@@ -124,6 +124,11 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         (STREAM, {"max_retry_seconds": "nan"}, "--max_retry_seconds: expected more than 0"),
         (STREAM, {"call_timeout_seconds": 0}, "--call_timeout_seconds: expected more than 0"),
         (STREAM, {"max_images": 0}, "--max_images: expected more than 0"),
+        (
+            STREAM,
+            {"max_images": 3, "max_num_workers": 4},
+            "--max_images: 3 is less than one for each of --max_num_workers 4",
+        ),
         (STREAM, {"model": "flux-1"}, "say with --model_endpoint where it is deployed"),
         (
             STREAM,

@@ -5,6 +5,7 @@ from collections import Counter
 
 import apache_beam as beam
 import pytest
+from apache_beam.pipeline import PipelineVisitor
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
@@ -105,3 +106,21 @@ def test_there_is_no_report_when_publishing_fails(tmp_path):
     with pytest.raises(RuntimeError, match="not published"):
         pipeline.run()
     assert not path.exists()
+
+
+def test_the_report_has_every_publishing_to_wait_for(tmp_path):
+    """Nothing else makes a runner publish first; that the FnApiRunner does is its own affair."""
+    waited_for = []
+
+    class Visitor(PipelineVisitor):
+        def visit_transform(self, node):
+            if node.full_label.endswith("/Write"):
+                waited_for.extend(side.pvalue for side in node.side_inputs)
+
+    pipeline = beam.Pipeline(FnApiRunner())
+    parsed = pipeline | "Parsed" >> beam.Create([1])
+    ended = pipeline | "Ended" >> beam.Create([prediction()])
+    published = tuple(ended | f"Publish {topic}" >> beam.Map(str) for topic in ("a", "b"))
+    Outcomes(parsed, ended) | WriteReport(str(tmp_path / "r.json"), "backfill:x", published)
+    pipeline.visit(Visitor())
+    assert waited_for == list(published)

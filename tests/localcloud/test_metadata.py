@@ -43,7 +43,13 @@ def environment(address, tmp_path) -> dict[str, str]:
     inherited = {
         key: value
         for key, value in os.environ.items()
-        if key not in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "NO_GCE_CHECK")
+        if key
+        not in (
+            "GOOGLE_APPLICATION_CREDENTIALS",
+            "GOOGLE_CLOUD_PROJECT",
+            "GOOGLE_VERTEX_BASE_URL",
+            "NO_GCE_CHECK",
+        )
     }
     return inherited | {
         "GCE_METADATA_HOST": address,

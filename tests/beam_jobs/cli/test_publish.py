@@ -55,6 +55,7 @@ def test_a_topic_that_is_not_there_is_an_error(cloud):
         ("p.jsonl.gz", gzip.compress(b'{"prompt": "a fox"}\n{"prompt": "an owl"}\n')),
         ("p.csv", b"prompt\na fox\nan owl\n"),
     ],
+    ids=["txt", "jsonl.gz", "csv"],
 )
 def test_a_files_prompts_are_read_from_disk_and_from_storage(lane, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
