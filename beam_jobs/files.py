@@ -63,7 +63,7 @@ class _Reader:
         self._path = path
         self._source = source
         self.line = 0
-        self._row_begun = False
+        self._row_bytes = 0
 
     def rows(self, stream: BinaryIO, suffix: str) -> Iterator[Message | Failure]:
         if suffix == ".csv":
@@ -110,7 +110,7 @@ class _Reader:
         csv.field_size_limit(MAX_BODY_BYTES)
         header: list[str] | None = None
         while True:
-            self._row_begun = False
+            self._row_bytes = 0
             try:
                 row = next(rows, None)
             except _RowError as error:
@@ -134,12 +134,13 @@ class _Reader:
                 yield self._message(body)
 
     def _csv_line(self, line: bytes | None) -> str:
-        if line is None:
+        begun = self._row_bytes > 0
+        self._row_bytes += 1 + len(line or b"")
+        if line is None or self._row_bytes > MAX_BODY_BYTES + 1:
             too_long = f"row is longer than {MAX_BODY_BYTES:,} bytes"
-            if self._row_begun:  # within quotes: where the row ends cannot be told any more
+            if begun:  # within quotes: where the row ends cannot be told any more
                 raise _FileError(f"{too_long}; nothing after this line was read")
             raise _RowError(too_long)
-        self._row_begun = True
         return line.decode("utf-8", "surrogateescape") + "\n"
 
     def _message(self, body: bytes) -> Message:

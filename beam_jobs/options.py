@@ -123,7 +123,9 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
     except ValueError as error:
         wrong.append(f"--images_output_location: {error}")
     project = cloud.project or _project_of(given.responses_topic)
-    workers = options.view_as(WorkerOptions).max_num_workers or 1
+    most_workers = options.view_as(WorkerOptions).max_num_workers
+    workers = most_workers or 1
+    wrong += _unsplit(given, options, most_workers)
     if 0 < (given.max_images or workers) < workers:
         wrong.append(
             f"--max_images: {given.max_images} is less than one for each of --max_num_workers "
@@ -224,6 +226,17 @@ def _wrong(given: ImagenOptions) -> list[str]:
     if given.request_tier == "flex" and family is Family.PREDICT:
         wrong.append(f"--request_tier flex is offered for Gemini models, not for {given.model}")
     return wrong
+
+
+def _unsplit(given: ImagenOptions, options: PipelineOptions, most_workers: int | None) -> list[str]:
+    """Return what is job-wide and cannot be split: Dataflow would give each worker all of it."""
+    if most_workers or "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
+        return []
+    return [
+        f"--{name} is split over the workers: say with --max_num_workers how many there may be"
+        for name in ("max_requests_per_minute", "max_images")
+        if getattr(given, name) is not None
+    ]
 
 
 def _unknown(options: PipelineOptions) -> list[str]:

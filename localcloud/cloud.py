@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from aiohttp import web
 
 from localcloud import resources
 from localcloud.http import HttpServer
@@ -46,10 +48,12 @@ class LocalCloud:
         before = _read(self._state / _PORTS_FILE)
         self._store = ObjectStore(self._state / "storage")
         ports = {
-            "storage": await self._serve(storage_app(self._store), before.get("storage")),
-            "vertex": await self._serve(vertex_app(self.behaviour), before.get("vertex")),
+            "storage": await self._serve(lambda: storage_app(self._store), before.get("storage")),
+            "vertex": await self._serve(
+                lambda: vertex_app(self.behaviour), before.get("vertex"), abandon_with_client=True
+            ),
             "metadata": await self._serve(
-                metadata_app(self.names.project, service_account=_IDENTITY),
+                lambda: metadata_app(self.names.project, service_account=_IDENTITY),
                 before.get("metadata"),
             ),
             "pubsub": await self._serve_pubsub(before.get("pubsub")),
@@ -79,9 +83,16 @@ class LocalCloud:
         await asyncio.gather(*(server.stop() for server in self._http), self._pubsub.stop())
         self._store.close()
 
-    async def _serve(self, app: object, port: int | None) -> int:
+    async def _serve(
+        self,
+        make_app: Callable[[], web.Application],
+        port: int | None,
+        *,
+        abandon_with_client: bool = False,
+    ) -> int:
         for wanted in (port or 0, 0):
-            server = HttpServer(app, port=wanted)  # type: ignore[arg-type]
+            # An app serves once: what it shut down when the port was taken stays shut down.
+            server = HttpServer(make_app(), port=wanted, abandon_with_client=abandon_with_client)
             try:
                 chosen = await server.start()
             except OSError:

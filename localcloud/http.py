@@ -17,10 +17,18 @@ class HttpServer:
     """Serves one aiohttp application on one TCP port.
 
     With port 0 the system picks a free port; `start` says which. There is no access log: the
-    stand-ins share the machine with what is measured against them.
+    stand-ins share the machine with what is measured against them. With `abandon_with_client`, a
+    request whose client has gone is not worked on any further.
     """
 
-    def __init__(self, app: web.Application, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        app: web.Application,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        abandon_with_client: bool = False,
+    ) -> None:
         self._host = host
         self._port = port
         self._runner = web.AppRunner(
@@ -28,6 +36,7 @@ class HttpServer:
             access_log=None,
             shutdown_timeout=SHUTDOWN_SECONDS,
             read_bufsize=READ_BUFFER_BYTES,
+            handler_cancellation=abandon_with_client,
         )
 
     async def start(self) -> int:

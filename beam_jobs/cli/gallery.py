@@ -2,6 +2,7 @@
 
 import datetime
 import html
+import itertools
 import json
 import mimetypes
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 from google.cloud import storage
 
-from beam_jobs.store import Location
+from beam_jobs.store import RECORD_SCHEMA, Location
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --quiet: #777; }
@@ -37,7 +38,8 @@ def newest(location: Location, project: str, limit: int) -> list[dict[str, Any]]
         if blob.name.endswith(".json")
     ]
     records.sort(key=lambda blob: blob.time_created, reverse=True)
-    return [json.loads(blob.download_as_bytes()) for blob in records[:limit]]
+    found = (_record(blob.download_as_bytes()) for blob in records)
+    return list(itertools.islice(filter(None, found), limit))
 
 
 def download(path: str, project: str, folder: Path) -> Path:
@@ -67,6 +69,16 @@ def contact_sheet(records: list[dict[str, Any]], project: str, folder: Path) -> 
     sheet = folder / "index.html"
     sheet.write_text(page, encoding="utf-8")
     return sheet
+
+
+def _record(data: bytes) -> dict[str, Any] | None:
+    """Return the record that `data` is, or None: somebody may have put other files there."""
+    try:
+        record = json.loads(data)
+    except ValueError:
+        return None
+    ours = isinstance(record, dict) and record.get("schema") == RECORD_SCHEMA
+    return record if ours else None
 
 
 def _figure(record: dict[str, Any], project: str, folder: Path) -> str:

@@ -17,6 +17,8 @@ from google.api_core import exceptions as api_exceptions
 from google.cloud import pubsub_v1
 from google.protobuf import duration_pb2
 
+from beam_jobs.outcomes import CANARY_ATTRIBUTE, FAILURE_SCHEMA, PREDICTION_SCHEMA
+
 # The least that Pub/Sub allows: a watcher that was killed leaves nothing behind for long.
 _EXPIRES_AFTER_S = 24 * 3600
 
@@ -34,8 +36,9 @@ def watching(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[str,
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def on_message(message: Any) -> None:
-        arrived.put({**json.loads(message.data), "canary": "canary" in message.attributes})
         message.ack()
+        if content := decoded(message.data):
+            arrived.put({**content, "canary": CANARY_ATTRIBUTE in message.attributes})
 
     with contextlib.ExitStack() as stack:
         for topic in topics:
@@ -51,6 +54,16 @@ def watching(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[str,
             stream = subscriber.subscribe(name, on_message)
             stack.callback(_end, stream)
         yield arrived
+
+
+def decoded(data: bytes) -> dict[str, Any] | None:
+    """Return the prediction or failure that `data` is, or None: the topic is not ours alone."""
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    return content if schema in (PREDICTION_SCHEMA, FAILURE_SCHEMA) else None
 
 
 def arrivals(

@@ -111,21 +111,26 @@ def images(predictions: list[Any]) -> list[Image]:
     Raises:
         CallError: all were refused, or there are none.
     """
-    found = []
+    found: list[Image] = []
     refused = ""
+    wrong: CallError | None = None
     for prediction in predictions:
         if not isinstance(prediction, Mapping):
             continue
         data = prediction.get("bytesBase64Encoded")
-        if isinstance(data, str) and data:
-            try:
-                found.append(image_from(binascii.a2b_base64(data)))
-            except binascii.Error as error:
-                raise no_image(f"model's answer is not base64: {error}") from error
-        else:
+        if not isinstance(data, str) or not data:
             refused = str(prediction.get("raiFilteredReason") or refused)
-    if found:
+            continue
+        try:
+            found.append(image_from(binascii.a2b_base64(data)))
+        except binascii.Error as error:
+            wrong = no_image(f"model's answer is not base64: {error}")
+        except CallError as error:
+            wrong = error
+    if found:  # paid for, whatever became of the others
         return found
+    if wrong:
+        raise wrong
     if refused:
         raise blocked(f"image refused: {refused}")
     raise no_image(f"model answered {len(predictions)} predictions, none with an image")

@@ -264,6 +264,14 @@ def test_a_row_as_long_as_is_allowed_is_read(write, end):
     assert bodies(read(write("p.txt", longest + end))) == [longest]
 
 
+def test_a_row_of_many_short_lines_is_bounded_like_one_of_a_long_line(write):
+    cell = '"' + "line\n" * 60_000 + '"'
+    path = write("p.csv", f"prompt\na fox\n{cell}\nan owl\n".encode())
+    *rows, failure = read(path)
+    assert [row.body for row in rows] == [b'{"prompt": "a fox"}']
+    assert "row is longer than 262,144 bytes; nothing after this line was read" in failure.detail
+
+
 def test_an_over_long_line_within_a_quoted_cell_ends_the_file(write):
     # Where the cell ends cannot be told any more: what follows must not be taken for prompts.
     path = write("p.csv", b'prompt\na fox\n"begun\n' + TOO_LONG + b'\nan owl\n"\na hen\n')
@@ -276,7 +284,7 @@ def test_an_over_long_line_within_a_quoted_cell_ends_the_file(write):
 def test_a_quoted_cell_longer_than_any_prompt_ends_the_file(write):
     path = write("p.csv", b'prompt\n"' + b"x" * 1000 + b"\n" + (b"y" * 1000 + b"\n") * 300 + b'"\n')
     (failure,) = read(path)
-    assert "not CSV: field larger than field limit" in failure.detail
+    assert "row is longer than 262,144 bytes; nothing after" in failure.detail
 
 
 # Broken files

@@ -235,6 +235,14 @@ def test_the_tier_is_flex_or_standard(tier, flex):
 # Dataflow
 
 
+@pytest.mark.parametrize("limit", ["max_requests_per_minute", "max_images"])
+def test_what_is_job_wide_needs_the_number_of_workers_that_it_is_split_over(limit):
+    with pytest.raises(OptionsError, match=f"--{limit} is split over the workers"):
+        job_config(options(runner="DataflowRunner", **{limit: 60}), streaming=True)
+    job_config(options(runner="DataflowRunner", max_num_workers=2, **{limit: 60}), streaming=True)
+    job_config(options(**{limit: 60}), streaming=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "threads", "experiments"),
     [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import requests
 from google import pubsub_v1
 
 from localcloud.clients import raw_client
@@ -104,6 +105,22 @@ def test_a_setting_that_makes_no_sense_is_refused(command, setting):
     refused = command("up", "--set", setting)
     assert refused.returncode == 1
     assert "--set" in refused.stderr
+
+
+def test_a_call_that_hangs_does_not_hold_up_the_end_once_its_client_has_gone(
+    command, tmp_path, eventually
+):
+    assert command("up", "--detach", "--set", "hang_rate=1").returncode == 0
+    url = environment(tmp_path)["GOOGLE_VERTEX_BASE_URL"]
+    path = "/v1/publishers/google/models/gemini-3.1-flash-image:generateContent"
+    body = {"contents": [{"parts": [{"text": "a fox"}]}]}
+    with pytest.raises(requests.Timeout):
+        requests.post(url + path, json=body, headers={"Authorization": "Bearer x"}, timeout=1)
+
+    def none_in_flight() -> bool:
+        return requests.get(f"{url}/localcloud", timeout=5).json()["counts"]["in_flight"] == 0
+
+    eventually(none_in_flight, within_s=5, what="the end of the call")
 
 
 def test_predictions_sub_shows_no_canaries_and_canary_sub_nothing_else(command, tmp_path):

@@ -49,6 +49,13 @@ def test_the_newest_come_first_and_only_so_many(stored, location):
     assert [record["prompt"] for record in newest(location, PROJECT, 2)] == ["three", "two"]
 
 
+def test_files_of_others_are_passed_over(stored, location, lane):
+    stored("one")
+    for name, content in (("a.json", "{}"), ("b.json", "not JSON"), ("c.json", "[1]")):
+        lane.put(f"images/{name}", content)
+    assert [record["prompt"] for record in newest(location, PROJECT, 1)] == ["one"]
+
+
 def test_where_nothing_is_stored_nothing_is_listed(location):
     assert newest(location, PROJECT, 10) == []
 

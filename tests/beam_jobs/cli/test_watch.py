@@ -70,6 +70,16 @@ def test_what_is_published_while_watching_arrives_from_both_topics(lane):
     assert [by_id[key]["canary"] for key in ("order-1", "order-2", "probe")] == [False, False, True]
 
 
+def test_messages_of_others_are_passed_over_and_do_not_come_again(lane):
+    with watching(PROJECT, topics(lane)) as arrived:
+        for foreign in (b"not JSON", b"{}", b'["a list"]', b'{"schema": "another/1"}'):
+            lane.publisher.publish(lane.topic("predictions"), foreign).result(timeout=30)
+        send(lane, prediction("order-1"))
+        messages = list(arrivals(arrived, count=1, seconds=30))
+        assert [message["prompt_id"] for message in messages] == ["order-1"]
+        assert arrived.empty()
+
+
 def test_watching_takes_nothing_from_others_and_leaves_nothing_behind(lane):
     before = subscriptions(lane)
     with watching(PROJECT, topics(lane)) as arrived:

@@ -241,6 +241,11 @@ async def test_fewer_pictures_than_asked_for_are_what_there_is(model_of, flux):
     assert [(image.data, image.extension) for image in made] == [(PNG, "png"), (JPEG, "jpg")]
 
 
+def test_a_picture_that_is_none_costs_the_prompt_no_good_one():
+    broken = {"bytesBase64Encoded": "!"}
+    assert [image.data for image in images([picture(b"no picture"), picture(), broken])] == [PNG]
+
+
 @pytest.mark.parametrize(
     "predictions",
     [[{"raiFilteredReason": "withheld"}], [{"raiFilteredReason": "withheld"}, {}, {"x": 1}]],
