@@ -35,6 +35,7 @@ def record(lane):
         name = f"images/ab/{text.replace(' ', '-')}"
         path = lane.put(f"{name}-0.png", image)
         content = {
+            "schema": "imagen.record/1",
             "prompt": text,
             "model": "m",
             "images": [path],
