@@ -5,12 +5,12 @@
 """
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from beam_jobs.identity import digest_of
 from beam_jobs.models.catalog import CAPABILITIES, family_of
 from beam_jobs.outcomes import (
     CANARY_ATTRIBUTE,
@@ -22,7 +22,7 @@ from beam_jobs.outcomes import (
 
 # The longest prompt worth paying for; Imagen reads 480 tokens, Gemini image models at least 32,768.
 MAX_PROMPT_CHARS = 8_000
-# No valid prompt needs more, even with every character escaped as \uXXXX twice over.
+# No valid prompt needs more, even with every character of both texts as two \u escapes.
 MAX_BODY_BYTES = 256 * 1024
 MAX_ID_CHARS = 128
 MAX_IMAGES = 4
@@ -128,37 +128,6 @@ def invalid(
         attributes=attributes,
         source=source,
     )
-
-
-def digest_of(
-    *,
-    text: str,
-    model: str,
-    images: int,
-    aspect_ratio: str | None,
-    image_size: str | None,
-    seed: int | None,
-    negative_prompt: str | None,
-    fresh: str | None = None,
-) -> str:
-    """Return 32 hex digits that name everything that decides the image.
-
-    `fresh` is given only where the sender asked not to reuse: it makes the identity one of this
-    delivery, so that a redelivery still finds what it has paid for.
-    """
-    decisive: dict[str, Any] = {
-        "prompt": text,
-        "model": model,
-        "images": images,
-        "aspect_ratio": aspect_ratio,
-        "image_size": image_size,
-        "seed": seed,
-        "negative_prompt": negative_prompt,
-    }
-    if fresh is not None:
-        decisive["fresh"] = fresh
-    canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:32]
 
 
 def _fields(body: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from localcloud.vertex import pictures
 from localcloud.vertex.behaviour import Behaviour, Fault
+from localcloud.vertex.calls import ApiError, Call
 
 # Google's image models that answer in 2026-11; all Imagen ids have been shut down and answer 404.
 MODELS = frozenset(
@@ -28,8 +29,6 @@ MODELS = frozenset(
         "gemini-nano-banana-2.1",
     }
 )
-# What a client hangs on for longer than any time-out that a test would set.
-_HANG_S = 3600.0
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -42,15 +41,6 @@ _REFUSAL = (
     "The prompt could not be submitted. It contains sensitive words that violate Google's "
     "Responsible AI practices. Try rephrasing the prompt."
 )
-
-
-class ApiError(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry_after_s = retry_after_s
 
 
 def vertex_app(behaviour: Behaviour) -> web.Application:
@@ -96,7 +86,7 @@ class _Service:
             wanted = config.get("imageConfig") or {}
         except (KeyError, TypeError, AttributeError):
             raise ApiError(400, "contents: expected a list of contents with text parts.") from None
-        async with _Call(self._behaviour, prompt) as fault:
+        async with Call(self._behaviour, prompt) as fault:
             if fault is Fault.BLOCKED:
                 return web.json_response(
                     {
@@ -156,7 +146,7 @@ class _Service:
             ) from None
         if "seed" in parameters and parameters.get("addWatermark", True):
             raise ApiError(400, "Seed is not supported when watermark is enabled.")
-        async with _Call(self._behaviour, prompt) as fault:
+        async with Call(self._behaviour, prompt) as fault:
             if fault is Fault.BLOCKED:
                 raise ApiError(400, _REFUSAL)
             if fault is Fault.BLOCKED_IMAGE:
@@ -221,47 +211,6 @@ class _Service:
             )
         except (ValueError, ZeroDivisionError):
             raise ApiError(400, f"Image options are not supported: {wanted}") from None
-
-
-class _Call:
-    """One model call: its latency, and the faults that look the same in both protocols."""
-
-    def __init__(self, behaviour: Behaviour, prompt: str) -> None:
-        self._behaviour = behaviour
-        self._prompt = prompt
-
-    async def __aenter__(self) -> Fault | None:
-        counts = self._behaviour.counts
-        counts.calls += 1
-        counts.in_flight += 1
-        counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
-        try:
-            fault = self._behaviour.fault(self._prompt)
-            latency = self._behaviour.latency_s(fault)
-            await asyncio.sleep(_HANG_S if fault is Fault.HANG else latency)
-            self._raise(fault)
-        except BaseException:
-            counts.in_flight -= 1
-            raise
-        return fault
-
-    async def __aexit__(self, *_: object) -> None:
-        self._behaviour.counts.in_flight -= 1
-
-    def _raise(self, fault: Fault | None) -> None:
-        retry_after_s = self._behaviour.settings.retry_after_s
-        if fault is Fault.QUOTA:
-            raise ApiError(429, "Resource exhausted. Please try again later.", retry_after_s)
-        if fault is Fault.UNAVAILABLE:
-            raise ApiError(503, "The service is currently unavailable.")
-        if fault is Fault.ERROR:
-            raise ApiError(500, "Internal error encountered.")
-        if fault is Fault.INVALID:
-            raise ApiError(400, "Request contains an invalid argument.")
-        if fault is Fault.CUT:
-            raise ConnectionAbortedError
-        if fault is Fault.GARBAGE:
-            raise web.HTTPOk(text="<html>not what you expected</html>")
 
 
 @web.middleware

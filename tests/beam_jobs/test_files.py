@@ -342,6 +342,7 @@ def test_a_folder_that_is_named_like_a_file_is_a_storage_error(tmp_path):
     assert failure.reason is Reason.STORAGE_ERROR
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["p.txt.gz", "p.csv.gz"])
 def test_a_decompression_bomb_does_not_fill_the_memory(write, name):
     zeros = gzip.compress(bytes(10_000_000))

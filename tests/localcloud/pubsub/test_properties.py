@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -157,7 +158,7 @@ class Leases(RuleBasedStateMachine):
                 assert self.broker.subscription_stats(name).outstanding == len(leased)
 
 
-TestLeases = Leases.TestCase
+TestLeases = pytest.mark.slow(Leases.TestCase)
 TestLeases.settings = settings(
     max_examples=120,
     stateful_step_count=40,

@@ -1,0 +1,60 @@
+"""One call of a model, whichever protocol carries it: latency, counts, shared faults."""
+
+import asyncio
+
+from aiohttp import web
+
+from localcloud.vertex.behaviour import Behaviour, Fault
+
+# What a client hangs on for longer than any time-out that a test would set.
+_HANG_S = 3600.0
+
+
+class ApiError(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class Call:
+    """One model call: its latency, and the faults that look the same in both protocols."""
+
+    def __init__(self, behaviour: Behaviour, prompt: str) -> None:
+        self._behaviour = behaviour
+        self._prompt = prompt
+
+    async def __aenter__(self) -> Fault | None:
+        counts = self._behaviour.counts
+        counts.calls += 1
+        counts.in_flight += 1
+        counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
+        try:
+            fault = self._behaviour.fault(self._prompt)
+            latency = self._behaviour.latency_s(fault)
+            await asyncio.sleep(_HANG_S if fault is Fault.HANG else latency)
+            self._raise(fault)
+        except BaseException:
+            counts.in_flight -= 1
+            raise
+        return fault
+
+    async def __aexit__(self, *_: object) -> None:
+        self._behaviour.counts.in_flight -= 1
+
+    def _raise(self, fault: Fault | None) -> None:
+        retry_after_s = self._behaviour.settings.retry_after_s
+        if fault is Fault.QUOTA:
+            raise ApiError(429, "Resource exhausted. Please try again later.", retry_after_s)
+        if fault is Fault.UNAVAILABLE:
+            raise ApiError(503, "The service is currently unavailable.")
+        if fault is Fault.ERROR:
+            raise ApiError(500, "Internal error encountered.")
+        if fault is Fault.INVALID:
+            raise ApiError(400, "Request contains an invalid argument.")
+        if fault is Fault.CUT:
+            raise ConnectionAbortedError
+        if fault is Fault.GARBAGE:
+            raise web.HTTPOk(text="<html>not what you expected</html>")
