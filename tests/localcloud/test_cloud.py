@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import requests
@@ -121,6 +123,21 @@ def test_a_call_that_hangs_does_not_hold_up_the_end_once_its_client_has_gone(
         return requests.get(f"{url}/localcloud", timeout=5).json()["counts"]["in_flight"] == 0
 
     eventually(none_in_flight, within_s=5, what="the end of the call")
+
+
+def test_calls_under_way_do_not_hold_up_the_end(command, tmp_path):
+    assert command("up", "--detach", "--set", "latency_s=60").returncode == 0
+    url = environment(tmp_path)["GOOGLE_VERTEX_BASE_URL"]
+    path = "/v1/publishers/google/models/gemini-3.1-flash-image:generateContent"
+    body = json.dumps({"contents": [{"parts": [{"text": "a fox"}]}]})
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+        connection.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        started = time.monotonic()
+        assert command("down").returncode == 0
+        assert time.monotonic() - started < 8
 
 
 def test_predictions_sub_shows_no_canaries_and_canary_sub_nothing_else(command, tmp_path):
