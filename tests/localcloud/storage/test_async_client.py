@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from gcloud.aio.storage import Storage
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
 
 async def test_an_upload_comes_back(aio):

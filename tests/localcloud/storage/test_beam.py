@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def files(server, metadata_address, monkeypatch, tmp_path):

@@ -23,6 +23,8 @@ from pathlib import Path
 from localcloud.http import HttpServer
 from localcloud.storage import ObjectStore, storage_app
 
+pytestmark = pytest.mark.slow
+
 async def main():
     store = ObjectStore(Path(sys.argv[1]))
     if not store.buckets():
