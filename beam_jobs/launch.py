@@ -36,10 +36,8 @@ def run(
         force=True,
     )
     runner = _runner(options, streaming=streaming)
-    if "." in runner:
-        # A runner of one's own may bring options of its own.
-        importlib.import_module(runner.rpartition(".")[0])
     try:
+        _import_runner(runner)
         _refuse_direct_runner(runner, streaming=streaming)
         config = job_config(options, streaming=streaming)
         preflight.check(config, subscription=subscription, prompts=prompts)
@@ -68,10 +66,19 @@ def _runner(options: PipelineOptions, *, streaming: bool) -> str:
     return str(standard.runner or "DirectRunner")
 
 
+def _import_runner(runner: str) -> None:
+    """Import a runner that is named by its path: it may bring options of its own."""
+    if "." in runner:
+        try:
+            importlib.import_module(runner.rpartition(".")[0])
+        except ImportError as error:
+            raise OptionsError(f"--runner: {runner} cannot be imported: {error}") from error
+
+
 def _refuse_direct_runner(runner: str, *, streaming: bool) -> None:
     if streaming and runner.endswith("DirectRunner"):
         raise OptionsError(
             "--runner: a stream on the DirectRunner acknowledges prompts before it has worked on "
-            "them, and loses them when it stops; name DataflowRunner, or on one machine "
-            "localcloud.runner.MicroBatchRunner"
+            "them, and loses them when it stops; name DataflowRunner, or one that acknowledges "
+            "afterwards"
         )

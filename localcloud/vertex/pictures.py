@@ -31,6 +31,13 @@ _LONG_SIDE = {"1K": 1024, "2K": 2048, "4K": 4096}
 # Drawn small and enlarged: a picture costs some 30 ms instead of 150, and its softness suits it.
 _DRAWN_SIDE = 512
 _CAPTION_CHARS = 220
+_FONTS = (
+    None,
+    "DejaVuSans.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansDevanagari-Regular.ttf",
+    "NotoSansArabic-Regular.ttf",
+)
 
 
 def draw(
@@ -53,7 +60,7 @@ def draw(
     picture = picture.resize(
         (round(small[0] * factor), round(small[1] * factor)), Image.Resampling.BICUBIC
     )
-    _caption(picture, text, f"{model} · {index}" if seed is None else f"{model} · seed {seed}")
+    _caption(picture, text, f"{model}, {index}" if seed is None else f"{model}, seed {seed}")
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1)
     return out.getvalue()
@@ -118,7 +125,7 @@ def _caption(picture: Image.Image, text: str, signature: str) -> None:
     width, height = picture.size
     unit = min(width, height)
     text = " ".join(text.split())
-    text = text if len(text) <= _CAPTION_CHARS else text[: _CAPTION_CHARS - 1] + "…"
+    text = text if len(text) <= _CAPTION_CHARS else text[: _CAPTION_CHARS - 3] + "..."
     text, font = _legible(text, max(12, unit // 22))
     lines = textwrap.wrap(text, max(8, int(width * 0.9 / font.getlength("n")))) or [""]
     lines = lines[: max(1, int(height * 0.5 / (font.size * 1.35)))]
@@ -143,18 +150,22 @@ def _caption(picture: Image.Image, text: str, signature: str) -> None:
 def _legible(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
     """Return `text` with a font that has its letters, or transliterated where there is none.
 
-    Pillow brings a Latin font of its own; what else there is depends on the machine.
+    Pillow brings a font of its own, for ASCII; what else there is depends on the machine.
     """
-    highest = max(map(ord, text), default=0)
-    if highest < 0x250 or text.isascii():
-        return text, _font(None, size)
-    for name, up_to in (("DejaVuSans.ttf", 0x700), ("NotoSansCJK-Regular.ttc", 0x1F000)):
-        if highest < up_to or text.replace("…", "").isascii():
-            try:
-                return text, _font(name, size)
-            except OSError:
-                continue
-    return unidecode(text).strip() or "…", _font(None, size)
+    for name in _FONTS:
+        try:
+            font = _font(name, size)
+        except OSError:
+            continue
+        if all(_has(font, letter) for letter in set(text)):
+            return text, font
+    return unidecode(text).strip() or "...", _font(None, size)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _has(font: ImageFont.FreeTypeFont, letter: str) -> bool:
+    # A letter that a font lacks is drawn as the same box as a code that no letter will ever have.
+    return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask("\U0010ffff"))
 
 
 @functools.lru_cache(maxsize=64)

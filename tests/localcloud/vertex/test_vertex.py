@@ -77,6 +77,12 @@ def test_any_text_can_be_drawn(text):
     Image.open(io.BytesIO(pictures.draw(text, model="m"))).load()
 
 
+@pytest.mark.parametrize("text", ["Une ruelle pavée", "雪の中の柴犬", "बारिश में हवेली", "🦊"])
+def test_a_caption_is_in_letters_that_its_font_has(text):
+    shown, font = pictures._legible(text, 20)
+    assert all(pictures._has(font, letter) for letter in shown)
+
+
 @pytest.mark.parametrize("size", [500, 1_500_000])
 def test_a_canned_picture_is_a_picture_of_exactly_that_size(size):
     data = pictures.canned(size)
