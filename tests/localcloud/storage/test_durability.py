@@ -16,14 +16,14 @@ from gcloud.aio.storage import Storage
 
 from localcloud.storage import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SERVER = """
 import asyncio, sys
 from pathlib import Path
 from localcloud.http import HttpServer
 from localcloud.storage import ObjectStore, storage_app
-
-pytestmark = pytest.mark.slow
 
 async def main():
     store = ObjectStore(Path(sys.argv[1]))
