@@ -109,7 +109,7 @@ def engine_for(config: JobConfig) -> Engine:
         return _engines[config]
 
 
-class ImagenHandler(ModelHandler[Prompt | Canary, Outcome, Engine]):  # type: ignore[misc]
+class ImagenHandler(ModelHandler[Prompt | Canary, Outcome, Engine]):
     """Hands batches of prompts to the process's engine. One outcome per prompt, no exceptions."""
 
     def __init__(self, config: JobConfig) -> None:

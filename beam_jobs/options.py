@@ -33,7 +33,7 @@ class OptionsError(ValueError):
     """The options contradict each other; the message lists everything that is wrong."""
 
 
-class ImagenOptions(PipelineOptions):  # type: ignore[misc]
+class ImagenOptions(PipelineOptions):
     """Options of both jobs. The first three names are older than this project."""
 
     @classmethod

@@ -17,7 +17,7 @@ from beam_jobs.outcomes import Failure, Outcome
 REPORT_SCHEMA = "imagen.report/1"
 
 
-class WriteReport(beam.PTransform):  # type: ignore[misc]
+class WriteReport(beam.PTransform):
     """Counts what came in and how it ended, and writes that to `path`."""
 
     def __init__(self, path: str, source: str, published: tuple[PCollection[Any], ...]) -> None:

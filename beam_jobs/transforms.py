@@ -27,7 +27,7 @@ class Outcomes(NamedTuple):
     ended: PCollection[Any]
 
 
-class PromptsToOutcomes(beam.PTransform):  # type: ignore[misc]
+class PromptsToOutcomes(beam.PTransform):
     """Messages, and failures of reading them, into one outcome each."""
 
     def __init__(self, config: JobConfig) -> None:
@@ -44,7 +44,7 @@ class PromptsToOutcomes(beam.PTransform):  # type: ignore[misc]
         return Outcomes(parsed=(parsed["prompts"], parsed[FAILURES]) | beam.Flatten(), ended=ended)
 
 
-class PublishOutcomes(beam.PTransform):  # type: ignore[misc]
+class PublishOutcomes(beam.PTransform):
     """Predictions to one topic, failures to the other; returns both writes' (empty) outputs."""
 
     def __init__(self, config: JobConfig) -> None:
@@ -66,7 +66,7 @@ class PublishOutcomes(beam.PTransform):  # type: ignore[misc]
         )
 
 
-class Parse(beam.DoFn):  # type: ignore[misc]
+class Parse(beam.DoFn):
     """A message into a prompt or a canary; what is neither goes to the tag `failures`."""
 
     def __init__(self, defaults: PromptDefaults) -> None:
@@ -86,7 +86,7 @@ class Parse(beam.DoFn):  # type: ignore[misc]
         yield TaggedOutput(FAILURES, item) if isinstance(item, Failure) else item
 
 
-class Encode(beam.DoFn):  # type: ignore[misc]
+class Encode(beam.DoFn):
     """An outcome into the message that reports it, counted on the way."""
 
     def process(self, outcome: Outcome) -> Iterator[Any]:
@@ -96,7 +96,7 @@ class Encode(beam.DoFn):  # type: ignore[misc]
         yield TaggedOutput(FAILURES, message) if isinstance(outcome, Failure) else message
 
 
-class ReadPromptFile(beam.DoFn):  # type: ignore[misc]
+class ReadPromptFile(beam.DoFn):
     """A file's metadata into its messages, and a failure for each row that cannot be read."""
 
     def __init__(self, source: str) -> None:

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 _TALKATIVE = ("apache_beam.runners.worker.statecache", "apache_beam.transforms.util")
 
 
-class MicroBatchOptions(PipelineOptions):  # type: ignore[misc]
+class MicroBatchOptions(PipelineOptions):
     """Options of this runner."""
 
     @classmethod
@@ -51,7 +51,7 @@ class MicroBatchOptions(PipelineOptions):  # type: ignore[misc]
         )
 
 
-class MicroBatchRunner(PipelineRunner):  # type: ignore[misc]
+class MicroBatchRunner(PipelineRunner):
     """Runs a pipeline that reads from one Pub/Sub subscription, until SIGTERM drains it."""
 
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> "MicroBatchResult":
@@ -100,7 +100,7 @@ class _Graph:
         return FnApiRunner().run_via_runner_api(proto, self._options)
 
 
-class MicroBatchResult(PipelineResult):  # type: ignore[misc]
+class MicroBatchResult(PipelineResult):
     """A running stream. SIGTERM or SIGINT drains it; a second one gives up what is under way."""
 
     def __init__(self, batches: Batches, metrics: RunningMetrics) -> None:

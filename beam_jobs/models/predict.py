@@ -150,7 +150,7 @@ def _value(content: dict[str, Any]) -> struct_pb2.Value:
     return json_format.ParseDict(content, struct_pb2.Value())
 
 
-class _OneAttemptSession(sessions.AsyncAuthorizedSession):  # type: ignore[misc]
+class _OneAttemptSession(sessions.AsyncAuthorizedSession):
     """A session that leaves retries to `generate`, and raises errors as `CallError`.
 
     The client above it reads an error's body as JSON, and a 502 from a proxy is a page.
@@ -174,7 +174,7 @@ class _OneAttemptSession(sessions.AsyncAuthorizedSession):  # type: ignore[misc]
         return response
 
 
-class _OneAttemptTransport(AsyncPredictionServiceRestTransport):  # type: ignore[misc]
+class _OneAttemptTransport(AsyncPredictionServiceRestTransport):
     """The transport, with a session that does not repeat calls on its own account.
 
     There is no public way to hand it one. It has to be there before the methods are wrapped: they
@@ -186,7 +186,7 @@ class _OneAttemptTransport(AsyncPredictionServiceRestTransport):  # type: ignore
         super()._prep_wrapped_messages(client_info)
 
 
-class _AdcCredentials(async_credentials.Credentials):  # type: ignore[misc]
+class _AdcCredentials(async_credentials.Credentials):
     """Application default credentials for google-auth's asynchronous sessions.
 
     google-auth finds credentials only for synchronous use; these are refreshed in a thread.

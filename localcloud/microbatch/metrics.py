@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 LOG_EVERY_S = 10.0
 
 
-class RunningMetrics(MetricResults):  # type: ignore[misc]
+class RunningMetrics(MetricResults):
     """Sums of the micro-batches' metrics; queried like any pipeline result's. Thread-safe.
 
     Args:

@@ -51,7 +51,7 @@ def overrides_for(source: Source) -> list[PTransformOverride]:
     return [_ReadOverride(source), _WriteOverride()]
 
 
-class _ReadOverride(PTransformOverride):  # type: ignore[misc]
+class _ReadOverride(PTransformOverride):
     def __init__(self, source: Source) -> None:
         self._source = source
 
@@ -66,18 +66,18 @@ class _ReadOverride(PTransformOverride):  # type: ignore[misc]
         return _ReadBatch()
 
 
-class _ReadBatch(beam.PTransform):  # type: ignore[misc]
+class _ReadBatch(beam.PTransform):
     def expand(self, pbegin: Any) -> Any:
         return pbegin.pipeline | beam.Impulse() | beam.ParDo(_TakeBatch())
 
 
-class _TakeBatch(beam.DoFn):  # type: ignore[misc]
+class _TakeBatch(beam.DoFn):
     def process(self, _: bytes) -> list[PubsubMessage]:
         batch: list[PubsubMessage] = _thread.batch
         return batch
 
 
-class _WriteOverride(PTransformOverride):  # type: ignore[misc]
+class _WriteOverride(PTransformOverride):
     def matches(self, applied_ptransform: Any) -> bool:
         return isinstance(applied_ptransform.transform, WriteToPubSub)
 
@@ -85,7 +85,7 @@ class _WriteOverride(PTransformOverride):  # type: ignore[misc]
         return _Publish(applied_ptransform.transform.full_topic)
 
 
-class _Publish(beam.PTransform):  # type: ignore[misc]
+class _Publish(beam.PTransform):
     def __init__(self, topic: str) -> None:
         super().__init__()
         self._topic = topic
@@ -94,7 +94,7 @@ class _Publish(beam.PTransform):  # type: ignore[misc]
         return messages | beam.ParDo(_PublishBundle(self._topic))
 
 
-class _PublishBundle(beam.DoFn):  # type: ignore[misc]
+class _PublishBundle(beam.DoFn):
     def __init__(self, topic: str) -> None:
         self._topic = topic
 

@@ -63,7 +63,7 @@ def _answering(method: _Handler) -> _Handler:
 
 
 # grpc's base class has no types, so mypy sees a subclass of Any.
-class _Unimplemented(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Unimplemented(grpc.GenericRpcHandler):
     """Answers each method that nobody else does, whatever its kind, with UNIMPLEMENTED."""
 
     def service(self, handler_call_details: Any) -> Any:
