@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STATE := .state
 CLOUD := $(PY) -m localcloud
-PROJECT := projects/demo-project
+AIRFLOW := $(PY) -m localcloud.airflow --state $(STATE)/localcloud
 UV := 0.13.9
 
 # The first of these that is Python 3.11 or 3.12; a name on PATH may be a shim without a Python.
@@ -40,7 +40,7 @@ test-quick: install ## Run the tests that take little time
 lint: install ## Check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy beam_jobs localcloud
+	@$(VENV)/bin/mypy beam_jobs localcloud plugins/imagen_plugin.py plugins/imagen_ops dags/*.py
 
 format: install ## Put the code into its style
 	@$(VENV)/bin/ruff check --fix .
@@ -49,21 +49,16 @@ format: install ## Put the code into its style
 bench: install ## Measure prompts a second, CPU and memory on this machine
 	@$(PY) -m bench.throughput $(ARGS)
 
-up: install ## Leave the stand-ins and the streaming job running
-	@$(CLOUD) --state $(STATE)/localcloud up --detach
-	@$(CLOUD) --state $(STATE)/localcloud run sh -c 'nohup $(PY) -m beam_jobs.stream \
-		--runner=localcloud.runner.MicroBatchRunner --project=demo-project \
-		--messages_subscription=$(PROJECT)/subscriptions/prompts-sub \
-		--responses_topic=$(PROJECT)/topics/predictions \
-		--dead_letter_topic=$(PROJECT)/topics/dead-letters \
-		--images_output_location=gs://demo-project-imagen/images \
-		> $(STATE)/stream.log 2>&1 & echo $$! > $(STATE)/stream.pid'
-	@echo 'Up. Try: make publish PROMPT="A fox in the snow", make watch, make images, make down'
+up: install ## Leave the stand-ins, Airflow and the streaming job running
+	@$(CLOUD) --state $(STATE)/localcloud env > /dev/null 2>&1 || $(CLOUD) --state $(STATE)/localcloud up --detach
+	@echo "Starting Airflow (about half a minute)"
+	@$(AIRFLOW) up
+	@echo "Starting the streaming job through its DAG"
+	@$(AIRFLOW) trigger imagen_stream_start --wait
+	@echo 'Up. Log in at the address above, or try: make publish PROMPT="A fox in the snow", make watch, make images, make down'
 
-down: ## Drain the streaming job and stop the stand-ins
-	@if [ -f $(STATE)/stream.pid ]; then pid=$$(cat $(STATE)/stream.pid); \
-		kill $$pid 2>/dev/null && while kill -0 $$pid 2>/dev/null; do sleep 0.1; done; \
-		rm -f $(STATE)/stream.pid; fi
+down: ## Stop Airflow, the streaming job and the stand-ins
+	@test ! -x $(PY) || $(AIRFLOW) down
 	@test ! -x $(PY) || $(CLOUD) --state $(STATE)/localcloud down
 
 publish: install ## Publish one prompt (PROMPT="…") or a file of them (FILE=…)

@@ -96,6 +96,7 @@ def _up(state: Path, arguments: argparse.Namespace) -> int:
             state,
             names=Names(project=arguments.project, bucket=arguments.bucket),
             behaviour=Behaviour(settings, seed=arguments.seed),
+            seed=arguments.seed,
         )
         asyncio.run(_serve(cloud))
     return 0

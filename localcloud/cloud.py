@@ -3,17 +3,21 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from aiohttp import web
 
 from localcloud import resources
+from localcloud.dataflow import JobService, dataflow_app
 from localcloud.http import HttpServer
 from localcloud.metadata import metadata_app
+from localcloud.monitoring import Sampler, monitoring_app
+from localcloud.monitoring.catalog import Series, readings
 from localcloud.pubsub import PubSubServer
 from localcloud.resources import Names
 from localcloud.storage import ObjectStore, storage_app
+from localcloud.storage.errors import StorageError
 from localcloud.vertex import Behaviour, vertex_app
 
 ENVIRONMENT_FILE = "environment.json"
@@ -24,20 +28,27 @@ _IDENTITY = "<project>.svc.id.goog"
 
 
 class LocalCloud:
-    """Pub/Sub, Cloud Storage, Vertex AI and the metadata server. Use from one event loop.
+    """Google Cloud, as far as this project needs it. Use from one event loop.
 
     Args:
         state: a folder of its own; made if need be. Topics, subscriptions, unacknowledged
-            messages and objects outlive the process in it. So do the ports, where they are still
-            free, so that clients survive a restart too.
+            messages, objects and jobs outlive the process in it; active jobs go on with the next
+            start. So do the ports, where they are still free, so that clients survive a restart.
         names: what is provisioned.
         behaviour: how Vertex AI behaves.
+        seed: makes the faults of Dataflow and Monitoring repeatable.
     """
 
     def __init__(
-        self, state: Path, *, names: Names | None = None, behaviour: Behaviour | None = None
+        self,
+        state: Path,
+        *,
+        names: Names | None = None,
+        behaviour: Behaviour | None = None,
+        seed: int | None = None,
     ) -> None:
         self._state = state
+        self._seed = seed
         self.names = names or Names()
         self.behaviour = behaviour or Behaviour()
         self._http: list[HttpServer] = []
@@ -58,7 +69,17 @@ class LocalCloud:
             ),
             "pubsub": await self._serve_pubsub(before.get("pubsub")),
         }
-        environment = {
+        environment: dict[str, str] = {}
+        self._jobs = JobService(self._state / "dataflow", environment)
+        self._sampler = Sampler(self._readings)
+        ports["dataflow"] = await self._serve(
+            lambda: dataflow_app(self._jobs, _Objects(self._store), environment, seed=self._seed),
+            before.get("dataflow"),
+        )
+        ports["monitoring"] = await self._serve(
+            lambda: monitoring_app(self._sampler, seed=self._seed), before.get("monitoring")
+        )
+        environment |= {
             "GOOGLE_CLOUD_PROJECT": self.names.project,
             "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{ports['pubsub']}",
             "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{ports['storage']}",
@@ -66,6 +87,11 @@ class LocalCloud:
             # With these, every Google library finds credentials the way it does in production.
             "GCE_METADATA_HOST": f"127.0.0.1:{ports['metadata']}",
             "GCE_METADATA_IP": f"127.0.0.1:{ports['metadata']}",
+            # gcloud's own names for its endpoints; what else needs them reads them there, too.
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW": f"http://127.0.0.1:{ports['dataflow']}/",
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING": (
+                f"http://127.0.0.1:{ports['monitoring']}/"
+            ),
         }
         await asyncio.to_thread(
             resources.provision,
@@ -73,6 +99,8 @@ class LocalCloud:
             pubsub_host=environment["PUBSUB_EMULATOR_HOST"],
             storage_url=environment["STORAGE_EMULATOR_HOST"],
         )
+        self._jobs.start()
+        self._sampler.start()
         _write(self._state / _PORTS_FILE, ports)
         _write(self._state / ENVIRONMENT_FILE, environment)
         return environment
@@ -80,6 +108,9 @@ class LocalCloud:
     async def stop(self) -> None:
         """Stop serving; everything is in the folder."""
         (self._state / ENVIRONMENT_FILE).unlink(missing_ok=True)
+        self._sampler.stop()
+        # Jobs first: what they have under way they finish against the other services.
+        await self._jobs.stop()
         await asyncio.gather(*(server.stop() for server in self._http), self._pubsub.stop())
         self._store.close()
 
@@ -112,6 +143,33 @@ class LocalCloud:
                 if not wanted:
                     raise
         raise AssertionError("unreachable")
+
+    def _readings(self) -> Iterator[tuple[Series, int]]:
+        broker = self._pubsub.broker
+        subscriptions = [
+            each.name for each in broker.subscriptions(f"projects/{self.names.project}")
+        ]
+        return readings(self._jobs.registry.all(), subscriptions, broker.subscription_stats)
+
+
+class _Objects:
+    """Cloud Storage as Dataflow reads it: templates and what is staged."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def read(self, bucket: str, name: str) -> bytes:
+        try:
+            return self._store.read(bucket, name)
+        except StorageError as error:
+            raise LookupError(error.message) from error
+
+    def exists(self, bucket: str, name: str) -> bool:
+        try:
+            self._store.get(bucket, name)
+        except StorageError:
+            return False
+        return True
 
 
 def _read(path: Path) -> dict[str, int]:

@@ -5,14 +5,17 @@ fixture runs. So ports are picked and the environment is set here; the local clo
 with the first test that asks for it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,7 +39,7 @@ def _free_ports(names: list[str]) -> dict[str, int]:
     return ports
 
 
-_PORTS = _free_ports(["storage", "vertex", "metadata", "pubsub"])
+_PORTS = _free_ports(["storage", "vertex", "metadata", "pubsub", "dataflow", "monitoring"])
 _ENVIRONMENT = {
     "GOOGLE_CLOUD_PROJECT": PROJECT,
     "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{_PORTS['pubsub']}",
@@ -44,8 +47,14 @@ _ENVIRONMENT = {
     "GOOGLE_VERTEX_BASE_URL": f"http://127.0.0.1:{_PORTS['vertex']}",
     "GCE_METADATA_HOST": f"127.0.0.1:{_PORTS['metadata']}",
     "GCE_METADATA_IP": f"127.0.0.1:{_PORTS['metadata']}",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW": f"http://127.0.0.1:{_PORTS['dataflow']}/",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING": f"http://127.0.0.1:{_PORTS['monitoring']}/",
 }
 os.environ.update(_ENVIRONMENT)
+# Airflow's too is read when it is imported; never anybody's own.
+_AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
+os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
 def eventually(
@@ -76,11 +85,40 @@ class Cloud:
     def models(self, **settings: float) -> dict[str, Any]:
         """Change how the models behave, and return their counts so far."""
         url = self.environment["GOOGLE_VERTEX_BASE_URL"] + "/localcloud"
-        body = json.dumps(settings).encode()
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        request.method = "PATCH"
-        with urllib.request.urlopen(request) as response:
-            return dict(json.load(response)["counts"])
+        return dict(_call("PATCH", url, settings)["counts"])
+
+    @property
+    def dataflow_url(self) -> str:
+        """Where the Dataflow API is, without a slash at the end."""
+        return self.environment["CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW"].rstrip("/")
+
+    @property
+    def monitoring_url(self) -> str:
+        """Where the Monitoring API is, without a slash at the end."""
+        return self.environment["CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING"].rstrip("/")
+
+    def dataflow(self, **settings: float) -> dict[str, Any]:
+        """Change how Dataflow behaves, and return its counts of calls by method so far."""
+        return dict(_call("PATCH", f"{self.dataflow_url}/localcloud", settings)["counts"])
+
+    def no_jobs(self) -> bool:
+        """Cancel the jobs that are active; whether there were none."""
+        jobs = f"{self.dataflow_url}/v1b3/projects/{PROJECT}"
+        active = _call("GET", f"{jobs}/jobs:aggregated?filter=ACTIVE").get("jobs", [])
+        for job in active:
+            if job["currentState"] != "JOB_STATE_CANCELLING":
+                url = f"{jobs}/locations/{job['location']}/jobs/{job['id']}"
+                with contextlib.suppress(urllib.error.HTTPError):  # it has just ended
+                    _call("PUT", url, {"requestedState": "JOB_STATE_CANCELLED"})
+        return not active
+
+
+def _call(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer test"}
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, headers, method=method)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
 
 
 @pytest.fixture(scope="session")
@@ -109,14 +147,24 @@ _CALM = {
     "canned_bytes": 2000,
     "down": 0,
 }
+_CALM_DATAFLOW = {
+    "error_rate": 0.0,
+    "error_status": 503,
+    "latency_s": 0.0,
+    "queued_s": 0.2,
+    "pending_s": 0.2,
+}
 
 
 @pytest.fixture
 def cloud(_cloud: Cloud) -> Iterator[Cloud]:
-    """The local cloud, its models quick and without faults at the start of each test."""
+    """The local cloud, quick, without faults and without jobs at the start of each test."""
     _cloud.models(**_CALM)
+    _cloud.dataflow(**_CALM_DATAFLOW)
     yield _cloud
     _cloud.models(**_CALM)
+    _cloud.dataflow(**_CALM_DATAFLOW)
+    eventually(_cloud.no_jobs, what="the end of the test's jobs")
 
 
 @dataclasses.dataclass

@@ -154,3 +154,54 @@ def test_predictions_sub_shows_no_canaries_and_canary_sub_nothing_else(command, 
             subscription=f"projects/demo-project/subscriptions/{name}", max_messages=9, timeout=10
         ).received_messages
         assert message.message.data == data
+
+
+def dataflow_call(environment, method, path, body=None):
+    url = environment["CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW"]
+    url += f"v1b3/projects/demo-project/locations/us-central1/{path}"
+    headers = {"Authorization": "Bearer x"}
+    response = requests.request(method, url, json=body, headers=headers, timeout=10)
+    response.raise_for_status()
+    return response.json()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_jobs_end_with_the_local_cloud_and_go_on_with_it(command, tmp_path, end, eventually):
+    assert command("up", "--detach", "--set", "latency_s=0").returncode == 0
+    before = environment(tmp_path)
+    bucket(before).blob("templates/stream.json").reload()
+    parameters = {
+        "messages_subscription": SUBSCRIPTION,
+        "responses_topic": "projects/demo-project/topics/predictions",
+        "dead_letter_topic": "projects/demo-project/topics/dead-letters",
+        "images_output_location": "gs://demo-project-imagen/images",
+    }
+    launch = {
+        "jobName": "imagen-stream",
+        "containerSpecGcsPath": "gs://demo-project-imagen/templates/stream.json",
+        "parameters": parameters,
+    }
+    answer = dataflow_call(before, "POST", "flexTemplates:launch", {"launchParameter": launch})
+    job_id = answer["job"]["id"]
+
+    def state() -> str:
+        return str(dataflow_call(before, "GET", f"jobs/{job_id}")["currentState"])
+
+    eventually(lambda: state() == "JOB_STATE_RUNNING", within_s=60, what="RUNNING")
+    folder = tmp_path / "state" / "dataflow" / "jobs" / job_id
+    pid = int((folder / "pid").read_text())
+    os.kill(int((tmp_path / "state" / "lock").read_text()), end)
+    eventually(lambda: command("env").returncode == 1, what="its end")
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"), within_s=5, what="the job's end")
+    assert command("up", "--detach", "--set", "latency_s=0").returncode == 0
+    assert state() == "JOB_STATE_RUNNING"
+    publish(before, b"after the restart")
+    subscriber = raw_client(pubsub_v1.SubscriberClient, before["PUBSUB_EMULATOR_HOST"])
+    (message,) = subscriber.pull(
+        subscription="projects/demo-project/subscriptions/predictions-sub",
+        max_messages=1,
+        timeout=60,
+    ).received_messages
+    assert json.loads(message.message.data)["prompt"] == "after the restart"
+    dataflow_call(before, "PUT", f"jobs/{job_id}", {"requestedState": "JOB_STATE_CANCELLED"})
+    eventually(lambda: state() == "JOB_STATE_CANCELLED", what="CANCELLED")

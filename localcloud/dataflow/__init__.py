@@ -1,0 +1,7 @@
+"""A stand-in for the Dataflow API: launches templates, and runs each job as a process here."""
+
+from localcloud.dataflow.app import dataflow_app
+from localcloud.dataflow.service import JobService
+from localcloud.dataflow.settings import Settings
+
+__all__ = ["JobService", "Settings", "dataflow_app"]

@@ -1,0 +1,131 @@
+"""The environment of a launch: as flags, the way the Python launcher gives them, and as shown."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from localcloud.rest import ApiError
+
+_VALUES = {
+    "numWorkers": "num_workers",
+    "maxWorkers": "max_num_workers",
+    "machineType": "machine_type",
+    "serviceAccountEmail": "service_account_email",
+    "tempLocation": "temp_location",
+    "stagingLocation": "staging_location",
+    "subnetwork": "subnetwork",
+    "network": "network",
+    "diskSizeGb": "disk_size_gb",
+    "workerRegion": "worker_region",
+    "workerZone": "worker_zone",
+    "zone": "zone",
+    "kmsKeyName": "dataflow_kms_key",
+    "sdkContainerImage": "sdk_container_image",
+}
+_CHOICES = {
+    "autoscalingAlgorithm": {
+        "AUTOSCALING_ALGORITHM_NONE": "--autoscaling_algorithm=NONE",
+        "AUTOSCALING_ALGORITHM_BASIC": "--autoscaling_algorithm=THROUGHPUT_BASED",
+    },
+    "ipConfiguration": {
+        "WORKER_IP_PUBLIC": "--use_public_ips",
+        "WORKER_IP_PRIVATE": "--no_use_public_ips",
+    },
+    "flexrsGoal": {
+        "FLEXRS_SPEED_OPTIMIZED": "--flexrs_goal=SPEED_OPTIMIZED",
+        "FLEXRS_COST_OPTIMIZED": "--flexrs_goal=COST_OPTIMIZED",
+    },
+    "streamingMode": {
+        "STREAMING_MODE_AT_LEAST_ONCE": "--dataflow_service_options=streaming_mode_at_least_once",
+        "STREAMING_MODE_EXACTLY_ONCE": "--dataflow_service_options=streaming_mode_exactly_once",
+    },
+}
+# https://cloud.google.com/compute/docs/labeling-resources#restrictions
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
+_MOST_LABELS = 64
+_MOST_WORKERS = 1000
+
+
+def flags_of(environment: Mapping[str, Any]) -> list[str]:
+    """Return the flags for a FlexTemplateRuntimeEnvironment.
+
+    What concerns the launcher's machine or the Java SDK only has no flag.
+    """
+    flags = [
+        f"--{flag}={environment[name]}" for name, flag in _VALUES.items() if environment.get(name)
+    ]
+    flags += [
+        choices[environment[name]]
+        for name, choices in _CHOICES.items()
+        if environment.get(name) in choices
+    ]
+    if environment.get("enableStreamingEngine"):
+        flags.append("--enable_streaming_engine")
+    labels = environment.get("additionalUserLabels") or {}
+    flags += [f"--labels={key}={value}" for key, value in labels.items()]
+    flags += [f"--experiments={name}" for name in environment.get("additionalExperiments") or ()]
+    flags += environment.get("additionalPipelineOptions") or []
+    return flags
+
+
+def check_environment(environment: Mapping[str, Any]) -> None:
+    """Refuse, with 400, what no environment can be."""
+    labels = environment.get("additionalUserLabels") or {}
+    wrong = [
+        f"additionalUserLabels: {key}={value} is no label"
+        for key, value in labels.items()
+        if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value))
+    ]
+    if len(labels) > _MOST_LABELS:
+        wrong.append(f"additionalUserLabels: {len(labels)} labels; at most {_MOST_LABELS}")
+    wrong += [
+        f"{name}: expected gs://BUCKET/FOLDER, got {environment[name]!r}"
+        for name in ("tempLocation", "stagingLocation")
+        if environment.get(name) and not environment[name].startswith("gs://")
+    ]
+    most = environment.get("maxWorkers") or 0
+    if not 0 <= most <= _MOST_WORKERS:
+        wrong.append(f"maxWorkers: expected 1 to {_MOST_WORKERS}, got {most}")
+    if most and (environment.get("numWorkers") or 0) > most:
+        wrong.append(f"numWorkers: {environment['numWorkers']} is more than maxWorkers, {most}")
+    if wrong:
+        raise ApiError(400, "The environment is invalid: " + "; ".join(wrong))
+
+
+def shown_environment(
+    environment: Mapping[str, Any], options: Mapping[str, Any], *, streaming: bool
+) -> dict[str, Any]:
+    """Return the Environment that a job made from a template shows."""
+    pool: dict[str, Any] = {
+        "kind": "harness",
+        "numWorkers": environment.get("numWorkers"),
+        "machineType": environment.get("machineType"),
+        "network": environment.get("network"),
+        "subnetwork": environment.get("subnetwork"),
+        "zone": environment.get("zone"),
+        "diskSizeGb": environment.get("diskSizeGb"),
+        "ipConfiguration": environment.get("ipConfiguration"),
+        "workerHarnessContainerImage": environment.get("sdkContainerImage"),
+    }
+    if environment.get("maxWorkers"):
+        pool["autoscalingSettings"] = {"maxNumWorkers": environment["maxWorkers"]}
+    shown: dict[str, Any] = {
+        "experiments": environment.get("additionalExperiments"),
+        "serviceAccountEmail": environment.get("serviceAccountEmail"),
+        "serviceKmsKeyName": environment.get("kmsKeyName"),
+        "workerRegion": environment.get("workerRegion"),
+        "workerZone": environment.get("workerZone"),
+        "version": {"job_type": "FNAPI_STREAMING" if streaming else "FNAPI_BATCH", "major": "8"},
+        "sdkPipelineOptions": {"options": dict(options)},
+        "workerPools": [_given(pool)],
+    }
+    if environment.get("tempLocation"):
+        shown["tempStoragePrefix"] = environment["tempLocation"].replace(
+            "gs:/", "storage.googleapis.com"
+        )
+    return _given(shown)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}

@@ -1,0 +1,128 @@
+"""What a job is: the record that outlives the process, and how the API shows it."""
+
+import dataclasses
+import datetime as dt
+import functools
+import importlib.metadata
+import secrets
+import time
+from typing import Any
+
+from localcloud.dataflow.states import Importance, JobState, JobType, View
+from localcloud.rest import rfc3339
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job. Times are seconds since 1970.
+
+    `module` and `arguments` are the process that it is; `environment` an Environment and
+    `parameters` what the launch gave, as the API's JSON has them; `subscription` what it reads.
+    """
+
+    id: str
+    name: str
+    project: str
+    location: str
+    type: JobType
+    module: str
+    arguments: tuple[str, ...]
+    state: JobState = JobState.QUEUED
+    created_at: float = 0.0
+    state_at: float = 0.0
+    started_at: float | None = None
+    requested: JobState | None = None
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    parameters: dict[str, str] = dataclasses.field(default_factory=dict)
+    environment: dict[str, Any] = dataclasses.field(default_factory=dict)
+    subscription: str | None = None
+    template: str | None = None
+    client_request_id: str | None = None
+    replaces: str | None = None
+    replaced_by: str | None = None
+
+    @property
+    def streaming(self) -> bool:
+        """Whether it can be drained."""
+        return self.type is JobType.STREAMING
+
+    @property
+    def active(self) -> bool:
+        """Whether it holds its name."""
+        return not self.state.terminal
+
+    def resource(self, view: View) -> dict[str, Any]:
+        """Return the API's Job. A summary has no labels and no environment, as documented."""
+        shown: dict[str, Any] = {
+            "id": self.id,
+            "projectId": self.project,
+            "name": self.name,
+            "location": self.location,
+            "type": self.type.value,
+            "currentState": self.state.value,
+            "currentStateTime": rfc3339(self.state_at),
+            "createTime": rfc3339(self.created_at),
+            "startTime": rfc3339(self.created_at if self.started_at is None else self.started_at),
+            "jobMetadata": {"sdkVersion": _sdk()},
+        }
+        optional: dict[str, Any] = {
+            "requestedState": self.requested and self.requested.value,
+            "clientRequestId": self.client_request_id,
+            "replaceJobId": self.replaces,
+            "replacedByJobId": self.replaced_by,
+        }
+        if view in (View.ALL, View.DESCRIPTION):
+            optional |= {"labels": self.labels, "environment": self.environment}
+        return shown | {name: value for name, value in optional.items() if value}
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON for the state folder."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def of_record(record: dict[str, Any]) -> "Job":
+        """Return what `record` has kept."""
+        requested = record["requested"]
+        return Job(
+            **record
+            | {
+                "type": JobType(record["type"]),
+                "state": JobState(record["state"]),
+                "requested": requested and JobState(requested),
+                "arguments": tuple(record["arguments"]),
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """One of a job's messages; `time` in seconds since 1970."""
+
+    id: str
+    time: float
+    importance: Importance
+    text: str
+
+    def resource(self) -> dict[str, Any]:
+        """Return the API's JobMessage."""
+        return {
+            "id": self.id,
+            "time": rfc3339(self.time),
+            "messageImportance": self.importance.value,
+            "messageText": self.text,
+        }
+
+
+def new_job_id() -> str:
+    """Return an id of Google's form: when, then a random number."""
+    now = dt.datetime.fromtimestamp(time.time(), dt.UTC)
+    return f"{now:%Y-%m-%d_%H_%M_%S}-{secrets.randbelow(9 * 10**18) + 10**18}"
+
+
+@functools.cache
+def _sdk() -> dict[str, str]:
+    return {
+        "version": importlib.metadata.version("apache-beam"),
+        "versionDisplayName": "Apache Beam SDK for Python",
+        "sdkSupportStatus": "SUPPORTED",
+    }

@@ -1,0 +1,80 @@
+"""A job's page for people: stands where links to the Cloud console lead."""
+
+import dataclasses
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from localcloud.dataflow.jobs import Job, Message
+from localcloud.rest import rfc3339
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:68rem;padding:0 1rem;color:#222}
+h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
+table{border-collapse:collapse;width:100%}
+td,th{text-align:left;vertical-align:top}
+td,th{padding:.25rem .75rem .25rem 0;border-bottom:1px solid #ddd}
+th{font-weight:600;white-space:nowrap}td{white-space:pre-wrap;overflow-wrap:anywhere}
+pre{background:#f5f5f5;padding:1rem;overflow:auto;font-size:13px}
+.error td{color:#a00}
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobPage:
+    """What the page shows; `log` is the log's end."""
+
+    job: Job
+    messages: Sequence[Message]
+    metrics: Mapping[str, Any]
+    log: str
+
+    def html(self) -> str:
+        """Return the page. Everything in it is escaped; it loads nothing from anywhere."""
+        job = self.job
+        refresh = '<meta http-equiv="refresh" content="5">' if job.active else ""
+        facts = {
+            "State": job.state.value,
+            "Since": rfc3339(job.state_at),
+            "Created": rfc3339(job.created_at),
+            "Id": job.id,
+            "Type": job.type.value,
+            "Project": job.project,
+            "Region": job.location,
+            "Template": job.template,
+            "Replaces": job.replaces,
+            "Replaced by": job.replaced_by,
+            "Labels": ", ".join(f"{key}={value}" for key, value in job.labels.items()),
+        }
+        return (
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'
+            f"<title>{_text(job.name)}: {_text(job.state.value)}</title><style>{_STYLE}</style>"
+            f"</head><body><h1>{_text(job.name)}</h1>"
+            + _table((name, value) for name, value in facts.items() if value)
+            + "<h2>Parameters</h2>"
+            + _table(job.parameters.items())
+            + "<h2>Metrics</h2>"
+            + _table((name, _number(value)) for name, value in sorted(self.metrics.items()))
+            + "<h2>Messages</h2><table>"
+            + "".join(
+                f'<tr class="{message.importance.name.lower()}">'
+                f"<th>{_text(rfc3339(message.time))}</th><td>{_text(message.text)}</td></tr>"
+                for message in reversed(self.messages)
+            )
+            + f"</table><h2>Log</h2><pre>{_text(self.log)}</pre></body></html>"
+        )
+
+
+def _table(rows: Iterable[tuple[str, Any]]) -> str:
+    cells = (f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in rows)
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,151 @@
+"""What `assess` found, in words and as JSON."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """How the stream is."""
+
+    HEALTHY = "HEALTHY"
+    DEGRADED = "DEGRADED"
+    DOWN = "DOWN"
+
+    @property
+    def severity(self) -> int:
+        """0 for HEALTHY, 2 for DOWN: the larger, the worse."""
+        return _SEVERITY[self]
+
+
+_SEVERITY = {Status.HEALTHY: 0, Status.DEGRADED: 1, Status.DOWN: 2}
+
+
+class ReasonCode(StrEnum):
+    """What a reason is about. Each has a section of the same name in the runbook."""
+
+    RUNNING = "RUNNING"  # healthy
+    DRAINED = "DRAINED"  # healthy: ended on purpose
+    STOPPING = "STOPPING"  # draining or cancelling
+    STARTING = "STARTING"
+    PAUSED = "PAUSED"
+    NO_JOB = "NO_JOB"
+    UNWANTED_JOB = "UNWANTED_JOB"
+    UNKNOWN_STATE = "UNKNOWN_STATE"
+    UNREACHABLE = "UNREACHABLE"
+    BACKLOG_AGE = "BACKLOG_AGE"
+    BACKLOG_SIZE = "BACKLOG_SIZE"
+    CANARY_LOST = "CANARY_LOST"
+    CANARY_LATE = "CANARY_LATE"
+    FAILURE_RATIO = "FAILURE_RATIO"
+    SYSTEM_LAG = "SYSTEM_LAG"
+    WATERMARK_AGE = "WATERMARK_AGE"
+    ERRORS = "ERRORS"
+    METRIC_MISSING = "METRIC_MISSING"
+    METRIC_STALE = "METRIC_STALE"
+    METRIC_REFUSED = "METRIC_REFUSED"  # of the future, or no number
+    OTHER = "OTHER"  # read from a record that another version of this code wrote
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reason:
+    """One finding. `text` has the value, the limit, and what to look at or do."""
+
+    code: ReasonCode
+    status: Status
+    text: str
+
+    @property
+    def anchor(self) -> str:
+        """The anchor of this reason's section in the runbook."""
+        return self.code.value.lower()
+
+    @classmethod
+    def healthy(cls, code: ReasonCode, text: str) -> "Reason":
+        """Return a reason to be content."""
+        return cls(code, Status.HEALTHY, text)
+
+    @classmethod
+    def degraded(cls, code: ReasonCode, text: str) -> "Reason":
+        """Return a reason to look at it in working hours."""
+        return cls(code, Status.DEGRADED, text)
+
+    @classmethod
+    def down(cls, code: ReasonCode, text: str) -> "Reason":
+        """Return a reason to look at it now."""
+        return cls(code, Status.DOWN, text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """How the stream is, and every reason for it, the worst first.
+
+    `restart`: it should run, does not, and may be launched again. `canary_lost`: a canary should
+    have been back and was not, which the next look needs to know.
+    """
+
+    status: Status
+    reasons: tuple[Reason, ...]
+    restart: bool = False
+    canary_lost: bool = False
+
+    @classmethod
+    def of(
+        cls, reasons: Iterable[Reason], *, restart: bool = False, canary_lost: bool = False
+    ) -> "Verdict":
+        """Return the verdict that `reasons` give: the worst decides, equals keep their order."""
+        ordered = tuple(sorted(reasons, key=lambda reason: -reason.status.severity))
+        status = ordered[0].status if ordered else Status.HEALTHY
+        return cls(status, ordered, restart, canary_lost)
+
+    @property
+    def headline(self) -> str:
+        """One line: the status, the worst reason, and the codes of the others."""
+        line = self.status.value
+        if self.reasons:
+            line += f": {self.reasons[0].text}"
+        if others := self.reasons[1:]:
+            line += f" Also: {', '.join(reason.code for reason in others)}."
+        return " ".join(line.split())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `json.dumps` takes and `from_json` gives back."""
+        return {
+            "status": self.status.value,
+            "reasons": [
+                {"code": reason.code.value, "status": reason.status.value, "text": reason.text}
+                for reason in self.reasons
+            ],
+            "restart": self.restart,
+            "canary_lost": self.canary_lost,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Verdict":
+        """Return the verdict that `to_json` wrote; a code of another version becomes OTHER.
+
+        Raises:
+            ValueError: it is no verdict.
+        """
+        try:
+            return cls(
+                status=Status(record["status"]),
+                reasons=tuple(
+                    Reason(_code(item["code"]), Status(item["status"]), str(item["text"]))
+                    for item in record["reasons"]
+                ),
+                restart=bool(record["restart"]),
+                canary_lost=bool(record["canary_lost"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"expected what Verdict.to_json writes, got {str(record)[:200]!r}: {error!r}"
+            ) from error
+
+
+def _code(name: str) -> ReasonCode:
+    try:
+        return ReasonCode(name)
+    except ValueError:
+        return ReasonCode.OTHER

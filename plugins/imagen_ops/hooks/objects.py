@@ -1,0 +1,31 @@
+"""Cloud Storage, as far as the DAGs need it."""
+
+from typing import Any
+
+from airflow.providers.google.cloud.hooks.gcs import GCSHook
+from google.api_core import exceptions as api_exceptions
+
+from imagen_ops.hooks.rest import explained
+
+
+class ObjectsHook(GCSHook):
+    """Every method raises `ApiError` when storage refuses, or does not answer."""
+
+    def client(self) -> Any:
+        """Return a `google.cloud.storage.Client`."""
+        return self.get_conn()
+
+    def bucket_is_there(self, bucket: str) -> bool:
+        """Whether there is such a bucket; the right to list its objects is enough to tell."""
+        with explained(f"looking at gs://{bucket}"):
+            try:
+                list(self.get_conn().list_blobs(bucket, max_results=1))
+            except api_exceptions.NotFound:
+                return False
+        return True
+
+    def object_is_there(self, path: str) -> bool:
+        """Whether there is an object at gs://BUCKET/NAME."""
+        bucket, _, name = path.removeprefix("gs://").partition("/")
+        with explained(f"looking at {path}"):
+            return bool(self.get_conn().bucket(bucket).blob(name).exists())

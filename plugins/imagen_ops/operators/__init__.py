@@ -1,0 +1,1 @@
+"""The tasks of the DAGs: thin around decisions that are made elsewhere."""

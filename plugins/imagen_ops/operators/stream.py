@@ -1,0 +1,135 @@
+"""Starting and stopping the stream."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from imagen_ops.desired import Desired, asked_by
+from imagen_ops.errors import ApiError
+from imagen_ops.launches import StreamForm, run_label_of
+from imagen_ops.starting import OnActive
+from imagen_ops.streams import Streams
+from imagen_ops.tasks import Task
+
+
+class LaunchStream(Task):
+    """Launch the stream, or adopt the one that is there; then remember that it should run.
+
+    However often it is tried, and whoever else starts at the same time, one job is active after
+    it. The result is the job's id.
+    """
+
+    def act(self, context: Any) -> str:
+        """See the class. An AirflowException, to be tried again, if the name is in use anew."""
+        dag_run, form = context["dag_run"], StreamForm.of(context["params"])
+        label = run_label_of(dag_run.dag_id, dag_run.run_id)
+        streams = Streams(self.settings, self.clients.dataflow)
+        started = streams.start(form, OnActive(context["params"]["on_active"]), label)
+        self.link(started.job)
+        self.log.info("%s", started)
+        before = Desired.load()
+        Desired(
+            wanted=True,
+            by=asked_by(dag_run),
+            at=datetime.now(UTC),
+            # A job that is kept has what it was started with, not what this form says.
+            form=before.form if started.kept and before.form else form.to_json(),
+        ).save()
+        return started.job.id
+
+
+class DrainStream(Task):
+    """Remember that the stream should not run, then ask its job to drain.
+
+    The order matters: health must not start again what is on its way out. The result is the job's
+    id, or None if no job is active.
+    """
+
+    def act(self, context: Any) -> str | None:
+        """See the class."""
+        before = Desired.load()
+        Desired(False, asked_by(context["dag_run"]), datetime.now(UTC), before.form).save()
+        job = self.clients.dataflow.active(self.settings.stream_job_name)
+        if job is None:
+            self.log.info("no active job is called %s", self.settings.stream_job_name)
+            return None
+        self.link(job)
+        if job.state.starting:
+            self.log.info("%s has not taken any prompt yet: cancelling it", job)
+            self.clients.dataflow.cancel(job.id)
+        elif not job.state.stopping:
+            self.clients.dataflow.drain(job.id)
+        return job.id
+
+
+class CancelStream(Task):
+    """Cancel a job that is still draining; skipped if it has ended."""
+
+    template_fields = ("job_id",)
+
+    def __init__(self, *, job_id: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+
+    def act(self, context: Any) -> str:
+        """See the class."""
+        job = self.clients.dataflow.get(self.job_id) if self.job_id else None
+        if job is None or job.state.terminal:
+            raise AirflowSkipException("the job has ended by itself")
+        self.link(job)
+        self.log.warning(
+            "%s has been draining for too long: cancelling it. Prompts under way are delivered "
+            "again to the next stream; what they have paid for already is found and not paid again",
+            job,
+        )
+        self.clients.dataflow.cancel(job.id)
+        return job.id
+
+
+class ReportDrained(Task):
+    """Say how the stream ended and what is left in its backlog.
+
+    The result: `{"state", "counters", "backlog", "oldest_seconds"}`; what cannot be read is None.
+    """
+
+    template_fields = ("job_id",)
+
+    def __init__(self, *, job_id: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+
+    def act(self, context: Any) -> dict[str, Any]:
+        """See the class."""
+        job, counters = None, {}
+        if self.job_id:
+            job = self.clients.dataflow.get(self.job_id)
+            self.link(job)
+            counters = self.clients.dataflow.counters(job.id)
+        size = self._metric("num_undelivered_messages")
+        age = self._metric("oldest_unacked_message_age")
+        left = "unknown" if size is None else f"{size:,.0f} prompts"
+        self.log.info(
+            "%s. Left in %s: %s; they wait there, for up to its retention, until a stream starts",
+            f"{job} has ended" if job else "no job was active",
+            self.settings.prompts_subscription,
+            left,
+        )
+        return {
+            "state": job.state.value if job else None,
+            "counters": counters,
+            "backlog": None if size is None else int(size),
+            "oldest_seconds": age,
+        }
+
+    def _metric(self, name: str) -> float | None:
+        try:
+            reading = self.clients.monitoring.newest(
+                f"pubsub.googleapis.com/subscription/{name}",
+                at=datetime.now(UTC),
+                resource__subscription_id=self.settings.prompts_subscription,
+            )
+        except ApiError as error:
+            self.log.warning("%s", error)
+            return None
+        return reading.value if reading else None

@@ -1,0 +1,1 @@
+"""The tasks that wait, without holding a worker slot meanwhile."""

@@ -1,0 +1,61 @@
+"""Waiting for a canary to come back."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import PokeReturnValue
+from airflow.sdk.exceptions import AirflowFailException
+
+from imagen_ops.tasks import Wait
+
+
+class CanarySensor(Wait):
+    """Wait until the canary is among the predictions, or the time for it is over.
+
+    The result is `{"sent_at", "returned_at"}`, times by Pub/Sub's clock where there is one;
+    `returned_at` is None for a canary that has not come back in time, and the result None if none
+    was sent.
+
+    Args:
+        canary: what the task that sent it returned.
+        required: whether a canary that does not come back fails the task.
+    """
+
+    template_fields = ("canary",)
+
+    def __init__(self, *, canary: Any, required: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.canary = canary
+        self.required = required
+
+    def look(self, context: Any) -> PokeReturnValue:
+        """See the class."""
+        if not self.canary or "name" not in self.canary:
+            return PokeReturnValue(True, self.canary)
+        sent_at = datetime.fromisoformat(self.canary["sent_at"])
+        found = self.clients.messages.take_canary(
+            self.settings.subscription(self.settings.canary_subscription), self.canary["name"]
+        )
+        if found:
+            self.log.info("the canary came back after %s", found.at - sent_at)
+            return PokeReturnValue(True, _result(sent_at, found.at))
+        waited = datetime.now(UTC) - sent_at
+        if waited < timedelta(seconds=self.settings.canary_seconds):
+            return PokeReturnValue(False)
+        text = (
+            f"the canary has not come back within {self.settings.canary_seconds:g} s: the stream "
+            f"does not get from {self.settings.prompts_subscription} to "
+            f"{self.settings.predictions_topic}. Look at the job's logs, and at the backlog: "
+            "behind many prompts a canary waits its turn"
+        )
+        if self.required:
+            raise AirflowFailException(text)
+        self.log.warning("%s", text)
+        return PokeReturnValue(True, _result(sent_at, None))
+
+
+def _result(sent_at: datetime, returned_at: datetime | None) -> dict[str, str | None]:
+    return {
+        "sent_at": sent_at.isoformat(),
+        "returned_at": returned_at.isoformat() if returned_at else None,
+    }

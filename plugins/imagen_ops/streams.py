@@ -1,0 +1,62 @@
+"""Starting a stream so that, whatever is tried at the same time, one job is active after it."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from airflow.sdk.exceptions import AirflowException
+
+from imagen_ops.jobs import Job
+from imagen_ops.launches import RUN_LABEL, StreamForm, stream_launch
+from imagen_ops.settings import Settings
+from imagen_ops.starting import OnActive, Step, next_step
+
+if TYPE_CHECKING:
+    from imagen_ops.hooks.dataflow import DataflowJobsHook
+
+
+@dataclasses.dataclass(frozen=True)
+class Started:
+    """The job that runs now; `kept`: it was there before, started by somebody else."""
+
+    job: Job
+    kept: bool
+
+
+class Streams:
+    """Starts the streaming job of a deployment."""
+
+    def __init__(self, settings: Settings, dataflow: "DataflowJobsHook") -> None:
+        self._settings = settings
+        self._dataflow = dataflow
+
+    def step(self, on_active: OnActive, run_label: str) -> tuple[Step, Job | None]:
+        """Return what comes next, and the job that it is about."""
+        active = self._dataflow.active(self._settings.stream_job_name)
+        return next_step(active, on_active, run_label), active
+
+    def start(self, form: StreamForm, on_active: OnActive, run_label: str) -> Started:
+        """Launch, update or adopt.
+
+        Raises:
+            AirflowException: somebody else's job has the name, and has to end first. Trying again
+                helps.
+            ApiError: see `DataflowJobsHook`.
+        """
+        step, active = self.step(on_active, run_label)
+        if step in (Step.LAUNCH, Step.UPDATE):
+            from imagen_ops.hooks.dataflow import NameInUseError
+
+            launch = stream_launch(self._settings, form, run_label=run_label)
+            try:
+                job = self._dataflow.launch(launch, update=step is Step.UPDATE)
+                return Started(job, kept=False)
+            except NameInUseError:
+                # Somebody was quicker, or our own launch of a moment ago was not visible yet.
+                step, active = self.step(on_active, run_label)
+        if step is Step.ADOPT and active is not None:
+            return Started(active, kept=active.labels.get(RUN_LABEL) != run_label)
+        raise AirflowException(
+            f"the name {self._settings.stream_job_name} is in use again"
+            + (f", by {active.id} ({active.state})" if active else "")
+            + "; this task is tried again"
+        )

@@ -1,0 +1,131 @@
+"""What every DAG owes to those who operate it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dags.conftest import FILES
+from tests.interpreters import python
+
+IDS = ["imagen_stream_drain", "imagen_stream_health", "imagen_stream_start"]
+
+
+def test_there_are_the_dags_that_the_documents_promise(dags: dict[str, Any]) -> None:
+    assert sorted(dags) == IDS
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_a_dag_says_what_it_is_for_and_whose_it_is(dags: dict[str, Any], dag_id: str) -> None:
+    dag = dags[dag_id]
+    assert "imagen" in dag.tags
+    assert dag.description
+    assert len(dag.description) < 80
+    assert dag.doc_md.strip().startswith("### ")
+    assert len(dag.doc_md) > 400, "a manual, not a title"
+    assert {task.owner for task in dag.tasks} == {"imagen"}
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_a_manual_names_every_task(dags: dict[str, Any], dag_id: str) -> None:
+    dag = dags[dag_id]
+    missing = [task.task_id for task in dag.tasks if f"`{task.task_id}`" not in dag.doc_md]
+    assert not missing
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_nothing_runs_for_days_that_are_past(dags: dict[str, Any], dag_id: str) -> None:
+    dag = dags[dag_id]
+    assert dag.catchup is False
+    assert dag.max_active_runs == 1
+    assert not any(task.depends_on_past for task in dag.tasks)
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_every_task_has_an_end_and_is_tried_again(dags: dict[str, Any], dag_id: str) -> None:
+    dag = dags[dag_id]
+    assert dag.dagrun_timeout is not None
+    for task in dag.tasks:
+        assert task.execution_timeout is not None, task.task_id
+        # What fails a run on purpose is not tried again.
+        assert task.retries >= 2 or task.task_id == "conclude", task.task_id
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_what_waits_holds_no_worker_slot(dags: dict[str, Any], dag_id: str) -> None:
+    from airflow.sdk import BaseSensorOperator
+
+    dag = dags[dag_id]
+    for task in dag.tasks:
+        if isinstance(task, BaseSensorOperator):
+            assert task.mode == "reschedule", task.task_id
+            assert task.timeout < dag.dagrun_timeout.total_seconds(), task.task_id
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_every_field_of_a_form_is_explained_and_checked(dags: dict[str, Any], dag_id: str) -> None:
+    for name in dags[dag_id].params:
+        schema = dags[dag_id].params.get_param(name).schema
+        assert schema.get("title"), name
+        assert schema.get("description_md"), name
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        bounded = {"string": {"enum", "pattern"}, "integer": {"minimum"}, "boolean": {"type"}}
+        bounded["number"] = {"minimum", "exclusiveMinimum"}
+        for kind in set(types) - {"null"}:
+            assert bounded[kind] & set(schema), f"{name}: a {kind} without a limit"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_dag_file_is_parsed_without_the_heavy_libraries(path: Path) -> None:
+    heavy = (
+        "import sys, time, json, runpy, airflow.sdk as sdk\n"
+        # The SDK imports on first use what nearly every DAG uses.
+        "sdk.DAG, sdk.Param, sdk.BaseOperator, sdk.BaseSensorOperator, sdk.Variable\n"
+        "started, before = time.perf_counter(), set(sys.modules)\n"
+        f"runpy.run_path({str(path)!r})\n"
+        "took = time.perf_counter() - started\n"
+        "roots = ('apache_beam', 'googleapiclient', 'google.cloud', 'grpc', 'google.genai',\n"
+        "    'airflow.providers.google.cloud', 'airflow.providers.google.common',\n"
+        "    'airflow.providers.apache.beam')\n"
+        "new = set(sys.modules) - before\n"
+        "bad = [m for m in new if any(m == r or m.startswith(r + '.') for r in roots)]\n"
+        "print(json.dumps([took, sorted(bad)]))\n"
+    )
+    took, imported = json.loads(python(heavy, plugins=True))
+    assert imported == []
+    print(f"{path.name}: {took:.2f} s beyond airflow.sdk")
+    assert took < 0.5
+
+
+@pytest.mark.slow
+def test_the_scheduler_needs_nothing_of_ours() -> None:
+    """Composer gives it `dags/` in serialized form, and no `plugins/`."""
+    files = [str(path) for path in FILES]
+    serialized = python(
+        "import json\n"
+        "from airflow.dag_processing.importers.python_importer import PythonDagImporter\n"
+        "from airflow.serialization.serialized_objects import DagSerialization\n"
+        f"results = [PythonDagImporter().import_file(path) for path in {files!r}]\n"
+        "dags = [dag for result in results for dag in result.dags]\n"
+        "print(json.dumps([DagSerialization.to_dict(dag) for dag in dags]))\n",
+        plugins=True,
+    )
+    seen = python(
+        "import json, sys\n"
+        "from airflow.serialization.serialized_objects import DagSerialization\n"
+        f"dags = [DagSerialization.from_dict(d) for d in json.loads({serialized!r})]\n"
+        "ours = [m for m in sys.modules if m.startswith('imagen')]\n"
+        "tasks = [t for d in dags for t in d.tasks]\n"
+        "waiting = [t.task_id for t in tasks\n"
+        "    if any(type(dep).__name__ == 'ReadyToRescheduleDep' for dep in t.deps)]\n"
+        "triggered = [t.task_id for t in tasks if t.start_from_trigger]\n"
+        "print(json.dumps([sorted(d.dag_id for d in dags), ours, waiting, triggered]))\n",
+        plugins=False,
+    )
+    ids, ours, waiting, triggered = json.loads(seen)
+    assert ids == IDS
+    assert ours == []
+    assert triggered == []
+    assert {"make_way", "wait_until_running", "wait_for_canary", "wait_until_drained"} <= {*waiting}

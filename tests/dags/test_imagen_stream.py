@@ -1,0 +1,95 @@
+"""The trigger forms: what they offer, and what they refuse before a run starts."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+FORM = {
+    "model": "gemini-3-pro-image",
+    "on_active": "replace",
+    "request_tier": "flex",
+    "max_in_flight": 256,
+    "max_requests_per_minute": 90.5,
+    "max_retry_seconds": 60,
+    "max_workers": 10,
+    "model_endpoint": None,
+}
+
+
+def validated(dag: Any, form: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run is given for a form, checked as the API server checks it."""
+    params = copy.deepcopy(dag.params)
+    params.update(form)
+    return dict(params.validate())
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "form"),
+    [
+        ("imagen_stream_start", {}),
+        ("imagen_stream_start", FORM),
+        (
+            "imagen_stream_start",
+            {"model": "my-flux", "model_endpoint": "projects/p/locations/l/endpoints/7"},
+        ),
+        ("imagen_stream_drain", {}),
+        ("imagen_stream_drain", {"cancel_after_minutes": 1440}),
+    ],
+)
+def test_a_form_that_makes_sense_is_taken(
+    dags: dict[str, Any], dag_id: str, form: dict[str, Any]
+) -> None:
+    taken = validated(dags[dag_id], form)
+    assert {name: taken[name] for name in form} == form
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "field", "value"),
+    [
+        ("imagen_stream_start", "on_active", "kill"),
+        ("imagen_stream_start", "model", ""),
+        ("imagen_stream_start", "model", None),
+        ("imagen_stream_start", "model", "no spaces allowed"),
+        ("imagen_stream_start", "model", "../../etc/passwd"),
+        ("imagen_stream_start", "model_endpoint", "endpoint-7"),
+        ("imagen_stream_start", "request_tier", "cheap"),
+        ("imagen_stream_start", "max_in_flight", 0),
+        ("imagen_stream_start", "max_in_flight", 1.5),
+        ("imagen_stream_start", "max_in_flight", "64"),
+        ("imagen_stream_start", "max_in_flight", 100_000),
+        ("imagen_stream_start", "max_requests_per_minute", 0),
+        ("imagen_stream_start", "max_requests_per_minute", -1),
+        ("imagen_stream_start", "max_retry_seconds", 0),
+        ("imagen_stream_start", "max_workers", 0),
+        ("imagen_stream_start", "max_workers", 1000),
+        ("imagen_stream_drain", "cancel_after_minutes", -1),
+        ("imagen_stream_drain", "cancel_after_minutes", 100_000),
+    ],
+)
+def test_an_impossible_value_is_refused_before_a_run_starts(
+    dags: dict[str, Any], dag_id: str, field: str, value: Any
+) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        validated(dags[dag_id], {field: value})
+
+
+def test_the_start_form_offers_what_the_template_takes(dags: dict[str, Any]) -> None:
+    template = json.loads((ROOT / "beam_jobs" / "templates" / "stream.json").read_text())
+    parameters = {each["name"]: each for each in template["parameters"]}
+    form = dags["imagen_stream_start"].params
+    for name in set(form) - {"on_active", "max_workers"}:
+        default = parameters[name].get("defaultValue")
+        assert default is None or str(form[name]) == str(default), name
+
+
+def test_the_models_on_offer_are_known_to_the_jobs(dags: dict[str, Any]) -> None:
+    from beam_jobs.models.catalog import KNOWN_MODELS
+
+    examples = dags["imagen_stream_start"].params.get_param("model").schema["examples"]
+    assert set(examples) <= set(KNOWN_MODELS)

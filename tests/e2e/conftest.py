@@ -1,0 +1,155 @@
+"""A real Airflow, with our DAGs and plugins, over the local cloud."""
+
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from localcloud.airflow import Airflow, AirflowClient
+from tests.conftest import BUCKET, PROJECT, Cloud, Lane, eventually
+
+# The DAGs take what a deployment calls its topics; here are no other tests on them.
+SETTINGS = {
+    "IMAGEN_POKE_SECONDS": "1",
+    "IMAGEN_CANARY_SECONDS": "30",
+    "IMAGEN_RESTARTS_PER_HOUR": "2",
+    # Health runs when a test says so.
+    "IMAGEN_HEALTH_SCHEDULE": "0 0 1 1 *",
+}
+
+
+class MainLane(Lane):
+    """The topics and the bucket that the DAGs work on."""
+
+    def topic(self, kind: str) -> str:
+        return f"projects/{PROJECT}/topics/{kind}"
+
+    def subscription(self, kind: str) -> str:
+        return f"projects/{PROJECT}/subscriptions/{kind}-sub"
+
+
+@dataclasses.dataclass
+class Operated:
+    """The stream, as an operator has it: through Airflow's API, and Dataflow's to check."""
+
+    airflow: Airflow
+    client: AirflowClient
+    cloud: Cloud
+    lane: Lane
+    dataflow: Any
+
+    def run(self, dag_id: str, conf: dict[str, Any] | None = None, within_s: float = 150.0) -> str:
+        """Trigger a DAG and wait until its run has succeeded; the run's id."""
+        run_id = self.client.trigger(dag_id, conf)
+        self.client.wait_for_run(dag_id, run_id, within_s=within_s)
+        return run_id
+
+    def ended(self, dag_id: str, run_id: str, within_s: float = 150.0) -> str:
+        """Wait until a run has ended, however it does; its state."""
+
+        def state() -> str | None:
+            found = self.client.run_state(dag_id, run_id)
+            return found.value if found.ended else None
+
+        return str(eventually(state, within_s=within_s, what=f"the end of {dag_id} {run_id}"))
+
+    def health(self) -> tuple[str, dict[str, Any], str]:
+        """Run health: the state of its run, its verdict, and the run's id."""
+        run_id = self.client.trigger("imagen_stream_health")
+        state = self.ended("imagen_stream_health", run_id)
+        verdict = self.client.xcom("imagen_stream_health", run_id, "assess")
+        return state, dict(verdict), run_id
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> Any:
+        """Return a task instance of a run."""
+        tasks = self.client.task_instances(dag_id, run_id)
+        return next(task for task in tasks if task.task_id == task_id)
+
+    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return the log of a task's last try."""
+        task = self.task(dag_id, run_id, task_id)
+        return "\n".join(self.client.task_log(dag_id, run_id, task))
+
+    def active_jobs(self) -> list[str]:
+        """Return the ids of the jobs that are active, whatever they are called."""
+        jobs = self.dataflow.projects().locations().jobs()
+        answer = jobs.list(projectId=PROJECT, location="us-central1", filter="ACTIVE").execute()
+        return [job["id"] for job in answer.get("jobs", [])]
+
+    def jobs(self) -> list[str]:
+        """Return the ids of all jobs that there ever were."""
+        jobs = self.dataflow.projects().locations().jobs()
+        answer = jobs.list(projectId=PROJECT, location="us-central1", filter="ALL").execute()
+        return [job["id"] for job in answer.get("jobs", [])]
+
+    def job_state(self, job_id: str) -> str:
+        """Return a job's state, as Dataflow writes it."""
+        jobs = self.dataflow.projects().locations().jobs()
+        answer = jobs.get(projectId=PROJECT, location="us-central1", jobId=job_id).execute()
+        return str(answer["currentState"])
+
+    def kill(self, job_id: str) -> None:
+        """Kill the job's process, as a machine that goes away does, and wait until it is FAILED."""
+        pid = self.cloud.state / "dataflow" / "jobs" / job_id / "pid"
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+        eventually(lambda: self.job_state(job_id) == "JOB_STATE_FAILED", what="FAILED")
+
+    def desired(self) -> dict[str, Any]:
+        """Return what the DAGs remember of what was asked for."""
+        return dict(json.loads(self.client.variable("imagen_stream") or "{}"))
+
+    def records(self, folder: str) -> list[dict[str, Any]]:
+        """Return what health has left under `records/`, oldest first."""
+        blobs = self.lane.storage.list_blobs(BUCKET, prefix=f"records/{folder}/")
+        lines = [line for blob in blobs for line in blob.download_as_text().splitlines()]
+        return sorted((json.loads(line) for line in lines), key=lambda record: record["at"])
+
+
+@pytest.fixture(scope="session")
+def airflow(_cloud: Cloud) -> Iterator[Airflow]:
+    """Airflow's scheduler, DAG processor and API server, with `dags/` and `plugins/`."""
+    airflow = Airflow(_cloud.state)
+    airflow.start(_cloud.environment, settings=SETTINGS)
+    try:
+        airflow.wait_until_ready(within_s=150)
+        yield airflow
+    finally:
+        airflow.stop()
+
+
+@pytest.fixture
+def operated(airflow: Airflow, cloud: Cloud) -> Iterator[Operated]:
+    """A deployment in which nothing runs, nothing is wanted and nothing waits."""
+    import google.auth
+    from google.api_core.client_options import ClientOptions
+    from google.cloud import pubsub_v1, storage
+    from googleapiclient.discovery import build
+
+    lane = MainLane(
+        name="",
+        publisher=pubsub_v1.PublisherClient(),
+        subscriber=pubsub_v1.SubscriberClient(),
+        storage=storage.Client(project=PROJECT),
+    )
+    dataflow = build(
+        "dataflow",
+        "v1b3",
+        credentials=google.auth.default()[0],
+        client_options=ClientOptions(api_endpoint=cloud.dataflow_url),
+    )
+    for blob in lane.storage.list_blobs(BUCKET, prefix="records/"):
+        blob.delete()
+    with airflow.client() as client:
+        client.set_variable("imagen_stream", "")
+        yield Operated(airflow, client, cloud, lane, dataflow)
+        for dag_id in ("start", "health", "drain"):
+            for run_id in client.run_ids(f"imagen_stream_{dag_id}"):
+                if not client.run_state(f"imagen_stream_{dag_id}", run_id).ended:
+                    client.mark_run(f"imagen_stream_{dag_id}", run_id, "failed")
+
+
+Run = Callable[..., Any]

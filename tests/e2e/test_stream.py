@@ -1,0 +1,186 @@
+"""The stream, operated through a real Airflow."""
+
+import os
+import signal
+import urllib.request
+from typing import Any
+
+import pytest
+
+from localcloud.airflow import AnswerError
+from tests.conftest import eventually
+from tests.e2e.conftest import Operated
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+START, HEALTH, DRAIN = "imagen_stream_start", "imagen_stream_health", "imagen_stream_drain"
+
+
+def codes(verdict: dict[str, Any]) -> list[str]:
+    return [reason["code"] for reason in verdict["reasons"]]
+
+
+def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operated) -> None:
+    lane, published = operated.lane, 0
+
+    # Started, with a canary there and back; its links lead to the job.
+    run_id = operated.run(START, {"max_in_flight": 32})
+    job = operated.client.xcom(START, run_id, "launch")
+    assert operated.active_jobs() == [job]
+    for name, address in operated.client.extra_links(START, run_id, "wait_until_running").items():
+        assert address, name
+        with urllib.request.urlopen(address, timeout=30) as page:
+            assert job in page.read().decode(), name
+    assert operated.desired()["form"]["max_in_flight"] == 32
+
+    # HEALTHY, with prompts of every kind behind it.
+    lane.publish(*(f"picture {number}" for number in range(30)), "   ", '{"prompt": 7}')
+    published += 32
+    lane.predictions(30)
+    lane.dead_letters(2)
+    state, verdict, _ = operated.health()
+    assert (state, verdict["status"]) == ("success", "HEALTHY"), verdict
+
+    # DEGRADED: half of the prompts since the last look are no prompts.
+    lane.publish(*(f"another picture {number}" for number in range(20)), *[b"\xff"] * 20)
+    published += 40
+    lane.predictions(20)
+    lane.dead_letters(20)
+    state, verdict, _ = operated.health()
+    assert (state, verdict["status"]) == ("success", "DEGRADED"), verdict
+    assert codes(verdict) == ["FAILURE_RATIO"]
+
+    # DOWN: its process is killed with prompts in flight; one restart, and no prompt is lost.
+    operated.cloud.models(latency_s=1.0)
+    lane.publish(*(f"picture in flight {number}" for number in range(40)))
+    published += 40
+    eventually(lambda: operated.cloud.models()["in_flight"] >= 16, what="prompts in flight")
+    operated.kill(job)
+    state, verdict, down_run = operated.health()
+    assert (state, verdict["status"]) == ("failed", "DOWN"), verdict
+    assert codes(verdict)[0] == "NO_JOB"
+    assert operated.task(HEALTH, down_run, "restart").state == "success"
+    (second,) = operated.active_jobs()
+    assert second != job
+    assert [record["refused"] for record in operated.records("restarts")] == [False]
+    lane.predictions(40)
+    operated.cloud.models(latency_s=0.0)
+    state, verdict, _ = operated.health()
+    assert (state, verdict["status"]) == ("success", "HEALTHY"), verdict
+    assert operated.active_jobs() == [second]
+
+    # Drained with slow prompts in flight; meanwhile no worker slot is held.
+    operated.cloud.models(latency_s=8.0)
+    lane.publish(*(f"last picture {number}" for number in range(8)))
+    published += 8
+    eventually(lambda: operated.cloud.models()["in_flight"] == 8, what="slow calls")
+    drain = operated.client.trigger(DRAIN)
+    eventually(lambda: operated.job_state(second) == "JOB_STATE_DRAINING", what="DRAINING")
+    eventually(
+        lambda: (
+            operated.task(DRAIN, drain, "wait_until_drained").state == "up_for_reschedule"
+            and operated.client.slots_taken() == 0
+        ),
+        what="a drain that waits without a slot",
+    )
+    assert operated.job_state(second) == "JOB_STATE_DRAINING"
+    operated.client.wait_for_run(DRAIN, drain, within_s=120)
+    report = operated.client.xcom(DRAIN, drain, "report")
+    assert (report["state"], report["backlog"]) == ("DRAINED", 0)
+    lane.predictions(8)
+
+    # What was drained stays drained.
+    state, verdict, run_id = operated.health()
+    assert (state, verdict["status"], codes(verdict)) == ("success", "HEALTHY", ["DRAINED"])
+    assert operated.task(HEALTH, run_id, "restart").state == "skipped"
+    assert operated.active_jobs() == []
+
+    # Every prompt is accounted for, and the history tells the story.
+    assert published == 30 + 2 + 20 + 20 + 40 + 8
+    assert lane.nothing_left("prompts")
+    assert lane.nothing_left("dead-letters")
+    records = [r for r in operated.records("health") if r["run_id"].startswith("manual")]
+    story = [record["verdict"]["status"] for record in records]
+    assert story == ["HEALTHY", "DEGRADED", "DOWN", "HEALTHY", "HEALTHY"]
+
+
+def test_two_starts_at_once_make_one_job_and_no_start_ends_it(operated: Operated) -> None:
+    runs = [operated.client.trigger(START) for _ in range(2)]
+    for run_id in runs:
+        operated.client.wait_for_run(START, run_id, within_s=200)
+    (job,) = operated.active_jobs()
+    assert {operated.client.xcom(START, run_id, "launch") for run_id in runs} == {job}
+
+    # Marking it failed, or clearing it, is about the DAG run, never about the job.
+    operated.client.mark(START, runs[0], "launch", "failed")
+    operated.client.clear(START, runs[1], ["launch"], downstream=True)
+    operated.client.wait_for_run(START, runs[1], within_s=120)
+    assert operated.active_jobs() == [job]
+    assert operated.job_state(job) == "JOB_STATE_RUNNING"
+    assert len(operated.jobs()) == len(set(operated.jobs()))
+
+
+def test_a_start_whose_scheduler_was_killed_in_mid_launch_ends_with_one_job(
+    operated: Operated,
+) -> None:
+    before = set(operated.jobs())
+    operated.cloud.dataflow(latency_s=2.0)
+    run_id = operated.client.trigger(START)
+    eventually(
+        lambda: operated.task(START, run_id, "launch").state == "running",
+        within_s=60,
+        what="launch",
+    )
+    os.kill(operated.airflow.components()["scheduler"], signal.SIGKILL)
+    operated.airflow.restart("scheduler")  # and with it, what the old one left running
+    operated.cloud.dataflow(latency_s=0.0)
+    operated.client.clear(START, run_id, ["launch"], downstream=True)
+    operated.client.wait_for_run(START, run_id, within_s=240)
+    (job,) = operated.active_jobs()
+    assert operated.client.xcom(START, run_id, "launch") == job
+    assert set(operated.jobs()) - before == {job}
+
+
+def test_a_job_that_fails_each_time_is_left_to_a_person(operated: Operated) -> None:
+    # The form cannot know that this model is not deployed anywhere; the job does, at once.
+    start = operated.client.trigger(
+        START,
+        {"model_endpoint": "projects/demo-project/locations/us-central1/endpoints/7"},
+    )
+    assert operated.ended(START, start) == "failed"
+    assert "--model_endpoint" in operated.log(START, start, "wait_until_running")
+
+    def no_job() -> bool:
+        return operated.active_jobs() == []
+
+    for _ in range(2):
+        eventually(no_job, within_s=60, what="the job's failure")
+        state, verdict, run_id = operated.health()
+        assert (state, verdict["restart"]) == ("failed", True)
+        assert operated.task(HEALTH, run_id, "restart").state == "success"
+    eventually(no_job, within_s=60, what="the job's failure")
+    jobs = operated.jobs()
+    state, _, run_id = operated.health()
+    assert state == "failed"
+    assert operated.task(HEALTH, run_id, "restart").state == "failed"
+    assert "IMAGEN_RESTARTS_PER_HOUR allows 2" in operated.log(HEALTH, run_id, "restart")
+    assert operated.jobs() == jobs, "nothing was started"
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "form"),
+    [
+        (START, {"max_in_flight": 0}),
+        (START, {"on_active": "kill"}),
+        (START, {"model": "no such thing"}),
+        (DRAIN, {"cancel_after_minutes": -5}),
+    ],
+)
+def test_an_impossible_form_is_refused_before_a_run_starts(
+    operated: Operated, dag_id: str, form: dict[str, Any]
+) -> None:
+    runs = operated.client.run_ids(dag_id)
+    with pytest.raises(AnswerError, match=next(iter(form))) as refused:
+        operated.client.trigger(dag_id, form)
+    assert refused.value.status in (400, 422)
+    assert operated.client.run_ids(dag_id) == runs

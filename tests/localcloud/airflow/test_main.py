@@ -1,0 +1,89 @@
+"""The command line, and what there is before anything runs."""
+
+import os
+import stat
+
+import pytest
+
+from localcloud.airflow import Airflow, AirflowClient, AirflowError
+from localcloud.airflow.__main__ import main
+from localcloud.airflow.home import Home, Started
+from localcloud.airflow.ready import dag_files, wait_until_ready
+
+
+def test_up_without_a_local_cloud_says_what_to_start(tmp_path, capsys):
+    assert main(["--state", str(tmp_path), "up"]) == 1
+    said = capsys.readouterr().err
+    assert f"python -m localcloud --state {tmp_path} up --detach" in said
+
+
+@pytest.mark.parametrize("words", [["url"], ["trigger", "some_dag"]], ids=" ".join)
+def test_what_needs_an_airflow_says_how_to_start_it(tmp_path, capsys, words):
+    assert main(["--state", str(tmp_path), *words]) == 1
+    said = capsys.readouterr().err
+    assert f"python -m localcloud.airflow --state {tmp_path} up" in said
+
+
+def test_down_is_content_when_nothing_runs(tmp_path):
+    assert main(["--state", str(tmp_path / "never"), "down"]) == 0
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("conf", ["[1]", "{", "5"])
+def test_a_conf_that_is_no_object_is_refused(tmp_path, capsys, conf):
+    with pytest.raises(SystemExit):
+        main(["--state", str(tmp_path), "trigger", "d", "--conf", conf])
+    assert "expected a JSON object" in capsys.readouterr().err
+
+
+def test_keys_and_passwords_are_made_once_and_for_the_owners_eyes(tmp_path):
+    home = Home(tmp_path / "airflow")
+    home.prepare()
+    secrets, passwords = home.secrets(), home.passwords()
+    assert set(passwords) == {"admin", "viewer"}
+    assert passwords["admin"] != passwords["viewer"]
+    again = Home(tmp_path / "airflow")
+    again.prepare()
+    assert (again.secrets(), again.passwords()) == (secrets, passwords)
+    for name in ("secrets.json", "simple_auth_manager_passwords.json.generated"):
+        assert stat.S_IMODE(os.stat(home.path / name).st_mode) == 0o600
+
+
+def test_a_component_that_ends_is_told_with_the_end_of_its_log(tmp_path):
+    (tmp_path / "scheduler.log").write_text("long before\n" * 50 + "no space left on device\n")
+    with (
+        AirflowClient("http://127.0.0.1:9", "admin", "x") as client,
+        pytest.raises(AirflowError, match=r"(?s)^scheduler has ended.*no space left on device"),
+    ):
+        wait_until_ready(
+            client,
+            Started(0.0, {}, {"scheduler": 1}),
+            ended=lambda: ["scheduler"],
+            log=lambda name: tmp_path / f"{name}.log",
+            expected=None,
+            within_s=30,
+        )
+
+
+def test_nobody_at_the_address_is_told_as_such():
+    with (
+        AirflowClient("http://127.0.0.1:9", "admin", "x") as client,
+        pytest.raises(AirflowError, match=r"GET /api/v2/monitor/health .* is Airflow up\?"),
+    ):
+        client.health()
+
+
+def test_an_unknown_component_cannot_be_replaced(tmp_path):
+    airflow = Airflow(tmp_path)
+    airflow.home.prepare()
+    with pytest.raises(AirflowError, match=r"no component 'flower'; there are: none"):
+        airflow.restart("flower")
+
+
+def test_only_what_airflow_would_take_for_a_dag_file_is_waited_for(tmp_path):
+    (tmp_path / "a.py").write_text("from airflow.sdk import DAG\n")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "b.py").write_text("from airflow.sdk import dag\n")
+    (tmp_path / "helper.py").write_text("import json\n")
+    (tmp_path / "notes.txt").write_text("airflow dag\n")
+    assert dag_files(tmp_path) == {"a.py", "below/b.py"}

@@ -1,0 +1,174 @@
+"""A real Airflow: it starts, runs what it is asked to, survives losses, and goes entirely."""
+
+import json
+import os
+import signal
+
+import psutil
+import pytest
+
+from localcloud.airflow import Airflow, AirflowError, AnswerError, RunState
+from localcloud.airflow.home import Home
+from localcloud.airflow.processes import Pack
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_run_gets_its_values_and_gives_its_result_and_log(admin):
+    run = admin.trigger("double", {"number": 4})
+    admin.wait_for_run("double", run, within_s=60)
+    assert admin.run_state("double", run) is RunState.SUCCESS
+    assert admin.xcom("double", run, "compute") == 8
+    [task] = [t for t in admin.task_instances("double", run) if t.task_id == "compute"]
+    assert (task.state, task.try_number) == ("success", 1)
+    assert any("doubling 4" in line for line in admin.task_log("double", run, task))
+    assert admin.extra_links("double", run, "compute") == {}
+    seen = admin.xcom("double", run, "surroundings")
+    assert seen["IMAGEN_BUCKET"] == "demo-project-imagen"
+    assert seen["IMAGEN_POKE_SECONDS"] == "7"
+    endpoints = json.loads(seen["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])["extra"]["api_endpoints"]
+    assert endpoints == {"dataflow": "http://127.0.0.1:9/", "monitoring": "http://127.0.0.1:10/"}
+
+    admin.clear("double", run, ["compute"])
+    admin.wait_for_run("double", run, within_s=60)
+    tries = {task.task_id: task.try_number for task in admin.task_instances("double", run)}
+    assert tries == {"compute": 2, "surroundings": 1}
+
+
+def test_a_failed_run_is_told_with_the_last_lines_of_what_failed(admin):
+    run = admin.trigger("fails", run_id="a-failure")
+    assert run == "a-failure"
+    with pytest.raises(AirflowError) as caught:
+        admin.wait_for_run("fails", run, within_s=60)
+    for words in (
+        "burst: failed",
+        "after: upstream_failed",
+        "about to burst",
+        "the pipe has burst",
+    ):
+        assert words in str(caught.value)
+    admin.mark("fails", run, "burst", "success")
+    states = {task.task_id: task.state for task in admin.task_instances("fails", run)}
+    assert states["burst"] == "success"
+
+
+def test_a_run_that_does_not_end_in_time_is_told_with_where_it_is(admin, tmp_path, eventually):
+    file = tmp_path / "go"
+    run = admin.trigger("waits", {"file": str(file)})
+    with pytest.raises(AirflowError, match=r"is (queued|running) after 0 s\nwait: "):
+        admin.wait_for_run("waits", run, within_s=0)
+    file.touch()
+    admin.wait_for_run("waits", run, within_s=60)
+
+
+def test_a_refused_value_is_told_in_airflows_words(admin):
+    with pytest.raises(AnswerError) as caught:
+        admin.trigger("double", {"number": 10})
+    assert caught.value.status in (400, 422)
+    assert "10 is greater than the maximum of 9" in caught.value.words
+    assert "POST /api/v2/dags/double/dagRuns" in str(caught.value)
+    with pytest.raises(AnswerError, match="422: logical_date"):
+        admin._ask("POST", "/api/v2/dags/double/dagRuns", json={})
+    with pytest.raises(AnswerError, match=r"404.*no-such-dag"):
+        admin.trigger("no-such-dag")
+
+
+def test_a_viewer_sees_and_may_not_trigger(airflow):
+    with airflow.client("viewer") as viewer:
+        assert {dag.dag_id for dag in viewer.dags()} >= {"double", "fails", "waits"}
+        with pytest.raises(AnswerError) as caught:
+            viewer.trigger("double")
+    assert caught.value.status == 403
+
+
+def test_nobody_gets_in_without_the_password(airflow):
+    client = airflow.client()
+    client._login["password"] = "guess"
+    with pytest.raises(AnswerError) as caught:
+        client.dags()
+    assert caught.value.status == 401
+
+
+def test_variables_come_back_and_a_missing_one_is_none(admin):
+    assert admin.variable("imagen/none") is None
+    for value in ("on", "off"):
+        admin.set_variable("imagen/wanted", value)
+        assert admin.variable("imagen/wanted") == value
+
+
+def test_a_dag_can_be_paused_and_a_broken_file_is_told_of(airflow, admin, eventually):
+    admin.pause("double")
+    assert {dag.dag_id for dag in admin.dags() if dag.paused} == {"double"}
+    admin.pause("double", paused=False)
+
+    dags = airflow.home.started().environment["AIRFLOW__CORE__DAGS_FOLDER"]
+    with open(f"{dags}/broken.py", "w") as file:
+        file.write("from airflow.sdk import dag, no_such_name\n")
+    [error] = eventually(admin.import_errors, what="the import error")
+    assert error.file == "broken.py"
+    with pytest.raises(AirflowError, match=r"(?s)broken.py cannot be imported.*no_such_name"):
+        airflow.wait_until_ready(within_s=10)
+    os.remove(f"{dags}/broken.py")
+    eventually(lambda: not admin.import_errors(), what="the end of the import error")
+
+
+def test_a_second_start_is_refused(airflow):
+    with pytest.raises(AirflowError, match=f"already: {airflow.url}"):
+        airflow.start({})
+
+
+def test_nothing_listens_but_on_this_machine(airflow):
+    listening = [
+        connection.laddr
+        for process in Pack(airflow.home.path).members()
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    assert f"http://127.0.0.1:{listening[0].port}" == airflow.url
+
+
+def test_what_was_queued_when_the_scheduler_was_killed_is_run_by_the_next(
+    airflow, admin, tmp_path, eventually
+):
+    file = tmp_path / "go"
+    running = admin.trigger("waits", {"file": str(file)})
+    eventually(file.with_suffix(".began").exists, what="the task's beginning")
+    before = airflow.components()["scheduler"]
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: "scheduler" not in airflow.components(), what="the scheduler's end")
+    queued = admin.trigger("double", {"number": 2})
+    assert airflow.restart("scheduler") == airflow.components()["scheduler"] != before
+    file.touch()
+    admin.wait_for_run("double", queued, within_s=60)
+    assert admin.xcom("double", queued, "compute") == 4
+    assert not psutil.pid_exists(before)
+    assert running in admin.run_ids("waits")
+
+
+def test_a_second_airflow_beside_it_takes_another_port_and_keeps_it(airflow, tmp_path):
+    beside = Home(tmp_path)
+    beside.prepare()
+    chosen = beside.choose_port()
+    assert chosen != airflow.home.port()
+    assert beside.choose_port() == chosen
+    assert beside.passwords() != airflow.home.passwords()
+    # A port that somebody else listens on is not taken again.
+    beside._write("ports.json", {"api": airflow.home.port()})
+    assert beside.choose_port() != airflow.home.port()
+
+
+def test_stop_leaves_no_process_and_a_second_one_finds_nothing_to_do(airflow, admin, eventually):
+    """Last in the file: there is nothing to test after it but the end."""
+    before = Pack(airflow.home.path).members()
+    assert len(before) >= 3
+    # As after a crash: parents gone, children left.
+    os.kill(airflow.components()["scheduler"], signal.SIGKILL)
+    assert airflow.stop()
+    assert not airflow.running()
+    assert [process for process in before if process.is_running() and not _zombie(process)] == []
+    assert not Airflow(airflow.home.path.parent).stop()
+
+
+def _zombie(process) -> bool:
+    return process.status() == psutil.STATUS_ZOMBIE

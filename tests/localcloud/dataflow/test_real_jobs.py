@@ -1,0 +1,165 @@
+"""The project's own jobs on the local cloud: launched as Airflow does, submitted as Beam does."""
+
+import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.api_core.client_options import ClientOptions
+from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+PLACE = {"projectId": "demo-project", "location": "us-central1"}
+_START_WITHIN_S = 60.0
+
+
+class Api:
+    """Both APIs, through Google's client, with credentials from the metadata server."""
+
+    def __init__(self, cloud, eventually):
+        self.cloud = cloud
+        self.eventually = eventually
+        options = ClientOptions(api_endpoint=cloud.dataflow_url)
+        self.dataflow = build(
+            "dataflow", "v1b3", client_options=options, cache_discovery=False
+        ).projects()
+        options = ClientOptions(api_endpoint=cloud.monitoring_url)
+        self.monitoring = build("monitoring", "v3", client_options=options, cache_discovery=False)
+        self.jobs = self.dataflow.locations().jobs()
+
+    def launch(self, name, kind, parameters):
+        launch = {
+            "jobName": name,
+            "containerSpecGcsPath": f"gs://demo-project-imagen/templates/{kind}.json",
+            "parameters": parameters,
+        }
+        templates = self.dataflow.locations().flexTemplates()
+        return templates.launch(**PLACE, body={"launchParameter": launch}).execute()["job"]["id"]
+
+    def wait(self, job_id, *states):
+        def there():
+            state = self.jobs.get(**PLACE, jobId=job_id).execute()["currentState"]
+            return state if state.removeprefix("JOB_STATE_") in states else None
+
+        return self.eventually(there, within_s=_START_WITHIN_S, what=f"state {states}")
+
+    def request(self, job_id, state):
+        body = {"requestedState": f"JOB_STATE_{state}"}
+        self.jobs.update(**PLACE, jobId=job_id, body=body).execute()
+
+    def counted(self, job_id):
+        metrics = self.jobs.getMetrics(**PLACE, jobId=job_id).execute().get("metrics", [])
+        return {each["name"]["name"]: each.get("scalar") for each in metrics}
+
+    def errors(self, job_id):
+        messages = self.jobs.messages().list(
+            **PLACE, jobId=job_id, minimumImportance="JOB_MESSAGE_ERROR"
+        )
+        return [m["messageText"] for m in messages.execute().get("jobMessages", [])]
+
+    def latest(self, metric, **labels):
+        now = dt.datetime.now(dt.UTC)
+        terms = [f'resource.labels.{name} = "{value}"' for name, value in labels.items()]
+        series = (
+            self.monitoring.projects()
+            .timeSeries()
+            .list(
+                name="projects/demo-project",
+                filter=" AND ".join([f'metric.type = "{metric}"', *terms]),
+                interval_startTime=(now - dt.timedelta(minutes=5)).isoformat(),
+                interval_endTime=now.isoformat(),
+            )
+        )
+        found = series.execute().get("timeSeries", [])
+        return int(found[0]["points"][0]["value"]["int64Value"]) if found else None
+
+
+@pytest.fixture
+def api(cloud, eventually):
+    return Api(cloud, eventually)
+
+
+def parameters_of(lane, **others):
+    return {
+        "responses_topic": lane.topic("predictions"),
+        "dead_letter_topic": lane.topic("dead-letters"),
+        "images_output_location": lane.images_location,
+        **others,
+    }
+
+
+def test_a_stream_from_its_template_works_is_measured_and_drains(api, lane, eventually):
+    subscription = lane.subscription("prompts")
+    parameters = parameters_of(lane, messages_subscription=subscription)
+    lane.publish("waits before the job runs")
+    job_id = api.launch(lane.name, "stream", parameters)
+    api.wait(job_id, "RUNNING")
+    assert lane.predictions(1)[0]["prompt"] == "waits before the job runs"
+    eventually(lambda: api.counted(job_id).get("predictions") == 1, what="the count")
+    api.cloud.models(latency_s=4.0)
+    lane.publish("takes its time")
+    lag = "dataflow.googleapis.com/job/system_lag"
+    eventually(lambda: api.latest(lag, job_name=lane.name), what="a lag of a second")
+    undelivered = "pubsub.googleapis.com/subscription/num_undelivered_messages"
+    assert api.latest(undelivered, subscription_id=subscription.rpartition("/")[2]) == 1
+    assert api.latest("dataflow.googleapis.com/job/is_failed", job_name=lane.name) == 0
+    api.request(job_id, "DRAINED")
+    api.wait(job_id, "DRAINED")
+    assert lane.predictions(1)[0]["prompt"] == "takes its time"
+    assert lane.nothing_left("prompts")
+    assert api.counted(job_id)["predictions"] == 2
+
+
+def test_a_backfill_from_its_template_is_done(api, lane):
+    prompts = lane.put("prompts.txt", "a fox\na heron\n")
+    parameters = parameters_of(lane, prompts=prompts, source="backfill:test")
+    job_id = api.launch(lane.name, "backfill", parameters)
+    api.wait(job_id, "DONE")
+    assert {p["prompt"] for p in lane.predictions(2)} == {"a fox", "a heron"}
+
+
+def test_a_job_whose_options_lead_nowhere_has_failed_and_says_why(api, lane):
+    parameters = parameters_of(lane, prompts="gs://demo-project-imagen/none/*.txt")
+    job_id = api.launch(lane.name, "backfill", parameters)
+    api.wait(job_id, "FAILED")
+    assert any("none/*.txt is not there" in text for text in api.errors(job_id))
+    assert api.latest("dataflow.googleapis.com/job/is_failed", job_name=lane.name) == 1
+
+
+def submit(cloud, lane, **others):
+    options = {
+        "runner": "DataflowRunner",
+        # Beam talks REST only to an endpoint that is called so; to others it talks gRPC.
+        "dataflow_endpoint": cloud.dataflow_url.replace("127.0.0.1", "localhost"),
+        "region": "us-central1",
+        "job_name": lane.name,
+        "temp_location": f"gs://demo-project-imagen/{lane.name}/tmp",
+        "staging_location": f"gs://demo-project-imagen/{lane.name}/staging",
+        **others,
+    }
+    subscription = lane.subscription("prompts")
+    command = [sys.executable, "-m", "beam_jobs.stream"]
+    command += lane.options(messages_subscription=subscription, **options)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_real_dataflow_runner_submits_a_job_that_works_here(api, lane, eventually):
+    done = submit(api.cloud, lane, max_in_flight=3)
+    assert done.returncode == 0, done.stderr
+    listed = api.jobs.list(**PLACE, name=lane.name, filter="ACTIVE").execute()["jobs"]
+    (job_id,) = [job["id"] for job in listed]
+    job = api.jobs.get(**PLACE, jobId=job_id, view="JOB_VIEW_ALL").execute()
+    assert job["type"] == "JOB_TYPE_STREAMING"
+    assert job["environment"]["sdkPipelineOptions"]["options"]["max_in_flight"] == 3
+    lane.publish("a fox")
+    assert lane.predictions(1)[0]["prompt"] == "a fox"
+    same = {name: job[name] for name in ("name", "type", "environment", "clientRequestId")}
+    assert api.jobs.create(**PLACE, body=same).execute()["id"] == job_id
+    with pytest.raises(HttpError, match=f"already an active job named {lane.name} with id"):
+        api.jobs.create(**PLACE, body=same | {"clientRequestId": "another"}).execute()
+    api.request(job_id, "CANCELLED")
+    api.wait(job_id, "CANCELLED")

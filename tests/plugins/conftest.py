@@ -1,0 +1,123 @@
+"""A deployment of its own for each test: settings, topics, a bucket, templates, a connection."""
+
+import dataclasses
+import json
+import types
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.conftest import BUCKET, PROJECT, Cloud, Lane
+
+REGION = "us-central1"
+
+
+@dataclasses.dataclass
+class Deployment:
+    """What `composer.tf` would have made, and the environment variables that it would have set."""
+
+    lane: Lane
+    settings: Any
+    clients: Any
+    environment: dict[str, str]
+
+    def form(self, **others: object) -> dict[str, Any]:
+        """Return the start DAG's form as it is filled in to begin with."""
+        return {"model": self.settings.model, "on_active": "keep", **others}
+
+    def cancel_jobs(self) -> None:
+        """Leave no job behind."""
+        job = self.clients.dataflow.active(self.settings.stream_job_name)
+        if job is not None:
+            self.clients.dataflow.cancel(job.id)
+
+
+def connection(cloud: Cloud, **extra: object) -> str:
+    """Return the Airflow connection that leads to the local cloud."""
+    at = {
+        name: cloud.environment[f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}"].rstrip("/")
+        for name in ("dataflow", "monitoring")
+    }
+    extra = {"project": PROJECT, "num_retries": 1, "api_endpoints": at, **extra}
+    return json.dumps({"conn_type": "google_cloud_platform", "extra": extra})
+
+
+@pytest.fixture
+def deployment(lane: Lane, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    from imagen_ops.clients import Clients
+    from imagen_ops.settings import Settings
+
+    bucket = lane.storage.create_bucket(f"{lane.name}-imagen")
+    for template in ("stream", "backfill"):
+        spec = lane.storage.bucket(BUCKET).blob(f"templates/{template}.json").download_as_bytes()
+        bucket.blob(f"templates/{template}.json").upload_from_string(spec)
+    lane.subscriber.create_subscription(
+        request={
+            "name": lane.subscription("canary"),
+            "topic": lane.topic("predictions"),
+            "filter": "attributes:canary",
+        }
+    )
+    environment = {
+        "IMAGEN_PROJECT": PROJECT,
+        "IMAGEN_REGION": REGION,
+        "IMAGEN_BUCKET": bucket.name,
+        "IMAGEN_STREAM_TEMPLATE": f"gs://{bucket.name}/templates/stream.json",
+        "IMAGEN_BACKFILL_TEMPLATE": f"gs://{bucket.name}/templates/backfill.json",
+        "IMAGEN_STREAM_JOB_NAME": f"{lane.name}-stream",
+        "IMAGEN_POKE_SECONDS": "0.2",
+        "IMAGEN_CANARY_SECONDS": "20",
+        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": connection(cloud),
+    }
+    for kind in ("prompts", "predictions", "dead-letters"):
+        name = kind.replace("-", "_").upper()
+        environment[f"IMAGEN_{name}_TOPIC"] = f"{lane.name}-{kind}"
+        environment[f"IMAGEN_{name}_SUBSCRIPTION"] = f"{lane.name}-{kind}-sub"
+    environment["IMAGEN_CANARY_SUBSCRIPTION"] = f"{lane.name}-canary-sub"
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_environment()
+    here = Deployment(lane, settings, Clients(settings), environment)
+    yield here
+    cloud.dataflow(error_rate=0.0)
+    here.cancel_jobs()
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Airflow's Variables, without an Airflow around the task."""
+    kept: dict[str, str] = {}
+
+    def read(key: str, default: str | None = None) -> str | None:
+        return kept.get(key, default)
+
+    def write(key: str, value: str, description: str | None = None) -> None:
+        kept[key] = value
+
+    variable = types.SimpleNamespace(get=read, set=write)
+    monkeypatch.setattr("imagen_ops.desired.Variable", variable)
+    return kept
+
+
+@pytest.fixture
+def run_task() -> Callable[..., Any]:
+    """Run a task's `execute` as a DAG run would, and return its result."""
+
+    def run(
+        task: Any,
+        *,
+        run_id: str = "manual__1",
+        dag_id: str = "imagen_stream_start",
+        params: dict[str, Any] | None = None,
+        starts_under_way: int = 0,
+    ) -> Any:
+        dag_run = types.SimpleNamespace(
+            dag_id=dag_id, run_id=run_id, triggering_user_name="ada", start_date=datetime.now(UTC)
+        )
+        ti = types.SimpleNamespace(get_dr_count=lambda dag_id, states: starts_under_way)
+        context = {"dag_run": dag_run, "run_id": run_id, "params": params or {}, "ti": ti}
+        return task.execute(context) if hasattr(task, "act") else task.poke(context)
+
+    return run

@@ -1,0 +1,88 @@
+"""A stream's life as the hooks and sensors see it, with a real job under the local Dataflow."""
+
+import dataclasses
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.plugins.conftest import Deployment
+
+pytestmark = pytest.mark.slow
+
+Run = Callable[..., Any]
+
+
+def launch_of(deployment: Deployment, **form: Any) -> Any:
+    from imagen_ops.launches import StreamForm, stream_launch
+
+    form = {"model": deployment.settings.model, **form}
+    return stream_launch(deployment.settings, StreamForm(**form), run_label="a-test")
+
+
+def test_a_stream_is_launched_updated_measured_and_drained(
+    deployment: Deployment, run_task: Run, eventually: Run
+) -> None:
+    from imagen_ops.sensors.jobs import JobEnded, JobRunning
+
+    dataflow, lane = deployment.clients.dataflow, deployment.lane
+    first = dataflow.launch(launch_of(deployment))
+    assert first.state.active
+    running = JobRunning(task_id="wait", job_id=first.id)
+    eventually(lambda: run_task(running), within_s=60, what="RUNNING")
+    assert dataflow.active(first.name).labels["imagen-run"] == "a-test"
+
+    lane.publish("a fox in the snow", "   ")
+    lane.predictions(1)
+    lane.dead_letters(1)
+    counters = eventually(
+        lambda: (found := dataflow.counters(first.id)).get("failures") and found, what="counters"
+    )
+    assert (counters["prompts"], counters["predictions"]) == (2, 1)
+    now = datetime.now(UTC)
+    for metric in ("system_lag", "data_watermark_age"):
+        reading = deployment.clients.monitoring.newest(
+            f"dataflow.googleapis.com/job/{metric}", at=now, metric__job_id=first.id
+        )
+        assert reading is not None
+        assert reading.value >= 0
+
+    second = dataflow.launch(launch_of(deployment, max_workers=3), update=True)
+    assert second.id != first.id
+    eventually(lambda: run_task(JobRunning(task_id="wait", job_id=second.id)), within_s=60)
+    ended = eventually(lambda: run_task(JobEnded(task_id="wait", job_id=first.id)), within_s=60)
+    assert ended.xcom_value == "UPDATED"
+
+    dataflow.drain(second.id)
+    ended = eventually(lambda: run_task(JobEnded(task_id="wait", job_id=second.id)), within_s=60)
+    assert ended.xcom_value == "DRAINED"
+    assert dataflow.active(first.name) is None
+    assert dataflow.last_ended(first.name).id == second.id
+    assert lane.nothing_left("prompts")
+
+
+def test_a_job_that_fails_says_why_in_the_waiting_tasks_error(
+    deployment: Deployment, run_task: Run, eventually: Run
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from imagen_ops.sensors.jobs import JobRunning
+
+    launch = launch_of(deployment)
+    missing = f"projects/{deployment.settings.project}/subscriptions/no-such-sub"
+    parameters = {**launch.parameters, "messages_subscription": missing}
+    job = deployment.clients.dataflow.launch(dataclasses.replace(launch, parameters=parameters))
+    waiting = JobRunning(task_id="wait", job_id=job.id)
+
+    def failure() -> str:
+        try:
+            run_task(waiting)
+        except AirflowFailException as error:
+            return str(error)
+        return ""
+
+    text = eventually(failure, within_s=60, what="the job's failure")
+    assert "FAILED" in text
+    assert "no-such-sub" in text
+    assert waiting.linked_job.job_id == job.id
