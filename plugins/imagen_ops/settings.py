@@ -79,6 +79,19 @@ class Settings(BaseModel):
     canary_seconds: float = Field(120.0, ge=1)
     restarts_per_hour: int = Field(3, ge=0)
 
+    # Most backfills at once, and the pool in which they are launched, one after the other.
+    backfills_at_once: int = Field(2, ge=1)
+    backfill_pool: str = Field("default_pool", min_length=1)
+    # A share of the model's quota, so that the stream keeps the rest. None: all that there is.
+    backfill_requests_per_minute: _Limit | None = None
+    # What a backfill may cost unless its form says otherwise.
+    backfill_max_images: int = Field(10_000, ge=1)
+    backfill_max_cost_usd: float = Field(500.0, gt=0)
+
+    # Who is told of failures and recoveries besides the log: a notifier of a provider, as JSON
+    # {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}.
+    notifier: str | None = None
+
     # What health takes for healthy. None: as in imagen_ops.health, where the reasons are.
     max_system_lag_seconds: _Limit | None = None
     max_watermark_age_seconds: _Limit | None = None
