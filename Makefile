@@ -28,7 +28,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt beam_j
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
-demo: install ## Show the whole way: prompts in, images out, on this machine
+demo: install ## Show the whole way on this machine: prompts in, images out, run by Airflow
 	@$(PY) -m localcloud.demo --state $(STATE)/demo
 
 test: install ## Run every test

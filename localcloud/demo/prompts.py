@@ -1,0 +1,43 @@
+"""The prompts that the demo sends: good ones in every script, and every kind of bad one."""
+
+import gzip
+from collections.abc import Iterator
+from importlib import resources
+
+# The local models take these words as requests for trouble.
+_TROUBLE = (
+    "Trouble that passes: fault:unavailable-once",
+    "Quota that runs out: fault:quota-once",
+    "An answer without an image, at first: fault:empty-once",
+    "A prompt that is refused: fault:blocked",
+    "An image that is withheld: fault:blocked-image",
+    "A request that the model does not take: fault:invalid",
+)
+_MALFORMED = (
+    b"\xff\xfe not UTF-8",
+    b""" {"prompt": "An unknown field", "imagse": 2}""",
+    b"""{"prompt": "Too many", "images": 9}""",
+    b"""{"prompt": "A model that is not allowed", "model": "imagen-3.0-generate-002"}""",
+    b"""{"prompt": """,
+    b"   ",
+)
+
+
+def stream_bodies() -> Iterator[bytes]:
+    """Yield the messages for the stream."""
+    yield from _sample("stream.txt").splitlines()
+    yield from _sample("structured.jsonl").splitlines()
+    for text in _TROUBLE:
+        yield text.encode("utf-8")
+    yield from _MALFORMED
+
+
+def night_files() -> dict[str, bytes]:
+    """Return the prompt files of a night, one of every format, by name."""
+    files = {name: _sample(name) for name in ("markets.txt", "animals.csv", "harbours.jsonl")}
+    files["gardens.txt.gz"] = gzip.compress(_sample("gardens.txt"))
+    return files
+
+
+def _sample(name: str) -> bytes:
+    return (resources.files("localcloud.demo") / "samples" / name).read_bytes()

@@ -1,0 +1,147 @@
+"""The demo's scenes, in order: the stream started, used, looked after and drained, by its DAGs."""
+
+import collections
+import contextlib
+import json
+import queue
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from beam_jobs.cli import gallery, watch
+from beam_jobs.cli.publish import publish
+from beam_jobs.store import Location
+from localcloud.airflow import AirflowClient
+from localcloud.demo import prompts, runs
+from localcloud.demo.errors import DemoError
+from localcloud.demo.folder import Folder
+from localcloud.demo.stage import Stage
+from localcloud.demo.sums import Sums, in_words
+from localcloud.demo.telling import Teller
+from localcloud.resources import Names
+
+START, HEALTH, DRAIN = "imagen_stream_start", "imagen_stream_health", "imagen_stream_drain"
+
+# On a machine that is busy with other things.
+_WITHIN_S = 300.0
+_NAMES = Names()
+_P = f"projects/{_NAMES.project}"
+_LOCATION = f"gs://{_NAMES.bucket}/images"
+_NIGHT = f"gs://{_NAMES.bucket}/prompts/ds=2026-11-01"
+_MOST_PICTURES = 500
+
+Arrived = queue.Queue[dict[str, Any]]
+
+
+def show(stage: Stage, folder: Folder, tell: Teller) -> None:
+    """Show all scenes.
+
+    Raises:
+        DemoError, AirflowError, google.api_core.exceptions.GoogleAPIError: one did not go as it
+            should, or it does not add up.
+    """
+    with tell.scene(
+        "local cloud", "Local cloud: Pub/Sub, Storage, Vertex AI, Dataflow, Monitoring"
+    ):
+        stage.start_cloud()
+    with contextlib.ExitStack() as opened:
+        with tell.scene("Airflow", "Airflow, with dags/ and plugins/; prompt files meanwhile"):
+            stage.start_airflow()
+            files = _upload_night()
+            tell.line(f"{_NIGHT}/ has {', '.join(files)}")
+            arrived = opened.enter_context(
+                watch.watching(_NAMES.project, ["predictions", "dead-letters"])
+            )
+            airflow = stage.airflow()
+            client = opened.enter_context(airflow.client())
+            password = airflow.home.passwords()["admin"]
+            tell.line(f"its UI, for as long as this runs: {airflow.url} (admin, {password})")
+        with tell.scene("start", f"DAG {START}: launch the job, send a canary there and back"):
+            runs.run(client, START, tell, check=stage.check, within_s=_WITHIN_S)
+        bodies = list(prompts.stream_bodies())
+        with tell.scene(
+            "prompts",
+            f"Publishing {len(bodies)} prompts: text, JSON, every script, refused, malformed",
+        ):
+            ended = _stream(stage, bodies, arrived, tell)
+        with tell.scene("health", f"DAG {HEALTH}: how is the stream, of which many were bad?"):
+            run_id = runs.run(client, HEALTH, tell, check=stage.check, within_s=_WITHIN_S)
+            tell.line(f"verdict: {client.xcom(HEALTH, run_id, 'conclude')}")
+        with tell.scene("backfill", "Backfill over those files, while the stream runs"):
+            report, followed = _backfill(stage, folder, arrived, tell)
+        with tell.scene("drain", f"DAG {DRAIN}: no more prompts, finish those under way"):
+            drained = _drain(stage, client, tell)
+    with tell.scene("pictures", "Adding up"):
+        sums = Sums(len(bodies), ended, report, sum(followed.values()), drained)
+        if wrong := sums.wrong():
+            raise DemoError(f"it does not add up: {'; '.join(wrong)}")
+        tell.line("Every prompt is accounted for")
+        records = gallery.newest(Location.parse(_LOCATION), _NAMES.project, _MOST_PICTURES)
+        sheet = gallery.contact_sheet(records, _NAMES.project, folder.sheet)
+        tell.line(f"The pictures: {sheet}")
+
+
+def _stream(stage: Stage, bodies: list[bytes], arrived: Arrived, tell: Teller) -> Mapping[str, int]:
+    began = time.monotonic()
+    publish(f"{_P}/topics/prompts", iter(bodies), {})
+    ended = _follow(stage, arrived, len(bodies), tell)
+    seconds = time.monotonic() - began
+    tell.line(f"{len(bodies)} prompts in {seconds:.1f} s: {in_words(ended)}")
+    return ended
+
+
+def _backfill(
+    stage: Stage, folder: Folder, arrived: Arrived, tell: Teller
+) -> tuple[Mapping[str, Any], Mapping[str, int]]:
+    words = [
+        "beam_jobs.backfill",
+        f"--prompts={_NIGHT}/*",
+        f"--report={folder.report}",
+        "--source=backfill:demo",
+        f"--project={_NAMES.project}",
+        f"--responses_topic={_P}/topics/predictions",
+        f"--dead_letter_topic={_P}/topics/dead-letters",
+        f"--images_output_location={_LOCATION}",
+    ]
+    stage.run("backfill", words, within_s=_WITHIN_S)
+    report: dict[str, Any] = json.loads(folder.report.read_text())
+    followed = _follow(stage, arrived, report["predictions"] + report["failures"], tell)
+    tell.line(
+        f"report: {report['prompts']} prompts = {report['predictions']} predictions "
+        f"({report['reused']} reused, unpaid) + {report['failures']} failures"
+    )
+    return report, followed
+
+
+def _drain(stage: Stage, client: AirflowClient, tell: Teller) -> Mapping[str, Any]:
+    run_id = runs.run(client, DRAIN, tell, check=stage.check, within_s=_WITHIN_S)
+    drained: dict[str, Any] = client.xcom(DRAIN, run_id, "report")
+    tell.line(f"report: the job is {drained['state']}; left in the backlog: {drained['backlog']}")
+    return drained
+
+
+def _follow(stage: Stage, arrived: Arrived, count: int, tell: Teller) -> Mapping[str, int]:
+    """Tell of predictions and dead letters until there were `count`; their numbers by reason."""
+    ended: collections.Counter[str] = collections.Counter()
+    deadline = time.monotonic() + _WITHIN_S
+    while ended.total() < count:
+        stage.check()
+        if time.monotonic() > deadline:
+            raise DemoError(f"{count - ended.total()} of {count} prompts have not come back")
+        for message in watch.arrivals(arrived, count=1, seconds=1.0):
+            if message["canary"]:
+                continue  # health's, which probes the stream whenever it likes
+            ended[message.get("reason", "predictions")] += 1
+            tell.item(ended.total(), count, watch.line(message))
+    return ended
+
+
+def _upload_night() -> list[str]:
+    from google.cloud import storage
+
+    bucket = storage.Client(project=_NAMES.project).bucket(_NAMES.bucket)
+    prefix = Location.parse(_NIGHT).prefix
+    files = prompts.night_files()
+    for name, content in files.items():
+        bucket.blob(prefix + name).upload_from_string(content)
+    return list(files)
