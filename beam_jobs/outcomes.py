@@ -21,8 +21,12 @@ CANARY_ATTRIBUTE = "canary"
 # Set by us on what we publish; an incoming attribute of the same name gives way.
 RESERVED_ATTRIBUTES = frozenset({"prompt_id", "source", "reason", "retryable"})
 
+# How often a prompt has been a dead letter and come back; set by whoever replays it.
+REPLAYS_ATTRIBUTE = "replays"
+
 # https://cloud.google.com/pubsub/quotas#resource_limits: 100 attributes a message, 1,024 bytes a
-# value. What we add must still fit.
+# value. What we add must still fit. The count of replays is not among them: a prompt that was let
+# in must not be turned away when it comes again.
 MAX_ATTRIBUTES = 100 - len(RESERVED_ATTRIBUTES)
 
 # Of a body that is larger than any valid prompt, only the beginning goes into the dead letter: a

@@ -15,6 +15,7 @@ from beam_jobs.models.catalog import CAPABILITIES, family_of
 from beam_jobs.outcomes import (
     CANARY_ATTRIBUTE,
     MAX_ATTRIBUTES,
+    REPLAYS_ATTRIBUTE,
     RESERVED_ATTRIBUTES,
     Failure,
     Reason,
@@ -99,7 +100,7 @@ def parse(
         if key not in RESERVED_ATTRIBUTES and not key.startswith("goog")
     }
     try:
-        if len(kept) > MAX_ATTRIBUTES:
+        if len(kept.keys() - {REPLAYS_ATTRIBUTE}) > MAX_ATTRIBUTES:
             raise _InvalidPromptError(
                 f"message has {len(kept)} attributes; at most {MAX_ATTRIBUTES} can travel on "
                 "to the prediction"

@@ -1,30 +1,25 @@
 """The streaming job, operated: start it, look after it, drain it."""
 
 import os
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from imagen_ops.defaults import TAG, TASK_DEFAULTS
+from imagen_ops.defaults import DAG_DEFAULTS, TAG
+from imagen_ops.forms import JOB_FIELDS
 from imagen_ops.operators.canary import ProbeWithCanary, SendCanary
 from imagen_ops.operators.health import AssessStream, FailWhenDown, RestartStream
 from imagen_ops.operators.prerequisites import CheckPrerequisites
 from imagen_ops.operators.stream import CancelStream, DrainStream, LaunchStream, ReportDrained
 from imagen_ops.sensors.canary import CanarySensor
 from imagen_ops.sensors.jobs import JobEnded, JobRunning, WayIsClear
-from imagen_ops.settings import DEFAULT_HEALTH_SCHEDULE, DEFAULT_MODEL
+from imagen_ops.settings import DEFAULT_HEALTH_SCHEDULE
 
 START = "imagen_stream_start"
 
 # Each of them is about the one stream there is: two at a time would only get in each other's way.
-_ONE_STREAM: dict[str, Any] = {
-    "start_date": datetime(2026, 1, 1),
-    "catchup": False,
-    "max_active_runs": 1,
-    "default_args": TASK_DEFAULTS,
-    "is_paused_upon_creation": False,
-}
+_ONE_STREAM: dict[str, Any] = {**DAG_DEFAULTS, "max_active_runs": 1}
 
 _START_FORM = {
     "on_active": Param(
@@ -39,68 +34,7 @@ _START_FORM = {
             "meanwhile."
         ),
     ),
-    "model": Param(
-        os.environ.get("IMAGEN_MODEL") or DEFAULT_MODEL,
-        type="string",
-        pattern="^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$",
-        examples=[
-            "gemini-3.1-flash-image",
-            "gemini-3.1-flash-lite-image",
-            "gemini-3-pro-image",
-            "gemini-2.5-flash-image",
-            "gemini-nano-banana-2.1",
-        ],
-        title="Model",
-        description_md="Makes the images of prompts that name no model of their own.",
-    ),
-    "model_endpoint": Param(
-        None,
-        type=["null", "string"],
-        pattern="^projects/[^/\\s]+/locations/[^/\\s]+/endpoints/[^/\\s]+$",
-        title="Endpoint of the model",
-        description_md=(
-            "Only for a model that is deployed on a Vertex AI endpoint and speaks `:predict`: "
-            "`projects/P/locations/L/endpoints/E`. Empty for Google's own models."
-        ),
-    ),
-    "request_tier": Param(
-        "standard",
-        type="string",
-        enum=["standard", "flex"],
-        title="Request tier",
-        description_md="**flex** costs half and is slower; offered for Gemini models.",
-    ),
-    "max_in_flight": Param(
-        64,
-        type="integer",
-        minimum=1,
-        maximum=1024,
-        title="Most calls at once, per worker",
-        description_md="A ceiling. The job finds out by itself how many the quota allows.",
-    ),
-    "max_requests_per_minute": Param(
-        None,
-        type=["null", "number"],
-        exclusiveMinimum=0,
-        title="Most calls a minute, in all",
-        description_md="Empty: as many as the quota allows. Set it to leave some to others.",
-    ),
-    "max_retry_seconds": Param(
-        600,
-        type="number",
-        minimum=1,
-        maximum=86400,
-        title="How long a prompt is tried again (seconds)",
-        description_md="After that it becomes a dead letter that can be replayed.",
-    ),
-    "max_workers": Param(
-        2,
-        type="integer",
-        minimum=1,
-        maximum=100,
-        title="Most workers",
-        description_md="Dataflow adds and removes them by itself, up to this many.",
-    ),
+    **JOB_FIELDS,
 }
 
 with DAG(
@@ -122,7 +56,7 @@ of prompts there is the backfill.
 
 | task | what it does | if it fails |
 |---|---|---|
-| `check_prerequisites` | topics, subscriptions, bucket, template | lists what is missing |
+| `check_prerequisites` | form, topics, subscriptions, bucket, template | lists what is missing |
 | `make_way` | waits until the job's name is free; **replace**: drains | the old job does not end |
 | `launch` | launches, updates or keeps | its message says what Dataflow refused |
 | `wait_until_running` | minutes: Dataflow starts its workers | shows what the job said |

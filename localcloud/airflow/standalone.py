@@ -125,6 +125,8 @@ class Airflow:
                 paused=paused,
                 settings=settings,
             )
+            # Composer gets beam_jobs/ beside the plugins: tasks read prompt files with its rules.
+            environment["PYTHONPATH"] = str(ROOT)
             environment["PATH"] = f"{_airflow().parent}{os.pathsep}{environment.get('PATH', '')}"
             at = time.time()
             self._migrate(environment)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 HEALTH_RECORDS = "records/health"
 RESTART_RECORDS = "records/restarts"
+BACKFILL_RECORDS = "records/backfills"
+RUN_RECORDS = "records/runs"
+REPLAY_RECORDS = "records/replays"
 
 
 class Clients:

@@ -98,14 +98,16 @@ def gather(
     last_job = None if job else ask(Source.DATAFLOW, lambda: clients.dataflow.last_ended(name))
     totals: Mapping[str, int] = before.totals_of(job.id) if job else {}
     counts: Counts | None = None
-    errors: list[ErrorMessage] = []
     if job:
-        since = before.at or at - _FIRST_LOOK
         job_id = job.id
         now = ask(Source.DATAFLOW, lambda: clients.dataflow.counters(job_id))
         if now is not None:
             counts, totals = _counts(totals, now), now
-        said = ask(Source.DATAFLOW, lambda: clients.dataflow.errors(job_id, since=since))
+    errors: list[ErrorMessage] = []
+    if about := job or last_job:  # of a job that has died, the last words
+        since = before.at or at - _FIRST_LOOK
+        about_id = about.id
+        said = ask(Source.DATAFLOW, lambda: clients.dataflow.errors(about_id, since=since))
         errors = [ErrorMessage(message.at, message.text) for message in said or ()]
 
     def newest(metric: str, **labels: str) -> Reading | None:

@@ -5,6 +5,7 @@ Pure: nothing here talks to anything.
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +14,17 @@ from imagen_ops.settings import Settings
 # A job carries the digest of the DAG run that launched it, so that a task that is tried again
 # knows its own job from one that was there before.
 RUN_LABEL = "imagen-run"
+# And, if it was launched because one before it had failed, the number of the try that did so.
+TRY_LABEL = "imagen-try"
+BACKFILL_JOBS = "imagen-backfill-"
+_REPORTS = "records/reports"
+# See `--source` in beam_jobs/options.py.
+_NO_SOURCE = re.compile(r"[^A-Za-z0-9._:@/+=-]")
 
 
 @dataclasses.dataclass(frozen=True)
-class StreamForm:
-    """What the start DAG's trigger form asks; units are in the names. None: not set."""
+class JobForm:
+    """What the trigger forms ask about a job; units are in the names. None: not set."""
 
     model: str
     model_endpoint: str | None = None
@@ -28,7 +35,7 @@ class StreamForm:
     max_workers: int = 2
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> "StreamForm":
+    def of(cls, given: Mapping[str, Any]) -> "JobForm":
         """Take the fields of a form out of a run's parameters; others are left alone.
 
         Raises:
@@ -39,6 +46,24 @@ class StreamForm:
         if not taken.get("model"):
             raise ValueError(f"expected a form that names a model, got fields {sorted(given)}")
         return cls(**taken)
+
+    def contradictions(self) -> list[str]:
+        """Return what no single field shows; the job would refuse it, minutes later."""
+        gemini = self.model.startswith("gemini-")
+        wrong = []
+        if self.model_endpoint and gemini:
+            wrong.append(
+                f"model_endpoint: {self.model} is Google's own; an endpoint is for a model that is "
+                "deployed on one, which the field model names"
+            )
+        if not (self.model_endpoint or gemini or self.model.startswith("imagen-")):
+            wrong.append(
+                f"model: {self.model} is none of Google's own; say in model_endpoint where it is "
+                "deployed"
+            )
+        if self.request_tier == "flex" and not gemini:
+            wrong.append(f"request_tier: flex is offered for Gemini models, not for {self.model}")
+        return wrong
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields, for `of`."""
@@ -65,7 +90,7 @@ class Launch:
         return {**body, "update": True} if update else body
 
 
-def stream_launch(settings: Settings, form: StreamForm, *, run_label: str) -> Launch:
+def stream_launch(settings: Settings, form: JobForm, *, run_label: str) -> Launch:
     """Return the launch of the streaming job."""
     return Launch(
         job_name=settings.stream_job_name,
@@ -75,8 +100,72 @@ def stream_launch(settings: Settings, form: StreamForm, *, run_label: str) -> La
             **_outputs(settings),
             **_as_text(form.to_json(), without={"max_workers"}),
         },
-        environment=_environment(settings, form.max_workers, run_label),
+        environment={
+            **_environment(settings, form.max_workers, run_label),
+            "enableStreamingEngine": True,
+        },
     )
+
+
+def backfill_launch(
+    settings: Settings,
+    form: JobForm,
+    *,
+    name: str,
+    prompts: str,
+    run_id: str,
+    run_label: str,
+    tried: int,
+) -> Launch:
+    """Return the launch of a backfill.
+
+    Args:
+        settings: the deployment's.
+        form: what the run was given.
+        name: of the job.
+        prompts: a glob of prompt files.
+        run_id: of the DAG run; predictions say that they come from it.
+        run_label: of the DAG run; names its report.
+        tried: which try of the waiting task launches it, from 1.
+    """
+    per_minute = form.max_requests_per_minute or settings.backfill_requests_per_minute
+    form = dataclasses.replace(form, max_requests_per_minute=per_minute)
+    environment = _environment(settings, form.max_workers, run_label)
+    return Launch(
+        job_name=name,
+        template=settings.backfill_template,
+        parameters={
+            "prompts": prompts,
+            "report": report_path(settings, run_label),
+            "source": source_of(run_id),
+            **_outputs(settings),
+            **_as_text(form.to_json(), without={"max_workers"}),
+        },
+        environment={
+            **environment,
+            "additionalUserLabels": {**environment["additionalUserLabels"], TRY_LABEL: str(tried)},
+        },
+    )
+
+
+def backfill_job_name(day: str | None, run_label: str) -> str:
+    """Return the name of a run's job: the same in each try, another for each run.
+
+    Args:
+        day: as YYYY-MM-DD, where the run is about one.
+        run_label: of the DAG run.
+    """
+    return f"{BACKFILL_JOBS}{day or 'by-hand'}-{run_label[:12]}"
+
+
+def report_path(settings: Settings, run_label: str) -> str:
+    """Return where the job of a run leaves its counts."""
+    return f"gs://{settings.bucket}/{_REPORTS}/{run_label}.json"
+
+
+def source_of(run_id: str) -> str:
+    """Return what predictions say they come from; characters that jobs do not take become `_`."""
+    return "backfill:" + _NO_SOURCE.sub("_", run_id)[:200]
 
 
 def run_label_of(dag_id: str, run_id: str) -> str:
@@ -101,7 +190,6 @@ def _environment(settings: Settings, max_workers: int, run_label: str) -> dict[s
         "tempLocation": f"gs://{settings.bucket}/temp",
         "stagingLocation": f"gs://{settings.bucket}/staging",
         "additionalUserLabels": {"app": "imagen", RUN_LABEL: run_label},
-        "enableStreamingEngine": True,
     }
     if settings.worker_service_account:
         environment["serviceAccountEmail"] = settings.worker_service_account

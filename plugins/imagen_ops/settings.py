@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 PREFIX = "IMAGEN_"
 DEFAULT_MODEL = "gemini-3.1-flash-image"
 DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
+# Midnight: a run's data interval is one day, and `airflow backfill create` takes days as dates.
+DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
 _WHERE = (
     "They are set on the Composer environment (env_variables in composer.tf); elsewhere in the "
     "environment of Airflow's scheduler and workers."
@@ -71,8 +73,9 @@ class Settings(BaseModel):
 
     gcp_conn_id: str = Field("google_cloud_default", min_length=1)
     console_url: str = Field("https://console.cloud.google.com", pattern=r"^https?://\S*[^/\s]$")
-    # Read when the DAG file is parsed, as the model is for the trigger form.
+    # Read when the DAG files are parsed, as the model is for the trigger forms; crontab, UTC.
     health_schedule: str = DEFAULT_HEALTH_SCHEDULE
+    backfill_schedule: str = DEFAULT_BACKFILL_SCHEDULE
     # How often a waiting task looks; between two looks it holds no worker slot.
     poke_seconds: float = Field(30.0, ge=0.1)
     # How long health and start wait for a canary to come back.

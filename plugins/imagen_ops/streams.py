@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk.exceptions import AirflowException
 
 from imagen_ops.jobs import Job
-from imagen_ops.launches import RUN_LABEL, StreamForm, stream_launch
+from imagen_ops.launches import RUN_LABEL, JobForm, stream_launch
 from imagen_ops.settings import Settings
 from imagen_ops.starting import OnActive, Step, next_step
 
@@ -34,7 +34,7 @@ class Streams:
         active = self._dataflow.active(self._settings.stream_job_name)
         return next_step(active, on_active, run_label), active
 
-    def start(self, form: StreamForm, on_active: OnActive, run_label: str) -> Started:
+    def start(self, form: JobForm, on_active: OnActive, run_label: str) -> Started:
         """Launch, update or adopt.
 
         Raises:

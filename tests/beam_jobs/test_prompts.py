@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.outcomes import MAX_ATTRIBUTES, Failure, Reason
+from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
 from beam_jobs.prompts import (
     FIELDS,
     MAX_BODY_BYTES,
@@ -322,6 +322,11 @@ def test_as_many_attributes_as_fit_travel_and_one_more_is_refused():
     assert len(prompt("a fox", many(MAX_ATTRIBUTES)).attributes) == MAX_ATTRIBUTES
     assert "message has 97 attributes; at most 96" in detail("a fox", many(MAX_ATTRIBUTES + 1))
     assert prompt("a fox", {**many(MAX_ATTRIBUTES), "goog1": "dropped", "source": "dropped"})
+
+
+def test_a_prompt_that_was_let_in_is_let_in_again_when_it_is_replayed():
+    attributes = {**many(MAX_ATTRIBUTES), REPLAYS_ATTRIBUTE: "1"}
+    assert prompt("a fox", attributes).attributes == attributes
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,13 @@ import pytest
 from tests.dags.conftest import FILES
 from tests.interpreters import python
 
-IDS = ["imagen_stream_drain", "imagen_stream_health", "imagen_stream_start"]
+IDS = [
+    "imagen_backfill",
+    "imagen_dead_letters_replay",
+    "imagen_stream_drain",
+    "imagen_stream_health",
+    "imagen_stream_start",
+]
 
 
 def test_there_are_the_dags_that_the_documents_promise(dags: dict[str, Any]) -> None:
@@ -38,8 +44,24 @@ def test_a_manual_names_every_task(dags: dict[str, Any], dag_id: str) -> None:
 def test_nothing_runs_for_days_that_are_past(dags: dict[str, Any], dag_id: str) -> None:
     dag = dags[dag_id]
     assert dag.catchup is False
-    assert dag.max_active_runs == 1
+    # Backfills have jobs of their own, which take turns; of the others there is one.
+    assert dag.max_active_runs == (16 if dag_id == "imagen_backfill" else 1)
     assert not any(task.depends_on_past for task in dag.tasks)
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_every_run_leaves_a_record_and_a_failed_one_is_told_of(
+    dags: dict[str, Any], dag_id: str
+) -> None:
+    from imagen_ops.callbacks import run_failed, run_succeeded
+
+    dag = dags[dag_id]
+    assert dag.on_failure_callback is run_failed
+    assert dag.on_success_callback is run_succeeded
+    # Of the run alone: a task's callbacks would tell of it once more, and of each retry.
+    for task in dag.tasks:
+        assert not task.on_failure_callback, task.task_id
+        assert not task.on_retry_callback, task.task_id
 
 
 @pytest.mark.parametrize("dag_id", IDS)
@@ -72,6 +94,7 @@ def test_every_field_of_a_form_is_explained_and_checked(dags: dict[str, Any], da
         types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         bounded = {"string": {"enum", "pattern"}, "integer": {"minimum"}, "boolean": {"type"}}
         bounded["number"] = {"minimum", "exclusiveMinimum"}
+        bounded["array"] = {"items"}
         for kind in set(types) - {"null"}:
             assert bounded[kind] & set(schema), f"{name}: a {kind} without a limit"
 

@@ -14,7 +14,8 @@ from tests.conftest import BUCKET, PROJECT, Cloud, Lane, eventually
 
 # The DAGs take what a deployment calls its topics; here are no other tests on them.
 SETTINGS = {
-    "IMAGEN_POKE_SECONDS": "1",
+    # At 1 s a look may begin before the scheduler has noticed the end of the one before.
+    "IMAGEN_POKE_SECONDS": "2",
     "IMAGEN_CANARY_SECONDS": "30",
     "IMAGEN_RESTARTS_PER_HOUR": "2",
     # Health runs when a test says so.
@@ -105,7 +106,10 @@ class Operated:
     def records(self, folder: str) -> list[dict[str, Any]]:
         """Return what health has left under `records/`, oldest first."""
         blobs = self.lane.storage.list_blobs(BUCKET, prefix=f"records/{folder}/")
-        lines = [line for blob in blobs for line in blob.download_as_text().splitlines()]
+        bucket = self.lane.storage.bucket(BUCKET)
+        # Read anew by name: a day's object is rewritten by each run that ends.
+        texts = [bucket.blob(blob.name).download_as_text() for blob in blobs]
+        lines = [line for text in texts for line in text.splitlines()]
         return sorted((json.loads(line) for line in lines), key=lambda record: record["at"])
 
 
@@ -146,10 +150,10 @@ def operated(airflow: Airflow, cloud: Cloud) -> Iterator[Operated]:
     with airflow.client() as client:
         client.set_variable("imagen_stream", "")
         yield Operated(airflow, client, cloud, lane, dataflow)
-        for dag_id in ("start", "health", "drain"):
-            for run_id in client.run_ids(f"imagen_stream_{dag_id}"):
-                if not client.run_state(f"imagen_stream_{dag_id}", run_id).ended:
-                    client.mark_run(f"imagen_stream_{dag_id}", run_id, "failed")
+        for dag in client.dags():
+            for run_id in client.run_ids(dag.dag_id):
+                if not client.run_state(dag.dag_id, run_id).ended:
+                    client.mark_run(dag.dag_id, run_id, "failed")
 
 
 Run = Callable[..., Any]

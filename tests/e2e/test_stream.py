@@ -1,5 +1,6 @@
 """The stream, operated through a real Airflow."""
 
+import json
 import os
 import signal
 import urllib.request
@@ -142,13 +143,10 @@ def test_a_start_whose_scheduler_was_killed_in_mid_launch_ends_with_one_job(
 
 
 def test_a_job_that_fails_each_time_is_left_to_a_person(operated: Operated) -> None:
-    # The form cannot know that this model is not deployed anywhere; the job does, at once.
-    start = operated.client.trigger(
-        START,
-        {"model_endpoint": "projects/demo-project/locations/us-central1/endpoints/7"},
-    )
-    assert operated.ended(START, start) == "failed"
-    assert "--model_endpoint" in operated.log(START, start, "wait_until_running")
+    # What a start remembers, with a model that is deployed nowhere: the job ends at once.
+    form = {"model": "my-flux", "max_workers": 1}
+    remembered = {"wanted": True, "by": "a test", "at": "2026-11-22T00:00:00+00:00", "form": form}
+    operated.client.set_variable("imagen_stream", json.dumps(remembered))
 
     def no_job() -> bool:
         return operated.active_jobs() == []
@@ -160,8 +158,9 @@ def test_a_job_that_fails_each_time_is_left_to_a_person(operated: Operated) -> N
         assert operated.task(HEALTH, run_id, "restart").state == "success"
     eventually(no_job, within_s=60, what="the job's failure")
     jobs = operated.jobs()
-    state, _, run_id = operated.health()
+    state, verdict, run_id = operated.health()
     assert state == "failed"
+    assert "--model_endpoint" in verdict["reasons"][0]["text"], "the job's own words"
     assert operated.task(HEALTH, run_id, "restart").state == "failed"
     assert "IMAGEN_RESTARTS_PER_HOUR allows 2" in operated.log(HEALTH, run_id, "restart")
     assert operated.jobs() == jobs, "nothing was started"

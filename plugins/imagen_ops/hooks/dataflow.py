@@ -61,6 +61,10 @@ class DataflowJobsHook(RestHook):
         found = self._named(name, "ACTIVE", whole=True)
         return self.get(found.id) if found else None
 
+    def active_like(self, prefix: str) -> list[Job]:
+        """Return the active jobs whose names begin with `prefix`, without their labels."""
+        return [job for job in self._list("ACTIVE") if job.name.startswith(prefix)]
+
     def last_ended(self, name: str) -> Job | None:
         """Return the job of that name that was created last, of those that have ended."""
         return self._named(name, "TERMINATED", whole=False)
@@ -144,19 +148,22 @@ class DataflowJobsHook(RestHook):
 
     def _named(self, name: str, which: str, *, whole: bool) -> Job | None:
         """Return the newest job called exactly `name`; of ended ones the first page will do."""
-        found = []
+        found = [job for job in self._list(which, whole=whole, name=name) if job.name == name]
+        oldest = datetime.min.replace(tzinfo=UTC)
+        return max(found, key=lambda job: job.created or oldest, default=None)
+
+    def _list(self, which: str, *, whole: bool = True, name: str | None = None) -> list[Job]:
+        jobs: list[Job] = []
         for page in self.pages(
-            f"looking for a job called {name}",
+            f"looking for jobs{f' called {name}' if name else ''}",
             lambda service, token: _jobs(service).list(
                 **self._where, filter=which, name=name, pageSize=_PAGE, pageToken=token
             ),
         ):
-            jobs = [Job.from_api(job) for job in page.get("jobs", [])]
-            found += [job for job in jobs if job.name == name]
+            jobs += [Job.from_api(job) for job in page.get("jobs", [])]
             if not whole:
                 break
-        oldest = datetime.min.replace(tzinfo=UTC)
-        return max(found, key=lambda job: job.created or oldest, default=None)
+        return jobs
 
     def _request(self, job_id: str, state: JobState) -> None:
         self.call(

@@ -24,6 +24,16 @@ class ObjectsHook(GCSHook):
                 return False
         return True
 
+    def read(self, path: str) -> bytes | None:
+        """Return what is in the object at gs://BUCKET/NAME, or None if there is none."""
+        bucket, _, name = path.removeprefix("gs://").partition("/")
+        with explained(f"reading {path}"):
+            try:
+                content: bytes = self.get_conn().bucket(bucket).blob(name).download_as_bytes()
+            except api_exceptions.NotFound:
+                return None
+        return content
+
     def object_is_there(self, path: str) -> bool:
         """Whether there is an object at gs://BUCKET/NAME."""
         bucket, _, name = path.removeprefix("gs://").partition("/")

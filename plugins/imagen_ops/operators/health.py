@@ -11,7 +11,7 @@ from imagen_ops.clients import HEALTH_RECORDS, RESTART_RECORDS
 from imagen_ops.desired import Desired
 from imagen_ops.gather import Before, gather, record_of, thresholds_of
 from imagen_ops.health import Status, Verdict, assess
-from imagen_ops.launches import StreamForm, run_label_of
+from imagen_ops.launches import JobForm, run_label_of
 from imagen_ops.starting import OnActive
 from imagen_ops.streams import Streams
 from imagen_ops.tasks import Task
@@ -100,7 +100,7 @@ class RestartStream(Task):
         self._guard(context["run_id"])
         run_id = context["run_id"]
         started = Streams(self.settings, self.clients.dataflow).start(
-            StreamForm.of(desired.form), OnActive.KEEP, run_label_of(self.dag_id, run_id)
+            JobForm.of(desired.form), OnActive.KEEP, run_label_of(self.dag_id, run_id)
         )
         self.link(started.job)
         alert("stream_restart", f"{started.job.id} was started", run_id=run_id)

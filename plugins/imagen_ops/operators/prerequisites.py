@@ -1,4 +1,4 @@
-"""Whether all that a start needs is there."""
+"""Whether all that a start needs is there, and its form makes sense."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,14 +6,20 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from imagen_ops.errors import ApiError
+from imagen_ops.launches import JobForm
 from imagen_ops.tasks import Task
 
 
 class CheckPrerequisites(Task):
-    """Look for topics, subscriptions, bucket and template; one message lists what is missing."""
+    """Look at the form, and for topics, subscriptions, bucket and template.
+
+    One message lists all that is missing.
+    """
 
     def act(self, context: Any) -> None:
         """Fail, without a retry, if anything is missing or may not be looked at."""
+        if wrong := JobForm.of(context["params"]).contradictions():
+            raise AirflowFailException("\n".join(["the form contradicts itself:", *wrong]))
         missing: list[str] = []
         for what, is_there in self._all().items():
             try:

@@ -7,7 +7,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from imagen_ops.desired import Desired, asked_by
 from imagen_ops.errors import ApiError
-from imagen_ops.launches import StreamForm, run_label_of
+from imagen_ops.launches import JobForm, run_label_of
 from imagen_ops.starting import OnActive
 from imagen_ops.streams import Streams
 from imagen_ops.tasks import Task
@@ -22,7 +22,7 @@ class LaunchStream(Task):
 
     def act(self, context: Any) -> str:
         """See the class. An AirflowException, to be tried again, if the name is in use anew."""
-        dag_run, form = context["dag_run"], StreamForm.of(context["params"])
+        dag_run, form = context["dag_run"], JobForm.of(context["params"])
         label = run_label_of(dag_run.dag_id, dag_run.run_id)
         streams = Streams(self.settings, self.clients.dataflow)
         started = streams.start(form, OnActive(context["params"]["on_active"]), label)

@@ -76,7 +76,9 @@ def test_airflow_is_on_this_machine_alone_and_tells_nobody():
     )
     assert environment["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] == "False"
     assert environment["AIRFLOW_HOME"] == str(HOME)
-    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == f"sqlite:///{HOME}/airflow.db"
+    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == (
+        f"sqlite:///{HOME}/airflow.db?timeout=60"
+    )
 
 
 def test_people_log_in_and_a_viewer_is_a_viewer():

@@ -15,10 +15,10 @@ Run = Callable[..., Any]
 
 
 def launch_of(deployment: Deployment, **form: Any) -> Any:
-    from imagen_ops.launches import StreamForm, stream_launch
+    from imagen_ops.launches import JobForm, stream_launch
 
     form = {"model": deployment.settings.model, **form}
-    return stream_launch(deployment.settings, StreamForm(**form), run_label="a-test")
+    return stream_launch(deployment.settings, JobForm(**form), run_label="a-test")
 
 
 def test_a_stream_is_launched_updated_measured_and_drained(

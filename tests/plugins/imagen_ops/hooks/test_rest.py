@@ -152,6 +152,7 @@ def test_a_listing_is_read_to_its_last_page_and_only_the_exact_name_counts(
     assert dataflow(moody.url).active("imagen-stream").id == "2"
     assert "pageToken=more" in moody.asked[1]
     assert "name=imagen-stream" in moody.asked[0]
+    assert "/jobs/2?" in moody.asked[2]
 
 
 def test_endpoints_may_come_as_text_as_the_connection_form_keeps_them(

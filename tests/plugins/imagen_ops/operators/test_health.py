@@ -99,6 +99,15 @@ def test_a_look_that_is_tried_again_leaves_one_record(
     assert [record["run_id"] for record in records] == ["1", "2"]
 
 
+def test_a_look_that_is_tried_again_alerts_again_since_the_first_may_not_have_come_so_far(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
+) -> None:
+    wanted(deployment)
+    for _ in range(2):
+        assess(run_task, "the same")
+    assert [alert["status"] for alert in alerts()] == ["DOWN", "DOWN"]
+
+
 def test_what_falls_over_each_time_is_left_to_a_person_after_the_last_restart_of_the_hour(
     deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
 ) -> None:
@@ -120,8 +129,10 @@ def test_a_restart_that_is_tried_again_takes_one_of_the_hours_restarts(
 ) -> None:
     wanted(deployment)
     down = assess(run_task, "0")
-    for _ in range(deployment.settings.restarts_per_hour + 2):
-        restart(run_task, "the same", down)
+    for number in range(deployment.settings.restarts_per_hour - 1):
+        restart(run_task, str(number), down)
+    for _ in range(3):
+        restart(run_task, "the hour's last", down)
 
 
 def test_nothing_is_restarted_while_a_start_is_under_way(

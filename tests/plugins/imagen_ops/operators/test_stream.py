@@ -52,9 +52,11 @@ def test_a_task_that_is_tried_again_finds_the_job_that_it_had_launched(
 
 @pytest.mark.parametrize("on_active", ["keep", "update", "replace"])
 def test_of_starts_at_the_same_moment_one_job_comes(
-    deployment: Deployment, variables: dict[str, str], run_task: Run, on_active: str
+    deployment: Deployment, variables: dict[str, str], run_task: Run, on_active: str, cloud: Cloud
 ) -> None:
     from airflow.sdk.exceptions import AirflowException
+
+    cloud.dataflow(latency_s=0.3)  # each of them has looked before any has launched
 
     ids: list[str] = []
     again: list[str] = []
@@ -109,6 +111,16 @@ def test_what_dataflow_refuses_fails_the_task_at_once_in_its_own_words(
     with pytest.raises(AirflowFailException, match="max_in_flight"):
         run_task(launch(), params=deployment.form(max_in_flight="many"))
     assert "imagen_stream" not in variables, "a stream that was refused is not wanted"
+
+
+def test_what_passes_by_itself_is_left_to_a_retry(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, cloud: Cloud
+) -> None:
+    from imagen_ops.errors import ApiError
+
+    cloud.dataflow(error_rate=1.0, error_status=503.0)
+    with pytest.raises(ApiError, match="HTTP 503"):
+        run_task(launch(), params=deployment.form())
 
 
 def test_a_drain_remembers_first_that_the_stream_should_not_run(

@@ -1,0 +1,120 @@
+"""Launching the job of a backfill so that one DAG run has one, and runs take turns."""
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from imagen_ops.jobs import Job, JobState
+from imagen_ops.launches import (
+    BACKFILL_JOBS,
+    JobForm,
+    backfill_job_name,
+    backfill_launch,
+    run_label_of,
+)
+from imagen_ops.settings import Settings
+
+if TYPE_CHECKING:
+    from imagen_ops.clients import Clients
+
+PROMPTS_FOLDER = "prompts"
+_GLOB = re.compile(r"gs://[^/\s]+/(?!.*(?:^|/)\.\.(?:/|$))[^\x00-\x1f\x7f]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class BackfillRun:
+    """A DAG run of the backfill, as far as its job is concerned.
+
+    Attributes:
+        run_id: Airflow's.
+        label: see `imagen_ops.launches.run_label_of`.
+        day: YYYY-MM-DD, where the run is about one.
+        prompts: the glob of its files.
+        form: what it was given.
+    """
+
+    run_id: str
+    label: str
+    day: str | None
+    prompts: str
+    form: JobForm
+
+    @property
+    def job_name(self) -> str:
+        """The name of its job."""
+        return backfill_job_name(self.day, self.label)
+
+
+def run_of(context: Any, settings: Settings) -> BackfillRun:
+    """Return what the run of a task is about.
+
+    Raises:
+        AirflowFailException: it names files outside of the deployment's bucket, or none and has no
+            day of its own.
+    """
+    dag_run, params = context["dag_run"], context["params"]
+    start = dag_run.data_interval_start
+    day = f"{start:%Y-%m-%d}" if start else None
+    prompts = params["prompts"]
+    if not prompts:
+        if day is None:
+            raise AirflowFailException(
+                "this run has neither files nor a day: fill in the field prompts, or the logical "
+                "date"
+            )
+        prompts = f"gs://{settings.bucket}/{PROMPTS_FOLDER}/ds={day}/*"
+    if not _GLOB.fullmatch(prompts) or not prompts.startswith(f"gs://{settings.bucket}/"):
+        raise AirflowFailException(
+            f"prompts: expected gs://{settings.bucket}/… (IMAGEN_BUCKET; the jobs may read no "
+            f"other), got {prompts!r}"
+        )
+    label = run_label_of(dag_run.dag_id, dag_run.run_id)
+    return BackfillRun(dag_run.run_id, label, day, prompts, JobForm.of(params))
+
+
+class Backfills:
+    """The backfill jobs of a deployment. Its methods raise `ApiError`."""
+
+    def __init__(self, settings: Settings, clients: "Clients") -> None:
+        self._settings = settings
+        self._dataflow = clients.dataflow
+
+    def active(self, run: BackfillRun) -> Job | None:
+        """Return the run's job if it is active."""
+        return self._dataflow.active(run.job_name)
+
+    def others(self, run: BackfillRun) -> list[Job]:
+        """Return the active jobs of other runs."""
+        jobs = self._dataflow.active_like(BACKFILL_JOBS)
+        return [job for job in jobs if job.name != run.job_name]
+
+    def launch(self, run: BackfillRun, tried: int = 1) -> Job:
+        """Launch the run's job, or return the one that is active already.
+
+        Args:
+            run: whose job.
+            tried: which try this is, if an earlier job of the run has failed.
+        """
+        from imagen_ops.hooks.dataflow import NameInUseError
+
+        if found := self.active(run):
+            return found
+        launch = backfill_launch(
+            self._settings,
+            run.form,
+            name=run.job_name,
+            prompts=run.prompts,
+            run_id=run.run_id,
+            run_label=run.label,
+            tried=tried,
+        )
+        try:
+            return self._dataflow.launch(launch)
+        except NameInUseError:
+            # A launch of an earlier try that was not visible yet; nobody else uses the name.
+            found = self.active(run)
+            if found is None or found.state is JobState.CANCELLING:
+                raise
+            return found

@@ -1,0 +1,89 @@
+"""Waiting for a backfill's turn, and for its job."""
+
+from typing import Any
+
+from airflow.sdk import PokeReturnValue
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+
+from imagen_ops.backfills import Backfills, run_of
+from imagen_ops.jobs import JobState
+from imagen_ops.launches import TRY_LABEL
+from imagen_ops.tasks import Wait
+
+
+class LaunchBackfill(Wait):
+    """Launch the run's job when it is its turn, or adopt the one that is active. Gives its id.
+
+    No more than IMAGEN_BACKFILLS_AT_ONCE jobs are active at a time. In a pool of one slot two runs
+    cannot take the last place both; the slot is held while the task looks, not while it waits.
+
+    Args:
+        plan: what `PlanBackfill` returned.
+    """
+
+    template_fields = ("plan",)
+
+    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
+
+    def look(self, context: Any) -> PokeReturnValue:
+        """See the class. Skipped in a dry run."""
+        if context["params"]["dry_run"]:
+            raise AirflowSkipException("a dry run ends here; the plan is the result of `check`")
+        run = run_of(context, self.settings)
+        backfills = Backfills(self.settings, self.clients)
+        if backfills.active(run) is None:
+            others = backfills.others(run)
+            if len(others) >= self.settings.backfills_at_once:
+                self.log.info("waiting for its turn, after %s", ", ".join(j.name for j in others))
+                return PokeReturnValue(False)
+        job = backfills.launch(run)
+        self.link(job)
+        self.log.info("%s is %s, %s", job.name, job.id, job.state)
+        return PokeReturnValue(True, job.id)
+
+
+class BackfillDone(Wait):
+    """Wait until the run's job is DONE. A job that failed is launched again by this task's retry.
+
+    Nothing is paid twice then: what the failed one had made is found.
+
+    Args:
+        job_id: what `LaunchBackfill` returned.
+    """
+
+    template_fields = ("job_id",)
+
+    def __init__(self, *, job_id: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+
+    def look(self, context: Any) -> PokeReturnValue:
+        """See the class. AirflowException, to be tried again: the job has ended otherwise."""
+        job = self.clients.dataflow.get(self._current(context))
+        self.link(job)
+        self.log.info("%s is %s", job.id, job.state)
+        if job.state.active or job.state is JobState.DONE:
+            return PokeReturnValue(job.state is JobState.DONE, job.id)
+        said = [message.text for message in self.clients.dataflow.errors(job.id)[-3:]]
+        raise AirflowException(
+            f"{job.id} is {job.state}: {' '.join(said)[-2000:] or 'it has said nothing'}\n"
+            "The next try launches it again; what is made already is found and not paid again"
+        )
+
+    def _current(self, context: Any) -> str:
+        """Return the job to look at; one that failed in an earlier try is launched again first."""
+        run = run_of(context, self.settings)
+        backfills = Backfills(self.settings, self.clients)
+        if active := backfills.active(run):
+            return active.id
+        last = self.clients.dataflow.last_ended(run.job_name)
+        if last is None or last.state is JobState.DONE:
+            return last.id if last else str(self.job_id)
+        this_try = context["ti"].try_number
+        its_try = self.clients.dataflow.get(last.id).labels.get(TRY_LABEL, "1")
+        if int(its_try) >= this_try:
+            return last.id
+        self.log.warning("%s is %s: launching it again, in try %s", last.id, last.state, this_try)
+        return backfills.launch(run, this_try).id

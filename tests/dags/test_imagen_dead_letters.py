@@ -1,0 +1,97 @@
+"""The trigger form of the replay: what it offers, and what it refuses before a run starts."""
+
+import copy
+from typing import Any
+
+import pytest
+
+DAG = "imagen_dead_letters_replay"
+
+
+def validated(dag: Any, form: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run is given for a form, checked as the API server checks it."""
+    params = copy.deepcopy(dag.params)
+    params.update(form)
+    return dict(params.validate())
+
+
+def test_it_runs_when_somebody_wants_it_only(dags: dict[str, Any]) -> None:
+    assert dags[DAG].timetable.can_be_scheduled is False
+
+
+def test_without_a_word_all_that_can_be_replayed_is_up_to_three_times(
+    dags: dict[str, Any],
+) -> None:
+    from imagen_ops.replay import ReplayForm
+
+    form = validated(dags[DAG], {})
+    assert form == {
+        "dry_run": False,
+        "reasons": ["UNAVAILABLE", "NO_IMAGE", "MODEL_ERROR", "STORAGE_ERROR"],
+        "most": 10_000,
+        "max_replays": 3,
+    }
+    assert ReplayForm.of(form) == ReplayForm()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"dry_run": True},
+        {"reasons": ["UNAVAILABLE"]},
+        {"reasons": ["STORAGE_ERROR", "NO_IMAGE"], "most": 1, "max_replays": 1},
+        {"most": 100_000, "max_replays": 10},
+    ],
+    ids=str,
+)
+def test_a_form_that_makes_sense_is_taken(dags: dict[str, Any], form: dict[str, Any]) -> None:
+    taken = validated(dags[DAG], form)
+    assert {name: taken[name] for name in form} == form
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dry_run", "yes"),
+        ("dry_run", None),
+        ("reasons", []),
+        ("reasons", None),
+        ("reasons", "UNAVAILABLE"),
+        ("reasons", ["BLOCKED"]),
+        ("reasons", ["UNAVAILABLE", "UNAVAILABLE"]),
+        ("reasons", ["unavailable"]),
+        ("most", 0),
+        ("most", 100_001),
+        ("most", 1.5),
+        ("max_replays", 0),
+        ("max_replays", 11),
+        ("max_replays", "3"),
+    ],
+)
+def test_an_impossible_value_is_refused_before_a_run_starts(
+    dags: dict[str, Any], field: str, value: Any
+) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        validated(dags[DAG], {field: value})
+
+
+def test_the_manual_names_every_field_and_reason(dags: dict[str, Any]) -> None:
+    dag = dags[DAG]
+    for name in dag.params:
+        assert f"`{name}`" in dag.doc_md, name
+    for reason in dag.params.get_param("reasons").schema["items"]["enum"]:
+        assert reason in dag.doc_md
+    assert "When not to use it" in dag.doc_md
+
+
+def test_the_next_try_comes_when_the_leases_of_a_killed_one_are_over(
+    dags: dict[str, Any],
+) -> None:
+    from imagen_ops.operators.dead_letters import LEASE_SECONDS
+
+    task = dags[DAG].get_task("replay")
+    assert task.retry_delay.total_seconds() > 1.5 * LEASE_SECONDS
+    tries = (task.retries + 1) * task.execution_timeout + task.retries * task.max_retry_delay
+    assert tries < dags[DAG].dagrun_timeout

@@ -1,0 +1,183 @@
+"""Backfills, operated through a real Airflow."""
+
+import csv
+import gzip
+import io
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from localcloud.airflow import RunState
+from tests.conftest import BUCKET, eventually
+from tests.e2e.conftest import Operated
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+BACKFILL = "imagen_backfill"
+FILES, ROWS = 40, 75
+BAD_ROWS = 20
+
+
+def file_of(name: str, prompts: list[str], *, bad: int = 0) -> bytes:
+    """Return a prompt file in the format that its name says; `bad` rows are no prompts."""
+    kind = name.removesuffix(".gz").rpartition(".")[2]
+    if kind == "txt":
+        lines = [*prompts, *[f'{{"prompt": "{number}", "imagse": 1}}' for number in range(bad)]]
+        content = "\n".join(lines).encode()
+    elif kind == "jsonl":
+        lines = [json.dumps({"prompt": prompt}) for prompt in prompts]
+        content = "\n".join([*lines, *["not an object"] * bad]).encode()
+    else:
+        out = io.StringIO()
+        rows = csv.writer(out)
+        rows.writerow(["prompt", "images"])
+        rows.writerows([[prompt, 1] for prompt in prompts])
+        rows.writerows([["too many", 99]] * bad)
+        content = out.getvalue().encode()
+    return gzip.compress(content) if name.endswith(".gz") else content
+
+
+@pytest.fixture
+def folder(operated: Operated, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A folder of prompt files of the test's own, below the one that the DAG reads."""
+    name = f"prompts/{request.node.name}"
+    yield name
+    for blob in operated.lane.storage.list_blobs(BUCKET, prefix=name):
+        blob.delete()
+
+
+def put(operated: Operated, name: str, content: bytes) -> None:
+    operated.lane.storage.bucket(BUCKET).blob(name).upload_from_string(content)
+
+
+def record(operated: Operated, run_id: str) -> dict[str, Any]:
+    (found,) = [r for r in operated.records("backfills") if r["run_id"] == run_id]
+    return found
+
+
+def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
+    operated: Operated, folder: str
+) -> None:
+    kinds = ("txt", "jsonl", "csv", "txt.gz", "jsonl.gz", "csv.gz")
+    made = [f"{folder} picture 0-{row}" for row in range(ROWS)]
+    put(operated, f"{folder}-before/some.txt", file_of("some.txt", made))
+    first = operated.run(BACKFILL, {"prompts": f"gs://{BUCKET}/{folder}-before/*"})
+    operated.lane.predictions(ROWS)
+    assert record(operated, first)["counts"]["images"] == ROWS
+
+    for number in range(FILES):
+        name = f"file-{number:02d}.{kinds[number % len(kinds)]}"
+        prompts = [f"{folder} picture {number}-{row}" for row in range(ROWS)]
+        bad = BAD_ROWS if number == 1 else 0
+        put(operated, f"{folder}/{name}", file_of(name, prompts, bad=bad))
+    put(operated, f"{folder}/empty.txt", b"")
+    put(operated, f"{folder}/notes.md", b"no prompts here")
+    put(operated, f"{folder}/broken.txt.gz", b"no gzip at all")
+
+    glob = {"prompts": f"gs://{BUCKET}/{folder}/*"}
+    paths: list[set[str]] = []
+    for again in (False, True):
+        calls = operated.cloud.models()["calls"]
+        run_id = operated.run(BACKFILL, glob, within_s=400)
+        plan = operated.client.xcom(BACKFILL, run_id, "plan")
+        assert plan["made"]["exact"]
+        assert plan["made"]["prompts"] == (FILES * ROWS if again else ROWS)
+        counts = record(operated, run_id)["counts"]
+        assert counts["prompts"] == counts["predictions"] + counts["failures"]
+        assert counts["predictions"] == FILES * ROWS
+        assert counts["failures"] >= BAD_ROWS
+        assert counts["reused"] == (FILES * ROWS if again else ROWS)
+        paid = operated.cloud.models()["calls"] - calls
+        assert paid == (0 if again else (FILES - 1) * ROWS)
+        print(f"{counts['prompts']:,} prompts, {paid:,} model calls, run {run_id}")
+        predictions = operated.lane.predictions(FILES * ROWS, within_s=120)
+        assert {p["source"] for p in predictions} == {f"backfill:{run_id}"}
+        paths.append({path for p in predictions for path in p["images"]})
+        operated.lane.dead_letters(counts["failures"])
+        noted = " ".join(record(operated, run_id)["noted"])
+        assert all(name in noted for name in ("empty.txt", "notes.md", "broken.txt.gz")), noted
+    assert paths[0] == paths[1]
+    assert len(paths[0]) == FILES * ROWS
+
+
+def test_a_backfill_killed_at_half_is_finished_without_paying_for_the_first_half(
+    operated: Operated, folder: str
+) -> None:
+    wanted = 400
+    put(operated, f"{folder}/a.txt", file_of("a.txt", [f"{folder} {n}" for n in range(wanted)]))
+    operated.cloud.models(latency_s=0.5)
+    before = operated.cloud.models()
+    run_id = operated.client.trigger(BACKFILL, {"prompts": f"gs://{BUCKET}/{folder}/*"})
+
+    def half() -> bool:
+        return operated.cloud.models()["images"] - before["images"] >= wanted / 2
+
+    eventually(half, within_s=120, what="half of the images")
+    operated.kill(operated.active_jobs()[0])
+    at_kill = operated.cloud.models()["calls"] - before["calls"]
+    operated.client.wait_for_run(BACKFILL, run_id, within_s=240)
+    assert operated.task(BACKFILL, run_id, "wait").try_number == 2
+    counts = record(operated, run_id)["counts"]
+    paid = operated.cloud.models()["calls"] - before["calls"]
+    print(f"{wanted} prompts: {at_kill} calls at the kill, {counts['reused']} found, {paid} in all")
+    assert counts["predictions"] == wanted
+    assert counts["failures"] == 0
+    assert counts["reused"] >= wanted / 2 - 64
+    assert paid <= wanted + 64, "what was in flight at the kill, at most"
+    images = {p["digest"] for p in operated.lane.predictions(wanted)}
+    assert len(images) == wanted
+
+
+def test_three_days_are_filled_in_order_each_with_its_own_files(operated: Operated) -> None:
+    days = ["2026-03-01", "2026-03-02", "2026-03-03"]
+    for number, day in enumerate(days, start=1):
+        prompts = [f"{day} picture {row}" for row in range(number)]
+        put(operated, f"prompts/ds={day}/day.txt", file_of("day.txt", prompts))
+    started = operated.airflow.home.started()
+    assert started is not None
+    command = ["airflow", "backfill", "create", "--dag-id", BACKFILL, "--max-active-runs", "1"]
+    command += ["--from-date", "2026-03-01", "--to-date", "2026-03-03"]
+    done = subprocess.run(
+        command, env=started.environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:] or done.stdout[-2000:]
+
+    def records() -> list[dict[str, Any]]:
+        return [r for r in operated.records("backfills") if r["day"] in days]
+
+    eventually(lambda: len(records()) == 3, within_s=240, what="three records")
+    found = sorted(records(), key=lambda r: r["at"])
+    assert [r["day"] for r in found] == days
+    assert [r["counts"]["predictions"] for r in found] == [1, 2, 3]
+    assert [r["plan"]["glob"] for r in found] == [f"gs://{BUCKET}/prompts/ds={d}/*" for d in days]
+    operated.lane.predictions(6)
+
+
+def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
+    operated: Operated, folder: str
+) -> None:
+    put(operated, f"{folder}/a.txt", file_of("a.txt", [f"{folder} {n}" for n in range(30)]))
+    calls, jobs = operated.cloud.models()["calls"], operated.jobs()
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "max_images": 10}
+    run_id = operated.client.trigger(BACKFILL, form)
+    assert operated.ended(BACKFILL, run_id) == RunState.FAILED
+    said = operated.log(BACKFILL, run_id, "check")
+    assert "30 images to pay are 20 more than the 10 allowed" in said
+    assert "IMAGEN_BACKFILL_MAX_IMAGES" in said
+    assert operated.jobs() == jobs
+    assert operated.cloud.models()["calls"] == calls
+
+    # A dry run ends with the plan, whatever is launched otherwise.
+    run_id = operated.run(BACKFILL, {"prompts": form["prompts"], "dry_run": True})
+    assert "30 images wanted" in operated.client.xcom(BACKFILL, run_id, "check")
+    assert operated.task(BACKFILL, run_id, "launch").state == "skipped"
+    assert operated.jobs() == jobs
+
+    # And where there is nothing to do, nothing is done, and it is said.
+    nothing = {"prompts": f"gs://{BUCKET}/{folder}/none/*"}
+    run_id = operated.run(BACKFILL, nothing)
+    assert operated.task(BACKFILL, run_id, "plan").state == "skipped"
+    assert record(operated, run_id)["state"] == "skipped"
