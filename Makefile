@@ -32,7 +32,7 @@ demo: install ## Show the whole way on this machine: prompts in, images out, run
 	@$(PY) -m localcloud.demo --state $(STATE)/demo
 
 test: install ## Run every test
-	@$(PY) -m pytest -q $(ARGS)
+	@$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-quick: install ## Run the tests that take little time
 	@$(PY) -m pytest -q -n 2 -m "not slow" $(ARGS)
