@@ -90,9 +90,9 @@ record under `records/backfills` in the bucket, and an event of the Asset `image
 ):
     plan = PlanBackfill(task_id="plan", execution_timeout=timedelta(hours=1))
     check = CheckBudget(task_id="check", plan=plan.output)
-    launch = LaunchBackfill(
-        task_id="launch", plan=plan.output, pool=_POOL, timeout=timedelta(hours=24)
+    launch = LaunchBackfill(task_id="launch", pool=_POOL, timeout=timedelta(hours=24))
+    wait = BackfillDone(
+        task_id="wait", job_id=launch.output, pool=_POOL, timeout=timedelta(hours=24)
     )
-    wait = BackfillDone(task_id="wait", job_id=launch.output, timeout=timedelta(hours=24))
     reconcile = Reconcile(task_id="reconcile", plan=plan.output, job_id=wait.output, images=IMAGES)
     plan >> check >> launch >> wait >> reconcile

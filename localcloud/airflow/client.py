@@ -172,6 +172,12 @@ class AirflowClient:
         answer = self._ask("GET", _path("pools", pool))
         return int(answer["running_slots"]) + int(answer["queued_slots"])
 
+    def asset_events(self, dag_id: str, run_id: str) -> list[Mapping[str, Any]]:
+        """Return what a run has told of its Assets, each event's `extra`."""
+        path = "/api/v2/assets/events"
+        asked = {"source_dag_id": dag_id, "source_run_id": run_id}
+        return [item["extra"] for item in self._ask("GET", path, params=asked)["asset_events"]]
+
     def variable(self, key: str) -> str | None:
         """Return a Variable's value, or None where there is no such Variable."""
         try:

@@ -1,1 +1,1 @@
-"""The whole way on one machine, shown: stream, backfill, drain, and the pictures."""
+"""The whole way on one machine, shown: stream, backfill, replay, drain, and the pictures."""

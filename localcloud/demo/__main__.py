@@ -1,9 +1,9 @@
 """`python -m localcloud.demo`: prompts in, images out, operated by Airflow, on this machine.
 
 Starts the local cloud and Airflow, has the DAGs start the stream, publishes prompts of every kind
-and shows what becomes of each, asks health for its verdict, runs a backfill over files of every
-format, has the DAGs drain the stream, adds up, and leaves a contact sheet. What it started ends
-with it, however it ends.
+and shows what becomes of each, asks health for its verdict, has the DAGs run a backfill over files
+of every format, replay a dead letter and drain the stream, adds up, and leaves a contact sheet.
+What it started ends with it, however it ends.
 """
 
 import argparse

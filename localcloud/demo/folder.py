@@ -29,18 +29,9 @@ class Folder:
         return self.path / "contact-sheet"
 
     @property
-    def report(self) -> Path:
-        """The backfill's report."""
-        return self.path / "report.json"
-
-    @property
     def error(self) -> Path:
         """What went wrong, whole."""
         return self.path / "error.log"
-
-    def log(self, name: str) -> Path:
-        """Return where a process's output goes."""
-        return self.path / f"{name}.log"
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[None]:
@@ -63,6 +54,5 @@ class Folder:
                 raise DemoError(f"an earlier local cloud on {self.cloud} does not end")
             for folder in (self.cloud, self.sheet):
                 shutil.rmtree(folder, ignore_errors=True)
-            for file in (self.report, self.error, *self.path.glob("*.log")):
-                file.unlink(missing_ok=True)
+            self.error.unlink(missing_ok=True)
             yield

@@ -13,6 +13,8 @@ _TROUBLE = (
     "An image that is withheld: fault:blocked-image",
     "A request that the model does not take: fault:invalid",
 )
+# Nothing in it asks for trouble: it comes while the model gives nobody an image.
+_UNLUCKY = "A comet above an orchard in bloom"
 _MALFORMED = (
     b"\xff\xfe not UTF-8",
     b""" {"prompt": "An unknown field", "imagse": 2}""",
@@ -30,6 +32,11 @@ def stream_bodies() -> Iterator[bytes]:
     for text in _TROUBLE:
         yield text.encode("utf-8")
     yield from _MALFORMED
+
+
+def unlucky_body() -> bytes:
+    """Return the message that fails while the model gives no images, and succeeds afterwards."""
+    return _UNLUCKY.encode("utf-8")
 
 
 def night_files() -> dict[str, bytes]:

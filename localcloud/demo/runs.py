@@ -1,7 +1,8 @@
 """A run of a DAG, followed: its tasks as they end, and how long each took."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from localcloud.airflow import AirflowClient
 from localcloud.demo.errors import DemoError
@@ -19,6 +20,7 @@ def run(
     *,
     check: Callable[[], None],
     within_s: float,
+    conf: Mapping[str, Any] | None = None,
 ) -> str:
     """Trigger a DAG, tell of its tasks as they end, and return the id of its run.
 
@@ -31,13 +33,14 @@ def run(
         tell: who tells.
         check: called now and then; what it raises ends the waiting.
         within_s: seconds.
+        conf: values for the trigger form; what is left out has the form's default.
 
     Raises:
         AirflowError: the run failed; the message names the tasks' states and carries the last log
             lines of those that failed.
         DemoError: it has not ended within `within_s` seconds.
     """
-    run_id = client.trigger(dag_id)
+    run_id = client.trigger(dag_id, conf)
     deadline = time.monotonic() + within_s
     begun: dict[str, float] = {}
     told: set[tuple[str, str]] = set()

@@ -1,8 +1,9 @@
-"""The demo's scenes, in order: the stream started, used, looked after and drained, by its DAGs."""
+"""The demo's scenes, in order: the stream started, used, looked after and drained, by its DAGs.
 
-import collections
+While it runs, a night of prompt files is made beside it, and a dead letter is given another chance.
+"""
+
 import contextlib
-import json
 import queue
 import time
 from collections.abc import Mapping
@@ -16,11 +17,12 @@ from localcloud.demo import prompts, runs
 from localcloud.demo.errors import DemoError
 from localcloud.demo.folder import Folder
 from localcloud.demo.stage import Stage
-from localcloud.demo.sums import Sums, in_words
+from localcloud.demo.sums import Ended, Sums, in_words
 from localcloud.demo.telling import Teller
 from localcloud.resources import Names
 
 START, HEALTH, DRAIN = "imagen_stream_start", "imagen_stream_health", "imagen_stream_drain"
+BACKFILL, REPLAY = "imagen_backfill", "imagen_dead_letters_replay"
 
 # On a machine that is busy with other things.
 _WITHIN_S = 300.0
@@ -29,6 +31,8 @@ _P = f"projects/{_NAMES.project}"
 _LOCATION = f"gs://{_NAMES.bucket}/images"
 _NIGHT = f"gs://{_NAMES.bucket}/prompts/ds=2026-11-01"
 _MOST_PICTURES = 500
+# How predictions and dead letters say whose they are.
+_STREAM, _BACKFILL = "stream", "backfill:"
 
 Arrived = queue.Queue[dict[str, Any]]
 
@@ -67,12 +71,25 @@ def show(stage: Stage, folder: Folder, tell: Teller) -> None:
         with tell.scene("health", f"DAG {HEALTH}: how is the stream, of which many were bad?"):
             run_id = runs.run(client, HEALTH, tell, check=stage.check, within_s=_WITHIN_S)
             tell.line(f"verdict: {client.xcom(HEALTH, run_id, 'conclude')}")
-        with tell.scene("backfill", "Backfill over those files, while the stream runs"):
-            report, followed = _backfill(stage, folder, arrived, tell)
+        with tell.scene("backfill", f"DAG {BACKFILL}: over those files, while the stream runs"):
+            backfill, followed = _backfill(stage, client, arrived, tell)
+        with tell.scene("dead letter", "A prompt comes while the model gives no images"):
+            unlucky = _fail(stage, arrived, tell)
+        with tell.scene("replay", f"DAG {REPLAY}: the model is well again"):
+            replay, again = _replay(stage, client, arrived, tell)
         with tell.scene("drain", f"DAG {DRAIN}: no more prompts, finish those under way"):
             drained = _drain(stage, client, tell)
     with tell.scene("pictures", "Adding up"):
-        sums = Sums(len(bodies), ended, report, sum(followed.values()), drained)
+        sums = Sums(
+            published=len(bodies),
+            stream=ended,
+            backfill=backfill,
+            followed=followed,
+            unlucky=unlucky,
+            replay=replay,
+            again=again,
+            drained=drained,
+        )
         if wrong := sums.wrong():
             raise DemoError(f"it does not add up: {'; '.join(wrong)}")
         tell.line("Every prompt is accounted for")
@@ -81,36 +98,53 @@ def show(stage: Stage, folder: Folder, tell: Teller) -> None:
         tell.line(f"The pictures: {sheet}")
 
 
-def _stream(stage: Stage, bodies: list[bytes], arrived: Arrived, tell: Teller) -> Mapping[str, int]:
+def _stream(stage: Stage, bodies: list[bytes], arrived: Arrived, tell: Teller) -> Ended:
     began = time.monotonic()
     publish(f"{_P}/topics/prompts", iter(bodies), {})
-    ended = _follow(stage, arrived, len(bodies), tell)
+    ended = _follow(stage, arrived, len(bodies), tell, source=_STREAM)
     seconds = time.monotonic() - began
-    tell.line(f"{len(bodies)} prompts in {seconds:.1f} s: {in_words(ended)}")
+    tell.line(f"{len(bodies)} prompts in {seconds:.1f} s: {ended}")
     return ended
 
 
 def _backfill(
-    stage: Stage, folder: Folder, arrived: Arrived, tell: Teller
-) -> tuple[Mapping[str, Any], Mapping[str, int]]:
-    words = [
-        "beam_jobs.backfill",
-        f"--prompts={_NIGHT}/*",
-        f"--report={folder.report}",
-        "--source=backfill:demo",
-        f"--project={_NAMES.project}",
-        f"--responses_topic={_P}/topics/predictions",
-        f"--dead_letter_topic={_P}/topics/dead-letters",
-        f"--images_output_location={_LOCATION}",
-    ]
-    stage.run("backfill", words, within_s=_WITHIN_S)
-    report: dict[str, Any] = json.loads(folder.report.read_text())
-    followed = _follow(stage, arrived, report["predictions"] + report["failures"], tell)
+    stage: Stage, client: AirflowClient, arrived: Arrived, tell: Teller
+) -> tuple[Mapping[str, Any], Ended]:
+    conf = {"prompts": f"{_NIGHT}/*"}
+    run_id = runs.run(client, BACKFILL, tell, check=stage.check, within_s=_WITHIN_S, conf=conf)
+    for line in client.xcom(BACKFILL, run_id, "check").splitlines():
+        tell.line(f"plan: {line.strip()}")
+    record: dict[str, Any] = client.xcom(BACKFILL, run_id, "reconcile")
+    counts = record["counts"]
+    outcomes = counts["predictions"] + counts["failures"]
+    followed = _follow(stage, arrived, outcomes, tell, source=_BACKFILL)
     tell.line(
-        f"report: {report['prompts']} prompts = {report['predictions']} predictions "
-        f"({report['reused']} reused, unpaid) + {report['failures']} failures"
+        f"report: {counts['prompts']} prompts = {counts['predictions']} predictions "
+        f"({counts['reused']} reused, unpaid) + {counts['failures']} failures"
     )
-    return report, followed
+    for line in record["noted"]:
+        tell.line(f"noted: {line}")
+    return record, followed
+
+
+def _fail(stage: Stage, arrived: Arrived, tell: Teller) -> Ended:
+    stage.models(empty_rate=1)
+    publish(f"{_P}/topics/prompts", iter([prompts.unlucky_body()]), {})
+    ended = _follow(stage, arrived, 1, tell, source=_STREAM)
+    stage.models(empty_rate=0)
+    return ended
+
+
+def _replay(
+    stage: Stage, client: AirflowClient, arrived: Arrived, tell: Teller
+) -> tuple[Mapping[str, Any], Ended]:
+    run_id = runs.run(client, REPLAY, tell, check=stage.check, within_s=_WITHIN_S)
+    record: dict[str, Any] = client.xcom(REPLAY, run_id, "replay")
+    replayed, archived = record["replayed"], record["archived"]
+    tell.line(f"{sum(replayed.values())} back to the prompts: {in_words(replayed)}")
+    tell.line(f"{sum(archived.values())} that would fail again archived: {in_words(archived)}")
+    again = _follow(stage, arrived, sum(replayed.values()), tell, source=_STREAM)
+    return record, again
 
 
 def _drain(stage: Stage, client: AirflowClient, tell: Teller) -> Mapping[str, Any]:
@@ -120,18 +154,19 @@ def _drain(stage: Stage, client: AirflowClient, tell: Teller) -> Mapping[str, An
     return drained
 
 
-def _follow(stage: Stage, arrived: Arrived, count: int, tell: Teller) -> Mapping[str, int]:
-    """Tell of predictions and dead letters until there were `count`; their numbers by reason."""
-    ended: collections.Counter[str] = collections.Counter()
+def _follow(stage: Stage, arrived: Arrived, count: int, tell: Teller, *, source: str) -> Ended:
+    """Tell of what a source's prompts have become until there were `count`."""
+    ended = Ended()
     deadline = time.monotonic() + _WITHIN_S
     while ended.total() < count:
         stage.check()
         if time.monotonic() > deadline:
             raise DemoError(f"{count - ended.total()} of {count} prompts have not come back")
         for message in watch.arrivals(arrived, count=1, seconds=1.0):
-            if message["canary"]:
-                continue  # health's, which probes the stream whenever it likes
-            ended[message.get("reason", "predictions")] += 1
+            # Canaries are health's, which probes the stream whenever it likes.
+            if message["canary"] or not message["source"].startswith(source):
+                continue
+            ended.add(message)
             tell.item(ended.total(), count, watch.line(message))
     return ended
 

@@ -1,4 +1,4 @@
-"""What the demo runs on: the local cloud, Airflow and the backfill; all of it ends with it."""
+"""What the demo runs on: the local cloud and Airflow; both end with it."""
 
 import concurrent.futures
 import contextlib
@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
+
 from localcloud.__main__ import environment_of
 from localcloud.airflow import Airflow
 from localcloud.demo.errors import DemoError
@@ -16,6 +18,8 @@ from localcloud.demo.interrupts import Interrupts
 
 _ROOT = Path(__file__).resolve().parents[2]
 # The longest any of it may take on a machine that is busy with other things.
+# The demo's night is over when the demo says so; a scheduled run would only be in its way.
+_SETTINGS = {"IMAGEN_BACKFILL_SCHEDULE": "0 0 1 1 *"}
 _READY_WITHIN_S = 300.0
 # Longer than the local cloud gives its jobs.
 _GRACE_S = 30.0
@@ -79,7 +83,9 @@ class Stage:
         with self._interrupts.held():
             helper = concurrent.futures.ThreadPoolExecutor(1, "airflow")
             self._started.callback(self._stop_airflow)
-            self._starting = helper.submit(self._airflow.start, environment, dags=self._dags)
+            self._starting = helper.submit(
+                self._airflow.start, environment, dags=self._dags, settings=_SETTINGS
+            )
             helper.shutdown(wait=False)
 
     def airflow(self) -> Airflow:
@@ -93,22 +99,14 @@ class Stage:
         self._airflow.wait_until_ready(within_s=_READY_WITHIN_S)
         return self._airflow
 
-    def run(self, name: str, words: list[str], *, within_s: float) -> None:
-        """Run `python -m words…` to its end.
+    def models(self, **settings: float) -> None:
+        """Change how the local cloud's models behave; see `localcloud.vertex.Settings`.
 
         Raises:
-            DemoError: it failed, or has not ended within `within_s` seconds; names its log.
+            httpx.HTTPError: the local cloud does not take it.
         """
-        log = self._folder.log(name)
-        process = self._spawn(words, log)
-        try:
-            code = process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            raise DemoError(
-                f"the {name} has not ended within {within_s:.0f} s; its log: {log}"
-            ) from None
-        if code:
-            raise DemoError(f"the {name} ended with exit code {code}; its log: {log}")
+        url = f"{os.environ['GOOGLE_VERTEX_BASE_URL']}/localcloud"
+        httpx.patch(url, json=settings, trust_env=False).raise_for_status()
 
     def _spawn(self, words: list[str], log: Path) -> "subprocess.Popen[bytes]":
         with self._interrupts.held(), log.open("ab") as out:

@@ -10,6 +10,8 @@ from imagen_ops.plans.plan import Plan
 
 REPORT_SCHEMA = "imagen.report/1"  # as beam_jobs/report.py writes it
 RECORD_SCHEMA = "imagen.backfill/1"
+# A record holds no more than `imagen_ops.history` takes, whatever the night was like.
+_SHOWN = 10
 _COUNTS = ("prompts", "predictions", "reused", "failures", "images", "model_calls")
 
 
@@ -42,7 +44,9 @@ def account_of(report: Any, plan: Plan) -> Account:
         report: the report as JSON, or None if there is none.
         plan: what was planned. Files may have changed since: that is noted, not a fault.
     """
-    noted = list(plan.first_problems)
+    noted = list(plan.first_problems[:_SHOWN])
+    if plan.problems > len(noted):
+        noted.append(f"and {plan.problems - len(noted):,} more problems: see the log of `plan`")
     if report is None:
         missing = "the job is DONE and has left no report: look at its log, then clear `wait`"
         return Account({}, {}, (missing,), tuple(noted))
@@ -83,6 +87,10 @@ def record_of(
         job_id: of its job, if there was one.
         account: what became of its prompts.
     """
+    shown = {
+        name: getattr(plan, name)[:_SHOWN]
+        for name in ("first_files", "first_invalid", "first_problems")
+    }
     return {
         "schema": RECORD_SCHEMA,
         "run_id": run.run_id,
@@ -90,7 +98,7 @@ def record_of(
         "state": state,
         "day": run.day,
         "job_id": job_id,
-        "plan": plan.to_json(),
+        "plan": dataclasses.replace(plan, **shown).to_json(),
         "counts": dict(account.counts),
         "failures_by_reason": dict(account.failures_by_reason),
         "unaccounted": list(account.unaccounted),

@@ -1,7 +1,6 @@
 """Launching the job of a backfill so that one DAG run has one, and runs take turns."""
 
 import dataclasses
-import re
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -14,13 +13,13 @@ from imagen_ops.launches import (
     backfill_launch,
     run_label_of,
 )
+from imagen_ops.plans.globs import PromptGlob
 from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
     from imagen_ops.clients import Clients
 
 PROMPTS_FOLDER = "prompts"
-_GLOB = re.compile(r"gs://[^/\s]+/(?!.*(?:^|/)\.\.(?:/|$))[^\x00-\x1f\x7f]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +50,8 @@ def run_of(context: Any, settings: Settings) -> BackfillRun:
     """Return what the run of a task is about.
 
     Raises:
-        AirflowFailException: it names files outside of the deployment's bucket, or none and has no
-            day of its own.
+        AirflowFailException: what it names is no glob, or files outside of the deployment's bucket;
+            or it names none and has no day of its own.
     """
     dag_run, params = context["dag_run"], context["params"]
     start = dag_run.data_interval_start
@@ -65,13 +64,17 @@ def run_of(context: Any, settings: Settings) -> BackfillRun:
                 "date"
             )
         prompts = f"gs://{settings.bucket}/{PROMPTS_FOLDER}/ds={day}/*"
-    if not _GLOB.fullmatch(prompts) or not prompts.startswith(f"gs://{settings.bucket}/"):
+    try:
+        glob = PromptGlob.parse(prompts)
+    except ValueError as error:
+        raise AirflowFailException(str(error)) from None
+    if glob.bucket != settings.bucket:
         raise AirflowFailException(
             f"prompts: expected gs://{settings.bucket}/… (IMAGEN_BUCKET; the jobs may read no "
             f"other), got {prompts!r}"
         )
     label = run_label_of(dag_run.dag_id, dag_run.run_id)
-    return BackfillRun(dag_run.run_id, label, day, prompts, JobForm.of(params))
+    return BackfillRun(dag_run.run_id, label, day, glob.url, JobForm.of(params))
 
 
 class Backfills:

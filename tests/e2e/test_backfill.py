@@ -93,6 +93,8 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
         paid = operated.cloud.models()["calls"] - calls
         assert paid == (0 if again else (FILES - 1) * ROWS)
         print(f"{counts['prompts']:,} prompts, {paid:,} model calls, run {run_id}")
+        (event,) = operated.client.asset_events(BACKFILL, run_id)
+        assert (event["run_id"], event["predictions"]) == (run_id, FILES * ROWS)
         predictions = operated.lane.predictions(FILES * ROWS, within_s=120)
         assert {p["source"] for p in predictions} == {f"backfill:{run_id}"}
         paths.append({path for p in predictions for path in p["images"]})

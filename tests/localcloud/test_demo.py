@@ -1,11 +1,13 @@
 """The demo is what a newcomer runs first: it must work, say what it claims, and leave nothing."""
 
+import dataclasses
 import io
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import psutil
@@ -14,7 +16,7 @@ import pytest
 from localcloud.demo.errors import one_line
 from localcloud.demo.folder import Folder
 from localcloud.demo.interrupts import Interrupted, Interrupts
-from localcloud.demo.sums import Sums
+from localcloud.demo.sums import Ended, Sums
 from localcloud.demo.telling import Teller
 from tests.conftest import ROOT, eventually
 
@@ -69,13 +71,21 @@ def test_an_interrupted_demo_leaves_no_process_and_the_next_one_shows_the_whole_
     assert left_running(state) == []
 
     assert "\033" not in shown, "colours are for terminals"
-    for task in ("launch", "wait_for_canary", "assess", "drain", "report"):
+    stream = ("launch", "wait_for_canary", "assess", "drain", "report")
+    for task in (*stream, "plan", "check", "wait", "reconcile", "replay"):
         assert re.search(rf"^ +{task} +success +\d+\.\d s$", shown, re.MULTILINE), task
     assert f"{PROMPTS}/{PROMPTS} " in shown
     assert ": 45 predictions, 6 INVALID_PROMPT, 2 BLOCKED, 1 MODEL_ERROR\n" in shown
     # One in six is bad on purpose, which health notices, if it has not looked in between.
     assert re.search(r"^ +verdict: (DEGRADED: 9 of 54 prompts failed|HEALTHY: )", shown, re.M)
+    assert "plan: 13 prompts; 1 row that are none\n" in shown
+    assert "plan: 15 images wanted, 1 already made (of 1 prompt), 14 to pay\n" in shown
     assert "report: 14 prompts = 13 predictions (1 reused, unpaid) + 1 failures\n" in shown
+    assert re.search(r"^ +1/1 ✗ NO_IMAGE: .*, may be replayed\)$", shown, re.MULTILINE)
+    assert "1 back to the prompts: 1 NO_IMAGE\n" in shown
+    archived = "7 INVALID_PROMPT, 2 BLOCKED, 1 MODEL_ERROR"
+    assert f"10 that would fail again archived: {archived}\n" in shown
+    assert " 1/1 ✓ A comet above an orchard in bloom (" in shown
     assert "the job is DRAINED; left in the backlog: 0\n" in shown
     assert "Every prompt is accounted for" in shown
     assert "`make up`" in shown
@@ -103,11 +113,25 @@ def test_a_broken_dag_file_ends_the_demo_with_a_line_that_names_it(tmp_path):
     assert left_running(state) == []
 
 
+BACKFILL = {
+    "state": "done",
+    "counts": {"prompts": 2, "predictions": 1, "failures": 1},
+    "failures_by_reason": {"INVALID_PROMPT": 1, "BLOCKED": 0},
+}
+REPLAY = {
+    "replayed": {"NO_IMAGE": 1},
+    "archived": {"BLOCKED": 1, "INVALID_PROMPT": 1},
+    "left": {},
+    "unreadable": 0,
+}
 SUMS = Sums(
     published=3,
-    ended={"predictions": 2, "BLOCKED": 1},
-    backfill={"prompts": 2, "predictions": 1, "failures": 1},
-    followed=2,
+    stream=Ended(2, final=Counter(BLOCKED=1)),
+    backfill=BACKFILL,
+    followed=Ended(1, final=Counter(INVALID_PROMPT=1)),
+    unlucky=Ended(retryable=Counter(NO_IMAGE=1)),
+    replay=REPLAY,
+    again=Ended(1),
     drained={"state": "DRAINED", "backlog": 0},
 )
 
@@ -116,21 +140,61 @@ def test_what_adds_up_is_not_complained_about():
     assert SUMS.wrong() == []
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"ended": {"predictions": 2}}, "3 prompts went in, 2 came out"),
-        ({"backfill": {"prompts": 3, "predictions": 1, "failures": 1}}, "read 3 prompts"),
-        ({"followed": 1}, "reports 2 outcomes, 1 came out"),
-        ({"drained": {"state": "CANCELLED", "backlog": 0}}, "it ended CANCELLED"),
-        ({"drained": {"state": "DRAINED", "backlog": 4}}, "it left 4"),
-        ({"drained": {"state": "DRAINED", "backlog": None}}, "it left None"),
-    ],
-    ids=["stream", "backfill", "seen", "state", "backlog", "unknown-backlog"],
-)
+MISCOUNTED = {"prompts": 3, "predictions": 1, "failures": 1}
+WRONG = {
+    "stream": ({"stream": Ended(1, final=Counter(BLOCKED=1))}, "3 prompts went in, 2 came out"),
+    "backfill": ({"backfill": BACKFILL | {"counts": MISCOUNTED}}, "read 3 prompts"),
+    "backfill-state": ({"backfill": BACKFILL | {"state": "unaccounted"}}, "it ended unaccounted"),
+    "backfill-seen": (
+        {"followed": Ended(0, final=Counter(INVALID_PROMPT=1))},
+        "reports 1 predictions, 1 INVALID_PROMPT; 1 INVALID_PROMPT came out",
+    ),
+    "backfill-reasons": (
+        {"backfill": BACKFILL | {"failures_by_reason": {"BLOCKED": 1}}},
+        "reports 1 predictions, 1 BLOCKED; 1 predictions, 1 INVALID_PROMPT came out",
+    ),
+    "lucky": (
+        {"unlucky": Ended(1), "replay": REPLAY | {"replayed": {}}, "again": Ended()},
+        "it became 1 predictions",
+    ),
+    "not-replayed": (
+        {"replay": REPLAY | {"replayed": {}}, "again": Ended()},
+        "1 NO_IMAGE could be replayed, none were",
+    ),
+    "not-archived": (
+        {"replay": REPLAY | {"archived": {"BLOCKED": 1}}},
+        "1 BLOCKED, 1 INVALID_PROMPT were to be archived, 1 BLOCKED were",
+    ),
+    "left": ({"replay": REPLAY | {"left": {"NO_IMAGE": 2}}}, "it left 2 NO_IMAGE and 0 that"),
+    "unreadable": ({"replay": REPLAY | {"unreadable": 1}}, "it left none and 1 that"),
+    "failed-again": (
+        {"again": Ended(retryable=Counter(NO_IMAGE=1))},
+        "1 prompts were replayed, 0 predictions came",
+    ),
+    "state": ({"drained": {"state": "CANCELLED", "backlog": 0}}, "it ended CANCELLED"),
+    "backlog": ({"drained": {"state": "DRAINED", "backlog": 4}}, "it left 4"),
+    "unknown-backlog": ({"drained": {"state": "DRAINED", "backlog": None}}, "it left None"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG.keys())
 def test_what_does_not_add_up_is_said_in_words(change, words):
-    (wrong,) = Sums(**{**vars(SUMS), **change}).wrong()
+    (wrong,) = dataclasses.replace(SUMS, **change).wrong()
     assert words in wrong
+
+
+def test_dead_letters_are_counted_by_whether_they_may_be_replayed():
+    ended = Ended()
+    for message in (
+        {"prompt": "A fox"},
+        {"reason": "NO_IMAGE", "retryable": True},
+        {"reason": "MODEL_ERROR", "retryable": False},
+        {"reason": "MODEL_ERROR", "retryable": True},
+    ):
+        ended.add(message)
+    assert ended == Ended(1, Counter(MODEL_ERROR=1), Counter(NO_IMAGE=1, MODEL_ERROR=1))
+    assert ended.total() == 4
+    assert str(ended) == "2 MODEL_ERROR, 1 predictions, 1 NO_IMAGE"
 
 
 @pytest.mark.parametrize(

@@ -112,12 +112,27 @@ def run_task() -> Callable[..., Any]:
         dag_id: str = "imagen_stream_start",
         params: dict[str, Any] | None = None,
         starts_under_way: int = 0,
+        day: datetime | None = None,
+        try_number: int = 1,
+        outlet_events: Any = None,
     ) -> Any:
         dag_run = types.SimpleNamespace(
-            dag_id=dag_id, run_id=run_id, triggering_user_name="ada", start_date=datetime.now(UTC)
+            dag_id=dag_id,
+            run_id=run_id,
+            triggering_user_name="ada",
+            start_date=datetime.now(UTC),
+            data_interval_start=day,
         )
-        ti = types.SimpleNamespace(get_dr_count=lambda dag_id, states: starts_under_way)
-        context = {"dag_run": dag_run, "run_id": run_id, "params": params or {}, "ti": ti}
+        ti = types.SimpleNamespace(
+            get_dr_count=lambda dag_id, states: starts_under_way, try_number=try_number
+        )
+        context = {
+            "dag_run": dag_run,
+            "run_id": run_id,
+            "params": params or {},
+            "ti": ti,
+            "outlet_events": outlet_events,
+        }
         return task.execute(context) if hasattr(task, "act") else task.poke(context)
 
     return run

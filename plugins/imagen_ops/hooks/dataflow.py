@@ -16,6 +16,11 @@ from imagen_ops.launches import Launch
 # Both jobs' counters are in this namespace; see beam_jobs/metrics.py.
 _NAMESPACE = "imagen"
 _CONFLICT = 409
+# In these states a request to drain, or to cancel, has nothing more to do.
+_ON_ITS_WAY = {
+    JobState.DRAINED: {state for state in JobState if state.stopping or state.terminal},
+    JobState.CANCELLED: {state for state in JobState if state.terminal} | {JobState.CANCELLING},
+}
 # A listing is read in pages of this many; what has ended, no further than one of them.
 _PAGE = 100
 
@@ -166,12 +171,17 @@ class DataflowJobsHook(RestHook):
         return jobs
 
     def _request(self, job_id: str, state: JobState) -> None:
-        self.call(
-            f"asking job {job_id} to become {state}",
-            lambda service: _jobs(service).update(
-                **self._where, jobId=job_id, body={"requestedState": f"JOB_STATE_{state}"}
-            ),
-        )
+        try:
+            self.call(
+                f"asking job {job_id} to become {state}",
+                lambda service: _jobs(service).update(
+                    **self._where, jobId=job_id, body={"requestedState": f"JOB_STATE_{state}"}
+                ),
+            )
+        except ApiError as error:
+            # Refused because somebody else was quicker: what was asked for is under way.
+            if error.passing or self.get(job_id).state not in _ON_ITS_WAY[state]:
+                raise
 
 
 def _jobs(service: Any) -> Any:

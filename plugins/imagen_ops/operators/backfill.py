@@ -125,7 +125,10 @@ class Reconcile(Task):
 
 
 def _parsed(content: bytes | None) -> Any:
+    if content is None:
+        return None
     try:
-        return None if content is None else json.loads(content)
-    except ValueError:
+        # `null` too is something that was left, and no report.
+        return json.loads(content) or {}
+    except (ValueError, RecursionError):
         return {}

@@ -3,10 +3,14 @@
 from typing import Any
 
 from airflow.sdk import PokeReturnValue
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+)
 
 from imagen_ops.backfills import Backfills, run_of
-from imagen_ops.jobs import JobState
+from imagen_ops.jobs import Job, JobState
 from imagen_ops.launches import TRY_LABEL
 from imagen_ops.tasks import Wait
 
@@ -16,16 +20,7 @@ class LaunchBackfill(Wait):
 
     No more than IMAGEN_BACKFILLS_AT_ONCE jobs are active at a time. In a pool of one slot two runs
     cannot take the last place both; the slot is held while the task looks, not while it waits.
-
-    Args:
-        plan: what `PlanBackfill` returned.
     """
-
-    template_fields = ("plan",)
-
-    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.plan = plan
 
     def look(self, context: Any) -> PokeReturnValue:
         """See the class. Skipped in a dry run."""
@@ -60,30 +55,47 @@ class BackfillDone(Wait):
         self.job_id = job_id
 
     def look(self, context: Any) -> PokeReturnValue:
-        """See the class. AirflowException, to be tried again: the job has ended otherwise."""
-        job = self.clients.dataflow.get(self._current(context))
+        """See the class. AirflowException, to be tried again: the job has failed."""
+        job = self._current(context)
+        if job is None:
+            return PokeReturnValue(False)
         self.link(job)
         self.log.info("%s is %s", job.id, job.state)
         if job.state.active or job.state is JobState.DONE:
             return PokeReturnValue(job.state is JobState.DONE, job.id)
+        if job.state is JobState.CANCELLED:
+            raise AirflowFailException(
+                f"{job.id} is CANCELLED: somebody wanted it to end. To launch it again after all, "
+                "clear this task"
+            )
         said = [message.text for message in self.clients.dataflow.errors(job.id)[-3:]]
         raise AirflowException(
             f"{job.id} is {job.state}: {' '.join(said)[-2000:] or 'it has said nothing'}\n"
             "The next try launches it again; what is made already is found and not paid again"
         )
 
-    def _current(self, context: Any) -> str:
-        """Return the job to look at; one that failed in an earlier try is launched again first."""
+    def _current(self, context: Any) -> Job | None:
+        """Return the job to look at; one that failed in an earlier try is launched again first.
+
+        None: it is not its turn to be launched again.
+        """
+        dataflow = self.clients.dataflow
+        # By its id: a listing may not show yet what has just been launched, but an older job.
+        job = dataflow.get(str(self.job_id))
+        if job.state.active or job.state is JobState.DONE:
+            return job
         run = run_of(context, self.settings)
         backfills = Backfills(self.settings, self.clients)
         if active := backfills.active(run):
-            return active.id
-        last = self.clients.dataflow.last_ended(run.job_name)
-        if last is None or last.state is JobState.DONE:
-            return last.id if last else str(self.job_id)
+            return active
+        if last := dataflow.last_ended(run.job_name):
+            job = dataflow.get(last.id)
         this_try = context["ti"].try_number
-        its_try = self.clients.dataflow.get(last.id).labels.get(TRY_LABEL, "1")
-        if int(its_try) >= this_try:
-            return last.id
-        self.log.warning("%s is %s: launching it again, in try %s", last.id, last.state, this_try)
-        return backfills.launch(run, this_try).id
+        if job.state is JobState.DONE or int(job.labels.get(TRY_LABEL, "1")) >= this_try:
+            return job
+        others = backfills.others(run)
+        if len(others) >= self.settings.backfills_at_once:
+            self.log.info("waiting for its turn, after %s", ", ".join(j.name for j in others))
+            return None
+        self.log.warning("%s is %s: launching it again, in try %s", job.id, job.state, this_try)
+        return backfills.launch(run, this_try)

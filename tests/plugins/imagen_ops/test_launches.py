@@ -4,12 +4,37 @@ from pathlib import Path
 
 import pytest
 
-from imagen_ops.launches import RUN_LABEL, JobForm, run_label_of, stream_launch
+from imagen_ops.launches import (
+    RUN_LABEL,
+    TRY_LABEL,
+    JobForm,
+    Launch,
+    backfill_job_name,
+    backfill_launch,
+    report_path,
+    run_label_of,
+    source_of,
+    stream_launch,
+)
 from imagen_ops.settings import Settings
 from tests.plugins.imagen_ops.test_settings import COMPLETE
 
 SETTINGS = Settings.from_environment(COMPLETE)
-TEMPLATE = Path(__file__).parents[3] / "beam_jobs" / "templates" / "stream.json"
+TEMPLATES = Path(__file__).parents[3] / "beam_jobs" / "templates"
+TEMPLATE = TEMPLATES / "stream.json"
+BACKFILL_TEMPLATE = TEMPLATES / "backfill.json"
+LABEL = run_label_of("imagen_backfill", "r")
+# Dataflow's own rule.
+JOB_NAME = re.compile("[a-z]([-a-z0-9]{0,1022}[a-z0-9])?")
+RUN_IDS = [
+    "scheduled__2026-11-22T00:00:00+00:00",
+    "manual__2026-11-22T10:00:00.123456+00:00",
+    "backfill__2026-03-01T00:00:00+00:00",
+    'with spaces, a "quote" and a\nline',
+    "käse 🎨",
+    "x" * 250,
+    "~",
+]
 
 
 def test_a_form_becomes_the_templates_parameters_in_text() -> None:
@@ -83,3 +108,107 @@ def test_a_run_may_have_more_parameters_than_the_job() -> None:
 def test_a_form_without_a_model_is_refused() -> None:
     with pytest.raises(ValueError, match="names a model"):
         JobForm.of({"max_workers": 2})
+
+
+def backfill(
+    form: JobForm, settings: Settings = SETTINGS, *, run_id: str = "r", tried: int = 1
+) -> Launch:
+    return backfill_launch(
+        settings,
+        form,
+        name=backfill_job_name("2026-11-22", LABEL),
+        prompts="gs://my-project-imagen/prompts/ds=2026-11-22/*",
+        run_id=run_id,
+        run_label=LABEL,
+        tried=tried,
+    )
+
+
+def test_a_backfill_is_told_its_files_its_report_and_what_predictions_say() -> None:
+    form = JobForm("gemini-3-pro-image", max_workers=5)
+    launch = backfill(form, run_id="manual__1", tried=2)
+    assert launch.template == "gs://my-project-imagen/templates/backfill.json"
+    assert launch.parameters == {
+        "prompts": "gs://my-project-imagen/prompts/ds=2026-11-22/*",
+        "report": f"gs://my-project-imagen/records/reports/{LABEL}.json",
+        "source": "backfill:manual__1",
+        "responses_topic": "projects/my-project/topics/predictions",
+        "dead_letter_topic": "projects/my-project/topics/dead-letters",
+        "images_output_location": "gs://my-project-imagen/images",
+        "model": "gemini-3-pro-image",
+        "request_tier": "standard",
+        "max_in_flight": "64",
+        "max_retry_seconds": "600",
+    }
+    assert launch.parameters["report"] == report_path(SETTINGS, LABEL)
+    assert launch.environment["maxWorkers"] == 5
+    labels = launch.body()["environment"]["additionalUserLabels"]
+    assert labels == {"app": "imagen", RUN_LABEL: LABEL, TRY_LABEL: "2"}
+    assert "enableStreamingEngine" not in launch.environment
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        JobForm("gemini-3-pro-image"),
+        JobForm(
+            "my-flux",
+            model_endpoint="projects/p/locations/us-central1/endpoints/1",
+            request_tier="flex",
+            max_requests_per_minute=100_000.0,
+            max_retry_seconds=86_400.0,
+        ),
+        JobForm("m", max_requests_per_minute=0.5, max_retry_seconds=1),
+        JobForm("m", max_requests_per_minute=0.00001, max_in_flight=1024),
+    ],
+    ids=["plain", "everything", "less than one a minute", "with an exponent"],
+)
+def test_the_backfills_template_takes_every_parameter_that_a_launch_can_send(form: JobForm) -> None:
+    given = json.loads(BACKFILL_TEMPLATE.read_text())["parameters"]
+    known = {each["name"]: each for each in given}
+    sent = backfill(form).parameters
+    for name, value in sent.items():
+        for regex in known[name].get("regexes", []):
+            assert re.fullmatch(regex, value), f"{name}={value}"
+    assert {each["name"] for each in given if not each["isOptional"]} <= set(sent)
+
+
+@pytest.mark.parametrize("run_id", RUN_IDS, ids=range(len(RUN_IDS)))
+def test_predictions_can_say_that_they_come_from_any_run(run_id: str) -> None:
+    parameters = json.loads(BACKFILL_TEMPLATE.read_text())["parameters"]
+    (regex,) = next(each["regexes"] for each in parameters if each["name"] == "source")
+    assert re.fullmatch(regex, source_of(run_id))
+
+
+def test_the_runs_that_airflow_names_itself_are_said_as_they_are() -> None:
+    assert [source_of(run_id) for run_id in RUN_IDS[:3]] == [f"backfill:{r}" for r in RUN_IDS[:3]]
+
+
+@pytest.mark.parametrize("day", ["2026-11-22", None])
+@pytest.mark.parametrize("run_id", RUN_IDS, ids=range(len(RUN_IDS)))
+def test_any_run_has_a_job_name_that_dataflow_takes(run_id: str, day: str | None) -> None:
+    name = backfill_job_name(day, run_label_of("imagen_backfill", run_id))
+    assert JOB_NAME.fullmatch(name)
+    assert name.startswith(f"imagen-backfill-{day or 'by-hand'}-")
+    assert len(name) <= 63, "what labels and the names of workers hold"
+
+
+def test_a_job_is_called_the_same_in_each_try_and_otherwise_in_another_run() -> None:
+    names = [
+        backfill_job_name("2026-11-22", run_label_of("imagen_backfill", run_id))
+        for run_id in [*RUN_IDS, *RUN_IDS]
+    ]
+    assert names[: len(RUN_IDS)] == names[len(RUN_IDS) :]
+    assert len(set(names)) == len(RUN_IDS)
+
+
+@pytest.mark.parametrize(
+    ("form", "setting", "sent"),
+    [(None, None, None), (None, 90.0, "90"), (30.5, 90.0, "30.5"), (30.5, None, "30.5")],
+)
+def test_a_backfill_takes_its_share_of_the_quota_from_its_form_or_else_from_the_setting(
+    form: float | None, setting: float | None, sent: str | None
+) -> None:
+    settings = SETTINGS.model_copy(update={"backfill_requests_per_minute": setting})
+    launch = backfill(JobForm("m", max_requests_per_minute=form), settings)
+    assert launch.parameters.get("max_requests_per_minute") == sent

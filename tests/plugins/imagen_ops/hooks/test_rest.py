@@ -32,7 +32,11 @@ class Moody:
                 self.wfile.write(content)
 
             def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 self.do_GET()
+
+            def do_PUT(self) -> None:
+                self.do_POST()
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
@@ -153,6 +157,24 @@ def test_a_listing_is_read_to_its_last_page_and_only_the_exact_name_counts(
     assert "pageToken=more" in moody.asked[1]
     assert "name=imagen-stream" in moody.asked[0]
     assert "/jobs/2?" in moody.asked[2]
+
+
+@pytest.mark.parametrize(
+    ("state", "harmless"),
+    [("DRAINING", True), ("DRAINED", True), ("FAILED", True), ("PENDING", False)],
+)
+def test_a_drain_that_somebody_else_asked_for_first_is_no_error(
+    dataflow: Callable[..., Any], moody: Moody, state: str, harmless: bool
+) -> None:
+    from imagen_ops.errors import ApiError
+
+    job = {"id": "1", "name": "imagen-stream", "currentState": f"JOB_STATE_{state}"}
+    moody.answers = [refusal(400, "not in a state to be drained"), (200, job)]
+    if harmless:
+        dataflow(moody.url).drain("1")
+    else:
+        with pytest.raises(ApiError, match="not in a state"):
+            dataflow(moody.url).drain("1")
 
 
 def test_endpoints_may_come_as_text_as_the_connection_form_keeps_them(

@@ -1,0 +1,89 @@
+"""The backfill's trigger form: what it offers, and what it refuses before a run starts."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.dags.test_imagen_stream import validated
+
+FORM = {
+    "prompts": "gs://my-project-imagen/prompts/mine/*.csv",
+    "dry_run": True,
+    "max_images": 1,
+    "max_cost_usd": 0.5,
+    "model": "gemini-3-pro-image",
+    "request_tier": "flex",
+    "max_requests_per_minute": 90.5,
+    "max_workers": 10,
+}
+# What is decided before there is a job, or for it by Dataflow.
+NOT_FOR_THE_JOB = {"dry_run", "max_images", "max_cost_usd", "max_workers"}
+
+
+@pytest.mark.parametrize("form", [{}, FORM], ids=["as it is", "filled in"])
+def test_a_form_that_makes_sense_is_taken(dags: dict[str, Any], form: dict[str, Any]) -> None:
+    taken = validated(dags["imagen_backfill"], form)
+    assert {name: taken[name] for name in form} == form
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompts", ""),
+        ("prompts", "prompts/mine/*.csv"),
+        ("prompts", "gs://my-project-imagen"),
+        ("prompts", "gs://my-project-imagen/"),
+        ("prompts", "gs:///prompts/*"),
+        ("prompts", "s3://my-project-imagen/prompts/*"),
+        ("prompts", ["gs://my-project-imagen/prompts/*"]),
+        ("dry_run", "yes"),
+        ("dry_run", None),
+        ("max_images", 0),
+        ("max_images", -1),
+        ("max_images", 1.5),
+        ("max_images", "10"),
+        ("max_cost_usd", 0),
+        ("max_cost_usd", -1),
+        ("max_cost_usd", "10"),
+        ("model", ""),
+        ("model", "no spaces allowed"),
+        ("model_endpoint", "endpoint-7"),
+        ("request_tier", "cheap"),
+        ("max_in_flight", 0),
+        ("max_requests_per_minute", 0),
+        ("max_retry_seconds", 0),
+        ("max_workers", 1000),
+    ],
+)
+def test_an_impossible_value_is_refused_before_a_run_starts(
+    dags: dict[str, Any], field: str, value: Any
+) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        validated(dags["imagen_backfill"], {field: value})
+
+
+def test_the_form_offers_what_the_template_takes(dags: dict[str, Any]) -> None:
+    template = json.loads((ROOT / "beam_jobs" / "templates" / "backfill.json").read_text())
+    parameters = {each["name"]: each for each in template["parameters"]}
+    form = dags["imagen_backfill"].params
+    for name in set(form) - NOT_FOR_THE_JOB:
+        default = parameters[name].get("defaultValue")
+        assert default is None or str(form[name]) == str(default), name
+
+
+def test_the_form_has_every_field_that_a_launch_reads(dags: dict[str, Any]) -> None:
+    from imagen_ops.launches import JobForm
+
+    form = dags["imagen_backfill"].params
+    assert set(JobForm("m").to_json()) <= set(form)
+    untouched = JobForm.of(validated(dags["imagen_backfill"], {}))
+    assert untouched == JobForm(form["model"]), "the form's defaults are the launch's"
+
+
+def test_the_run_of_a_day_comes_after_its_end(dags: dict[str, Any]) -> None:
+    timetable = dags["imagen_backfill"].timetable
+    assert type(timetable).__name__ == "CronDataIntervalTimetable"
