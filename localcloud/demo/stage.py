@@ -17,9 +17,9 @@ from localcloud.demo.folder import Folder
 from localcloud.demo.interrupts import Interrupts
 
 _ROOT = Path(__file__).resolve().parents[2]
-# The longest any of it may take on a machine that is busy with other things.
 # The demo's night is over when the demo says so; a scheduled run would only be in its way.
 _SETTINGS = {"IMAGEN_BACKFILL_SCHEDULE": "0 0 1 1 *"}
+# The longest any of it may take on a machine that is busy with other things.
 _READY_WITHIN_S = 300.0
 # Longer than the local cloud gives its jobs.
 _GRACE_S = 30.0
