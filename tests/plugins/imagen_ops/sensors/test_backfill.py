@@ -141,19 +141,23 @@ def test_a_job_that_is_done_ends_the_waiting(backfill: Run) -> None:
     assert (bool(result), result.xcom_value) == (True, "1")
 
 
-@pytest.mark.parametrize("state", [JobState.FAILED, JobState.CANCELLED])
-def test_a_job_that_failed_is_told_in_its_own_words_and_left_to_a_retry(
-    backfill: Run, state: JobState
-) -> None:
+def test_a_job_that_somebody_cancelled_is_not_launched_again_by_itself(backfill: Run) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match=r"CANCELLED.*clear this task"):
+        backfill(seeing(Job("1", "b", JobState.CANCELLED)))
+
+
+def test_a_job_that_failed_is_told_in_its_own_words_and_left_to_a_retry(backfill: Run) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
     said = [types.SimpleNamespace(text=f"word {number}") for number in range(5)]
-    task = seeing(Job("1", "b", state), errors=lambda _: said)
-    with pytest.raises(AirflowException, match=f"1 is {state}: word 2 word 3 word 4\n") as failed:
+    task = seeing(Job("1", "b", JobState.FAILED), errors=lambda _: said)
+    with pytest.raises(AirflowException, match="1 is FAILED: word 2 word 3 word 4\n") as failed:
         backfill(task)
     assert not isinstance(failed.value, AirflowFailException)
     with pytest.raises(AirflowException, match="it has said nothing"):
-        backfill(seeing(Job("1", "b", state)))
+        backfill(seeing(Job("1", "b", JobState.FAILED)))
 
 
 def test_a_job_that_no_listing_shows_yet_is_not_taken_for_the_one_before_it(backfill: Run) -> None:
