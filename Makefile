@@ -35,7 +35,7 @@ test: install ## Run every test
 	@$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-quick: install ## Run the tests that take little time
-	@$(PY) -m pytest -q -n 2 -m "not slow" $(ARGS)
+	@$(PY) -m pytest -q -n 3 -m "not slow" $(ARGS)
 
 lint: install ## Check style and types
 	@$(VENV)/bin/ruff check .

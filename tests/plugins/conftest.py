@@ -136,3 +136,10 @@ def run_task() -> Callable[..., Any]:
         return task.execute(context) if hasattr(task, "act") else task.poke(context)
 
     return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A deployment takes its time, test by test: not for `make test-quick`."""
+    for item in items:
+        if "deployment" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
