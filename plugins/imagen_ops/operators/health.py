@@ -36,11 +36,14 @@ class AssessStream(Task):
 
     def act(self, context: Any) -> dict[str, Any]:
         """See the class."""
+        from imagen_ops.hooks.rest import explained
+
         run_id, at = context["run_id"], datetime.now(UTC)
         history = self.clients.history(HEALTH_RECORDS)
-        previous = history.last(at)
-        if previous and previous["run_id"] == run_id:  # of an earlier try
-            previous = history.last(datetime.fromisoformat(previous["at"]))
+        with explained("reading what the last look has left in storage"):
+            previous = history.last(at)
+            if previous and previous["run_id"] == run_id:  # of an earlier try
+                previous = history.last(datetime.fromisoformat(previous["at"]))
         gathered = gather(
             self.settings,
             self.clients,
@@ -54,7 +57,8 @@ class AssessStream(Task):
         verdict = assess(gathered.signals, thresholds_of(self.settings))
         for reason in verdict.reasons:
             self.log.info("%s %s: %s", reason.status, reason.code, reason.text)
-        history.put(record_of(run_id, gathered, verdict))
+        with explained("keeping a record of this look in storage"):
+            history.put(record_of(run_id, gathered, verdict))
         before = Before.of(previous).previous
         if verdict.status is not (before.status if before else Status.HEALTHY):
             alert(
@@ -112,19 +116,16 @@ class RestartStream(Task):
         Raises:
             AirflowFailException: none is left.
         """
+        from imagen_ops.hooks.rest import explained
+
         history, now = self.clients.history(RESTART_RECORDS), datetime.now(UTC)
         most = self.settings.restarts_per_hour
-        lately = [one for one in history.since(now - timedelta(hours=1)) if one["run_id"] != run_id]
-        taken = [one for one in lately if not one["refused"]]
-        refused = len(taken) >= most
-        history.put(
-            {
-                "schema": _RESTART_SCHEMA,
-                "run_id": run_id,
-                "at": now.isoformat(),
-                "refused": refused,
-            }
-        )
+        record = {"schema": _RESTART_SCHEMA, "run_id": run_id, "at": now.isoformat()}
+        with explained("counting the restarts of the last hour in storage"):
+            lately = [r for r in history.since(now - timedelta(hours=1)) if r["run_id"] != run_id]
+            taken = [one for one in lately if not one["refused"]]
+            refused = len(taken) >= most
+            history.put({**record, "refused": refused})
         if not refused:
             return
         text = (

@@ -108,6 +108,19 @@ def test_a_look_that_is_tried_again_alerts_again_since_the_first_may_not_have_co
     assert [alert["status"] for alert in alerts()] == ["DOWN", "DOWN"]
 
 
+def test_without_its_records_a_look_fails_in_words(
+    deployment: Deployment,
+    variables: dict[str, str],
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    monkeypatch.setenv("IMAGEN_BUCKET", "no-such-bucket")
+    with pytest.raises(AirflowFailException, match="the last look has left in storage: HTTP 404"):
+        assess(run_task, "1")
+
+
 def test_what_falls_over_each_time_is_left_to_a_person_after_the_last_restart_of_the_hour(
     deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
 ) -> None:
