@@ -81,7 +81,7 @@ class AdaptiveLimiter:
             if self._bucket:
                 await self._bucket.acquire()
             # Asked again after each pause: another call may have been told to wait longer.
-            while (pause := self._paused_until - loop.time()) > 0:  # noqa: ASYNC110
+            while (pause := self._paused_until - loop.time()) > 0:  # noqa: ASYNC110 - a clock, no event
                 # Jitter, so that a pause does not end in a thundering herd.
                 await asyncio.sleep(pause + random.uniform(0, min(1.0, pause)))  # noqa: S311
             started_at = loop.time()

@@ -1,6 +1,7 @@
 """Launching the job of a backfill so that one DAG run has one, and runs take turns."""
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from imagen_ops.clients import Clients
 
 PROMPTS_FOLDER = "prompts"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,22 +91,24 @@ class Backfills:
         """Return the run's job if it is active."""
         return self._dataflow.active(run.job_name)
 
-    def others(self, run: BackfillRun) -> list[Job]:
-        """Return the active jobs of other runs."""
-        jobs = self._dataflow.active_like(BACKFILL_JOBS)
-        return [job for job in jobs if job.name != run.job_name]
-
-    def launch(self, run: BackfillRun, tried: int = 1) -> Job:
-        """Launch the run's job, or return the one that is active already.
+    def launch(self, run: BackfillRun, tried: int = 1) -> Job | None:
+        """Launch the run's job when it is its turn, or return the one that is active already.
 
         Args:
             run: whose job.
             tried: which try this is, if an earlier job of the run has failed.
+
+        Returns:
+            None while IMAGEN_BACKFILLS_AT_ONCE jobs of other runs are active.
         """
         from imagen_ops.hooks.dataflow import NameInUseError
 
         if found := self.active(run):
             return found
+        others = self._dataflow.active_like(BACKFILL_JOBS)
+        if len(others) >= self._settings.backfills_at_once:
+            _log.info("waiting for its turn, after %s", ", ".join(job.name for job in others))
+            return None
         launch = backfill_launch(
             self._settings,
             run.form,

@@ -1,7 +1,7 @@
 """What becomes of a dead letter: back to the prompts, into the archive, or left where it is.
 
 Pure decisions: nothing here talks to anything. The jobs' side of the format is
-`beam_jobs.outcomes`, which is not there in an Airflow; a test holds the two together.
+`beam_jobs.outcomes`, which parsing a DAG file must not need; a test holds the two together.
 """
 
 import base64

@@ -28,14 +28,6 @@ _MOST_PUBLISHED_BYTES = 8_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Canary:
-    """A canary's name and when it was published, by Pub/Sub's clock."""
-
-    name: str
-    at: datetime
-
-
-@dataclasses.dataclass(frozen=True)
 class Message:
     """A message that was pulled; `id` is the same each time it comes, `ack_id` is not."""
 
@@ -55,34 +47,24 @@ class MessagesHook(PubSubHook):
             future = self.get_conn().publish(topic, b"canary", **{_CANARY: name})
             future.result(timeout=_CALL_SECONDS)
 
-    def take_canary(self, subscription: str, name: str) -> Canary | None:
-        """Return the canary of that name if it is back, and take it.
+    def take_canary(self, subscription: str, name: str) -> datetime | None:
+        """Take the canary of that name if it is back; return when it came, by Pub/Sub's clock.
 
         Those of others stay; those that nobody has come for are cleared away.
         """
         now = datetime.now(UTC)
-        ours: Canary | None = None
+        returned_at: datetime | None = None
         done: list[str] = []
         left: list[str] = []
-        with explained(f"pulling from {subscription}"):
-            for item in self._pull(subscription):
-                found = Canary(item.message.attributes.get(_CANARY, ""), item.message.publish_time)
-                mine = found.name == name
-                ours = found if mine else ours
-                old = now - found.at > _ABANDONED_AFTER
-                (done if mine or old else left).append(item.ack_id)
-            if done:
-                self.subscriber_client.acknowledge(
-                    subscription=subscription, ack_ids=done, timeout=_CALL_SECONDS
-                )
-            if left:
-                self.subscriber_client.modify_ack_deadline(
-                    subscription=subscription,
-                    ack_ids=left,
-                    ack_deadline_seconds=0,
-                    timeout=_CALL_SECONDS,
-                )
-        return ours
+        for message in self.take(subscription, _MOST):
+            mine = message.attributes.get(_CANARY) == name
+            if mine:
+                returned_at = message.published_at
+            old = now - message.published_at > _ABANDONED_AFTER
+            (done if mine or old else left).append(message.ack_id)
+        self.acknowledge_all(subscription, done)
+        self.lease(subscription, left, 0)
+        return returned_at
 
     def take(self, subscription: str, most: int) -> list[Message]:
         """Pull up to `most` messages; none if none come within a few seconds.
@@ -157,7 +139,7 @@ class MessagesHook(PubSubHook):
                 return False
         return True
 
-    def _pull(self, subscription: str, most: int = _MOST) -> list[Any]:
+    def _pull(self, subscription: str, most: int) -> list[Any]:
         try:
             response = self.subscriber_client.pull(
                 subscription=subscription, max_messages=most, timeout=_PULL_SECONDS, retry=None

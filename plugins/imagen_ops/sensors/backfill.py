@@ -27,13 +27,9 @@ class LaunchBackfill(Wait):
         if context["params"]["dry_run"]:
             raise AirflowSkipException("a dry run ends here; the plan is the result of `check`")
         run = run_of(context, self.settings)
-        backfills = Backfills(self.settings, self.clients)
-        if backfills.active(run) is None:
-            others = backfills.others(run)
-            if len(others) >= self.settings.backfills_at_once:
-                self.log.info("waiting for its turn, after %s", ", ".join(j.name for j in others))
-                return PokeReturnValue(False)
-        job = backfills.launch(run)
+        job = Backfills(self.settings, self.clients).launch(run)
+        if job is None:
+            return PokeReturnValue(False)
         self.link(job)
         self.log.info("%s is %s, %s", job.name, job.id, job.state)
         return PokeReturnValue(True, job.id)
@@ -93,9 +89,5 @@ class BackfillDone(Wait):
         this_try = context["ti"].try_number
         if job.state is JobState.DONE or int(job.labels.get(TRY_LABEL, "1")) >= this_try:
             return job
-        others = backfills.others(run)
-        if len(others) >= self.settings.backfills_at_once:
-            self.log.info("waiting for its turn, after %s", ", ".join(j.name for j in others))
-            return None
-        self.log.warning("%s is %s: launching it again, in try %s", job.id, job.state, this_try)
+        self.log.warning("%s is %s: to be launched again, in try %s", job.id, job.state, this_try)
         return backfills.launch(run, this_try)

@@ -33,12 +33,12 @@ class CanarySensor(Wait):
         if not self.canary or "name" not in self.canary:
             return PokeReturnValue(True, self.canary)
         sent_at = datetime.fromisoformat(self.canary["sent_at"])
-        found = self.clients.messages.take_canary(
+        returned_at = self.clients.messages.take_canary(
             self.settings.subscription(self.settings.canary_subscription), self.canary["name"]
         )
-        if found:
-            self.log.info("the canary came back after %s", found.at - sent_at)
-            return PokeReturnValue(True, _result(sent_at, found.at))
+        if returned_at:
+            self.log.info("the canary came back after %s", returned_at - sent_at)
+            return PokeReturnValue(True, _result(sent_at, returned_at))
         waited = datetime.now(UTC) - sent_at
         if waited < timedelta(seconds=self.settings.canary_seconds):
             return PokeReturnValue(False)
