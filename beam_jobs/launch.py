@@ -2,11 +2,17 @@
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Callable
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
 from apache_beam.runners.runner import PipelineState
 
 from beam_jobs import preflight
@@ -14,6 +20,8 @@ from beam_jobs.memory import bound_arenas
 from beam_jobs.options import JobConfig, OptionsError, job_config, tune_for_dataflow
 
 EXIT_WRONG_OPTIONS = 2
+# Set in the image of a flex template, to the image's own name.
+IMAGE_VARIABLE = "IMAGEN_IMAGE"
 
 
 def run(
@@ -39,6 +47,7 @@ def run(
     try:
         _import_runner(runner)
         _refuse_direct_runner(runner, streaming=streaming)
+        _name_worker_image(options, runner)
         config = job_config(options, streaming=streaming)
         preflight.check(config, subscription=subscription, prompts=prompts)
     except (OptionsError, preflight.PreflightError) as error:
@@ -81,4 +90,22 @@ def _refuse_direct_runner(runner: str, *, streaming: bool) -> None:
             "--runner: a stream on the DirectRunner acknowledges prompts before it has worked on "
             "them, and loses them when it stops; name DataflowRunner, or one that acknowledges "
             "afterwards"
+        )
+
+
+def _name_worker_image(options: PipelineOptions, runner: str) -> None:
+    """Have Dataflow's workers run the image that this runs in, unless another is named.
+
+    A template's spec names it too. Where that did not come through, Beam would choose an image
+    without this package, and workers would fail on their first import.
+    """
+    if "Dataflow" not in runner:
+        return
+    worker = options.view_as(WorkerOptions)
+    worker.sdk_container_image = worker.sdk_container_image or os.environ.get(IMAGE_VARIABLE)
+    setup = options.view_as(SetupOptions)
+    if not (worker.sdk_container_image or setup.setup_file or setup.extra_packages):
+        raise OptionsError(
+            "--sdk_container_image: expected an image for the workers that holds beam_jobs, such "
+            "as beam_jobs/Dockerfile makes, got nothing"
         )

@@ -9,6 +9,7 @@ from apache_beam.options.pipeline_options import (
     DebugOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    SetupOptions,
     StandardOptions,
     WorkerOptions,
 )
@@ -22,6 +23,7 @@ _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 _ENDPOINT = re.compile(
     r"projects/[^/]+/locations/[^/]+/(endpoints/[^/]+|publishers/[^/]+/models/[^/]+)"
 )
+_LOCATION = re.compile(r"[a-z][a-z0-9-]*")
 _SOURCE = re.compile(r"stream|backfill:[A-Za-z0-9._:@/+=-]{1,200}")
 
 # What Beam's Dataflow options call "one SDK process per worker, however many cores": the job waits
@@ -157,7 +159,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
 
 
 def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
-    """Set what lets one Dataflow worker keep `max_in_flight` calls going, unless it is set.
+    """Set what suits these jobs' workers on Dataflow, unless it is set.
 
     Dataflow's bundles of a stream are often one element large, so calls in flight are bounded by
     the threads of the harness (12 by default); a thread that waits costs next to nothing.
@@ -169,6 +171,10 @@ def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
         debug.add_experiment(ONE_PROCESS_PER_WORKER)
     if not debug.number_of_worker_harness_threads:
         debug.number_of_worker_harness_threads = max(12, config.max_in_flight)
+    setup = options.view_as(SetupOptions)
+    if setup.save_main_session is None:
+        # Workers import what the pipeline is made of; for Dataflow alone Beam would send more.
+        setup.save_main_session = False
 
 
 def _wrong_for(given: ImagenOptions, *, streaming: bool) -> list[str]:
@@ -206,6 +212,11 @@ def _wrong(given: ImagenOptions) -> list[str]:
         )
         if (value := getattr(given, name)) is not None and not value > 0
     ]
+    if given.model_location and not _LOCATION.fullmatch(given.model_location):
+        wrong.append(
+            "--model_location: expected a location such as global or europe-west4, "
+            f"got {given.model_location!r}"
+        )
     family = family_of(given.model)
     if given.model_endpoint:
         if not _ENDPOINT.fullmatch(given.model_endpoint):
@@ -240,7 +251,13 @@ def _unsplit(given: ImagenOptions, options: PipelineOptions, most_workers: int |
 
 
 def _unknown(options: PipelineOptions) -> list[str]:
-    """Return the options that nobody reads: Beam would log them and go on without."""
+    """Return the options that nobody reads: Beam would log them and go on without.
+
+    From a flex template's launcher that is what happens: the service has checked the parameters
+    against the template, and what else there is are flags of its own.
+    """
+    if options.view_as(GoogleCloudOptions).template_location:
+        return []
     known = PipelineOptions([]).get_all_options()
     given = options.get_all_options(retain_unknown_options=True)
     return [f"--{name}: no such option" for name in sorted(set(given) - set(known))]

@@ -7,6 +7,7 @@ trace; here it is one line at once.
 import functools
 from collections.abc import Callable
 
+from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
@@ -77,5 +78,16 @@ def _look(what: str, look: Callable[[], object]) -> list[str]:
 
 
 def _match(pattern: str) -> None:
-    if not FileSystems.match([pattern], limits=[1])[0].metadata_list:
+    try:
+        found = FileSystems.match([pattern], limits=[1])
+    except BeamIOError as error:
+        cause = _cause(error)
+        raise cause if isinstance(cause, api_exceptions.GoogleAPIError) else error from None
+    if not found[0].metadata_list:
         raise FileNotFoundError(pattern)
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what the storage answered, out of the errors that Beam puts around it."""
+    inner = list((getattr(error, "exception_details", None) or {}).values())
+    return _cause(inner[0]) if inner else error

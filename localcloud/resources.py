@@ -77,7 +77,7 @@ def provision(names: Names, *, pubsub_host: str, storage_url: str) -> None:
             "image": names.image(template),
             "sdkInfo": {"language": "PYTHON"},
             "metadata": json.loads((_METADATA / f"{template}.json").read_text(encoding="utf-8")),
-            "defaultEnvironment": {},
+            "defaultEnvironment": {"sdkContainerImage": names.image(template)},
         }
         blob = client.bucket(names.bucket).blob(f"templates/{template}.json")
         blob.upload_from_string(json.dumps(spec, indent=2), content_type="application/json")

@@ -3,7 +3,7 @@
 import pickle
 
 import pytest
-from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, SetupOptions
 
 from beam_jobs.models.catalog import DEFAULT_MODEL, KNOWN_MODELS
 from beam_jobs.options import (
@@ -262,6 +262,21 @@ def test_a_dataflow_worker_gets_a_thread_for_each_call_in_one_process(
     debug = given.view_as(DebugOptions)
     assert debug.number_of_worker_harness_threads == threads
     assert debug.experiments == experiments
+
+
+@pytest.mark.parametrize(("given", "saved"), [([], False), (["--save_main_session"], True)])
+def test_dataflow_is_sent_no_session_unless_somebody_asks_for_it(given, saved):
+    """Beam would send one to Dataflow alone, and its workers have to read it before they start."""
+    made = PipelineOptions(["--runner=DataflowRunner", *given])
+    tune_for_dataflow(made, config())
+    assert made.view_as(SetupOptions).save_main_session is saved
+
+
+def test_a_flex_launchers_own_flags_are_let_through():
+    launched = {"template_location": "gs://bucket/job_object", "flag_of_the_launchers": "true"}
+    config(**launched)
+    del launched["template_location"]
+    assert complaints(**launched) == ["--flag_of_the_launchers: no such option"]
 
 
 @pytest.mark.parametrize("runner", [None, "DirectRunner", "localcloud.runner.MicroBatchRunner"])

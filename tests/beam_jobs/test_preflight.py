@@ -5,6 +5,7 @@ import time
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.api_core import exceptions as api_exceptions
+from google.cloud import storage
 
 from beam_jobs import preflight
 from beam_jobs.options import JobConfig, job_config
@@ -105,3 +106,16 @@ def test_what_the_launcher_may_not_look_at_is_taken_for_there(lane, config_of, m
 
     monkeypatch.setattr(preflight.storage, "Client", Forbidding)
     preflight.check(config_of(), subscription=lane.subscription("prompts"))
+
+
+def test_prompts_that_the_launcher_may_not_list_are_taken_for_there(config_of, monkeypatch):
+    def forbid(*_, **__):
+        raise api_exceptions.Forbidden("storage.objects.list")
+
+    monkeypatch.setattr(storage.Client, "list_blobs", forbid)
+    preflight.check(config_of(), prompts="gs://demo-project-imagen/of-others/*.txt")
+
+
+def test_prompts_in_a_bucket_that_is_not_there_are_told_so(config_of):
+    (line,) = said(config_of(), prompts="gs://no-such-bucket/*.txt")
+    assert line.startswith("--prompts: gs://no-such-bucket/*.txt is not there")

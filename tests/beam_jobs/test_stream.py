@@ -198,6 +198,7 @@ def test_a_killed_job_loses_nothing_and_pays_again_for_no_stored_image(
         ({"max_in_fligth": 3}, "--max_in_fligth: no such option"),
         ({"max_images": 3, "max_num_workers": 5}, "less than one for each of --max_num_workers 5"),
         ({"runner": "nowhere.Runner"}, "--runner: nowhere.Runner cannot be imported"),
+        ({"runner": "DataflowRunner"}, "--sdk_container_image: expected an image for the workers"),
         ({"runner": "DirectRunner"}, "--runner: a stream on the DirectRunner acknowledges"),
         ({"model_endpoint": ENDPOINT}, "--model_endpoint is for models that speak :predict"),
     ],

@@ -106,7 +106,14 @@ BOTH = {
         f"{ENDPOINT}/more": False,
         f"https://{ENDPOINT}": False,
     },
-    "model_location": {"global": True, "europe-west4": True, "": True},
+    "model_location": {
+        "global": True,
+        "europe-west4": True,
+        "": True,
+        "Europe": False,
+        "projects/p-1/locations/global": False,
+        "-": False,
+    },
     "max_in_flight": WHOLE_NUMBERS,
     "max_images": WHOLE_NUMBERS,
     "max_requests_per_minute": NUMBERS,
@@ -252,6 +259,12 @@ def test_the_template_accepts_a_value_where_the_job_does(job, name, value, expec
 @in_both
 def test_every_parameter_is_in_the_table(job):
     assert set(TABLES[job]) == {parameter["name"] for parameter in TEMPLATES[job]["parameters"]}
+
+
+@with_each_parameter
+def test_every_parameter_has_a_regex(job, parameter):
+    assert parameter["regexes"]
+    assert not accepted_by_the_template(job, parameter["name"], "two\nlines")
 
 
 @with_each_parameter

@@ -139,6 +139,7 @@ def submit(cloud, lane, **others):
         "job_name": lane.name,
         "temp_location": f"gs://demo-project-imagen/{lane.name}/tmp",
         "staging_location": f"gs://demo-project-imagen/{lane.name}/staging",
+        "sdk_container_image": "us-docker.pkg.dev/demo-project/imagen/imagen-stream:local",
         **others,
     }
     subscription = lane.subscription("prompts")

@@ -1,0 +1,50 @@
+"""Which image a job's workers on Dataflow run: always one that holds the jobs' modules."""
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
+
+from beam_jobs.launch import IMAGE_VARIABLE, _name_worker_image
+from beam_jobs.options import OptionsError
+
+OURS, ANOTHER = "somewhere/imagen-stream:1", "elsewhere/imagen-stream:2"
+
+
+@pytest.fixture
+def named(monkeypatch):
+    """Return the image of a job that runs in `inside`, with these flags."""
+
+    def image(*flags, inside=None, runner="DataflowRunner"):
+        monkeypatch.delenv(IMAGE_VARIABLE, raising=False)
+        if inside is not None:
+            monkeypatch.setenv(IMAGE_VARIABLE, inside)
+        options = PipelineOptions(list(flags))
+        _name_worker_image(options, runner)
+        return options.view_as(WorkerOptions).sdk_container_image
+
+    return image
+
+
+def test_workers_run_the_image_that_the_job_is_submitted_from(named):
+    assert named(inside=OURS) == OURS
+    assert named(inside=OURS, runner="TestDataflowRunner") == OURS
+
+
+def test_the_image_that_a_template_names_comes_first(named):
+    assert named(f"--sdk_container_image={ANOTHER}", inside=OURS) == ANOTHER
+    assert named(f"--sdk_container_image={ANOTHER}") == ANOTHER
+
+
+@pytest.mark.parametrize("inside", [None, ""])
+def test_workers_without_the_modules_are_refused(named, inside):
+    with pytest.raises(OptionsError, match="--sdk_container_image: expected an image"):
+        named(inside=inside)
+
+
+@pytest.mark.parametrize("flag", ["--setup_file=./setup.py", "--extra_package=beam_jobs.tar.gz"])
+def test_modules_may_reach_workers_as_a_package_too(named, flag):
+    assert named(flag) is None
+
+
+@pytest.mark.parametrize("runner", ["FnApiRunner", "localcloud.runner.MicroBatchRunner"])
+def test_other_runners_need_no_image(named, runner):
+    assert named(inside=OURS, runner=runner) is None
