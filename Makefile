@@ -6,6 +6,7 @@ STATE := .state
 CLOUD := $(PY) -m localcloud
 AIRFLOW := $(PY) -m localcloud.airflow --state $(STATE)/localcloud
 UV := 0.13.9
+CHECKOV := 3.3.30
 
 # The first of these that is Python 3.11 or 3.12; a name on PATH may be a shim without a Python.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -13,10 +14,10 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	&& echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick lint format bench up down publish watch images lock clean
+.PHONY: help install demo test test-quick lint lint-terraform format bench up down publish watch images lock clean
 
 help: ## Say what there is to do
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## Install everything into .venv
 
@@ -41,6 +42,15 @@ lint: install ## Check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy beam_jobs localcloud plugins/imagen_plugin.py plugins/imagen_ops dags/*.py
+
+# checkov's own requirements do not go with Airflow's, so it has an environment to itself. A file that
+# it cannot read is, for it, one without faults.
+lint-terraform: install ## Check composer.tf and the image for style and security
+	@if command -v terraform > /dev/null; then terraform fmt -check -diff composer.tf; \
+		else echo "terraform is not on PATH: its style is not checked" >&2; fi
+	@said=$$($(VENV)/bin/uv tool run --quiet --from checkov==$(CHECKOV) checkov --file composer.tf beam_jobs/Dockerfile \
+		--framework terraform dockerfile --skip-download --quiet --compact); found=$$?; echo "$$said"; \
+		case "$$said" in *"Parsing errors"*) exit 1 ;; *"Passed checks"*) exit $$found ;; *) exit 1 ;; esac
 
 format: install ## Put the code into its style
 	@$(VENV)/bin/ruff check --fix .

@@ -1,6 +1,8 @@
-"""What Airflow makes of the folder `plugins/`."""
+"""What Airflow makes of the folder `plugins/`, as it is deployed."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +12,18 @@ from tests.interpreters import python
 pytestmark = pytest.mark.slow
 
 
-def test_airflow_takes_the_plugin_and_leaves_its_package_alone() -> None:
+@pytest.fixture
+def deployed(tmp_path: Path) -> Path:
+    """The folder as composer.tf uploads it: the jobs' code is beside the plugins."""
+    folder = tmp_path / "plugins"
+    shutil.copytree(ROOT / "plugins", folder)
+    shutil.copytree(ROOT / "beam_jobs", folder / "beam_jobs")
+    return folder
+
+
+def test_airflow_takes_the_plugin_and_leaves_its_package_alone(deployed: Path) -> None:
     """Airflow imports each file of the folder under its bare name, `jobs` or `settings` say."""
-    names = [path.stem for path in (ROOT / "plugins").rglob("*.py") if path.stem != "__init__"]
+    names = [path.stem for path in deployed.rglob("*.py") if not path.stem.startswith("__")]
     seen = python(
         "import json, sys\n"
         "from airflow.plugins_manager import get_import_errors, get_plugin_info\n"
@@ -23,7 +34,7 @@ def test_airflow_takes_the_plugin_and_leaves_its_package_alone() -> None:
         "heavy = sorted({'apache_beam', 'googleapiclient', 'grpc'} & set(sys.modules))\n"
         "print(json.dumps([plugins, links, bare, heavy, get_import_errors()]))\n",
         plugins=False,
-        AIRFLOW__CORE__PLUGINS_FOLDER=str(ROOT / "plugins"),
+        AIRFLOW__CORE__PLUGINS_FOLDER=str(deployed),
     )
     plugins, links, bare, heavy, errors = json.loads(seen)
     assert "imagen" in plugins
@@ -31,3 +42,20 @@ def test_airflow_takes_the_plugin_and_leaves_its_package_alone() -> None:
     assert bare == ["imagen_plugin"]
     assert heavy == []
     assert errors == {}
+
+
+def test_a_plan_finds_the_jobs_rules_beside_the_plugins_and_needs_no_beam(deployed: Path) -> None:
+    seen = python(
+        "import json, sys\n"
+        f"sys.path.insert(0, {str(deployed)!r})\n"
+        "from beam_jobs import outcomes, prompts, rows\n"
+        "from beam_jobs.models import catalog\n"
+        "from imagen_ops import planning\n"
+        "from imagen_ops.plans import costs, reading\n"
+        "heavy = {'apache_beam', 'aiohttp', 'google.genai', 'google.cloud.aiplatform'}\n"
+        "print(json.dumps([rows.__file__, sorted(heavy & set(sys.modules))]))\n",
+        plugins=False,
+    )
+    where, heavy = json.loads(seen)
+    assert where == str(deployed / "beam_jobs" / "rows.py")
+    assert heavy == []

@@ -1,0 +1,952 @@
+# Everything that a deployment consists of on Google Cloud, from an empty project:
+#
+#   terraform init
+#   terraform apply -var project=my-project -var image_tag=0123456789ab
+#
+# It reads from top to bottom: what can be chosen, the APIs, the network, who may do what, storage,
+# messages, images and templates, the Composer environment, alerts, a dashboard, outputs. README.md
+# says how to deploy with it, docs/runbook.md how to operate what it made.
+
+terraform {
+  required_version = ">= 1.9"
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "6.50.0"
+    }
+  }
+}
+
+provider "google" {
+  project        = var.project
+  region         = var.region
+  default_labels = { app = "imagen" }
+}
+
+# What can be chosen.
+
+variable "project" {
+  description = "Id of the Google Cloud project, which has to exist and have billing."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "Expected a project id such as my-project: 6 to 30 lower-case letters, digits and hyphens."
+  }
+}
+
+variable "region" {
+  description = "Where all of it is. The Gemini image models are called at their global location."
+  type        = string
+  default     = "us-central1"
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "Expected a region such as us-central1, not a zone."
+  }
+}
+
+variable "bucket" {
+  description = "Bucket for images, prompt files, templates and records. Default: the project's id, then -imagen."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.bucket == null || can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket))
+    error_message = "Expected a bucket's name of 3 to 63 characters, without gs://."
+  }
+}
+
+variable "image_tag" {
+  description = "Tag of the images that the templates launch. scripts/build_image.sh builds it; an older one rolls back."
+  type        = string
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", var.image_tag)) && !can(regex("^(latest|no-git)$|-dirty$", var.image_tag))
+    error_message = "Expected the tag of a build from a commit, such as its hash: what runs should be found again."
+  }
+}
+
+variable "model" {
+  description = "The model of prompts that name none."
+  type        = string
+  default     = "gemini-3.1-flash-image"
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$", var.model))
+    error_message = "Expected a model's id, such as gemini-3.1-flash-image."
+  }
+}
+
+variable "worker_machine_type" {
+  description = "Machine type of the Dataflow workers. They wait for the model; two cores keep 64 calls in flight."
+  type        = string
+  default     = "n2-standard-2"
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]*-[a-z0-9-]+$", var.worker_machine_type))
+    error_message = "Expected a machine type such as n2-standard-2."
+  }
+}
+
+variable "settings" {
+  description = "Settings of the DAGs that have defaults, by the names that plugins/imagen_ops/settings.py explains; null leaves the default."
+  type = object({
+    health_schedule              = optional(string)
+    backfill_schedule            = optional(string)
+    poke_seconds                 = optional(number)
+    canary_seconds               = optional(number)
+    restarts_per_hour            = optional(number)
+    startup_seconds              = optional(number)
+    backfills_at_once            = optional(number)
+    backfill_pool                = optional(string)
+    backfill_requests_per_minute = optional(number)
+    backfill_max_images          = optional(number)
+    backfill_max_cost_usd        = optional(number)
+    max_system_lag_seconds       = optional(number)
+    max_watermark_age_seconds    = optional(number)
+    max_backlog_age_seconds      = optional(number)
+    max_backlog_size             = optional(number)
+    max_failure_ratio            = optional(number)
+    console_url                  = optional(string)
+    gcp_conn_id                  = optional(string)
+    # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}; no secrets, they belong
+    # into an Airflow connection.
+    notifier = optional(string)
+  })
+  default  = {}
+  nullable = false
+}
+
+variable "composer_image" {
+  description = "Image of the Composer environment. A new build is an upgrade in place."
+  type        = string
+  default     = "composer-3-airflow-3.3.1-build.2"
+  validation {
+    condition     = can(regex("^composer-3-airflow-3\\.[0-9]+\\.[0-9]+(-build\\.[0-9]+)?$", var.composer_image))
+    error_message = "Expected an image of Composer 3 with Airflow 3, such as composer-3-airflow-3.3.1-build.2; `gcloud composer environments list-upgrades` lists them."
+  }
+}
+
+variable "airflow_config" {
+  description = "Options of Airflow, as section-option; Composer refuses some."
+  type        = map(string)
+  default     = {}
+}
+
+variable "maintenance_window" {
+  description = "When Composer may work on the environment: at least 12 hours a week, UTC. The stream does not notice."
+  type = object({
+    start_time = string
+    end_time   = string
+    recurrence = string
+  })
+  default = {
+    start_time = "2026-01-03T00:00:00Z"
+    end_time   = "2026-01-03T06:00:00Z"
+    recurrence = "FREQ=WEEKLY;BYDAY=SA,SU"
+  }
+}
+
+variable "metadata_retention_days" {
+  description = "How long Airflow remembers runs; their records in the bucket stay."
+  type        = number
+  default     = 60
+  validation {
+    condition     = var.metadata_retention_days >= 30 && var.metadata_retention_days <= 730
+    error_message = "Expected 30 to 730 days."
+  }
+}
+
+variable "snapshots" {
+  description = "Whether a snapshot of the environment is taken every night."
+  type        = bool
+  default     = false
+}
+
+variable "web_server_ranges" {
+  description = "Addresses from which Airflow's UI can be reached, as CIDR ranges; a login is asked for in any case. Empty: from everywhere."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for range in var.web_server_ranges : can(cidrhost(range, 0))])
+    error_message = "Expected CIDR ranges such as 203.0.113.0/24."
+  }
+}
+
+variable "operators" {
+  description = "Who may use Airflow's UI besides those who may do everything, such as group:oncall@example.com."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for member in var.operators : can(regex("^(user|group|serviceAccount|domain):[^\\s]+$", member))])
+    error_message = "Expected members such as user:somebody@example.com or group:oncall@example.com."
+  }
+}
+
+variable "network_range" {
+  description = "Addresses of the workers' subnetwork: one per Dataflow worker."
+  type        = string
+  default     = "10.20.0.0/22"
+  validation {
+    condition     = can(cidrhost(var.network_range, 0))
+    error_message = "Expected a CIDR range such as 10.20.0.0/22."
+  }
+}
+
+variable "notification_emails" {
+  description = "Who is told of alerts, by mail. Empty: alerts are seen in the console only."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for email in var.notification_emails : can(regex("^[^@\\s]+@[^@\\s]+$", email))])
+    error_message = "Expected e-mail addresses."
+  }
+}
+
+variable "runbook_url" {
+  description = "Where docs/runbook.md can be read by those who get alerts."
+  type        = string
+  default     = "docs/runbook.md"
+}
+
+variable "dead_letters_per_10_minutes" {
+  description = "More dead letters than this in ten minutes are an alert."
+  type        = number
+  default     = 100
+  validation {
+    condition     = var.dead_letters_per_10_minutes > 0
+    error_message = "Expected a number above 0."
+  }
+}
+
+variable "keep_data" {
+  description = "Whether `terraform destroy` stops at a bucket that is not empty, instead of deleting what is in it."
+  type        = bool
+  default     = true
+}
+
+# The APIs.
+
+resource "google_project_service" "needed" {
+  for_each = toset([
+    "aiplatform.googleapis.com",
+    "artifactregistry.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "composer.googleapis.com",
+    "compute.googleapis.com",
+    "dataflow.googleapis.com",
+    "iam.googleapis.com",
+    "logging.googleapis.com",
+    "monitoring.googleapis.com",
+    "pubsub.googleapis.com",
+    "storage.googleapis.com",
+  ])
+  service = each.key
+  # Something else in the project may use them.
+  disable_on_destroy = false
+}
+
+# The network: no machine has a public address.
+
+resource "google_compute_network" "imagen" {
+  name                    = "imagen"
+  auto_create_subnetworks = false
+  depends_on              = [google_project_service.needed]
+}
+
+resource "google_compute_subnetwork" "imagen" {
+  name          = "imagen"
+  network       = google_compute_network.imagen.id
+  region        = var.region
+  ip_cidr_range = var.network_range
+  # Google's APIs and the registry are reached without leaving Google's network; the rest by NAT.
+  private_ip_google_access = true
+  log_config {
+    aggregation_interval = "INTERVAL_10_MIN"
+    flow_sampling        = 0.1
+    metadata             = "INCLUDE_ALL_METADATA"
+  }
+}
+
+resource "google_compute_router" "imagen" {
+  name    = "imagen"
+  network = google_compute_network.imagen.id
+  region  = var.region
+}
+
+resource "google_compute_router_nat" "imagen" {
+  name                               = "imagen"
+  router                             = google_compute_router.imagen.name
+  region                             = var.region
+  nat_ip_allocate_option             = "AUTO_ONLY"
+  source_subnetwork_ip_ranges_to_nat = "LIST_OF_SUBNETWORKS"
+  subnetwork {
+    name                    = google_compute_subnetwork.imagen.id
+    source_ip_ranges_to_nat = ["ALL_IP_RANGES"]
+  }
+  log_config {
+    enable = true
+    filter = "ERRORS_ONLY"
+  }
+}
+
+# A job's workers exchange data on these ports, https://cloud.google.com/dataflow/docs/guides/routes-firewall.
+resource "google_compute_firewall" "workers" {
+  name        = "imagen-workers"
+  network     = google_compute_network.imagen.id
+  direction   = "INGRESS"
+  source_tags = ["dataflow"]
+  target_tags = ["dataflow"]
+  allow {
+    protocol = "tcp"
+    ports    = ["12345-12346"]
+  }
+}
+
+# Who there is.
+
+resource "google_service_account" "composer" {
+  account_id   = "imagen-composer"
+  display_name = "Airflow: starts, watches and drains the jobs"
+  depends_on   = [google_project_service.needed]
+}
+
+resource "google_service_account" "worker" {
+  account_id   = "imagen-worker"
+  display_name = "Dataflow workers: take prompts, call the model, store images"
+  depends_on   = [google_project_service.needed]
+}
+
+resource "google_service_account" "build" {
+  account_id   = "imagen-build"
+  display_name = "Cloud Build: builds the images that the jobs run in"
+  depends_on   = [google_project_service.needed]
+}
+
+# Who may do what: on the project only what cannot be given on a resource.
+
+# Calling a model, and nothing else of Vertex AI; roles/aiplatform.user could also train and delete.
+resource "google_project_iam_custom_role" "predictor" {
+  role_id     = "imagen_predictor"
+  title       = "Calls models on Vertex AI"
+  permissions = ["aiplatform.endpoints.predict"]
+  depends_on  = [google_project_service.needed]
+}
+
+locals {
+  composer = google_service_account.composer.member
+  worker   = google_service_account.worker.member
+  build    = google_service_account.build.member
+
+  # Airflow's first role is the least that Composer takes; it holds some of what follows today. What
+  # the DAGs need is given by name, so that nothing leans on that.
+  on_project = {
+    composer_works         = { member = local.composer, role = "roles/composer.worker" }
+    composer_runs_jobs     = { member = local.composer, role = "roles/dataflow.developer" }
+    composer_reads_metrics = { member = local.composer, role = "roles/monitoring.viewer" }
+    worker_works           = { member = local.worker, role = "roles/dataflow.worker" }
+    worker_calls_models    = { member = local.worker, role = google_project_iam_custom_role.predictor.id }
+    build_writes_its_log   = { member = local.build, role = "roles/logging.logWriter" }
+  }
+  on_bucket = {
+    composer_writes_records = { member = local.composer, role = "roles/storage.objectUser" }
+    composer_looks_at_it    = { member = local.composer, role = "roles/storage.legacyBucketReader" }
+    worker_writes_images    = { member = local.worker, role = "roles/storage.objectUser" }
+    worker_looks_at_it      = { member = local.worker, role = "roles/storage.legacyBucketReader" }
+    build_reads_the_source  = { member = local.build, role = "roles/storage.objectViewer" }
+  }
+  on_topics = {
+    composer_sends_canaries    = { member = local.composer, role = "roles/pubsub.publisher", on = "prompts" }
+    composer_sees_prompts      = { member = local.composer, role = "roles/pubsub.viewer", on = "prompts" }
+    composer_sees_predictions  = { member = local.composer, role = "roles/pubsub.viewer", on = "predictions" }
+    composer_sees_dead_letters = { member = local.composer, role = "roles/pubsub.viewer", on = "dead-letters" }
+    worker_publishes           = { member = local.worker, role = "roles/pubsub.publisher", on = "predictions" }
+    worker_sees_predictions    = { member = local.worker, role = "roles/pubsub.viewer", on = "predictions" }
+    worker_gives_up            = { member = local.worker, role = "roles/pubsub.publisher", on = "dead-letters" }
+    worker_sees_dead_letters   = { member = local.worker, role = "roles/pubsub.viewer", on = "dead-letters" }
+  }
+  on_subscriptions = {
+    composer_sees_prompts        = { member = local.composer, role = "roles/pubsub.viewer", on = "prompts-sub" }
+    composer_sees_predictions    = { member = local.composer, role = "roles/pubsub.viewer", on = "predictions-sub" }
+    composer_sees_canaries       = { member = local.composer, role = "roles/pubsub.viewer", on = "canary-sub" }
+    composer_takes_canaries      = { member = local.composer, role = "roles/pubsub.subscriber", on = "canary-sub" }
+    composer_sees_dead_letters   = { member = local.composer, role = "roles/pubsub.viewer", on = "dead-letters-sub" }
+    composer_takes_dead_letters  = { member = local.composer, role = "roles/pubsub.subscriber", on = "dead-letters-sub" }
+    worker_takes_prompts         = { member = local.worker, role = "roles/pubsub.subscriber", on = "prompts-sub" }
+    worker_sees_the_subscription = { member = local.worker, role = "roles/pubsub.viewer", on = "prompts-sub" }
+  }
+}
+
+resource "google_project_iam_member" "granted" {
+  # checkov:skip=CKV_GCP_49: neither Composer nor Dataflow takes roles/composer.worker and roles/dataflow.developer on anything smaller; neither role can act as another account
+  for_each = local.on_project
+  project  = var.project
+  member   = each.value.member
+  role     = each.value.role
+}
+
+resource "google_project_iam_member" "operators" {
+  for_each   = toset(var.operators)
+  project    = var.project
+  member     = each.key
+  role       = "roles/composer.user"
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_storage_bucket_iam_member" "granted" {
+  for_each = local.on_bucket
+  bucket   = google_storage_bucket.imagen.name
+  member   = each.value.member
+  role     = each.value.role
+}
+
+resource "google_pubsub_topic_iam_member" "granted" {
+  for_each = local.on_topics
+  topic    = google_pubsub_topic.imagen[each.value.on].name
+  member   = each.value.member
+  role     = each.value.role
+}
+
+resource "google_pubsub_subscription_iam_member" "granted" {
+  for_each     = local.on_subscriptions
+  subscription = google_pubsub_subscription.imagen[each.value.on].name
+  member       = each.value.member
+  role         = each.value.role
+}
+
+# Airflow launches jobs whose workers are somebody else.
+resource "google_service_account_iam_member" "composer_launches_as_worker" {
+  service_account_id = google_service_account.worker.name
+  member             = local.composer
+  role               = "roles/iam.serviceAccountUser"
+}
+
+resource "google_artifact_registry_repository_iam_member" "worker_pulls" {
+  repository = google_artifact_registry_repository.imagen.name
+  location   = var.region
+  member     = local.worker
+  role       = "roles/artifactregistry.reader"
+}
+
+resource "google_artifact_registry_repository_iam_member" "build_pushes" {
+  repository = google_artifact_registry_repository.imagen.name
+  location   = var.region
+  member     = local.build
+  role       = "roles/artifactregistry.writer"
+}
+
+# Storage.
+
+locals {
+  bucket = coalesce(var.bucket, "${var.project}-imagen")
+}
+
+# images/, prompts/, templates/, records/, dead-letters/, staging/, temp/, builds/
+resource "google_storage_bucket" "imagen" {
+  # checkov:skip=CKV_GCP_78: names of images say what is in them, so none is written twice; what was deleted or replaced comes back from soft delete
+  # checkov:skip=CKV_GCP_62: who read an image is in the audit logs of Cloud Storage, where the project wants them
+  name                        = local.bucket
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = !var.keep_data
+  soft_delete_policy {
+    retention_duration_seconds = 7 * 24 * 3600
+  }
+  # Not staging/: a streaming job's workers fetch from there for as long as it runs.
+  lifecycle_rule {
+    condition {
+      age            = 30
+      matches_prefix = ["temp/", "builds/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+  lifecycle_rule {
+    condition {
+      age = 7
+    }
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+  }
+  depends_on = [google_project_service.needed]
+}
+
+# Composer's own: dags/, plugins/, logs. Ours, so that it goes when the environment goes.
+resource "google_storage_bucket" "composer" {
+  # checkov:skip=CKV_GCP_78: what is in it comes from the repository
+  # checkov:skip=CKV_GCP_62: only Airflow and Terraform use it
+  name                        = "${local.bucket}-composer"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = true
+  depends_on                  = [google_project_service.needed]
+}
+
+# Messages.
+
+locals {
+  days = 24 * 3600
+  # A subscription's topic, its filter, and for how long it keeps what nobody has taken. Canaries are
+  # probes of health: whoever takes predictions should not see them.
+  subscriptions = {
+    prompts-sub      = { topic = "prompts", filter = "", keep = 31 * local.days }
+    predictions-sub  = { topic = "predictions", filter = "NOT attributes:canary", keep = 7 * local.days }
+    canary-sub       = { topic = "predictions", filter = "attributes:canary", keep = local.days }
+    dead-letters-sub = { topic = "dead-letters", filter = "", keep = 31 * local.days }
+  }
+}
+
+resource "google_pubsub_topic" "imagen" {
+  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages; none is a secret
+  for_each   = toset([for subscription in local.subscriptions : subscription.topic])
+  name       = each.key
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_pubsub_subscription" "imagen" {
+  for_each = local.subscriptions
+  name     = each.key
+  topic    = google_pubsub_topic.imagen[each.value.topic].id
+  filter   = each.value.filter
+  # Until a runner extends the lease; a call of the model may take minutes.
+  ack_deadline_seconds       = 60
+  message_retention_duration = "${each.value.keep}s"
+  # Never: a subscription that nobody reads for a month still collects what is published.
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+# Images and templates.
+
+resource "google_artifact_registry_repository" "imagen" {
+  # checkov:skip=CKV_GCP_84: Google's own keys encrypt the images; the code is no secret
+  repository_id = "imagen"
+  location      = var.region
+  format        = "DOCKER"
+  description   = "Images that the Dataflow jobs run in"
+  # A tag always means the same image, so that rolling back is exact.
+  docker_config {
+    immutable_tags = true
+  }
+  depends_on = [google_project_service.needed]
+}
+
+locals {
+  repository = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.imagen.repository_id}"
+  images     = { for job in ["stream", "backfill"] : job => "${local.repository}/imagen-${job}:${var.image_tag}" }
+}
+
+# A warning, not an error: before the first build there is none.
+check "images_are_built" {
+  data "google_artifact_registry_docker_image" "stream" {
+    location      = var.region
+    repository_id = google_artifact_registry_repository.imagen.repository_id
+    image_name    = "imagen-stream:${var.image_tag}"
+  }
+  assert {
+    condition     = data.google_artifact_registry_docker_image.stream.name != ""
+    error_message = "The templates name imagen-stream:${var.image_tag}, which is not there: run scripts/build_image.sh before anything is launched."
+  }
+}
+
+resource "google_storage_bucket_object" "template" {
+  for_each     = local.images
+  bucket       = google_storage_bucket.imagen.name
+  name         = "templates/${each.key}.json"
+  content_type = "application/json"
+  content = jsonencode({
+    image    = each.value
+    sdkInfo  = { language = "PYTHON" }
+    metadata = jsondecode(file("${path.module}/beam_jobs/templates/${each.key}.json"))
+    # Workers run in the image that launched them.
+    defaultEnvironment = { sdkContainerImage = each.value }
+  })
+}
+
+# Airflow.
+
+locals {
+  # Every setting that plugins/imagen_ops/settings.py reads.
+  settings = merge(
+    { for name, value in var.settings : upper(name) => value },
+    {
+      PROJECT                   = var.project
+      REGION                    = var.region
+      BUCKET                    = google_storage_bucket.imagen.name
+      STREAM_TEMPLATE           = "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["stream"].name}"
+      BACKFILL_TEMPLATE         = "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["backfill"].name}"
+      PROMPTS_TOPIC             = google_pubsub_topic.imagen["prompts"].name
+      PROMPTS_SUBSCRIPTION      = google_pubsub_subscription.imagen["prompts-sub"].name
+      PREDICTIONS_TOPIC         = google_pubsub_topic.imagen["predictions"].name
+      PREDICTIONS_SUBSCRIPTION  = google_pubsub_subscription.imagen["predictions-sub"].name
+      CANARY_SUBSCRIPTION       = google_pubsub_subscription.imagen["canary-sub"].name
+      DEAD_LETTERS_TOPIC        = google_pubsub_topic.imagen["dead-letters"].name
+      DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
+      STREAM_JOB_NAME           = local.stream_job
+      MODEL                     = var.model
+      WORKER_MACHINE_TYPE       = var.worker_machine_type
+      WORKER_SERVICE_ACCOUNT    = google_service_account.worker.email
+      WORKER_SUBNETWORK         = local.subnetwork
+    },
+  )
+  stream_job = "imagen-stream"
+  subnetwork = "regions/${var.region}/subnetworks/${google_compute_subnetwork.imagen.name}"
+}
+
+resource "google_composer_environment" "imagen" {
+  name   = "imagen"
+  region = var.region
+  storage_config {
+    bucket = google_storage_bucket.composer.name
+  }
+  config {
+    environment_size           = "ENVIRONMENT_SIZE_SMALL"
+    enable_private_environment = true
+    node_config {
+      service_account = google_service_account.composer.email
+      network         = google_compute_network.imagen.id
+      subnetwork      = google_compute_subnetwork.imagen.id
+    }
+    software_config {
+      image_version           = var.composer_image
+      web_server_plugins_mode = "ENABLED"
+      env_variables           = { for name, value in local.settings : "IMAGEN_${name}" => value if value != null }
+      airflow_config_overrides = merge({
+        # Health and the nightly backfill go to work as soon as they are there.
+        "core-dags_are_paused_at_creation" = "False"
+      }, var.airflow_config)
+    }
+    # Tasks wait without holding a slot, and DAGs parse in milliseconds: little of everything will do.
+    # Nothing defers, so nothing runs in a triggerer. A plan of 100,000 prompts takes a worker 8 MB.
+    workloads_config {
+      scheduler {
+        count      = 1
+        cpu        = 0.5
+        memory_gb  = 2
+        storage_gb = 1
+      }
+      dag_processor {
+        count      = 1
+        cpu        = 0.5
+        memory_gb  = 2
+        storage_gb = 1
+      }
+      triggerer {
+        count     = 0
+        cpu       = 0.5
+        memory_gb = 1
+      }
+      web_server {
+        cpu        = 1
+        memory_gb  = 2
+        storage_gb = 1
+      }
+      worker {
+        min_count  = 1
+        max_count  = 3
+        cpu        = 0.5
+        memory_gb  = 2
+        storage_gb = 1
+      }
+    }
+    maintenance_window {
+      start_time = var.maintenance_window.start_time
+      end_time   = var.maintenance_window.end_time
+      recurrence = var.maintenance_window.recurrence
+    }
+    data_retention_config {
+      airflow_metadata_retention_config {
+        retention_mode = "RETENTION_MODE_ENABLED"
+        retention_days = var.metadata_retention_days
+      }
+    }
+    recovery_config {
+      scheduled_snapshots_config {
+        enabled                    = var.snapshots
+        snapshot_location          = "gs://${google_storage_bucket.imagen.name}/snapshots"
+        snapshot_creation_schedule = "0 4 * * *"
+        time_zone                  = "UTC"
+      }
+    }
+    dynamic "web_server_network_access_control" {
+      for_each = length(var.web_server_ranges) > 0 ? [var.web_server_ranges] : []
+      content {
+        dynamic "allowed_ip_range" {
+          for_each = web_server_network_access_control.value
+          content {
+            value = allowed_ip_range.value
+          }
+        }
+      }
+    }
+  }
+  depends_on = [google_project_iam_member.granted]
+}
+
+locals {
+  # Where the files of this repository go in Composer's bucket. The DAGs' plans read prompt files with
+  # the jobs' own rules, hence beam_jobs/, which plugins/.airflowignore keeps Airflow from importing.
+  files = merge(
+    { for file in fileset(path.module, "dags/*.py") : file => file },
+    { for file in fileset(path.module, "plugins/**/*.py") : file => file },
+    { "plugins/.airflowignore" = "plugins/.airflowignore" },
+    { for file in fileset(path.module, "beam_jobs/**/*.py") : "plugins/${file}" => file },
+  )
+}
+
+resource "google_storage_bucket_object" "file" {
+  for_each = local.files
+  bucket   = google_storage_bucket.composer.name
+  name     = each.key
+  source   = "${path.module}/${each.value}"
+  # Composer takes a bucket that has files already; a plugin is there before the DAG that needs it.
+  depends_on = [google_composer_environment.imagen]
+}
+
+# Alerts: each says what to do first, and where the rest is.
+
+resource "google_monitoring_notification_channel" "email" {
+  for_each     = toset(var.notification_emails)
+  display_name = each.key
+  type         = "email"
+  labels       = { email_address = each.key }
+  depends_on   = [google_project_service.needed]
+}
+
+locals {
+  # Looser than what the health DAG calls unhealthy (plugins/imagen_ops/health/thresholds.py): these
+  # are for when it could not help, or does not run.
+  # The metrics: https://cloud.google.com/monitoring/api/metrics_gcp
+  stream_alerts = {
+    job-failed = {
+      title    = "a Dataflow job failed"
+      filter   = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/is_failed\" AND resource.labels.job_name = starts_with(\"imagen-\")"
+      aligner  = "ALIGN_MAX"
+      above    = 0
+      lasting  = "0s"
+      severity = "CRITICAL"
+      first    = "Health starts a stream that failed again within 5 minutes, three times an hour at most. Look at the last verdict of the DAG imagen_stream_health, then at the job's messages."
+    }
+    system-lag = {
+      title    = "prompts are stuck in the stream"
+      filter   = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/system_lag\" AND resource.labels.job_name = \"${local.stream_job}\""
+      aligner  = "ALIGN_MAX"
+      above    = 15 * 60
+      lasting  = "300s"
+      severity = "WARNING"
+      first    = "A prompt has been in the job for more than 15 minutes. Look whether the model answers: throttled calls and failures by reason on the dashboard."
+    }
+    watermark-age = {
+      title    = "the stream falls behind"
+      filter   = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/data_watermark_age\" AND resource.labels.job_name = \"${local.stream_job}\""
+      aligner  = "ALIGN_MAX"
+      above    = 30 * 60
+      lasting  = "300s"
+      severity = "WARNING"
+      first    = "The oldest prompt under way is more than 30 minutes old. Compare prompts and predictions a minute on the dashboard."
+    }
+    backlog-age = {
+      title    = "prompts wait, and nobody takes them"
+      filter   = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.imagen["prompts-sub"].name}\""
+      aligner  = "ALIGN_MAX"
+      above    = 30 * 60
+      lasting  = "300s"
+      severity = "CRITICAL"
+      first    = "Is there a stream? It is expected where somebody drained it: start it with the DAG imagen_stream_start. Nothing is lost for 31 days."
+    }
+    dag-run-failed = {
+      title = "a DAG run failed"
+      # The label is the environment and the DAG, with a dot between them.
+      filter   = "resource.type = \"cloud_composer_workflow\" AND metric.type = \"composer.googleapis.com/workflow/run_count\" AND metric.labels.state = \"failed\" AND resource.labels.workflow_name = monitoring.regex.full_match(\"(.*[.])?imagen_.*\")"
+      aligner  = "ALIGN_SUM"
+      above    = 0
+      lasting  = "0s"
+      severity = "WARNING"
+      first    = "Open the failed run in Airflow: the last lines of the task that failed say what was given, what was expected and what to do."
+    }
+  }
+  # Lines that tasks write, see plugins/imagen_ops/alerts.py.
+  line_alerts = {
+    crash-loop = {
+      title    = "the stream dies again and again"
+      event    = "stream_crash_loop"
+      severity = "CRITICAL"
+      first    = "Health has stopped starting it. The verdict of imagen_stream_health says what the job died of; roll back if a new image came out."
+    }
+    unaccounted = {
+      title    = "a backfill does not add up"
+      event    = "backfill_unaccounted"
+      severity = "ERROR"
+      first    = "Prompts of a backfill ended neither as a prediction nor as a dead letter. Clear the run: what was made is found again and not paid twice."
+    }
+  }
+}
+
+resource "google_monitoring_alert_policy" "stream" {
+  for_each              = local.stream_alerts
+  display_name          = "imagen: ${each.value.title}"
+  severity              = each.value.severity
+  combiner              = "OR"
+  notification_channels = local.told
+  conditions {
+    display_name = each.value.title
+    condition_threshold {
+      filter          = each.value.filter
+      comparison      = "COMPARISON_GT"
+      threshold_value = each.value.above
+      duration        = each.value.lasting
+      aggregations {
+        alignment_period   = "300s"
+        per_series_aligner = each.value.aligner
+      }
+    }
+  }
+  alert_strategy {
+    auto_close = "1800s"
+  }
+  documentation {
+    mime_type = "text/markdown"
+    content   = "${each.value.first}\n\nRunbook: ${var.runbook_url}#alert-${each.key}"
+  }
+  depends_on = [google_project_service.needed]
+}
+
+# The number of messages is the count of a distribution, which only PromQL takes apart. Names are made
+# by the rules of https://cloud.google.com/monitoring/promql/promql-mapping.
+resource "google_monitoring_alert_policy" "dead_letters" {
+  display_name          = "imagen: many prompts fail"
+  severity              = "WARNING"
+  combiner              = "OR"
+  notification_channels = local.told
+  conditions {
+    display_name = "more than ${var.dead_letters_per_10_minutes} dead letters in 10 minutes"
+    condition_prometheus_query_language {
+      query               = "sum(increase(pubsub_googleapis_com:topic_message_sizes_count{monitored_resource=\"pubsub_topic\", topic_id=\"${google_pubsub_topic.imagen["dead-letters"].name}\"}[10m])) > ${var.dead_letters_per_10_minutes}"
+      duration            = "0s"
+      evaluation_interval = "60s"
+    }
+  }
+  alert_strategy {
+    auto_close = "1800s"
+  }
+  documentation {
+    mime_type = "text/markdown"
+    content   = "Read a few dead letters: their reason says whether the model, its quota, storage or the prompts are to blame. Those worth it go back by the DAG imagen_dead_letters_replay, when the cause is gone.\n\nRunbook: ${var.runbook_url}#alert-dead-letters"
+  }
+}
+
+resource "google_monitoring_alert_policy" "line" {
+  for_each              = local.line_alerts
+  display_name          = "imagen: ${each.value.title}"
+  severity              = each.value.severity
+  combiner              = "OR"
+  notification_channels = local.told
+  conditions {
+    display_name = "a line says ${each.value.event}"
+    condition_matched_log {
+      filter = "resource.type = \"cloud_composer_environment\" AND resource.labels.environment_name = \"imagen\" AND \"imagen.alert/1\" AND \"${each.value.event}\""
+    }
+  }
+  alert_strategy {
+    auto_close = "1800s"
+    notification_rate_limit {
+      period = "3600s"
+    }
+  }
+  documentation {
+    mime_type = "text/markdown"
+    content   = "${each.value.first}\n\nRunbook: ${var.runbook_url}#alert-${each.key}"
+  }
+  depends_on = [google_project_service.needed]
+}
+
+# A dashboard.
+
+locals {
+  told = [for channel in google_monitoring_notification_channel.email : channel.id]
+
+  of_stream       = "resource.type = \"dataflow_job\" AND resource.labels.job_name = \"${local.stream_job}\""
+  of_subscription = { for name, subscription in google_pubsub_subscription.imagen : name => "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${subscription.name}\"" }
+
+  # What is drawn: the largest of a gauge (most), the counts of a minute (sum), or a query.
+  charts = [
+    { title = "Messages a minute, by topic", query = "60 * sum by (topic_id) (rate(pubsub_googleapis_com:topic_message_sizes_count{monitored_resource=\"pubsub_topic\"}[5m]))" },
+    { title = "Prompts that wait", most = "${local.of_subscription["prompts-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },
+    { title = "Age of the oldest prompt that waits (s)", most = "${local.of_subscription["prompts-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"" },
+    { title = "System lag of the stream (s)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/system_lag\"" },
+    { title = "Watermark age of the stream (s)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/data_watermark_age\"" },
+    { title = "Prompts, predictions, images and failures since the job's start", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"prompts|predictions|reused|images|failures.*\")", by = ["metric.labels.metric_name"] },
+    { title = "Time that calls were held back since the job's start (ms)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = \"throttled_ms\"" },
+    { title = "Cores of the stream's workers", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/current_num_vcpus\"" },
+    { title = "Dead letters that wait", most = "${local.of_subscription["dead-letters-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },
+    { title = "DAG runs, by state", sum = "resource.type = \"cloud_composer_workflow\" AND metric.type = \"composer.googleapis.com/workflow/run_count\"", by = ["metric.labels.state"] },
+  ]
+}
+
+resource "google_monitoring_dashboard" "imagen" {
+  dashboard_json = jsonencode({
+    displayName = "Image generation (imagen)"
+    mosaicLayout = {
+      columns = 12
+      tiles = [for position, chart in local.charts : {
+        xPos   = position % 2 * 6
+        yPos   = floor(position / 2) * 4
+        width  = 6
+        height = 4
+        widget = {
+          title = chart.title
+          xyChart = { dataSets = [{
+            plotType = "LINE"
+            timeSeriesQuery = { for kind, query in {
+              prometheusQuery = try(chart.query, null)
+              timeSeriesFilter = can(chart.query) ? null : {
+                filter = try(chart.most, chart.sum)
+                aggregation = {
+                  alignmentPeriod    = "60s"
+                  perSeriesAligner   = can(chart.most) ? "ALIGN_MAX" : "ALIGN_SUM"
+                  crossSeriesReducer = can(chart.most) ? "REDUCE_MAX" : "REDUCE_SUM"
+                  groupByFields      = try(chart.by, [])
+                }
+              }
+            } : kind => query if query != null }
+          }] }
+        }
+      }]
+    }
+  })
+  depends_on = [google_project_service.needed]
+}
+
+# What scripts and people need to know.
+
+output "environment" {
+  description = "What scripts/00_set_environment.sh takes from here."
+  value = {
+    PROJECT                  = var.project
+    REGION                   = var.region
+    BUCKET                   = google_storage_bucket.imagen.name
+    REPOSITORY               = local.repository
+    PROMPTS_TOPIC            = google_pubsub_topic.imagen["prompts"].name
+    PROMPTS_SUBSCRIPTION     = google_pubsub_subscription.imagen["prompts-sub"].name
+    PREDICTIONS_TOPIC        = google_pubsub_topic.imagen["predictions"].name
+    PREDICTIONS_SUBSCRIPTION = google_pubsub_subscription.imagen["predictions-sub"].name
+    DEAD_LETTERS_TOPIC       = google_pubsub_topic.imagen["dead-letters"].name
+    STREAM_JOB_NAME          = local.stream_job
+    MODEL                    = var.model
+    WORKER_MACHINE_TYPE      = var.worker_machine_type
+    WORKER_SERVICE_ACCOUNT   = google_service_account.worker.email
+    WORKER_SUBNETWORK        = local.subnetwork
+    BUILD_SERVICE_ACCOUNT    = google_service_account.build.email
+  }
+}
+
+output "airflow_uri" {
+  description = "Airflow's UI."
+  value       = google_composer_environment.imagen.config[0].airflow_uri
+}
+
+output "dashboard_uri" {
+  description = "The dashboard in Cloud Monitoring."
+  value       = "https://console.cloud.google.com/monitoring/dashboards/builder/${element(split("/", google_monitoring_dashboard.imagen.id), 3)}?project=${var.project}"
+}

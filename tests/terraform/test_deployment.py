@@ -1,0 +1,192 @@
+"""What `composer.tf` deploys is what the code expects: settings, templates, messages, Composer."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from imagen_ops.settings import PREFIX, Settings
+from localcloud.dataflow.templates import PROGRAMS, Template
+from localcloud.resources import Names
+from tests.conftest import ROOT
+from tests.terraform.workspace import Deployment, of_kind
+
+pytestmark = pytest.mark.slow
+
+PROJECT = "my-project"
+# Every setting that has a default in the code, as somebody might set it.
+OTHERWISE = {
+    "health_schedule": "*/10 * * * *",
+    "backfill_schedule": "0 3 * * *",
+    "poke_seconds": 20,
+    "canary_seconds": 60,
+    "restarts_per_hour": 1,
+    "startup_seconds": 1200,
+    "backfills_at_once": 3,
+    "backfill_pool": "imagen_backfill",
+    "backfill_requests_per_minute": 30.5,
+    "backfill_max_images": 1000,
+    "backfill_max_cost_usd": 70,
+    "max_system_lag_seconds": 100,
+    "max_watermark_age_seconds": 200,
+    "max_backlog_age_seconds": 300,
+    "max_backlog_size": 400,
+    "max_failure_ratio": 0.25,
+    "console_url": "https://console.example.com",
+    "gcp_conn_id": "another",
+    "notifier": '{"class": "a.B", "kwargs": {}}',
+}
+
+
+def environment_of(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    (config,) = resources["google_composer_environment.imagen"]["config"]
+    (software,) = config["software_config"]
+    return software["env_variables"]
+
+
+def test_the_dags_find_all_that_they_need_and_no_name_that_they_do_not_know(
+    applied: Deployment,
+) -> None:
+    environment = environment_of(applied.resources)
+    settings = Settings.from_environment(environment)
+    assert settings.project == PROJECT
+    assert settings.bucket == applied.outputs["environment"]["BUCKET"]
+    assert settings.worker_service_account == f"imagen-worker@{PROJECT}.iam.gserviceaccount.com"
+    assert settings.worker_subnetwork == "regions/us-central1/subnetworks/imagen"
+    for template in (settings.stream_template, settings.backfill_template):
+        bucket, _, name = template.removeprefix("gs://").partition("/")
+        assert bucket == settings.bucket
+        assert any(
+            (one["bucket"], one["name"]) == (bucket, name)
+            for one in of_kind(applied.resources, "google_storage_bucket_object").values()
+        )
+    made = of_kind(applied.resources, "google_pubsub_topic") | of_kind(
+        applied.resources, "google_pubsub_subscription"
+    )
+    names = {one["name"] for one in made.values()}
+    named = {
+        value
+        for name, value in settings.model_dump().items()
+        if name.endswith(("_topic", "_subscription"))
+    }
+    assert named == names
+
+
+def test_every_setting_that_the_code_reads_can_be_set(plan: Any) -> None:
+    assert set(environment_of(plan(settings=OTHERWISE))) == {
+        f"{PREFIX}{name.upper()}" for name in Settings.model_fields
+    }
+
+
+def test_what_is_set_arrives_as_it_was_meant(plan: Any) -> None:
+    settings = Settings.from_environment(environment_of(plan(settings=OTHERWISE)))
+    assert {name: getattr(settings, name) for name in OTHERWISE} == OTHERWISE
+
+
+def test_what_is_not_set_is_left_to_the_code(planned: dict[str, dict[str, Any]]) -> None:
+    left = {name.removeprefix(PREFIX).lower() for name in environment_of(planned)} & set(OTHERWISE)
+    assert left == set()
+
+
+def test_a_template_names_the_image_that_is_built_and_takes_what_the_dags_send(
+    applied: Deployment,
+) -> None:
+    for name, program in (("stream", "imagen-stream"), ("backfill", "imagen-backfill")):
+        spec = applied.resources[f'google_storage_bucket_object.template["{name}"]']["content"]
+        template = Template.read("gs://bucket/template", lambda *_, s=spec: s.encode())
+        assert template.program == PROGRAMS[program]
+        image = f"us-central1-docker.pkg.dev/{PROJECT}/imagen/{program}:0123456789ab"
+        assert template.image == image
+        assert template.environment == {"sdkContainerImage": image}
+        metadata = ROOT / "beam_jobs" / "templates" / f"{name}.json"
+        assert template.metadata == json.loads(metadata.read_text(encoding="utf-8"))
+
+
+def test_messages_go_the_same_ways_as_on_one_machine(applied: Deployment) -> None:
+    subscriptions = of_kind(applied.resources, "google_pubsub_subscription")
+    assert {
+        (one["name"], one["topic"].rpartition("/")[2], one["filter"] or "")
+        for one in subscriptions.values()
+    } == set(Names.subscriptions)
+    for one in subscriptions.values():
+        assert one["expiration_policy"] == [{"ttl": ""}], "it is there for good"
+        assert not one["retain_acked_messages"]
+
+
+def test_composers_bucket_holds_what_airflow_imports_and_nothing_else(
+    applied: Deployment,
+) -> None:
+    files = {
+        one["name"]: one
+        for name, one in of_kind(applied.resources, "google_storage_bucket_object").items()
+        if name.startswith("google_storage_bucket_object.file")
+    }
+    here = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("dags", "plugins", "beam_jobs")
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    expected = {f"plugins/{name}" if name.startswith("beam_jobs") else name for name in here}
+    assert set(files) == expected | {"plugins/.airflowignore"}
+    composer = applied.resources["google_storage_bucket.composer"]["name"]
+    assert {one["bucket"] for one in files.values()} == {composer}
+
+
+# https://cloud.google.com/composer/docs/composer-3/scale-environments: vCPU, GB; from, to.
+SIZES = {
+    "scheduler": ((0.5, 1), (1, 8)),
+    "dag_processor": ((0.5, 32), (1, 256)),
+    "triggerer": ((0.5, 1), (1, 8)),
+    "web_server": ((1, 4), (2, 32)),
+    "worker": ((0.5, 32), (1, 256)),
+}
+# Of other generations of Composer; the service refuses them.
+NOT_COMPOSER_3 = {
+    "node_count",
+    "private_environment_config",
+    "master_authorized_networks_config",
+    "database_config",
+    "web_server_config",
+}
+
+
+def test_the_environment_is_one_that_composer_3_offers(applied: Deployment) -> None:
+    (config,) = applied.resources["google_composer_environment.imagen"]["config"]
+    (workloads,) = config["workloads_config"]
+    for name, ((least_cpu, most_cpu), (least_gb, most_gb)) in SIZES.items():
+        (size,) = workloads[name]
+        assert least_cpu <= size["cpu"] <= most_cpu, name
+        assert least_gb <= size["memory_gb"] <= most_gb, name
+        assert 1 <= size["memory_gb"] / size["cpu"] <= 8, name
+    text = (ROOT / "composer.tf").read_text(encoding="utf-8")
+    assert not NOT_COMPOSER_3 & set(re.findall(r"^\s*(\w+) *(?:=|\{)", text, re.MULTILINE))
+
+
+def test_airflow_is_the_version_that_the_tests_run_with(applied: Deployment) -> None:
+    (config,) = applied.resources["google_composer_environment.imagen"]["config"]
+    (software,) = config["software_config"]
+    pinned = re.search(
+        r"^apache-airflow==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE
+    )
+    assert pinned
+    assert software["image_version"].startswith(f"composer-3-airflow-{pinned[1]}")
+
+
+def test_maintenance_has_the_twelve_hours_a_week_that_composer_asks_for(
+    applied: Deployment,
+) -> None:
+    import datetime as dt
+
+    (config,) = applied.resources["google_composer_environment.imagen"]["config"]
+    (window,) = config["maintenance_window"]
+    start, end = (dt.datetime.fromisoformat(window[name]) for name in ("start_time", "end_time"))
+    days = window["recurrence"].rpartition("BYDAY=")[2].split(",")
+    assert end - start >= dt.timedelta(hours=4)
+    assert (end - start) * len(days) >= dt.timedelta(hours=12)
+
+
+def test_scripts_take_exactly_what_terraform_gives_out(applied: Deployment) -> None:
+    text = (ROOT / "scripts" / "00_set_environment.sh").read_text(encoding="utf-8")
+    taken = set(re.findall(r"^\s*_imagen_default (\w+)", text, re.MULTILINE))
+    assert taken - {"IMAGE_TAG", "MAX_WORKERS"} == set(applied.outputs["environment"])

@@ -1,0 +1,84 @@
+"""Who may do what in a deployment: what is needed, and no more."""
+
+import pytest
+
+from tests.terraform.workspace import Deployment, of_kind
+
+pytestmark = pytest.mark.slow
+
+PROJECT = "my-project"
+ON_PROJECT = {
+    ("imagen-composer", "roles/composer.worker"),
+    ("imagen-composer", "roles/dataflow.developer"),
+    ("imagen-composer", "roles/monitoring.viewer"),
+    ("imagen-worker", "roles/dataflow.worker"),
+    ("imagen-worker", f"projects/{PROJECT}/roles/imagen_predictor"),
+    ("imagen-build", "roles/logging.logWriter"),
+}
+
+
+def account(member: str) -> str:
+    name, _, rest = member.removeprefix("serviceAccount:").partition("@")
+    assert rest == f"{PROJECT}.iam.gserviceaccount.com", member
+    return name
+
+
+def test_on_the_project_nobody_has_more_than_what_is_listed_here(applied: Deployment) -> None:
+    granted = of_kind(applied.resources, "google_project_iam_member")
+    assert {(account(one["member"]), one["role"]) for one in granted.values()} == ON_PROJECT
+
+
+def test_a_worker_may_call_models_and_do_nothing_else_on_vertex_ai(applied: Deployment) -> None:
+    role = applied.resources["google_project_iam_custom_role.predictor"]
+    assert role["permissions"] == ["aiplatform.endpoints.predict"]
+
+
+@pytest.mark.parametrize(
+    ("who", "role", "what"),
+    [
+        ("imagen-composer", "publisher", "prompts"),
+        ("imagen-composer", "subscriber", "canary-sub"),
+        ("imagen-composer", "subscriber", "dead-letters-sub"),
+        ("imagen-worker", "publisher", "predictions"),
+        ("imagen-worker", "publisher", "dead-letters"),
+        ("imagen-worker", "subscriber", "prompts-sub"),
+    ],
+)
+def test_messages_are_sent_and_taken_by_those_who_have_to(
+    applied: Deployment, who: str, role: str, what: str
+) -> None:
+    assert (who, role, what) in moves(applied)
+
+
+def test_messages_are_sent_and_taken_by_nobody_else(applied: Deployment) -> None:
+    assert len(moves(applied)) == 6
+
+
+def moves(applied: Deployment) -> set[tuple[str, str, str]]:
+    """Return who may publish to or take from what."""
+    kinds = ("google_pubsub_topic_iam_member", "google_pubsub_subscription_iam_member")
+    granted = [one for kind in kinds for one in of_kind(applied.resources, kind).values()]
+    return {
+        (
+            account(one["member"]),
+            one["role"].removeprefix("roles/pubsub."),
+            (one.get("topic") or one.get("subscription")).rpartition("/")[2],
+        )
+        for one in granted
+        if one["role"] != "roles/pubsub.viewer"
+    }
+
+
+def test_airflow_may_launch_jobs_as_the_worker_and_as_nobody_else(applied: Deployment) -> None:
+    (one,) = of_kind(applied.resources, "google_service_account_iam_member").values()
+    assert account(one["member"]) == "imagen-composer"
+    assert one["role"] == "roles/iam.serviceAccountUser"
+    assert "imagen-worker@" in one["service_account_id"]
+
+
+def test_nothing_is_open_to_everybody(applied: Deployment) -> None:
+    for name, one in applied.resources.items():
+        assert one.get("member") not in {"allUsers", "allAuthenticatedUsers"}, name
+    for name, one in of_kind(applied.resources, "google_storage_bucket").items():
+        assert one["public_access_prevention"] == "enforced", name
+        assert one["uniform_bucket_level_access"] is True, name
