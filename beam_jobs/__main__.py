@@ -3,11 +3,13 @@
 python -m beam_jobs publish "A fox in the snow" --images 2 --aspect-ratio 16:9
 python -m beam_jobs publish --file prompts.csv
 python -m beam_jobs watch --count 10
+python -m beam_jobs watch --subscription predictions-sub
 python -m beam_jobs images --open
 python -m beam_jobs images --sheet contact-sheet
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -70,7 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     add.set_defaults(run=_watch)
     add.add_argument("--count", type=int, help="stop after so many")
     add.add_argument("--seconds", type=float, help="stop after so long")
-    add.add_argument("--topics", nargs="+", default=["predictions", "dead-letters"])
+    where = add.add_mutually_exclusive_group()
+    where.add_argument("--topics", nargs="+", default=["predictions", "dead-letters"])
+    where.add_argument(
+        "--subscription",
+        metavar="NAME",
+        help="take what this one holds and gets: acknowledged once it is shown",
+    )
 
     add = commands.add_parser("images", help="list the newest images, open one, or make a sheet")
     add.set_defaults(run=_images)
@@ -101,11 +109,36 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
+    if arguments.subscription:
+        return _take(arguments)
     with watch.watching(arguments.project, arguments.topics) as arrived:
         print(f"watching {', '.join(arguments.topics)} of {arguments.project}", file=sys.stderr)
         for message in watch.arrivals(arrived, count=arguments.count, seconds=arguments.seconds):
             print(watch.line(message), flush=True)
     return 0
+
+
+def _take(arguments: argparse.Namespace) -> int:
+    name = arguments.subscription
+    print(f"taking what is on {name} of {arguments.project}", file=sys.stderr)
+    messages = watch.taken(
+        arguments.project,
+        name,
+        count=arguments.count,
+        seconds=arguments.seconds,
+        passed_over=_passed_over,
+    )
+    with contextlib.closing(messages):
+        for message in messages:
+            print(watch.line(message), flush=True)
+    return 0
+
+
+def _passed_over(message_id: str) -> None:
+    print(
+        f"message {message_id} is neither a prediction nor a dead letter: it stays there",
+        file=sys.stderr,
+    )
 
 
 def _images(arguments: argparse.Namespace) -> int:

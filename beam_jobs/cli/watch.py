@@ -1,7 +1,8 @@
-"""Watches predictions and dead letters as they come, without taking them from anybody.
+"""Watches predictions and dead letters as they come.
 
-Reads through subscriptions of its own, made for the purpose and deleted afterwards; whoever
-consumes `predictions-sub` does not miss anything.
+`watching` takes nothing from anybody: it reads through subscriptions of its own, made for the
+purpose and deleted afterwards. `taken` is for a subscription that nobody else consumes, to see what
+it holds: what is shown is acknowledged.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import json
 import queue
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from google.api_core import exceptions as api_exceptions
@@ -21,6 +22,9 @@ from beam_jobs.outcomes import CANARY_ATTRIBUTE, FAILURE_SCHEMA, PREDICTION_SCHE
 
 # The least that Pub/Sub allows: a watcher that was killed leaves nothing behind for long.
 _EXPIRES_AFTER_S = 24 * 3600
+# How long one pull waits, and how many it leases: few enough to be shown within the lease.
+_PULL_S = 20.0
+_PULL_MOST = 100
 
 
 @contextlib.contextmanager
@@ -54,6 +58,54 @@ def watching(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[str,
             stream = subscriber.subscribe(name, on_message)
             stack.callback(_end, stream)
         yield arrived
+
+
+def taken(
+    project: str,
+    subscription: str,
+    *,
+    count: int | None,
+    seconds: float | None,
+    passed_over: Callable[[str], None],
+) -> Generator[dict[str, Any], None, None]:
+    """Yield what a subscription holds and gets, as `watching` does, and take it from there.
+
+    A message is acknowledged when the next one is asked for, so one that the caller did not come
+    to show comes again. No more are leased than `count`. What is neither a prediction nor a failure
+    belongs to somebody else: `passed_over` is told its id, once, and it stays in the subscription.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: the subscription is not there, or not to be read.
+    """
+    subscriber = pubsub_v1.SubscriberClient()
+    name = f"projects/{project}/subscriptions/{subscription}"
+    deadline = None if seconds is None else time.monotonic() + seconds
+    leased: list[Any] = []
+    foreign: dict[str, str] = {}
+    shown = 0
+    try:
+        while count is None or shown < count:
+            left = _PULL_S if deadline is None else min(deadline - time.monotonic(), _PULL_S)
+            if left <= 0:
+                return
+            most = _PULL_MOST if count is None else min(count - shown, _PULL_MOST)
+            with contextlib.suppress(api_exceptions.DeadlineExceeded):
+                response = subscriber.pull(subscription=name, max_messages=most, timeout=left)
+                leased.extend(response.received_messages)
+            while leased:
+                message, ack_id = leased[0].message, leased[0].ack_id
+                content = decoded(message.data)
+                if content is None:
+                    if message.message_id not in foreign:
+                        passed_over(message.message_id)
+                    foreign[message.message_id] = ack_id
+                else:
+                    yield {**content, "canary": CANARY_ATTRIBUTE in message.attributes}
+                    subscriber.acknowledge(subscription=name, ack_ids=[ack_id])
+                    shown += 1
+                del leased[0]
+    finally:
+        _give_back(subscriber, name, [*(item.ack_id for item in leased), *foreign.values()])
 
 
 def decoded(data: bytes) -> dict[str, Any] | None:
@@ -92,6 +144,15 @@ def line(message: dict[str, Any]) -> str:
     prompt = " ".join(message["prompt"].split())
     prompt = prompt if len(prompt) <= 60 else prompt[:59] + "…"
     return "\n".join([f"✓ {prompt} ({note})", *(f"  {path}" for path in message["images"])])
+
+
+def _give_back(subscriber: Any, name: str, ack_ids: list[str]) -> None:
+    """End leases at once, rather than with their time."""
+    if ack_ids:
+        with contextlib.suppress(api_exceptions.GoogleAPIError):
+            subscriber.modify_ack_deadline(
+                subscription=name, ack_ids=ack_ids, ack_deadline_seconds=0
+            )
 
 
 def _delete(subscriber: Any, name: str) -> None:

@@ -147,6 +147,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, arguments, says):
         ["publish", "a fox", "--file", "p.txt"],
         ["draw"],
         ["publish", "a", "--images", "two"],
+        ["watch", "--topics", "predictions", "--subscription", "predictions-sub"],
     ],
 )
 def test_a_command_that_is_none_is_told_how_to_be_one(cloud, capsys, arguments):
@@ -179,6 +180,42 @@ def test_watch_prints_what_comes_until_it_has_enough(run, lane, eventually):
     assert code == 0
     assert out == "✓ a fox (1.5 s)\n  gs://b/1.png\n"
     assert err == f"watching {lane.name}-predictions of demo-project\n"
+
+
+def test_watch_takes_from_a_subscription_what_it_prints(run, lane):
+    outcome = Prediction("order-1", "d", "a fox", ("gs://b/1.png",), "m", "stream", True, "now", 1)
+    body, attributes = encode(outcome)
+    foreign = lane.publisher.publish(lane.topic("predictions"), b"not ours").result(timeout=20)
+    lane.publisher.publish(lane.topic("predictions"), body, **attributes).result(timeout=20)
+    name = f"{lane.name}-predictions-sub"
+    code, out, err = run("watch", "--subscription", name, "--seconds", 2)
+    assert (code, out) == (0, "✓ a fox (reused)\n  gs://b/1.png\n")
+    assert err.splitlines() == [
+        f"taking what is on {name} of demo-project",
+        f"message {foreign} is neither a prediction nor a dead letter: it stays there",
+    ]
+
+
+def test_a_subscription_that_is_not_there_is_named(run):
+    code, out, err = run("watch", "--subscription", "no-such-sub")
+    assert (code, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "no-such-sub" in last
+    assert last.endswith("create it, or name another")
+
+
+def test_what_watch_could_not_print_comes_again(run, lane, monkeypatch):
+    body, attributes = encode(Prediction("1", "d", "a fox", (), "m", "stream", True, "now", 1))
+    lane.publisher.publish(lane.topic("predictions"), body, **attributes).result(timeout=20)
+
+    def interrupted(message):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.watch, "line", interrupted)
+    code, out, _ = run("watch", "--subscription", f"{lane.name}-predictions-sub")
+    assert (code, out) == (130, "")
+    assert lane.predictions(1, within_s=5)[0]["prompt_id"] == "1"
 
 
 # images

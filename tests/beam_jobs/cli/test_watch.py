@@ -1,13 +1,14 @@
-"""Watching topics without taking anything from whoever else reads them."""
+"""Watching topics without taking anything from anybody; and taking what a subscription holds."""
 
 import json
 import queue
+import threading
 import time
 
 import pytest
 from google.api_core import exceptions as api_exceptions
 
-from beam_jobs.cli.watch import arrivals, line, watching
+from beam_jobs.cli.watch import arrivals, line, taken, watching
 from beam_jobs.outcomes import Failure, Prediction, Reason, encode
 
 PROJECT = "demo-project"
@@ -107,6 +108,89 @@ def test_a_topic_that_is_not_there_is_an_error_that_leaves_nothing_behind(lane):
     ):
         pytest.fail("watching a topic that is not there")
     assert subscriptions(lane) == before
+
+
+class Taking:
+    """`taken` on the lane's predictions, and the ids of what it passed over."""
+
+    def __init__(self, lane, kind="predictions"):
+        self.subscription = lane.subscription(kind).rpartition("/")[2]
+        self.passed_over = []
+
+    def __call__(self, *, count=None, seconds=30):
+        return taken(
+            PROJECT,
+            self.subscription,
+            count=count,
+            seconds=seconds,
+            passed_over=self.passed_over.append,
+        )
+
+
+def ids(messages):
+    return [message["prompt_id"] for message in messages]
+
+
+def test_what_waits_on_a_subscription_is_shown_and_gone(lane):
+    taking = Taking(lane)
+    send(lane, prediction("order-1"))
+    send(lane, prediction("probe", attributes={"canary": "probe"}, images=()))
+    messages = sorted(taking(count=2), key=lambda message: message["prompt_id"])
+    assert ids(messages) == ["order-1", "probe"]
+    assert [message["canary"] for message in messages] == [False, True]
+    assert lane.nothing_left("predictions")
+    assert taking.passed_over == []
+
+
+def test_what_comes_while_taking_is_shown_too_and_dead_letters_as_well(lane):
+    messages = Taking(lane, "dead-letters")(count=1)
+    publishing = threading.Timer(0.3, send, (lane, failure()))
+    publishing.start()
+    assert ids(messages) == ["order-2"]
+    publishing.join()
+
+
+def test_no_more_is_taken_than_is_asked_for(lane):
+    for number in range(3):
+        send(lane, prediction(f"order-{number}"))
+    first = ids(Taking(lane)(count=2))
+    (left,) = lane.predictions(1, within_s=5)
+    assert {*first, left["prompt_id"]} == {"order-0", "order-1", "order-2"}
+
+
+def test_what_was_not_shown_comes_again_at_once(lane):
+    send(lane, prediction("order-1"))
+    send(lane, prediction("order-2"))
+    messages = Taking(lane)()
+    shown = [next(messages)["prompt_id"], next(messages)["prompt_id"]]
+    messages.close()  # as when showing the second one failed
+    (again,) = lane.predictions(1, within_s=5)
+    assert again["prompt_id"] == shown[1]
+    assert lane.nothing_left("predictions")
+
+
+def test_messages_of_others_are_named_once_and_stay_there(lane):
+    taking = Taking(lane)
+    foreign = lane.publisher.publish(lane.topic("predictions"), b'{"schema": "another/1"}')
+    number = foreign.result(timeout=20)
+    send(lane, prediction("order-1"))
+    assert ids(taking(seconds=2)) == ["order-1"]
+    assert taking.passed_over == [number]
+    (left,) = lane.predictions(1, within_s=5)
+    assert left["schema"] == "another/1"
+
+
+def test_taking_ends_after_its_time(lane):
+    started = time.monotonic()
+    assert list(Taking(lane)(seconds=0.5)) == []
+    assert 0.5 <= time.monotonic() - started < 5
+    assert list(Taking(lane)(count=0)) == []
+
+
+def test_taking_from_a_subscription_that_is_not_there_is_an_error(cloud):
+    messages = taken(PROJECT, "no-such-sub", count=1, seconds=5, passed_over=pytest.fail)
+    with pytest.raises(api_exceptions.NotFound):
+        next(messages)
 
 
 def test_arrivals_end_after_their_count_or_their_time():

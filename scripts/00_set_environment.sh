@@ -1,0 +1,239 @@
+# shellcheck shell=bash
+# Sets what the scripts and Terraform need to know of a deployment. To be sourced, by bash or zsh, from
+# the top directory:
+#
+#   export PROJECT=my-project REGION=us-central1
+#   source scripts/00_set_environment.sh
+#
+# What you have set yourself stays. The rest is read from `terraform output`, if that is of the same
+# project and region, or has a default. To set something to your own, export it and source this again.
+#
+# With LOCALCLOUD, the state folder of stand-ins that run on this machine (`python -m localcloud`), all
+# scripts work against these. They decide on the project, the region and the bucket:
+#
+#   export LOCALCLOUD=.state/localcloud
+#   source scripts/00_set_environment.sh
+#
+# Each sourcing first takes back what the one before it had set (SCRIPTS_SET lists it) and brings back
+# what it had put aside (SCRIPTS_PUT_ASIDE), so nothing is left over from another project or place.
+
+_imagen_take_back() {
+  local line name value
+  while IFS= read -r line; do
+    name="${line%%=*}"
+    [ -n "$name" ] || continue
+    eval "value=\"\${$name-}\""
+    # Another value is one that you have set since.
+    if [ "$name=$value" = "$line" ]; then unset "$name"; fi
+  done <<EOF
+${SCRIPTS_SET-}
+EOF
+  while IFS= read -r line; do
+    name="${line%%=*}"
+    [ -n "$name" ] || continue
+    if eval "[ -z \"\${$name+x}\" ]"; then export "${line?}"; fi
+  done <<EOF
+${SCRIPTS_PUT_ASIDE-}
+EOF
+  unset SCRIPTS_SET SCRIPTS_PUT_ASIDE
+}
+
+_imagen_set() { # NAME VALUE
+  export "$1=$2"
+  export SCRIPTS_SET="${SCRIPTS_SET-}$1=$2
+"
+}
+
+_imagen_show() { # NAME WHERE-FROM
+  local value
+  eval "value=\"\$$1\""
+  printf '  %-26s%s%s\n' "$1" "$value" "${2:+  ($2)}"
+}
+
+_imagen_from_terraform() { # NAME; sets value
+  value=""
+  case "$deployed" in
+    *"
+$1="*)
+      value="${deployed#*"
+$1="}"
+      value="${value%%"
+"*}"
+      ;;
+  esac
+}
+
+# What you have set wins, then what Terraform made, then the default.
+_imagen_default() { # NAME DEFAULT
+  local value
+  eval "value=\"\${$1-}\""
+  if [ -n "$value" ]; then
+    export "${1?}"
+    _imagen_show "$1" "set by you"
+    return
+  fi
+  _imagen_from_terraform "$1"
+  _imagen_set "$1" "${value:-$2}"
+  _imagen_show "$1" "${value:+terraform output}"
+}
+
+# What follows from something else is not yours to set; what you have set is put aside.
+_imagen_force() { # NAME VALUE
+  local value
+  eval "value=\"\${$1-}\""
+  if [ -n "$value" ]; then
+    export SCRIPTS_PUT_ASIDE="${SCRIPTS_PUT_ASIDE-}$1=$value
+"
+  fi
+  _imagen_set "$1" "$2"
+}
+
+# The map that composer.tf gives out, as lines of NAME=value after a first one that is empty; nothing
+# where nothing is deployed.
+_imagen_deployed() {
+  command -v terraform >/dev/null 2>&1 || return 0
+  [ -d .terraform ] || [ -f terraform.tfstate ] || return 0
+  terraform output -json environment 2>/dev/null </dev/null | tr ',{}' '[\n*]' |
+    sed -n -e '1s/.*//p' -e 's/^ *"\([A-Z_]*\)" *: *"\([^"]*\)" *$/\1=\2/p'
+}
+
+_imagen_wrong() {
+  echo "error: $*" >&2
+  wrong=yes
+}
+
+_imagen_stand_ins() {
+  local lines line name value
+  if [ ! -x .venv/bin/python ]; then
+    _imagen_wrong ".venv is not there; make it with: make install"
+    return 1
+  fi
+  if ! lines="$(.venv/bin/python -m localcloud --state "$LOCALCLOUD" env 2>/dev/null)"; then
+    _imagen_wrong "LOCALCLOUD is set, and no stand-ins run on $LOCALCLOUD; start them with:" \
+      ".venv/bin/python -m localcloud --state '$LOCALCLOUD' up --detach (or: unset LOCALCLOUD)"
+    return 1
+  fi
+  while IFS= read -r line; do
+    name="${line#export }"
+    name="${name%%=*}"
+    eval "value=${line#export *=}"
+    _imagen_force "$name" "$value"
+  done <<EOF
+$lines
+EOF
+  # As in localcloud/resources.py.
+  _imagen_force PROJECT "$GOOGLE_CLOUD_PROJECT"
+  _imagen_force REGION us-central1
+  _imagen_force BUCKET "$PROJECT-imagen"
+  value="${CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW%/}"
+  # Beam speaks REST only to an endpoint that is called localhost.
+  _imagen_force DATAFLOW_ENDPOINT "http://localhost:${value##*:}"
+  _imagen_show PROJECT "the stand-ins'"
+  _imagen_show REGION "the stand-ins'"
+  _imagen_show BUCKET "the stand-ins'"
+  _imagen_show DATAFLOW_ENDPOINT "the stand-ins'"
+}
+
+_imagen_google_cloud() {
+  local name value project region
+  for name in PUBSUB_EMULATOR_HOST STORAGE_EMULATOR_HOST; do
+    eval "value=\"\${$name-}\""
+    [ -z "$value" ] || _imagen_wrong "$name is set to $value, which is not Google Cloud: unset" \
+      "$name, or set LOCALCLOUD to the state folder of the stand-ins"
+  done
+  deployed="$(_imagen_deployed)"
+  _imagen_from_terraform PROJECT
+  project="$value"
+  _imagen_from_terraform REGION
+  region="$value"
+  if [ "${PROJECT:-$project}/${REGION:-$region}" != "$project/$region" ]; then
+    if [ -n "$deployed" ]; then
+      echo "note: terraform output is of $project in $region; nothing is taken from it"
+    fi
+    deployed=""
+  fi
+  [ -n "${PROJECT:-$deployed}" ] ||
+    _imagen_wrong "PROJECT is not set; for example: export PROJECT=my-project"
+  [ -n "${REGION:-$deployed}" ] ||
+    _imagen_wrong "REGION is not set; for example: export REGION=us-central1"
+  case "${PROJECT-}" in
+    *[!a-z0-9-]*) _imagen_wrong "PROJECT is no project's id, such as my-project: $PROJECT" ;;
+  esac
+  case "${REGION-}" in
+    *-*-* | *[!a-z0-9-]*) _imagen_wrong "REGION is no region, such as us-central1: $REGION" ;;
+  esac
+  [ -z "$wrong" ] || return 1
+  _imagen_default PROJECT ""
+  _imagen_default REGION ""
+  _imagen_default BUCKET "$PROJECT-imagen"
+}
+
+# The commit that an image is built from: what runs can then be found again.
+_imagen_commit() {
+  local commit
+  if ! commit="$(git rev-parse --short=12 HEAD 2>/dev/null)"; then
+    echo "no-git"
+    return
+  fi
+  if [ -n "$(git status --porcelain 2>/dev/null)" ]; then commit="$commit-dirty"; fi
+  echo "$commit"
+}
+
+_imagen_environment() {
+  local wrong="" deployed=""
+  _imagen_take_back
+  if [ ! -f beam_jobs/stream.py ] || [ ! -f scripts/00_set_environment.sh ]; then
+    _imagen_wrong "this is not the project's top directory, where scripts/ is; go there first"
+    return 1
+  fi
+  if [ -n "${LOCALCLOUD-}" ]; then
+    _imagen_stand_ins || return 1
+    _imagen_default IMAGE_TAG local
+  else
+    _imagen_google_cloud || return 1
+    _imagen_force GOOGLE_CLOUD_PROJECT "$PROJECT"
+    _imagen_default IMAGE_TAG "$(_imagen_commit)"
+  fi
+  _imagen_default REPOSITORY "$REGION-docker.pkg.dev/$PROJECT/imagen"
+  _imagen_default PROMPTS_TOPIC prompts
+  _imagen_default PROMPTS_SUBSCRIPTION prompts-sub
+  _imagen_default PREDICTIONS_TOPIC predictions
+  _imagen_default PREDICTIONS_SUBSCRIPTION predictions-sub
+  _imagen_default DEAD_LETTERS_TOPIC dead-letters
+  _imagen_default STREAM_JOB_NAME imagen-stream
+  _imagen_default MODEL gemini-3.1-flash-image
+  _imagen_default WORKER_MACHINE_TYPE n2-standard-2
+  _imagen_default MAX_WORKERS 2
+  _imagen_default WORKER_SERVICE_ACCOUNT "imagen-worker@$PROJECT.iam.gserviceaccount.com"
+  _imagen_default WORKER_SUBNETWORK "regions/$REGION/subnetworks/imagen"
+  _imagen_default BUILD_SERVICE_ACCOUNT "imagen-build@$PROJECT.iam.gserviceaccount.com"
+  # Terraform cannot deploy to stand-ins: there it is not told anything.
+  if [ -z "${LOCALCLOUD-}" ]; then
+    _imagen_force TF_VAR_project "$PROJECT"
+    _imagen_force TF_VAR_region "$REGION"
+    _imagen_force TF_VAR_bucket "$BUCKET"
+    _imagen_force TF_VAR_image_tag "$IMAGE_TAG"
+    _imagen_force TF_VAR_model "$MODEL"
+    echo "  and for Terraform TF_VAR_project, _region, _bucket, _image_tag and _model"
+    case "$IMAGE_TAG" in
+      *-dirty) echo "note: there are uncommitted changes; commit them before an image is built" ;;
+    esac
+  fi
+}
+
+_imagen_done() {
+  unset -f _imagen_take_back _imagen_set _imagen_show _imagen_default _imagen_force
+  unset -f _imagen_from_terraform
+  unset -f _imagen_deployed _imagen_wrong _imagen_stand_ins _imagen_google_cloud _imagen_commit
+  unset -f _imagen_environment _imagen_done
+}
+
+if [ -n "${BASH_VERSION-}" ] && ! (return 0 2>/dev/null); then
+  echo "error: what a program sets is gone with it; type: source scripts/00_set_environment.sh" >&2
+  false
+elif _imagen_environment; then
+  _imagen_done
+else
+  _imagen_done
+  return 1
+fi
