@@ -81,8 +81,8 @@ after three the prompt is archived. Look at `imagen_stream_health` first. While 
 drained, prompts only wait in `prompts-sub`. For prompts that were refused (BLOCKED,
 INVALID_PROMPT) it does nothing but archive them: they have to be sent anew, changed.
 
-**Do not wait for long either**: Pub/Sub keeps dead letters for the subscription's retention, 7 days
-unless it was set otherwise, and then drops them.
+**Do not wait for long either**: Pub/Sub keeps dead letters for the subscription's retention, as
+deployed 31 days, and then drops them.
 
 | dead letter | becomes |
 |---|---|

@@ -48,7 +48,7 @@ def account_of(report: Any, plan: Plan) -> Account:
     if plan.problems > len(noted):
         noted.append(f"and {plan.problems - len(noted):,} more problems: see the log of `plan`")
     if report is None:
-        missing = "the job is DONE and has left no report: look at its log, then clear `wait`"
+        missing = "the job is DONE and has left no report: look at its log, then clear `launch`"
         return Account({}, {}, (missing,), tuple(noted))
     try:
         if report["schema"] != REPORT_SCHEMA:
