@@ -618,7 +618,8 @@ resource "google_composer_environment" "imagen" {
       }, var.airflow_config)
     }
     # Tasks wait without holding a slot, and DAGs parse in milliseconds: little of everything will do.
-    # Nothing defers, so nothing runs in a triggerer. A plan of 100,000 prompts takes a worker 8 MB.
+    # Nothing defers, so nothing runs in a triggerer. Memory is for the six tasks that Composer lets half
+    # a core run at once; a plan of 100,000 prompts adds 8 MB.
     workloads_config {
       scheduler {
         count      = 1
@@ -646,7 +647,7 @@ resource "google_composer_environment" "imagen" {
         min_count  = 1
         max_count  = 3
         cpu        = 0.5
-        memory_gb  = 2
+        memory_gb  = 4
         storage_gb = 1
       }
     }
@@ -684,24 +685,27 @@ resource "google_composer_environment" "imagen" {
   depends_on = [google_project_iam_member.granted]
 }
 
-locals {
-  # Where the files of this repository go in Composer's bucket. The DAGs' plans read prompt files with
-  # the jobs' own rules, hence beam_jobs/, which plugins/.airflowignore keeps Airflow from importing.
-  files = merge(
-    { for file in fileset(path.module, "dags/*.py") : file => file },
+# The DAGs' plans read prompt files with the jobs' own rules, hence beam_jobs/, which
+# plugins/.airflowignore keeps Airflow from importing.
+resource "google_storage_bucket_object" "plugin" {
+  for_each = merge(
     { for file in fileset(path.module, "plugins/**/*.py") : file => file },
     { "plugins/.airflowignore" = "plugins/.airflowignore" },
     { for file in fileset(path.module, "beam_jobs/**/*.py") : "plugins/${file}" => file },
   )
+  bucket     = google_storage_bucket.composer.name
+  name       = each.key
+  source     = "${path.module}/${each.value}"
+  depends_on = [google_composer_environment.imagen]
 }
 
-resource "google_storage_bucket_object" "file" {
-  for_each = local.files
-  bucket   = google_storage_bucket.composer.name
-  name     = each.key
-  source   = "${path.module}/${each.value}"
-  # Composer takes a bucket that has files already; a plugin is there before the DAG that needs it.
-  depends_on = [google_composer_environment.imagen]
+# After what they import.
+resource "google_storage_bucket_object" "dag" {
+  for_each   = fileset(path.module, "dags/*.py")
+  bucket     = google_storage_bucket.composer.name
+  name       = each.key
+  source     = "${path.module}/${each.key}"
+  depends_on = [google_storage_bucket_object.plugin]
 }
 
 # Alerts: each says what to do first, and where the rest is.

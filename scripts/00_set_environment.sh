@@ -168,14 +168,18 @@ _imagen_google_cloud() {
   _imagen_default BUCKET "$PROJECT-imagen"
 }
 
-# The commit that an image is built from: what runs can then be found again.
+# The last commit that changed what the images hold: what runs can then be found again, and a change of
+# anything else needs no new images.
 _imagen_commit() {
   local commit
-  if ! commit="$(git rev-parse --short=12 HEAD 2>/dev/null)"; then
+  commit="$(git log -1 --abbrev=12 --format=%h -- beam_jobs constraints.txt 2>/dev/null)" || true
+  if [ -z "$commit" ]; then
     echo "no-git"
     return
   fi
-  if [ -n "$(git status --porcelain 2>/dev/null)" ]; then commit="$commit-dirty"; fi
+  if [ -n "$(git status --porcelain -- beam_jobs constraints.txt 2>/dev/null)" ]; then
+    commit="$commit-dirty"
+  fi
   echo "$commit"
 }
 
@@ -216,7 +220,8 @@ _imagen_environment() {
     _imagen_force TF_VAR_model "$MODEL"
     echo "  and for Terraform TF_VAR_project, _region, _bucket, _image_tag and _model"
     case "$IMAGE_TAG" in
-      *-dirty) echo "note: there are uncommitted changes; commit them before an image is built" ;;
+      *-dirty)
+        echo "note: beam_jobs/ has uncommitted changes; commit them before an image is built" ;;
     esac
   fi
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images of the jobs, imagen-stream and imagen-backfill, in Cloud Build and puts them into
-# the registry under IMAGE_TAG: the commit, unless you set it. A tag is never overwritten.
+# the registry under IMAGE_TAG: the last commit that changed what they hold, unless you set it. A tag is
+# never overwritten.
 #
 #   scripts/build_image.sh
 #   IMAGE_TAG=try-3 scripts/build_image.sh       # of what is in this folder, committed or not
@@ -29,8 +30,8 @@ fi
 need_gcloud
 case "${SCRIPTS_SET-}" in
   *IMAGE_TAG=*-dirty*)
-    lacks "there are uncommitted changes, and an image should be of a commit: commit them, or name" \
-      "the image yourself, for example: IMAGE_TAG=try-3 scripts/build_image.sh" ;;
+    lacks "beam_jobs/ has uncommitted changes, and an image should be of a commit: commit them, or" \
+      "name the image yourself, for example: IMAGE_TAG=try-3 scripts/build_image.sh" ;;
   *IMAGE_TAG=no-git*)
     lacks "this is no git checkout: name the image, for example: export IMAGE_TAG=release-7" ;;
 esac

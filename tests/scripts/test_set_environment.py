@@ -52,6 +52,9 @@ def set_by(place, before, after):
     }
 
 
+ABBREVIATED = ("--abbrev=12", "--format=%h")
+
+
 def test_a_project_and_a_region_are_all_that_is_needed(place, shell):
     tag = place.commit()
     out, err, after = place.source(SOURCE, shell=shell, **OURS)
@@ -212,16 +215,21 @@ def test_what_you_set_between_two_sourcings_stays(place, shell):
     assert after["BUCKET"] == after["TF_VAR_bucket"] == "mine"
 
 
-def test_a_new_commit_is_a_new_tag(place):
+def test_a_commit_of_what_the_images_hold_is_a_new_tag(place):
     first = place.commit()
-    second = "git -c user.name=a -c user.email=a@example.com commit -q --allow-empty -m b"
-    _, _, after = place.source(QUIET, second, QUIET, **OURS)
-    assert (
-        after["IMAGE_TAG"]
-        == after["TF_VAR_image_tag"]
-        == place.git("rev-parse", "--short=12", "HEAD")
-    )
+    change = "echo > beam_jobs/new.py && git add beam_jobs/new.py"
+    commit = "git -c user.name=a -c user.email=a@example.com commit -q -m b"
+    _, _, after = place.source(QUIET, change, commit, QUIET, **OURS)
+    assert after["IMAGE_TAG"] == after["TF_VAR_image_tag"] == place.git("log", "-1", *ABBREVIATED)
     assert after["IMAGE_TAG"] != first
+
+
+def test_a_commit_of_something_else_asks_for_no_new_images(place):
+    first = place.commit()
+    (place.root / "composer.tf").write_text("# another alert")
+    place.commit()
+    _, _, after = place.source(QUIET, **OURS)
+    assert after["IMAGE_TAG"] == after["TF_VAR_image_tag"] == first
 
 
 def test_uncommitted_changes_are_seen_in_the_tag_and_said(place):
@@ -229,7 +237,14 @@ def test_uncommitted_changes_are_seen_in_the_tag_and_said(place):
     (place.root / "beam_jobs" / "new.py").write_text("")
     out, _, after = place.source(SOURCE, **OURS)
     assert after["IMAGE_TAG"] == f"{tag}-dirty"
-    assert "note: there are uncommitted changes" in out
+    assert "note: beam_jobs/ has uncommitted changes" in out
+
+
+def test_what_terraform_leaves_in_the_folder_is_no_change_of_an_image(place):
+    tag = place.commit()
+    (place.root / ".terraform.lock.hcl").write_text("")
+    _, _, after = place.source(SOURCE, **OURS)
+    assert after["IMAGE_TAG"] == tag
 
 
 # With LOCALCLOUD

@@ -117,10 +117,9 @@ def test_messages_go_the_same_ways_as_on_one_machine(applied: Deployment) -> Non
 def test_composers_bucket_holds_what_airflow_imports_and_nothing_else(
     applied: Deployment,
 ) -> None:
+    uploads = ("google_storage_bucket_object.plugin", "google_storage_bucket_object.dag")
     files = {
-        one["name"]: one
-        for name, one in of_kind(applied.resources, "google_storage_bucket_object").items()
-        if name.startswith("google_storage_bucket_object.file")
+        one["name"]: one for name, one in applied.resources.items() if name.startswith(uploads)
     }
     here = {
         path.relative_to(ROOT).as_posix()

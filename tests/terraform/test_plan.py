@@ -3,12 +3,13 @@ that has the provider's schema and no cloud.
 """
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.terraform.configuration import parse
-from tests.terraform.workspace import EXAMPLE, READ_BY_TERRAFORM, ROOT
+from tests.terraform.workspace import EXAMPLE, READ_BY_TERRAFORM, ROOT, fill
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +34,12 @@ REFUSED = {
 
 def test_terraform_finds_composer_tf_valid(new_workspace):
     assert new_workspace().errors("validate") == []
+
+
+def test_the_real_provider_finds_composer_tf_valid_too(terraform, tmp_path):
+    if not os.environ.get("REAL_PROVIDER"):
+        pytest.skip("set REAL_PROVIDER=1 where Terraform can fetch the Google provider")
+    assert fill(tmp_path, dict(os.environ)).errors("validate") == []
 
 
 @pytest.mark.parametrize(
