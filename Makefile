@@ -33,7 +33,7 @@ demo: install ## Show the whole way on this machine: prompts in, images out, run
 	@$(PY) -m localcloud.demo --state $(STATE)/demo
 
 test: install ## Run every test
-	@$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@$(PY) -m pytest -q -n 3 --dist loadfile $(ARGS)
 
 test-quick: install ## Run the tests that take little time
 	@$(PY) -m pytest -q -n 3 -m "not slow" $(ARGS)

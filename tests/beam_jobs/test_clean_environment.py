@@ -10,6 +10,7 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from google.api_core.client_options import ClientOptions
 from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
 
 from tests.beam_jobs.machine import Machine, image_of
 from tests.conftest import BUCKET, PROJECT, eventually
@@ -17,6 +18,7 @@ from tests.conftest import BUCKET, PROJECT, eventually
 pytestmark = pytest.mark.slow
 
 REGION = "us-central1"
+PLACE = {"projectId": PROJECT, "location": REGION}
 ACCOUNT = f"imagen-worker@{PROJECT}.iam.gserviceaccount.com"
 SUBNETWORK = f"regions/{REGION}/subnetworks/imagen"
 PLACES = (
@@ -40,9 +42,6 @@ def jobs(cloud):
     options = ClientOptions(api_endpoint=cloud.dataflow_url)
     api = build("dataflow", "v1b3", client_options=options, cache_discovery=False)
     return api.projects().locations().jobs()
-
-
-PLACE = {"projectId": PROJECT, "location": REGION}
 
 
 def flags(lane, **others):
@@ -178,6 +177,11 @@ def test_the_stream_is_submitted_to_dataflow_whole_and_works(machine, cloud, lan
     assert topics == {lane.topic("predictions"), lane.topic("dead-letters")}
     lane.publish("a fox")
     assert lane.predictions(1)[0]["prompt"] == "a fox"
+    # The same request gives the same job, and another one of its name is refused.
+    same = {name: job[name] for name in ("name", "type", "environment", "clientRequestId")}
+    assert jobs.create(**PLACE, body=same).execute()["id"] == job["id"]
+    with pytest.raises(HttpError, match=f"already an active job named {lane.name} with id"):
+        jobs.create(**PLACE, body=same | {"clientRequestId": "another"}).execute()
 
 
 def test_the_backfill_is_submitted_to_dataflow_whole_and_is_done(machine, cloud, lane, jobs):

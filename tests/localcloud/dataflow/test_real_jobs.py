@@ -1,18 +1,16 @@
-"""The project's own jobs on the local cloud: launched as Airflow does, submitted as Beam does."""
+"""The project's own jobs on the local cloud, launched as Airflow does it.
+
+Submitted as Beam does it they are in tests/beam_jobs/test_clean_environment.py.
+"""
 
 import datetime as dt
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from google.api_core.client_options import ClientOptions
 from googleapiclient.discovery import build
-from googleapiclient.errors import HttpError
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[3]
 PLACE = {"projectId": "demo-project", "location": "us-central1"}
 _START_WITHIN_S = 60.0
 
@@ -128,39 +126,3 @@ def test_a_job_whose_options_lead_nowhere_has_failed_and_says_why(api, lane):
     api.wait(job_id, "FAILED")
     assert any("none/*.txt is not there" in text for text in api.errors(job_id))
     assert api.latest("dataflow.googleapis.com/job/is_failed", job_name=lane.name) == 1
-
-
-def submit(cloud, lane, **others):
-    options = {
-        "runner": "DataflowRunner",
-        # Beam talks REST only to an endpoint that is called so; to others it talks gRPC.
-        "dataflow_endpoint": cloud.dataflow_url.replace("127.0.0.1", "localhost"),
-        "region": "us-central1",
-        "job_name": lane.name,
-        "temp_location": f"gs://demo-project-imagen/{lane.name}/tmp",
-        "staging_location": f"gs://demo-project-imagen/{lane.name}/staging",
-        "sdk_container_image": "us-docker.pkg.dev/demo-project/imagen/imagen-stream:local",
-        **others,
-    }
-    subscription = lane.subscription("prompts")
-    command = [sys.executable, "-m", "beam_jobs.stream"]
-    command += lane.options(messages_subscription=subscription, **options)
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_the_real_dataflow_runner_submits_a_job_that_works_here(api, lane, eventually):
-    done = submit(api.cloud, lane, max_in_flight=3)
-    assert done.returncode == 0, done.stderr
-    listed = api.jobs.list(**PLACE, name=lane.name, filter="ACTIVE").execute()["jobs"]
-    (job_id,) = [job["id"] for job in listed]
-    job = api.jobs.get(**PLACE, jobId=job_id, view="JOB_VIEW_ALL").execute()
-    assert job["type"] == "JOB_TYPE_STREAMING"
-    assert job["environment"]["sdkPipelineOptions"]["options"]["max_in_flight"] == 3
-    lane.publish("a fox")
-    assert lane.predictions(1)[0]["prompt"] == "a fox"
-    same = {name: job[name] for name in ("name", "type", "environment", "clientRequestId")}
-    assert api.jobs.create(**PLACE, body=same).execute()["id"] == job_id
-    with pytest.raises(HttpError, match=f"already an active job named {lane.name} with id"):
-        api.jobs.create(**PLACE, body=same | {"clientRequestId": "another"}).execute()
-    api.request(job_id, "CANCELLED")
-    api.wait(job_id, "CANCELLED")
