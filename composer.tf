@@ -459,6 +459,16 @@ resource "google_storage_bucket" "imagen" {
       type = "Delete"
     }
   }
+  # Of the images themselves none: only the index by time that the jobs write beside them.
+  lifecycle_rule {
+    condition {
+      age            = 14
+      matches_prefix = ["images/recent/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
   lifecycle_rule {
     condition {
       age = 7
@@ -689,7 +699,7 @@ resource "google_composer_environment" "imagen" {
 # plugins/.airflowignore keeps Airflow from importing.
 resource "google_storage_bucket_object" "plugin" {
   for_each = merge(
-    { for file in fileset(path.module, "plugins/**/*.py") : file => file },
+    { for file in fileset(path.module, "plugins/**/*.{py,html,css,js,svg}") : file => file },
     { "plugins/.airflowignore" = "plugins/.airflowignore" },
     { for file in fileset(path.module, "beam_jobs/**/*.py") : "plugins/${file}" => file },
   )
@@ -881,6 +891,7 @@ locals {
     { title = "System lag of the stream (s)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/system_lag\"" },
     { title = "Watermark age of the stream (s)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/data_watermark_age\"" },
     { title = "Prompts, predictions, images and failures since the job's start", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"prompts|predictions|reused|images|failures.*\")", by = ["metric.labels.metric_name"] },
+    { title = "Calls of the model, and those refused for quota, since the job's start", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"model_calls|quota_refusals\")", by = ["metric.labels.metric_name"] },
     { title = "Time that calls were held back since the job's start (ms)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = \"throttled_ms\"" },
     { title = "Cores of the stream's workers", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/current_num_vcpus\"" },
     { title = "Dead letters that wait", most = "${local.of_subscription["dead-letters-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },

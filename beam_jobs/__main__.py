@@ -14,15 +14,21 @@ import os
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Iterator
 from pathlib import Path
 
 from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
 
 from beam_jobs.cli import gallery, watch
-from beam_jobs.cli.publish import bodies_of_file, body_of, publish
+from beam_jobs.cli.progress import Progress
+from beam_jobs.cli.publish import MOST_WAITING, bodies_of_file, body_of, publish
+from beam_jobs.cli.screen import Screen
+from beam_jobs.cli.sheet import contact_sheet
+from beam_jobs.cli.terminal import StatusLine, printable
 from beam_jobs.store import Location
+
+# As a shell reports of a program that writes to nobody.
+_BROKEN_PIPE = 141
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Python would try once more to write when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
     except api_exceptions.NotFound as error:
         return _fail(f"{error.message}: create it, or name another")
     except (api_exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError) as error:
@@ -97,48 +107,62 @@ def _publish(arguments: argparse.Namespace) -> int:
         if not separator:
             raise ValueError(f"--attribute: expected NAME=VALUE, got {text!r}")
         attributes[name] = value
-    bodies: Iterator[bytes]
-    if arguments.file:
-        bodies = bodies_of_file(arguments.file)
-    else:
-        fields = ("id", "model", "images", "aspect_ratio", "image_size", "seed", "negative_prompt")
-        bodies = iter([body_of(arguments.prompt, {f: getattr(arguments, f) for f in fields})])
     topic = f"projects/{arguments.project}/topics/{arguments.topic}"
-    print(f"published {publish(topic, bodies, attributes)} to {topic}")
+    if arguments.file:
+        print(f"published {_publish_file(arguments.file, topic, attributes)} to {topic}")
+        return 0
+    fields = ("id", "model", "images", "aspect_ratio", "image_size", "seed", "negative_prompt")
+    body = body_of(arguments.prompt, {f: getattr(arguments, f) for f in fields})
+    print(f"published {publish(topic, [body], attributes)} to {topic}")
     return 0
+
+
+def _publish_file(file: str, topic: str, attributes: dict[str, str]) -> int:
+    status = StatusLine(sys.stderr)
+    reading = Progress("reading rows")
+    with status.showing(reading.__str__):
+        bodies = list(bodies_of_file(file, read=reading.add))
+    publishing = Progress("publishing", len(bodies))
+    try:
+        with status.showing(publishing.__str__, ended=publishing.ended):
+            return publish(topic, bodies, attributes, published=publishing.add)
+    except BaseException:
+        if there := publishing.count:
+            unsure = min(MOST_WAITING, len(bodies) - there)
+            print(
+                f"{there} of {len(bodies)} were published, and perhaps {unsure} more",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _watch(arguments: argparse.Namespace) -> int:
     if arguments.subscription:
         return _take(arguments)
-    with watch.watching(arguments.project, arguments.topics) as arrived:
-        print(f"watching {', '.join(arguments.topics)} of {arguments.project}", file=sys.stderr)
+    screen = Screen(arguments.count)
+    with watch.watching(arguments.project, arguments.topics) as arrived, screen.open():
+        screen.say(f"watching {', '.join(arguments.topics)} of {arguments.project}")
         for message in watch.arrivals(arrived, count=arguments.count, seconds=arguments.seconds):
-            print(watch.line(message), flush=True)
+            screen.show(message)
     return 0
 
 
 def _take(arguments: argparse.Namespace) -> int:
-    name = arguments.subscription
-    print(f"taking what is on {name} of {arguments.project}", file=sys.stderr)
+    screen, name = Screen(arguments.count), arguments.subscription
+    screen.say(f"taking what is on {name} of {arguments.project}")
     messages = watch.taken(
         arguments.project,
         name,
         count=arguments.count,
         seconds=arguments.seconds,
-        passed_over=_passed_over,
+        passed_over=lambda message_id: screen.say(
+            f"message {message_id} is neither a prediction nor a dead letter: it stays there"
+        ),
     )
-    with contextlib.closing(messages):
+    with contextlib.closing(messages), screen.open():
         for message in messages:
-            print(watch.line(message), flush=True)
+            screen.show(message)
     return 0
-
-
-def _passed_over(message_id: str) -> None:
-    print(
-        f"message {message_id} is neither a prediction nor a dead letter: it stays there",
-        file=sys.stderr,
-    )
 
 
 def _images(arguments: argparse.Namespace) -> int:
@@ -150,13 +174,15 @@ def _images(arguments: argparse.Namespace) -> int:
         print(f"no images in {location.url(location.prefix)}")
         return 0
     if arguments.sheet:
-        sheet = gallery.contact_sheet(records, arguments.project, arguments.sheet)
+        fetching = Progress("fetching images", sum(len(record["images"]) for record in records))
+        with StatusLine(sys.stderr).showing(fetching.__str__):
+            sheet = contact_sheet(records, arguments.project, arguments.sheet, fetched=fetching.add)
         print(sheet)
         return _open(sheet) if arguments.open else 0
     if arguments.open:
         return _open(gallery.download(records[0]["images"][0], arguments.project, _temporary()))
     for record in records:
-        print(f"{record['created_at']}  {' '.join(record['prompt'].split())[:70]}")
+        print(f"{record['created_at']}  {printable(' '.join(record['prompt'].split())[:70])}")
         for path in record["images"]:
             print(f"  {path}")
     return 0

@@ -174,6 +174,7 @@ class Generator:
                 self._limiter.succeeded()
                 return images
             if error.over_quota:
+                meter.refused()
                 self._limiter.over_quota(slot.started_at, error.retry_after_s)
             elif error.overloaded:
                 self._limiter.unavailable(slot.started_at, error.retry_after_s)

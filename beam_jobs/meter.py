@@ -11,6 +11,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.calls = 0
+        self._refusals = 0
         self._images = 0
         self._bytes = 0
         self._throttled_s = 0.0
@@ -30,6 +31,10 @@ class Meter:
         self.calls += 1
         self._throttled_s += throttled_s
 
+    def refused(self) -> None:
+        """A model call was answered that there is no quota for it."""
+        self._refusals += 1
+
     def throttled(self, seconds: float) -> None:
         """Quota holds the prompt up for so long."""
         self._throttled_s += seconds
@@ -45,6 +50,7 @@ class Meter:
             images=self._images,
             bytes=self._bytes,
             calls=self.calls,
+            quota_refusals=self._refusals,
             throttled_ms=int(self._throttled_s * 1000),
             latency_ms=int(((self._stopped or time.monotonic()) - self._started) * 1000),
         )

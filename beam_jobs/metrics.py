@@ -22,6 +22,7 @@ def count_outcome(outcome: Outcome) -> None:
     _add("images", work.images)
     _add("bytes", work.bytes)
     _add("model_calls", work.calls)
+    _add("quota_refusals", work.quota_refusals)
     _add("throttled_ms", work.throttled_ms)
     Metrics.distribution(NAMESPACE, "latency_ms").update(work.latency_ms)
 

@@ -50,12 +50,14 @@ class Work:
     """What a prompt cost, for the metrics; not part of any message.
 
     `images` and `bytes` are those paid for now (none when reused), `calls` the model calls made,
-    `throttled_ms` the time spent waiting for quota.
+    `quota_refusals` those of them that were answered 429, `throttled_ms` the time spent waiting for
+    quota.
     """
 
     images: int = 0
     bytes: int = 0
     calls: int = 0
+    quota_refusals: int = 0
     throttled_ms: int = 0
     latency_ms: int = 0
 

@@ -9,13 +9,14 @@ from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from beam_jobs import metrics
+from beam_jobs import metrics, recent
 from beam_jobs.files import read_prompts
 from beam_jobs.handler import ImagenHandler
 from beam_jobs.messages import Message
 from beam_jobs.options import JobConfig
 from beam_jobs.outcomes import Failure, Outcome, encode
 from beam_jobs.prompts import Canary, PromptDefaults, parse
+from beam_jobs.store import Location
 
 FAILURES = "failures"
 
@@ -53,7 +54,7 @@ class PublishOutcomes(beam.PTransform):
 
     def expand(self, outcomes: PCollection[Any]) -> Any:
         """Wire encoding and both topics."""
-        encoded = outcomes | "Encode" >> beam.ParDo(Encode()).with_outputs(
+        encoded = outcomes | "Encode" >> beam.ParDo(Encode(self._config.location)).with_outputs(
             FAILURES, main="predictions"
         )
         return (
@@ -87,12 +88,19 @@ class Parse(beam.DoFn):
 
 
 class Encode(beam.DoFn):
-    """An outcome into the message that reports it, counted on the way."""
+    """An outcome into the message that reports it, counted and noted on the way.
+
+    Holds where to note it, never the writer: that is the process's own.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
 
     def process(self, outcome: Outcome) -> Iterator[Any]:
         """Encode one outcome; a failure's message goes to the tag `failures`."""
         metrics.count_outcome(outcome)
         message = PubsubMessage(*encode(outcome))
+        recent.note(outcome, self._location)
         yield TaggedOutput(FAILURES, message) if isinstance(outcome, Failure) else message
 
 

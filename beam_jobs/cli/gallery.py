@@ -1,45 +1,37 @@
-"""Images for people: the newest, one opened, or a contact sheet of many."""
+"""Images for people: the newest, or one as a file."""
 
-import datetime
-import html
+import contextlib
 import itertools
 import json
-import mimetypes
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from google.api_core import exceptions as api_exceptions
 from google.cloud import storage
 
+from beam_jobs import recent
 from beam_jobs.store import RECORD_SCHEMA, Location
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --quiet: #777; }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 24px; }
-h1 { font-size: 20px; margin: 0 0 4px; } p { color: var(--quiet); margin: 0 0 20px; }
-main { display: grid; gap: 18px; grid-template-columns: repeat(auto-fill, minmax(210px, 1fr)); }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 10px; overflow: hidden; }
-figure div { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; height: 210px; }
-img { width: 100%; height: 210px; object-fit: cover; display: block; }
-figcaption { padding: 10px 12px; overflow-wrap: anywhere; }
-small { color: var(--quiet); display: block; margin-top: 4px; }
-"""
+# An object of the index may hold one line, and that line be about images made long ago.
+_OBJECTS_PER_RECORD = 2
+# Below a location only folders of digests begin so: where to end a listing of images.
+_AFTER_DIGESTS = "g"
+_IMAGE = re.compile(r"([0-9a-f]{2}/[0-9a-f]{32})-\d\.\w+")
 
 
 def newest(location: Location, project: str, limit: int) -> list[dict[str, Any]]:
     """Return the records of the `limit` newest sets of images, newest first.
 
-    Goes through the names of all that is under `location`: for people, and thousands of images.
+    Asks the jobs' index. Where that knows too few, goes through the names of all images under
+    `location`: for people, and thousands of images.
     """
     client = storage.Client(project=project)
-    records = [
-        blob
-        for blob in client.list_blobs(location.bucket, prefix=location.prefix)
-        if blob.name.endswith(".json")
-    ]
-    records.sort(key=lambda blob: blob.time_created, reverse=True)
-    found = (_record(blob.download_as_bytes()) for blob in records)
-    return list(itertools.islice(filter(None, found), limit))
+    found = list(itertools.islice(_indexed(client, location, limit), limit))
+    if len(found) < limit:
+        found = list(itertools.islice(_listed(client, location), limit))
+    return found
 
 
 def download(path: str, project: str, folder: Path) -> Path:
@@ -53,22 +45,36 @@ def download(path: str, project: str, folder: Path) -> Path:
     return target
 
 
-def contact_sheet(records: list[dict[str, Any]], project: str, folder: Path) -> Path:
-    """Write `index.html` with the images of `records` beside it, and return its path."""
-    figures = "".join(_figure(record, project, folder) for record in records)
-    count = sum(len(record["images"]) for record in records)
-    now = datetime.datetime.now().astimezone().isoformat(" ", "minutes")
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Images</title><style>{_STYLE}</style>"
-        f"<h1>{count} images of {len(records)} prompts</h1><p>{html.escape(now)}</p>"
-        f"<main>{figures}</main></html>"
+def _indexed(client: storage.Client, location: Location, limit: int) -> Iterator[dict[str, Any]]:
+    """Yield the records of the images that the index says were made last."""
+    bucket = client.bucket(location.bucket)
+    folder = location.url(location.prefix)
+    names: set[str] = set()
+    for told in recent.read(client, location, recent.PREDICTIONS, limit * _OBJECTS_PER_RECORD):
+        images = told.get("images")
+        if told.get("reused") or not (images and isinstance(images, list)):
+            continue
+        match = _IMAGE.fullmatch(str(images[0]).removeprefix(folder))
+        if match and match[1] not in names:
+            names.add(match[1])
+            with contextlib.suppress(api_exceptions.NotFound):  # somebody has deleted them
+                blob = bucket.blob(f"{location.prefix}{match[1]}.json")
+                if record := _record(blob.download_as_bytes()):
+                    yield record
+
+
+def _listed(client: storage.Client, location: Location) -> Iterator[dict[str, Any]]:
+    """Yield the records that are stored, newest first."""
+    blobs = client.list_blobs(
+        location.bucket,
+        prefix=location.prefix,
+        end_offset=f"{location.prefix}{_AFTER_DIGESTS}",
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    sheet = folder / "index.html"
-    sheet.write_text(page, encoding="utf-8")
-    return sheet
+    records = [blob for blob in blobs if blob.name.endswith(".json")]
+    records.sort(key=lambda blob: blob.time_created, reverse=True)
+    for blob in records:
+        if record := _record(blob.download_as_bytes()):
+            yield record
 
 
 def _record(data: bytes) -> dict[str, Any] | None:
@@ -79,32 +85,3 @@ def _record(data: bytes) -> dict[str, Any] | None:
         return None
     ours = isinstance(record, dict) and record.get("schema") == RECORD_SCHEMA
     return record if ours else None
-
-
-def _figure(record: dict[str, Any], project: str, folder: Path) -> str:
-    prompt = html.escape(record["prompt"])
-    images = "".join(
-        f'<a href="{name}"><img loading="lazy" alt="{prompt}" src="{name}"></a>'
-        for name in map(html.escape, _downloaded(record["images"], project, folder))
-    )
-    settings = " · ".join(_settings(record))
-    return (
-        f"<figure><div>{images}</div><figcaption>{prompt}<small>{html.escape(settings)}</small>"
-        "</figcaption></figure>"
-    )
-
-
-def _downloaded(paths: list[str], project: str, folder: Path) -> Iterator[str]:
-    for path in paths:
-        target = download(path, project, folder / "images")
-        if mimetypes.guess_type(target.name)[0] in ("image/png", "image/jpeg", "image/webp"):
-            yield f"images/{target.name}"
-
-
-def _settings(record: dict[str, Any]) -> Iterator[str]:
-    yield record["model"]
-    for field in ("aspect_ratio", "image_size"):
-        if record.get(field):
-            yield record[field]
-    if record.get("seed") is not None:
-        yield f"seed {record['seed']}"

@@ -1,13 +1,18 @@
 """Publishes prompts: one from the command line, or all of a file."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from google.cloud import pubsub_v1
 
 from beam_jobs.files import read_prompts
 from beam_jobs.outcomes import Failure
+
+# Enough to fill some batches, which the client sends side by side; few enough to end soon.
+MOST_WAITING = 2000
+_WITHIN_S = 60
 
 
 def body_of(text: str, fields: Mapping[str, Any]) -> bytes:
@@ -18,27 +23,63 @@ def body_of(text: str, fields: Mapping[str, Any]) -> bytes:
     return json.dumps({"prompt": text, **given}, ensure_ascii=False).encode("utf-8")
 
 
-def bodies_of_file(path: str) -> Iterator[bytes]:
+def bodies_of_file(path: str, *, read: Callable[[], None] = lambda: None) -> Iterator[bytes]:
     """Yield the messages for the prompts in a .txt, .jsonl or .csv file, local or on storage.
+
+    Args:
+        path: of the file.
+        read: called for each row that was read.
 
     Raises:
         ValueError: a row is no prompt; says which, before anything is published.
     """
-    rows = list(read_prompts(path, source="publish"))
-    wrong = [row.detail for row in rows if isinstance(row, Failure)]
+    bodies, wrong = [], []
+    for row in read_prompts(path, source="publish"):
+        if isinstance(row, Failure):
+            wrong.append(row.detail)
+        else:
+            bodies.append(row.body)
+        read()
     if wrong:
         raise ValueError("\n".join(wrong))
-    yield from (row.body for row in rows if not isinstance(row, Failure))
+    yield from bodies
 
 
-def publish(topic: str, bodies: Iterator[bytes], attributes: Mapping[str, str]) -> int:
+def publish(
+    topic: str,
+    bodies: Iterable[bytes],
+    attributes: Mapping[str, str],
+    *,
+    published: Callable[[], None] = lambda: None,
+) -> int:
     """Publish `bodies` to `topic` (projects/P/topics/T) and return how many, once all are there.
+
+    Where it is broken off, up to `MOST_WAITING` more may be there than `published` was called for.
+
+    Args:
+        topic: where to.
+        bodies: of the messages.
+        attributes: of each message.
+        published: called for each message that is there.
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: they are not.
+        TimeoutError: there was no answer within a minute.
     """
     publisher = pubsub_v1.PublisherClient()
-    futures = [publisher.publish(topic, body, **attributes) for body in bodies]
-    for future in futures:
-        future.result(timeout=60)
-    return len(futures)
+    waiting: deque[Any] = deque()
+    count = 0
+
+    def settle(most: int) -> None:
+        nonlocal count
+        while len(waiting) > most:
+            waiting[0].result(timeout=_WITHIN_S)
+            waiting.popleft()
+            count += 1
+            published()
+
+    for body in bodies:
+        waiting.append(publisher.publish(topic, body, **attributes))
+        settle(MOST_WAITING - 1)
+    settle(0)
+    return count

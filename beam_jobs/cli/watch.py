@@ -18,6 +18,7 @@ from google.api_core import exceptions as api_exceptions
 from google.cloud import pubsub_v1
 from google.protobuf import duration_pb2
 
+from beam_jobs.cli.terminal import printable
 from beam_jobs.outcomes import CANARY_ATTRIBUTE, FAILURE_SCHEMA, PREDICTION_SCHEMA
 
 # The least that Pub/Sub allows: a watcher that was killed leaves nothing behind for long.
@@ -134,14 +135,15 @@ def arrivals(
 
 
 def line(message: dict[str, Any]) -> str:
-    """Return one line for a person: what became of which prompt."""
+    """Return one line for a person: what became of which prompt; what is theirs made harmless."""
     if "reason" in message:
         again = ", may be replayed" if message["retryable"] else ""
-        return f"✗ {message['reason']}: {message['detail']} ({message['prompt_id']}{again})"
+        detail, prompt_id = printable(message["detail"]), printable(message["prompt_id"])
+        return f"✗ {message['reason']}: {detail} ({prompt_id}{again})"
     if message.get("canary"):
-        return f"◇ canary {message['prompt_id']}"
+        return f"◇ canary {printable(message['prompt_id'])}"
     note = "reused" if message["reused"] else f"{message['latency_ms'] / 1000:.1f} s"
-    prompt = " ".join(message["prompt"].split())
+    prompt = printable(" ".join(message["prompt"].split()))
     prompt = prompt if len(prompt) <= 60 else prompt[:59] + "…"
     return "\n".join([f"✓ {prompt} ({note})", *(f"  {path}" for path in message["images"])])
 

@@ -234,6 +234,7 @@ async def test_a_fault_that_strikes_once_is_survived(generator, lane, prompt_of,
     outcome = predicted(await generator().outcome(prompt))
     assert paid()[0] == 2
     assert (outcome.work.calls, outcome.work.images) == (2, 1)
+    assert outcome.work.quota_refusals == (fault == "quota")
 
 
 async def test_a_pause_that_the_service_asks_for_is_kept_and_counted(generator, prompt_of):
@@ -242,6 +243,7 @@ async def test_a_pause_that_the_service_asks_for_is_kept_and_counted(generator, 
     outcome = predicted(await generator(model).outcome(prompt_of("a fox")))
     assert time.monotonic() - started >= 0.3
     assert 300 <= outcome.work.throttled_ms < 5000
+    assert outcome.work.quota_refusals == 1
     assert outcome.latency_ms >= 300
 
 

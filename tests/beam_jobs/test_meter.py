@@ -10,11 +10,13 @@ def test_calls_images_bytes_and_waits_add_up():
     meter = Meter()
     meter.called(throttled_s=0.5)
     meter.called(throttled_s=0.0)
+    meter.refused()
     meter.throttled(1.25)
     meter.made([Image(b"12345", "png", "image/png"), Image(b"123", "png", "image/png")])
     meter.made([])
     work = meter.work()
-    assert (work.calls, work.images, work.bytes, work.throttled_ms) == (2, 2, 8, 1750)
+    assert (work.calls, work.quota_refusals, work.throttled_ms) == (2, 1, 1750)
+    assert (work.images, work.bytes) == (2, 8)
 
 
 def test_latency_runs_from_the_prompts_turn_to_its_end():

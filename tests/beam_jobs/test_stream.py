@@ -50,7 +50,7 @@ def test_a_prediction_names_images_that_are_there(lane, start_stream):
         "prompt_id": "order-7",
         "source": "stream",
     }
-    stored = lane.objects("images/")
+    stored = lane.objects(f"images/{digest[:2]}/")
     assert sorted(stored) == sorted(
         [f"images/{digest[:2]}/{digest}.json"]
         + [f"images/{digest[:2]}/{digest}-{index}.png" for index in range(4)]
@@ -92,6 +92,15 @@ def test_one_time_faults_end_as_predictions(lane, start_stream):
     lane.publish(*(f"A picture in spite of fault:{word}-once" for word in words))
     assert len(lane.predictions(len(words))) == len(words)
     assert lane.nothing_left("dead-letters")
+
+
+def test_calls_that_are_refused_for_quota_are_counted(lane, start_stream):
+    stream = start_stream()
+    lane.publish("A fox", "A fox in spite of fault:quota-once", "A hare fault:unavailable-once")
+    lane.predictions(3)
+    assert stream.drain() == "DRAINED"
+    counters = stream.counters()
+    assert (counters["model_calls"], counters["quota_refusals"]) == (5, 1)
 
 
 @pytest.mark.parametrize("protocol", ["gemini", "predict"])
@@ -153,6 +162,8 @@ def test_sigterm_drains_what_is_under_way(cloud, lane, eventually, tmp_path):
     assert job.wait(60) == 0, (tmp_path / "log").read_text()
     assert len(lane.predictions(10, within_s=1)) == 10
     assert lane.nothing_left("prompts")
+    index = b"".join(lane.objects("images/recent/predictions/").values())
+    assert index.count(b"\n") == 10
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from beam_jobs import recent
+from beam_jobs.store import Location
 from imagen_ops.settings import PREFIX, Settings
 from localcloud.dataflow.templates import PROGRAMS, Template
 from localcloud.resources import Names
@@ -114,6 +116,34 @@ def test_messages_go_the_same_ways_as_on_one_machine(applied: Deployment) -> Non
         assert not one["retain_acked_messages"]
 
 
+def test_of_the_images_nothing_is_ever_deleted_but_the_index_of_the_recent_ones(
+    planned: dict[str, dict[str, Any]],
+) -> None:
+    settings = Settings.from_environment(environment_of(planned))
+    location = Location.parse(settings.images_location)
+    deleted = [
+        condition
+        for rule in planned["google_storage_bucket.imagen"]["lifecycle_rule"]
+        for action in rule["action"]
+        if action["type"] == "Delete"
+        for condition in rule["condition"]
+    ]
+    assert all(condition["matches_prefix"] for condition in deleted)
+
+    def ages(name: str) -> list[int]:
+        """After how many days each rule deletes the object of that name."""
+        return [
+            condition["age"]
+            for condition in deleted
+            if name.startswith(tuple(condition["matches_prefix"]))
+        ]
+
+    for kind in recent.KINDS:
+        assert ages(f"{recent.folder(location, kind)}0000000000000-00000000.jsonl") == [14]
+    for digits in ("00", "c0", "ff"):
+        assert ages(f"{location.prefix}{digits}/{digits * 16}-0.png") == []
+
+
 def test_composers_bucket_holds_what_airflow_imports_and_nothing_else(
     applied: Deployment,
 ) -> None:
@@ -123,11 +153,13 @@ def test_composers_bucket_holds_what_airflow_imports_and_nothing_else(
     }
     here = {
         path.relative_to(ROOT).as_posix()
-        for folder in ("dags", "plugins", "beam_jobs")
-        for path in (ROOT / folder).rglob("*.py")
+        for folder, what in (("dags", "*.py"), ("plugins", "*.*"), ("beam_jobs", "*.py"))
+        for path in (ROOT / folder).rglob(what)
+        if path.is_file() and path.suffix != ".pyc"
     }
     expected = {f"plugins/{name}" if name.startswith("beam_jobs") else name for name in here}
-    assert set(files) == expected | {"plugins/.airflowignore"}
+    assert "plugins/.airflowignore" in expected
+    assert set(files) == expected
     composer = applied.resources["google_storage_bucket.composer"]["name"]
     assert {one["bucket"] for one in files.values()} == {composer}
 

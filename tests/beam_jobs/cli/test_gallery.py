@@ -1,13 +1,12 @@
-"""The newest images, one downloaded, and a contact sheet."""
+"""The newest images, and one downloaded."""
 
 import asyncio
-import html.parser
 
 import aiohttp
 import pytest
 from google.api_core import exceptions as api_exceptions
 
-from beam_jobs.cli.gallery import contact_sheet, download, newest
+from beam_jobs.cli.gallery import download, newest
 from beam_jobs.models.base import Image
 from beam_jobs.store import ImageStore, Location
 
@@ -79,55 +78,3 @@ def test_an_image_that_is_not_there_is_an_error(lane, tmp_path):
         download(f"{lane.images_location}/gone.png", PROJECT, tmp_path)
     with pytest.raises(ValueError, match="expected gs://"):
         download("gone.png", PROJECT, tmp_path)
-
-
-class Sheet(html.parser.HTMLParser):
-    """What a browser makes of a page: its tags, its images and its text."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.images, self.text = [], [], ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        if tag == "img":
-            self.images.append(dict(attributes))
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def test_a_contact_sheet_shows_every_image_beside_its_prompt(stored, location, tmp_path):
-    stored("a fox", images=2, seed=7, aspect_ratio="16:9")
-    stored("an owl")
-    sheet = contact_sheet(newest(location, PROJECT, 10), PROJECT, tmp_path / "sheet")
-    assert sheet == tmp_path / "sheet" / "index.html"
-    page = Sheet(sheet.read_text(encoding="utf-8"))
-    assert "3 images of 2 prompts" in page.text
-    assert "gemini-3.1-flash-image · 16:9 · seed 7" in page.text
-    assert [image["alt"] for image in page.images] == ["an owl", "a fox", "a fox"]
-    for image in page.images:
-        assert (sheet.parent / image["src"]).read_bytes() == PNG.data
-
-
-def test_a_prompt_cannot_put_anything_into_the_page(stored, location, tmp_path):
-    hostile = '"><script>alert(1)</script><img src=x onerror="alert(1)">'
-    stored(hostile)
-    sheet = contact_sheet(newest(location, PROJECT, 10), PROJECT, tmp_path)
-    page = Sheet(sheet.read_text(encoding="utf-8"))
-    assert "script" not in page.tags
-    assert [image["alt"] for image in page.images] == [hostile]
-    assert "onerror" not in page.images[0]
-
-
-def test_an_empty_sheet_is_a_page_too(cloud, tmp_path):
-    page = Sheet(contact_sheet([], PROJECT, tmp_path).read_text(encoding="utf-8"))
-    assert "0 images of 0 prompts" in page.text
-
-
-def test_what_is_no_picture_is_not_shown(lane, tmp_path):
-    path = lane.put("images/ab/x-0.svg", "<svg onload='alert(1)'/>")
-    record = {"prompt": "a fox", "images": [path], "model": "m"}
-    page = Sheet(contact_sheet([record], PROJECT, tmp_path).read_text(encoding="utf-8"))
-    assert page.images == []

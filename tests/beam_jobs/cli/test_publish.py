@@ -6,7 +6,7 @@ import json
 import pytest
 from google.api_core import exceptions as api_exceptions
 
-from beam_jobs.cli.publish import bodies_of_file, body_of, publish
+from beam_jobs.cli.publish import MOST_WAITING, bodies_of_file, body_of, publish
 from beam_jobs.prompts import Prompt, PromptDefaults, parse
 
 NOTHING = {"id": None, "images": None, "seed": None}
@@ -79,3 +79,44 @@ def test_one_bad_row_is_named_before_anything_is_published(tmp_path):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"gone\.txt: cannot be read"):
         list(bodies_of_file(str(tmp_path / "gone.txt")))
+
+
+def test_each_row_read_and_each_message_that_is_there_is_told(lane, tmp_path):
+    path = tmp_path / "p.txt"
+    path.write_text("a fox\nan owl\na hare\n")
+    read, there = [], []
+    bodies = bodies_of_file(str(path), read=lambda: read.append(1))
+    topic = lane.topic("prompts")
+    assert publish(topic, bodies, {}, published=lambda: there.append(1)) == 3
+    assert (len(read), len(there)) == (3, 3)
+    assert len(received(lane, 3)) == 3
+
+
+def test_what_is_told_as_published_is_there_however_it_breaks_off(lane):
+    told = 0
+
+    def stop_at_5000():
+        nonlocal told
+        told += 1
+        if told == 5000:
+            raise KeyboardInterrupt
+
+    taken = 0
+
+    def bodies():
+        nonlocal taken
+        for taken in range(1, 100_001):
+            yield b"prompt %d" % taken
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(lane.topic("prompts"), bodies(), {}, published=stop_at_5000)
+    assert taken - told <= MOST_WAITING, "no more are under way than it promises"
+    found = {message.data for message in received(lane, told)}
+    assert {b"prompt %d" % number for number in range(1, told + 1)} <= found
+
+
+def test_a_topic_that_is_not_there_ends_a_long_file_at_once(cloud):
+    bodies = iter([b"a fox"] * 100_000)
+    with pytest.raises(api_exceptions.NotFound):
+        publish("projects/demo-project/topics/no-such-topic", bodies, {})
+    assert len(list(bodies)) >= 100_000 - MOST_WAITING
