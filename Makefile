@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 	&& echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick lint lint-terraform format bench up down publish watch images lock clean
+.PHONY: help install demo test test-quick lint lint-terraform format bench docs up down publish watch images lock clean
 
 help: ## Say what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ format: install ## Put the code into its style
 
 bench: install ## Measure prompts a second, CPU and memory on this machine
 	@$(PY) -m bench.throughput $(ARGS)
+
+docs: ## Draw the architecture picture again, with Graphviz
+	@command -v dot > /dev/null || { echo "error: no \`dot\` on PATH; install Graphviz" >&2; exit 1; }
+	@dot -Tsvg docs/architecture.dot -o docs/architecture.svg
 
 up: install ## Leave the stand-ins, Airflow and the streaming job running
 	@$(CLOUD) --state $(STATE)/localcloud env > /dev/null 2>&1 || $(CLOUD) --state $(STATE)/localcloud up --detach

@@ -48,9 +48,9 @@ def _run(folder: Folder, dags: Path, tell: Teller, interrupts: Interrupts) -> No
         try:
             scenes.show(stage, folder, tell)
             with tell.scene("ending", "Ending everything that was started"):
-                stage.close()
+                _close(stage, tell)
         finally:
-            stage.close()
+            _close(stage, tell)
     finally:
         # An interrupt may have come between two lines above; there is no second one.
         stage.close()
@@ -59,6 +59,11 @@ def _run(folder: Folder, dags: Path, tell: Teller, interrupts: Interrupts) -> No
         "`make up` starts the same and leaves it running: the local cloud, the stream, and "
         "Airflow's UI, at the address and with the login that it prints; `make down` ends it."
     )
+
+
+def _close(stage: Stage, tell: Teller) -> None:
+    with tell.waiting(lambda: "for the job, Airflow and the local cloud to end"):
+        stage.close()
 
 
 def _fail(error: Exception, folder: Folder) -> int:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from beam_jobs.cli.progress import duration
 from localcloud.airflow import AirflowClient
 from localcloud.demo.errors import DemoError
 from localcloud.demo.telling import Teller
@@ -41,6 +42,44 @@ def run(
         DemoError: it has not ended within `within_s` seconds.
     """
     run_id = client.trigger(dag_id, conf)
+    waited_for = _Waited()
+    with tell.waiting(lambda: f"{dag_id} {waited_for}"):
+        _follow(client, dag_id, run_id, tell, waited_for, check=check, within_s=within_s)
+    return run_id
+
+
+class _Waited:
+    """Where a run was when it was last looked at."""
+
+    def __init__(self) -> None:
+        self._state = "queued"
+        self._tasks: list[tuple[str, str, float]] = []
+
+    def see(self, state: str, states: Mapping[str, str | None], begun: Mapping[str, float]) -> None:
+        """Note the states of the run and of its tasks, and since when those have been at it."""
+        self._state = state
+        self._tasks = [
+            (name, found, begun[name])
+            for name, found in states.items()
+            if found is not None and found not in _TOLD
+        ]
+
+    def __str__(self) -> str:
+        now = time.monotonic()
+        tasks = (f"{name} {state} {duration(now - at)}" for name, state, at in self._tasks)
+        return ", ".join([f"is {self._state}", *tasks])
+
+
+def _follow(
+    client: AirflowClient,
+    dag_id: str,
+    run_id: str,
+    tell: Teller,
+    waited_for: _Waited,
+    *,
+    check: Callable[[], None],
+    within_s: float,
+) -> None:
     deadline = time.monotonic() + within_s
     begun: dict[str, float] = {}
     told: set[tuple[str, str]] = set()
@@ -55,9 +94,10 @@ def run(
             if task_state in _TOLD and (name, task_state) not in told:
                 told.add((name, task_state))
                 tell.task(name, task_state, now - begun[name])
+        waited_for.see(state, states, begun)
         if state.ended:
             client.wait_for_run(dag_id, run_id, within_s=within_s)
-            return run_id
+            return
         if now > deadline:
             under_way = ", ".join(f"{name}: {found}" for name, found in states.items() if found)
             raise DemoError(

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from beam_jobs.cli import gallery, watch
+from beam_jobs.cli.progress import Progress, Tally
 from beam_jobs.cli.publish import publish
+from beam_jobs.cli.sheet import contact_sheet
 from beam_jobs.store import Location
 from localcloud.airflow import AirflowClient
 from localcloud.demo import prompts, runs
@@ -44,8 +46,9 @@ def show(stage: Stage, folder: Folder, tell: Teller) -> None:
         DemoError, AirflowError, google.api_core.exceptions.GoogleAPIError: one did not go as it
             should, or it does not add up.
     """
-    with tell.scene(
-        "local cloud", "Local cloud: Pub/Sub, Storage, Vertex AI, Dataflow, Monitoring"
+    with (
+        tell.scene("local cloud", "Local cloud: Pub/Sub, Storage, Vertex AI, Dataflow, Monitoring"),
+        tell.waiting(lambda: "for the local cloud to serve"),
     ):
         stage.start_cloud()
     with contextlib.ExitStack() as opened:
@@ -56,7 +59,8 @@ def show(stage: Stage, folder: Folder, tell: Teller) -> None:
             arrived = opened.enter_context(
                 watch.watching(_NAMES.project, ["predictions", "dead-letters"])
             )
-            airflow = stage.airflow()
+            with tell.waiting(stage.waits_for):
+                airflow = stage.airflow()
             client = opened.enter_context(airflow.client())
             password = airflow.home.passwords()["admin"]
             tell.line(f"its UI, for as long as this runs: {airflow.url} (admin, {password})")
@@ -94,7 +98,9 @@ def show(stage: Stage, folder: Folder, tell: Teller) -> None:
             raise DemoError(f"it does not add up: {'; '.join(wrong)}")
         tell.line("Every prompt is accounted for")
         records = gallery.newest(Location.parse(_LOCATION), _NAMES.project, _MOST_PICTURES)
-        sheet = gallery.contact_sheet(records, _NAMES.project, folder.sheet)
+        fetching = Progress("fetching images", sum(len(record["images"]) for record in records))
+        with tell.going_on(fetching.__str__):
+            sheet = contact_sheet(records, _NAMES.project, folder.sheet, fetched=fetching.add)
         tell.line(f"The pictures: {sheet}")
 
 
@@ -157,17 +163,21 @@ def _drain(stage: Stage, client: AirflowClient, tell: Teller) -> Mapping[str, An
 def _follow(stage: Stage, arrived: Arrived, count: int, tell: Teller, *, source: str) -> Ended:
     """Tell of what a source's prompts have become until there were `count`."""
     ended = Ended()
+    came, tally = Progress("prompts back", count), Tally()
     deadline = time.monotonic() + _WITHIN_S
-    while ended.total() < count:
-        stage.check()
-        if time.monotonic() > deadline:
-            raise DemoError(f"{count - ended.total()} of {count} prompts have not come back")
-        for message in watch.arrivals(arrived, count=1, seconds=1.0):
-            # Canaries are health's, which probes the stream whenever it likes.
-            if message["canary"] or not message["source"].startswith(source):
-                continue
-            ended.add(message)
-            tell.item(ended.total(), count, watch.line(message))
+    with tell.going_on(lambda: f"{came} · {tally}"):
+        while ended.total() < count:
+            stage.check()
+            if time.monotonic() > deadline:
+                raise DemoError(f"{count - ended.total()} of {count} prompts have not come back")
+            for message in watch.arrivals(arrived, count=1, seconds=1.0):
+                # Canaries are health's, which probes the stream whenever it likes.
+                if message["canary"] or not message["source"].startswith(source):
+                    continue
+                ended.add(message)
+                came.add()
+                tally.add(message)
+                tell.item(ended.total(), count, watch.line(message))
     return ended
 
 

@@ -88,6 +88,13 @@ class Stage:
             )
             helper.shutdown(wait=False)
 
+    def waits_for(self) -> str:
+        """Return what Airflow still lacks, in words."""
+        if self._starting is None or not self._starting.done():
+            return "for Airflow's database to be made, and its components to start"
+        components = ", ".join(self._airflow.components())
+        return f"for Airflow to answer, beat and have parsed the DAGs: {components}"
+
     def airflow(self) -> Airflow:
         """Wait for what `start_airflow` has begun, and return the Airflow that is ready.
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -19,17 +20,18 @@ from localcloud.demo.interrupts import Interrupted, Interrupts
 from localcloud.demo.sums import Ended, Sums
 from localcloud.demo.telling import Teller
 from tests.conftest import ROOT, eventually
+from tests.terminals import Terminal
 
 PROMPTS = 54
 # Other work may share the machine.
 WITHIN_S = 400
 
 
-def demo(state: Path, *words: str) -> "subprocess.Popen[str]":
+def demo(state: Path, *words: str, out: int = subprocess.PIPE) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "localcloud.demo", "--state", str(state), *words],
         cwd=ROOT,
-        stdout=subprocess.PIPE,
+        stdout=out,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -51,19 +53,33 @@ def left_running(state: Path) -> list[str]:
     return found
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(2 * WITHIN_S)
-def test_an_interrupted_demo_leaves_no_process_and_the_next_one_shows_the_whole_way(tmp_path):
-    state = tmp_path / "demo"
-    interrupted = demo(state)
+def _interrupt(state: Path, terminal: Terminal) -> None:
+    interrupted = demo(state, out=terminal.fd)
     airflow = state / "localcloud" / "airflow" / "started.json"
     eventually(airflow.exists, within_s=120, what="the start of Airflow")
     assert len(left_running(state)) > 4, "it would not be noticed if something were left"
+    line = re.compile(r"   … \d:\d\d · for Airflow to answer, .* the DAGs: api-server, sched.*")
+    eventually(lambda: line.fullmatch(terminal.lines()[-1]), within_s=60, what="what it waits for")
+    assert len(terminal.lines()[-1]) < terminal.columns
     interrupted.send_signal(signal.SIGTERM)
     _, said = interrupted.communicate(timeout=60)
     assert interrupted.returncode == 128 + signal.SIGTERM, said
     assert re.fullmatch(r"error: interrupted by SIGTERM; .* ended \(logs: .*\)\n", said), said
     assert left_running(state) == []
+    terminal.hang_up()
+    assert "· for the job, Airflow and the local cloud to end" in terminal.written
+    assert not any("…" in line for line in terminal.lines()), "progress is gone when it ends"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * WITHIN_S)
+def test_an_interrupted_demo_leaves_no_process_and_the_next_one_shows_the_whole_way(
+    tmp_path, monkeypatch
+):
+    state = tmp_path / "demo"
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with Terminal() as terminal:
+        _interrupt(state, terminal)
 
     whole = demo(state)
     shown, said = whole.communicate(timeout=WITHIN_S)
@@ -222,18 +238,40 @@ def test_a_long_account_becomes_one_line_with_what_failed_and_why():
     assert len(one_line(ValueError("x" * 9000))) == 400
 
 
-def test_a_terminal_gets_colours_and_a_file_none(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+def _tell(out) -> None:
+    tell = Teller(out)
+    with tell.waiting(lambda: "start is running"):
+        time.sleep(0.3)  # three times as long as a line takes to come
+        tell.task("launch", "success", 1.25)
 
+
+def test_a_terminal_gets_colours_and_what_is_waited_for_and_a_file_none(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    told = []
-    for out in (Terminal(), io.StringIO()):
-        Teller(out).task("launch", "success", 1.25)
-        told.append(out.getvalue())
-    assert "\033[32m" in told[0]
-    assert told[1].split() == ["launch", "success", "1.2", "s"]
+    with Terminal() as terminal, terminal.stream() as out:
+        _tell(out)
+        out.close()
+        terminal.hang_up()
+        assert "   … 0:00 · start is running" in terminal.written
+        assert "\033[32m" in terminal.written
+        assert [line.split() for line in terminal.lines()] == [
+            ["launch", "success", "1.2", "s"],
+            [],
+        ]
+    file = io.StringIO()
+    _tell(file)
+    assert file.getvalue() == "   launch                 success        1.2 s\n"
+
+
+def test_without_colours_a_terminal_still_shows_what_is_waited_for(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Terminal() as terminal, terminal.stream() as out:
+        _tell(out)
+        out.close()
+        terminal.hang_up()
+        assert "start is running" in terminal.written
+        assert "\033[32m" not in terminal.written
 
 
 def test_a_fresh_folder_keeps_what_is_not_the_demos(tmp_path):
