@@ -59,3 +59,26 @@ def test_a_plan_finds_the_jobs_rules_beside_the_plugins_and_needs_no_beam(deploy
     where, heavy = json.loads(seen)
     assert where == str(deployed / "beam_jobs" / "rows.py")
     assert heavy == []
+
+
+def test_the_page_is_in_the_menu_and_costs_other_processes_nothing(deployed: Path) -> None:
+    """Each process of Airflow imports the plugin; one of them serves the page."""
+    seen = python(
+        "import json, sys\n"
+        "from airflow import plugins_manager\n"
+        "apps, _ = plugins_manager.get_fastapi_plugins()\n"
+        "views, _ = plugins_manager._get_ui_plugins()\n"
+        "ours = [(app['name'], app['url_prefix']) for app in apps if app['name'] == 'Imagen']\n"
+        "shown = [view for view in views if view['name'] == 'Imagen']\n"
+        "wanted = ('fastapi', 'starlette', 'requests', 'imagen_ops.ui')\n"
+        "heavy = sorted(name for name in sys.modules if name in wanted or\n"
+        "               name.startswith(('imagen_ops.ui.', 'google.cloud.')))\n"
+        "print(json.dumps([ours, shown, heavy]))\n",
+        plugins=False,
+        AIRFLOW__CORE__PLUGINS_FOLDER=str(deployed),
+    )
+    apps, [view], heavy = json.loads(seen)
+    assert apps == [["Imagen", "/imagen"]]
+    assert (view["href"], view["url_route"], view["destination"]) == ("imagen/", "imagen", "nav")
+    assert not view["href"].startswith(("/", "http")), "Airflow may be served under a path"
+    assert set(heavy) <= {"imagen_ops.ui", "imagen_ops.ui.lazy"}

@@ -1,0 +1,63 @@
+"""The backfills of the last two weeks: what was planned, what became of it, and what it cost."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from imagen_ops.clients import BACKFILL_RECORDS
+from imagen_ops.ui.records import mapping, moment, number, numbers, text, texts
+from imagen_ops.ui.storage import Deadline, Storage
+
+DAG_ID = "imagen_backfill"
+_WITHIN = timedelta(days=14)
+_MOST = 50
+_PLANNED = ("files", "prompts", "distinct", "invalid", "problems", "images", "images_to_pay")
+# A run that had nothing to do has nothing to add up.
+_ADDS_UP = {"done": True, "unaccounted": False}
+
+
+def run_url(dag_id: str, run_id: str) -> str:
+    """Return where a DAG run is in Airflow's UI, from its root."""
+    return f"dags/{dag_id}/runs/{quote(run_id, '')}"
+
+
+def runs(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is shown of the runs that a day's records tell of."""
+    return [_run(record) for record in records if moment(record.get("at"))]
+
+
+def read_backfills(storage: Storage, now: datetime | None = None) -> dict[str, Any]:
+    """Read the newest runs.
+
+    Raises:
+        TroubleError: they cannot be read.
+    """
+    deadline, now = Deadline(), now or datetime.now(UTC)
+    days = storage.days(BACKFILL_RECORDS, now - _WITHIN, deadline)
+    # A run whose task was tried again past midnight is in two days: the later one counts.
+    by_id = {run["run_id"]: run for day in storage.read(days, runs, deadline) for run in day}
+    newest = sorted(by_id.values(), key=lambda run: moment(run["at"]) or now, reverse=True)
+    return {"runs": newest[:_MOST]}
+
+
+def _run(record: dict[str, Any]) -> dict[str, Any]:
+    plan, run_id = mapping(record.get("plan")), text(record.get("run_id")) or ""
+    counted = numbers(plan)
+    state = text(record.get("state"))
+    return {
+        "run_id": run_id,
+        "at": text(record.get("at")),
+        "day": text(record.get("day")),
+        "state": state,
+        "prompts": text(plan.get("glob")),
+        "adds_up": _ADDS_UP.get(state or ""),
+        "planned": {name: counted[name] for name in _PLANNED if name in counted},
+        "counts": numbers(record.get("counts")),
+        "failures_by_reason": numbers(record.get("failures_by_reason")),
+        # Of models without a known price nobody can say what they cost.
+        "cost_usd": None if texts(plan.get("unpriced")) else number(plan.get("cost_usd")),
+        "unaccounted": texts(record.get("unaccounted")),
+        "noted": texts(record.get("noted")),
+        "url": run_url(DAG_ID, run_id),
+    }

@@ -1,0 +1,179 @@
+"""Who may look, by Airflow's own auth manager, tokens and middleware; all but its server."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.plugins.imagen_ops.ui.conftest import Stored
+from tests.plugins.imagen_ops.ui.test_pictures import DIGEST, PATH
+
+SECRET = "a secret of sixty-four bytes or more, for the signatures of tests' tokens"
+VALUES = {"name": "icon.svg", "path": PATH}
+
+
+@dataclasses.dataclass
+class Airflow:
+    """Airflow's app, as far as it is about the page: middleware, and the page mounted in it."""
+
+    http: Any
+    manager: Any
+    routes: list[Any]
+
+    def token(self, role: str | None, seconds: int = 60) -> str:
+        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+        user = SimpleAuthManagerUser(username=f"{role}-user", role=role)
+        return str(self.manager.generate_jwt(user, expiration_time_in_seconds=seconds))
+
+    def get(self, path: str, token: str | None = None, method: str = "GET") -> Any:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self.http.request(method, f"/imagen{path}", headers=headers, follow_redirects=False)
+
+    @property
+    def paths(self) -> list[str]:
+        """Every path that there is a route for."""
+        return [route.path_format.format(**VALUES) for route in self.routes]
+
+
+@pytest.fixture(scope="module")
+def _manager() -> Iterator[Any]:
+    import airflow.models
+    from airflow import settings
+    from airflow.api_fastapi.app import init_auth_manager, purge_cached_app
+    from airflow.models.base import Base
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AIRFLOW__API_AUTH__JWT_SECRET", SECRET)
+        environment.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "admin:admin")
+        airflow.models.import_all_models()
+        names = ("revoked_token", "dag", "dag_bundle", "team", "dag_bundle_team")
+        tables = [Base.metadata.tables[name] for name in names]
+        Base.metadata.create_all(settings.engine, tables=tables)
+        yield init_auth_manager()
+        purge_cached_app()
+        Base.metadata.drop_all(settings.engine, tables=tables)
+
+
+@pytest.fixture
+def airflow(_manager: Any, stored: Stored) -> Airflow:
+    from airflow.api_fastapi.auth.middlewares.refresh_token import JWTRefreshMiddleware
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    from imagen_ops.ui.lazy import LazyApp, build_page
+
+    page = LazyApp(build_page)
+    parent = FastAPI()
+    parent.mount("/imagen", page)
+    parent.add_middleware(JWTRefreshMiddleware)
+    behind: Any = page._built()
+    return Airflow(TestClient(parent), _manager, behind._app._app.routes)
+
+
+def test_there_are_routes_to_walk(airflow: Airflow) -> None:
+    assert {"/", "/api/stream", f"/images/{PATH}", "/assets/icon.svg"} <= set(airflow.paths)
+    assert len(airflow.paths) == 9
+
+
+def test_without_a_login_every_route_is_401_and_reads_nothing(
+    airflow: Airflow, stored: Stored
+) -> None:
+    stored.picture(DIGEST)
+    for path in airflow.paths:
+        response = airflow.get(path)
+        assert response.status_code == 401, path
+        assert response.json() == {"detail": "Not authenticated"}
+        assert "content-security-policy" in response.headers
+    assert stored.requests == []
+
+
+def test_a_user_who_may_not_read_the_dag_gets_403_everywhere(
+    airflow: Airflow, stored: Stored
+) -> None:
+    nobody = airflow.token(None)
+    for path in airflow.paths:
+        assert airflow.get(path, nobody).status_code == 403, path
+    assert stored.requests == []
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/docs", "/openapi.json", "/assets/no.js", "/api/"])
+def test_what_is_not_there_is_behind_the_login_too(airflow: Airflow, path: str) -> None:
+    assert airflow.get(path).status_code == 401
+    assert airflow.get(path, airflow.token("viewer")).status_code == 404
+
+
+def test_whatever_is_added_later_is_behind_the_login(airflow: Airflow) -> None:
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Mount, Route
+
+    airflow.routes += [
+        Route("/later", lambda request: PlainTextResponse("seen")),
+        Mount("/mounted", app=PlainTextResponse("seen")),
+    ]
+    for path in ("/later", "/mounted/a"):
+        assert airflow.get(path).status_code == 401
+        assert airflow.get(path, airflow.token("viewer")).text == "seen"
+
+
+def test_no_route_takes_anything_but_questions(airflow: Airflow) -> None:
+    admin = airflow.token("admin")
+    for route in airflow.routes:
+        assert route.methods <= {"GET", "HEAD"}
+    for path in airflow.paths:
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            assert airflow.get(path, admin, method).status_code == 405
+
+
+@pytest.mark.parametrize("role", ["viewer", "user", "op", "admin"])
+def test_who_may_read_the_dag_sees_all_of_it(airflow: Airflow, stored: Stored, role: str) -> None:
+    stored.picture(DIGEST)
+    token = airflow.token(role)
+    for path in airflow.paths:
+        assert airflow.get(path, token).status_code == 200, path
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"), [("viewer", False), ("user", True), ("op", True), ("admin", True)]
+)
+def test_who_may_trigger_is_what_airflow_says(airflow: Airflow, role: str, allowed: bool) -> None:
+    data = airflow.get("/api/actions", airflow.token(role)).json()["data"]
+    assert [dag["allowed"] for dag in data["dags"]] == [allowed] * 5
+    assert data["dags"][0]["url"] == "dags/imagen_stream_start"
+    assert data["user"] == f"{role}-user"
+
+
+def test_a_browser_comes_with_a_cookie(airflow: Airflow) -> None:
+    airflow.http.cookies.set("_token", airflow.token("viewer"))
+    assert airflow.get("/api/stream").status_code == 200
+    airflow.http.cookies.set("_token", "forged")
+    assert airflow.get("/api/stream").status_code == 403
+
+
+def test_a_login_that_has_ended_is_none(airflow: Airflow) -> None:
+    ended = airflow.token("admin", seconds=-3600)
+    for path in airflow.paths:
+        assert airflow.get(path, ended).status_code == 401
+
+
+def test_a_token_of_another_airflow_is_none(airflow: Airflow, stored: Stored) -> None:
+    import jwt
+
+    claims = jwt.decode(airflow.token("admin"), options={"verify_signature": False})
+    forged = jwt.encode(claims, SECRET[::-1], algorithm="HS512")
+    unsigned = jwt.encode(claims, None, algorithm="none")
+    for token in (forged, unsigned, "x", "null"):
+        assert airflow.get("/api/stream", token).status_code == 403
+    assert stored.requests == []
+
+
+def test_a_socket_is_not_opened_for_anybody(airflow: Airflow) -> None:
+    from starlette.websockets import WebSocketDisconnect
+
+    headers = {"Authorization": f"Bearer {airflow.token('admin')}"}
+    with (
+        pytest.raises(WebSocketDisconnect),
+        airflow.http.websocket_connect("/imagen/api/stream", headers=headers),
+    ):
+        pass

@@ -1,0 +1,141 @@
+"""What the page costs: requests, time and memory, with as much in storage as there may be."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from beam_jobs.outcomes import Reason
+from tests.conftest import ROOT
+from tests.interpreters import python
+from tests.plugins.imagen_ops.ui import (
+    test_backfills,
+    test_dead_letters,
+    test_images,
+    test_looks,
+)
+from tests.plugins.imagen_ops.ui.conftest import Page, Stored
+
+pytestmark = pytest.mark.slow
+
+PANELS = ("stream", "plots", "images", "backfills", "dead-letters")
+MOST_MB = 100
+
+
+def fill(stored: Stored, images: int = 20_000, runs: int = 500, failures: int = 2_000) -> None:
+    """Leave what a busy fortnight leaves."""
+    now = datetime.now(UTC)
+    for n in range(images):
+        at = now - timedelta(seconds=images - n)
+        stored.lines("predictions", at, test_images.line(n, prompt="p" * 500))
+    for n in range(failures):
+        reason = list(Reason)[n % len(Reason)]
+        body = b"p" * 500
+        stored.lines(
+            "failures", now - timedelta(seconds=30 * n), test_dead_letters.line(n, reason, body)
+        )
+    days = [
+        test_backfills.run(f"run-{n}") | {"at": (now - timedelta(days=14 * n / runs)).isoformat()}
+        for n in range(runs)
+    ]
+    stored.records("backfills", *days)
+    looks = [test_looks.record(prompts=n, images=n, failures_BLOCKED=n) for n in range(2 * 288)]
+    for n, look in enumerate(looks):
+        look["at"] = (now - timedelta(minutes=5 * (2 * 288 - n))).isoformat()
+    stored.records("health", *looks)
+
+
+def test_with_a_fortnights_worth_in_storage_the_panels_cost_little(
+    page: Page, stored: Stored
+) -> None:
+    fill(stored)
+    page.panel("actions")
+
+    def ask() -> float:
+        started = time.monotonic()
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(page.data, PANELS))
+        return time.monotonic() - started
+
+    cold, cost = ask(), len(stored.requests)
+    stored.requests.clear()
+    warm, none = ask(), len(stored.requests)
+    print(f"all panels: cold {cold:.2f} s, {cost} requests; warm {warm:.3f} s, {none} requests")
+    assert cost <= sum(
+        [
+            1 + 3,  # the days of health within a week, and the last two or three of them
+            1 + 49,  # images: as many objects as are shown, when each has one
+            1 + 15,  # the days of two weeks
+            1 + 100 + 1,  # as many dead letters as are ever read, and replays
+        ]
+    )
+    assert none == 0
+    assert cold < 10, "where nothing else runs it is well under one"
+    assert len(page.data("images")["images"]) == 48
+    assert len(page.data("backfills")["runs"]) == 50
+    assert len(page.data("plots")["points"]) >= 287
+
+
+def test_ten_open_pages_cost_what_one_does(page: Page, stored: Stored) -> None:
+    fill(stored, images=100, runs=20, failures=20)
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(page.data, PANELS))
+        one = len(stored.requests)
+        stored.requests.clear()
+        list(threads.map(page.data, PANELS * 10))
+    assert one > 0
+    assert stored.requests == []
+
+
+_PROGRAM = """
+import json, time
+from airflow.api_fastapi.app import create_app
+create_app(apps="core")
+import imagen_ops.links
+
+def resident_mb():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+
+before = resident_mb()
+from imagen_ops.ui.app import build
+from imagen_ops.ui.storage import Storage
+from tests.plugins.imagen_ops.ui.conftest import everybody
+from starlette.testclient import TestClient
+began = time.monotonic()
+http = TestClient(build(Storage(), everybody))
+for panel in PANELS:
+    answer = http.get(f"/api/{panel}").json()
+    assert answer["error"] is None, answer
+cold = time.monotonic() - began
+first = resident_mb()
+cursor = ""
+for _ in range(40):
+    page = http.get("/api/images?limit=200" + cursor).json()["data"]
+    cursor = "&before=" + page["next"]
+print(json.dumps([before, first, resident_mb(), cold]))
+"""
+
+
+def test_the_page_costs_the_api_server_little_memory(stored: Stored) -> None:
+    fill(stored, images=9_000)
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("IMAGEN_", "AIRFLOW_CONN_"))
+    }
+    said: Any = python(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nPANELS = {PANELS!r}\n" + _PROGRAM,
+        plugins=True,
+        **variables,
+    )
+    before, first, after, cold = json.loads(said)
+    print(
+        f"an API server of {before:.0f} MB: the page adds {first - before:.0f} MB, and "
+        f"{after - before:.0f} MB when 8,000 images were looked at; from nothing {cold:.2f} s"
+    )
+    assert after - before < MOST_MB

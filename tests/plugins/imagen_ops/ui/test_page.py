@@ -1,0 +1,213 @@
+"""The page as a whole: its files, its headers, and what it says when something is out of reach."""
+
+import json
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from imagen_ops.ui.files import FOLDER
+from imagen_ops.ui.panels.actions import ACTIONS
+from tests.conftest import ROOT
+from tests.plugins.imagen_ops.ui.conftest import Page, Stored, raw_get
+from tests.plugins.imagen_ops.ui.test_pictures import DIGEST
+
+OF_STORAGE = ("stream", "plots", "images", "backfills", "dead-letters")
+PATHS = (
+    "/",
+    "/assets/icon.svg",
+    *(f"/api/{panel}" for panel in OF_STORAGE),
+    "/api/actions",
+    f"/images/ab/{DIGEST}-0.png",
+    "/nothing",
+    "/api/images?limit=x",
+)
+
+
+def test_the_page_and_all_that_it_loads_are_there(page: Page) -> None:
+    response = page.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    loaded = re.findall(r'(?:src|href)="([^"#]+)"', response.text)
+    assert "assets/icon.svg" in loaded
+    types = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+    for path in loaded:
+        asset = page.get(f"/{path}")
+        assert asset.status_code == 200, path
+        assert asset.headers["content-type"].split(";")[0] == types[path[path.rindex(".") :]]
+        assert asset.content == (FOLDER / path.removeprefix("assets/")).read_bytes()
+
+
+def test_a_file_that_has_not_changed_is_not_sent_again(page: Page) -> None:
+    for path in ("/", "/assets/icon.svg"):
+        etag = page.get(path).headers["etag"]
+        again = page.get(path, if_none_match=etag)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["cache-control"] == "private, no-cache", "it is asked for each time"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index.html",
+        "no.js",
+        "../app.py",
+        "..%2fapp.py",
+        "%2e%2e/app.py",
+        "..%5capp.py",
+        "/etc/passwd",
+        "icon.svg%00",
+        "",
+    ],
+)
+def test_no_other_file_is_served(page: Page, name: str) -> None:
+    assert raw_get(page.app, f"/assets/{name}")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
+def test_it_has_no_documentation_of_its_own(page: Page, path: str) -> None:
+    assert page.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_lets_a_browser_run_nothing_but_ours(page: Page, path: str) -> None:
+    headers = page.get(path).headers
+    policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["img-src"] == "'self'"
+    assert policy["connect-src"] == policy["frame-ancestors"] == "'self'"
+    assert set(policy.values()) == {"'none'", "'self'"}
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "SAMEORIGIN"
+    assert headers["referrer-policy"] == "same-origin"
+    if path.startswith("/api/"):
+        assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_can_be_changed_through_it(
+    page: Page, stored: Stored, path: str, method: str
+) -> None:
+    assert page.http.request(method, path).status_code in (404, 405)
+    assert stored.requests == []
+
+
+def test_a_fault_of_ours_has_the_headers_too(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagen_ops.ui.panels.images.media_type_of", lambda path: 1 / 0)
+    response = page.get(f"/images/ab/{DIGEST}-0.png")
+    assert response.status_code == 500
+    assert "content-security-policy" in response.headers
+
+
+def test_the_actions_are_the_dags_that_there_are() -> None:
+    texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dags").glob("*.py"))
+    ids = set(re.findall(r'(?:DAG\(\s*|START = )"(imagen_\w+)"', texts))
+    assert {action.dag_id for action in ACTIONS} == ids
+    assert len(ids) == 5
+
+
+def test_wrong_settings_are_told_by_each_panel(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IMAGEN_BUCKET")
+    for panel in OF_STORAGE:
+        answer = page.panel(panel)
+        assert answer["data"] is None
+        assert "IMAGEN_BUCKET: is not set, for example my-project-imagen" in answer["error"]
+    assert page.get("/").status_code == 200
+
+
+def test_without_storage_each_panel_says_so_and_the_rest_goes_on(
+    page: Page, stored: Stored
+) -> None:
+    stored.stop()
+    started = time.monotonic()
+    for panel in OF_STORAGE:
+        answer = page.panel(panel)
+        assert answer["data"] is None
+        assert "Cloud Storage cannot be reached for gs://my-project-imagen" in answer["error"]
+    assert time.monotonic() - started < 6
+    assert page.get("/").status_code == 200
+
+
+def test_a_bucket_that_is_not_there_is_named(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEN_BUCKET", "no-such-bucket")
+    for panel in OF_STORAGE:
+        error = page.panel(panel)["error"]
+        assert "there is no bucket gs://no-such-bucket: look at IMAGEN_BUCKET" in error
+
+
+def test_a_connection_that_is_not_there_is_told(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_GCP_CONN_ID", "no_such_connection")
+    error = page.panel("images")["error"]
+    assert "no credentials for Cloud Storage" in error
+    assert "no_such_connection" in error
+
+
+@pytest.mark.slow
+def test_storage_that_never_answers_holds_up_nobody_for_six_seconds(
+    page: Page, stored: Stored
+) -> None:
+    page.panel("stream")
+    stored.hang()
+
+    def ask(panel: str) -> tuple[float, dict[str, Any]]:
+        started = time.monotonic()
+        answer = page.panel(panel)
+        return time.monotonic() - started, answer
+
+    asked = ["images", "backfills", "dead-letters", "images?limit=1"]
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(ask, panel) for panel in asked]
+        took, _ = ask("stream")
+        assert took < 1, "what is known is told at once"
+        for future in waiting:
+            took, answer = future.result()
+            assert took < 6
+            assert answer["data"] is None
+            assert "Cloud Storage has not answered within" in answer["error"]
+
+
+def test_nothing_is_read_on_the_event_loop(
+    page: Page, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagen_ops.ui.storage import Storage
+
+    threads: set[str] = set()
+    for name in ("listed", "read", "copy", "settings"):
+        original = getattr(Storage, name)
+
+        def noted(self: Any, *args: Any, original: Any = original, **kwargs: Any) -> Any:
+            threads.add(threading.current_thread().name.rpartition("_")[0])
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Storage, name, noted)
+    stored.lines("predictions", datetime.now(UTC), {"images": []})
+    for path in PATHS:
+        page.get(path)
+    page.get(f"/images/{stored.picture(DIGEST)}")
+    assert threads == {"imagen-ui", "imagen-ui-picture"}
+
+
+def test_an_answer_can_always_be_read(page: Page, stored: Stored) -> None:
+    """What other programs cannot write as JSON, they cannot break the page with either."""
+    stored.put(
+        "records/health/ds=" + datetime.now(UTC).date().isoformat() + ".jsonl",
+        json.dumps(
+            {
+                "run_id": "r",
+                "at": datetime.now(UTC).isoformat(),
+                "verdict": {"status": "DOWN"},
+                "totals": {"prompts": float("inf"), "images": float("nan"), "bytes": 1e400},
+                "readings": {"system_lag": float("nan"), "backlog_age": 10**30},
+            }
+        ).encode(),
+    )
+    shown = page.data("stream")
+    assert shown["totals"] == {}
+    assert shown["readings"] == {}
+    assert shown["verdict"]["status"] == "DOWN"

@@ -1,0 +1,125 @@
+"""Images are served from below the images prefix, and nothing else is, whatever is asked for."""
+
+from typing import Any
+
+import pytest
+
+from tests.plugins.imagen_ops.ui.conftest import PICTURE, Page, Stored, raw_get
+
+DIGEST = "ab" + "0123456789" * 3
+PATH = f"ab/{DIGEST}-0.png"
+
+
+@pytest.mark.parametrize(
+    ("extension", "media_type"),
+    [("png", "image/png"), ("jpg", "image/jpeg"), ("jpeg", "image/jpeg"), ("webp", "image/webp")],
+)
+def test_an_image_comes_as_what_it_is_called(
+    page: Page, stored: Stored, extension: str, media_type: str
+) -> None:
+    response = page.get(f"/images/{stored.picture(DIGEST, 3, extension)}")
+    assert response.status_code == 200
+    assert response.content == PICTURE
+    assert response.headers["content-type"] == media_type
+    assert response.headers["content-length"] == str(len(PICTURE))
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["cache-control"] == "private, max-age=31536000, immutable"
+
+
+def test_an_image_that_is_there_already_is_not_read_again(page: Page, stored: Stored) -> None:
+    etag = page.get(f"/images/{stored.picture(DIGEST)}").headers["etag"]
+    stored.requests.clear()
+    again = page.get(f"/images/{PATH}", if_none_match=etag)
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == etag
+    assert stored.requests == []
+    assert page.get(f"/images/{PATH}", if_none_match='"another"').status_code == 200
+
+
+def test_an_image_that_is_not_there_is_404(page: Page, stored: Stored) -> None:
+    response = page.get(f"/images/{PATH}")
+    assert response.status_code == 404
+    assert response.headers["cache-control"] == "no-store", "it may come"
+    assert len(stored.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"/images/{DIGEST}-0.png",
+        f"/images/cd/{DIGEST}-0.png",
+        f"/images/AB/{DIGEST.upper()}-0.png",
+        f"/images/ab/{DIGEST}-0.json",
+        f"/images/ab/{DIGEST}.json",
+        f"/images/ab/{DIGEST}-0.png.json",
+        f"/images/ab/{DIGEST}-0.svg",
+        f"/images/ab/{DIGEST}-0.png%00",
+        f"/images/ab/{DIGEST}-0.png%0a",
+        f"/images/ab/{DIGEST}-0.png/",
+        f"/images/ab/{DIGEST}-0.png%20",
+        f"/images/ab/{DIGEST}-10.png",
+        f"/images/ab/{DIGEST}-%D9%A1.png",
+        f"/images//ab/{DIGEST}-0.png",
+        f"/images/./ab/{DIGEST}-0.png",
+        f"/images/../images/ab/{DIGEST}-0.png",
+        f"/images/%2e%2e/images/ab/{DIGEST}-0.png",
+        f"/images/..%2fimages%2fab%2f{DIGEST}-0.png",
+        f"/images/ab%2f{DIGEST}-0.png",
+        f"/images/ab/%61{DIGEST[1:]}-0.png",
+        f"/images/ab%5c{DIGEST}-0.png",
+        f"/images/%2fab/{DIGEST}-0.png",
+        f"/images/%252e%252e/ab/{DIGEST}-0.png",
+        "/images/../records/health/ds=2026-11-22.jsonl",
+        "/images/recent/predictions/8236123456789-00000000.jsonl",
+        "/images/recent/ab/" + DIGEST + "-0.png",
+        f"/images/gs://another-bucket/images/ab/{DIGEST}-0.png",
+        f"/images/https://example.com/ab/{DIGEST}-0.png",
+        f"/images//another-bucket/ab/{DIGEST}-0.png",
+        "/images//etc/passwd",
+        "/images/",
+        "/images",
+    ],
+)
+def test_a_path_that_leads_elsewhere_is_404_and_reads_nothing(
+    page: Page, stored: Stored, target: str
+) -> None:
+    stored.picture(DIGEST)
+    status, headers, body = raw_get(page.app, target)
+    assert status == 404
+    assert headers["content-type"] == "application/json"
+    assert PICTURE not in body
+    assert stored.requests == []
+
+
+def test_the_same_asked_for_plainly_is_there(page: Page, stored: Stored) -> None:
+    """So that the 404s above are about their paths."""
+    stored.picture(DIGEST)
+    assert raw_get(page.app, f"/images/{PATH}?x=1")[0] == 200
+    [asked] = stored.requests
+    assert f"/images%2Fab%2F{DIGEST}-0.png" in asked
+
+
+def test_what_is_far_too_large_for_an_image_is_not_sent(
+    page: Page, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagen_ops.ui import storage
+
+    stored.put(f"images/{PATH}", b"x" * 300_001)
+    monkeypatch.setattr(storage, "MOST_IMAGE_BYTES", 300_001)
+    assert len(page.get(f"/images/{PATH}").content) == 300_001
+    monkeypatch.setattr(storage, "MOST_IMAGE_BYTES", 300_000)
+    assert page.get(f"/images/{PATH}").status_code == 404
+
+
+def test_a_large_image_comes_whole(page: Page, stored: Stored) -> None:
+    content = bytes(range(256)) * 8_000
+    stored.put(f"images/{PATH}", content)
+    assert page.get(f"/images/{PATH}").content == content
+
+
+def test_without_storage_an_image_says_so(page: Page, stored: Stored) -> None:
+    stored.stop()
+    response: Any = page.get(f"/images/{PATH}")
+    assert response.status_code == 503
+    assert "Cloud Storage cannot be reached" in response.json()["detail"]
+    assert response.headers["cache-control"] == "no-store"

@@ -1,0 +1,117 @@
+"""The panels about the stream, as they are asked for."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from imagen_ops.ui.panels.stream import plots, read_health, state
+from tests.plugins.imagen_ops.ui import test_looks
+from tests.plugins.imagen_ops.ui.conftest import Page, Stored
+
+NOW = test_looks.NOW
+
+
+def look(minutes: float, **totals: int) -> dict[str, Any]:
+    return test_looks.record(minutes, **totals)
+
+
+def test_before_the_first_look_there_is_nothing_and_no_trouble(page: Page) -> None:
+    assert page.panel("stream") | {"at": ""} == {"at": "", "data": None, "error": None}
+    assert page.data("plots") == {"hours": 24, "points": []}
+
+
+def test_the_state_is_that_of_the_last_look(stored: Stored, storage: Any) -> None:
+    stored.records("health", look(-5, prompts=1), last := look(0, prompts=3))
+    shown = state(read_health(storage, NOW), NOW + timedelta(seconds=90))
+    assert shown is not None
+    assert shown["wanted"] is True
+    assert shown["job"] == {
+        "id": "job-1",
+        "state": last["job"]["state"],
+        "url": "https://console.cloud.google.com/dataflow/jobs/us-central1/job-1"
+        "?project=my-project",
+    }
+    assert shown["verdict"]["status"] == last["verdict"]["status"]
+    assert shown["verdict"]["reasons"] == last["verdict"]["reasons"]
+    assert shown["looked_at"] == NOW.isoformat()
+    assert shown["age_seconds"] == 90
+    assert shown["stale"] is False
+    assert shown["readings"] == {"backlog_age": 12.0, "backlog_size": 3}
+    assert shown["canary_seconds"] == 1.5
+    assert shown["totals"] == {"prompts": 3}
+
+
+def test_a_look_that_should_have_been_followed_by_three_is_stale(
+    stored: Stored, storage: Any
+) -> None:
+    stored.records("health", look(0))
+    health = read_health(storage, NOW)
+    for minutes, stale in ((14.9, False), (15.1, True)):
+        shown = state(health, NOW + timedelta(minutes=minutes))
+        assert shown is not None
+        assert shown["stale"] is stale
+
+
+def test_a_stream_that_nobody_looked_at_for_days_still_has_its_last_look(
+    stored: Stored, storage: Any
+) -> None:
+    stored.records("health", look(0))
+    health = read_health(storage, NOW + timedelta(days=3))
+    assert health.last is not None
+    assert plots(health)["points"] == [], "but not within the last day"
+    assert read_health(storage, NOW + timedelta(days=9)).last is None
+
+
+def test_the_last_day_is_plotted_over_midnight(stored: Stored, storage: Any) -> None:
+    every_5 = [look(-minutes, prompts=10_000 - minutes) for minutes in range(1500, -1, -5)]
+    stored.records("health", *every_5)
+    shown = plots(read_health(storage, NOW))["points"]
+    assert [point["at"] for point in shown] == [
+        (NOW - timedelta(minutes=minutes)).isoformat() for minutes in range(1440, -1, -5)
+    ]
+    assert {point["prompts_per_minute"] for point in shown} == {1}, "the first of them, too"
+
+
+def test_both_panels_and_ten_pages_cost_one_reading(page: Page, stored: Stored) -> None:
+    at = datetime.now(UTC) - NOW
+    records = [look(at.total_seconds() / 60 - minutes) for minutes in (1500, 5, 0)]
+    stored.records("health", *records)
+    for _ in range(10):
+        assert page.data("stream")["job"]["id"] == "job-1"
+        assert page.data("plots")["points"]
+    assert len(stored.requests) == 3, "a listing of names, and the last two days"
+
+
+def test_a_day_that_has_not_changed_is_not_read_again(stored: Stored, storage: Any) -> None:
+    stored.records("health", look(-1440), look(0))
+    read_health(storage, NOW)
+    stored.requests.clear()
+    read_health(storage, NOW)
+    assert len(stored.requests) == 1, "the listing"
+    stored.records("health", look(0), look(5))
+    health = read_health(storage, NOW)
+    assert health.last is not None
+    assert health.last.at == NOW + timedelta(minutes=5)
+    assert len(stored.requests) == 3, "the listing, and the day that has changed"
+
+
+def test_of_a_day_that_is_far_too_large_the_end_is_read(stored: Stored, storage: Any) -> None:
+    import json
+
+    first, last = look(-5, prompts=1), look(0, prompts=2)
+    padding = json.dumps({"padding": "x" * (5 << 20)}).encode()
+    lines = [json.dumps(first).encode(), padding, json.dumps(last).encode()]
+    stored.put("records/health/ds=2026-11-22.jsonl", b"\n".join(lines))
+    health = read_health(storage, NOW)
+    assert health.last is not None
+    assert health.last.totals == {"prompts": 2}
+    assert len(health.points) == 1
+
+
+def test_only_days_are_taken_for_days(stored: Stored, storage: Any) -> None:
+    stored.records("health", look(0))
+    stored.put("records/health/ds=2026-11-22.jsonl.bak", [look(5)])
+    stored.put("records/health/ds=2026-11-23/part.jsonl", [look(5)])
+    stored.put("records/health/ds=2026-11-22.jsonl", [look(0), 7, "no", None])
+    health = read_health(storage, NOW)
+    assert health.last is not None
+    assert health.last.at == NOW

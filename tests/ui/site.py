@@ -1,0 +1,153 @@
+"""The page's files and made-up panels on a port of their own, under the headers of the real thing.
+
+Layout and states need no Airflow: what they need is every answer that a panel can give, at once.
+"""
+
+import asyncio
+import threading
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+from aiohttp import web
+
+from imagen_ops.ui.files import PAGE, files
+from imagen_ops.ui.headers import HEADERS
+from tests.ui import samples
+
+# As Airflow 3.3 frames an external view: no leaving it, no tabs from it.
+AROUND = """<!doctype html><html lang="en" class="light"><title>Airflow</title>
+<link rel="icon" href="data:,">
+<iframe sandbox="allow-scripts allow-same-origin allow-forms" src="/imagen/" title="Imagen"
+style="width:100%;height:95vh;border:0"></iframe></html>"""
+
+
+class Site:
+    """Answers as told; every attribute may change between two requests."""
+
+    def __init__(self, picture: bytes) -> None:
+        self.picture = picture
+        self.files = files()
+        self.url = ""
+        self.reset()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def reset(self) -> None:
+        """A stream under load, and all of it readable."""
+        self.now: datetime = samples.NOW
+        self.images = samples.images(9)
+        self.data: dict[str, Any] = {
+            "stream": samples.stream(),
+            "actions": samples.actions(),
+            "plots": {"hours": 24, "points": samples.points()},
+            "backfills": {"runs": samples.backfills()},
+            "dead-letters": samples.dead_letters(),
+        }
+        self.errors: dict[str, str] = {}
+        self.statuses: dict[str, int] = {}
+        self.raw: dict[str, str] = {}
+        self.missing: set[str] = set()
+        self.held: dict[str, threading.Event] = {}
+        self.seen: Counter[str] = Counter()
+
+    def empty(self) -> None:
+        """Nothing has happened yet."""
+        self.images = []
+        self.data = {
+            "stream": None,
+            "actions": samples.actions(),
+            "plots": {"hours": 24, "points": []},
+            "backfills": {"runs": []},
+            "dead-letters": {"hours": 24, "by_reason": [], "replays": []},
+        }
+
+    def fail(self, *panels: str) -> None:
+        """These cannot reach their sources."""
+        for panel in panels:
+            self.errors[panel] = (
+                f"could not read gs://demo-project-imagen/records for {panel}: 503 Service "
+                "Unavailable. Check the bucket, and the roles of Airflow's service account"
+            )
+
+    def later(self, **by: float) -> None:
+        """Let the server's clock go on."""
+        self.now += timedelta(**by)
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    async def _start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/", self._around)
+        app.router.add_get("/imagen/", self._page)
+        app.router.add_get("/imagen/assets/{name}", self._asset)
+        app.router.add_get("/imagen/api/{panel}", self._panel)
+        app.router.add_get("/imagen/images/{path:.+}", self._image)
+        app.router.add_get("/{elsewhere:(dags|api)/.+}", self._elsewhere)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def _around(self, request: web.Request) -> web.Response:
+        return web.Response(text=AROUND, content_type="text/html")
+
+    async def _elsewhere(self, request: web.Request) -> web.Response:
+        return web.Response(
+            text="<title>elsewhere</title><link rel=icon href=data:,>", content_type="text/html"
+        )
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        return self._file(PAGE)
+
+    async def _asset(self, request: web.Request) -> web.StreamResponse:
+        return self._file(request.match_info["name"])
+
+    def _file(self, name: str) -> web.Response:
+        if name not in self.files:
+            raise web.HTTPNotFound
+        file = self.files[name]
+        headers = {**HEADERS, "Cache-Control": "no-cache", "Content-Type": file.media_type}
+        return web.Response(body=file.content, headers=headers)
+
+    async def _image(self, request: web.Request) -> web.Response:
+        self.seen["image"] += 1
+        if request.match_info["path"] in self.missing:
+            raise web.HTTPNotFound
+        headers = {**HEADERS, "Cache-Control": "private, max-age=31536000, immutable"}
+        return web.Response(body=self.picture, content_type="image/png", headers=headers)
+
+    async def _panel(self, request: web.Request) -> web.Response:
+        panel = request.match_info["panel"]
+        self.seen[panel] += 1
+        headers = {**HEADERS, "Cache-Control": "no-store"}
+        if panel in self.held:
+            await asyncio.to_thread(self.held[panel].wait, 20)
+        if status := self.statuses.get(panel):
+            login = {"Location": "/api/v2/auth/login"} if status == 302 else {}
+            return web.Response(status=status, headers={**headers, **login})
+        if panel in self.raw:
+            return web.Response(text=self.raw[panel], headers=headers)
+        error = self.errors.get(panel)
+        data = self._images(request) if panel == "images" else self.data[panel]
+        body = {"at": self.now.isoformat(), "data": None if error else data, "error": error}
+        return web.json_response(body, headers=headers)
+
+    def _images(self, request: web.Request) -> dict[str, Any]:
+        limit = int(request.query["limit"])
+        # As opaque as a cursor may be: of characters that an address has to escape.
+        start = 0
+        if before := request.query.get("before"):
+            known = [f"after&{image['path']}" for image in self.images]
+            start = known.index(before) + 1
+        page = self.images[start : start + limit]
+        more = start + limit < len(self.images)
+        return {"images": page, "next": f"after&{page[-1]['path']}" if more else None}

@@ -1,0 +1,330 @@
+"""The newest images: the grid, one of them large, and prompts that are anything but prompts."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.ui import samples
+from tests.ui.conftest import Watched
+from tests.ui.site import Site
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _many(site: Site) -> None:
+    site.images = samples.images(150)
+
+
+def refresh(page: Page) -> None:
+    """Refresh without touching focus, as the clock does."""
+    page.locator("#refresh-now").evaluate("button => button.click()")
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+
+
+def numbers(page: Page) -> list[int]:
+    """Return which of the sample images are shown, by the numbers in their addresses."""
+    sources = page.locator(".tile img").evaluate_all("all => all.map(i => i.getAttribute('src'))")
+    return [int(source.split("/")[-1].split("-")[0], 16) for source in sources]
+
+
+def test_the_grid_fills_whole_rows_newest_first(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit(width=1920)
+
+    assert numbers(page) == list(range(48))
+    expect(page.locator(".tile").nth(1)).to_contain_text("A fox in the snow")
+    expect(page.locator(".tile").nth(1)).to_contain_text("gemini-3-pro-image")
+    expect(page.locator(".tile time").nth(2)).to_have_text("3 min ago")
+    rows = page.locator(".grid li").evaluate_all("all => all.map(li => li.offsetTop)")
+    assert rows.count(rows[-1]) == rows.count(rows[0])
+
+
+@pytest.mark.parametrize("images", [1, 4])
+def test_few_images_are_shown_without_a_button_for_more(
+    site: Site, visit: Callable[..., Page], images: int
+) -> None:
+    one = samples.images(1)[0]
+    site.images = [
+        {**one, "url": one["url"].replace("-0", f"-{index}"), "path": f"{one['path']}.{index}"}
+        for index in range(images)
+    ]
+    page = visit()
+
+    expect(page.locator(".tile")).to_have_count(images)
+    expect(page.locator("#more")).to_be_hidden()
+
+
+def test_an_image_opens_by_click_with_all_that_is_known_of_it(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images[4]["prompt"] = "line one\nline two " + "long " * 200
+    page = visit()
+    page.locator(".tile").nth(4).click()
+
+    dialog = page.locator("dialog[open]")
+    expect(dialog.locator(".stage img")).to_have_js_property("naturalWidth", 64)
+    assert dialog.locator(".prompt").text_content() == site.images[4]["prompt"]
+    expect(dialog.locator(".path code")).to_have_text(site.images[4]["path"])
+    expect(dialog.locator(".facts")).to_contain_text("order-4")
+    expect(dialog.locator(".facts")).to_contain_text("gemini-3-pro-image")
+    expect(dialog.locator(".facts")).to_contain_text("20 Nov 2026, 14:58:20 CET")
+    expect(dialog.locator(".facts")).to_contain_text("8.5 s")
+
+
+def test_keys_open_an_image_go_on_and_close_and_the_focus_is_where_one_stopped(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    page.locator(".tile").nth(2).focus()
+    page.keyboard.press("Enter")
+    path = page.locator("dialog[open] .path code")
+    expect(path).to_have_text(site.images[2]["path"])
+
+    page.keyboard.press("ArrowRight")
+    expect(path).to_have_text(site.images[3]["path"])
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowRight")
+    expect(path).to_have_text(site.images[4]["path"])
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_be_hidden()
+    expect(page.locator(".tile").nth(4)).to_be_focused()
+
+    page.keyboard.press("Enter")
+    for _ in range(6):
+        page.keyboard.press("ArrowLeft")
+    expect(path).to_have_text(site.images[0]["path"])
+    page.locator("dialog .close").click()
+    expect(page.locator(".tile").first).to_be_focused()
+
+
+def test_buttons_go_on_too_and_the_focus_stays_on_them_to_the_end(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images = samples.images(3)
+    page = visit()
+    page.locator(".tile").first.click()
+    on = page.get_by_role("button", name="Older image")
+    back = page.get_by_role("button", name="Newer image")
+    expect(back).to_have_attribute("aria-disabled", "true")
+
+    on.click()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer-title")).to_have_text("Image 3 of 3")
+    expect(on).to_have_attribute("aria-disabled", "true")
+    expect(on).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#viewer-title")).to_have_text("Image 2 of 3")
+
+
+def test_going_on_past_the_last_that_is_loaded_loads_more(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit(width=360)
+    expect(page.locator(".tile")).to_have_count(12)
+    page.locator(".tile").last.click()
+    page.keyboard.press("ArrowRight")
+
+    expect(page.locator("dialog .path code")).to_have_text(site.images[12]["path"])
+    assert numbers(page) == list(range(24))
+
+
+def test_show_more_goes_on_to_the_end_and_moves_the_focus_there(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images = samples.images(30)
+    page = visit(width=360)
+    more = page.get_by_role("button", name="Show more")
+    more.click()
+    expect(page.locator(".tile")).to_have_count(24)
+    expect(page.locator(".tile").nth(12)).to_be_focused()
+    more.click()
+    expect(page.locator(".tile")).to_have_count(30)
+    expect(more).to_be_hidden()
+    assert numbers(page) == list(range(30))
+
+
+def test_more_that_cannot_be_loaded_says_why_and_can_be_tried_again(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit(width=360)
+    site.fail("images")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".more .said")).to_contain_text("Not loaded: could not read gs://")
+    site.errors.clear()
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".tile")).to_have_count(24)
+
+
+def test_new_images_come_in_front_and_nothing_else_moves(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images = samples.images(150, first=10)
+    page = visit(width=360)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".tile")).to_have_count(24)
+    tile = page.locator(".tile").nth(5)
+    tile.focus()
+    tile.evaluate("node => { node.sameAsBefore = true }")
+
+    site.images = samples.images(157, first=3)
+    refresh(page)
+
+    assert numbers(page) == list(range(3, 34))
+    assert page.locator(".tile").nth(12).evaluate("node => node.sameAsBefore") is True
+    expect(page.locator(".tile").nth(12)).to_be_focused()
+
+
+def test_after_more_new_images_than_a_page_no_hole_is_left(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images = samples.images(100, first=100)
+    page = visit(width=360)
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".tile")).to_have_count(24)
+
+    site.images = samples.images(200)
+    refresh(page)
+    assert numbers(page) == list(range(12))
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".tile")).to_have_count(24)
+    assert numbers(page) == list(range(24))
+
+
+def test_a_refresh_keeps_the_open_image_though_new_ones_came(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images = samples.images(50, first=10)
+    page = visit()
+    page.locator(".tile").nth(2).click()
+    path = page.locator("dialog[open] .path code")
+    expect(path).to_have_text(samples.images(1, first=12)[0]["path"])
+
+    site.images = samples.images(60)
+    refresh(page)
+    expect(path).to_have_text(samples.images(1, first=12)[0]["path"])
+    page.keyboard.press("ArrowRight")
+    expect(path).to_have_text(samples.images(1, first=13)[0]["path"])
+    expect(page.locator("#viewer-title")).to_contain_text("Image 14 of")
+
+
+def test_the_path_can_be_copied(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    page.locator(".tile").first.click()
+    page.get_by_role("button", name="Copy path").click()
+
+    expect(page.locator(".path .said")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == site.images[0]["path"]
+
+
+def test_an_image_that_is_gone_or_served_nowhere_says_so(
+    site: Site, visit: Callable[..., Page], watched: Watched
+) -> None:
+    watched.may_fail = True
+    site.images = samples.images(3)
+    site.missing = {site.images[0]["url"].removeprefix("images/")}
+    site.images[1]["url"] = None
+    page = visit()
+
+    expect(page.locator(".frame[data-broken]")).to_have_count(2)
+    page.locator(".tile").first.click()
+    expect(page.locator("dialog .broken")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("dialog .broken")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("dialog .broken")).to_be_hidden()
+    expect(page.locator("dialog .stage img")).to_have_js_property("naturalWidth", 64)
+
+
+def test_a_prompt_that_is_html_or_a_script_is_text_wherever_it_is_shown(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images = samples.images(len(samples.HOSTILE), prompts=samples.HOSTILE)
+    for entry in site.images:
+        entry["model"] = entry["source"] = entry["prompt_id"] = samples.HOSTILE[0]
+    site.data["dead-letters"] = samples.dead_letters(samples.HOSTILE)
+    for reason in site.data["dead-letters"]["by_reason"]:
+        for sample in reason["samples"]:
+            sample["detail"] = samples.HOSTILE[2]
+    site.data["dead-letters"]["by_reason"][3]["reason"] = samples.HOSTILE[0]
+    site.data["stream"]["verdict"]["reasons"][0]["text"] = samples.HOSTILE[1]
+    site.data["plots"]["points"][-1]["failures_per_minute"] = {samples.HOSTILE[0]: 1}
+    site.data["backfills"]["runs"][0]["noted"] = [samples.HOSTILE[0]]
+    site.data["actions"]["user"] = samples.HOSTILE[0]
+    page = visit()
+
+    for index, prompt in enumerate(samples.HOSTILE):
+        tile = page.locator(".tile").nth(index)
+        shown = tile.locator(".prompt").text_content()
+        assert prompt.startswith(shown.removesuffix("…"))
+        assert len(shown) <= 241
+        tile.click()
+        assert page.locator("dialog .prompt").text_content() == prompt
+        assert page.locator("dialog .prompt *").count() == 0
+        page.keyboard.press("Escape")
+    for summary in page.locator(".by-reason summary").all():
+        summary.click()
+    assert page.locator(".samples .prompt").count() == 12
+    assert page.locator(".samples :is(.prompt, .detail) *").count() == 0
+    expect(page.locator(".reasons .text").first).to_have_text(samples.HOSTILE[1])
+    # Those of the page itself, and no other: logo, tiles, viewer.
+    assert page.locator("img").count() == 2 + len(samples.HOSTILE)
+    assert page.locator("iframe, main script, svg[onload]").count() == 0
+    # `visit` holds at the end that nothing ran, was blocked, or left the server.
+
+
+def test_addresses_that_lead_elsewhere_are_not_followed(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images = samples.images(5)
+    for image, url in zip(
+        site.images,
+        [
+            "https://evil.example/x.png",
+            "//evil.example/x.png",
+            "images/../../api/secret.png",
+            "javascript:window.pwned=1",
+            "data:image/png;base64,AAAA",
+        ],
+        strict=True,
+    ):
+        image["url"] = url
+    site.data["stream"]["job"]["url"] = "javascript:window.pwned=2"
+    site.data["backfills"]["runs"][0]["url"] = "data:text/html,<script>window.pwned=3</script>"
+    site.data["actions"]["dags"][0]["url"] = "javascript:window.pwned=4"
+    page = visit()
+
+    expect(page.locator(".frame[data-broken]")).to_have_count(5)
+    expect(page.locator(".job a")).to_have_count(0)
+    expect(page.locator(".runs tbody tr").first.locator("a")).to_have_count(0)
+    expect(page.locator(".buttons button:disabled")).to_have_count(1)
+    hrefs = page.locator("a").evaluate_all("all => all.map(a => a.protocol)")
+    assert set(hrefs) <= {"http:", "https:"}
+
+
+def test_a_prompt_runs_in_the_direction_of_its_script(visit: Callable[..., Page]) -> None:
+    page = visit()
+    directions = page.locator(".tile .prompt").evaluate_all(
+        "all => all.slice(0, 4).map(node => getComputedStyle(node).direction)"
+    )
+
+    assert directions == ["ltr", "ltr", "ltr", "rtl"]
+    page.locator(".tile").nth(3).click()
+    assert page.locator("dialog .prompt").evaluate("n => getComputedStyle(n).direction") == "rtl"
+
+
+def test_a_long_prompt_takes_no_more_room_than_a_short_one(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images[1]["prompt"] = "👩‍🚀🪐" * 1000
+    page = visit()
+    heights = page.locator(".tile .prompt").evaluate_all("all => all.map(n => n.offsetHeight)")
+
+    assert max(heights) <= 2.2 * min(heights)
+    # Not cut through the middle of a character.
+    shown = page.locator(".tile .prompt").nth(1).text_content()
+    assert shown == site.images[1]["prompt"][:240] + "…"
+    page.locator(".tile").nth(1).click()
+    assert page.locator("dialog .path code").bounding_box()["y"] < 900

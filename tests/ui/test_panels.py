@@ -1,0 +1,252 @@
+"""Each part of the page: with data, with nothing yet, and when its source cannot be read."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.ui import samples
+from tests.ui.conftest import Watched
+from tests.ui.site import Site
+
+pytestmark = pytest.mark.slow
+
+
+def refresh(page: Page) -> None:
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+
+
+def test_the_state_is_a_word_and_a_symbol_on_the_page_and_in_the_title(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    for status, symbol in {"HEALTHY": "✓", "DEGRADED": "▲", "DOWN": "✕"}.items():
+        site.data["stream"] = samples.stream(status)
+        refresh(page)
+        expect(page.locator(".badge")).to_have_text(re.compile(rf"^\s*{symbol}\s+{status}\s*$"))
+        expect(page).to_have_title(f"{symbol} {status} · Imagen")
+
+
+def test_reasons_come_with_their_codes_and_the_worst_is_not_said_twice(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+
+    reasons = site.data["stream"]["verdict"]["reasons"]
+    assert page.locator(".reasons .chip").all_text_contents() == [one["code"] for one in reasons]
+    assert page.locator(".reasons .text").all_text_contents() == [one["text"] for one in reasons]
+    assert page.locator("#stream").inner_text().count(reasons[0]["text"]) == 1
+
+    site.data["stream"]["verdict"]["headline"] = "DEGRADED: two things at once"
+    refresh(page)
+    expect(page.locator(".headline")).to_have_text("two things at once")
+
+
+def test_readings_are_in_words_and_one_that_is_missing_is_not_zero(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    del site.data["stream"]["readings"]["watermark_age"]
+    page = visit()
+
+    said = dict(
+        zip(
+            page.locator(".readings dt").all_text_contents(),
+            page.locator(".readings dd").all_text_contents(),
+            strict=True,
+        )
+    )
+    assert said == {
+        "System lag": "4 min 10 s",
+        "Watermark age": "not known",
+        "Backlog age": "1 min 36 s",
+        "Backlog": "1,843",
+        "Canary": "6.4 s",
+    }
+    expect(page.locator(".totals")).to_contain_text("48,211 prompts, 46,902 predictions")
+    expect(page.locator(".totals")).to_contain_text("92.8 GB")
+
+
+def test_a_fresh_look_says_how_old_it_is_and_an_old_one_that_it_is_stale(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    expect(page.locator(".looked")).to_have_text("Looked 2 min ago")
+
+    site.data["stream"] = samples.stream("HEALTHY", stale=True, looked_at=samples.iso(minutes=50))
+    refresh(page)
+    expect(page.locator(".looked")).to_contain_text("Stale: last looked 50 min ago")
+    assert page.locator(".badge").get_attribute("data-stale") is not None
+
+
+def test_the_job_has_its_state_and_a_link_and_no_job_is_said(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    expect(page.locator(".job")).to_have_text(
+        f"The stream should run. Job {samples.JOB} is RUNNING."
+    )
+    link = page.locator(".job a")
+    expect(link).to_have_attribute("href", site.data["stream"]["job"]["url"])
+    expect(link).to_have_attribute("rel", "noopener noreferrer")
+
+    site.data["stream"] = samples.stream("DOWN")
+    refresh(page)
+    expect(page.locator(".job")).to_have_text("The stream should run; no job is active.")
+
+
+def test_a_look_that_knows_next_to_nothing_is_shown_all_the_same(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.data["stream"] = {"wanted": False, "verdict": {"status": "SIDEWAYS"}, "looked_at": None}
+    site.data["backfills"] = {"runs": [{"run_id": "manual__1", "at": None, "adds_up": None}]}
+    site.data["plots"]["points"] = [{"at": samples.iso(minutes=3)}, {"at": "no time"}]
+    page = visit()
+
+    expect(page.locator(".badge .word")).to_have_text("SIDEWAYS")
+    expect(page.locator(".readings dd").first).to_have_text("not known")
+    expect(page.locator(".runs tbody tr")).to_have_count(1)
+    expect(page.locator("#plots")).to_have_attribute("data-state", "full")
+
+
+def test_a_backfill_shows_its_counts_its_cost_and_whether_it_adds_up(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    rows = page.locator(".runs tbody tr")
+
+    assert rows.first.locator("td .value").all_text_contents() == [
+        "12,500",
+        "12,391",
+        "845",
+        "109",
+        "$1,022.92",
+    ]
+    accounts = page.locator(".account")
+    expect(accounts.nth(0)).to_have_text("✓ yes")
+    expect(accounts.nth(2)).to_contain_text("✗ no")
+    expect(accounts.nth(2)).to_contain_text("12,500 prompts came in and 12,460 ended")
+    expect(accounts.nth(3)).to_contain_text("files have changed since")
+    expect(accounts.nth(4)).to_have_text("nothing to do")
+    link = rows.first.locator("th a")
+    expect(link).to_have_text("2026-11-19")
+    # Relative to Airflow's root, which is above the page.
+    assert link.evaluate("a => a.href") == (
+        f"{site.url}/dags/imagen_backfill/runs/scheduled__2026-11-19T00:00:00+00:00"
+    )
+    expect(rows.nth(1).locator("th a")).to_have_text("By hand")
+
+
+def test_dead_letters_are_counted_by_reason_the_most_first_with_samples_to_open(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.data["dead-letters"]["by_reason"].reverse()
+    site.data["dead-letters"]["hours"] = 3.4
+    page = visit()
+
+    expect(page.locator("#dead-letters-title")).to_have_text("Dead letters of the last 3.4 hours")
+    assert page.locator(".by-reason .chip").all_text_contents() == [
+        "UNAVAILABLE",
+        "BLOCKED",
+        "INVALID_PROMPT",
+        "MODEL_ERROR",
+    ]
+    first = page.locator("[data-reason=UNAVAILABLE]")
+    expect(first.locator("summary")).to_contain_text("1,031")
+    expect(first.locator("summary")).to_contain_text("79%")
+    expect(first.locator(".samples")).to_be_hidden()
+    first.locator("summary").click()
+    expect(first.locator(".samples li")).to_have_count(3)
+    expect(first.locator(".samples li").first).to_contain_text("429 RESOURCE_EXHAUSTED")
+    expect(first.locator(".samples li").first).to_contain_text("worth replaying")
+    replays = page.locator(".replays li")
+    expect(replays.nth(0)).to_contain_text("652 back to the prompts, 181 archived, 0 left")
+    expect(replays.nth(1)).to_contain_text("only counted: a dry run")
+
+
+def test_a_dag_that_may_not_be_triggered_is_greyed_out_and_says_why(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    buttons = page.locator(".buttons a.button")
+    expect(buttons).to_have_count(5)
+    assert buttons.first.evaluate("a => a.href") == f"{site.url}/dags/imagen_stream_start"
+    assert {link.get_attribute("target") for link in buttons.all()} == {"_top"}
+
+    site.data["actions"] = samples.actions(allowed=False, user="visitor")
+    refresh(page)
+    expect(page.locator(".buttons a")).to_have_count(0)
+    expect(page.locator(".buttons button:disabled")).to_have_count(5)
+    expect(page.locator("#user")).to_contain_text("You are visitor, and may not trigger")
+
+
+def test_where_nothing_has_happened_yet_each_part_says_what_to_do(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.empty()
+    page = visit()
+
+    for panel, dag in {
+        "stream": "imagen_stream_start",
+        "plots": "imagen_stream_health",
+        "images": "imagen_backfill",
+        "backfills": "imagen_backfill",
+        "dead-letters": "imagen_dead_letters_replay",
+    }.items():
+        expect(page.locator(f"#{panel}")).to_have_attribute("data-state", "empty")
+        empty = page.locator(f"#{panel} > .empty")
+        expect(empty.locator("code").last).to_have_text(dag)
+        expect(page.locator(f"#{panel} .body")).to_be_hidden()
+        expect(page.locator(f"#{panel} .trouble")).to_be_empty()
+
+
+@pytest.mark.parametrize("failing", [samples.PANELS[:1], samples.PANELS[1::2]], ids=",".join)
+def test_a_part_that_cannot_be_read_says_so_and_the_others_are_shown(
+    site: Site, visit: Callable[..., Page], failing: tuple[str, ...]
+) -> None:
+    site.fail(*failing)
+    page = visit()
+
+    for panel in samples.PANELS:
+        trouble = page.locator(f"#{panel} .trouble")
+        if panel in failing:
+            expect(trouble).to_contain_text("503 Service Unavailable. Check the bucket")
+            expect(page.locator(f"#{panel} .body")).to_be_hidden()
+            expect(page.locator(f"#{panel} > .empty")).to_be_hidden()
+        else:
+            expect(trouble).to_be_empty()
+            expect(page.locator(f"#{panel} .body")).to_be_visible()
+    expect(page.locator("#refreshed")).to_contain_text(
+        f"{len(failing)} of 6 parts could not be read"
+    )
+
+
+def test_when_nothing_can_be_read_every_part_says_so(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.fail(*samples.PANELS)
+    page = visit()
+
+    for panel in samples.PANELS:
+        expect(page.locator(f"#{panel} .trouble")).to_contain_text(f"records for {panel}: 503")
+    expect(page.locator("#refreshed")).to_have_text(
+        "6 of 6 parts could not be read. Nothing read yet"
+    )
+
+
+def test_answers_that_are_no_answers_are_told_in_words(
+    site: Site, visit: Callable[..., Page], watched: Watched
+) -> None:
+    watched.may_fail = True
+    site.statuses["stream"] = 500
+    site.raw["plots"] = "<html>a proxy's page</html>"
+    site.raw["images"] = "null"
+    page = visit()
+
+    expect(page.locator("#stream .trouble")).to_have_text("Not known: the server answered 500.")
+    for panel in ("plots", "images"):
+        expect(page.locator(f"#{panel} .trouble")).to_have_text(
+            "Not known: the server answered something that is not JSON."
+        )
+    expect(page.locator("#backfills .body")).to_be_visible()

@@ -1,0 +1,204 @@
+"""The last day in plots: what is drawn, what is not, and what is read off them."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.ui import samples
+from tests.ui.site import Site
+
+pytestmark = pytest.mark.slow
+
+PLOTS = ("status", "backlog-age", "backlog-size", "lags", "throughput", "failures", "quota")
+
+
+def plot(page: Page, name: str) -> Locator:
+    return page.locator(f"[data-plot={name}]")
+
+
+def look(minutes: float, **others: Any) -> dict[str, Any]:
+    quiet = {"prompts_per_minute": 10, "failures_per_minute": {}, "backlog_age": 5}
+    return {"at": samples.iso(minutes=minutes), "status": "HEALTHY", **quiet, **others}
+
+
+def test_every_plot_has_a_name_and_its_summary_in_words(visit: Callable[..., Page]) -> None:
+    page = visit()
+
+    for name in PLOTS:
+        drawing = page.locator(f"[data-plot={name}] svg[role=img]")
+        title, desc = drawing.get_attribute("aria-labelledby").split()
+        assert page.locator(f"#{title}").text_content()
+        summary = page.locator(f"#{desc}").text_content()
+        assert summary.startswith("From 19 Nov, 15:05 to 15:05.")
+    storm = page.locator("#plot-backlog-age-desc").text_content()
+    assert re.search(r"highest 30 min 31 s at 14:13, last 6 min 48 s\.", storm)
+    assert re.search(
+        r"\d+ HEALTHY, \d+ DEGRADED, \d+ DOWN", page.locator("#plot-status-desc").text_content()
+    )
+
+
+def test_times_are_the_readers_own(visit: Callable[..., Page]) -> None:
+    ticks = plot(visit(), "status").locator(".tick text").all_text_contents()
+
+    # 14:05 in UTC is 15:05 in Berlin.
+    assert ticks[-1] in ("14:00", "15:00")
+    assert all(re.fullmatch(r"\d\d:00", tick) for tick in ticks)
+
+
+def test_where_there_was_no_look_the_line_is_broken_and_the_hole_is_shown(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.data["plots"]["points"] = [
+        *(look(minutes) for minutes in range(400, 300, -5)),
+        *(
+            look(minutes, backlog_age=None if minutes == 100 else 5)
+            for minutes in range(200, 0, -5)
+        ),
+    ]
+    page = visit()
+
+    # Broken by the pause, and by a look that did not know it.
+    assert plot(page, "backlog-age").locator(".line").count() == 3
+    assert plot(page, "throughput").locator(".line.tone-a").count() == 2
+    # Before the first look, and the pause.
+    assert plot(page, "backlog-age").locator(".hole").count() == 2
+    expect(page.locator(".legend-of-gaps")).to_be_visible()
+
+
+def test_a_look_alone_is_a_dot(site: Site, visit: Callable[..., Page]) -> None:
+    site.data["plots"]["points"] = [look(10)]
+    page = visit()
+
+    assert plot(page, "backlog-age").locator(".dot").count() == 1
+    assert plot(page, "backlog-age").locator(".line").count() == 0
+
+
+def test_failures_are_stacked_by_reason_and_zero_is_no_gap(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    failures = {"UNAVAILABLE": 6, "SOMETHING_NEW": 2, "BLOCKED": 2}
+    site.data["plots"]["points"] = [look(15), look(10, failures_per_minute=failures), look(5)]
+    page = visit()
+
+    bars = plot(page, "failures").locator(".bar")
+    boxes = sorted(
+        bars.evaluate_all("all => all.map(b => [b.y.baseVal.value, b.height.baseVal.value])"),
+        reverse=True,
+    )
+    assert len(boxes) == 3
+    for (_, _), (y, height), (above, _) in zip(boxes, boxes, boxes[1:], strict=False):
+        assert above < y
+        assert height > 0
+    heights = sorted(height for _, height in boxes)
+    assert heights[2] == pytest.approx(3 * heights[0], rel=0.05)
+    top = min(y for y, _ in boxes)
+    assert sum(heights) == pytest.approx(boxes[0][0] + boxes[0][1] - top, abs=0.5)
+    # The newest look had none, which is known.
+    assert plot(page, "failures").locator(".legend li").all_text_contents() == [
+        "UNAVAILABLE 0",
+        "BLOCKED 0",
+        "SOMETHING_NEW 0",
+    ]
+
+
+def test_the_verdicts_differ_in_height_as_well_as_in_colour(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.data["plots"]["points"] = [
+        look(60 - 5 * index, status=status)
+        for index, status in enumerate(["HEALTHY", "HEALTHY", "DEGRADED", "DOWN", "HEALTHY"])
+    ]
+    page = visit()
+
+    drawn = (
+        plot(page, "status")
+        .locator(".state")
+        .evaluate_all("all => all.map(s => [s.classList[1], s.height.baseVal.value])")
+    )
+    assert [status for status, _ in drawn] == ["HEALTHY", "DEGRADED", "DOWN", "HEALTHY"]
+    heights = dict(drawn)
+    assert heights["HEALTHY"] < heights["DEGRADED"] < heights["DOWN"]
+
+
+def test_pointing_at_one_plot_reads_all_of_them_at_that_moment(visit: Callable[..., Page]) -> None:
+    page = visit()
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:03")
+    latest = plot(page, "backlog-age").locator(".legend b").text_content()
+
+    area = plot(page, "lags").locator(".moment")
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + box["height"] / 2)
+    expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[3-6]:\d\d$"))
+    assert plot(page, "backlog-age").locator(".legend b").text_content() != latest
+    assert page.locator(".cursor[visibility=visible]").count() == len(PLOTS)
+
+    page.mouse.move(2, 2)
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:03")
+    assert page.locator(".cursor[visibility=visible]").count() == 0
+
+
+def test_keys_move_the_moment_and_a_refresh_leaves_it_where_it_is(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    slider = plot(page, "throughput").locator(".moment")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("PageUp")
+    expect(page.locator(".shown-at")).to_have_text("Values at 13:58")
+    expect(slider).to_have_attribute(
+        "aria-valuetext", re.compile(r"^13:58: prompts \d+, images \d+$")
+    )
+    now = int(slider.get_attribute("aria-valuenow"))
+    assert now == int(slider.get_attribute("aria-valuemax")) - 13
+
+    # A day later by one look: every place has moved by one, the moment has not.
+    site.later(minutes=5)
+    site.data["plots"]["points"] = [
+        *site.data["plots"]["points"][1:],
+        look(-3),
+    ]
+    page.locator("#refresh-now").evaluate("button => button.click()")
+    expect(plot(page, "throughput").locator(".moment")).to_have_attribute(
+        "aria-valuenow", str(now - 1)
+    )
+    expect(page.locator(".shown-at")).to_have_text("Values at 13:58")
+    expect(slider).to_be_focused()
+
+    page.keyboard.press("Home")
+    expect(slider).to_have_attribute("aria-valuenow", "0")
+    page.keyboard.press("ArrowLeft")
+    expect(slider).to_have_attribute("aria-valuenow", "0")
+    page.keyboard.press("Escape")
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:08")
+
+
+def test_the_same_is_there_as_a_table_an_hour_a_row(site: Site, visit: Callable[..., Page]) -> None:
+    site.data["plots"]["points"] = [
+        look(70, backlog_age=65, prompts_per_minute=10, status="DOWN"),
+        look(65.5, backlog_age=600, prompts_per_minute=30),
+        look(5, backlog_age=1, failures_per_minute={"BLOCKED": 1.5, "NO_IMAGE": 1}),
+    ]
+    page = visit()
+    page.locator(".by-hour summary").click()
+
+    rows = page.locator(".by-hour tbody tr")
+    expect(rows).to_have_count(2)
+    newest, oldest = (row.locator("th, td").all_text_contents() for row in rows.all())
+    assert newest == ["15:00", "HEALTHY", "1 s", "–", "–", "–", "10", "–", "2.5", "–"]
+    assert oldest[:3] == ["13:00", "DOWN", "10 min"]
+    assert oldest[6] == "20"
+
+
+def test_plots_follow_the_width_of_the_window(visit: Callable[..., Page]) -> None:
+    page = visit(width=1280)
+    wide = plot(page, "status").locator("svg").bounding_box()["width"]
+    page.set_viewport_size({"width": 700, "height": 900})
+
+    drawing = plot(page, "status").locator("svg")
+    expect(drawing).not_to_have_attribute("width", str(int(wide)))
+    assert drawing.bounding_box()["width"] < 700
