@@ -5,6 +5,8 @@ from airflow.plugins_manager import AirflowPlugin
 from imagen_ops.links import JOB_LINKS
 from imagen_ops.ui.lazy import LazyApp, build_page
 
+_PAGE = LazyApp(build_page)
+
 
 class ImagenPlugin(AirflowPlugin):
     """Registers the links to Dataflow, and the page with its place in the menu."""
@@ -12,7 +14,11 @@ class ImagenPlugin(AirflowPlugin):
     name = "imagen"
     operator_extra_links = list(JOB_LINKS)  # noqa: RUF012 - declared so by Airflow
     fastapi_apps = [  # noqa: RUF012
-        {"app": LazyApp(build_page), "url_prefix": "/imagen", "name": "Imagen"}
+        {"app": _PAGE, "url_prefix": "/imagen", "name": "Imagen"}
+    ]
+    # None that any request passes through: it is how Airflow says that it serves.
+    fastapi_root_middlewares = [  # noqa: RUF012
+        {"middleware": _PAGE.begin, "name": "Imagen begins"}
     ]
     external_views = [  # noqa: RUF012
         {

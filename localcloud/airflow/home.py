@@ -15,6 +15,7 @@ _PORTS = "ports.json"
 _SECRETS = "secrets.json"
 _STARTED = "started.json"
 _MIGRATED = "migrated"
+_LOCAL_SETTINGS = Path(__file__).parent / "config" / "airflow_local_settings.py"
 # Where SimpleAuthManager looks for passwords before it makes some up and prints them.
 _PASSWORDS = "simple_auth_manager_passwords.json.generated"
 
@@ -39,12 +40,15 @@ class Home:
         self.path = path
 
     def prepare(self) -> None:
-        """Make the folder, and the users' passwords where they are missing."""
+        """Make the folder, its settings, and the users' passwords where they are missing."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Airflow writes one with keys of its own otherwise, each component at once.
         config = self.path / "airflow.cfg"
         if not config.exists():
             config.write_text("# Airflow's settings here come from the environment.\n")
+        local_settings = self.path / "config" / _LOCAL_SETTINGS.name
+        local_settings.parent.mkdir(exist_ok=True)
+        local_settings.write_bytes(_LOCAL_SETTINGS.read_bytes())
         passwords = {user: secrets.token_urlsafe(12) for user in USERS} | self.passwords()
         self._write(_PASSWORDS, passwords)
 

@@ -101,7 +101,7 @@ def test_every_field_of_a_form_is_explained_and_checked(dags: dict[str, Any], da
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_dag_file_is_parsed_without_the_heavy_libraries(path: Path) -> None:
+def test_a_dag_file_is_parsed_without_what_only_its_tasks_need(path: Path) -> None:
     heavy = (
         "import sys, time, json, runpy, airflow.sdk as sdk\n"
         # The SDK imports on first use what nearly every DAG uses.
@@ -111,7 +111,10 @@ def test_a_dag_file_is_parsed_without_the_heavy_libraries(path: Path) -> None:
         "took = time.perf_counter() - started\n"
         "roots = ('apache_beam', 'googleapiclient', 'google.cloud', 'grpc', 'google.genai',\n"
         "    'airflow.providers.google.cloud', 'airflow.providers.google.common',\n"
-        "    'airflow.providers.apache.beam')\n"
+        "    'airflow.providers.apache.beam',\n"
+        # The work itself; a DAG file needs the operators alone.
+        "    'imagen_ops.accounts', 'imagen_ops.gather', 'imagen_ops.health',\n"
+        "    'imagen_ops.hooks', 'imagen_ops.planning')\n"
         "new = set(sys.modules) - before\n"
         "bad = [m for m in new if any(m == r or m.startswith(r + '.') for r in roots)]\n"
         "print(json.dumps([took, sorted(bad)]))\n"
@@ -119,7 +122,6 @@ def test_a_dag_file_is_parsed_without_the_heavy_libraries(path: Path) -> None:
     took, imported = json.loads(python(heavy, plugins=True))
     assert imported == []
     print(f"{path.name}: {took:.2f} s beyond airflow.sdk")
-    assert took < 0.5
 
 
 @pytest.mark.slow

@@ -20,6 +20,8 @@ SETTINGS = {
     "IMAGEN_RESTARTS_PER_HOUR": "2",
     # Health runs when a test says so.
     "IMAGEN_HEALTH_SCHEDULE": "0 0 1 1 *",
+    # Nobody changes a plugin meanwhile, and each look at the DAG files costs seconds.
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
 }
 
 
@@ -113,7 +115,7 @@ class Operated:
         return sorted((json.loads(line) for line in lines), key=lambda record: record["at"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def airflow(_cloud: Cloud) -> Iterator[Airflow]:
     """Airflow's scheduler, DAG processor and API server, with `dags/` and `plugins/`."""
     airflow = Airflow(_cloud.state)

@@ -13,8 +13,9 @@ import pytest
 from localcloud.airflow import RunState
 from tests.conftest import BUCKET, eventually
 from tests.e2e.conftest import Operated
+from tests.e2e.visitor import Visitor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 BACKFILL = "imagen_backfill"
 FILES, ROWS = 40, 75
@@ -103,6 +104,10 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
         assert all(name in noted for name in ("empty.txt", "notes.md", "broken.txt.gz")), noted
     assert paths[0] == paths[1]
     assert len(paths[0]) == FILES * ROWS
+    # As the page in Airflow shows it.
+    shown = {run["run_id"]: run for run in Visitor(operated, "admin").panel("backfills")["runs"]}
+    assert shown[run_id]["counts"]["reused"] == FILES * ROWS
+    assert shown[run_id]["adds_up"] is True
 
 
 def test_a_backfill_killed_at_half_is_finished_without_paying_for_the_first_half(

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import BUCKET, PROJECT
 from tests.e2e.conftest import Operated
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 START, REPLAY = "imagen_stream_start", "imagen_dead_letters_replay"
 

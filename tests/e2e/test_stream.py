@@ -12,7 +12,7 @@ from localcloud.airflow import AnswerError
 from tests.conftest import eventually
 from tests.e2e.conftest import Operated
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 START, HEALTH, DRAIN = "imagen_stream_start", "imagen_stream_health", "imagen_stream_drain"
 
@@ -52,7 +52,7 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     assert codes(verdict) == ["FAILURE_RATIO"]
 
     # DOWN: its process is killed with prompts in flight; one restart, and no prompt is lost.
-    operated.cloud.models(latency_s=1.0)
+    operated.cloud.models(hold=True)
     lane.publish(*(f"picture in flight {number}" for number in range(40)))
     published += 40
     eventually(lambda: operated.cloud.models()["in_flight"] >= 16, what="prompts in flight")
@@ -64,14 +64,14 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     (second,) = operated.active_jobs()
     assert second != job
     assert [record["refused"] for record in operated.records("restarts")] == [False]
+    operated.cloud.models(hold=False)
     lane.predictions(40)
-    operated.cloud.models(latency_s=0.0)
     state, verdict, _ = operated.health()
     assert (state, verdict["status"]) == ("success", "HEALTHY"), verdict
     assert operated.active_jobs() == [second]
 
     # Drained with slow prompts in flight; meanwhile no worker slot is held.
-    operated.cloud.models(latency_s=8.0)
+    operated.cloud.models(hold=True)
     lane.publish(*(f"last picture {number}" for number in range(8)))
     published += 8
     eventually(lambda: operated.cloud.models()["in_flight"] == 8, what="slow calls")
@@ -85,6 +85,7 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
         what="a drain that waits without a slot",
     )
     assert operated.job_state(second) == "JOB_STATE_DRAINING"
+    operated.cloud.models(hold=False)
     operated.client.wait_for_run(DRAIN, drain, within_s=120)
     report = operated.client.xcom(DRAIN, drain, "report")
     assert (report["state"], report["backlog"]) == ("DRAINED", 0)

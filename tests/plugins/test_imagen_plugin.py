@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.interpreters import python
+from tests.plugins.imagen_ops.test_settings import COMPLETE
 
 pytestmark = pytest.mark.slow
 
@@ -82,3 +83,25 @@ def test_the_page_is_in_the_menu_and_costs_other_processes_nothing(deployed: Pat
     assert (view["href"], view["url_route"], view["destination"]) == ("imagen/", "imagen", "nav")
     assert not view["href"].startswith(("/", "http")), "Airflow may be served under a path"
     assert set(heavy) <= {"imagen_ops.ui", "imagen_ops.ui.lazy"}
+
+
+def test_a_server_of_airflows_begins_with_the_page_before_anybody_looks(deployed: Path) -> None:
+    """By Airflow's own hands: `init_plugins` is what its API server does with plugins."""
+    seen = python(
+        "import json, sys, time\n"
+        "from airflow.api_fastapi.app import init_plugins\n"
+        "from fastapi import FastAPI\n"
+        "server = FastAPI()\n"
+        "init_plugins(server)\n"
+        "wanted = {'imagen_ops.ui.app', 'airflow.providers.google.cloud.hooks.gcs'}\n"
+        "before = sorted(wanted & set(sys.modules))\n"
+        "server.build_middleware_stack()\n"
+        "deadline = time.monotonic() + 30\n"
+        "while wanted - set(sys.modules) and time.monotonic() < deadline:\n"
+        "    time.sleep(0.05)\n"
+        "print(json.dumps([before, sorted(wanted - set(sys.modules))]))\n",
+        plugins=False,
+        AIRFLOW__CORE__PLUGINS_FOLDER=str(deployed),
+        **COMPLETE,
+    )
+    assert json.loads(seen) == [[], []]

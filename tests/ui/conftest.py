@@ -1,8 +1,5 @@
-"""A headless Chromium on the page, watched: nothing may leave its server, fail, or be blocked."""
+"""The page in a headless Chromium, over a server that answers as a test tells it to."""
 
-import dataclasses
-import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,22 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests.browser import WATCH, Watched, browser, watched
 from tests.ui.site import Site
 
-CHROMIUM = shutil.which("chromium")
-_WATCH = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
-new MutationObserver((all, self) => {
-  if (!document.body || document.querySelector("[aria-busy]")) return;
-  if (!document.getElementById("dead-letters")) return;
-  window.completeAt = performance.now();
-  self.disconnect();
-}).observe(document, { subtree: true, childList: true, attributes: true });
-"""
+__all__ = ["browser", "watched"]
 
 
 def _png(side: int = 64) -> bytes:
@@ -47,19 +34,6 @@ def _png(side: int = 64) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One for a module, and gone with it: its event loop would be in the way of other tests."""
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on PATH (Debian: apt-get install chromium)")
-    # Its sandbox wants a user that is not root.
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def _site() -> Iterator[Site]:
     site = Site(_png())
     site.start()
@@ -74,72 +48,54 @@ def site(_site: Site) -> Site:
     return _site
 
 
-@dataclasses.dataclass
-class Watched:
-    """What happened on the pages of a test.
+def _context(browser: Browser, **options: Any) -> BrowserContext:
+    context = browser.new_context(timezone_id="Europe/Berlin", locale="en-GB", **options)
+    context.set_default_timeout(30_000)
+    context.add_init_script(WATCH)
+    return context
 
-    `may_fail`: whether requests that are answered with an error are what the test is about.
+
+@pytest.fixture(scope="module")
+def _tab(browser: Browser) -> Iterator[Page]:
+    """A tab that is kept: most of a visit's time is the start of a process for a new one."""
+    context = _context(browser)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.fixture
+def visit(
+    request: pytest.FixtureRequest, browser: Browser, site: Site, watched: Watched
+) -> Iterator[Callable[..., Page]]:
+    """Open the page and wait until every panel has been answered.
+
+    The first visit of a test is to a tab that others had before: it holds nothing of theirs but
+    what the browser has cached. One of its own, with nothing cached, is opened for every other
+    visit, for one that is `alone`, or with a clock or options that a tab cannot be rid of again.
     """
+    kept: list[Page] = []
+    own: list[BrowserContext] = []
 
-    requests: list[str] = dataclasses.field(default_factory=list)
-    said: list[str] = dataclasses.field(default_factory=list)
-    dialogs: list[str] = dataclasses.field(default_factory=list)
-    contexts: list[BrowserContext] = dataclasses.field(default_factory=list)
-    may_fail: bool = False
+    def new_page(**options: Any) -> Page:
+        context = _context(browser, **options)
+        own.append(context)
+        watched.contexts.append(context)
+        return context.new_page()
 
-    def watch(self, page: Page) -> None:
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: self._says(message.text))
-        page.on("pageerror", lambda error: self.said.append(f"uncaught: {error}"))
-        page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
-
-    def _says(self, text: str) -> None:
-        # Said by the browser itself: of every answer that is an error, and of Airflow's frame.
-        expected = ["An iframe which has both allow-scripts and allow-same-origin"]
-        if self.may_fail:
-            expected.append("Failed to load resource")
-        if not text.startswith(tuple(expected)):
-            self.said.append(text)
-
-    def settle(self, origin: str) -> None:
-        """Assert that nothing happened that should not."""
-        violations = []
-        for context in self.contexts:
-            for page in context.pages:
-                for frame in page.frames:
-                    violations += frame.evaluate("window.violations ?? []")
-                    assert frame.evaluate("window.pwned") is None, "a prompt was run as a script"
-        assert violations == []
-        assert self.said == []
-        assert self.dialogs == []
-        away = [url for url in self.requests if not url.startswith((origin, "data:"))]
-        assert away == [], "requests to other hosts"
-
-
-@pytest.fixture
-def watched() -> Watched:
-    return Watched()
-
-
-@pytest.fixture
-def visit(browser: Browser, site: Site, watched: Watched) -> Iterator[Callable[..., Page]]:
-    """Open the page and wait until every panel has been answered."""
+    def kept_page() -> Page:
+        page: Page = request.getfixturevalue("_tab")
+        kept.append(page)
+        watched.contexts.append(page.context)
+        page.mouse.move(0, 0)
+        return page
 
     def open_page(
         *, width: int = 1280, height: int = 900, dark: bool = False, path: str = "/imagen/",
-        wait: bool = True, clock: bool = False, **options: Any,
+        wait: bool = True, clock: bool = False, alone: bool = False, **options: Any,
     ) -> Page:  # fmt: skip
-        context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            timezone_id="Europe/Berlin",
-            locale="en-GB",
-            **options,
-        )
-        context.set_default_timeout(10_000)
-        context.add_init_script(_WATCH)
-        watched.contexts.append(context)
-        page = context.new_page()
+        page = new_page(**options) if alone or clock or options or kept else kept_page()
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="dark" if dark else "light")
         watched.watch(page)
         if clock:
             page.clock.install(time=site.now)
@@ -154,5 +110,12 @@ def visit(browser: Browser, site: Site, watched: Watched) -> Iterator[Callable[.
     try:
         watched.settle(f"{urlsplit(site.url).scheme}://{urlsplit(site.url).netloc}/")
     finally:
-        for context in watched.contexts:
+        for context in own:
             context.close()
+        for page in kept:
+            watched.leave(page)
+            for other in page.context.pages:
+                if other is not page:
+                    other.close()
+            page.context.set_offline(False)
+            page.goto("about:blank")  # which ends its timers

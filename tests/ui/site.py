@@ -129,8 +129,9 @@ class Site:
         panel = request.match_info["panel"]
         self.seen[panel] += 1
         headers = {**HEADERS, "Cache-Control": "no-store"}
-        if panel in self.held:
-            await asyncio.to_thread(self.held[panel].wait, 20)
+        held = self.held.get("more" if "before" in request.query else panel)
+        if held:
+            await asyncio.to_thread(held.wait, 20)
         if status := self.statuses.get(panel):
             login = {"Location": "/api/v2/auth/login"} if status == 302 else {}
             return web.Response(status=status, headers={**headers, **login})

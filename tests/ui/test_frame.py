@@ -1,12 +1,13 @@
 """Inside Airflow: its frame lets no link out and no tab open, so that the page goes round by it."""
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
+from tests.browser import Watched
 from tests.ui import samples
-from tests.ui.conftest import Watched
 from tests.ui.site import Site
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,9 @@ def test_enter_does_too(site: Site, framed: Callable[..., tuple[Page, FrameLocat
     page.wait_for_url(f"{site.url}/dags/imagen_backfill/runs/*")
 
 
-@pytest.mark.parametrize("how", [{"modifiers": ["ControlOrMeta"]}, {"button": "middle"}])
+@pytest.mark.parametrize(
+    "how", [{"modifiers": ["ControlOrMeta"]}, {"modifiers": ["Shift"]}, {"button": "middle"}]
+)
 def test_a_button_can_be_opened_in_a_tab_of_its_own(
     site: Site, framed: Callable[..., tuple[Page, FrameLocator]], how: dict[str, object]
 ) -> None:
@@ -52,6 +55,17 @@ def test_a_button_can_be_opened_in_a_tab_of_its_own(
 
     opened.value.wait_for_url(f"{site.url}/dags/imagen_stream_drain")
     assert page.url == f"{site.url}/"
+
+
+def test_the_other_button_of_the_mouse_follows_no_link(
+    site: Site, framed: Callable[..., tuple[Page, FrameLocator]]
+) -> None:
+    page, frame = framed()
+    frame.get_by_role("link", name="Drain the stream").click(button="right")
+    frame.get_by_role("link", name="Dead letters", exact=True).click()
+
+    expect(frame.locator("#dead-letters")).to_be_in_viewport()
+    assert [tab.url for tab in page.context.pages] == [f"{site.url}/"]
 
 
 def test_the_job_opens_in_a_tab_that_knows_nothing_of_the_page(
@@ -76,7 +90,7 @@ def test_a_new_login_comes_back_to_the_page_around(
     frame.get_by_role("link", name="Log in again").click()
 
     page.wait_for_url(lambda url: url.startswith(f"{site.url}/api/v2/auth/login?next="))
-    assert page.url.endswith("%2F")
+    assert page.url == f"{site.url}/api/v2/auth/login?next={quote(f'{site.url}/', '')}"
 
 
 def test_jumping_to_a_part_stays_inside(framed: Callable[..., tuple[Page, FrameLocator]]) -> None:
@@ -99,3 +113,8 @@ def test_it_is_as_dark_as_airflow_around_whatever_the_system_says(
     page.evaluate("document.documentElement.className = 'dark'")
     expect(frame.locator("html")).to_have_attribute("data-theme", "dark")
     assert ground() == "rgb(14, 19, 26)"
+    page.emulate_media(color_scheme="light")
+    assert ground() == "rgb(14, 19, 26)"
+    page.evaluate("document.documentElement.className = ''")
+    expect(frame.locator("html:not([data-theme])")).to_have_count(1)
+    assert ground() == "rgb(244, 246, 248)"

@@ -1,12 +1,14 @@
 """The newest images: the grid, one of them large, and prompts that are anything but prompts."""
 
+import re
+import threading
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser import Watched
 from tests.ui import samples
-from tests.ui.conftest import Watched
 from tests.ui.site import Site
 
 pytestmark = pytest.mark.slow
@@ -36,40 +38,84 @@ def test_the_grid_fills_whole_rows_newest_first(site: Site, visit: Callable[...,
     expect(page.locator(".tile").nth(1)).to_contain_text("A fox in the snow")
     expect(page.locator(".tile").nth(1)).to_contain_text("gemini-3-pro-image")
     expect(page.locator(".tile time").nth(2)).to_have_text("3 min ago")
+    reused = page.locator(".tile", has=page.get_by_text("reused", exact=True)).all()
+    assert [tile.locator("img").get_attribute("src") for tile in reused] == [
+        f"{site.url}/imagen/{image['url']}" for image in site.images[:48] if image["reused"]
+    ]
     rows = page.locator(".grid li").evaluate_all("all => all.map(li => li.offsetTop)")
     assert rows.count(rows[-1]) == rows.count(rows[0])
 
 
-@pytest.mark.parametrize("images", [1, 4])
 def test_few_images_are_shown_without_a_button_for_more(
-    site: Site, visit: Callable[..., Page], images: int
+    site: Site, visit: Callable[..., Page]
 ) -> None:
-    one = samples.images(1)[0]
-    site.images = [
-        {**one, "url": one["url"].replace("-0", f"-{index}"), "path": f"{one['path']}.{index}"}
-        for index in range(images)
-    ]
+    site.images = samples.images(1)
+    page = visit()
+    expect(page.locator(".tile")).to_have_count(1)
+    expect(page.locator("#more")).to_be_hidden()
+
+    site.images = samples.images(4)
+    refresh(page)
+    expect(page.locator(".tile")).to_have_count(4)
+    expect(page.locator("#more")).to_be_hidden()
+
+
+def test_an_image_is_shown_once_for_each_prompt_that_it_was_made_or_reused_for(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    one, other = samples.images(2)
+    again = {**one, "prompt_id": "order-again", "reused": True}
+    site.images = [again, one, one, other]
     page = visit()
 
-    expect(page.locator(".tile")).to_have_count(images)
-    expect(page.locator("#more")).to_be_hidden()
+    assert numbers(page) == [0, 0, 1]
+    refresh(page)
+    assert numbers(page) == [0, 0, 1]
+
+
+def test_pictures_are_fetched_when_they_are_about_to_be_seen(
+    site: Site, visit: Callable[..., Page], eventually: Callable[..., object]
+) -> None:
+    page = visit(width=360, height=640, alone=True)
+    assert site.seen["image"] == 0
+
+    # Open, and the next one ahead of being asked for.
+    page.locator(".tile").first.evaluate("tile => tile.click()")
+    eventually(lambda: site.seen["image"] == 2, within_s=30, what="an image and its neighbour")
 
 
 def test_an_image_opens_by_click_with_all_that_is_known_of_it(
     site: Site, visit: Callable[..., Page]
 ) -> None:
-    site.images[4]["prompt"] = "line one\nline two " + "long " * 200
+    for image in site.images[4:6]:
+        image["prompt"] = "line one\nline two " + "long " * 2000
     page = visit()
     page.locator(".tile").nth(4).click()
 
     dialog = page.locator("dialog[open]")
     expect(dialog.locator(".stage img")).to_have_js_property("naturalWidth", 64)
     assert dialog.locator(".prompt").text_content() == site.images[4]["prompt"]
+    expect(dialog.locator("#viewer-title")).to_have_text("Image 5 of 32 and more")
+    expect(dialog.get_by_alt_text("line one")).to_be_visible()
     expect(dialog.locator(".path code")).to_have_text(site.images[4]["path"])
     expect(dialog.locator(".facts")).to_contain_text("order-4")
     expect(dialog.locator(".facts")).to_contain_text("gemini-3-pro-image")
     expect(dialog.locator(".facts")).to_contain_text("20 Nov 2026, 14:58:20 CET")
     expect(dialog.locator(".facts")).to_contain_text("8.5 s")
+
+    # The next one is read from its beginning; and what was reused took no time of the model's.
+    dialog.locator(".prompt").evaluate("prompt => prompt.scrollTo(0, 300)")
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator(".facts")).to_contain_text("order-5")
+    assert dialog.locator(".prompt").evaluate("prompt => prompt.scrollTop") == 0
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator(".facts")).to_contain_text("order-7")
+    expect(dialog.locator(".facts")).to_contain_text("Tooknothing: it was made before, and reused")
+    # Beside it is out of it.
+    page.mouse.click(5, 5)
+    expect(page.locator("dialog")).to_be_hidden()
+    expect(page.locator(".tile").nth(7)).to_be_focused()
 
 
 def test_keys_open_an_image_go_on_and_close_and_the_focus_is_where_one_stopped(
@@ -85,6 +131,7 @@ def test_keys_open_an_image_go_on_and_close_and_the_focus_is_where_one_stopped(
     expect(path).to_have_text(site.images[3]["path"])
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Control+ArrowRight")  # the browser's own
     page.keyboard.press("ArrowRight")
     expect(path).to_have_text(site.images[4]["path"])
     page.keyboard.press("Escape")
@@ -131,6 +178,53 @@ def test_going_on_past_the_last_that_is_loaded_loads_more(
     assert numbers(page) == list(range(24))
 
 
+def test_however_often_more_is_asked_for_it_is_loaded_once(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit(width=360)
+    site.held["more"] = threading.Event()
+    page.locator(".tile").last.click()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    site.held["more"].set()
+
+    expect(page.locator("dialog .path code")).to_have_text(site.images[12]["path"])
+    assert numbers(page) == list(range(24))
+    assert site.seen["images"] == 2
+
+
+def test_an_image_that_was_opened_while_more_were_loaded_stays_open(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit(width=360)
+    site.held["more"] = threading.Event()
+    page.locator(".tile").last.click()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    page.locator(".tile").first.click()
+    site.held["more"].set()
+
+    expect(page.locator(".tile")).to_have_count(24)
+    expect(page.locator("dialog[open] .path code")).to_have_text(site.images[0]["path"])
+
+
+def test_more_that_comes_after_the_page_has_begun_anew_is_dropped(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.images = samples.images(100, first=100)
+    page = visit(width=360)
+    site.held["more"] = threading.Event()
+    page.get_by_role("button", name="Show more").click()
+    site.images = samples.images(200)
+    page.locator("#refresh-now").evaluate("button => button.click()")
+    first = re.compile(re.escape(site.images[0]["url"]))
+    expect(page.locator(".tile img").first).to_have_attribute("src", first)
+    site.held["more"].set()
+
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    assert numbers(page) == list(range(12))
+
+
 def test_show_more_goes_on_to_the_end_and_moves_the_focus_there(
     site: Site, visit: Callable[..., Page]
 ) -> None:
@@ -147,15 +241,22 @@ def test_show_more_goes_on_to_the_end_and_moves_the_focus_there(
 
 
 def test_more_that_cannot_be_loaded_says_why_and_can_be_tried_again(
-    site: Site, visit: Callable[..., Page]
+    site: Site, visit: Callable[..., Page], watched: Watched
 ) -> None:
+    watched.may_fail = True
     page = visit(width=360)
     site.fail("images")
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".more .said")).to_contain_text("Not loaded: could not read gs://")
     site.errors.clear()
+    for status, why in {401: "your login has ended", 403: "you may not see this"}.items():
+        site.statuses["images"] = status
+        page.get_by_role("button", name="Show more").click()
+        expect(page.locator(".more .said")).to_have_text(f"Not loaded: {why}.")
+    site.statuses.clear()
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".tile")).to_have_count(24)
+    expect(page.locator(".more .said")).to_have_text("12 more are shown.")
 
 
 def test_new_images_come_in_front_and_nothing_else_moves(
@@ -175,6 +276,10 @@ def test_new_images_come_in_front_and_nothing_else_moves(
     assert numbers(page) == list(range(3, 34))
     assert page.locator(".tile").nth(12).evaluate("node => node.sameAsBefore") is True
     expect(page.locator(".tile").nth(12)).to_be_focused()
+    # What is older goes on from where it had got to.
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".tile")).to_have_count(43)
+    assert numbers(page) == list(range(3, 46))
 
 
 def test_after_more_new_images_than_a_page_no_hole_is_left(
@@ -184,10 +289,13 @@ def test_after_more_new_images_than_a_page_no_hole_is_left(
     page = visit(width=360)
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".tile")).to_have_count(24)
+    page.locator(".tile").nth(20).focus()
 
     site.images = samples.images(200)
     refresh(page)
     assert numbers(page) == list(range(12))
+    # Whose image is gone is not sent back to the top of the page.
+    expect(page.locator(".tile").last).to_be_focused()
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".tile")).to_have_count(24)
     assert numbers(page) == list(range(24))
@@ -209,6 +317,13 @@ def test_a_refresh_keeps_the_open_image_though_new_ones_came(
     expect(path).to_have_text(samples.images(1, first=13)[0]["path"])
     expect(page.locator("#viewer-title")).to_contain_text("Image 14 of")
 
+    # Even if it is no longer among them: its neighbour is whoever has its place.
+    site.images = samples.images(60, first=100)
+    refresh(page)
+    expect(path).to_have_text(samples.images(1, first=13)[0]["path"])
+    page.keyboard.press("ArrowLeft")
+    expect(path).to_have_text(samples.images(1, first=112)[0]["path"])
+
 
 def test_the_path_can_be_copied(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"])
@@ -217,6 +332,21 @@ def test_the_path_can_be_copied(site: Site, visit: Callable[..., Page]) -> None:
 
     expect(page.locator(".path .said")).to_have_text("Copied.")
     assert page.evaluate("navigator.clipboard.readText()") == site.images[0]["path"]
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".path .said")).to_be_empty()
+
+
+def test_where_the_clipboard_is_barred_the_path_is_selected(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    # As on plain http, where there is none.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page.locator(".tile").first.click()
+    page.get_by_role("button", name="Copy path").click()
+
+    expect(page.locator(".path .said")).to_have_text(re.compile("Copied|copy it by hand"))
+    assert page.evaluate("getSelection().toString()") == site.images[0]["path"]
 
 
 def test_an_image_that_is_gone_or_served_nowhere_says_so(
@@ -226,9 +356,12 @@ def test_an_image_that_is_gone_or_served_nowhere_says_so(
     site.images = samples.images(3)
     site.missing = {site.images[0]["url"].removeprefix("images/")}
     site.images[1]["url"] = None
-    page = visit()
+    page = visit(alone=True)
 
-    expect(page.locator(".frame[data-broken]")).to_have_count(2)
+    broken = page.locator(".frame[data-broken]")
+    expect(broken).to_have_count(2)
+    said = broken.first.evaluate("frame => getComputedStyle(frame, '::after').content")
+    assert said == '"cannot be shown"'
     page.locator(".tile").first.click()
     expect(page.locator("dialog .broken")).to_be_visible()
     page.keyboard.press("ArrowRight")
@@ -297,6 +430,8 @@ def test_addresses_that_lead_elsewhere_are_not_followed(
     page = visit()
 
     expect(page.locator(".frame[data-broken]")).to_have_count(5)
+    # Not even asked for, though they be of the same server.
+    expect(page.locator(".tile img[src]")).to_have_count(0)
     expect(page.locator(".job a")).to_have_count(0)
     expect(page.locator(".runs tbody tr").first.locator("a")).to_have_count(0)
     expect(page.locator(".buttons button:disabled")).to_have_count(1)

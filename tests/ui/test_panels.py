@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser import Watched
 from tests.ui import samples
-from tests.ui.conftest import Watched
 from tests.ui.site import Site
 
 pytestmark = pytest.mark.slow
@@ -38,6 +38,14 @@ def test_reasons_come_with_their_codes_and_the_worst_is_not_said_twice(
     assert page.locator(".reasons .chip").all_text_contents() == [one["code"] for one in reasons]
     assert page.locator(".reasons .text").all_text_contents() == [one["text"] for one in reasons]
     assert page.locator("#stream").inner_text().count(reasons[0]["text"]) == 1
+    worth = page.locator(".reasons .chip[data-status=DEGRADED]")
+    assert worth.all_text_contents() == [one["code"] for one in reasons]
+
+    # What is said twice is shown twice, after a refresh as well.
+    reasons += [dict(reasons[0])]
+    for _ in range(2):
+        refresh(page)
+        assert page.locator(".reasons .text").all_text_contents() == [r["text"] for r in reasons]
 
     site.data["stream"]["verdict"]["headline"] = "DEGRADED: two things at once"
     refresh(page)
@@ -66,6 +74,13 @@ def test_readings_are_in_words_and_one_that_is_missing_is_not_zero(
     }
     expect(page.locator(".totals")).to_contain_text("48,211 prompts, 46,902 predictions")
     expect(page.locator(".totals")).to_contain_text("92.8 GB")
+
+    site.data["stream"]["totals"] = {"prompts": 1, "failures": 0}
+    refresh(page)
+    expect(page.locator(".totals")).to_have_text("So far: 1 prompt.")
+    site.data["stream"]["totals"] = {}
+    refresh(page)
+    expect(page.locator(".totals")).to_be_empty()
 
 
 def test_a_fresh_look_says_how_old_it_is_and_an_old_one_that_it_is_stale(
@@ -105,6 +120,9 @@ def test_a_look_that_knows_next_to_nothing_is_shown_all_the_same(
     page = visit()
 
     expect(page.locator(".badge .word")).to_have_text("SIDEWAYS")
+    expect(page.locator(".badge")).to_have_attribute("data-status", "NONE")
+    expect(page.locator(".job")).to_have_text("The stream should not run; no job is active.")
+    expect(page.locator(".totals")).to_be_empty()
     expect(page.locator(".readings dd").first).to_have_text("not known")
     expect(page.locator(".runs tbody tr")).to_have_count(1)
     expect(page.locator("#plots")).to_have_attribute("data-state", "full")
@@ -123,6 +141,12 @@ def test_a_backfill_shows_its_counts_its_cost_and_whether_it_adds_up(
         "109",
         "$1,022.92",
     ]
+    assert rows.first.locator("td small").all_text_contents() == [
+        "15,222 images to pay",
+        "15,120 images",
+    ]
+    # Failures are marked where there are any.
+    assert page.locator(".runs [data-some]").all_text_contents() == ["109"] * 3
     accounts = page.locator(".account")
     expect(accounts.nth(0)).to_have_text("✓ yes")
     expect(accounts.nth(2)).to_contain_text("✗ no")
@@ -159,10 +183,36 @@ def test_dead_letters_are_counted_by_reason_the_most_first_with_samples_to_open(
     first.locator("summary").click()
     expect(first.locator(".samples li")).to_have_count(3)
     expect(first.locator(".samples li").first).to_contain_text("429 RESOURCE_EXHAUSTED")
-    expect(first.locator(".samples li").first).to_contain_text("worth replaying")
+    expect(first.locator(".samples .meta").first).to_contain_text("streamworth replaying")
+    blocked = page.locator("[data-reason=BLOCKED] .samples .meta")
+    expect(blocked.first).to_contain_text("streamnot worth replaying")
     replays = page.locator(".replays li")
     expect(replays.nth(0)).to_contain_text("652 back to the prompts, 181 archived, 0 left")
+    expect(replays.nth(1)).to_contain_text("640 back to the prompts, 0 archived, 5 left")
     expect(replays.nth(1)).to_contain_text("only counted: a dry run")
+    expect(replays.get_by_text("did not finish")).to_have_count(0)
+
+
+def test_dead_letters_without_replays_and_replays_without_dead_letters_are_shown(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    letters = site.data["dead-letters"]
+    letters["by_reason"][0]["samples"][0]["prompt"] = ""
+    letters["by_reason"][1]["samples"] = []
+    site.data["dead-letters"] = {**letters, "replays": []}
+    page = visit()
+    expect(page.locator(".replays")).to_be_hidden()
+    expect(page.locator(".samples .prompt").first).to_have_text("(empty)")
+    expect(page.locator("[data-reason=BLOCKED] .empty")).to_have_text(
+        "No sample of these was kept."
+    )
+
+    letters["replays"][0]["finished"] = False
+    site.data["dead-letters"] = {**letters, "by_reason": []}
+    refresh(page)
+    expect(page.locator(".by-reason")).to_have_text("No dead letters in the last day.")
+    expect(page.locator(".replays li")).to_have_count(2)
+    expect(page.locator(".replays li").first).to_contain_text("did not finish")
 
 
 def test_a_dag_that_may_not_be_triggered_is_greyed_out_and_says_why(
@@ -173,6 +223,19 @@ def test_a_dag_that_may_not_be_triggered_is_greyed_out_and_says_why(
     expect(buttons).to_have_count(5)
     assert buttons.first.evaluate("a => a.href") == f"{site.url}/dags/imagen_stream_start"
     assert {link.get_attribute("target") for link in buttons.all()} == {"_top"}
+
+    first = page.locator(".buttons li").first
+    described = first.locator("a").get_attribute("aria-describedby")
+    expect(page.locator(f"#{described}")).to_have_text(
+        site.data["actions"]["dags"][0]["description"]
+    )
+    expect(page.locator("#user")).to_have_text("You are ops@example.com.")
+
+    site.data["actions"]["dags"][1]["allowed"] = False
+    refresh(page)
+    expect(page.locator(".buttons a")).to_have_count(4)
+    expect(page.locator(".buttons button:disabled")).to_have_text("Drain the stream")
+    expect(page.locator("#user")).to_contain_text("and may not trigger what is greyed out")
 
     site.data["actions"] = samples.actions(allowed=False, user="visitor")
     refresh(page)
@@ -200,6 +263,12 @@ def test_where_nothing_has_happened_yet_each_part_says_what_to_do(
         expect(page.locator(f"#{panel} .body")).to_be_hidden()
         expect(page.locator(f"#{panel} .trouble")).to_be_empty()
 
+    # Whether that is still so is not known when it cannot be read.
+    site.fail("stream")
+    refresh(page)
+    expect(page.locator("#stream .trouble")).to_contain_text("503 Service Unavailable")
+    expect(page.locator("#stream > .empty")).to_be_hidden()
+
 
 @pytest.mark.parametrize("failing", [samples.PANELS[:1], samples.PANELS[1::2]], ids=",".join)
 def test_a_part_that_cannot_be_read_says_so_and_the_others_are_shown(
@@ -220,6 +289,7 @@ def test_a_part_that_cannot_be_read_says_so_and_the_others_are_shown(
     expect(page.locator("#refreshed")).to_contain_text(
         f"{len(failing)} of 6 parts could not be read"
     )
+    expect(page.locator("#refreshed[data-trouble]")).to_have_count(1)
 
 
 def test_when_nothing_can_be_read_every_part_says_so(

@@ -19,6 +19,12 @@ def plot(page: Page, name: str) -> Locator:
     return page.locator(f"[data-plot={name}]")
 
 
+def refresh(page: Page) -> None:
+    """Refresh without touching focus, as the clock does."""
+    page.locator("#refresh-now").evaluate("button => button.click()")
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+
+
 def look(minutes: float, **others: Any) -> dict[str, Any]:
     quiet = {"prompts_per_minute": 10, "failures_per_minute": {}, "backlog_age": 5}
     return {"at": samples.iso(minutes=minutes), "status": "HEALTHY", **quiet, **others}
@@ -52,9 +58,13 @@ def test_where_there_was_no_look_the_line_is_broken_and_the_hole_is_shown(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.data["plots"]["points"] = [
-        *(look(minutes) for minutes in range(400, 300, -5)),
+        *(look(minutes, quota_refusals_per_minute=1) for minutes in range(400, 300, -5)),
         *(
-            look(minutes, backlog_age=None if minutes == 100 else 5)
+            look(
+                minutes,
+                backlog_age=None if minutes == 100 else 5,
+                quota_refusals_per_minute=1,
+            )
             for minutes in range(200, 0, -5)
         ),
     ]
@@ -66,6 +76,30 @@ def test_where_there_was_no_look_the_line_is_broken_and_the_hole_is_shown(
     # Before the first look, and the pause.
     assert plot(page, "backlog-age").locator(".hole").count() == 2
     expect(page.locator(".legend-of-gaps")).to_be_visible()
+    # A rate is of the time since the look before, but not of one in which nobody looked.
+    bars = plot(page, "quota").locator(".bar")
+    widths = bars.evaluate_all("all => all.map(bar => bar.width.baseVal.value)")
+    assert len(widths) == 60
+    assert max(widths) < 3
+    # A verdict is not drawn on over the time in which nobody looked.
+    assert plot(page, "status").locator(".state").count() == 2
+
+    # Nor are looks of before that time, and the order in which they come is of no matter.
+    site.data["plots"] = {"hours": 1, "points": [look(minutes) for minutes in range(0, 120, 5)]}
+    refresh(page)
+    expect(page.locator("#plots-title")).to_have_text("Last 1 hours")
+    assert plot(page, "backlog-age").locator(".line").count() == 1
+    assert plot(page, "backlog-age").locator(".hole").count() == 0
+    assert plot(page, "status").locator(".state").count() == 1
+    expect(page.locator(".legend-of-gaps")).to_be_hidden()
+    slider = plot(page, "backlog-age").locator(".moment")
+    expect(slider).to_have_attribute("aria-valuemax", "12")
+    expect(slider).to_have_attribute("aria-valuetext", "15:05: 5 s")
+
+    # If all of them are, there is nothing to plot.
+    site.data["plots"] = {"hours": 1, "points": [look(70)]}
+    refresh(page)
+    expect(page.locator("#plots > .empty")).to_be_visible()
 
 
 def test_a_look_alone_is_a_dot(site: Site, visit: Callable[..., Page]) -> None:
@@ -92,6 +126,15 @@ def test_failures_are_stacked_by_reason_and_zero_is_no_gap(
     for (_, _), (y, height), (above, _) in zip(boxes, boxes, boxes[1:], strict=False):
         assert above < y
         assert height > 0
+    # A colour belongs to a reason, whichever others there are, and the axis has room for the sum.
+    assert bars.evaluate_all("all => all.map(bar => bar.classList[1])") == [
+        "reason-0",
+        "reason-1",
+        "reason-other",
+    ]
+    base = plot(page, "failures").locator(".base")
+    assert min(y for y, _ in boxes) > 0
+    assert boxes[0][0] + boxes[0][1] == base.evaluate("line => line.y1.baseVal.value")
     heights = sorted(height for _, height in boxes)
     assert heights[2] == pytest.approx(3 * heights[0], rel=0.05)
     top = min(y for y, _ in boxes)
@@ -140,6 +183,21 @@ def test_pointing_at_one_plot_reads_all_of_them_at_that_moment(visit: Callable[.
     expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:03")
     assert page.locator(".cursor[visibility=visible]").count() == 0
 
+    # Under the pointer is the look that is drawn there.
+    mark = plot(page, "lags").locator(".cursor line")
+    for part in (0.2, 0.7):
+        page.mouse.move(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
+        assert mark.bounding_box()["x"] == pytest.approx(box["x"] + part * box["width"], abs=3)
+
+
+def test_a_finger_holds_a_moment_until_it_taps_elsewhere(visit: Callable[..., Page]) -> None:
+    page = visit(has_touch=True)
+    area = plot(page, "lags").locator(".moment")
+    area.tap()
+    expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[1-6]:\d\d$"))
+    page.locator("#images-title").tap()
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:03")
+
 
 def test_keys_move_the_moment_and_a_refresh_leaves_it_where_it_is(
     site: Site, visit: Callable[..., Page]
@@ -162,18 +220,28 @@ def test_keys_move_the_moment_and_a_refresh_leaves_it_where_it_is(
         *site.data["plots"]["points"][1:],
         look(-3),
     ]
-    page.locator("#refresh-now").evaluate("button => button.click()")
+    refresh(page)
     expect(plot(page, "throughput").locator(".moment")).to_have_attribute(
         "aria-valuenow", str(now - 1)
     )
     expect(page.locator(".shown-at")).to_have_text("Values at 13:58")
     expect(slider).to_be_focused()
 
+    # A pointer that passes by takes it along, and leaves it with whoever holds it.
+    plot(page, "throughput").locator(".moment").hover()
+    expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[1-6]:\d\d$"))
+    page.mouse.move(2, 2)
+    expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[1-6]:\d\d$"))
+
     page.keyboard.press("Home")
     expect(slider).to_have_attribute("aria-valuenow", "0")
     page.keyboard.press("ArrowLeft")
     expect(slider).to_have_attribute("aria-valuenow", "0")
     page.keyboard.press("Escape")
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:08")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".shown-at")).to_have_text("Values at 15:03")
+    slider.evaluate("node => node.blur()")
     expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:08")
 
 
@@ -192,6 +260,10 @@ def test_the_same_is_there_as_a_table_an_hour_a_row(site: Site, visit: Callable[
     assert newest == ["15:00", "HEALTHY", "1 s", "–", "–", "–", "10", "–", "2.5", "–"]
     assert oldest[:3] == ["13:00", "DOWN", "10 min"]
     assert oldest[6] == "20"
+
+    site.data["plots"]["points"].append(look(3, backlog_age=2))
+    refresh(page)
+    expect(rows.first.locator("td").nth(1)).to_have_text("2 s")
 
 
 def test_plots_follow_the_width_of_the_window(visit: Callable[..., Page]) -> None:

@@ -1,4 +1,7 @@
-"""Planning a backfill, holding it to its budget, and accounting for its prompts."""
+"""Planning a backfill, holding it to its budget, and accounting for its prompts.
+
+What the work needs is imported where it is done: DAG files are parsed every half minute.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -7,15 +10,9 @@ from typing import Any
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from imagen_ops.accounts import Account, account_of, record_of
 from imagen_ops.alerts import alert
-from imagen_ops.backfills import run_of
 from imagen_ops.clients import BACKFILL_RECORDS
-from imagen_ops.launches import report_path
-from imagen_ops.planning import Plan, over_budget, plan, summary
 from imagen_ops.tasks import Task
-
-_NO_ACCOUNT = Account({}, {}, (), ())
 
 
 class PlanBackfill(Task):
@@ -26,7 +23,10 @@ class PlanBackfill(Task):
 
     def act(self, context: Any) -> dict[str, Any]:
         """See the class."""
+        from imagen_ops.accounts import Account, record_of
+        from imagen_ops.backfills import run_of
         from imagen_ops.hooks.rest import explained
+        from imagen_ops.planning import plan, summary
 
         run = run_of(context, self.settings)
         with explained(f"planning {run.prompts}"):
@@ -41,7 +41,12 @@ class PlanBackfill(Task):
             self.log.info("%s", line)
         if made.nothing_to_do:
             record = record_of(
-                run, made, at=datetime.now(UTC), state="skipped", job_id=None, account=_NO_ACCOUNT
+                run,
+                made,
+                at=datetime.now(UTC),
+                state="skipped",
+                job_id=None,
+                account=Account({}, {}, (), ()),
             )
             self.clients.history(BACKFILL_RECORDS).put(record)
             raise AirflowSkipException(f"no prompts at {run.prompts}: nothing to do")
@@ -63,6 +68,9 @@ class CheckBudget(Task):
 
     def act(self, context: Any) -> str:
         """See the class."""
+        from imagen_ops.backfills import run_of
+        from imagen_ops.planning import Plan, over_budget, summary
+
         if wrong := run_of(context, self.settings).form.contradictions():
             raise AirflowFailException("\n".join(["the form contradicts itself:", *wrong]))
         made, params = Plan.of_json(self.plan), context["params"]
@@ -97,6 +105,11 @@ class Reconcile(Task):
 
     def act(self, context: Any) -> dict[str, Any]:
         """See the class. The result is the record."""
+        from imagen_ops.accounts import account_of, record_of
+        from imagen_ops.backfills import run_of
+        from imagen_ops.launches import report_path
+        from imagen_ops.planning import Plan
+
         run, made = run_of(context, self.settings), Plan.of_json(self.plan)
         content = self.clients.objects.read(report_path(self.settings, run.label))
         account = account_of(_parsed(content), made)

@@ -1,6 +1,8 @@
-"""Looking after the stream: a verdict, a restart where it helps, and a run that tells."""
+"""Looking after the stream: a verdict, a restart where it helps, and a run that tells.
 
-from collections.abc import Mapping
+What the work needs is imported where it is done: DAG files are parsed every half minute.
+"""
+
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,12 +10,6 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from imagen_ops.alerts import alert
 from imagen_ops.clients import HEALTH_RECORDS, RESTART_RECORDS
-from imagen_ops.desired import Desired
-from imagen_ops.gather import Before, gather, record_of, thresholds_of
-from imagen_ops.health import Status, Verdict, assess
-from imagen_ops.launches import JobForm, run_label_of
-from imagen_ops.starting import OnActive
-from imagen_ops.streams import Streams
 from imagen_ops.tasks import Task
 
 _RESTART_SCHEMA = "imagen.restart/1"
@@ -36,6 +32,9 @@ class AssessStream(Task):
 
     def act(self, context: Any) -> dict[str, Any]:
         """See the class."""
+        from imagen_ops.desired import Desired
+        from imagen_ops.gather import Before, gather, record_of, thresholds_of
+        from imagen_ops.health import Status, assess
         from imagen_ops.hooks.rest import explained
 
         run_id, at = context["run_id"], datetime.now(UTC)
@@ -93,6 +92,12 @@ class RestartStream(Task):
 
     def act(self, context: Any) -> str:
         """See the class. The result is the job's id."""
+        from imagen_ops.desired import Desired
+        from imagen_ops.health import Verdict
+        from imagen_ops.launches import JobForm, run_label_of
+        from imagen_ops.starting import OnActive
+        from imagen_ops.streams import Streams
+
         if not Verdict.from_json(self.verdict).restart:
             raise AirflowSkipException("nothing to restart")
         desired = Desired.load()
@@ -153,14 +158,12 @@ class FailWhenDown(Task):
 
     def act(self, context: Any) -> str:
         """See the class. The result is the verdict in one line."""
-        verdict = _verdict(self.verdict)
-        if verdict is None:
+        from imagen_ops.health import Status, Verdict
+
+        if not self.verdict:
             raise AirflowFailException("there is no verdict: look at why assess failed")
+        verdict = Verdict.from_json(self.verdict)
         if verdict.status is Status.DOWN:
             raise AirflowFailException(verdict.headline)
         self.log.info("%s", verdict.headline)
         return verdict.headline
-
-
-def _verdict(result: Mapping[str, Any] | None) -> Verdict | None:
-    return Verdict.from_json(result) if result else None

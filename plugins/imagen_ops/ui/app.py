@@ -7,7 +7,6 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -21,7 +20,7 @@ from imagen_ops.ui.files import FOLDER, PAGE, File, files
 from imagen_ops.ui.headers import WithHeaders
 from imagen_ops.ui.lazy import Asgi
 from imagen_ops.ui.panels import actions, backfills, dead_letters, images, stream
-from imagen_ops.ui.sharing import Answer, Shared, TroubleError
+from imagen_ops.ui.sharing import Answer, Shared, TroubleError, started_threads
 from imagen_ops.ui.storage import BUDGET_S, Storage
 
 # A little more than storage gets: then it is storage's own trouble that is told.
@@ -30,6 +29,8 @@ _PICTURES_AT_ONCE = 4
 _CHUNK = 256 << 10
 # A digest names what decides an image, and nothing is ever overwritten.
 _FOR_EVER = "private, max-age=31536000, immutable"
+# Compressed already: Airflow would do it once more, on its event loop.
+_AS_IT_IS = "identity"
 
 _log = logging.getLogger(__name__)
 
@@ -133,14 +134,18 @@ def _actions(app: FastAPI) -> None:
 
 def _images(app: FastAPI, storage: Storage) -> None:
     # Of their own, and few: a page asks for fifty at once.
-    threads = ThreadPoolExecutor(_PICTURES_AT_ONCE, thread_name_prefix="imagen-ui-picture")
+    threads = started_threads(_PICTURES_AT_ONCE, "imagen-ui-picture")
 
     @app.get("/images/{path:path}")
     async def image(request: Request, path: str) -> Response:
         media_type = images.media_type_of(path)
         if media_type is None or not _as_written(request, path):
             return _not_found()
-        headers = {"Cache-Control": _FOR_EVER, "ETag": f'"{path.rpartition("/")[2]}"'}
+        headers = {
+            "Cache-Control": _FOR_EVER,
+            "Content-Encoding": _AS_IT_IS,
+            "ETag": f'"{path.rpartition("/")[2]}"',
+        }
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         reading = threads.submit(images.read_image, storage, path)

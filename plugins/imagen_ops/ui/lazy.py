@@ -1,10 +1,12 @@
-"""The app as Airflow gets it: nothing of it is imported before somebody looks.
+"""The app as Airflow gets it: nothing of it is imported where nobody can look.
 
 A plugin is imported by every process of Airflow, most of which serve no page. And what an import
-takes must not hold up the event loop that it shares with the rest of the API server.
+takes must not hold up the event loop that it shares with the rest of the API server, nor the first
+who looks: a server begins with it when it begins to serve.
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -16,7 +18,7 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class LazyApp:
-    """An ASGI app that is built by its first request, in a thread, once.
+    """An ASGI app that is built in a thread, once: by `begin`, or by its first request.
 
     Args:
         build: makes the app. What it raises goes to who asked, and the next one tries again.
@@ -33,6 +35,19 @@ class LazyApp:
         if app is None:
             app = await asyncio.to_thread(self._built)
         await app(scope, receive, send)
+
+    def begin(self, server: Asgi) -> Asgi:
+        """Begin to build it, and return `server` as it is.
+
+        Airflow calls this as it calls the constructor of a middleware around the whole of its
+        server: in each process that serves, once, and in no other.
+        """
+        threading.Thread(target=self._begun, name="imagen-ui-begin", daemon=True).start()
+        return server
+
+    def _begun(self) -> None:
+        with contextlib.suppress(Exception):  # the first request is told
+            self._built()
 
     def _built(self) -> Asgi:
         with self._building:

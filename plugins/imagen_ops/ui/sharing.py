@@ -44,7 +44,7 @@ class Shared:
 
     def __init__(self, patience_s: float, threads: int = 4) -> None:
         self._patience_s = patience_s
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="imagen-ui")
+        self._threads = started_threads(threads, "imagen-ui")
         self._lock = threading.Lock()
         self._under_way: dict[Hashable, Future[Answer]] = {}
         self._kept: cachetools.TLRUCache[Hashable, tuple[Answer, float]] = cachetools.TLRUCache(
@@ -84,3 +84,12 @@ class Shared:
             self._kept[key] = (answer, for_s)
             del self._under_way[key]
         return answer
+
+
+def started_threads(count: int, name: str) -> ThreadPoolExecutor:
+    """Return a pool whose threads run already: who starts one waits for it, be it an event loop."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+    together = threading.Barrier(count)
+    for future in [pool.submit(together.wait) for _ in range(count)]:
+        future.result()
+    return pool

@@ -15,7 +15,7 @@ CLOUD = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """An Airflow whose folder of DAGs is a copy that tests may change."""
     folder = tmp_path_factory.mktemp("airflow")

@@ -395,7 +395,7 @@ def monitored(_cloud: Cloud, tmp_path: Path) -> Iterator[Monitored]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_runs_of_a_real_airflow_are_recorded_and_told_of(
     monitored: Monitored, eventually: Callable[..., Any]
 ) -> None:

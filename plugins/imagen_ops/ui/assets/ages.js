@@ -14,7 +14,7 @@ export function age(iso) {
   return el("time", attributes, wordsFor(date));
 }
 
-const wordsFor = (date) => ago(Math.max(0, (serverNow() - date.getTime()) / 1000));
+const wordsFor = (date) => ago((serverNow() - date.getTime()) / 1000);
 
 /** Bring all ages up to date. */
 export function tick() {

@@ -45,7 +45,7 @@ export class Chart {
     this.#listen(look);
   }
 
-  /** Draw. `frame`: `{looks, from, to}`; `series`: `[{label, tone, value(look)}, …]`. */
+  /** Draw. `frame`: `{looks, from, to}`, of one look at least; `series`: `[{label, tone, value(look)}, …]`. */
   draw(frame, series) {
     Object.assign(this, { frame, series });
     const width = Math.floor(this.svg.parentElement.clientWidth);
@@ -61,7 +61,7 @@ export class Chart {
     this.svg.setAttribute("height", height);
     this.drawing.replaceChildren(...this.#timeAxis(), ...(states ? this.#states() : this.#values()));
     say(this.desc, this.#summary());
-    this.slider.setAttribute("aria-valuemax", Math.max(0, frame.looks.length - 1));
+    this.slider.setAttribute("aria-valuemax", frame.looks.length - 1);
     this.mark(this.index);
   }
 
@@ -78,13 +78,13 @@ export class Chart {
           null,
           tone && el("span", { class: `swatch ${tone}`, "aria-hidden": "true" }),
           label && `${label} `,
-          el("b", null, look ? (words ?? ((one) => this.#words(value(one))))(look) : UNKNOWN),
+          el("b", null, (words ?? ((one) => this.#words(value(one))))(look)),
         ),
       ),
     );
-    this.slider.setAttribute("aria-valuenow", this.index ?? Math.max(0, looks.length - 1));
+    this.slider.setAttribute("aria-valuenow", this.index ?? looks.length - 1);
     const said = [...this.legend.children].map((item) => item.textContent).join(", ");
-    this.slider.setAttribute("aria-valuetext", look ? `${this.#when(look.t)}: ${said}` : UNKNOWN);
+    this.slider.setAttribute("aria-valuetext", `${this.#when(look.t)}: ${said}`);
     this.#cursor();
   }
 
@@ -228,8 +228,11 @@ export class Chart {
   #listen(look) {
     const { slider } = this;
     slider.addEventListener("pointermove", (event) => look(this.#at(event)));
-    slider.addEventListener("pointerdown", (event) => look(this.#at(event)));
-    // Whoever holds a moment by the keyboard keeps it when the pointer has passed by.
+    slider.addEventListener("pointerdown", (event) => {
+      look(this.#at(event));
+      slider.focus({ preventScroll: true });
+    });
+    // Whoever holds a moment by the focus keeps it when the pointer has passed by, or the finger is lifted.
     const held = () => document.activeElement?.classList.contains("moment");
     slider.addEventListener("pointerleave", () => look(held() ? this.index : null));
     slider.addEventListener("blur", () => look(null));
@@ -253,7 +256,7 @@ export class Chart {
     looks.forEach((one, index) => {
       if (Math.abs(one.t - t) < Math.abs(looks[best].t - t)) best = index;
     });
-    return looks.length ? best : null;
+    return best;
   }
 }
 

@@ -35,14 +35,10 @@ export const marked = (text) =>
 const shown = new WeakMap();
 
 function takePlace(old, fresh) {
-  const focusables = [...old.querySelectorAll(FOCUSABLE)];
-  const focused = old === document.activeElement ? -1 : focusables.indexOf(document.activeElement);
-  const had = old.contains(document.activeElement);
+  const focused = [...old.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
   if (old instanceof HTMLDetailsElement) fresh.open = old.open;
   old.replaceWith(fresh);
-  if (!had) return;
-  const heir = focused < 0 ? fresh : fresh.querySelectorAll(FOCUSABLE)[focused];
-  heir?.focus({ preventScroll: true });
+  if (focused >= 0) fresh.querySelectorAll(FOCUSABLE)[focused]?.focus({ preventScroll: true });
 }
 
 /**

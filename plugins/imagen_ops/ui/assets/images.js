@@ -81,7 +81,7 @@ export class Gallery {
       if (moveFocus && loaded) this.focus(this.images[before]);
       return loaded > 0;
     } catch (error) {
-      say(this.said, `Not loaded: ${error.message || "your login has ended"}.`);
+      say(this.said, `Not loaded: ${error.message}.`);
       return false;
     }
   }

@@ -10,7 +10,7 @@ export class Panel {
    * @param {string} given.id of its section
    * @param {() => string} given.path to ask
    * @param {(data: object, at: string) => void} given.show
-   * @param {(data: object) => boolean} [given.isEmpty] of data that holds nothing to show
+   * @param {(data: object, at: string) => boolean} [given.isEmpty] of data that holds nothing to show
    * @param {string} given.empty what to do to have something here; code between backticks
    */
   constructor({ id, path, show, isEmpty = () => false, empty }) {
@@ -37,16 +37,13 @@ export class Panel {
     let outcome = "good";
     try {
       const { at, data, error } = await ask(this.path());
-      if (data !== null) {
-        this.#fill(data, at);
-      } else if (error === null) {
-        this.#clear();
-      }
-      this.#complain(error, data !== null);
+      if (data !== null) this.#fill(data, at);
+      else if (error === null) this.#clear();
+      this.#complain(error);
       outcome = error === null ? "good" : "troubled";
     } catch (error) {
       outcome = error instanceof SignedOut || error instanceof Refused ? error : "troubled";
-      this.#complain(wordsOf(error), false);
+      this.#complain(wordsOf(error));
     }
     this.section.removeAttribute("aria-busy");
     this.section.dataset.state = this.#state();
@@ -54,7 +51,7 @@ export class Panel {
   }
 
   #fill(data, at) {
-    const nothing = this.isEmpty(data);
+    const nothing = this.isEmpty(data, at);
     // What is measured while it is drawn has to be laid out first.
     this.body.hidden = nothing;
     this.empty.hidden = !nothing;
@@ -68,8 +65,8 @@ export class Panel {
     this.goodAt = null;
   }
 
-  #complain(error, fresh) {
-    const old = error !== null && !fresh && this.goodAt !== null;
+  #complain(error) {
+    const old = error !== null && this.goodAt !== null;
     this.section.toggleAttribute("data-old", old);
     const shown = old ? ` Below is what was known at ${when(this.goodAt, new Date(serverNow()))}.` : "";
     say(this.trouble, error === null ? "" : `${sentence(String(error))}${shown}`);
@@ -83,9 +80,8 @@ export class Panel {
 }
 
 function wordsOf(error) {
-  if (error instanceof SignedOut) return "Your login has ended";
-  if (error instanceof Refused) return "You may not see this";
-  return `Not known: ${error.message}`;
+  const ofReader = error instanceof SignedOut || error instanceof Refused;
+  return ofReader ? error.message : `Not known: ${error.message}`;
 }
 
 const sentence = (text) => {

@@ -56,6 +56,15 @@ const SPECS = [
   },
 ];
 
+const hoursOf = ({ hours }) => (known(hours) ? hours : 24);
+
+/** What all plots are drawn of: the time that the answer is about, and the looks within it. */
+function frameOf(data, at) {
+  const to = (moment(at) ?? new Date()).getTime();
+  const from = to - hoursOf(data) * HOUR_MS;
+  return { looks: looksOf(data.points).filter(({ t }) => t >= from && t <= to), from, to };
+}
+
 export function plotsPanel() {
   const section = document.getElementById("plots");
   const shownAt = section.querySelector(".shown-at");
@@ -88,13 +97,10 @@ export function plotsPanel() {
     if (table.open) table.querySelector(".sideways").replaceChildren(byHour(frame));
   }
 
-  function show({ hours, points }, at) {
-    const span = known(hours) ? hours : 24;
-    for (const element of section.querySelectorAll(".hours")) say(element, number(span));
-    const to = (moment(at) ?? new Date()).getTime();
-    frame = { looks: looksOf(points), from: to - span * HOUR_MS, to };
-    frame.looks = frame.looks.filter(({ t }) => t >= frame.from && t <= to);
-    section.querySelector(".legend-of-gaps").hidden = !holes(frame.looks, frame.from, to).length;
+  function show(data, at) {
+    for (const element of section.querySelectorAll(".hours")) say(element, number(hoursOf(data)));
+    frame = frameOf(data, at);
+    section.querySelector(".legend-of-gaps").hidden = !holes(frame.looks, frame.from, frame.to).length;
     draw();
     showTable();
   }
@@ -110,7 +116,7 @@ export function plotsPanel() {
     id: "plots",
     path: () => "api/plots",
     show,
-    isEmpty: ({ points }) => !looksOf(points).length,
+    isEmpty: (data, at) => !frameOf(data, at).looks.length,
     empty:
       "Nothing to plot yet: each run of `imagen_stream_health` adds a point, every 5 minutes once " +
       "it is unpaused.",

@@ -69,7 +69,7 @@ export function spans(looks, to) {
     const end = next - look.t > APART * usual ? look.t + usual : next;
     const last = found.at(-1);
     if (last && last.status === look.status && last.to >= look.t) last.to = end;
-    else found.push({ from: look.t, to: Math.max(end, look.t), status: look.status });
+    else found.push({ from: look.t, to: end, status: look.status });
   });
   return found;
 }

@@ -4,10 +4,14 @@ const PATIENCE_MS = 20_000;
 const WEB = new Set(["http:", "https:"]);
 
 /** The login has ended: there is nothing to ask until somebody logs in. */
-export class SignedOut extends Error {}
+export class SignedOut extends Error {
+  message = "your login has ended";
+}
 
 /** Logged in, and not allowed to look. */
-export class Refused extends Error {}
+export class Refused extends Error {
+  message = "you may not see this";
+}
 
 let ahead = 0;
 
@@ -41,7 +45,7 @@ export function imageUrl(given) {
 
 /**
  * Ask for a panel: `{at, data, error}`.
- * Throws SignedOut, Refused, or an Error whose message says in words what is wrong.
+ * Throws SignedOut, Refused, or another Error: its message says in words what is wrong.
  */
 export async function ask(path) {
   const answer = await answerOf(path);

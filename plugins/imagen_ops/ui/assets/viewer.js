@@ -57,9 +57,11 @@ export class Viewer {
   async #step(by) {
     const index = this.#index() + by;
     if (index < 0) return;
+    const left = this.image;
     if (index >= this.gallery.images.length && !(await this.gallery.more())) return;
     const image = this.gallery.images[index];
-    if (image && this.dialog.open) this.#show(image);
+    // Another may have been opened while more were loaded.
+    if (image && this.image === left) this.#show(image);
   }
 
   #show(image) {
@@ -68,9 +70,7 @@ export class Viewer {
     const { images, next } = this.gallery;
     const url = imageUrl(image.url);
     this.#breaks(url === null);
-    this.picture.alt = "";
     if (url) this.picture.src = url;
-    else this.picture.removeAttribute("src");
     this.picture.alt = image.prompt ?? "";
     say(this.title, `Image ${number(this.place + 1)} of ${number(images.length)}${next === null ? "" : " and more"}`);
     say(this.prompt, image.prompt ?? "");

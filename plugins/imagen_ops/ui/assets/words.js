@@ -47,7 +47,7 @@ export function duration(seconds) {
   if (first === UNITS.length - 1) return `${left} s`;
   const [smaller, smallerUnit] = UNITS[first + 1];
   const rest = Math.floor((left % size) / smaller);
-  return `${Math.floor(left / size)} ${unit}${rest ? ` ${rest} ${smallerUnit}` : ""}`;
+  return `${WHOLE.format(Math.floor(left / size))} ${unit}${rest ? ` ${rest} ${smallerUnit}` : ""}`;
 }
 
 /** `just now`, `2 min ago`: in the largest unit alone. */

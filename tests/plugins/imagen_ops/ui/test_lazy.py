@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -52,4 +53,37 @@ def test_what_could_not_be_built_is_tried_again() -> None:
     app = LazyApp(build)
     with pytest.raises(ImportError):
         ask(app, "/a")
+    assert ask(app, "/a") == ["/a"]
+
+
+def test_a_server_that_begins_has_it_built_before_anybody_looks(
+    eventually: Callable[..., Any],
+) -> None:
+    built: list[threading.Thread] = []
+
+    def build() -> Any:
+        built.append(threading.current_thread())
+        return answer
+
+    app = LazyApp(build)
+    assert app.begin(answer) is answer, "no request of Airflow's passes through anything of ours"
+    eventually(lambda: built, within_s=30, what="the app")
+    assert ask(app, "/a") == ["/a"]
+    assert len(built) == 1
+    assert built[0] is not threading.main_thread()
+
+
+def test_what_could_not_be_built_at_the_beginning_is_built_by_who_looks(
+    eventually: Callable[..., Any],
+) -> None:
+    broken = [ImportError("not yet")]
+
+    def build() -> Any:
+        if broken:
+            raise broken.pop()
+        return answer
+
+    app = LazyApp(build)
+    app.begin(answer)
+    eventually(lambda: not broken, within_s=30, what="the first try")
     assert ask(app, "/a") == ["/a"]

@@ -1,6 +1,7 @@
 """What is made of health's records: states, and rates that claim no more than is known."""
 
 import itertools
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -147,6 +148,28 @@ def test_after_a_counter_began_anew_rates_go_on() -> None:
 def test_looks_that_are_rarer_by_their_schedule_leave_no_gap() -> None:
     _, second = plotted(record(0, prompts=0), record(120, prompts=12), schedule="0 * * * *")
     assert second["prompts_per_minute"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("minutes", "known"),
+    [
+        ([0, 5, 10, 15], [True, True, True]),
+        ([0, 14, 30, 32, 80, 90], [True, False, True, False, True]),
+        ([0, 3000, 3001, 3015, 3031], [False, True, True, False]),
+    ],
+)
+def test_each_of_many_looks_is_held_against_the_schedule_after_the_one_before(
+    minutes: list[int], known: list[bool]
+) -> None:
+    found = plotted(*(record(at, prompts=at) for at in minutes))
+    assert [point["prompts_per_minute"] is not None for point in found[1:]] == known
+
+
+def test_a_days_looks_take_no_time_to_speak_of() -> None:
+    day = [record(5 * n, prompts=n) for n in range(288)]
+    started = time.process_time()
+    assert plotted(*day)[-1]["prompts_per_minute"] == 0.2
+    assert time.process_time() - started < 0.15
 
 
 @pytest.mark.parametrize(

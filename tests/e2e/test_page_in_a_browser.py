@@ -1,0 +1,274 @@
+"""The page as an operator has it: in a browser, in a real Airflow, over a stream at work."""
+
+import contextlib
+import itertools
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.browser import WATCH, Watched, browser, faults, overflow, watched
+from tests.conftest import eventually
+from tests.e2e import deposits
+from tests.e2e.conftest import Operated
+
+__all__ = ["browser", "watched"]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# With a folder in it, the pictures of the documents are taken anew.
+PICTURES = os.environ.get("PICTURES")
+SCRIPT = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
+STORED = ("stream", "plots", "images", "backfills", "dead-letters")
+# The narrowest and the widest, one of them by night.
+LOOKS = ((360, "dark"), (2560, "light"))
+
+
+@pytest.fixture
+def logged_in(operated: Operated, browser: Browser, watched: Watched) -> Iterator[BrowserContext]:
+    """A window in which the admin has logged in, on Airflow's own form."""
+    context = browser.new_context(viewport={"width": 1440, "height": 1100})
+    context.add_init_script(WATCH)
+    context.set_default_timeout(30_000)
+    watched.contexts.append(context)
+    page = context.new_page()
+    watched.watch(page, listen=False)
+    page.goto(f"{operated.airflow.url}/plugin/imagen")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(operated.airflow.home.passwords()["admin"])
+    page.get_by_role("button", name=re.compile("sign in|log in", re.IGNORECASE)).click()
+    page.wait_for_url(re.compile(r"^(?!.*/auth/)"))
+    yield context
+    # What is left over may need storage.
+    operated.cloud.storage(down=0, hang_rate=0)
+    try:
+        watched.settle(f"{operated.airflow.url}/")
+    finally:
+        for each in watched.contexts:
+            each.close()
+
+
+@pytest.fixture
+def page(operated: Operated, browser: Browser, logged_in: BrowserContext, watched: Watched) -> Page:
+    """The page by itself, whose clock can be put forward."""
+    state = logged_in.storage_state()
+    context = browser.new_context(storage_state=state, viewport={"width": 1280, "height": 900})
+    context.add_init_script(WATCH)
+    context.set_default_timeout(30_000)
+    context.clock.install()
+    watched.contexts.append(context)
+    page = context.new_page()
+    watched.watch(page)
+    return page
+
+
+def test_an_operator_sees_it_empty_at_work_cut_off_and_well_again(
+    operated: Operated, page: Page, logged_in: BrowserContext, watched: Watched
+) -> None:
+    # Nothing in storage yet, while the stream starts.
+    start = operated.client.trigger("imagen_stream_start")
+    deposits.nothing(operated)
+    page.goto(f"{operated.airflow.url}/imagen/")
+    each_becomes(page, "empty")
+    for panel in STORED:
+        expect(page.locator(f"#{panel} > .empty")).to_contain_text(re.compile("imagen_|No look"))
+    actions_are_there(page)
+    well_made(page)
+
+    # At work, on prompts that keep coming.
+    operated.client.wait_for_run("imagen_stream_start", start, within_s=150)
+    operated.cloud.models(latency_s=0.2)
+    with prompts_that_keep_coming(operated):
+        _, verdict, _ = operated.health()
+        deposits.a_day_of_looks(operated)
+        deposits.three_backfills(operated)
+        each_becomes(page, "full")
+        expect(page.locator(".badge .word")).to_have_text(verdict["status"])
+        rows = page.locator("#backfills tbody tr")
+        refreshed_until(page, lambda: rows.count() == 3, "the backfills")
+        expect(page.locator("#plots path").first).to_be_visible()
+        expect(page.get_by_text(SCRIPT).first).to_be_attached()
+        newest = page.locator(".tile img").first.get_attribute("src")
+        refreshed_until(
+            page,
+            lambda: page.locator(".tile img").first.get_attribute("src") != newest,
+            "an image that has come meanwhile",
+        )
+        well_made(page)
+        framed = logged_in.pages[0]
+        an_image_opens_in_the_frame(operated, framed)
+
+    # Storage gone: each part says so under what was known; the way to the form is open.
+    watched.may_fail = True
+    operated.cloud.storage(down=1)
+    a_button_leads_to_the_form(operated, framed)
+    each_says(page, "Cloud Storage answered 503 for gs://")
+    for panel in STORED:
+        expect(page.locator(f"#{panel}")).to_have_attribute("data-old", "")
+        expect(page.locator(f"#{panel} .trouble")).to_contain_text("Below is what was known at")
+        expect(page.locator(f"#{panel} .body")).to_be_visible()
+    expect(page.locator("#refreshed")).to_contain_text("5 of 6 parts could not be read")
+    actions_are_there(page)
+    page.reload()
+    each_says(page, "Cloud Storage answered 503 for gs://")
+    each_becomes(page, "unknown")
+    actions_are_there(page)
+    well_made(page)
+
+    # Storage that does not answer: nor does it hold up Airflow.
+    operated.cloud.storage(hang_rate=1, down=0)
+    with longest_answer(f"{operated.airflow.url}/api/v2/monitor/health") as longest:
+        each_says(page, "Cloud Storage has not answered within")
+    assert max(longest) < 4, "seconds; a thread that waits for storage has 4.5"
+    actions_are_there(page)
+
+    # And back, by itself.
+    operated.cloud.storage(hang_rate=0)
+
+    def asked_again() -> bool:
+        page.clock.fast_forward(31_000)
+        settled(page)
+        return all(state_of(page, panel) == "full" for panel in STORED)
+
+    eventually(asked_again, within_s=60, what="every part, by the page's own clock")
+    for panel in STORED:
+        expect(page.locator(f"#{panel} .trouble")).to_be_empty()
+    expect(page.locator("#refreshed")).to_have_text(re.compile(r"^Refreshed"))
+
+
+@contextlib.contextmanager
+def prompts_that_keep_coming(operated: Operated) -> Iterator[None]:
+    """Five a second, one of which is refused; in the end each is answered, and none is left."""
+    lane, over, published = operated.lane, threading.Event(), itertools.count(1)
+
+    def publish() -> None:
+        for number in published:
+            lane.publish(SCRIPT if number % 10 == 5 else f"A lighthouse, {number} {time.time()}")
+            if over.wait(0.2):
+                return
+
+    lane.publish("fault:blocked and so refused")
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        lane.predictions(next(published) - 1)
+        lane.dead_letters(1)
+
+
+def settled(page: Page) -> None:
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+
+
+def state_of(page: Page, panel: str) -> str | None:
+    return page.locator(f"#{panel}").get_attribute("data-state")
+
+
+def refreshed_until(page: Page, condition: Callable[[], bool], what: str) -> None:
+    """Press the button until it holds: what was read is kept for up to fifteen seconds."""
+
+    def look() -> bool:
+        page.get_by_role("button", name="Refresh now").click()
+        settled(page)
+        return condition()
+
+    settled(page)
+    if not condition():
+        eventually(look, within_s=60, what=what)
+
+
+def each_becomes(page: Page, state: str) -> None:
+    def all_are() -> bool:
+        return all(state_of(page, panel) == state for panel in STORED)
+
+    refreshed_until(page, all_are, f"{state} in every part")
+
+
+def each_says(page: Page, words: str) -> None:
+    def all_do() -> bool:
+        said = [page.locator(f"#{panel} .trouble").text_content() or "" for panel in STORED]
+        return all(words in text for text in said)
+
+    refreshed_until(page, all_do, f"{words!r} in every part")
+
+
+def actions_are_there(page: Page) -> None:
+    """Airflow knows them by itself."""
+    expect(page.locator("#actions")).to_have_attribute("data-state", "full")
+    expect(page.locator("#actions a.button")).to_have_count(5)
+    expect(page.locator("#user")).to_have_text("You are admin.")
+
+
+def well_made(page: Page) -> None:
+    """Nothing scrolls sideways, and axe finds no serious fault, light and dark."""
+    before = page.viewport_size
+    for width, scheme in LOOKS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert overflow(page) == [], f"at {width} px"
+        ground = page.locator("body").evaluate(
+            "body => Number(getComputedStyle(body).backgroundColor.match(/[0-9]+/)[0])"
+        )
+        assert (ground < 100) == (scheme == "dark")
+        assert faults(page) == [], f"at {width} px, {scheme}"
+    assert before is not None
+    page.set_viewport_size(before)
+
+
+def an_image_opens_in_the_frame(operated: Operated, page: Page) -> None:
+    page.goto(f"{operated.airflow.url}/plugin/imagen")
+    frame = page.frame_locator("iframe")
+    expect(frame.locator(".badge .word")).to_have_text(re.compile("HEALTHY|DEGRADED"))
+    expect(frame.get_by_text("BLOCKED").first).to_be_visible()
+    expect(frame.locator("#plots path").first).to_be_visible()
+    picture(page, "page.png")
+    frame.locator("#images img").first.click()
+    large = frame.locator("dialog img")
+    expect(large).to_be_visible()
+    eventually(lambda: large.evaluate("image => image.naturalWidth > 0"), what="the image")
+    page.keyboard.press("Escape")
+    expect(frame.locator("dialog")).to_be_hidden()
+
+
+def a_button_leads_to_the_form(operated: Operated, page: Page) -> None:
+    frame = page.frame_locator("iframe")
+    frame.locator("a[href*='imagen_stream_start']").first.click()
+    page.wait_for_url(re.compile("/dags/imagen_stream_start"))
+    page.get_by_role("button", name="Trigger").first.click()
+    expect(page.get_by_text("If a stream is active already").first).to_be_visible()
+    picture(page, "trigger-form.png")
+
+
+@contextlib.contextmanager
+def longest_answer(url: str) -> Iterator[list[float]]:
+    """Ask again and again meanwhile; how long each answer took, seconds."""
+    over, took = threading.Event(), [0.0]
+
+    def ask() -> None:
+        with httpx.Client(timeout=30, trust_env=False) as client:
+            while not over.wait(0.05):
+                started = time.monotonic()
+                client.get(url).raise_for_status()
+                took.append(time.monotonic() - started)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield took
+    finally:
+        over.set()
+        thread.join()
+    assert len(took) > 1
+
+
+def picture(page: Page, name: str) -> None:
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / name)

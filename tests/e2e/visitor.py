@@ -1,0 +1,39 @@
+"""Somebody who asks the API server by hand, with a login or without."""
+
+import http.client
+import json
+import urllib.parse
+from typing import Any
+
+from tests.e2e.conftest import Operated
+
+
+class Visitor:
+    """Sends paths as they are, which other clients mend; `token` is its login's, if it has one."""
+
+    def __init__(self, operated: Operated, user: str | None) -> None:
+        self._at = urllib.parse.urlsplit(operated.airflow.url)
+        self._headers: dict[str, str] = {}
+        if user:
+            login = {"username": user, "password": operated.airflow.home.passwords()[user]}
+            answer = self.ask("/auth/token", "POST", json.dumps(login))
+            # As a browser has it.
+            self._headers["Cookie"] = f"_token={json.loads(answer[2])['access_token']}"
+
+    def ask(
+        self, target: str, method: str = "GET", body: str | None = None
+    ) -> tuple[int, dict[str, str], bytes]:
+        assert self._at.hostname
+        connection = http.client.HTTPConnection(self._at.hostname, self._at.port, timeout=30)
+        headers = {**self._headers, "Content-Type": "application/json"}
+        connection.request(method, target, body, headers)
+        response = connection.getresponse()
+        named = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, named, response.read()
+
+    def panel(self, name: str) -> Any:
+        status, _, body = self.ask(f"/imagen/api/{name}")
+        assert status == 200
+        answer = json.loads(body)
+        assert answer["error"] is None
+        return answer["data"]
