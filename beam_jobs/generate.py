@@ -17,8 +17,9 @@ from beam_jobs.limiter import AdaptiveLimiter
 from beam_jobs.meter import Meter
 from beam_jobs.models.base import CallError, Image, ImageModel, Retry
 from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
-from beam_jobs.prompts import Canary, Prompt
+from beam_jobs.prompts import Canary, Parsed, Prompt
 from beam_jobs.store import ImageStore, StoreError
+from beam_jobs.turns import Turn, Turns
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Generator:
         model_of: gives the adapter for a model's name.
         store: where images go.
         limiter: paces the model calls of this process.
+        turns: bounds how many of their answers are in memory.
         max_in_flight: most model calls at once, as the limiter's ceiling.
         max_retry_s: how long a failing call is repeated, from its first failure.
         max_images: how many images this process may pay for, or None.
@@ -54,6 +56,7 @@ class Generator:
         model_of: Callable[[str], ImageModel],
         store: ImageStore,
         limiter: AdaptiveLimiter,
+        turns: Turns,
         max_in_flight: int,
         max_retry_s: float,
         max_images: int | None,
@@ -62,14 +65,17 @@ class Generator:
         self._model_of = model_of
         self._store = store
         self._limiter = limiter
+        self._turns = turns
         self._room = asyncio.Semaphore(int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1)
         self._max_retry_s = max_retry_s
         self._budget = max_images
         self._source = source
         self._making: dict[str, asyncio.Future[list[str]]] = {}
 
-    async def outcome(self, item: Prompt | Canary) -> Outcome:
-        """Do the work on one prompt. Raises nothing but cancellation."""
+    async def outcome(self, item: Parsed) -> Outcome:
+        """Do the work on one prompt; a failure has ended already. Raises only cancellation."""
+        if isinstance(item, Failure):
+            return item
         if isinstance(item, Canary):
             return self._prediction(item.prompt_id, "", "", [], "", False, item, Work())
         meter = Meter()
@@ -145,19 +151,22 @@ class Generator:
         """Pay for one call, and store what it gave: index to path."""
         self._spend(len(indices))
         images: list[Image] = []
-        try:
-            images = await self._call(model, prompt, indices, meter)
-        finally:
-            self._refund(len(indices) - len(images))
-        meter.made(images)
-        paths = {}
-        for index, image in zip(indices, images, strict=False):
-            put = functools.partial(self._store.put_image, prompt.digest, index, image)
-            paths[index] = await self._persist(put)
+        with self._turns.turn() as turn:
+            try:
+                images = await self._call(model, prompt, indices, meter, turn)
+            finally:
+                self._refund(len(indices) - len(images))
+            meter.made(images)
+            paths = {}
+            for index, image in zip(indices, images, strict=False):
+                put = functools.partial(self._store.put_image, prompt.digest, index, image)
+                # While storage fails answers are read all the same: they are paid for, and lost
+                # with their connections.
+                paths[index] = await self._persist(put, failed=turn.give_back)
         return paths
 
     async def _call(
-        self, model: ImageModel, prompt: Prompt, indices: range, meter: Meter
+        self, model: ImageModel, prompt: Prompt, indices: range, meter: Meter, turn: Turn
     ) -> list[Image]:
         """Call the model until it answers, refuses, or the time for retries is over."""
         failing_since: float | None = None
@@ -167,12 +176,16 @@ class Generator:
             async with self._limiter.slot() as slot:
                 meter.called(slot.throttled_s)
                 try:
-                    images = await model.generate(prompt, first=indices.start, count=len(indices))
+                    with turn.reading():
+                        images = await model.generate(
+                            prompt, first=indices.start, count=len(indices)
+                        )
                 except CallError as caught:
                     error = caught
             if error is None:
                 self._limiter.succeeded()
                 return images
+            turn.give_back()
             if error.over_quota:
                 meter.refused()
                 self._limiter.over_quota(slot.started_at, error.retry_after_s)
@@ -185,16 +198,21 @@ class Generator:
             empty += error.retry is Retry.FEW
             if error.retry is Retry.NEVER or empty >= MOST_EMPTY_ANSWERS:
                 raise error
-            pause = _backoff(tries, error.retry_after_s)
-            if time.monotonic() + pause > failing_since + self._max_retry_s:
+            pause = _backoff(tries, error.retry_after_s, self._left_s(failing_since))
+            if pause is None:
                 raise error
             tries += 1
             if error.over_quota:
                 meter.throttled(pause)
             await asyncio.sleep(pause)
 
-    async def _persist(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a storage request until it is done or the time for retries is over."""
+    async def _persist(
+        self, request: Callable[[], Awaitable[T]], *, failed: Callable[[], None] = lambda: None
+    ) -> T:
+        """Repeat a storage request until it is done or the time for retries is over.
+
+        `failed` is called when it has failed and is to be repeated.
+        """
         failing_since: float | None = None
         tries = 0
         while True:
@@ -202,14 +220,15 @@ class Generator:
                 return await request()
             except StoreError as error:
                 failing_since = failing_since or time.monotonic()
-                pause = _backoff(tries, error.retry_after_s)
-                if (
-                    not error.transient
-                    or time.monotonic() + pause > failing_since + self._max_retry_s
-                ):
+                pause = _backoff(tries, error.retry_after_s, self._left_s(failing_since))
+                if pause is None or not error.transient:
                     raise
                 tries += 1
+                failed()
                 await asyncio.sleep(pause)
+
+    def _left_s(self, failing_since: float) -> float:
+        return failing_since + self._max_retry_s - time.monotonic()
 
     def _spend(self, images: int) -> None:
         if self._budget is None:
@@ -295,9 +314,16 @@ def _raise_worst(errors: list[BaseException], *, complete: bool) -> None:
         raise errors[0]
 
 
-def _backoff(tries: int, retry_after_s: float | None) -> float:
+def _backoff(tries: int, retry_after_s: float | None, left_s: float) -> float | None:
+    """Return how long to wait before the next try, or None where the time for tries is over.
+
+    The last try comes at the very end of that time, and not before what the service asked for.
+    """
+    asked_s = retry_after_s or 0.0
+    if left_s <= 0 or asked_s > left_s:
+        return None
     most = min(BACKOFF_MOST_S, BACKOFF_FIRST_S * 2 ** min(tries, 16))
-    return max(random.uniform(0, most), retry_after_s or 0.0)  # noqa: S311 - jitter
+    return min(left_s, max(random.uniform(0, most), asked_s))  # noqa: S311 - jitter
 
 
 def _now() -> str:

@@ -21,18 +21,14 @@ from beam_jobs.models.base import ImageModel
 from beam_jobs.models.catalog import Family, family_of
 from beam_jobs.options import JobConfig
 from beam_jobs.outcomes import Outcome
-from beam_jobs.prompts import Canary, Prompt
+from beam_jobs.prompts import Parsed
 from beam_jobs.store import ImageStore
+from beam_jobs.turns import InTurn, Turns
 
-# A batch ends with its slowest prompt; one that is many windows long keeps the window full
-# meanwhile. Prompts are small: a thousand of them are a megabyte.
-WINDOWS_PER_BATCH = 16
-# So many answers are read at a time. The others wait in their sockets: answers of megabytes that
-# arrive together would otherwise all be in memory together (with the bound on uploads, a peak of
-# 386 MB instead of 446 at 64 in flight and 1.5 MB an image).
-READ_AT_ONCE = 8
 # aiohttp holds up to twice this of an answer whose turn has not come.
 READ_BUFFER_BYTES = 1 << 16
+# How often a batch fills the window of calls.
+BATCH_WINDOWS = 4
 
 T = TypeVar("T")
 
@@ -55,11 +51,11 @@ class Engine:
         """Model calls under way at this moment."""
         return self._limiter.in_flight
 
-    def run(self, items: Sequence[Prompt | Canary]) -> list[Outcome]:
+    def run(self, items: Sequence[Parsed]) -> list[Outcome]:
         """Work on all `items` at once, from any thread; the outcomes are in their order."""
         return self._await(self._all(items))
 
-    async def _all(self, items: Sequence[Prompt | Canary]) -> list[Outcome]:
+    async def _all(self, items: Sequence[Parsed]) -> list[Outcome]:
         return await asyncio.gather(*map(self._generator.outcome, items))
 
     async def _start(self) -> None:
@@ -67,12 +63,13 @@ class Engine:
             # The limiter bounds the connections.
             connector=aiohttp.TCPConnector(limit=0),
             read_bufsize=READ_BUFFER_BYTES,
-            response_class=_in_turn(asyncio.Semaphore(READ_AT_ONCE)),
+            response_class=InTurn,
         )
         self._generator = Generator(
             model_of=self._model_of,
             store=ImageStore(self._session, self._config.location),
             limiter=self._limiter,
+            turns=Turns(self._config.max_in_flight),
             max_in_flight=self._config.max_in_flight,
             max_retry_s=self._config.max_retry_s,
             max_images=self._config.max_images,
@@ -88,15 +85,6 @@ class Engine:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-def _in_turn(turns: asyncio.Semaphore) -> type[aiohttp.ClientResponse]:
-    class InTurn(aiohttp.ClientResponse):
-        async def read(self) -> bytes:
-            async with turns:
-                return await super().read()
-
-    return InTurn
-
-
 _engines: dict[JobConfig, Engine] = {}
 _engines_lock = threading.Lock()
 
@@ -109,11 +97,14 @@ def engine_for(config: JobConfig) -> Engine:
         return _engines[config]
 
 
-class ImagenHandler(ModelHandler[Prompt | Canary, Outcome, Engine]):
+class ImagenHandler(ModelHandler[Parsed, Outcome, Engine]):
     """Hands batches of prompts to the process's engine. One outcome per prompt, no exceptions."""
 
     def __init__(self, config: JobConfig) -> None:
-        batch = config.max_in_flight * WINDOWS_PER_BATCH
+        # A batch ends with its slowest prompt, and others beside it, in other threads, keep the
+        # window of calls full meanwhile: it takes that many for calls that last twenty times as
+        # long as most. With longer ones outcomes are published later.
+        batch = BATCH_WINDOWS * config.max_in_flight
         super().__init__(min_batch_size=batch, max_batch_size=batch)
         self._config = config
 
@@ -123,7 +114,7 @@ class ImagenHandler(ModelHandler[Prompt | Canary, Outcome, Engine]):
 
     def run_inference(
         self,
-        batch: Sequence[Prompt | Canary],
+        batch: Sequence[Parsed],
         model: Engine,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[Outcome]:
@@ -131,7 +122,7 @@ class ImagenHandler(ModelHandler[Prompt | Canary, Outcome, Engine]):
         Metrics.distribution(NAMESPACE, "in_flight").update(model.in_flight)
         return model.run(batch)
 
-    def get_num_bytes(self, batch: Sequence[Prompt | Canary]) -> int:
+    def get_num_bytes(self, batch: Sequence[Parsed]) -> int:
         """Return the size of what came in, without pickling it for the purpose."""
         return sum(len(item.body) for item in batch)
 

@@ -1,9 +1,9 @@
 """How many model calls are in flight, and how fast new ones start.
 
-Vertex AI's shared quota has no fixed rate to configure: 429 is normal and means slow down. So the
-number in flight adapts, as TCP's window does, below a ceiling; a token bucket bounds the rate
-where an operator wants a share of the quota left to somebody else. One limiter per process, used
-from one event loop only; it takes no locks.
+A service that is overloaded (503) needs fewer calls at once: their number adapts, as TCP's window
+does, below a ceiling. One that has no quota left (429) needs them slower: `quota` learns how fast
+they may start. A token bucket bounds the rate where an operator wants a share of the quota left to
+somebody else. One limiter per process, used from one event loop only; it takes no locks.
 """
 
 import asyncio
@@ -15,8 +15,11 @@ from contextlib import asynccontextmanager
 
 from aiolimiter import AsyncLimiter
 
-# Where the window starts: doubling from here reaches 64 within two round trips.
-INITIAL_IN_FLIGHT = 16
+from beam_jobs.quota import LearnedQuota
+
+# Where the window starts; from here it doubles with each round trip. An image takes up to half a
+# minute, too long for a first round trip to tell anything: who is too much is refused at once.
+INITIAL_IN_FLIGHT = 64
 # Multiplicative decrease; the factor of RFC 9438 (CUBIC), which gives up less than halving.
 DECREASE = 0.7
 # Additive increase, as a share of the ceiling per round trip, so that a round trip of 15 s (what an
@@ -28,6 +31,8 @@ UNAVAILABLE_SHARE = 0.2
 UNAVAILABLE_WEIGHT = 0.05
 # The longest a Retry-After may hold up the whole process, seconds.
 MAX_PAUSE_S = 120.0
+# The rate may change while a call waits for its turn.
+LOOK_AGAIN_S = 0.1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class AdaptiveLimiter:
         self._decreased_at = float("-inf")
         self._unavailable_share = 0.0
         self._paused_until = 0.0
+        self._quota = LearnedQuota()
+        self._turn = asyncio.Lock()
         self._bucket = _bucket(requests_per_minute) if requests_per_minute else None
 
     @property
@@ -67,12 +74,17 @@ class AdaptiveLimiter:
         """How many may hold one at present, between 1 and the ceiling."""
         return self._limit
 
+    @property
+    def per_second(self) -> float | None:
+        """How many calls may start in a second at present; None while no quota is known."""
+        return self._quota.per_second(asyncio.get_running_loop().time())
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[Slot]:
         """Hold a slot for one call.
 
         Waits for a free slot, then for the rate, then until a pause that the service asked for
-        is over.
+        is over, then for its turn as the quota allows.
         """
         await self._acquire()
         try:
@@ -84,7 +96,7 @@ class AdaptiveLimiter:
             while (pause := self._paused_until - loop.time()) > 0:  # noqa: ASYNC110 - a clock, no event
                 # Jitter, so that a pause does not end in a thundering herd.
                 await asyncio.sleep(pause + random.uniform(0, min(1.0, pause)))  # noqa: S311
-            started_at = loop.time()
+            started_at = await self._start()
             yield Slot(started_at=started_at, throttled_s=started_at - acquired_at)
         finally:
             self._in_flight -= 1
@@ -101,16 +113,34 @@ class AdaptiveLimiter:
 
     def over_quota(self, started_at: float, retry_after_s: float | None = None) -> None:
         """A call that started at `started_at` (loop time) was refused with 429."""
+        self._pause(retry_after_s)
+        self._quota.refused(started_at, asyncio.get_running_loop().time())
+
+    def unavailable(self, started_at: float, retry_after_s: float | None = None) -> None:
+        """A call was answered with 503 or not at all: do fewer at once if many are."""
+        self._note_availability(0.0)
+        self._pause(retry_after_s)
+        if retry_after_s or self._unavailable_share > UNAVAILABLE_SHARE:
+            self._decrease(started_at)
+
+    async def _start(self) -> float:
+        """Wait until the quota has room for a call, and return when that is."""
+        loop = asyncio.get_running_loop()
+        # In the order of coming: one that waits behind another need not look at the rate.
+        async with self._turn:
+            while (wait := self._wait_s(loop.time())) > 0:  # noqa: ASYNC110 - a clock, no event
+                await asyncio.sleep(min(wait, LOOK_AGAIN_S))
+            started_at = loop.time()
+            self._quota.started(started_at)
+        return started_at
+
+    def _wait_s(self, now: float) -> float:
+        return max(self._paused_until - now, self._quota.wait_s(now))
+
+    def _pause(self, retry_after_s: float | None) -> None:
         if retry_after_s:
             until = asyncio.get_running_loop().time() + min(retry_after_s, MAX_PAUSE_S)
             self._paused_until = max(self._paused_until, until)
-        self._decrease(started_at)
-
-    def unavailable(self, started_at: float, retry_after_s: float | None = None) -> None:
-        """A call was answered with 503 or not at all: slow down if many are."""
-        self._note_availability(0.0)
-        if retry_after_s or self._unavailable_share > UNAVAILABLE_SHARE:
-            self.over_quota(started_at, retry_after_s)
 
     def _note_availability(self, available: float) -> None:
         miss = 1.0 - available

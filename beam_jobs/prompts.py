@@ -81,13 +81,17 @@ class Canary:
     attributes: Mapping[str, str]
 
 
+# What parsing makes of a message, and what the work on it begins with.
+Parsed = Prompt | Canary | Failure
+
+
 class _InvalidPromptError(ValueError):
     """What is wrong with a prompt, in a sentence for the person who sent it."""
 
 
 def parse(
     body: bytes, attributes: Mapping[str, str], *, origin: str, defaults: PromptDefaults
-) -> Prompt | Canary | Failure:
+) -> Parsed:
     """Turn a message or a row of a file into what the job works on.
 
     `origin` names this delivery for good: the message id, or file and line. It is the identity of

@@ -10,7 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.pvalue import AsIter, PCollection
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from beam_jobs.outcomes import Failure, Outcome
 
@@ -28,16 +28,23 @@ class WriteReport(beam.PTransform):
 
     def expand(self, outcomes: Any) -> PCollection[Any]:
         """Wire counting of `Outcomes`, and a wait for the publishing, which the side inputs are."""
-        tallies = (
-            outcomes.parsed | "Tally prompts" >> beam.Map(lambda _: {"prompts": 1}),
-            outcomes.ended | "Tally outcomes" >> beam.Map(tally),
-        ) | beam.Flatten()
+        # Each is summed up where it comes about: one sum for both would first collect their parts.
+        prompts = outcomes.parsed | "Count prompts" >> beam.combiners.Count.Globally()
+        ended = (
+            outcomes.ended
+            | "Tally outcomes" >> beam.Map(tally)
+            | "Sum" >> beam.CombineGlobally(_add)
+        )
         return (
-            tallies
-            | beam.CombineGlobally(_add)
+            ended.pipeline
+            | beam.Create([self._path])
             | "Write"
             >> beam.Map(
-                _write, self._path, self._source, *(AsIter(write) for write in self._published)
+                _write,
+                self._source,
+                AsSingleton(prompts),
+                AsSingleton(ended),
+                *(AsIter(write) for write in self._published),
             )
         )
 
@@ -91,9 +98,11 @@ def _add(tallies: Iterable[dict[str, int]]) -> dict[str, int]:
     return total
 
 
-def _write(counts: dict[str, int], path: str, source: str, *published: Iterable[Any]) -> str:
+def _write(
+    path: str, source: str, prompts: int, counts: dict[str, int], *published: Iterable[Any]
+) -> str:
     del published  # here only so that this runs after them
-    content = json.dumps(render(counts, source), indent=2).encode("utf-8")
+    content = json.dumps(render({"prompts": prompts, **counts}, source), indent=2).encode("utf-8")
     with FileSystems.create(path, mime_type="application/json") as file:
         file.write(content)
     return path

@@ -15,7 +15,7 @@ from beam_jobs.handler import ImagenHandler
 from beam_jobs.messages import Message
 from beam_jobs.options import JobConfig
 from beam_jobs.outcomes import Failure, Outcome, encode
-from beam_jobs.prompts import Canary, PromptDefaults, parse
+from beam_jobs.prompts import Canary, Parsed, PromptDefaults, parse
 from beam_jobs.store import Location
 
 FAILURES = "failures"
@@ -29,20 +29,22 @@ class Outcomes(NamedTuple):
 
 
 class PromptsToOutcomes(beam.PTransform):
-    """Messages, and failures of reading them, into one outcome each."""
+    """Messages, and failures of reading them, into one outcome each.
+
+    What parsing rejects takes the same way as the prompts, untouched. On a branch of its own it
+    would have to be flattened with the outcomes, and there FnApiRunner collects all of them before
+    it goes on: nothing would be published before the last prompt is done.
+    """
 
     def __init__(self, config: JobConfig) -> None:
         super().__init__()
         self._config = config
 
     def expand(self, messages: PCollection[Any]) -> Any:
-        """Wire parse, inference, and what parsing rejected."""
-        parsed = messages | "Parse" >> beam.ParDo(Parse(self._config.defaults)).with_outputs(
-            FAILURES, main="prompts"
-        )
-        generated = parsed["prompts"] | "Generate" >> RunInference(ImagenHandler(self._config))
-        ended = (generated, parsed[FAILURES]) | "All outcomes" >> beam.Flatten()
-        return Outcomes(parsed=(parsed["prompts"], parsed[FAILURES]) | beam.Flatten(), ended=ended)
+        """Wire parse and inference."""
+        parsed = messages | "Parse" >> beam.ParDo(Parse(self._config.defaults))
+        ended = parsed | "Generate" >> RunInference(ImagenHandler(self._config))
+        return Outcomes(parsed=parsed, ended=ended)
 
 
 class PublishOutcomes(beam.PTransform):
@@ -68,12 +70,12 @@ class PublishOutcomes(beam.PTransform):
 
 
 class Parse(beam.DoFn):
-    """A message into a prompt or a canary; what is neither goes to the tag `failures`."""
+    """A message into a prompt, a canary, or the failure of what is neither."""
 
     def __init__(self, defaults: PromptDefaults) -> None:
         self._defaults = defaults
 
-    def process(self, message: Message | Failure) -> Iterator[Any]:
+    def process(self, message: Message | Failure) -> Iterator[Parsed]:
         """Parse one message; a failure of reading passes through."""
         item = (
             message
@@ -84,7 +86,7 @@ class Parse(beam.DoFn):
         )
         if not isinstance(item, Canary):
             metrics.count_prompt()
-        yield TaggedOutput(FAILURES, item) if isinstance(item, Failure) else item
+        yield item
 
 
 class Encode(beam.DoFn):

@@ -1,1 +1,1 @@
-"""Measurements, apart from the tests: a figure that depends on the machine is no promise."""
+"""Measurements: what this project gives on the machine at hand, and what others give beside it."""

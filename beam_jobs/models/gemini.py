@@ -1,10 +1,10 @@
 """The Gemini image models, through google-genai: one call, one image."""
 
-import binascii
 from typing import Any
 
 import aiohttp
 import orjson
+import pybase64
 from google import genai
 from google.auth import exceptions as auth_exceptions
 from google.genai import errors, types
@@ -12,6 +12,7 @@ from google.genai import errors, types
 from beam_jobs.models.base import (
     CallError,
     Image,
+    Retry,
     blocked,
     from_status,
     image_from,
@@ -19,7 +20,9 @@ from beam_jobs.models.base import (
     retry_after,
     unreachable,
 )
+from beam_jobs.outcomes import Reason
 from beam_jobs.prompts import Prompt
+from beam_jobs.turns import AnswerTooLargeError
 
 # https://ai.google.dev/api/generate-content#FinishReason: these mean that the same prompt will be
 # refused again. The others (NO_IMAGE, IMAGE_OTHER, OTHER, STOP without an image) may go well.
@@ -39,6 +42,17 @@ REFUSALS = frozenset(
 
 # Half the price, slower: https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
 FLEX_HEADERS = {"X-Vertex-AI-LLM-Shared-Request-Type": "flex"}
+
+
+class _Config(types.GenerateContentConfig):
+    """google-genai asks for each of its 36 fields whether the name is `in` the config.
+
+    To tell, pydantic goes through all fields each time, which makes 2 ms of CPU a call. Told that
+    none is, google-genai looks at the attribute, as it does anyway.
+    """
+
+    def __contains__(self, _: object) -> bool:
+        return False
 
 
 class GeminiModel:
@@ -76,7 +90,7 @@ class GeminiModel:
     async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
         """See `ImageModel.generate`; `count` is 1."""
         assert count == 1
-        config = types.GenerateContentConfig(
+        config = _Config(
             response_modalities=["IMAGE"],
             image_config=types.ImageConfig(
                 aspect_ratio=prompt.aspect_ratio, image_size=prompt.image_size
@@ -100,6 +114,11 @@ class GeminiModel:
             ) from error
         except TimeoutError as error:
             raise unreachable("model did not answer within the call time-out") from error
+        except AnswerTooLargeError as error:
+            # Each such answer may be charged.
+            raise CallError(
+                Reason.NO_IMAGE, str(error), retry=Retry.NEVER, replayable=True
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable(f"model cannot be reached: {error!r}") from error
         except auth_exceptions.GoogleAuthError as error:
@@ -123,7 +142,8 @@ def image_bytes(body: str | bytes) -> bytes:
             for part in (candidate.get("content") or {}).get("parts") or []:
                 inline = part.get("inlineData")  # text parts, and thoughts, are passed over
                 if inline and not part.get("thought"):
-                    return binascii.a2b_base64(inline["data"])
+                    # Checked as it goes: that is also the fast way, 0.15 ms for 1.5 MB.
+                    return pybase64.b64decode(inline["data"], validate=True)
         raise _why_none(answer, candidates)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise no_image(f"model's answer is not understood: {error!r}") from error

@@ -5,7 +5,6 @@ endpoint speak as well: one call, up to four images.
 """
 
 import asyncio
-import binascii
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ import aiohttp
 import google.auth
 import google.auth.transport.requests
 import orjson
+import pybase64
 from google.auth import exceptions as auth_exceptions
 from google.auth.aio import credentials as async_credentials
 from google.auth.aio.transport import sessions
@@ -122,8 +122,8 @@ def images(predictions: list[Any]) -> list[Image]:
             refused = str(prediction.get("raiFilteredReason") or refused)
             continue
         try:
-            found.append(image_from(binascii.a2b_base64(data)))
-        except binascii.Error as error:
+            found.append(image_from(pybase64.b64decode(data, validate=True)))
+        except ValueError as error:  # binascii.Error is one
             wrong = no_image(f"model's answer is not base64: {error}")
         except CallError as error:
             wrong = error

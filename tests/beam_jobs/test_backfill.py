@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import threading
 
 import pytest
 
@@ -108,3 +109,24 @@ def test_options_of_the_stream_are_refused(cloud, lane, capsys):
     options = lane.options(prompts="x.txt", messages_subscription=lane.subscription("prompts"))
     assert backfill.main(options) == 2
     assert "--messages_subscription is for beam_jobs.stream" in capsys.readouterr().err
+
+
+def test_predictions_come_while_a_slow_prompt_is_still_worked_on(cloud, lane, tmp_path):
+    cloud.models(latency_s=0.3)  # a slow call takes twenty times as long
+    slow = "A slow one fault:slow"
+    prompts = lane.put("night/a.txt", "\n".join([slow, *(f"A quick one {n}" for n in range(40))]))
+    done = threading.Event()
+
+    def work() -> None:
+        run(lane, prompts, tmp_path)
+        done.set()
+
+    job = threading.Thread(target=work)
+    job.start()
+    # Of eight parts one waits for it.
+    early = lane.predictions(20)
+    assert not done.is_set()
+    assert slow not in {one["prompt"] for one in early}
+    job.join(60)
+    assert done.is_set()
+    lane.predictions(41 - len(early))

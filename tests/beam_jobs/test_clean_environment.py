@@ -123,7 +123,7 @@ def check_pipeline(pipeline, lane, target):
         }
         for each in pipeline.components.transforms.values()
     }
-    assert shown["Imagen/Parse/ParDo(Parse)"]["fn"] == "beam_jobs.transforms.Parse"
+    assert shown["Imagen/Parse"]["fn"] == "beam_jobs.transforms.Parse"
     assert shown["Publish/Encode/ParDo(Encode)"]["fn"] == "beam_jobs.transforms.Encode"
     assert shown["Publish/Predictions"]["topic"] == lane.topic("predictions")
     assert shown["Publish/Dead letters"]["topic"] == lane.topic("dead-letters")

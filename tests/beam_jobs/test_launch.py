@@ -1,8 +1,9 @@
-"""Which image a job's workers on Dataflow run: always one that holds the jobs' modules."""
+"""How jobs are launched: on which image of Dataflow's workers, and in how many parts here."""
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, WorkerOptions
 
+from beam_jobs import launch
 from beam_jobs.launch import IMAGE_VARIABLE, _name_worker_image
 from beam_jobs.options import OptionsError
 
@@ -48,3 +49,21 @@ def test_modules_may_reach_workers_as_a_package_too(named, flag):
 @pytest.mark.parametrize("runner", ["FnApiRunner", "localcloud.runner.MicroBatchRunner"])
 def test_other_runners_need_no_image(named, runner):
     assert named(inside=OURS, runner=runner) is None
+
+
+def test_a_backfill_on_this_machine_works_on_several_parts_unless_told_otherwise():
+    options = PipelineOptions([])
+    assert launch._runner(options, streaming=False) == "FnApiRunner"
+    local = options.view_as(DirectOptions)
+    assert local.direct_num_workers == launch.LOCAL_PARTS
+    assert local.direct_running_mode == "in_memory"
+    told = PipelineOptions(["--direct_num_workers=2", "--direct_running_mode=multi_processing"])
+    launch._runner(told, streaming=False)
+    assert told.view_as(DirectOptions).direct_num_workers == 2
+    assert told.view_as(DirectOptions).direct_running_mode == "multi_processing"
+    one = PipelineOptions(["--direct_running_mode=multi_processing"])
+    launch._runner(one, streaming=False)
+    assert one.view_as(DirectOptions).direct_running_mode == "multi_processing"
+    elsewhere = PipelineOptions(["--runner=DataflowRunner"])
+    launch._runner(elsewhere, streaming=False)
+    assert elsewhere.view_as(DirectOptions).direct_num_workers == 1

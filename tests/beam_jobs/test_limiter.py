@@ -60,7 +60,7 @@ async def started_later() -> float:
     return now()
 
 
-@pytest.mark.parametrize("ceiling", [1, 2, 7, 16, 64])
+@pytest.mark.parametrize("ceiling", [1, 2, 7, 64, 100])
 async def test_no_more_calls_than_the_window_and_never_more_than_the_ceiling(ceiling):
     calls = Calls(AdaptiveLimiter(ceiling))
     await calls.start(300)
@@ -73,20 +73,27 @@ async def test_no_more_calls_than_the_window_and_never_more_than_the_ceiling(cei
     await asyncio.gather(*calls.tasks)
 
 
-async def test_a_busy_window_doubles_within_a_round_trip_until_the_first_refusal():
-    calls = Calls(AdaptiveLimiter(64))
-    await calls.start(200)
-    await calls.end(16)
-    assert calls.limiter.limit == 32
-    calls.limiter.over_quota(await started_later())
+async def overload(limiter: AdaptiveLimiter) -> None:
+    """Let a call that began after everything so far be one too many that is answered with 503."""
+    limiter._unavailable_share = 0.5
+    limiter.unavailable(await started_later())
+    limiter._unavailable_share = 0.0
+
+
+async def test_a_busy_window_doubles_within_a_round_trip_until_the_first_overload():
+    calls = Calls(AdaptiveLimiter(256))
+    await calls.start(400)
+    await calls.end(INITIAL_IN_FLIGHT)
+    assert calls.limiter.limit == 2 * INITIAL_IN_FLIGHT
+    await overload(calls.limiter)
     before = calls.limiter.limit
-    await calls.end(16)
+    await calls.end(INITIAL_IN_FLIGHT)
     # One round trip of additive increase: 5 % of the ceiling, not a doubling.
-    assert before < calls.limiter.limit < before + 64 * 0.05 + 1
+    assert before < calls.limiter.limit < before + 256 * 0.05 + 1
 
 
 async def test_an_idle_window_does_not_grow():
-    limiter = AdaptiveLimiter(64)
+    limiter = AdaptiveLimiter(256)
     for _ in range(100):
         async with limiter.slot():
             pass
@@ -94,21 +101,46 @@ async def test_an_idle_window_does_not_grow():
     assert limiter.limit == INITIAL_IN_FLIGHT
 
 
-async def test_refusals_of_calls_that_were_on_their_way_shrink_the_window_once():
+async def test_calls_that_were_on_their_way_shrink_the_window_once():
     limiter = AdaptiveLimiter(64)
     earlier = now()
     await started_later()
     for _ in range(50):
-        limiter.over_quota(earlier)
+        limiter.unavailable(earlier)
     assert limiter.limit == pytest.approx(INITIAL_IN_FLIGHT * DECREASE)
-    limiter.over_quota(await started_later())
+    limiter.unavailable(await started_later())
     assert limiter.limit == pytest.approx(INITIAL_IN_FLIGHT * DECREASE**2)
+
+
+async def test_a_refusal_for_quota_slows_calls_down_and_leaves_the_window_as_it_is():
+    limiter = AdaptiveLimiter(64)
+    starts = [await _started_at(limiter) for _ in range(10)]
+    limiter.over_quota(starts[-1])
+    assert limiter.limit == INITIAL_IN_FLIGHT
+    begun = now()
+    starts = await asyncio.gather(*(_started_at(limiter) for _ in range(8)))
+    assert starts == sorted(starts), "not in the order of coming"
+    # Ten in what counts as a quarter of a second, of which nine were let through.
+    assert 0.1 < starts[-1] - begun < 1.0
+
+
+async def test_calls_that_wait_for_their_turn_notice_that_the_service_asks_for_a_pause():
+    limiter = AdaptiveLimiter(64)
+    starts = [await _started_at(limiter) for _ in range(10)]
+    limiter.over_quota(starts[-1])
+    waiting = [asyncio.create_task(_started_at(limiter)) for _ in range(3)]
+    await turns()
+    told = now()
+    limiter.unavailable(told, retry_after_s=0.5)
+    started = [start for start in await asyncio.gather(*waiting) if start > told + 0.001]
+    assert started
+    assert all(start - told >= 0.49 for start in started)
 
 
 async def test_the_window_never_closes_and_opens_again():
     calls = Calls(AdaptiveLimiter(8))
     for _ in range(30):
-        calls.limiter.over_quota(await started_later())
+        await overload(calls.limiter)
     assert calls.limiter.limit == 1
     await calls.start(300)
     assert len(calls.under_way) == 1
@@ -120,7 +152,7 @@ async def test_the_window_never_closes_and_opens_again():
 async def test_a_shrunken_window_lets_nobody_in_until_it_has_room():
     calls = Calls(AdaptiveLimiter(16))
     await calls.start(20)
-    calls.limiter.over_quota(await started_later())
+    await overload(calls.limiter)
     assert int(calls.limiter.limit) == 11
     await calls.end(5, well=False)
     assert len(calls.under_way) == 11
@@ -131,7 +163,7 @@ async def test_a_shrunken_window_lets_nobody_in_until_it_has_room():
 
 
 async def test_a_single_503_now_and_then_does_not_shrink_the_window():
-    limiter = AdaptiveLimiter(64)
+    limiter = AdaptiveLimiter(256)
     chance = random.Random(7)
     for _ in range(2000):
         if chance.random() < 0.02:
@@ -150,7 +182,8 @@ async def test_many_503s_shrink_the_window():
 
 async def test_retry_after_holds_up_every_new_call():
     limiter = AdaptiveLimiter(8)
-    limiter.over_quota(now(), retry_after_s=0.2)
+    earlier = [await _started_at(limiter) for _ in range(20)]
+    limiter.over_quota(earlier[-1], retry_after_s=0.2)
     told = now()
     starts = []
 

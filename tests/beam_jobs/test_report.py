@@ -123,4 +123,4 @@ def test_the_report_has_every_publishing_to_wait_for(tmp_path):
     published = tuple(ended | f"Publish {topic}" >> beam.Map(str) for topic in ("a", "b"))
     Outcomes(parsed, ended) | WriteReport(str(tmp_path / "r.json"), "backfill:x", published)
     pipeline.visit(Visitor())
-    assert waited_for == list(published)
+    assert [one for one in waited_for if one in published] == list(published)

@@ -1,0 +1,118 @@
+"""How much of answers with images may be in memory at once; the rest waits in its sockets.
+
+An answer of megabytes is several of them while it is read, and an image until it is stored. Answers
+that arrive together would otherwise all be in memory together: with 64 in flight and 1.5 MB an
+image some 60 MB more.
+
+The turn is taken where the answer's body is read, in the depths of a client library, and given back
+where its image has been stored. What connects the two is the context that their task runs in.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+import aiohttp
+
+# Of the calls in flight: a model takes far longer than reading its answer and storing the image.
+SHARE = 1 / 4
+LEAST_AT_ONCE = 12
+# A picture of 4096 x 4096 pixels, the largest that a model makes, has some 20 MB as PNG.
+MOST_ANSWER_BYTES = 40_000_000
+
+
+class AnswerTooLargeError(aiohttp.ClientPayloadError):
+    """An answer is longer than any image."""
+
+
+class Turn:
+    """One prompt's: not taken until an answer is there to be read."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self._held = False
+
+    async def take(self) -> None:
+        """Wait for a place, unless there is one already."""
+        if not self._held:
+            await self._places.acquire()
+            self._held = True
+
+    def give_back(self) -> None:
+        """Let somebody else have the place, if it was taken."""
+        if self._held:
+            self._held = False
+            self._places.release()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Have the answers that are read inside wait for this turn.
+
+        Only the model's: one of storage's that waited, in the middle of an upload, would wait for
+        those who hold a place until they may upload.
+        """
+        mark = _turn.set(self)
+        try:
+            yield
+        finally:
+            _turn.reset(mark)
+
+
+_turn: ContextVar[Turn | None] = ContextVar("turn", default=None)
+
+
+class Turns:
+    """The places of one process. Used from one event loop.
+
+    Args:
+        max_in_flight: most model calls at once.
+    """
+
+    def __init__(self, max_in_flight: int) -> None:
+        self._places = asyncio.Semaphore(max(LEAST_AT_ONCE, int(max_in_flight * SHARE)))
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """Yield a turn, which is given back at the end, at the latest."""
+        turn = Turn(self._places)
+        try:
+            yield turn
+        finally:
+            turn.give_back()
+
+
+class InTurn(aiohttp.ClientResponse):
+    """A response whose body is bounded, and read when it is its turn where there are turns."""
+
+    async def read(self) -> bytes:
+        """Read the body.
+
+        Raises:
+            AnswerTooLargeError: it has more than `MOST_ANSWER_BYTES`; no more than that was read.
+        """
+        if self._body is not None:
+            return self._body
+        turn = _turn.get()
+        if turn is not None:
+            await turn.take()
+        if (self.content_length or 0) > MOST_ANSWER_BYTES:
+            raise self._too_large()
+        read, parts = 0, []
+        try:
+            while part := await self.content.readany():
+                parts.append(part)
+                read += len(part)
+                if read > MOST_ANSWER_BYTES:
+                    raise self._too_large()
+        except BaseException:
+            self.close()
+            raise
+        self._body = b"".join(parts)
+        return self._body
+
+    def _too_large(self) -> AnswerTooLargeError:
+        self.close()
+        return AnswerTooLargeError(
+            f"the answer has more than {MOST_ANSWER_BYTES:,} bytes; no image has"
+        )

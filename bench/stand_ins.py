@@ -1,0 +1,146 @@
+"""The local cloud that all of it runs against: the models in one process, the rest in another.
+
+Two processes, so that no interpreter lock of theirs is what is measured. What is written lies in
+memory and is forgotten after some seconds: this is no measurement of a disk, and 20,000 images of
+1.5 MB are 30 GB.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bench.processes import cpu_s
+from localcloud import __main__ as localcloud_cli
+from localcloud.resources import Names
+
+NAMES = Names()
+_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it gets a name of its own
+_FORGET_AFTER_S = 4.0
+_LARGE_BYTES = 200_000
+_SAMPLE_EVERY_S = 0.1
+
+
+class Cloud:
+    """Both processes, and the environment that points at them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._services, self._models = folder / "services", folder / "models"
+        self.environment: dict[str, str] = {}
+        self._done = threading.Event()
+        self._large = False
+
+    def start(self) -> None:
+        for state in (self._services, self._models):
+            if localcloud_cli.main(["--state", str(state), "up", "--detach"]):
+                raise RuntimeError(f"the local cloud does not start; its log is {state}/log")
+        self.environment = localcloud_cli.environment_of(self._services) or {}
+        models = localcloud_cli.environment_of(self._models) or {}
+        self.environment["GOOGLE_VERTEX_BASE_URL"] = models["GOOGLE_VERTEX_BASE_URL"]
+        os.environ.update(self.environment)
+        _patch(self.environment["STORAGE_EMULATOR_HOST"], md5=0)
+        threading.Thread(target=self._forget, daemon=True).start()
+
+    def stop(self) -> None:
+        self._done.set()
+        for state in (self._services, self._models):
+            localcloud_cli.main(["--state", str(state), "down"])
+
+    def models(self, **settings: float) -> dict[str, Any]:
+        """Change how the models behave; their counts so far."""
+        self._large = settings.get("canned_bytes", self._large) > _LARGE_BYTES
+        return dict(_patch(self.environment["GOOGLE_VERTEX_BASE_URL"], **settings)["counts"])
+
+    def cpu_s(self) -> float:
+        """CPU time of both processes so far."""
+        pids = (localcloud_cli._owner(state) for state in (self._services, self._models))
+        return sum(cpu_s(pid) for pid in pids if pid)
+
+    def _forget(self) -> None:
+        # By another program, and at its pace: a walk in Python over 100,000 small files would take
+        # a core from what is measured.
+        large = ["-size", f"+{_LARGE_BYTES}c", "!", "-newermt", f"{_FORGET_AFTER_S:g} seconds ago"]
+        contents = self._services / "storage/contents"
+        while not self._done.wait(1.0):
+            if self._large:
+                subprocess.run(
+                    ["find", contents, *large, "-delete"], stderr=subprocess.DEVNULL, check=False
+                )
+
+
+def _patch(url: str, **settings: float) -> dict[str, Any]:
+    host = urlsplit(url)
+    connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=30)
+    headers = {"Content-Type": "application/json"}
+    connection.request("PATCH", "/localcloud", json.dumps(settings), headers)
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+    connection.close()
+    if answer.status != 200:
+        raise RuntimeError(f"{url} does not take {settings}: {said}")
+    return dict(said)
+
+
+@contextlib.contextmanager
+def cloud() -> Iterator[Cloud]:
+    """A local cloud of its own, gone afterwards."""
+    root = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="imagen-bench-", dir=root))
+    there = Cloud(folder)
+    try:
+        there.start()
+        yield there
+    finally:
+        there.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Samples:
+    """What the models have counted, ten times a second, as differences from the beginning."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._before = cloud.models()
+        self.rows: list[tuple[float, dict[str, int]]] = []
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Samples":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def last(self) -> dict[str, int]:
+        """The counts now."""
+        now = self._cloud.models()
+        return {
+            name: now[name] - self._before[name]
+            for name in ("calls", "images", "refused_for_quota")
+        }
+
+    def first_call(self) -> float | None:
+        """When the first call was seen, by the monotonic clock."""
+        return next((at for at, counts in self.rows if counts["calls"]), None)
+
+    def _run(self) -> None:
+        host = urlsplit(self._cloud.environment["GOOGLE_VERTEX_BASE_URL"])
+        connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=30)
+        while not self._done.wait(_SAMPLE_EVERY_S):
+            connection.request("GET", "/localcloud")
+            counts = json.loads(connection.getresponse().read())["counts"]
+            changed = {name: counts[name] - self._before[name] for name in self._before}
+            self.rows.append((time.monotonic(), changed))

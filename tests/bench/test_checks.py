@@ -1,0 +1,166 @@
+"""The targets and the page of figures: what they say of runs that are made up here."""
+
+import pytest
+
+from bench import checks as targets
+from bench import report
+from bench.prompts import text
+
+
+def run(contender: str, **figures) -> dict:
+    return {
+        "contender": contender,
+        "prompts": 100,
+        "per_s": 100.0,
+        "cpu_ms": 7.0,
+        "others_cpu_ms": 2.0,
+        "peak_mb": 300.0,
+        "refused": 0,
+        "paid_twice": 0,
+        **figures,
+    }
+
+
+def steady(per_s: float, seconds: float, *, begin: float = 0.0, refused_per_s: float = 0.0) -> list:
+    """Rows of the models' counts, five a second."""
+    times = [begin + number / 5 for number in range(int(seconds * 5))]
+    return [
+        (at, round((per_s + refused_per_s) * (at - begin)), round(refused_per_s * (at - begin)))
+        for at in times
+    ]
+
+
+def joined(*parts: list) -> list:
+    """Phases one after the other: counts go on."""
+    rows: list = []
+    for part in parts:
+        _, calls, refused = rows[-1] if rows else (0, 0, 0)
+        rows += [(at, calls + more, refused + no) for at, more, no in part]
+    return rows
+
+
+RESULTS = {
+    "machine": {
+        "date": "2026-11-25",
+        "cores": 2,
+        "processor": "a processor",
+        "memory_gb": 24,
+        "system": "Linux 6",
+        "versions": {"Python": "3.11", "apache-beam": "2.77.0"},
+    },
+    "comparison": {
+        "runs": [
+            run("one_by_one", per_s=17.0),
+            run("beam_gemini", per_s=18.0),
+            run("asyncio_genai", per_s=86.0),
+            *(run("backfill", per_s=rate) for rate in (99.0, 101.0, 100.0)),
+            *(run("stream", per_s=rate) for rate in (80.0, 70.0, 75.0)),
+        ]
+    },
+}
+
+
+def checks(**results) -> dict[str, targets.Check]:
+    return {one.figure: one for one in targets.checks(results)}
+
+
+def test_a_target_is_met_by_the_median_and_missed_by_the_median():
+    found = checks(**RESULTS)
+    against = "prompts/s at 0.5 s, 1.5 MB, 64 in flight, against Beam's `GeminiModelHandler`"
+    assert found[f"backfill: {against}"].measured == "5.56 times"
+    assert found[f"backfill: {against}"].met
+    assert found[f"stream: {against}"].measured == "4.17 times"
+    assert not found[f"stream: {against}"].met
+
+
+def test_the_page_shows_every_check_and_every_contender_with_its_spread():
+    page = report.page(RESULTS)
+    for one in targets.checks(RESULTS):
+        assert (
+            f"| {one.figure} | {one.target} | {one.measured} | {'✓' if one.met else '✗'} |" in page
+        )
+    assert "| ours, backfill | 100 | 100.0 (99.0–101.0) | 7.0 (7.0–7.0) ms |" in page
+    assert "2 cores (a processor), 24 GB, Linux 6; Python 3.11, apache-beam 2.77.0" in page
+    assert "## Few prompts and many" not in page, "a section without figures"
+
+
+def test_the_page_says_what_one_core_could_do_at_most():
+    wide = {"in_flight": 256, "runs": [run("stream", per_s=229.0, cpu_ms=4.0, busy=0.8)]}
+    page = report.page({**RESULTS, "wide": wide})
+    assert "| ours, stream | 229 | 4.0 ms | 2.0 ms | 80% | 250/s |" in page
+
+
+def test_a_call_that_was_paid_twice_is_a_target_missed():
+    results = {"comparison": {"runs": [*RESULTS["comparison"]["runs"]]}}
+    results["comparison"]["runs"][-1] = run("stream", paid_twice=1)
+    assert not checks(**results)["calls paid twice"].met
+
+
+@pytest.mark.parametrize(("peak", "met"), [(349.0, True), (351.0, False)])
+def test_the_largest_peak_decides_not_the_median(peak, met):
+    runs = [
+        run(contender, prompts=prompts, peak_mb=mb)
+        for contender in ("backfill", "stream")
+        for prompts, mb in ((1000, 330.0), (20_000, 320.0), (20_000, 320.0), (20_000, peak))
+    ]
+    found = checks(scaling={"few": 1000, "many": 20_000, "runs": runs})
+    assert found["stream: peak memory, 64 in flight, 1.5 MB, 20,000 prompts"].met is met
+
+
+def quota(rows: list) -> dict[str, targets.Check]:
+    found = {
+        "per_minute": 1200.0,
+        "rows": rows,
+        "changes": [0.0, 60.0, 120.0],
+        "until": 180.0,
+        "failed": 0,
+    }
+    return {one.figure.partition(":")[0]: one for one in targets._quota(found)}
+
+
+def test_a_rate_that_follows_the_quota_has_settled_and_uses_it():
+    rows = joined(
+        steady(20, 60, refused_per_s=0.2),
+        steady(19, 4, begin=60),
+        steady(10, 56, begin=64),
+        steady(12, 6, begin=120),
+        steady(20, 54, begin=126),
+    )
+    found = quota(rows)
+    used = found["share used of a quota of 1,200 calls/min that nobody told it of"]
+    assert used.met
+    assert used.measured in ("99.6%", "100.0%")
+    assert found["calls refused meanwhile"].measured == "1.0%"
+    halved = found["the quota is halved"]
+    assert halved.met
+    assert 4 <= int(halved.measured.removesuffix(" s")) <= 8
+    assert found["the quota is restored"].met
+
+
+def test_a_rate_that_stays_where_it_was_has_never_settled():
+    rows = joined(steady(20, 60), steady(10, 60, begin=60), steady(10, 60, begin=120))
+    found = quota(rows)
+    assert found["the quota is halved"].met
+    assert found["the quota is restored"].measured == "never"
+    assert not found["the quota is restored"].met
+
+
+def test_a_rate_that_only_passes_by_has_not_settled_there():
+    parts = [
+        steady(per_s, 3, begin=60 + 3 * number)
+        for number, per_s in enumerate([20, 10, 10, 4, 16, 4, 16, 4, 16, 4, 16, 10])
+    ]
+    found = quota(joined(steady(20, 60), *parts))
+    assert found["the quota is halved"].measured in ("never", "36 s", "37 s", "38 s")
+    assert not found["the quota is halved"].met
+
+
+def test_refused_calls_are_no_use_of_a_quota():
+    used, refused = targets.shares(steady(10, 60, refused_per_s=10), 0, 60, 20)
+    assert used == pytest.approx(0.5, abs=0.02)
+    assert refused == pytest.approx(0.5, abs=0.02)
+
+
+def test_no_prompt_of_a_run_is_another_runs():
+    names = {text(run, number) for run in ("a", "b") for number in range(50)}
+    assert len(names) == 100
