@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from localcloud import knobs
 from localcloud.cloud import ENVIRONMENT_FILE, LocalCloud
 from localcloud.resources import Names
 from localcloud.vertex import Behaviour, Settings
@@ -82,7 +83,7 @@ def _up(state: Path, arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = Settings()
     try:
-        settings.update(dict(_setting(text) for text in arguments.set))
+        knobs.update(settings, dict(_setting(text) for text in arguments.set))
     except ValueError as error:
         return _fail(f"--set: {error}")
     state.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """All stand-ins in one process, on one state folder, and the environment that points at them."""
 
 import asyncio
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +12,11 @@ from aiohttp import web
 from localcloud import resources
 from localcloud.dataflow import JobService, dataflow_app
 from localcloud.http import HttpServer
+from localcloud.knobs import add_knobs
 from localcloud.metadata import metadata_app
 from localcloud.monitoring import Sampler, monitoring_app
 from localcloud.monitoring.catalog import Series, readings
-from localcloud.pubsub import PubSubServer
+from localcloud.pubsub import Faults, PubSubServer
 from localcloud.resources import Names
 from localcloud.storage import ObjectStore, storage_app
 from localcloud.storage.errors import StorageError
@@ -36,7 +38,7 @@ class LocalCloud:
             start. So do the ports, where they are still free, so that clients survive a restart.
         names: what is provisioned.
         behaviour: how Vertex AI behaves.
-        seed: makes the faults of Dataflow and Monitoring repeatable.
+        seed: makes the faults of Cloud Storage, Pub/Sub, Dataflow and Monitoring repeatable.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class LocalCloud:
         self._seed = seed
         self.names = names or Names()
         self.behaviour = behaviour or Behaviour()
+        self._pubsub_faults = Faults(seed=seed)
         self._http: list[HttpServer] = []
 
     async def start(self) -> dict[str, str]:
@@ -59,7 +62,9 @@ class LocalCloud:
         before = _read(self._state / _PORTS_FILE)
         self._store = ObjectStore(self._state / "storage")
         ports = {
-            "storage": await self._serve(lambda: storage_app(self._store), before.get("storage")),
+            "storage": await self._serve(
+                lambda: storage_app(self._store, seed=self._seed), before.get("storage")
+            ),
             "vertex": await self._serve(
                 lambda: vertex_app(self.behaviour), before.get("vertex"), abandon_with_client=True
             ),
@@ -76,9 +81,7 @@ class LocalCloud:
             lambda: dataflow_app(self._jobs, _Objects(self._store), environment, seed=self._seed),
             before.get("dataflow"),
         )
-        ports["monitoring"] = await self._serve(
-            lambda: monitoring_app(self._sampler, seed=self._seed), before.get("monitoring")
-        )
+        ports["monitoring"] = await self._serve(self._monitoring_app, before.get("monitoring"))
         environment |= {
             "GOOGLE_CLOUD_PROJECT": self.names.project,
             "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{ports['pubsub']}",
@@ -136,13 +139,24 @@ class LocalCloud:
 
     async def _serve_pubsub(self, port: int | None) -> int:
         for wanted in (port or 0, 0):
-            self._pubsub = PubSubServer(self._state / "pubsub", port=wanted)
+            self._pubsub = PubSubServer(
+                self._state / "pubsub", port=wanted, faults=self._pubsub_faults
+            )
             try:
                 return await self._pubsub.start()
             except RuntimeError:
                 if not wanted:
                     raise
         raise AssertionError("unreachable")
+
+    def _monitoring_app(self) -> web.Application:
+        app = monitoring_app(self._sampler, seed=self._seed)
+        # Pub/Sub itself speaks gRPC only.
+        faults = self._pubsub_faults
+        add_knobs(
+            app, faults.settings, lambda: dataclasses.asdict(faults.counts), "/localcloud/pubsub"
+        )
+        return app
 
     def _readings(self) -> Iterator[tuple[Series, int]]:
         broker = self._pubsub.broker

@@ -4,7 +4,6 @@ It knows nothing of any one API.
 """
 
 import asyncio
-import dataclasses
 import datetime as dt
 import random
 import time
@@ -14,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from aiohttp import web
 
-_STATUSES = {
+STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
@@ -42,7 +41,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.status = status or _STATUSES.get(code, "UNKNOWN")
+        self.status = status or STATUSES.get(code, "UNKNOWN")
         self.details = details
 
     def body(self) -> dict[str, Any]:
@@ -91,28 +90,6 @@ class Faults:
             return await handler(request)
 
         return call
-
-
-def update_settings(settings: Any, values: Mapping[str, Any]) -> None:
-    """Change some fields of a dataclass of numbers: all of them, or none.
-
-    Raises:
-        ApiError: 400; there is no such setting, or the value is no number of 0 or more.
-    """
-    types = {field.name: type(getattr(settings, field.name)) for field in _fields(settings)}
-    for name, value in values.items():
-        if name not in types:
-            raise ApiError(400, f"no setting {name!r}; there are {', '.join(types)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            raise ApiError(400, f"setting {name!r}: expected a number of 0 or more, got {value!r}")
-        if name == "error_status" and value not in _STATUSES:
-            raise ApiError(400, f"setting {name!r}: expected one of {sorted(_STATUSES)}")
-    for name, value in values.items():
-        setattr(settings, name, types[name](value))
-
-
-def _fields(settings: Any) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(settings)
 
 
 @web.middleware

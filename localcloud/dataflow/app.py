@@ -1,7 +1,6 @@
 """The HTTP face of the stand-in for Dataflow: routes, requests, answers."""
 
 import asyncio
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from localcloud.dataflow.schema import checked
 from localcloud.dataflow.service import JobService
 from localcloud.dataflow.states import JobState, View
 from localcloud.dataflow.submissions import Objects, submitted_job
+from localcloud.knobs import add_knobs
 from localcloud.rest import ApiError
 
 _PAGE_LOG_LINES = 200
@@ -63,17 +63,7 @@ def dataflow_app(
     ):
         app.router.add_route(http, path, faults.wrap(method, handler))
 
-    async def state(_: web.Request) -> web.Response:
-        return web.json_response(
-            {"counts": faults.counts, "settings": dataclasses.asdict(service.settings)}
-        )
-
-    async def change(request: web.Request) -> web.Response:
-        rest.update_settings(service.settings, await rest.json_object(request))
-        return await state(request)
-
-    app.router.add_get("/localcloud", state)
-    app.router.add_patch("/localcloud", change)
+    add_knobs(app, service.settings, lambda: faults.counts)
     app.router.add_get("/dataflow/jobs/{location}/{job:.+}", face.page)
     # The console's search over logs, for one job: its page shows its log.
     app.router.add_get("/logs/{job:query;query=(?s:.+)}", face.page)

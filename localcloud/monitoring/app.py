@@ -1,11 +1,11 @@
 """The HTTP face of the stand-in for Cloud Monitoring: `projects.timeSeries.list`."""
 
-import dataclasses
 from typing import Any
 
 from aiohttp import web
 
 from localcloud import rest
+from localcloud.knobs import add_knobs
 from localcloud.monitoring.alignment import Alignment
 from localcloud.monitoring.catalog import METRICS, Series
 from localcloud.monitoring.filters import compile_filter
@@ -28,20 +28,10 @@ def monitoring_app(sampler: Sampler, *, seed: int | None = None) -> web.Applicat
     async def list_series(request: web.Request) -> web.Response:
         return web.json_response(_list(sampler, request))
 
-    async def state(_: web.Request) -> web.Response:
-        return web.json_response(
-            {"counts": faults.counts, "settings": dataclasses.asdict(sampler.settings)}
-        )
-
-    async def change(request: web.Request) -> web.Response:
-        rest.update_settings(sampler.settings, await rest.json_object(request))
-        return await state(request)
-
     app.router.add_get(
         "/v3/projects/{project}/timeSeries", faults.wrap("timeSeries.list", list_series)
     )
-    app.router.add_get("/localcloud", state)
-    app.router.add_patch("/localcloud", change)
+    add_knobs(app, sampler.settings, lambda: faults.counts)
     return app
 
 

@@ -6,7 +6,8 @@ schemas, snapshots, replay of acknowledged messages, transforms, IAM. Unlike Goo
 filters, keeps state, bounds outstanding messages and enforces the service's limits.
 """
 
+from localcloud.pubsub.faults import Faults
 from localcloud.pubsub.message import SubscriptionStats
 from localcloud.pubsub.server import PubSubServer
 
-__all__ = ["PubSubServer", "SubscriptionStats"]
+__all__ = ["Faults", "PubSubServer", "SubscriptionStats"]

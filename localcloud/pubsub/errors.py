@@ -16,6 +16,7 @@ class Status(Enum):
     ALREADY_EXISTS = "ALREADY_EXISTS"
     OUT_OF_RANGE = "OUT_OF_RANGE"
     UNIMPLEMENTED = "UNIMPLEMENTED"
+    UNAVAILABLE = "UNAVAILABLE"
 
 
 class PubSubError(Exception):

@@ -9,6 +9,7 @@ from localcloud.pubsub.broker import Broker
 from localcloud.pubsub.clock import Clock
 from localcloud.pubsub.committer import Committer
 from localcloud.pubsub.errors import PubSubError
+from localcloud.pubsub.faults import Faults, FaultyBroker
 from localcloud.pubsub.journal import Journal
 from localcloud.pubsub.publisher import Publisher
 from localcloud.pubsub.service import handlers
@@ -24,10 +25,19 @@ class PubSubServer:
 
     `state_dir` is where topics, subscriptions and unacknowledged messages survive a restart;
     without one they do not. `port` 0 means any free one. After `stop` it can be started again.
+    `faults` strike when they are told to.
     """
 
-    def __init__(self, state_dir: Path | None, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        state_dir: Path | None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        faults: Faults | None = None,
+    ) -> None:
         self._state_dir = state_dir
+        self._faults = faults or Faults()
         self._address = (host, port)
         self._running: _Running | None = None
 
@@ -49,7 +59,8 @@ class PubSubServer:
         """
         if self._running is not None:
             raise RuntimeError("The Pub/Sub server is running already.")
-        running = _Running(None if self._state_dir is None else Journal(self._state_dir))
+        journal = None if self._state_dir is None else Journal(self._state_dir)
+        running = _Running(journal, self._faults)
         try:
             port = await running.listen(*self._address)
         except BaseException:
@@ -73,9 +84,10 @@ class PubSubServer:
 class _Running:
     """The parts of a server that live from one start to the next stop."""
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: Journal | None, faults: Faults) -> None:
         clock = Clock()
-        self.broker = Broker(clock, journal, journal.restore() if journal is not None else None)
+        restored = journal.restore() if journal is not None else None
+        self.broker = FaultyBroker(faults, clock, journal, restored)
         self._committer = Committer(journal)
         self._wakeups = Wakeups(clock, self._expire)
         self._stopping = asyncio.Event()

@@ -5,17 +5,24 @@ hold anything, and a look-up costs a tenth.
 """
 
 import asyncio
+import dataclasses
+import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
+from localcloud.knobs import add_knobs
 from localcloud.storage import errors, json_api
 from localcloud.storage.batch import handle_batch
+from localcloud.storage.behaviour import Behaviour
 from localcloud.storage.calls import Call, Reply, decode_path, decode_query, refusal
 from localcloud.storage.downloading import Downloads, media_refusal
 from localcloud.storage.store import ObjectStore
 from localcloud.storage.uploading import Uploads
+
+_log = logging.getLogger(__name__)
 
 Faults = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 """Asked before each request: a response is sent in place of the real answer, None lets it pass.
@@ -27,24 +34,33 @@ _MAX_JSON_BYTES = 16 * 1024 * 1024
 """For bodies that are read as a whole: metadata and batches. Contents are streamed, of any size."""
 
 
-def storage_app(store: ObjectStore, *, faults: Faults | None = None) -> web.Application:
+def storage_app(
+    store: ObjectStore, *, faults: Faults | None = None, seed: int | None = None
+) -> web.Application:
     """Cloud Storage's JSON API over `store`, whose life stays the caller's business.
 
     Serves `/storage/v1`, `/upload`, `/download`, `/batch`, and `GET /BUCKET/OBJECT` for browsers.
+    Beyond Google's routes, `GET /localcloud` tells counts and settings, and a PATCH of it with a
+    JSON object changes settings while running. `seed` makes their rates repeatable.
     """
-    service = _Service(store, faults)
+    behaviour = Behaviour(seed=seed)
+    service = _Service(store, faults, behaviour)
     app = web.Application(client_max_size=_MAX_JSON_BYTES)
+    # No object has this address: browsers give a bucket and a name.
+    add_knobs(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
     app.router.add_route("*", "/{path:.*}", service.handle)
+    app.on_shutdown.append(behaviour.close)
     app.on_cleanup.append(service.cleanup)
     return app
 
 
 class _Service:
-    def __init__(self, store: ObjectStore, faults: Faults | None) -> None:
+    def __init__(self, store: ObjectStore, faults: Faults | None, behaviour: Behaviour) -> None:
         self._store = store
         self._faults = faults
+        self._behaviour = behaviour
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
-        self._uploads = Uploads(store, self._executor)
+        self._uploads = Uploads(store, self._executor, behaviour.settings)
         self._downloads = Downloads(store, self._executor)
 
     async def cleanup(self, app: web.Application) -> None:
@@ -56,12 +72,16 @@ class _Service:
             if fault is not None:
                 return fault
         try:
+            await self._behaviour.strike(request)
             return await self._dispatch(request)
         except errors.StorageError as error:
             return _respond(refusal(error))
         except (ConnectionError, web.RequestPayloadError) as error:
             # Nobody is there to read this; it only keeps a lost client out of the error log.
             return _respond(refusal(errors.invalid(f"The request broke off: {error}")))
+        except (OSError, sqlite3.Error) as error:
+            _log.error("%s %s failed: %s", request.method, request.path, error)
+            return _respond(refusal(errors.state_folder_fails(error)))
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         url = request.rel_url

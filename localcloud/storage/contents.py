@@ -30,7 +30,9 @@ class ContentWriter:
     CRC32C and MD5 are worked out as the bytes pass, except over what was in the file before.
     """
 
-    def __init__(self, content_id: str, path: Path, *, reopen: bool = False) -> None:
+    def __init__(
+        self, content_id: str, path: Path, *, reopen: bool = False, md5: bool = True
+    ) -> None:
         self.id = content_id
         self._path = path
         # Unbuffered: bodies come in pieces worth a system call each, and what was appended must be
@@ -39,7 +41,7 @@ class ContentWriter:
         self.size = self._file.seek(0, os.SEEK_END)
         self._hashed = 0
         self._crc32c = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
 
     @property
     def undigested(self) -> int:
@@ -61,7 +63,8 @@ class ContentWriter:
         self._catch_up()
         self._file.close()
         crc32c = base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()
-        return Content(self.id, self.size, crc32c, base64.b64encode(self._md5.digest()).decode())
+        md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 else None
+        return Content(self.id, self.size, crc32c, md5)
 
     def discard(self) -> None:
         """Remove what was written. Harmless when repeated, or when a thread still appends."""
@@ -74,7 +77,8 @@ class ContentWriter:
 
     def _digest(self, chunk: bytes) -> None:
         self._crc32c = google_crc32c.extend(self._crc32c, chunk)
-        self._md5.update(chunk)
+        if self._md5:
+            self._md5.update(chunk)
         self._hashed += len(chunk)
 
     def _catch_up(self) -> None:
@@ -94,10 +98,10 @@ class Contents:
         for shard in range(256):
             (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
 
-    def create(self) -> ContentWriter:
-        """A new, empty content."""
+    def create(self, *, md5: bool = True) -> ContentWriter:
+        """A new, empty content; without `md5` it will have none."""
         content_id = secrets.token_hex(16)
-        return ContentWriter(content_id, self._path(content_id))
+        return ContentWriter(content_id, self._path(content_id), md5=md5)
 
     def reopen(self, content_id: str) -> ContentWriter:
         """The unfinished content that a resumable upload left behind.

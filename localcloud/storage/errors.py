@@ -6,6 +6,15 @@ https://cloud.google.com/storage/docs/json_api/v1/status-codes.
 
 from typing import Any
 
+_TROUBLES = {
+    401: ("authError", "Invalid Credentials"),
+    403: ("forbidden", "The caller does not have the permission that this takes."),
+    404: ("notFound", "Not Found"),
+    429: ("rateLimitExceeded", "The rate of requests is above its limit. Please try again later."),
+    500: ("backendError", "We encountered an internal error. Please try again."),
+    503: ("backendError", "The service is currently unavailable. Please try again."),
+}
+
 
 class StorageError(Exception):
     """A refusal: HTTP `status`, machine-readable `reason`, and a `message` for the reader."""
@@ -77,6 +86,17 @@ def condition_not_met(location: str) -> StorageError:
     """412; `location` is the header that the failed condition is the equivalent of."""
     message = "At least one of the pre-conditions you specified did not hold."
     return StorageError(412, "conditionNotMet", message, location)
+
+
+def on_demand(status: int) -> StorageError:
+    """An error of the service's own, asked for by a test."""
+    reason, message = _TROUBLES.get(status, ("backendError", "Backend Error"))
+    return StorageError(status, reason, message)
+
+
+def state_folder_fails(error: Exception) -> StorageError:
+    """503: nothing was changed, and nothing can be until the disk under the state is well again."""
+    return StorageError(503, "backendError", f"localcloud's state folder fails: {error}")
 
 
 def checksum_mismatch(kind: str, given: str, actual: str) -> StorageError:

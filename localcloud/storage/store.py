@@ -123,9 +123,9 @@ class ObjectStore:
 
     # Objects
 
-    def new_content(self) -> ContentWriter:
+    def new_content(self, *, md5: bool = True) -> ContentWriter:
         """A content to fill and then `put`; whoever does not put it discards it."""
-        return self._contents.create()
+        return self._contents.create(md5=md5)
 
     def put(
         self,

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from localcloud.storage import errors
 from localcloud.storage.attributes import DEFAULT_CONTENT_TYPE
+from localcloud.storage.behaviour import Settings
 from localcloud.storage.bodies import INLINE_BYTES, MultipartRelated, receive
 from localcloud.storage.calls import Call, Reply, json_object
 from localcloud.storage.preconditions import Preconditions
@@ -29,8 +30,9 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 class Uploads:
     """Answers calls whose path is `upload/storage/v1/b/BUCKET/o`."""
 
-    def __init__(self, store: ObjectStore, executor: Executor) -> None:
+    def __init__(self, store: ObjectStore, executor: Executor, settings: Settings) -> None:
         self._store = store
+        self._settings = settings
         self._executor = executor
 
     async def handle(self, request: web.Request, call: Call) -> Reply:
@@ -67,7 +69,7 @@ class Uploads:
     async def _store_body(
         self, upload: UploadRequest, chunks: AsyncIterator[bytes], call: Call
     ) -> Reply:
-        writer = self._store.new_content()
+        writer = self._store.new_content(md5=self._settings.md5)
         try:
             await receive(chunks, writer.append, self._executor)
         except BaseException:

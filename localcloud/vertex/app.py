@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from localcloud.knobs import add_knobs
 from localcloud.vertex import pictures
 from localcloud.vertex.behaviour import Behaviour, Fault
 from localcloud.vertex.calls import ApiError, Call
@@ -59,8 +60,7 @@ def vertex_app(behaviour: Behaviour) -> web.Application:
         add(f"/{version}/{place}/{models}:generateContent", service.generate_content)
         add(f"/{version}/{place}/{models}:predict", service.predict)
         add(f"/{version}/{place}/endpoints/{{endpoint}}:predict", service.predict)
-    app.router.add_get("/localcloud", service.state)
-    app.router.add_patch("/localcloud", service.change)
+    add_knobs(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
     app.on_cleanup.append(service.close)
     return app
 
@@ -179,21 +179,6 @@ class _Service:
     def _next_index(self, prompt: str) -> int:
         self._drawn_before[hash(prompt)] += 1
         return (self._drawn_before[hash(prompt)] - 1) % 4
-
-    async def state(self, _: web.Request) -> web.Response:
-        return web.json_response(
-            {
-                "counts": dataclasses.asdict(self._behaviour.counts),
-                "settings": dataclasses.asdict(self._behaviour.settings),
-            }
-        )
-
-    async def change(self, request: web.Request) -> web.Response:
-        try:
-            self._behaviour.settings.update(await _json(request))
-        except ValueError as error:
-            raise ApiError(400, str(error)) from None
-        return await self.state(request)
 
     async def close(self, _: web.Application) -> None:
         self._painters.shutdown(wait=False, cancel_futures=True)

@@ -9,7 +9,6 @@ import random
 import re
 import time
 from enum import StrEnum
-from typing import Any
 
 
 class Fault(StrEnum):
@@ -39,7 +38,8 @@ class Settings:
 
     Rates are shares of all calls, from 0 to 1. `canned_bytes` answers with one encoded picture of
     that size instead of drawing, so that the stand-in is not what a measurement measures.
-    `tail_rate` of the calls take `tail_factor` times the latency.
+    `tail_rate` of the calls take `tail_factor` times the latency. While `hold` is set no call is
+    answered that has come as far as an answer, however long that is.
     """
 
     latency_s: float = 0.5
@@ -55,20 +55,7 @@ class Settings:
     tail_factor: float = 20.0
     canned_bytes: int = 0
     down: bool = False
-
-    def update(self, values: dict[str, Any]) -> None:
-        """Change some settings.
-
-        Raises:
-            ValueError: there is no such setting, or the value is of another type.
-        """
-        types = {field.name: type(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        for name, value in values.items():
-            if name not in types:
-                raise ValueError(f"no setting {name!r}; there are {', '.join(types)}")
-            if not isinstance(value, (int, float)) or value < 0:
-                raise ValueError(f"setting {name!r}: expected a number of 0 or more, got {value!r}")
-            setattr(self, name, types[name](value))
+    hold: bool = False
 
 
 @dataclasses.dataclass

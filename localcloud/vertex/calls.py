@@ -8,6 +8,8 @@ from localcloud.vertex.behaviour import Behaviour, Fault
 
 # What a client hangs on for longer than any time-out that a test would set.
 _HANG_S = 3600.0
+# How often a call that is held looks whether it may go on.
+_LOOK_S = 0.02
 
 
 class ApiError(Exception):
@@ -35,6 +37,8 @@ class Call:
             fault = self._behaviour.fault(self._prompt)
             latency = self._behaviour.latency_s(fault)
             await asyncio.sleep(_HANG_S if fault is Fault.HANG else latency)
+            while self._behaviour.settings.hold:  # noqa: ASYNC110 - a setting has no event
+                await asyncio.sleep(_LOOK_S)
             self._raise(fault)
         except BaseException:
             counts.in_flight -= 1

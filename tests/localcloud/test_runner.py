@@ -14,17 +14,17 @@ from localcloud.runner import MicroBatchRunner
 
 @pytest.mark.slow
 def test_a_slow_prompt_holds_up_nobody_behind_it(cloud, lane, start_stream):
-    cloud.models(latency_s=0.5)  # times twenty for the slow one
+    cloud.models(latency_s=1)  # times twenty for the slow one
     start_stream()
     lane.publish("fault:slow, a long night")
     started = time.monotonic()
     for n in range(20):
         lane.publish(f"Quick {n}")
-    quick = lane.predictions(20, within_s=8)
-    assert time.monotonic() - started < 8, "the quick ones waited for the slow one"
+    quick = lane.predictions(20, within_s=18)
+    assert time.monotonic() - started < 18, "the quick ones waited for the slow one"
     assert all(one["prompt"].startswith("Quick") for one in quick)
     (slow,) = lane.predictions(1)
-    assert slow["latency_ms"] >= 10_000
+    assert slow["latency_ms"] >= 20_000
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ class Dataflow:
             state = self.state_of(job_id)
             return state if state in states else None
 
-        return str(self.eventually(there, within_s=15, what=f"state {' or '.join(states)}"))
+        return str(self.eventually(there, within_s=60, what=f"state {' or '.join(states)}"))
 
     def running(self, name: str = "imagen-stream", **others: Any) -> str:
         """Launch a job and return its id once it is RUNNING."""

@@ -53,7 +53,7 @@ class ServerThread:
         if self._thread.is_alive():
             self.run(self._server.stop(0.2))
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+            self._thread.join(60)
             self._loop.close()
 
 
@@ -109,7 +109,7 @@ class Cloud:
         )
         return list(self.subscriber.pull(request=request, timeout=5, retry=None).received_messages)
 
-    def pull(self, subscription: str, count: int, within_s: float = 8.0) -> list[Any]:
+    def pull(self, subscription: str, count: int, within_s: float = 30.0) -> list[Any]:
         """Pull until `count` messages have come, or fail at the deadline."""
         found: list[Any] = []
         end = time.monotonic() + within_s
@@ -179,7 +179,7 @@ class OpenStream:
         if self._call is not None:
             self._call.cancel()
         self._requests.put(None)
-        self._thread.join(5)
+        self._thread.join(60)
 
 
 def _ack_id(received: Any) -> str:
@@ -191,7 +191,7 @@ def _pause() -> list[Any]:
     return []
 
 
-def _wait_until(condition: Callable[[], Any], within_s: float = 8.0) -> Any:
+def _wait_until(condition: Callable[[], Any], within_s: float = 30.0) -> Any:
     end = time.monotonic() + within_s
     while not (result := condition()):
         assert time.monotonic() < end, f"not so within {within_s} s"
@@ -277,7 +277,7 @@ def google_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 @pytest.fixture(params=["ours", pytest.param("google", marks=pytest.mark.slow)])

@@ -34,7 +34,7 @@ class ServerThread:
     def stop(self) -> None:
         self._run(self._server.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
         self._loop.close()
 
     def _run(self, work: Coroutine[None, None, T]) -> T:

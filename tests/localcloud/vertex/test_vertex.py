@@ -190,6 +190,21 @@ def test_settings_change_while_it_runs_and_wrong_ones_are_refused():
     assert "no setting 'latencys'" in bad["error"]["message"]
 
 
+def test_calls_that_are_held_are_answered_when_they_are_let_go():
+    async def run():
+        behaviour = Behaviour(Settings(latency_s=0.0, canned_bytes=500, hold=True))
+        async with TestClient(TestServer(vertex_app(behaviour))) as client:
+            path, body = gemini("x")
+            call = asyncio.create_task(client.post(path, json=body, headers=TOKEN))
+            done, _ = await asyncio.wait([call], timeout=0.2)
+            assert not done
+            assert behaviour.counts.in_flight == 1
+            await client.patch("/localcloud", json={"hold": False})
+            return (await call).status
+
+    assert asyncio.run(run()) == 200
+
+
 def test_a_cut_connection_is_cut():
     async def run():
         async with TestClient(TestServer(vertex_app(Behaviour(Settings(latency_s=0.0))))) as client:

@@ -1,0 +1,60 @@
+"""python -m tests.faults.table FOLDER PAGE: what runs of the fault suite left, as a page.
+
+FOLDER has a folder for each seed that was run, with the row of each test.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_HEAD = """# What was broken on purpose, and what it cost
+
+Written by `make test-faults` (tests/faults), which runs the real jobs against `localcloud`, breaks
+it, and counts. *Lost* are prompts that came out neither as a prediction nor as a failure; *paid
+twice* are images that the model made beyond one of each that was asked for; *said twice* are
+messages beyond the first for a prompt, which Pub/Sub's promise of at-least-once allows.
+"""
+
+
+def page(runs: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
+    """Yield the page's lines.
+
+    Args:
+        runs: by seed, by test: its row.
+    """
+    yield from _HEAD.splitlines()
+    yield ""
+    yield f"Runs: {len(runs)}, by seed: {', '.join(map(_told, runs.items()))}. Where runs differ"
+    yield "the largest figure is shown, and what was done is the last run's."
+    yield ""
+    yield "| what was done to it | how much | lost | paid twice | said twice |"
+    yield "|---|---|---:|---:|---:|"
+    for test in sorted({test for rows in runs.values() for test in rows}):
+        rows = [rows[test] for rows in runs.values() if test in rows]
+        figures = (_most(rows, name) for name in ("lost", "paid_twice", "said_twice"))
+        yield f"| {rows[-1]['fault']} | {rows[-1]['done']} | {' | '.join(figures)} |"
+
+
+def _told(run: tuple[str, dict[str, dict[str, Any]]]) -> str:
+    seed, rows = run
+    share = max(row["share"] for row in rows.values())
+    return f"{seed} ({'at full size' if share == 1 else f'at {share:g} of the full size'})"
+
+
+def _most(rows: list[dict[str, Any]], name: str) -> str:
+    found = [row[name] for row in rows if name in row]
+    return f"{max(found):,}" if found else ""
+
+
+def _runs(folder: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    seeds = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    return {
+        seed.name: {path.stem: json.loads(path.read_text()) for path in seed.glob("*.json")}
+        for seed in seeds
+    }
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text("\n".join(page(_runs(Path(sys.argv[1])))) + "\n")

@@ -1,0 +1,40 @@
+"""Hours of running, shortened: what a stream takes of its machine does not grow."""
+
+import pytest
+
+from tests.conftest import eventually
+from tests.faults.books import prompt_bodies
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]
+
+# Beyond what was there after the first fifth, when all is warm. Python gives memory back late.
+MOST_MORE_MB = 40
+MOST_MORE = {"threads": 4, "files": 12, "sockets": 12}
+
+
+def test_a_stream_that_has_run_for_long_takes_no_more_than_before(faults, lane, start, books, paid):
+    count = faults.many(50_000, least=2_000)
+    bodies = prompt_bodies("long", count)
+    job = start("stream")
+    taken = []
+    for part in range(10):
+        lane.publish(*bodies[part * count // 10 : (part + 1) * count // 10])
+        done = (part + 1) * count // 10
+        eventually(lambda done=done: books.count() >= done, within_s=300, what=f"{done} outcomes")
+        taken.append((job.memory_mb(), job.threads(), job.files(), job.sockets()))
+    job.finish()
+    warm, last = taken[2], taken[-1]
+    twice = paid() - count
+    faults.row(
+        "stream: a long run",
+        f"{count:,} prompts; memory {warm[0]:.0f} to {last[0]:.0f} MB, threads {warm[1]} to "
+        f"{last[1]}, open files {warm[2]} to {last[2]}, sockets {warm[3]} to {last[3]}",
+        **books.figures(bodies, twice),
+    )
+    assert twice == 0
+    assert last[0] - warm[0] < MOST_MORE_MB
+    for (name, most), before, after in zip(MOST_MORE.items(), warm[1:], last[1:], strict=True):
+        assert after - before <= most, name

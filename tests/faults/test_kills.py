@@ -1,0 +1,97 @@
+"""Processes that end when nobody expects it, and when somebody asks them to."""
+
+import signal
+
+import pytest
+
+from tests.conftest import eventually
+from tests.faults.books import prompt_bodies
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]
+
+IN_FLIGHT = 32
+
+
+@pytest.mark.parametrize("program", ["stream", "backfill"])
+def test_a_job_that_is_killed_again_and_again_loses_nothing_and_pays_only_for_what_was_in_flight(
+    program, faults, cloud, lane, start, books, paid
+):
+    kills = faults.many(10, least=2)
+    bodies = prompt_bodies("killed", 400 * kills)
+    cloud.models(latency_s=0.2)
+    options: dict[str, object] = {"max_in_flight": IN_FLIGHT}
+    if program == "stream":
+        lane.publish(*bodies)
+    else:
+        options["prompts"] = lane.put("killed.jsonl", b"\n".join(bodies))
+    in_flight = []
+    for _ in range(kills):
+        job = start(program, **options)
+        enough = paid() + faults.chance.randrange(100, 300)
+        eventually(lambda enough=enough: paid() >= enough, what="images", within_s=120)
+        in_flight.append(cloud.models()["in_flight"])
+        job.kill()
+        # Nobody here waits for a dead process's leases.
+        if program == "stream":
+            lane.publish(*books.missing(bodies))
+    job = start(program, **options)
+    books.wait(bodies, within_s=300)
+    job.finish()
+    twice = paid() - len(bodies)
+    faults.row(
+        f"{program}: its process is killed {kills} times",
+        f"{len(bodies):,} prompts; in flight at the kills: {in_flight}",
+        **books.figures(bodies, twice),
+    )
+    assert not books.failures
+    assert 0 <= twice <= kills * IN_FLIGHT
+    assert books.without_image() == []
+
+
+@pytest.mark.parametrize("how", ["drain", "twice"])
+def test_a_stream_that_is_told_to_end_finishes_or_gives_back_what_it_has(
+    how, faults, cloud, lane, start, books, paid
+):
+    """A drain is a SIGTERM; a second one forces."""
+    opening, bodies = prompt_bodies(f"{how}-first", 1_500), prompt_bodies(how, 500)
+    job = start("stream", max_in_flight=500)
+    cloud.models(latency_s=0.5)
+    lane.publish(*opening)  # the window opens with calls that are answered
+    books.wait(opening)
+    cloud.models(hold=True)
+    lane.publish(*bodies)
+    eventually(lambda: cloud.models()["in_flight"] >= 400, what="calls in flight")
+    held = cloud.models()["in_flight"]
+    job.process.send_signal(signal.SIGTERM)
+    if how == "twice":
+        eventually(lambda: "drain" in job.last_words().lower(), what="a drain that has begun")
+        job.process.send_signal(signal.SIGTERM)
+        job.ended()
+        cloud.models(hold=False)
+        # What it had comes back when its leases are over; here at once, as new messages.
+        lane.publish(*books.missing(bodies))
+        job = start("stream", max_in_flight=500)
+        books.wait(bodies)
+        job.process.terminate()
+    else:
+        cloud.models(hold=False)
+    code = job.ended()
+    assert code == 0, job.last_words()
+    if how == "drain":
+        assert len(books.predictions) >= len(opening) + held
+        if left := books.missing(bodies):  # what it had not taken
+            lane.publish(*left)
+            again = start("stream", max_in_flight=500)
+            books.wait(bodies)
+            again.finish()
+    twice = paid() - len(opening) - len(bodies)
+    faults.row(
+        "stream: SIGTERM" + (", and a second one" if how == "twice" else ""),
+        f"{held} calls in flight",
+        **books.figures(bodies, twice),
+    )
+    assert not books.failures
+    assert twice <= (held if how == "twice" else 0)

@@ -1,0 +1,74 @@
+"""A model that fails: in every way at once, and for as long as anybody waits."""
+
+import pytest
+
+from tests.conftest import eventually
+from tests.faults.books import prompt_bodies
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]
+
+# Of all calls; of the prompts as many again as are refused are malformed.
+RATES = {
+    "unavailable_rate": 0.05,
+    "quota_rate": 0.02,
+    "hang_rate": 0.01,
+    "cut_rate": 0.005,
+    "blocked_rate": 0.01,
+}
+
+
+@pytest.mark.parametrize("program", ["stream", "backfill"])
+def test_a_model_that_fails_in_every_way_costs_no_prompt_and_no_money(
+    program, faults, cloud, lane, start, books, paid
+):
+    count = faults.many(20_000)
+    good = prompt_bodies("mixed", count)
+    malformed = [f'{{"prompt": "{n}", "imges": 1}}'.encode() for n in range(count // 100)]
+    everything = good + malformed
+    faults.chance.shuffle(everything)
+    cloud.models(**RATES)
+    if program == "stream":
+        job = start("stream", call_timeout_seconds=5)
+        lane.publish(*everything)
+    else:
+        path = lane.put("mixed.jsonl", b"\n".join(everything))
+        job = start("backfill", call_timeout_seconds=5, prompts=path)
+    books.wait(everything, within_s=1200)
+    job.finish()
+    assert books.both() == []
+    twice = paid() - len(books.predictions)
+    faults.row(
+        f"{program}: 5 % 503, 2 % 429, 1 % time-outs, 0.5 % cut, 1 % refused, 1 % malformed",
+        f"{len(everything):,} prompts: {len(books.predictions):,} predictions, "
+        f"{len(books.failures):,} failures",
+        **books.figures(everything, twice),
+    )
+    assert twice == 0
+    assert set(books.reasons) <= {"BLOCKED", "INVALID_PROMPT"}
+    assert books.reasons["INVALID_PROMPT"] == len(malformed)
+
+
+def test_a_model_that_is_down_holds_prompts_back_and_loses_none(
+    faults, cloud, lane, start, books, paid
+):
+    down_s, bodies = faults.many(600, least=15), prompt_bodies("down", faults.many(2_000))
+    cloud.models(down=True)
+    before = cloud.models()["calls"]
+    job = start("stream", max_retry_seconds=2 * down_s)
+    lane.publish(*bodies)
+    eventually(lambda: cloud.models()["calls"] - before >= 64, what="calls in vain")
+    books.stays_empty(down_s)
+    cloud.models(down=False)
+    books.wait(bodies)
+    job.finish()
+    twice = paid() - len(bodies)
+    faults.row(
+        f"stream: the model is down for {down_s} s",
+        f"{len(bodies):,} prompts, {cloud.models()['calls'] - before:,} calls",
+        **books.figures(bodies, twice),
+    )
+    assert not books.failures
+    assert twice == 0

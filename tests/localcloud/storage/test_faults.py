@@ -1,0 +1,168 @@
+"""Faults on demand, as clients meet them: errors, latency, no answer at all; and the way back."""
+
+import concurrent.futures
+import time
+
+import pytest
+import requests
+from google.api_core import exceptions
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+
+def patch(server, **settings):
+    answer = requests.patch(f"{server.url}/localcloud", json=settings, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def statuses(server, calls=40):
+    url = f"{server.url}/storage/v1/b/pictures/o"
+    with requests.Session() as session:
+        return [session.get(url, timeout=10).status_code for _ in range(calls)]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_errors_come_at_the_rate_and_with_the_status_asked_for(server, status):
+    patch(server, error_rate=0.5, error_status=status)
+    seen = statuses(server)
+    assert set(seen) == {200, status}
+    assert 8 < seen.count(status) < 32
+    assert patch(server, error_rate=0)["counts"] == {
+        "calls": 40,
+        "failed": seen.count(status),
+        "hung": 0,
+    }
+    assert set(statuses(server)) == {200}
+
+
+def test_when_it_is_down_nothing_is_answered_and_nothing_changed(server, bucket):
+    bucket.blob("a").upload_from_string(b"before")
+    # Its error status is no matter then.
+    patch(server, down=1, error_status=429)
+    blob = bucket.blob("a")
+    for call in (
+        lambda: blob.upload_from_string(b"after", retry=None),
+        lambda: blob.download_as_bytes(retry=None),
+        lambda: blob.delete(retry=None),
+        lambda: blob.create_resumable_upload_session(retry=None),
+        lambda: list(bucket.list_blobs(retry=None)),
+        lambda: bucket.client.create_bucket("other", retry=None),
+        lambda: bucket.delete_blobs(["a"], retry=None),
+    ):
+        with pytest.raises(exceptions.ServiceUnavailable):
+            call()
+    assert requests.get(f"{server.url}/pictures/a", timeout=10).status_code == 503
+    assert requests.post(f"{server.url}/batch/storage/v1", timeout=10).status_code == 503
+    patch(server, down=0)
+    assert [found.name for found in bucket.list_blobs()] == ["a"]
+    assert blob.download_as_bytes() == b"before"
+
+
+def test_a_client_that_retries_gets_through_when_it_is_over(server, bucket):
+    patch(server, error_rate=1)
+    often = DEFAULT_RETRY.with_delay(initial=0.05, maximum=0.1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(bucket.blob("a").upload_from_string, b"x", retry=often)
+        deadline = time.monotonic() + 5
+        while patch(server)["counts"]["failed"] < 3:
+            assert time.monotonic() < deadline
+        assert not upload.done()
+        patch(server, error_rate=0)
+        upload.result(10)
+    assert bucket.blob("a").download_as_bytes() == b"x"
+
+
+def test_calls_take_longer_by_the_latency(server):
+    patch(server, latency_s=0.3)
+    started = time.monotonic()
+    assert statuses(server, calls=1) == [200]
+    assert time.monotonic() - started > 0.3
+
+
+def test_a_call_that_hangs_lasts_as_long_as_its_client_and_the_others_go_on(server):
+    patch(server, hang_rate=1)
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(f"{server.url}/storage/v1/b/pictures", timeout=0.3)
+    patch(server, hang_rate=0.5)
+    hung = 0
+    for _ in range(20):
+        try:
+            requests.get(f"{server.url}/storage/v1/b/pictures", timeout=0.3).raise_for_status()
+        except requests.ReadTimeout:
+            hung += 1
+    assert 0 < hung < 20
+    assert patch(server)["counts"]["hung"] == 1 + hung
+
+
+@pytest.mark.parametrize("end", ["settings", "server"])
+def test_what_hangs_is_cut_off_when_that_is_over_or_the_server_ends(serve, server, end):
+    patch(server, hang_rate=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(requests.get, f"{server.url}/storage/v1/b/pictures", timeout=20)
+        deadline = time.monotonic() + 5
+        while patch(server)["counts"]["hung"] < 1:
+            assert time.monotonic() < deadline
+        assert not call.done()
+        started = time.monotonic()
+        patch(server, hang_rate=0) if end == "settings" else serve()
+        with pytest.raises(requests.ConnectionError):
+            call.result(10)
+        assert time.monotonic() - started < 3
+
+
+def test_the_settings_are_shown_and_a_trouble_does_not_reach_them(server):
+    patch(server, down=1, hang_rate=1, latency_s=5, error_rate=1, error_status=500)
+    shown = requests.get(f"{server.url}/localcloud", timeout=2).json()["settings"]
+    assert shown == {
+        "error_rate": 1.0,
+        "error_status": 500,
+        "latency_s": 5.0,
+        "hang_rate": 1.0,
+        "down": True,
+        "md5": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"error_rat": 1}, "no setting 'error_rat'; there are error_rate, error_status"),
+        ({"error_rate": "x"}, "'error_rate': expected a number of 0 or more"),
+        ({"latency_s": -1}, "'latency_s': expected a number of 0 or more"),
+        ({"latency_s": True}, "'latency_s': expected a number"),
+        ({"error_status": 200}, "'error_status': expected one of"),
+        ([], "Expected an object"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused_and_none_is_changed(server, settings, words):
+    before = patch(server)["settings"]
+    given = {"hang_rate": 1, **settings} if isinstance(settings, dict) else settings
+    refused = requests.patch(f"{server.url}/localcloud", json=given, timeout=10)
+    assert refused.status_code == 400
+    assert words in refused.json()["error"]["message"]
+    assert patch(server)["settings"] == before
+
+
+def test_buckets_have_the_address_to_themselves(server, client):
+    client.create_bucket("localcloud").blob("a").upload_from_string(b"x")
+    assert requests.get(f"{server.url}/localcloud/a", timeout=10).content == b"x"
+
+
+def test_without_md5_objects_have_none_and_are_read_all_the_same(server, bucket):
+    patch(server, md5=0)
+    bucket.blob("unhashed").upload_from_string(b"content")
+    again = bucket.get_blob("unhashed")
+    assert (again.md5_hash, again.crc32c is None) == (None, False)
+    assert again.download_as_bytes() == b"content"
+
+
+def test_a_state_folder_that_fails_is_named_as_the_reason_and_a_retry_helps(
+    server, bucket, tmp_path
+):
+    contents = tmp_path / "state" / "contents"
+    contents.rename(tmp_path / "elsewhere")
+    with pytest.raises(exceptions.ServiceUnavailable, match=r"state folder fails: .*No such file"):
+        bucket.blob("a").upload_from_string(b"a", retry=None)
+    (tmp_path / "elsewhere").rename(contents)
+    bucket.blob("a").upload_from_string(b"a")
+    assert bucket.blob("a").download_as_bytes() == b"a"
