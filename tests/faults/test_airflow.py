@@ -7,14 +7,16 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
 import pytest
 
+from localcloud.airflow import Airflow
 from localcloud.airflow.answers import AnswerError
-from tests.conftest import BUCKET, eventually
-from tests.e2e.conftest import Operated, airflow, operated  # noqa: F401 - fixtures
+from tests.conftest import BUCKET, Cloud, eventually
+from tests.e2e.conftest import SETTINGS, Operated, operated  # noqa: F401 - a fixture
 from tests.faults.books import Books, prompt_bodies
 
 pytestmark = [
@@ -28,6 +30,21 @@ BACKFILL, REPLAY = "imagen_backfill", "imagen_dead_letters_replay"
 ENDS_WITHIN_S = 420.0
 # With SQLite a restart of the database is one of all that have it open.
 VICTIMS = ("scheduler", "task", "api-server", "everything")
+# Health's limit of ten minutes, scaled as the time is that the model is down.
+MOST_WAITED_S = 10
+
+
+@pytest.fixture(scope="module")
+def airflow(_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """An Airflow to be broken: its own, nobody else works with it."""
+    airflow = Airflow(tmp_path_factory.mktemp("broken"))
+    settings = SETTINGS | {"IMAGEN_MAX_BACKLOG_AGE_SECONDS": str(MOST_WAITED_S)}
+    airflow.start(_cloud.environment, settings=settings)
+    try:
+        airflow.wait_until_ready(within_s=150)
+        yield airflow
+    finally:
+        airflow.stop()
 
 
 def kill(operated: Operated, victim: str) -> None:  # noqa: F811
@@ -211,6 +228,41 @@ def test_three_launches_at_the_same_moment_make_one_job(
     )
     assert set(found) == {job}
     assert all("is in use" in error or "ALREADY_EXISTS" in error for error in errors), errors
+
+
+def test_health_says_why_while_the_model_is_down_and_is_well_when_the_backlog_is_gone(
+    faults,
+    operated: Operated,  # noqa: F811
+) -> None:
+    operated.run(START)
+    operated.cloud.models(down=True)
+    bodies = prompt_bodies(f"down-{faults.seed}", 200)
+    books = Books(operated.lane)
+    operated.lane.publish(*bodies)
+    looks = []
+
+    def status() -> str:
+        _, verdict, _ = operated.health()
+        looks.append(verdict)
+        return str(verdict["status"])
+
+    eventually(lambda: status() != "HEALTHY", within_s=300, what="a verdict that something is up")
+    first = looks[-1]
+    assert first["status"] == "DEGRADED", "the job itself is well: nothing is to be restarted"
+    assert first["reasons"][0]["code"] == "BACKLOG_AGE"
+    assert "has waited" in first["reasons"][0]["text"]
+    assert books.count() == 0, "no prompt is given up meanwhile"
+    operated.cloud.models(down=False)
+    books.wait(bodies)
+    eventually(lambda: status() == "HEALTHY", within_s=300, what="a verdict that all is well")
+    books.close()
+    faults.row(
+        "stream, through Airflow: the model is down until health says so",
+        f"{len(bodies)} prompts; health: {', '.join(look['status'] for look in looks)}; "
+        f"{first['reasons'][0]['code']}",
+        lost=len(books.missing(bodies)),
+    )
+    assert not books.failures
 
 
 def dead_letter(body: bytes) -> bytes:

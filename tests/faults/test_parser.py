@@ -80,9 +80,7 @@ def body_of(chance: random.Random) -> bytes:
 def attributes_of(chance: random.Random) -> dict[str, str]:
     kept = {}
     for _ in range(chance.choice([0, 0, 1, 3, MAX_ATTRIBUTES + 2])):
-        key = chance.choice(
-            ["canary", *["googclient_x", "team", "replays", "source", "", "\ud7ff"] * 4]
-        )
+        key = chance.choice(KEYS)
         kept[key + str(chance.randrange(100)) * chance.randint(0, 1)] = "v" * chance.choice(
             [0, 1, 40, 1100]
         )

@@ -437,10 +437,11 @@ def test_runs_of_a_real_airflow_are_recorded_and_told_of(
     assert found["slow/late"]["failed_tasks"] == ["sleep"]
     assert found["idle/idle"]["start"] is None, "its callback is told of no task"
 
-    def of_runs() -> bool:
-        return len(monitored.alerts("dag-processor")) == 4
+    def written() -> bool:
+        lines = monitored.alerts
+        return len(lines("dag-processor")) >= 4 and len(lines("scheduler")) >= 2
 
-    eventually(of_runs, what="four lines in the DAG processor's output")
+    eventually(written, what="four lines in the DAG processor's output, two in the scheduler's")
     alerts = monitored.alerts("dag-processor")
     assert sorted((one["event"], one["dag_id"], one["run_id"]) for one in alerts) == [
         ("run_failed", "fickle", failing),
@@ -456,7 +457,13 @@ def test_runs_of_a_real_airflow_are_recorded_and_told_of(
     assert [json.loads(line.partition(" ")[2]) for line in log if "imagen.alert/1" in line] == [
         verdicts[0]
     ]
-    told = sorted((one["event"], one["text"], one["where"]) for one in monitored.told())
-    assert told == sorted(
+    expected = sorted(
         (one["event"], f"{one['event']}: {one['text']}", "north") for one in alerts + verdicts
     )
+
+    def told() -> list[tuple[str, ...]]:
+        return sorted((one["event"], one["text"], one["where"]) for one in monitored.told())
+
+    # A notifier is told after the record and the line are written.
+    eventually(lambda: len(told()) >= len(expected), what="a word to the notifier of each alert")
+    assert told() == expected
