@@ -15,7 +15,7 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from beam_jobs.generate import Generator
 from beam_jobs.limiter import AdaptiveLimiter
-from beam_jobs.memory import bound_arenas
+from beam_jobs.memory import bound_arenas, freeze_what_is_there
 from beam_jobs.metrics import NAMESPACE
 from beam_jobs.models.base import ImageModel
 from beam_jobs.models.catalog import Family, family_of
@@ -45,6 +45,7 @@ class Engine:
         self._models: dict[str, ImageModel] = {}
         self._limiter = AdaptiveLimiter(config.max_in_flight, config.requests_per_minute)
         self._await(self._start())
+        freeze_what_is_there()
 
     @property
     def in_flight(self) -> int:

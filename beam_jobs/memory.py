@@ -1,6 +1,7 @@
-"""Keeps a process with many threads and large buffers from holding on to what it has freed."""
+"""What a process with many threads, large buffers and many modules asks of its memory."""
 
 import ctypes
+import gc
 
 # malloc.h
 _M_ARENA_MAX = -8
@@ -16,3 +17,14 @@ def bound_arenas() -> None:
         ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, ARENAS)
     except (OSError, AttributeError):
         return
+
+
+def freeze_what_is_there() -> None:
+    """Keep the garbage collector from looking at all that was imported, again and again.
+
+    Beam and Google's clients are some half a million objects that live as long as the process. To
+    pass over them is 5 to 10 % of the CPU of a prompt with a small image, in pauses of a tenth of a
+    second.
+    """
+    gc.collect()
+    gc.freeze()

@@ -24,6 +24,8 @@ _ENDPOINT = re.compile(
     r"projects/[^/]+/locations/[^/]+/(endpoints/[^/]+|publishers/[^/]+/models/[^/]+)"
 )
 _LOCATION = re.compile(r"[a-z][a-z0-9-]*")
+# A name becomes part of the address that is called.
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 _SOURCE = re.compile(r"stream|backfill:[A-Za-z0-9._:@/+=-]{1,200}")
 
 # What Beam's Dataflow options call "one SDK process per worker, however many cores": the job waits
@@ -211,6 +213,15 @@ def _wrong(given: ImagenOptions) -> list[str]:
             "max_images",
         )
         if (value := getattr(given, name)) is not None and not value > 0
+    ]
+    wrong += [
+        f"--{option}: expected names such as {DEFAULT_MODEL}, got {name!r}"
+        for option, names in (
+            ("model", [given.model]),
+            ("allowed_models", sorted(_names(given.allowed_models))),
+        )
+        for name in names
+        if not _MODEL.fullmatch(name)
     ]
     if given.model_location and not _LOCATION.fullmatch(given.model_location):
         wrong.append(

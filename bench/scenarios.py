@@ -47,7 +47,7 @@ def scaling(cloud: Cloud, say: Say, few: int = 1_000, many: int = 20_000) -> Fig
     return {"few": few, "many": many, "runs": [run.to_json() for run in found]}
 
 
-def wide(cloud: Cloud, say: Say, prompts: int = 5_000, in_flight: int = 256) -> Figures:
+def wide(cloud: Cloud, say: Say, prompts: int = 10_000, in_flight: int = 256) -> Figures:
     """Small images, a window of 256."""
     cloud.models(latency_s=LATENCY_S, canned_bytes=SMALL)
     found = []

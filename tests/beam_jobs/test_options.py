@@ -106,6 +106,12 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         (STREAM, {"prompts": "p.txt"}, "--prompts and --report are for beam_jobs.backfill"),
         (STREAM, {"report": "r.json"}, "--prompts and --report are for beam_jobs.backfill"),
         (STREAM, {"source": "backfill:x"}, "--source: expected stream, got 'backfill:x'"),
+        (
+            STREAM,
+            {"model": "gemini-x/../y"},
+            "--model: expected names such as gemini-3.1-flash-image",
+        ),
+        (STREAM, {"allowed_models": "gemini-a, gemini-b?c"}, "--allowed_models: expected names"),
         (BACKFILL, {"source": "stream"}, "--source: expected backfill:RUN, got 'stream'"),
         (BACKFILL, {"source": "backfill:a b"}, "--source: expected backfill:RUN"),
         (BACKFILL, {"prompts": None}, "--prompts: expected a path or glob"),
