@@ -104,8 +104,8 @@ def _wide(found: Figures) -> Iterator[Check]:
         yield Check(
             f"{run['contender']}: prompts/s at 0.5 s, {found['in_flight']} in flight, small images",
             "at least 0.85 of in-flight ÷ latency, or both cores busy at under 8 ms a prompt",
-            f"{share:.2f} ({run['middle_per_s']:.0f}/s; {run['per_s']:.0f}/s from the first call to "
-            f"the last outcome), {run['cpu_ms']:.1f} ms a prompt, "
+            f"{share:.2f} ({run['middle_per_s']:.0f}/s; from the first call to the last outcome "
+            f"{run['per_s']:.0f}/s), {run['cpu_ms']:.1f} ms a prompt, "
             f"{run['busy']:.0%} of both cores busy",
             share >= 0.85 or (run["cpu_ms"] < 8 and run["busy"] >= BUSY),
         )

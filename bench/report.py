@@ -90,10 +90,10 @@ def _wide_section(found: Figures) -> Iterator[str]:
     yield ""
     yield "What a prompt takes of the cores. Python computes on one core at a time: a process with"
     yield "a core to itself could do what the last column says; here it shares two with the"
-    yield "stand-ins. *In the middle* is between the first tenth of the outcomes and the last, as in"
-    yield "a run without an end: the window opens from 64, and at the end there is less to do."
+    yield "stand-ins. *In the middle*: between the first tenth of the outcomes and the last, as in"
+    yield "a run without an end; the window opens from 64, and at the end there is less to do."
     yield ""
-    yield "| | prompts/s | in the middle | the job | the stand-ins | cores busy | one process at most |"
+    yield "| | prompts/s | in the middle | the job | stand-ins | cores busy | one process at most |"
     yield "|---|---|---|---|---|---|---|"
     for run in found["runs"]:
         yield (

@@ -84,10 +84,22 @@ def test_the_page_shows_every_check_and_every_contender_with_its_spread():
     assert "## Few prompts and many" not in page, "a section without figures"
 
 
+def wide(**figures) -> dict:
+    return {"in_flight": 256, "runs": [run("stream", cpu_ms=4.0, busy=0.8, **figures)]}
+
+
 def test_the_page_says_what_one_core_could_do_at_most():
-    wide = {"in_flight": 256, "runs": [run("stream", per_s=229.0, cpu_ms=4.0, busy=0.8)]}
-    page = report.page({**RESULTS, "wide": wide})
-    assert "| ours, stream | 229 | 4.0 ms | 2.0 ms | 80% | 250/s |" in page
+    page = report.page({**RESULTS, "wide": wide(per_s=229.0, middle_per_s=240.0)})
+    assert "| ours, stream | 229 | 240 | 4.0 ms | 2.0 ms | 80% | 250/s |" in page
+
+
+@pytest.mark.parametrize(("middle_per_s", "met"), [(436.0, True), (434.0, False)])
+def test_a_window_of_calls_is_judged_by_the_rate_in_the_middle_and_told_with_the_whole(
+    middle_per_s, met
+):
+    (found,) = checks(wide=wide(per_s=400.0, middle_per_s=middle_per_s)).values()
+    assert found.met is met
+    assert "from the first call to the last outcome 400/s" in found.measured
 
 
 def test_a_call_that_was_paid_twice_is_a_target_missed():

@@ -53,7 +53,10 @@ def kill(operated: Operated, victim: str) -> None:  # noqa: F811
     if victim == "task":
         for child in psutil.Process(components["scheduler"]).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if "--" in " ".join(child.cmdline()):  # its title then names the task it has
+                title = " ".join(child.cmdline())
+                # The task, and the executor's process that watches it. One that is idle holds the
+                # lock of LocalExecutor's queue: killed, it leaves the others deaf for good.
+                if "--" in title and "<idle>" not in title:
                     child.kill()
         return
     names = list(components) if victim == "everything" else [victim]
