@@ -317,7 +317,8 @@ def _raise_worst(errors: list[BaseException], *, complete: bool) -> None:
 def _backoff(tries: int, retry_after_s: float | None, left_s: float) -> float | None:
     """Return how long to wait before the next try, or None where the time for tries is over.
 
-    The last try comes at the very end of that time, and not before what the service asked for.
+    The last try comes at the very end of that time, and not before what the service asked for. (It
+    may wait for its slot then, as any call does: with little quota left that is the longer part.)
     """
     asked_s = retry_after_s or 0.0
     if left_s <= 0 or asked_s > left_s:

@@ -45,7 +45,6 @@ class Engine:
         self._models: dict[str, ImageModel] = {}
         self._limiter = AdaptiveLimiter(config.max_in_flight, config.requests_per_minute)
         self._await(self._start())
-        freeze_what_is_there()
 
     @property
     def in_flight(self) -> int:
@@ -80,6 +79,8 @@ class Engine:
     def _model_of(self, name: str) -> ImageModel:
         if name not in self._models:
             self._models[name] = _model(name, self._config, self._session)
+            # Its client is the last of what is imported.
+            freeze_what_is_there()
         return self._models[name]
 
     def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -78,6 +78,7 @@ def _runner(options: PipelineOptions, *, streaming: bool) -> str:
     standard = options.view_as(StandardOptions)
     if not standard.runner and not streaming:
         standard.runner = "FnApiRunner"
+        # 1 is also what Beam has where nobody has said anything; the two cannot be told apart.
         local = options.view_as(DirectOptions)
         if local.direct_num_workers == 1 and local.direct_running_mode == "in_memory":
             # In memory each part has a thread. `multi_threading` would put gRPC in between, whose

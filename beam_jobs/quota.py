@@ -41,6 +41,9 @@ LEAST_PER_S = 0.2
 LOOK_BACK_S = 2.0
 LOOK_BACK_CALLS = 40
 MOST_CALLS = 256
+# Where nobody wanted to call for longer than so many turns at the known rate, what was before says
+# nothing about what the service allows.
+IDLE_TURNS = 3
 # A burst is no rate: a few calls at once are taken for what they would be in this time.
 LEAST_SPAN_S = 0.25
 # How far starts may be behind their times, by other work of the process, and catch up.
@@ -57,7 +60,9 @@ class LearnedQuota:
         self._plateau = 0.0
         self._due = float("-inf")
         self._starts: deque[float] = deque()
-        self._refusals: deque[float] = deque()
+        # When each call was started that was refused, and when its refusal came: that may be long
+        # after, and is when it was let through as little as the calls that were started then.
+        self._refusals: deque[tuple[float, float]] = deque()
 
     def per_second(self, now: float) -> float | None:
         """Return the rate at this moment, or None while none is known."""
@@ -78,12 +83,16 @@ class LearnedQuota:
         rate = self.per_second(now)
         due = now if rate is None else max(self._due + 1 / rate, now - CATCH_UP_S)
         self._due = min(due, now)
+        idle_s = LOOK_BACK_S if rate is None else max(LOOK_BACK_S, IDLE_TURNS / rate)
+        if self._starts and now - self._starts[-1] > idle_s:
+            self._starts.clear()
+            self._refusals.clear()
         self._starts.append(now)
         self._forget(now)
 
     def refused(self, started_at: float, now: float) -> None:
         """A call that started at `started_at` was refused for quota."""
-        self._refusals.append(started_at)
+        self._refusals.append((started_at, now))
         self._forget(now)
         # What was on its way when the rate was last cut says nothing about the new one.
         if self._cut_at is not None and started_at <= self._cut_at:
@@ -102,7 +111,7 @@ class LearnedQuota:
         self._due = now + PAUSE_TURNS / rate
 
     def _is_noise(self, cut_at: float) -> bool:
-        refused = sum(at > cut_at for at in self._refusals)
+        refused = sum(started_at > cut_at for started_at, _ in self._refusals)
         return refused <= NOISE * (len(self._starts) - NOISE_BEYOND)
 
     def _forget(self, now: float) -> None:
@@ -111,5 +120,5 @@ class LearnedQuota:
             starts[0] < now - LOOK_BACK_S or len(starts) > MOST_CALLS
         ):
             starts.popleft()
-        while refusals and (not starts or refusals[0] < starts[0]):
+        while refusals and (not starts or refusals[0][1] < starts[0]):
             refusals.popleft()

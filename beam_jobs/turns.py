@@ -1,8 +1,8 @@
-"""How much of answers with images may be in memory at once; the rest waits in its sockets.
+"""How much of Gemini's answers may be in memory at once; the rest waits in its sockets.
 
 An answer of megabytes is several of them while it is read, and an image until it is stored. Answers
 that arrive together would otherwise all be in memory together: with 64 in flight and 1.5 MB an
-image some 60 MB more.
+image some 60 MB more. (The clients of the `:predict` family read with a session of their own.)
 
 The turn is taken where the answer's body is read, in the depths of a client library, and given back
 where its image has been stored. What connects the two is the context that their task runs in.
@@ -18,6 +18,9 @@ import aiohttp
 # Of the calls in flight: a model takes far longer than reading its answer and storing the image.
 SHARE = 1 / 4
 LEAST_AT_ONCE = 12
+# Then an answer is read all the same: it is paid for, and lost when its call's time is up. Nobody
+# waits as long but while storage hangs.
+WAIT_AT_MOST_S = 10.0
 # A picture of 4096 x 4096 pixels, the largest that a model makes, has some 20 MB as PNG.
 MOST_ANSWER_BYTES = 40_000_000
 
@@ -34,10 +37,15 @@ class Turn:
         self._held = False
 
     async def take(self) -> None:
-        """Wait for a place, unless there is one already."""
-        if not self._held:
-            await self._places.acquire()
-            self._held = True
+        """Wait for a place, unless there is one already; no longer than `WAIT_AT_MOST_S`."""
+        if self._held:
+            return
+        try:
+            async with asyncio.timeout(WAIT_AT_MOST_S):
+                await self._places.acquire()
+        except TimeoutError:
+            return
+        self._held = True
 
     def give_back(self) -> None:
         """Let somebody else have the place, if it was taken."""
@@ -94,7 +102,8 @@ class InTurn(aiohttp.ClientResponse):
         if self._body is not None:
             return self._body
         turn = _turn.get()
-        if turn is not None:
+        # The limiter has to hear of a refusal at once, and it is small.
+        if turn is not None and self.ok:
             await turn.take()
         if (self.content_length or 0) > MOST_ANSWER_BYTES:
             raise self._too_large()

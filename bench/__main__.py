@@ -1,6 +1,7 @@
 """`python -m bench`: every scenario, one after another, and `docs/benchmarks.md` of their figures.
 
-    python -m bench --only quota latency      some of them; the page keeps the others' figures
+    python -m bench --only quota latency      some of them; the page keeps the others' figures,
+                                              and says of when they are
 
 The figures themselves are in `.state/bench/results.json`. On two cores all of it takes about half
 an hour, in which nothing else should run.
@@ -32,21 +33,24 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
     wanted = parser.parse_args().only
+    whole = set(wanted) == set(SCENARIOS)
+    if not whole and not RESULTS.exists():
+        parser.error(f"--only: {RESULTS} has no earlier figures of the others; measure all first")
     print("packages of a worker …", flush=True)
     python()
     results: dict[str, Any] = {}
-    if set(wanted) != set(SCENARIOS) and RESULTS.exists():
+    if not whole:
         results = json.loads(RESULTS.read_text())
-    results["machine"] = machine()
+    here = results["machine"] = machine()
     for name in wanted:
         print(f"── {name}", flush=True)
         with cloud() as there:
-            results[name] = SCENARIOS[name](there, lambda line: print(f"   {line}", flush=True))
+            found = SCENARIOS[name](there, lambda line: print(f"   {line}", flush=True))
+        results[name] = {**found, "machine": here}
         RESULTS.write_text(json.dumps(results))
     (DOCS / "benchmarks.md").write_text(report.page(results))
     plots.draw(results, DOCS)
-    found = list(checks.checks(results))
-    for one in found:
+    for one in checks.checks(results):
         print(f"{'✓' if one.met else '✗'} {one.figure}: {one.measured} ({one.target})")
     return 0
 

@@ -52,7 +52,7 @@ def _comparison(found: Figures) -> Iterator[Check]:
     for ours in ("backfill", "stream"):
         rate = median(of(runs, ours), "per_s")
         for other, least, words in (
-            ("beam_gemini", 5.0, "Beam's `GeminiModelHandler`"),
+            ("beam_gemini", 5.0, "Beam's `GeminiModelHandler` in a worker's 12 threads"),
             ("asyncio_genai", 0.95, "asyncio without Beam, storage or publishing"),
         ):
             ratio = rate / median(of(runs, other), "per_s")

@@ -33,19 +33,21 @@ class Process:
                 stdout=out,
                 stderr=out,
             )
-        self.cpu_at_end = self.peak_at_end = 0.0
+        self._cpu_s = self._peak_mb = 0.0
 
     @property
     def running(self) -> bool:
         return self._process.poll() is None
 
     def cpu_s(self) -> float:
-        """CPU time so far."""
-        return cpu_s(self._process.pid)
+        """CPU time so far; once it has ended, as of the last look."""
+        self._cpu_s = max(self._cpu_s, cpu_s(self._process.pid))
+        return self._cpu_s
 
     def peak_mb(self) -> float:
-        """The largest resident size so far, MB."""
-        return peak_mb(self._process.pid)
+        """The largest resident size so far, MB; once it has ended, as of the last look."""
+        self._peak_mb = max(self._peak_mb, peak_mb(self._process.pid))
+        return self._peak_mb
 
     def drain(self) -> None:
         """Ask it to end, and wait."""

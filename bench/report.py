@@ -27,10 +27,7 @@ def page(results: Figures) -> str:
     lines = [
         "# Benchmarks",
         "",
-        f"By `make bench`, on {machine['date']}: {machine['cores']} cores "
-        f"({machine['processor']}), {machine['memory_gb']} GB, {machine['system']}; "
-        + ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-        + ".",
+        f"By `make bench`, {_where(machine)}.",
         "",
         *_ABOUT,
         "",
@@ -45,14 +42,24 @@ def page(results: Figures) -> str:
     for scenario, section in _SECTIONS.items():
         if scenario in results:
             lines += [*section(results[scenario]), ""]
+            if (own := results[scenario].get("machine", machine)) != machine:
+                lines += [f"(This part {_where(own)}.)", ""]
     return "\n".join(lines)
 
 
-def _table(runs: list[Figures], key: str = "contender") -> Iterator[str]:
+def _where(machine: Figures) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"on {machine['date']}: {machine['cores']} cores ({machine['processor']}), "
+        f"{machine['memory_gb']} GB, {machine['system']}; {versions}"
+    )
+
+
+def _table(runs: list[Figures]) -> Iterator[str]:
     yield "| | prompts | prompts/s | CPU per prompt | peak memory | refused | paid twice |"
     yield "|---|---|---|---|---|---|---|"
-    for group in dict.fromkeys((run[key], run["prompts"]) for run in runs):
-        mine = [run for run in runs if (run[key], run["prompts"]) == group]
+    for group in dict.fromkeys((run["contender"], run["prompts"]) for run in runs):
+        mine = [run for run in runs if (run["contender"], run["prompts"]) == group]
 
         def spread(name: str, form: str, mine: list[Figures] = mine) -> str:
             values = sorted(run[name] for run in mine)
@@ -91,7 +98,8 @@ def _wide_section(found: Figures) -> Iterator[str]:
     yield "What a prompt takes of the cores. Python computes on one core at a time: a process with"
     yield "a core to itself could do what the last column says; here it shares two with the"
     yield "stand-ins. *In the middle*: between the first tenth of the outcomes and the last, as in"
-    yield "a run without an end; the window opens from 64, and at the end there is less to do."
+    yield "a run without an end; the window opens from 64, and at the end there is less to do. The"
+    yield "stream is given `--max_outstanding` of eight windows."
     yield ""
     yield "| | prompts/s | in the middle | the job | stand-ins | cores busy | one process at most |"
     yield "|---|---|---|---|---|---|---|"
@@ -123,6 +131,8 @@ def _files_section(found: Figures) -> Iterator[str]:
 def _quota_section(found: Figures) -> Iterator[str]:
     del found
     yield "## A quota that is halved and restored"
+    yield ""
+    yield "*Settled*: from then on two windows of 2 s in three are within 10 % of the quota."
     yield ""
     yield "![Accepted and refused calls a second over time](bench-quota.png)"
 

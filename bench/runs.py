@@ -60,10 +60,25 @@ class Run:
 
 
 class _Watch:
-    """Notes CPU times when the first call is made, and makes a `Run` of it all at the end."""
+    """Notes CPU times when the first call is made, and makes a `Run` of it all at the end.
 
-    def __init__(self, cloud: Cloud, process: Process, samples: Samples) -> None:
+    Of a process that has worked before, they are noted `at_once`: then prompts may be worked on
+    before all of them are published.
+    """
+
+    def __init__(
+        self, cloud: Cloud, process: Process, samples: Samples, *, at_once: bool = False
+    ) -> None:
         self._cloud, self._process, self._samples = cloud, process, samples
+        if at_once:
+            self._note()
+        else:
+            self.wait_for_call()
+            self._note()
+
+    def wait_for_call(self) -> None:
+        """Wait until the first call was made."""
+        process, samples = self._process, self._samples
         deadline = time.monotonic() + _STARTS_WITHIN_S
         while samples.first_call() is None:
             if not process.running or time.monotonic() > deadline:
@@ -71,7 +86,9 @@ class _Watch:
                 raise RuntimeError(f"no call was made; the end of {process.log}:\n{tail}")
             time.sleep(_LOOK_EVERY_S)
         self.first = samples.first_call() or 0.0
-        self._cpu, self._others = process.cpu_s(), cloud.cpu_s()
+
+    def _note(self) -> None:
+        self._cpu, self._others = self._process.cpu_s(), self._cloud.cpu_s()
         self._machine = machine_s()
 
     def run(self, contender: str, prompts: int, ended: Sequence[float], failed: int) -> Run:
@@ -109,6 +126,7 @@ def contender(cloud: Cloud, name: str, prompts: int, in_flight: int) -> Run:
         with _ended(process):
             watch = _Watch(cloud, process, samples)
             while process.running and samples.rows[-1][1]["images"] < prompts:
+                process.cpu_s(), process.peak_mb()  # it may have ended at the next look
                 time.sleep(_LOOK_EVERY_S)
             found = watch.run(name, prompts, [samples.rows[-1][0]], 0)
             process.wait()
@@ -149,8 +167,9 @@ def stream(cloud: Cloud, prompts: int, in_flight: int, *options: str) -> Run:
     run = _new()
     with streaming(cloud, in_flight, *options) as (process, receiver), Samples(cloud) as samples:
         before = len(receiver.arrived)
+        watch = _Watch(cloud, process, samples, at_once=True)
         publish([text(run, n) for n in range(prompts)])
-        watch = _Watch(cloud, process, samples)
+        watch.wait_for_call()
         receiver.wait(before + prompts, _within(prompts))
         return watch.run("stream", prompts, receiver.times(before), receiver.failures())
 

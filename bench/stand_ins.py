@@ -58,7 +58,8 @@ class Cloud:
 
     def models(self, **settings: float) -> dict[str, Any]:
         """Change how the models behave; their counts so far."""
-        self._large = settings.get("canned_bytes", self._large) > _LARGE_BYTES
+        if "canned_bytes" in settings:
+            self._large = settings["canned_bytes"] > _LARGE_BYTES
         return dict(_patch(self.environment["GOOGLE_VERTEX_BASE_URL"], **settings)["counts"])
 
     def cpu_s(self) -> float:

@@ -57,8 +57,8 @@ os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 
 
-# Files whose tests one process runs, one after the other: so no more than two whole Airflows are up
-# at once, and each serves several files.
+# Files whose tests one process runs, one after the other: so an Airflow serves several files, and
+# few are up at once.
 _TOGETHER = {
     "tests/e2e/test_backfill.py": "an Airflow",
     "tests/e2e/test_dead_letters.py": "an Airflow",
@@ -274,14 +274,18 @@ class Lane:
         return self.take("dead-letters", count, within_s=within_s)
 
     def nothing_left(self, kind: str) -> bool:
-        """Whether the subscription has nothing more to give, now."""
+        """Whether the subscription has nothing more to give, now; what it gives goes back."""
         response = self.subscriber.pull(
             subscription=self.subscription(kind),
             max_messages=1,
             return_immediately=True,
             timeout=10,
         )
-        return not response.received_messages
+        if ids := [item.ack_id for item in response.received_messages]:
+            self.subscriber.modify_ack_deadline(
+                subscription=self.subscription(kind), ack_ids=ids, ack_deadline_seconds=0
+            )
+        return not ids
 
     def put(self, name: str, content: str | bytes) -> str:
         """Write an object into the lane's folder and return its path."""

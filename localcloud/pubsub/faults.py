@@ -5,6 +5,7 @@ All of it is within what the service promises: at least once, in no order, with 
 
 import dataclasses
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from localcloud.pubsub.ack_ids import parse_ack_ids
@@ -32,10 +33,10 @@ class Settings:
 
 @dataclasses.dataclass
 class Counts:
-    """What has happened since the start: publishes that were refused, acks that were lost."""
+    """What has happened since the start: refused publishes, and lost acks by subscription."""
 
     publishes_refused: int = 0
-    acks_lost: int = 0
+    acks_lost: Counter[str] = dataclasses.field(default_factory=Counter)
 
 
 class Faults:
@@ -54,7 +55,7 @@ class Faults:
         self._acknowledged.add((subscription, message_id))
         if self.chance.random() >= self.settings.lost_ack_rate:
             return False
-        self.counts.acks_lost += 1
+        self.counts.acks_lost[subscription] += 1
         return True
 
 

@@ -1,9 +1,10 @@
 """Downloads over HTTP: whole or a range, as stored or decompressed, always of one generation."""
 
 import asyncio
+import contextlib
 import re
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
 from email.utils import format_datetime
@@ -88,11 +89,12 @@ class Downloads:
             ) from None
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
-        if request.method != "HEAD":
-            if first:
-                await response.write(first)
-            async for chunk in chunks:
-                await response.write(chunk)
+        with _cut_off_if_it_fails(request):
+            if request.method != "HEAD":
+                if first:
+                    await response.write(first)
+                async for chunk in chunks:
+                    await response.write(chunk)
         await response.write_eof()
         return response
 
@@ -122,17 +124,29 @@ async def _send_file(
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("The client went away")
-    try:
-        # Our own file object and not web.FileResponse: that opens by path, later, when the object
-        # may have been replaced.
-        await asyncio.get_running_loop().sendfile(transport, file, offset, count)
-    except NotImplementedError:
-        file.seek(offset)
-        while count and (chunk := file.read(min(_CHUNK_BYTES, count))):
-            await response.write(chunk)
-            count -= len(chunk)
+    with _cut_off_if_it_fails(request):
+        try:
+            # Our own file object and not web.FileResponse: that opens by path, later, when the
+            # object may have been replaced.
+            await asyncio.get_running_loop().sendfile(transport, file, offset, count)
+        except NotImplementedError:
+            file.seek(offset)
+            while count and (chunk := file.read(min(_CHUNK_BYTES, count))):
+                await response.write(chunk)
+                count -= len(chunk)
     await response.write_eof()
     return response
+
+
+@contextlib.contextmanager
+def _cut_off_if_it_fails(request: web.Request) -> Iterator[None]:
+    """End the connection where reading fails: an answer that has begun cannot become an error's."""
+    try:
+        yield
+    except OSError as error:
+        if request.transport is not None:
+            request.transport.close()
+        raise ConnectionResetError(f"the answer had begun: {error}") from error
 
 
 def _requested_range(header: str | None, size: int) -> tuple[int | None, int]:

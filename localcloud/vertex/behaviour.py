@@ -60,10 +60,15 @@ class Settings:
 
 @dataclasses.dataclass
 class Counts:
-    """What has happened since the start. `images` is what a real service would charge for."""
+    """What has happened since the start.
+
+    `images` were answered, and a real service would charge for them. `unanswered` calls were cut
+    off, hung, or left by their client before the answer: for those it may charge, too.
+    """
 
     calls: int = 0
     images: int = 0
+    unanswered: int = 0
     refused_for_quota: int = 0
     in_flight: int = 0
     most_in_flight: int = 0

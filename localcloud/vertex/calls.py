@@ -40,8 +40,9 @@ class Call:
             while self._behaviour.settings.hold:  # noqa: ASYNC110 - a setting has no event
                 await asyncio.sleep(_LOOK_S)
             self._raise(fault)
-        except BaseException:
+        except BaseException as error:
             counts.in_flight -= 1
+            counts.unanswered += isinstance(error, (asyncio.CancelledError, ConnectionAbortedError))
             raise
         return fault
 

@@ -1,6 +1,7 @@
 """The engine that all threads of a process share, and Beam's view of it."""
 
 import dataclasses
+import gc
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +149,16 @@ def test_storage_that_fails_often_does_not_make_prompts_wait_for_one_another(
     finally:
         cloud.storage(error_rate=0.0)
     assert all(isinstance(outcome, Prediction) for outcome in outcomes)
+
+
+def test_what_was_imported_for_the_model_is_no_garbage_to_look_through(config, prompt_of):
+    gc.unfreeze()
+    engine = Engine(config)
+    engine.run([prompt_of("a fox")])
+    try:
+        assert gc.get_freeze_count() > len(gc.get_objects())
+    finally:
+        gc.unfreeze()
 
 
 def test_the_handler_travels_to_workers_and_batches_prompts_by_windows(config):

@@ -25,12 +25,14 @@ class Service:
         *,
         window: int = 64,
         latency_s: float = LATENCY_S,
+        refusal_s: float = REFUSAL_S,
         noise: float = 0.0,
     ) -> None:
         self.learned = LearnedQuota()
         self._quota = quota
         self._window = window
         self._latency_s = latency_s
+        self._refusal_s = refusal_s
         self._noise = noise
         self._chance = random.Random(1)
         self._tokens, self._filled_at = quota(0.0), 0.0
@@ -48,7 +50,8 @@ class Service:
                 in_flight += 1
                 refused = not self._has_room(now)
                 (self.refused if refused else self.accepted).append(now)
-                took = (REFUSAL_S if refused else self._latency_s) * self._chance.uniform(0.8, 1.2)
+                typical = self._refusal_s if refused else self._latency_s
+                took = typical * self._chance.uniform(0.8, 1.2)
                 end = (now + took, len(self.accepted) + len(self.refused), now if refused else None)
                 heapq.heappush(ends, end)
                 continue
@@ -126,6 +129,23 @@ def test_among_refusals_that_come_at_any_rate_a_quota_is_found_and_followed(nois
 def test_a_slow_model_meets_its_quota_too():
     service = Service(lambda _: 2.0, latency_s=15.0).run(500)
     assert service.rate(200, 500) == pytest.approx(2.0, rel=0.1)
+
+
+@pytest.mark.parametrize(("per_s", "refusal_s"), [(20.0, 2.5), (100.0, 2.5), (100.0, 1.0)])
+def test_refusals_that_come_late_are_heeded_as_well(per_s, refusal_s):
+    service = Service(lambda _: per_s, window=256, refusal_s=refusal_s).run(240)
+    assert service.rate(60, 240) >= 0.8 * per_s
+    assert service.share_refused(60, 240) <= 0.3
+
+
+def test_after_a_quiet_hour_a_refusal_in_a_burst_says_nothing_of_that_hour():
+    learned = LearnedQuota()
+    for number in range(60):
+        learned.started(60.0 * number)
+    for number in range(16):
+        learned.started(4000 + number / 1000)
+    learned.refused(4000, 4000.05)
+    assert learned.per_second(4000.05) > 10
 
 
 def test_calls_that_were_on_their_way_cut_the_rate_once():

@@ -1,6 +1,7 @@
 """How many answers are in memory at once."""
 
 import asyncio
+import contextlib
 
 import aiohttp
 import pytest
@@ -95,6 +96,42 @@ async def test_a_body_is_read_in_its_turn_and_other_reads_wait_for_nobody(serve)
             assert len(done) == LEAST_AT_ONCE
             held.set()
             await asyncio.gather(*tasks)
+
+
+async def test_a_refusal_is_read_without_waiting(serve):
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=429, body=b"later")
+
+    url = await serve(refuse)
+    turns = Turns(1)
+    async with aiohttp.ClientSession(response_class=InTurn) as session, asyncio.timeout(5):
+        with contextlib.ExitStack() as places:
+            for _ in range(LEAST_AT_ONCE):
+                await places.enter_context(turns.turn()).take()
+            with turns.turn() as turn, turn.reading():
+                async with session.get(url) as response:
+                    assert await response.read() == b"later"
+
+
+async def test_nobody_waits_for_so_long_that_what_is_paid_for_is_lost(monkeypatch):
+    """Storage hangs: those who hold a place hold it until their time is up."""
+    monkeypatch.setattr("beam_jobs.turns.WAIT_AT_MOST_S", 0.1)
+    turns = Turns(1)
+    with contextlib.ExitStack() as places:
+        for _ in range(LEAST_AT_ONCE):
+            await places.enter_context(turns.turn()).take()
+        with turns.turn() as late:
+            await asyncio.wait_for(late.take(), 5)
+            late.give_back()  # it has none
+            with turns.turn() as another:
+                await asyncio.wait_for(another.take(), 5)
+    held, done = asyncio.Event(), []
+    tasks = [asyncio.create_task(taken(turns, held, done)) for _ in range(40)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(done) == LEAST_AT_ONCE, "as many places as before"
+    held.set()
+    await asyncio.gather(*tasks)
 
 
 @pytest.mark.parametrize("chunked", [False, True])

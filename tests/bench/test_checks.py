@@ -66,7 +66,10 @@ def checks(**results) -> dict[str, targets.Check]:
 
 def test_a_target_is_met_by_the_median_and_missed_by_the_median():
     found = checks(**RESULTS)
-    against = "prompts/s at 0.5 s, 1.5 MB, 64 in flight, against Beam's `GeminiModelHandler`"
+    against = (
+        "prompts/s at 0.5 s, 1.5 MB, 64 in flight, against Beam's `GeminiModelHandler` in a "
+        "worker's 12 threads"
+    )
     assert found[f"backfill: {against}"].measured == "5.56 times"
     assert found[f"backfill: {against}"].met
     assert found[f"stream: {against}"].measured == "4.17 times"
@@ -100,6 +103,15 @@ def test_a_window_of_calls_is_judged_by_the_rate_in_the_middle_and_told_with_the
     (found,) = checks(wide=wide(per_s=400.0, middle_per_s=middle_per_s)).values()
     assert found.met is met
     assert "from the first call to the last outcome 400/s" in found.measured
+
+
+def test_a_part_that_was_measured_another_day_says_so():
+    earlier = {**RESULTS["machine"], "date": "2026-11-01"}
+    page = report.page({**RESULTS, "cold": {"seconds": {"stream": [3.0]}, "machine": earlier}})
+    assert "(This part on 2026-11-01: 2 cores" in page
+    assert "This part" not in report.page(
+        {**RESULTS, "cold": {"seconds": {"stream": [3.0]}, "machine": RESULTS["machine"]}}
+    )
 
 
 def test_a_call_that_was_paid_twice_is_a_target_missed():

@@ -10,6 +10,7 @@ from typing import Any
 from tests.conftest import Lane, eventually
 
 _AT_ONCE = 1000
+_KINDS = ("predictions", "dead-letters")
 
 
 def prompt_bodies(what: str, count: int, **fields: Any) -> list[bytes]:
@@ -33,10 +34,12 @@ class Books:
         self.failures: Counter[bytes] = Counter()
         self.reasons: Counter[str] = Counter()
         self.images: dict[str, list[str]] = {}
+        self._empty: Counter[str] = Counter()
+        self._seen: set[str] = set()
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._receive, args=each, daemon=True)
-            for each in (("predictions", self._prediction), ("dead-letters", self._failure))
+            for each in zip(_KINDS, (self._prediction, self._failure), strict=True)
         ]
         for thread in self._threads:
             thread.start()
@@ -59,6 +62,16 @@ class Books:
             what=f"an outcome of each of {len(bodies)} prompts",
         )
 
+    def settle(self) -> None:
+        """Wait until there is nothing more to receive. Whatever publishes has to have ended."""
+        before = Counter(self._empty)
+        eventually(
+            # The first empty answer may be of a pull from before.
+            lambda: all(self._empty[kind] >= before[kind] + 2 for kind in _KINDS),
+            within_s=120,
+            what="the end of predictions and dead letters",
+        )
+
     def missing(self, bodies: Iterable[bytes]) -> list[bytes]:
         """Those that have not come out."""
         return [
@@ -67,11 +80,12 @@ class Books:
             if id_of(body) not in self.predictions and body not in self.failures
         ]
 
-    def figures(self, bodies: Iterable[bytes], paid_twice: int) -> dict[str, int]:
-        """What a row of the table says of the outcomes of `bodies`."""
+    def figures(self, bodies: Iterable[bytes], paid_twice: int, unanswered: int) -> dict[str, int]:
+        """What a row of the table says of the outcomes of `bodies`, once they have settled."""
         return {
             "lost": len(self.missing(bodies)),
             "paid_twice": paid_twice,
+            "unanswered": unanswered,
             "said_twice": self.repeated(),
         }
 
@@ -122,8 +136,12 @@ class Books:
                 self._stop.wait(0.2)
                 continue
             for item in answer.received_messages:
-                keep(json.loads(item.message.data))
+                # What Pub/Sub delivers again was said once.
+                if item.message.message_id not in self._seen:
+                    self._seen.add(item.message.message_id)
+                    keep(json.loads(item.message.data))
             if not ids:
+                self._empty[kind] += 1
                 self._stop.wait(0.05)
 
 

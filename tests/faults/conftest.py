@@ -1,7 +1,8 @@
 """Real jobs against the local cloud, which is broken on purpose while everything is counted.
 
 FAULTS_SHARE is how much of each test's full size runs (1 for `make test-faults`), FAULTS_SEED makes
-what is random the same again, and FAULTS_TABLE names a folder for the figures of each row.
+what the tests choose at random the same again (the stand-ins' own chance always begins with the
+same seed), and FAULTS_TABLE names a folder for the figures of each row.
 """
 
 import contextlib
@@ -157,3 +158,10 @@ def paid(cloud: Cloud) -> Callable[[], int]:
     """Return how many images were paid for since the start of the test."""
     before = cloud.models()["images"]
     return lambda: int(cloud.models()["images"]) - before
+
+
+@pytest.fixture
+def unanswered(cloud: Cloud) -> Callable[[], int]:
+    """Return how many calls since the start of the test have ended without an answer."""
+    before = cloud.models()["unanswered"]
+    return lambda: int(cloud.models()["unanswered"]) - before

@@ -13,8 +13,10 @@ _HEAD = """# What was broken on purpose, and what it cost
 
 Written by `make test-faults` (tests/faults), which runs the real jobs against `localcloud`, breaks
 it, and counts. *Lost* are prompts that came out neither as a prediction nor as a failure; *paid
-twice* are images that the model made beyond one of each that was asked for; *said twice* are
-messages beyond the first for a prompt, which Pub/Sub's promise of at-least-once allows.
+twice* are images that the model answered beyond one of each that was asked for; *unanswered* are
+calls that hung, were cut off, or were under way in a process that was killed: a service may charge
+for those, and nobody can find their images. *Said twice* are messages beyond the first for a
+prompt, which Pub/Sub's promise of at-least-once allows.
 """
 
 
@@ -29,11 +31,12 @@ def page(runs: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
     yield f"Runs: {len(runs)}, by seed: {', '.join(map(_told, runs.items()))}. Where runs differ"
     yield "the largest figure is shown, and what was done is the last run's."
     yield ""
-    yield "| what was done to it | how much | lost | paid twice | said twice |"
-    yield "|---|---|---:|---:|---:|"
+    yield "| what was done to it | how much | lost | paid twice | unanswered | said twice |"
+    yield "|---|---|---:|---:|---:|---:|"
     for test in sorted({test for rows in runs.values() for test in rows}):
         rows = [rows[test] for rows in runs.values() if test in rows]
-        figures = (_most(rows, name) for name in ("lost", "paid_twice", "said_twice"))
+        names = ("lost", "paid_twice", "unanswered", "said_twice")
+        figures = (_most(rows, name) for name in names)
         yield f"| {rows[-1]['fault']} | {rows[-1]['done']} | {' | '.join(figures)} |"
 
 

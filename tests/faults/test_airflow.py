@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -30,6 +29,8 @@ BACKFILL, REPLAY = "imagen_backfill", "imagen_dead_letters_replay"
 ENDS_WITHIN_S = 420.0
 # With SQLite a restart of the database is one of all that have it open.
 VICTIMS = ("scheduler", "task", "api-server", "everything")
+# Of a run that failed, and succeeded when an operator had cleared it.
+CLEARED = " when cleared"
 # Health's limit of ten minutes, scaled as the time is that the model is down.
 MOST_WAITED_S = 10
 
@@ -47,17 +48,28 @@ def airflow(_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         airflow.stop()
 
 
+def kill_tasks(scheduler: psutil.Process) -> int:
+    """SIGKILL tasks, and the executor's processes that watch them; how many there were.
+
+    One that is idle is spared. It holds the lock of LocalExecutor's queue: killed, it would leave
+    the others deaf for good.
+    """
+    killed = 0
+    for child in scheduler.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            title = " ".join(child.cmdline())
+            if "--" in title and "<idle>" not in title:
+                child.kill()
+                killed += 1
+    return killed
+
+
 def kill(operated: Operated, victim: str) -> None:  # noqa: F811
     """SIGKILL, and what was killed is started again."""
     components = operated.airflow.components()
     if victim == "task":
-        for child in psutil.Process(components["scheduler"]).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                title = " ".join(child.cmdline())
-                # The task, and the executor's process that watches it. One that is idle holds the
-                # lock of LocalExecutor's queue: killed, it leaves the others deaf for good.
-                if "--" in title and "<idle>" not in title:
-                    child.kill()
+        scheduler = psutil.Process(components["scheduler"])
+        eventually(lambda: kill_tasks(scheduler), what="a task's process to kill")
         return
     names = list(components) if victim == "everything" else [victim]
     for name in names:
@@ -99,14 +111,16 @@ def killed_under_way(operated: Operated, dag_id: str, victim: str, form: Any = N
             if task.state in ("failed", "upstream_failed")
         ]
         operated.client.clear(dag_id, run_id, failed, downstream=True)
-        state = ended(operated, dag_id, run_id)
+        state = f"{ended(operated, dag_id, run_id)}{CLEARED}"
     return state
 
 
 def whole_records(operated: Operated) -> int:  # noqa: F811
     """Count all records, each of which has to be whole."""
     blobs = operated.lane.storage.list_blobs(BUCKET, prefix="records/")
-    texts = [blob.download_as_text() for blob in blobs if blob.name.endswith(".jsonl")]
+    names = [blob.name for blob in blobs if blob.name.endswith(".jsonl")]
+    # Read anew by name: a day's object is rewritten by each run that ends.
+    texts = [operated.lane.storage.bucket(BUCKET).blob(name).download_as_text() for name in names]
     lines = [line for text in texts for line in text.splitlines()]
     for line in lines:
         assert json.loads(line)["schema"], line
@@ -117,8 +131,11 @@ def test_a_killed_part_of_airflow_leaves_one_job_no_stuck_run_and_whole_records(
     faults,
     operated: Operated,  # noqa: F811
 ) -> None:
-    tries = [*itertools.product((START, HEALTH, BACKFILL, REPLAY), VICTIMS)]
-    chosen = faults.chance.sample(tries, faults.many(len(tries)))
+    chosen = [
+        (dag_id, victim)
+        for dag_id in (START, HEALTH, BACKFILL, REPLAY)
+        for victim in faults.chance.sample(VICTIMS, faults.many(len(VICTIMS)))
+    ]
     states, unaccounted, twice = [], 0, 0
     for number, (dag_id, victim) in enumerate(chosen):
         name = f"{faults.seed}-{number}"
@@ -150,12 +167,12 @@ def test_a_killed_part_of_airflow_leaves_one_job_no_stuck_run_and_whole_records(
         states.append(f"{dag_id.removeprefix('imagen_')}, {victim}: {state}")
         assert len(operated.active_jobs()) <= 1
         if dag_id == START:
-            assert state == "success", states
+            assert state.removesuffix(CLEARED) == "success", states
             (job,) = operated.active_jobs()
             assert operated.job_state(job) == "JOB_STATE_RUNNING"
             operated.run("imagen_stream_drain")
         elif dag_id != HEALTH:
-            assert state == "success", states
+            assert state.removesuffix(CLEARED) == "success", states
         records = whole_records(operated)
     faults.row(
         "Airflow: a part of it is SIGKILLed while a DAG works",
@@ -164,30 +181,30 @@ def test_a_killed_part_of_airflow_leaves_one_job_no_stuck_run_and_whole_records(
         paid_twice=twice,
     )
     assert unaccounted == 0
-    assert twice <= 64 * len(chosen)
+    assert twice == 0, "no job was killed"
 
 
 def test_a_dataflow_that_fails_its_callers_gets_one_job_of_three_starts(
     faults,
     operated: Operated,  # noqa: F811
 ) -> None:
-    operated.cloud.dataflow(error_rate=0.2, latency_s=0.3)
+    before = sum(operated.cloud.dataflow(error_rate=0.2, latency_s=0.3).values())
     runs = [operated.client.trigger(START) for _ in range(3)]
     states = []
     for run_id in runs:
         state = ended(operated, START, run_id)
         if state == "failed":
             operated.client.clear(START, run_id, ["launch"], downstream=True)
-            state = ended(operated, START, run_id)
+            state = f"{ended(operated, START, run_id)}{CLEARED}"
         states.append(state)
-    counts = operated.cloud.dataflow(error_rate=0.0, latency_s=0.0)
+    calls = sum(operated.cloud.dataflow(error_rate=0.0, latency_s=0.0).values()) - before
     (job,) = operated.active_jobs()
     faults.row(
         "Dataflow: 20 % of calls fail, all take 0.3 s; three starts",
-        f"{sum(counts.values()):,} calls; one active job; runs: {', '.join(states)}",
+        f"{calls:,} calls; one active job; runs: {', '.join(states)}",
     )
     assert operated.job_state(job) == "JOB_STATE_RUNNING"
-    assert states == ["success"] * 3
+    assert [state.removesuffix(CLEARED) for state in states] == ["success"] * 3
 
 
 def test_three_launches_at_the_same_moment_make_one_job(

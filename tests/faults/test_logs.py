@@ -8,7 +8,11 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SECRET = "lavender-submarine"
-FAULTS = ("blocked", "invalid", "error-once", "garbage-once", "not-an-image", "cut-once", "empty")
+FAULTS = (
+    *("blocked", "blocked-image", "invalid", "empty", "not-an-image"),
+    *("unavailable-once", "quota-once", "error-once", "garbage-once", "cut-once", "hang-once"),
+)
+OPTIONS = {"max_retry_seconds": 20, "call_timeout_seconds": 3}
 
 
 def token(cloud) -> str:
@@ -33,10 +37,10 @@ def test_no_prompt_and_no_token_is_logged_whatever_fails(
     path = lane.put("logs.jsonl", b"\n".join([*bodies, *malformed]))
     cloud.storage(error_rate=0.1, error_status=500)
     if program == "stream":
-        job = start("stream", max_retry_seconds=20)
+        job = start("stream", **OPTIONS)
         lane.publish(*bodies, *malformed)
     else:
-        job = start("backfill", prompts=path, max_retry_seconds=20)
+        job = start("backfill", prompts=path, **OPTIONS)
     books.wait([*bodies, *malformed])
     job.finish()
     log = job.log.read_text(errors="replace")

@@ -22,7 +22,7 @@ RATES = {
 
 @pytest.mark.parametrize("program", ["stream", "backfill"])
 def test_a_model_that_fails_in_every_way_costs_no_prompt_and_no_money(
-    program, faults, cloud, lane, start, books, paid
+    program, faults, cloud, lane, start, books, paid, unanswered
 ):
     count = faults.many(20_000)
     good = prompt_bodies("mixed", count)
@@ -38,13 +38,14 @@ def test_a_model_that_fails_in_every_way_costs_no_prompt_and_no_money(
         job = start("backfill", call_timeout_seconds=5, prompts=path)
     books.wait(everything, within_s=1200)
     job.finish()
+    books.settle()
     assert books.both() == []
     twice = paid() - len(books.predictions)
     faults.row(
         f"{program}: 5 % 503, 2 % 429, 1 % time-outs, 0.5 % cut, 1 % refused, 1 % malformed",
         f"{len(everything):,} prompts: {len(books.predictions):,} predictions, "
         f"{len(books.failures):,} failures",
-        **books.figures(everything, twice),
+        **books.figures(everything, twice, unanswered()),
     )
     assert twice == 0
     assert set(books.reasons) <= {"BLOCKED", "INVALID_PROMPT"}
@@ -52,7 +53,7 @@ def test_a_model_that_fails_in_every_way_costs_no_prompt_and_no_money(
 
 
 def test_a_model_that_is_down_holds_prompts_back_and_loses_none(
-    faults, cloud, lane, start, books, paid
+    faults, cloud, lane, start, books, paid, unanswered
 ):
     down_s, bodies = faults.many(600, least=15), prompt_bodies("down", faults.many(2_000))
     cloud.models(down=True)
@@ -64,11 +65,12 @@ def test_a_model_that_is_down_holds_prompts_back_and_loses_none(
     cloud.models(down=False)
     books.wait(bodies)
     job.finish()
+    books.settle()
     twice = paid() - len(bodies)
     faults.row(
         f"stream: the model is down for {down_s} s",
         f"{len(bodies):,} prompts, {cloud.models()['calls'] - before:,} calls",
-        **books.figures(bodies, twice),
+        **books.figures(bodies, twice, unanswered()),
     )
     assert not books.failures
     assert twice == 0

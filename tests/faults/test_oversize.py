@@ -48,6 +48,7 @@ def test_what_is_too_large_for_a_prompt_is_one_failure_each(faults, lane, start,
     eventually(lambda: len(cut()) == len(bodies), what="a dead letter for each long body")
     more = job.peak_mb() - before
     job.finish()
+    books.settle()
     faults.row(
         "stream: bodies of 10 MB, prompts of 100,000 characters",
         f"{len(bodies)} and {len(long)}; memory at most {more:.0f} MB more",
@@ -58,7 +59,7 @@ def test_what_is_too_large_for_a_prompt_is_one_failure_each(faults, lane, start,
 
 
 def test_answers_that_are_too_large_or_no_images_are_one_failure_each(
-    faults, cloud, lane, start, books, paid
+    faults, cloud, lane, start, books
 ):
     job = start("stream")
     first = prompt_bodies("first", 1)
@@ -75,6 +76,7 @@ def test_answers_that_are_too_large_or_no_images_are_one_failure_each(
     books.wait(none)
     peak = job.peak_mb() - before
     job.finish()
+    books.settle()
     faults.row(
         "stream: answers of 50 MB, answers that are no image",
         f"{len(large)} and {len(none)}; memory at most {peak:.0f} MB more",
@@ -108,6 +110,7 @@ def test_a_file_that_unpacks_to_more_than_any_memory_is_read_in_little(
     eventually(over, within_s=600, what="the end of the backfill")
     assert job.ended() == 0, job.last_words()
     books.wait(good)
+    books.settle()
     peak = job.peak_mb()
     faults.row(
         f"backfill: a .gz of {megabytes:,} MB of {line!r}",

@@ -133,7 +133,6 @@ def test_a_million_messages_raise_nothing_and_what_is_accepted_round_trips(fault
     faults.row(
         "parser: fuzzed bodies and attributes",
         f"{count:,}: " + ", ".join(f"{n:,} {what}" for what, n in sorted(became.items())),
-        lost=count - sum(became.values()),
     )
     assert became["prompt"] > count / 10, "a fuzzer that is always refused finds nothing"
     assert became["failure"] > count / 10
@@ -165,11 +164,8 @@ def test_a_hundred_thousand_rows_of_odd_files_raise_nothing(faults):
         except Exception as error:
             pytest.fail(f"{name}: {content!r}: {error!r}")
         files += 1
-        became["file"] += 1
     faults.row(
         "parser: fuzzed rows of files",
-        f"{files:,} files: "
-        + ", ".join(f"{n:,} {what}" for what, n in sorted(became.items()) if what != "file"),
-        lost=0,
+        f"{files:,} files: " + ", ".join(f"{n:,} {what}" for what, n in sorted(became.items())),
     )
     assert became["prompt"] > 0

@@ -18,12 +18,12 @@ pytestmark = [
         {"error_rate": 0.2, "error_status": 429},
         {"error_rate": 0.2, "error_status": 500},
         {"error_rate": 0.2, "error_status": 503},
-        {"hang_rate": 0.005},
+        {"hang_rate": 0.02},
     ],
     ids=["429", "500", "503", "hangs"],
 )
 def test_storage_that_fails_costs_no_prompt_and_names_no_image_that_is_not_there(
-    program, trouble, faults, cloud, lane, start, books, paid
+    program, trouble, faults, cloud, lane, start, books, paid, unanswered
 ):
     bodies = prompt_bodies("stored", faults.many(2_000, least=200), images=2)
     path = lane.put("stored.jsonl", b"\n".join(bodies))
@@ -38,13 +38,14 @@ def test_storage_that_fails_costs_no_prompt_and_names_no_image_that_is_not_there
     books.wait(bodies, within_s=600)
     struck = cloud.storage(error_rate=0.0, hang_rate=0.0)
     job.finish()
+    books.settle()
     twice = paid() - 2 * len(bodies)
     faults.row(
         f"{program}: Cloud Storage, "
         + ", ".join(f"{name} {value:g}" for name, value in trouble.items()),
         f"{len(bodies):,} prompts of two images; {struck['failed'] - failed['failed']:,} calls "
         f"failed, {struck['hung'] - failed['hung']:,} hung",
-        **books.figures(bodies, twice),
+        **books.figures(bodies, twice, unanswered()),
     )
     assert struck["failed"] + struck["hung"] > failed["failed"] + failed["hung"]
     assert not books.failures

@@ -59,7 +59,7 @@ def test_a_lost_ack_brings_each_message_back_once(broker, faults):
     assert sorted(again) == [*range(50)]
     broker.acknowledge(SUB, ids)
     assert pull(broker)[0] == []
-    assert faults.counts.acks_lost == 50
+    assert faults.counts.acks_lost == {SUB: 50}
 
 
 def test_a_share_of_acks_is_lost(broker, faults):
