@@ -124,10 +124,11 @@ def overflow(page: Page) -> Any:
         """() => {
             const root = document.documentElement;
             if (root.scrollWidth <= root.clientWidth) return [];
-            return [...document.querySelectorAll("body *")]
+            const wide = [...document.querySelectorAll("body *")]
                 .filter((node) => node.getBoundingClientRect().right > root.clientWidth + 1)
                 .map((node) => `${node.nodeName}.${node.className}`)
-                .slice(0, 5)
+            // Text may reach beyond its box, and then no box is too wide.
+            return [`${root.scrollWidth} of ${root.clientWidth} px`, ...wide.slice(0, 5)]
         }"""
     )
 

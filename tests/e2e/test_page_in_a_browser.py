@@ -104,9 +104,10 @@ def test_an_operator_sees_it_empty_at_work_cut_off_and_well_again(
         an_image_opens_in_the_frame(operated, framed)
 
     # Storage gone: each part says so under what was known; the way to the form is open.
+    watched.settle(f"{operated.airflow.url}/")  # what follows leaves the frame, and the page
     watched.may_fail = True
     operated.cloud.storage(down=1)
-    a_button_leads_to_the_form(operated, framed)
+    a_button_leads_to_the_form(framed)
     each_says(page, "Cloud Storage answered 503 for gs://")
     for panel in STORED:
         expect(page.locator(f"#{panel}")).to_have_attribute("data-old", "")
@@ -114,6 +115,7 @@ def test_an_operator_sees_it_empty_at_work_cut_off_and_well_again(
         expect(page.locator(f"#{panel} .body")).to_be_visible()
     expect(page.locator("#refreshed")).to_contain_text("5 of 6 parts could not be read")
     actions_are_there(page)
+    watched.settle(f"{operated.airflow.url}/")
     page.reload()
     each_says(page, "Cloud Storage answered 503 for gs://")
     each_becomes(page, "unknown")
@@ -238,7 +240,7 @@ def an_image_opens_in_the_frame(operated: Operated, page: Page) -> None:
     expect(frame.locator("dialog")).to_be_hidden()
 
 
-def a_button_leads_to_the_form(operated: Operated, page: Page) -> None:
+def a_button_leads_to_the_form(page: Page) -> None:
     frame = page.frame_locator("iframe")
     frame.locator("a[href*='imagen_stream_start']").first.click()
     page.wait_for_url(re.compile("/dags/imagen_stream_start"))
@@ -250,13 +252,16 @@ def a_button_leads_to_the_form(operated: Operated, page: Page) -> None:
 @contextlib.contextmanager
 def longest_answer(url: str) -> Iterator[list[float]]:
     """Ask again and again meanwhile; how long each answer took, seconds."""
-    over, took = threading.Event(), [0.0]
+    over, took, failed = threading.Event(), [0.0], []
 
     def ask() -> None:
         with httpx.Client(timeout=30, trust_env=False) as client:
             while not over.wait(0.05):
                 started = time.monotonic()
-                client.get(url).raise_for_status()
+                try:
+                    client.get(url).raise_for_status()
+                except httpx.HTTPError as error:
+                    failed.append(repr(error))
                 took.append(time.monotonic() - started)
 
     thread = threading.Thread(target=ask)
@@ -266,6 +271,7 @@ def longest_answer(url: str) -> Iterator[list[float]]:
     finally:
         over.set()
         thread.join()
+    assert failed == []
     assert len(took) > 1
 
 

@@ -5,11 +5,12 @@ import json
 import urllib.parse
 from typing import Any
 
+from tests.conftest import eventually
 from tests.e2e.conftest import Operated
 
 
 class Visitor:
-    """Sends paths as they are, which other clients mend; `token` is its login's, if it has one."""
+    """Sends paths as they are, which other clients mend; `user` is who logs in, if anybody does."""
 
     def __init__(self, operated: Operated, user: str | None) -> None:
         self._at = urllib.parse.urlsplit(operated.airflow.url)
@@ -32,8 +33,15 @@ class Visitor:
         return response.status, named, response.read()
 
     def panel(self, name: str) -> Any:
-        status, _, body = self.ask(f"/imagen/api/{name}")
-        assert status == 200
-        answer = json.loads(body)
-        assert answer["error"] is None
-        return answer["data"]
+        """Return what a part of the page is told; asked again where a busy machine is late."""
+        answers: list[dict[str, Any]] = []
+
+        def answered() -> bool:
+            status, _, body = self.ask(f"/imagen/api/{name}")
+            assert status == 200
+            answers.append(json.loads(body))
+            return "has not answered" not in str(answers[-1]["error"])
+
+        eventually(answered, what=f"an answer from storage for {name}")
+        assert answers[-1]["error"] is None
+        return answers[-1]["data"]

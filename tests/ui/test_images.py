@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import Watched
+from tests.browser import Watched, overflow
 from tests.ui import samples
 from tests.ui.site import Site
 
@@ -208,6 +208,21 @@ def test_an_image_that_was_opened_while_more_were_loaded_stays_open(
     expect(page.locator("dialog[open] .path code")).to_have_text(site.images[0]["path"])
 
 
+def test_an_image_that_was_opened_again_while_more_were_loaded_stays_open_too(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit(width=360)
+    site.held["more"] = threading.Event()
+    page.locator(".tile").last.click()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    page.locator(".tile").last.click()
+    site.held["more"].set()
+
+    expect(page.locator(".tile")).to_have_count(24)
+    expect(page.locator("dialog[open] .path code")).to_have_text(site.images[11]["path"])
+
+
 def test_more_that_comes_after_the_page_has_begun_anew_is_dropped(
     site: Site, visit: Callable[..., Page]
 ) -> None:
@@ -246,8 +261,11 @@ def test_more_that_cannot_be_loaded_says_why_and_can_be_tried_again(
     watched.may_fail = True
     page = visit(width=360)
     site.fail("images")
+    # As Google's clients tell it, with the address that was asked.
+    site.errors["images"] += " (GET https://storage.googleapis.com/" + "o" * 200 + ")"
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".more .said")).to_contain_text("Not loaded: could not read gs://")
+    assert overflow(page) == []
     site.errors.clear()
     for status, why in {401: "your login has ended", 403: "you may not see this"}.items():
         site.statuses["images"] = status

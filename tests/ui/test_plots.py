@@ -100,6 +100,7 @@ def test_where_there_was_no_look_the_line_is_broken_and_the_hole_is_shown(
     site.data["plots"] = {"hours": 1, "points": [look(70)]}
     refresh(page)
     expect(page.locator("#plots > .empty")).to_be_visible()
+    expect(page.locator(".shown-at")).to_be_hidden()
 
 
 def test_a_look_alone_is_a_dot(site: Site, visit: Callable[..., Page]) -> None:
@@ -192,9 +193,9 @@ def test_pointing_at_one_plot_reads_all_of_them_at_that_moment(visit: Callable[.
 
 def test_a_finger_holds_a_moment_until_it_taps_elsewhere(visit: Callable[..., Page]) -> None:
     page = visit(has_touch=True)
-    area = plot(page, "lags").locator(".moment")
-    area.tap()
-    expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[1-6]:\d\d$"))
+    for name in ("lags", "throughput"):
+        plot(page, name).locator(".moment").tap()
+        expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[1-6]:\d\d$"))
     page.locator("#images-title").tap()
     expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:03")
 

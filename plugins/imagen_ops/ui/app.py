@@ -29,8 +29,6 @@ _PICTURES_AT_ONCE = 4
 _CHUNK = 256 << 10
 # A digest names what decides an image, and nothing is ever overwritten.
 _FOR_EVER = "private, max-age=31536000, immutable"
-# Compressed already: Airflow would do it once more, on its event loop.
-_AS_IT_IS = "identity"
 
 _log = logging.getLogger(__name__)
 
@@ -141,11 +139,7 @@ def _images(app: FastAPI, storage: Storage) -> None:
         media_type = images.media_type_of(path)
         if media_type is None or not _as_written(request, path):
             return _not_found()
-        headers = {
-            "Cache-Control": _FOR_EVER,
-            "Content-Encoding": _AS_IT_IS,
-            "ETag": f'"{path.rpartition("/")[2]}"',
-        }
+        headers = {"Cache-Control": _FOR_EVER, "ETag": f'"{path.rpartition("/")[2]}"'}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         reading = threads.submit(images.read_image, storage, path)

@@ -66,10 +66,7 @@ class Shared:
         try:
             return await asyncio.wait_for(waiting, self._patience_s)
         except TimeoutError:
-            return Answer(
-                error=f"Cloud Storage has not answered within {self._patience_s:g} s; "
-                "the page asks again"
-            )
+            return Answer(error=f"Cloud Storage has not answered within {self._patience_s:g} s")
 
     def _read(self, key: Hashable, for_s: float, read: Callable[[], Any]) -> Answer:
         try:

@@ -265,4 +265,4 @@ def _widen(client: Any) -> None:
 
 
 def _too_slow(seconds: float) -> str:
-    return f"Cloud Storage has not answered within {seconds:g} s; the page asks again"
+    return f"Cloud Storage has not answered within {seconds:g} s"

@@ -228,9 +228,11 @@ export class Chart {
   #listen(look) {
     const { slider } = this;
     slider.addEventListener("pointermove", (event) => look(this.#at(event)));
-    slider.addEventListener("pointerdown", (event) => {
-      look(this.#at(event));
+    // Not when the pointer goes down: that may be the beginning of scrolling past. The focus first: the plot
+    // that loses it lets go of the moment.
+    slider.addEventListener("click", (event) => {
       slider.focus({ preventScroll: true });
+      look(this.#at(event));
     });
     // Whoever holds a moment by the focus keeps it when the pointer has passed by, or the finger is lifted.
     const held = () => document.activeElement?.classList.contains("moment");

@@ -12,6 +12,7 @@ export class Viewer {
     this.gallery = null; // set by who puts the two together
     this.image = null;
     this.place = 0;
+    this.opened = 0; // how often: what was asked for in an earlier showing is not wanted any more
     const part = (selector) => this.dialog.querySelector(selector);
     this.picture = part(".stage img");
     this.broken = part(".broken");
@@ -36,6 +37,7 @@ export class Viewer {
 
   /** Show `image`. */
   open(image) {
+    this.opened += 1;
     this.#show(image);
     this.dialog.showModal();
     this.dialog.querySelector(".close").focus();
@@ -55,13 +57,13 @@ export class Viewer {
   }
 
   async #step(by) {
-    const index = this.#index() + by;
-    if (index < 0) return;
-    const left = this.image;
-    if (index >= this.gallery.images.length && !(await this.gallery.more())) return;
-    const image = this.gallery.images[index];
-    // Another may have been opened while more were loaded.
-    if (image && this.image === left) this.#show(image);
+    const { image: left, opened } = this;
+    // New ones may come in front while more are loaded; and another may be opened, or none be left open.
+    const index = () => this.#index() + by;
+    if (index() < 0) return;
+    if (index() >= this.gallery.images.length && !(await this.gallery.more())) return;
+    const image = this.gallery.images[index()];
+    if (image && this.dialog.open && this.opened === opened && this.image === left) this.#show(image);
   }
 
   #show(image) {
@@ -70,6 +72,8 @@ export class Viewer {
     const { images, next } = this.gallery;
     const url = imageUrl(image.url);
     this.#breaks(url === null);
+    // Until the new picture is there, no other one is to be seen above this prompt.
+    this.picture.removeAttribute("src");
     if (url) this.picture.src = url;
     this.picture.alt = image.prompt ?? "";
     say(this.title, `Image ${number(this.place + 1)} of ${number(images.length)}${next === null ? "" : " and more"}`);
