@@ -3,8 +3,9 @@
 import pytest
 
 from bench import checks as targets
-from bench import report
+from bench import plots, report
 from bench.prompts import text
+from bench.scenarios import SCENARIOS
 
 
 def run(contender: str, **figures) -> dict:
@@ -188,3 +189,80 @@ def test_refused_calls_are_no_use_of_a_quota():
 def test_no_prompt_of_a_run_is_another_runs():
     names = {text(run, number) for run in ("a", "b") for number in range(50)}
     assert len(names) == 100
+
+
+def whole(**others) -> dict:
+    """Figures of every scenario, as `make bench` leaves them."""
+    pairs = [(contender, rate) for contender in ("backfill", "stream") for rate in (0.0, 0.01)]
+    return {
+        **RESULTS,
+        "scaling": {
+            "few": 1000,
+            "many": 20_000,
+            "runs": [run(one, prompts=n) for one in ("backfill", "stream") for n in (1000, 20_000)],
+        },
+        "wide": wide(per_s=400.0, middle_per_s=450.0),
+        "tail": {"runs": [run(one, tail_rate=rate, middle_per_s=90.0) for one, rate in pairs]},
+        "quota": {
+            "per_minute": 1200.0,
+            "rows": joined(steady(20, 60), steady(10, 60, begin=60), steady(20, 60, begin=120)),
+            "changes": [0.0, 60.0, 120.0],
+            "until": 180.0,
+            "failed": 0,
+        },
+        "latency": {"prompts": 3, "median_s": 0.1, "p99_s": 0.3, "added_s": [0.1, 0.1, 0.3]},
+        "files": {"runs": [run("backfill", prompts=n) for n in (1_000, 10_000, 100_000)]},
+        "cold": {"seconds": {"backfill": [3.0, 4.0, 5.0], "stream": [2.0]}},
+        "parsing": {"seconds": [0.05, 0.06, 0.07]},
+        **others,
+    }
+
+
+def test_every_scenario_has_a_section_and_those_with_a_target_a_row(tmp_path):
+    page = report.page(whole())
+    assert page.count("\n## ") == len(SCENARIOS) - 1, "starting and parsing share one"
+    assert page.count("| ✓ |") + page.count("| ✗ |") == len([*targets.checks(whole())])
+    plots.draw(whole(), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "bench-comparison.png",
+        "bench-quota.png",
+        "bench-latency.png",
+    }
+
+
+@pytest.mark.parametrize(
+    ("figure", "others"),
+    [
+        (
+            "stream: throughput where 1 % of the calls take 20 times as long",
+            {
+                "tail": {
+                    "runs": [
+                        run(one, tail_rate=rate, middle_per_s=90.0 if one == "backfill" else per_s)
+                        for one in ("backfill", "stream")
+                        for rate, per_s in ((0.0, 90.0), (0.01, 70.0))
+                    ]
+                }
+            },
+        ),
+        (
+            "stream at 2 prompts/s, model of 10 s: from publish to prediction beyond it, "
+            "99th percentile",
+            {"latency": {"prompts": 1, "median_s": 0.1, "p99_s": 2.1, "added_s": [2.1]}},
+        ),
+        (
+            "100,000 short prompts, a model that answers at once: time per prompt against 10,000",
+            {
+                "files": {
+                    "runs": [
+                        run("backfill", prompts=n, per_s=per_s)
+                        for n, per_s in ((1_000, 100.0), (10_000, 100.0), (100_000, 90.0))
+                    ]
+                }
+            },
+        ),
+    ],
+)
+def test_a_target_that_is_missed_is_told_so(figure, others):
+    assert checks(**whole())[figure].met
+    assert not checks(**whole(**others))[figure].met
