@@ -221,7 +221,9 @@ def _wrong(given: ImagenOptions) -> list[str]:
             ("allowed_models", sorted(_names(given.allowed_models))),
         )
         for name in names
-        if not _MODEL.fullmatch(name)
+        # What is deployed on an endpoint is called whatever somebody has called it.
+        if (family_of(name) is Family.GEMINI or not given.model_endpoint)
+        and not _MODEL.fullmatch(name)
     ]
     if given.model_location and not _LOCATION.fullmatch(given.model_location):
         wrong.append(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from google.api_core import exceptions as api_exceptions
+from google.api_core.retry import Retry
 from google.auth import exceptions as auth_exceptions
 from google.cloud import pubsub_v1, storage
 
@@ -17,6 +18,8 @@ from beam_jobs.options import JobConfig
 
 # Long enough for a cold start of a client's channel, short enough to be told at once.
 TIMEOUT_S = 20.0
+# An answer of 429, 500 or 503 that passes is no reason not to start.
+_again = Retry(initial=0.3, maximum=1.0, timeout=5.0)
 
 
 class PreflightError(RuntimeError):
@@ -67,14 +70,20 @@ def check(
 
 def _look(what: str, look: Callable[[], object]) -> list[str]:
     try:
-        look()
+        _again(look)()
+    except api_exceptions.RetryError as error:
+        return [f"{what} cannot be looked at: {_told(error.cause)}"]
     except api_exceptions.Forbidden:
         return []
     except (api_exceptions.NotFound, FileNotFoundError):
         return [f"{what} is not there; create it, or correct the option"]
     except (api_exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError, OSError) as error:
-        return [f"{what} cannot be looked at: {type(error).__name__}: {str(error)[:200]}"]
+        return [f"{what} cannot be looked at: {_told(error)}"]
     return []
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
 
 
 def _match(pattern: str) -> None:

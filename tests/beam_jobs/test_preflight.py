@@ -5,6 +5,7 @@ import time
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.api_core import exceptions as api_exceptions
+from google.api_core.retry import Retry
 from google.cloud import storage
 
 from beam_jobs import preflight
@@ -89,11 +90,19 @@ def test_services_that_are_down_are_told_without_a_long_wait(lane, config_of, mo
     config = config_of()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr(preflight, "_again", Retry(initial=0.1, timeout=0.5))
     started = time.monotonic()
     lines = said(config, subscription=lane.subscription("prompts"))
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 20
     assert len(lines) == 4
     assert all("cannot be looked at: " in line for line in lines)
+
+
+def test_an_error_that_passes_stops_no_job(cloud, lane, config_of):
+    path = lane.put("prompts.txt", b"a fox")
+    cloud.storage(error_rate=0.3, error_status=500)
+    for _ in range(5):
+        preflight.check(config_of(), subscription=lane.subscription("prompts"), prompts=path)
 
 
 def test_what_the_launcher_may_not_look_at_is_taken_for_there(lane, config_of, monkeypatch):

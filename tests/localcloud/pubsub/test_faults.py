@@ -1,5 +1,8 @@
 """What Pub/Sub does on demand, within what it promises."""
 
+import dataclasses
+import json
+
 import pytest
 
 from localcloud.pubsub.errors import PubSubError, Status
@@ -59,6 +62,7 @@ def test_a_lost_ack_brings_each_message_back_once(broker, faults):
     assert sorted(again) == [*range(50)]
     broker.acknowledge(SUB, ids)
     assert pull(broker)[0] == []
+    assert json.dumps(dataclasses.asdict(faults.counts)), "as the stand-in tells it"
     assert faults.counts.acks_lost == {SUB: 50}
 
 
