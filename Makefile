@@ -39,7 +39,7 @@ demo: install ## Show the whole way on this machine: prompts in, images out, run
 
 # What breaks Airflow needs one to itself: `make test-faults` does it.
 test: install ## Run the tests
-	@$(PY) -m pytest -q -n 4 --no-loadscope-reorder --ignore=tests/faults/test_airflow.py $(ARGS)
+	@$(PY) -m pytest -q -n 3 --no-loadscope-reorder --ignore=tests/faults/test_airflow.py $(ARGS)
 
 test-quick: install ## Run the tests that take little time
 	@$(PY) -m pytest -q -n 3 -m "not slow" $(ARGS)

@@ -33,7 +33,8 @@ def refusal(call, *args, **kwargs) -> tuple[int, str, str]:
 
 
 def test_a_drained_stream_finishes_and_ends_drained(dataflow):
-    job_id = dataflow.running(parameters={"drains_s": "0.2"})
+    # As long as the second request may take to come.
+    job_id = dataflow.running(parameters={"drains_s": "3"})
     pid = dataflow.pid(job_id)
     assert dataflow.request(job_id, "DRAINED")["currentState"] == "JOB_STATE_DRAINING"
     assert dataflow.request(job_id, "DRAINED")["requestedState"] == "JOB_STATE_DRAINED"
