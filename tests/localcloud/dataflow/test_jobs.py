@@ -66,7 +66,7 @@ def test_a_job_that_heeds_no_signal_is_killed_when_it_is_cancelled(dataflow, mon
 
 
 def test_a_draining_job_can_still_be_cancelled(dataflow):
-    job_id = dataflow.running(parameters={"drains_s": "0.1"})
+    job_id = dataflow.running(parameters={"drains_s": "3"})
     dataflow.request(job_id, "DRAINED")
     dataflow.request(job_id, "CANCELLED")
     assert dataflow.wait(job_id, "DRAINED", "CANCELLED") == "CANCELLED"

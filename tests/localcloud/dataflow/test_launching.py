@@ -139,7 +139,7 @@ def test_of_many_launches_of_one_name_at_the_same_moment_exactly_one_wins(datafl
 
 @pytest.mark.slow
 def test_a_name_is_held_until_the_drain_is_over(dataflow):
-    job_id = dataflow.running(parameters={"drains_s": "0.3"})
+    job_id = dataflow.running(parameters={"drains_s": "3"})
     dataflow.request(job_id, "DRAINED")
     assert dataflow.state_of(job_id) == "DRAINING"
     error = refused(dataflow.launch)
