@@ -22,9 +22,8 @@ def bound_arenas() -> None:
 def freeze_what_is_there() -> None:
     """Keep the garbage collector from looking at all that has been imported, again and again.
 
-    Beam and Google's clients are some half a million objects that live as long as the process. To
-    pass over them is 5 to 10 % of the CPU of a prompt with a small image, in pauses of a tenth of a
-    second.
+    What Beam and Google's clients have imported lives as long as the process. Without a look at it
+    6 % more prompts a second were done, of small images at 256 in flight.
     """
     gc.collect()
     gc.freeze()

@@ -60,8 +60,8 @@ class LearnedQuota:
         self._plateau = 0.0
         self._due = float("-inf")
         self._starts: deque[float] = deque()
-        # When each call was started that was refused, and when its refusal came: that may be long
-        # after, and is when it was let through as little as the calls that were started then.
+        # When each refused call was started, and when its refusal came. That may be long after;
+        # it is held against the calls that were started meanwhile.
         self._refusals: deque[tuple[float, float]] = deque()
 
     def per_second(self, now: float) -> float | None:

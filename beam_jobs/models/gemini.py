@@ -51,8 +51,8 @@ class GeminiModel:
     retry, since retries are counted and paced in one place, `generate`.
 
     The calls enter google-genai below `models.generate_content`, which takes request and answer
-    through pydantic field by field: 0.6 ms of CPU for a request, a quarter of what a prompt with a
-    small image costs in all, and for 2 MB of answer more than everything else that happens to it.
+    through pydantic field by field: for a request a quarter of the CPU that a prompt with a small
+    image costs in all, and for 2 MB of answer more than everything else that happens to it.
     """
 
     images_per_call = 1

@@ -30,7 +30,7 @@ def test_everything_delivered_twice_and_in_any_order_is_paid_for_once(
         f"{len(bodies):,} prompts, {lost_acks():,} acknowledgements lost",
         **books.figures(bodies, twice, unanswered()),
     )
-    assert books.repeated() == len(bodies), "each was worked on twice"
+    assert books.repeated() >= len(bodies), "each was worked on twice"
     assert not books.failures
     assert twice == 0
 
