@@ -50,6 +50,7 @@ class Site:
         self.missing: set[str] = set()
         self.held: dict[str, threading.Event] = {}
         self.seen: Counter[str] = Counter()
+        self.pictures: set[str] = set()
 
     def empty(self) -> None:
         """Nothing has happened yet."""
@@ -119,7 +120,7 @@ class Site:
         return web.Response(body=file.content, headers=headers)
 
     async def _image(self, request: web.Request) -> web.Response:
-        self.seen["image"] += 1
+        self.pictures.add(f"images/{request.match_info['path']}")
         if request.match_info["path"] in self.missing:
             raise web.HTTPNotFound
         headers = {**HEADERS, "Cache-Control": "private, max-age=31536000, immutable"}
