@@ -64,11 +64,12 @@ lint-terraform: install ## Check composer.tf and the image for style and securit
 		--framework terraform dockerfile --skip-download --quiet --compact); found=$$?; echo "$$said"; \
 		case "$$said" in *"Parsing errors"*) exit 1 ;; *"Passed checks"*) exit $$found ;; *) exit 1 ;; esac
 
-# pip-audit asks PyPI and needs nothing of ours but the names and versions.
+# pip-audit asks PyPI and needs nothing of ours but the names and versions. Strict, or packages that
+# PyPI could not be asked about would pass.
 audit: install ## Look for known vulnerabilities in the installed packages
 	@mkdir -p $(STATE)
 	@$(VENV)/bin/uv pip freeze --quiet --python $(PY) > $(STATE)/installed.txt
-	@$(VENV)/bin/uv tool run --quiet pip-audit --no-deps --disable-pip -r $(STATE)/installed.txt
+	@$(VENV)/bin/uv tool run --quiet pip-audit --strict --no-deps --disable-pip -r $(STATE)/installed.txt
 
 format: install ## Put the code into its style
 	@$(VENV)/bin/ruff check --fix .
