@@ -29,8 +29,8 @@ BACKOFF_FIRST_S = 0.5
 BACKOFF_MOST_S = 30.0
 # How often an answer without an image is asked for again: each may be charged.
 MOST_EMPTY_ANSWERS = 3
-# Prompts past their model call hold images until they are stored: so many more than calls in
-# flight may be under way before new ones wait.
+# Calls that were answered hold images until they are stored: so many more than are in flight may be
+# under way before new ones wait.
 ROOM_OVER_IN_FLIGHT = 1.25
 
 T = TypeVar("T")
@@ -66,7 +66,10 @@ class Generator:
         self._store = store
         self._limiter = limiter
         self._turns = turns
-        self._room = asyncio.Semaphore(int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1)
+        # Of prompts, which are looked up; and of calls, for a prompt of four images may take four.
+        room = int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1
+        self._room = asyncio.Semaphore(room)
+        self._calls_room = asyncio.Semaphore(room)
         self._max_retry_s = max_retry_s
         self._budget = max_images
         self._source = source
@@ -149,20 +152,21 @@ class Generator:
         self, model: ImageModel, prompt: Prompt, indices: range, meter: Meter
     ) -> dict[int, str]:
         """Pay for one call, and store what it gave: index to path."""
-        self._spend(len(indices))
-        images: list[Image] = []
-        with self._turns.turn() as turn:
-            try:
-                images = await self._call(model, prompt, indices, meter, turn)
-            finally:
-                self._refund(len(indices) - len(images))
-            meter.made(images)
-            paths = {}
-            for index, image in zip(indices, images, strict=False):
-                put = functools.partial(self._store.put_image, prompt.digest, index, image)
-                # While storage fails answers are read all the same: they are paid for, and lost
-                # with their connections.
-                paths[index] = await self._persist(put, failed=turn.give_back)
+        async with self._calls_room:
+            self._spend(len(indices))
+            images: list[Image] = []
+            with self._turns.turn() as turn:
+                try:
+                    images = await self._call(model, prompt, indices, meter, turn)
+                finally:
+                    self._refund(len(indices) - len(images))
+                meter.made(images)
+                paths = {}
+                for index, image in zip(indices, images, strict=False):
+                    put = functools.partial(self._store.put_image, prompt.digest, index, image)
+                    # While storage fails answers are read all the same: they are paid for, and
+                    # lost with their connections.
+                    paths[index] = await self._persist(put, failed=turn.give_back)
         return paths
 
     async def _call(

@@ -148,12 +148,19 @@ def _model(name: str, config: JobConfig, session: aiohttp.ClientSession) -> Imag
         )
     from beam_jobs.models.predict import PredictModel, base_url_from_environment
 
-    resource = config.model_endpoint or (
-        f"projects/{config.project}/locations/{config.predict_location}"
-        f"/publishers/google/models/{name}"
-    )
     return PredictModel(
-        resource=resource,
+        resource=resource_of(name, config),
         timeout_s=config.call_timeout_s,
         base_url=base_url_from_environment(),
     )
+
+
+def resource_of(name: str, config: JobConfig) -> str:
+    """Return what serves a model by `:predict`: the job's endpoint its own, Google the others.
+
+    Else one model would draw under another's name, and be found under it ever after.
+    """
+    if config.model_endpoint and name == config.defaults.model:
+        return config.model_endpoint
+    place = f"projects/{config.project}/locations/{config.predict_location}"
+    return f"{place}/publishers/google/models/{name}"

@@ -76,7 +76,12 @@ def _runner(options: PipelineOptions, *, streaming: bool) -> str:
     Beam's own default first downloads another runner, Prism, and tries that.
     """
     standard = options.view_as(StandardOptions)
-    if not standard.runner and not streaming:
+    if standard.runner:
+        # As Beam reads it: `direct` and `dataflowrunner` name them, too.
+        known = {name.lower(): name for name in StandardOptions.KNOWN_RUNNER_NAMES}
+        given = standard.runner.lower()
+        standard.runner = known.get(given) or known.get(f"{given}runner") or standard.runner
+    elif not streaming:
         standard.runner = "FnApiRunner"
         # 1 is also what Beam has where nobody has said anything; the two cannot be told apart.
         local = options.view_as(DirectOptions)

@@ -104,7 +104,7 @@ class AdaptiveLimiter:
 
     def succeeded(self) -> None:
         """A call was answered, with an image or a refusal: there is room for more."""
-        self._note_availability(1.0)
+        self._note_answer(missed=False)
         if self._in_flight < self._limit / 2:
             return  # the window was not what held us back: growing it would mean nothing
         step = 1.0 if self._slow_start else max(1.0, self._ceiling * INCREASE) / self._limit
@@ -118,7 +118,7 @@ class AdaptiveLimiter:
 
     def unavailable(self, started_at: float, retry_after_s: float | None = None) -> None:
         """A call was answered with 503 or not at all: do fewer at once if many are."""
-        self._note_availability(0.0)
+        self._note_answer(missed=True)
         self._pause(retry_after_s)
         if retry_after_s or self._unavailable_share > UNAVAILABLE_SHARE:
             self._decrease(started_at)
@@ -142,9 +142,8 @@ class AdaptiveLimiter:
             until = asyncio.get_running_loop().time() + min(retry_after_s, MAX_PAUSE_S)
             self._paused_until = max(self._paused_until, until)
 
-    def _note_availability(self, available: float) -> None:
-        miss = 1.0 - available
-        self._unavailable_share += UNAVAILABLE_WEIGHT * (miss - self._unavailable_share)
+    def _note_answer(self, *, missed: bool) -> None:
+        self._unavailable_share += UNAVAILABLE_WEIGHT * (missed - self._unavailable_share)
 
     def _decrease(self, started_at: float) -> None:
         # Calls that were on their way when the window last shrank say nothing about the new one.

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -20,12 +21,13 @@ from beam_jobs.store import Location
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
-_ENDPOINT = re.compile(
-    r"projects/[^/]+/locations/[^/]+/(endpoints/[^/]+|publishers/[^/]+/models/[^/]+)"
-)
-_LOCATION = re.compile(r"[a-z][a-z0-9-]*")
-# A name becomes part of the address that is called.
+# These become parts of the address that is called, with the job's credentials.
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+_LOCATION = re.compile(r"[a-z][a-z0-9-]*")
+_ENDPOINT = re.compile(
+    rf"projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/{_LOCATION.pattern}"
+    rf"/(endpoints/{_MODEL.pattern}|publishers/{_MODEL.pattern}/models/{_MODEL.pattern})"
+)
 _SOURCE = re.compile(r"stream|backfill:[A-Za-z0-9._:@/+=-]{1,200}")
 
 # What Beam's Dataflow options call "one SDK process per worker, however many cores": the job waits
@@ -78,7 +80,8 @@ class ImagenOptions(PipelineOptions):
         add(
             "--max_images",
             type=int,
-            help="budget, job-wide: past it prompts fail as retryable, unpaid",
+            help="budget, job-wide, split over the workers, and anew for one that starts again: "
+            "past it prompts fail as retryable, unpaid",
         )
         add(
             "--request_tier",
@@ -204,7 +207,7 @@ def _wrong_for(given: ImagenOptions, *, streaming: bool) -> list[str]:
 
 def _wrong(given: ImagenOptions) -> list[str]:
     wrong = [
-        f"--{name}: expected more than 0, got {value}"
+        f"--{name}: expected a number above 0, got {value}"
         for name in (
             "max_in_flight",
             "max_requests_per_minute",
@@ -212,18 +215,24 @@ def _wrong(given: ImagenOptions) -> list[str]:
             "call_timeout_seconds",
             "max_images",
         )
-        if (value := getattr(given, name)) is not None and not value > 0
+        if (value := getattr(given, name)) is not None and not 0 < value < math.inf
     ]
     wrong += [
         f"--{option}: expected names such as {DEFAULT_MODEL}, got {name!r}"
         for option, names in (
             ("model", [given.model]),
-            ("allowed_models", sorted(_names(given.allowed_models))),
+            ("allowed_models", sorted(_names(given.allowed_models) - {given.model})),
         )
         for name in names
-        # What is deployed on an endpoint is called whatever somebody has called it.
-        if (family_of(name) is Family.GEMINI or not given.model_endpoint)
+        # What is deployed on the endpoint is called whatever somebody has called it.
+        if not (given.model_endpoint and option == "model" and _is_deployed(name))
         and not _MODEL.fullmatch(name)
+    ]
+    wrong += [
+        f"--allowed_models: {name!r} is not one of Google's own, and --model_endpoint serves "
+        "--model alone"
+        for name in sorted(_names(given.allowed_models) - {given.model})
+        if _is_deployed(name)
     ]
     if given.model_location and not _LOCATION.fullmatch(given.model_location):
         wrong.append(
@@ -242,7 +251,7 @@ def _wrong(given: ImagenOptions) -> list[str]:
                 f"--model_endpoint is for models that speak :predict; --model {given.model} does "
                 "not. Name the deployed model with --model"
             )
-    elif family is Family.PREDICT and not given.model.startswith("imagen-"):
+    elif _is_deployed(given.model):
         wrong.append(
             f"--model {given.model} is not one of Google's own; say with --model_endpoint where it "
             "is deployed"
@@ -274,6 +283,11 @@ def _unknown(options: PipelineOptions) -> list[str]:
     known = PipelineOptions([]).get_all_options()
     given = options.get_all_options(retain_unknown_options=True)
     return [f"--{name}: no such option" for name in sorted(set(given) - set(known))]
+
+
+def _is_deployed(model: str) -> bool:
+    """Return whether a model is called at an endpoint of somebody's own, not at Google's."""
+    return family_of(model) is Family.PREDICT and not model.startswith("imagen-")
 
 
 def _names(value: str | None) -> frozenset[str]:

@@ -146,4 +146,6 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
             "reason": outcome.reason.value,
             "retryable": str(outcome.retryable).lower(),
         }
-    return json.dumps(payload, ensure_ascii=False).encode("utf-8"), attributes
+    # A service's words may hold half of a pair of surrogates, which JSON can only say escaped.
+    text = json.dumps(payload, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace"), attributes

@@ -164,8 +164,6 @@ def _fields(body: bytes) -> dict[str, Any]:
         raise
     except ValueError as error:  # an integer of thousands of digits
         raise _InvalidPromptError(f"body is not usable JSON: {error}") from None
-    if not isinstance(value, dict):
-        return {"prompt": text}
     if not isinstance(value.get("prompt"), str):
         raise _InvalidPromptError(
             f"field 'prompt': expected a string, got {_shown(value.get('prompt'))}"

@@ -10,6 +10,7 @@ import csv
 import dataclasses
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ SUFFIXES = (".txt", ".jsonl", ".csv")
 # https://cloud.google.com/pubsub/quotas#resource_limits
 _MAX_ATTRIBUTE_BYTES = 1024
 _INTEGERS = ("images", "seed")
+_INTEGER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -169,8 +171,9 @@ class PromptFile:
         return f"{self._path}:{self.line}"
 
     def _attributes(self) -> dict[str, str]:
-        name = self._path.encode("utf-8")[-_MAX_ATTRIBUTE_BYTES:].decode("utf-8", "ignore")
-        return {"file": name, "line": str(self.line)}
+        # A name on a local disk may be any bytes.
+        name = self._path.encode("utf-8", "replace")[-_MAX_ATTRIBUTE_BYTES:]
+        return {"file": name.decode("utf-8", "ignore"), "line": str(self.line)}
 
 
 def _header(row: list[str]) -> list[str]:
@@ -201,7 +204,7 @@ def _fields(header: list[str], row: list[str]) -> dict[str, Any]:
             raise _RowError(f"column '{name}' is not UTF-8 at character {error.start}") from None
         if cell == "" and name != "prompt":
             continue
-        if name in _INTEGERS and cell.strip().lstrip("-").isdecimal() and len(cell) < 20:
+        if name in _INTEGERS and _INTEGER.fullmatch(cell):
             fields[name] = int(cell)
         elif name == "reuse":
             fields[name] = _BOOLEANS.get(cell.strip().lower(), cell)

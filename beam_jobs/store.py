@@ -24,6 +24,9 @@ REQUEST_TIMEOUT_S = 60
 # and were slower. At Cloud Storage's 0.1 to 0.2 s a request this is some 100 images a second.
 UPLOADS_AT_ONCE = 16
 
+# What is to be written has been paid for: a right that is given back in time saves it.
+_REFUSED = (401, 403, 404)
+
 _LOCATION = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/([^?#*\[\]\r\n]*))?")
 
 
@@ -138,13 +141,12 @@ class ImageStore:
         name = f"{self._stem(prompt.digest)}.json"
         if await self._create(name, orjson.dumps(record), "application/json"):
             return images
-        first = await self._record(prompt.digest)
-        return list(first["images"]) if first else images
+        return list((await self._record(prompt.digest))["images"])
 
     def _stem(self, digest: str) -> str:
         return f"{self._location.prefix}{digest[:2]}/{digest}"
 
-    async def _record(self, digest: str) -> dict[str, Any] | None:
+    async def _record(self, digest: str) -> dict[str, Any]:
         name = f"{self._stem(digest)}.json"
         try:
             data = await self._call(
@@ -174,12 +176,19 @@ class ImageStore:
                     content_type=mime_type,
                     parameters={"ifGenerationMatch": "0"},
                     timeout=REQUEST_TIMEOUT_S,
+                    # Whatever the size. A resumable upload that fails is repeated by the client
+                    # itself, with the whole body under a range that Cloud Storage refuses (9.6.5).
+                    force_resumable_upload=False,
                 )
             )
         except StoreError as error:
             cause = error.__cause__
-            if isinstance(cause, aiohttp.ClientResponseError) and cause.status == 412:
+            if not isinstance(cause, aiohttp.ClientResponseError):
+                raise
+            if cause.status == 412:
                 return False
+            if cause.status in _REFUSED:
+                error.transient = True
             raise
         return True
 

@@ -48,7 +48,7 @@ class PredictModel:
 
     Args:
         resource: `projects/…/locations/…/endpoints/…` or `…/publishers/google/models/…`.
-        base_url: where the API is, when not at `https://<location>-aiplatform.googleapis.com`.
+        base_url: where the API is, when not at Google's own address for the location.
         timeout_s: how long one call may take.
     """
 
@@ -56,7 +56,8 @@ class PredictModel:
 
     def __init__(self, *, resource: str, timeout_s: float, base_url: str | None = None) -> None:
         location = resource.split("/")[3]
-        base_url = base_url or f"https://{location}-aiplatform.googleapis.com"
+        region = "" if location == "global" else f"{location}-"
+        base_url = base_url or f"https://{region}aiplatform.googleapis.com"
         scheme, _, host = base_url.rstrip("/").partition("://")
         transport = _OneAttemptTransport(
             host=host, url_scheme=scheme, credentials=_AdcCredentials()

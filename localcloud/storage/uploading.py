@@ -163,9 +163,8 @@ class _Part:
             )
         first, _, total = match.groups()
         known = None if total == "*" else int(total)
-        if first is None and request.body_exists and known is None:
-            # gcloud-aio sends the whole body again under `bytes */*` when an attempt failed.
-            return cls(0, None, whole_body=True)
+        if first is None and request.body_exists:
+            raise errors.invalid("Client sent query request with a non-empty body.")
         return cls(int(first or 0), known)
 
 

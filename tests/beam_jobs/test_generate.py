@@ -541,8 +541,9 @@ async def test_no_more_calls_than_the_ceiling_however_many_prompts(generator, pr
     assert limiter.in_flight == 0
 
 
+@pytest.mark.parametrize("images", [1, 4])
 async def test_prompts_wait_before_their_images_can_fill_the_memory(
-    generator, prompt_of, serve, monkeypatch, tmp_path
+    images, generator, prompt_of, serve, monkeypatch, tmp_path
 ):
     """While storage is slow, calls are not made whose images would have to be held."""
     store = ObjectStore(tmp_path / "storage")
@@ -557,7 +558,7 @@ async def test_prompts_wait_before_their_images_can_fill_the_memory(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
     model = Scripted()
     work = generator(model, location="gs://bucket-1/images", max_in_flight=4)
-    prompts = [prompt_of(f"fox number {number}") for number in range(40)]
+    prompts = [prompt_of(f"fox number {number}", images=images) for number in range(40)]
     tasks = [asyncio.create_task(work.outcome(prompt)) for prompt in prompts]
     last, quiet_since = 0, time.monotonic()
     while time.monotonic() - quiet_since < 0.2:

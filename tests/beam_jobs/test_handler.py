@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from beam_jobs.handler import Engine, ImagenHandler, engine_for
+from beam_jobs.handler import Engine, ImagenHandler, engine_for, resource_of
 from beam_jobs.options import JobConfig
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts import Canary, PromptDefaults
@@ -24,7 +24,7 @@ def config(lane):
         responses_topic=lane.topic("predictions"),
         dead_letter_topic=lane.topic("dead-letters"),
         location=Location.parse(lane.images_location),
-        defaults=PromptDefaults(model=GEMINI, allowed_models=frozenset({GEMINI, FLUX})),
+        defaults=PromptDefaults(model=FLUX, allowed_models=frozenset({GEMINI, FLUX})),
         project="demo-project",
         model_endpoint=ENDPOINT,
         gemini_location="global",
@@ -79,6 +79,14 @@ def test_all_threads_share_one_engine_one_window_and_what_is_under_way(cloud, co
     assert all(isinstance(outcome, Prediction) for _, outcome in done)
     assert cloud.models()["images"] - before["images"] == 3
     assert done[0][0].in_flight == 0
+
+
+def test_the_endpoint_serves_the_jobs_model_and_no_other(config):
+    assert resource_of(FLUX, config) == ENDPOINT
+    assert resource_of("imagen-4.0-generate-001", config) == (
+        "projects/demo-project/locations/us-central1/publishers/google/models/"
+        "imagen-4.0-generate-001"
+    )
 
 
 def test_another_config_has_an_engine_of_its_own(config):

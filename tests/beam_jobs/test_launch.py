@@ -1,7 +1,12 @@
 """How jobs are launched: on which image of Dataflow's workers, and in how many parts here."""
 
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, WorkerOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+    WorkerOptions,
+)
 
 from beam_jobs import launch
 from beam_jobs.launch import IMAGE_VARIABLE, _name_worker_image
@@ -67,3 +72,20 @@ def test_a_backfill_on_this_machine_works_on_several_parts_unless_told_otherwise
     elsewhere = PipelineOptions(["--runner=DataflowRunner"])
     launch._runner(elsewhere, streaming=False)
     assert elsewhere.view_as(DirectOptions).direct_num_workers == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "runner"),
+    [
+        ("direct", "DirectRunner"),
+        ("directrunner", "DirectRunner"),
+        ("dataflow", "DataflowRunner"),
+        ("DATAFLOWRUNNER", "DataflowRunner"),
+        ("localcloud.runner.MicroBatchRunner", "localcloud.runner.MicroBatchRunner"),
+    ],
+)
+def test_a_runner_is_known_by_every_name_that_beam_takes(given, runner):
+    """What is decided by the runner would otherwise be left out without a word."""
+    options = PipelineOptions([f"--runner={given}"])
+    assert launch._runner(options, streaming=True) == runner
+    assert options.view_as(StandardOptions).runner == runner

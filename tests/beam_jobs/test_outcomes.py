@@ -121,3 +121,10 @@ def test_the_most_attributes_a_prompt_may_have_leave_room_for_ours():
 @pytest.mark.parametrize(("attributes", "canary"), [({"canary": ""}, True), ({}, False)])
 def test_a_prediction_is_a_canary_by_its_attribute(attributes, canary):
     assert prediction(attributes=attributes).canary is canary
+
+
+def test_half_a_pair_of_surrogates_in_a_services_words_is_said_escaped():
+    """As in a message that was cut in the middle of an emoji; JSON from Google may hold it."""
+    body, _ = encode(failure(detail="model answered 400: a fox \ud83d", prompt_id="naïve"))
+    assert b"na\xc3\xafve" in body
+    assert json.loads(body)["detail"] == "model answered 400: a fox \ud83d"

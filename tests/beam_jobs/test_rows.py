@@ -68,6 +68,24 @@ def test_a_bad_row_does_not_break_a_file():
     assert file.broken is None
 
 
+@pytest.mark.parametrize("cell", ["--1", "-", "1-", "²", "1_0", "9" * 19, "٣"])
+def test_a_cell_that_is_no_number_breaks_neither_its_file_nor_the_reader(cell):
+    """What it is worth is for the parser to say; the rows behind it are read."""
+    file = PromptFile("p.csv", "backfill:x")
+    content = f"prompt,images\na fox,{cell}\nan owl, -2 \na hen,3\n".encode()
+    fox, owl, hen = file.read(opened(content))
+    assert json.loads(fox.body)["images"] == cell
+    assert json.loads(owl.body)["images"] == -2
+    assert json.loads(hen.body)["images"] == 3
+    assert file.broken is None
+
+
+def test_a_file_may_have_any_name_that_a_disk_takes():
+    file = PromptFile("/night/\udcff.txt", "backfill:x")
+    (fox,) = file.read(opened(b"a fox\n"))
+    assert fox.attributes == {"file": "/night/?.txt", "line": "1"}
+
+
 def test_a_name_that_tells_no_format_is_refused_without_opening_the_file():
     file = PromptFile("gs://b/p.parquet", "backfill:x")
     (failure,) = file.read(nowhere)

@@ -11,6 +11,8 @@ from beam_jobs.store import Found, ImageStore, Location, StoreError
 
 PNG = Image(b"\x89PNG\r\n\x1a\npicture", "png", "image/png")
 OTHER = Image(b"\x89PNG\r\n\x1a\nanother", "png", "image/png")
+# Beyond what the client sends in one request unless it is told to.
+LARGE = Image(PNG.data + bytes(6_000_000), "png", "image/png")
 JPEG = Image(b"\xff\xd8\xffpicture", "jpg", "image/jpeg")
 NOW = "2026-11-01T00:00:00.000+00:00"
 
@@ -107,6 +109,7 @@ async def test_objects_have_the_type_that_a_browser_needs(store, lane, fox):
 async def test_the_first_writer_of_an_image_wins(store, lane, fox):
     first = await store.put_image(fox.digest, 0, PNG)
     assert await store.put_image(fox.digest, 0, OTHER) == first
+    assert await store.put_image(fox.digest, 0, LARGE) == first
     assert list(lane.objects("images/").values()) == [PNG.data]
 
 
@@ -194,16 +197,18 @@ async def test_a_broken_record_is_named_and_not_paid_over(store, lane, fox, cont
 
 
 @pytest.mark.asyncio
-async def test_a_missing_bucket_is_named_and_waiting_does_not_help(cloud, session, fox):
+async def test_a_missing_bucket_is_named_and_waiting_helps_only_what_is_paid_for(
+    cloud, session, fox
+):
     store = ImageStore(session, Location.parse("gs://no-such-bucket/images"))
-    for attempt in (
-        store.find(fox.digest),
-        store.put_image(fox.digest, 0, PNG),
-        store.put_record(fox, [], NOW),
+    for attempt, transient in (
+        (store.find(fox.digest), False),
+        (store.put_image(fox.digest, 0, PNG), True),
+        (store.put_record(fox, [], NOW), True),
     ):
         with pytest.raises(StoreError, match="404 for gs://no-such-bucket") as caught:
             await attempt
-        assert not caught.value.transient
+        assert caught.value.transient is transient
 
 
 @pytest.mark.asyncio
@@ -218,11 +223,21 @@ async def test_a_storage_that_is_down_is_worth_waiting_for(session, monkeypatch,
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("status", "transient"),
-    [(400, False), (401, False), (403, False), (408, True), (429, True), (500, True), (503, True)],
+    ("status", "to_look", "to_store"),
+    [
+        (400, False, False),
+        # Rights may come back while what was paid for waits.
+        (401, False, True),
+        (403, False, True),
+        (408, True, True),
+        (429, True, True),
+        (500, True, True),
+        (503, True, True),
+    ],
 )
+@pytest.mark.parametrize("picture", [PNG, LARGE], ids=["small", "large"])
 async def test_a_refusal_says_whether_another_try_may_help(
-    session, serve, monkeypatch, fox, status, transient
+    session, serve, monkeypatch, fox, picture, status, to_look, to_store
 ):
     requests = []
 
@@ -232,7 +247,10 @@ async def test_a_refusal_says_whether_another_try_may_help(
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(refuse))
     store = ImageStore(session, Location.parse("gs://bucket-1/images"))
-    for attempt in (store.find(fox.digest), store.put_image(fox.digest, 0, PNG)):
+    for attempt, transient in (
+        (store.find(fox.digest), to_look),
+        (store.put_image(fox.digest, 0, picture), to_store),
+    ):
         with pytest.raises(StoreError, match=f"storage answered {status}") as caught:
             await attempt
         assert caught.value.transient is transient

@@ -31,6 +31,7 @@ WORKING = {
 COMPANIONS = {
     "model_endpoint": {"model": "imagen-4.0-generate-001"},
     "model": {"model_endpoint": ENDPOINT},
+    "allowed_models": {"model": "a", "model_endpoint": ENDPOINT},
 }
 
 TOPICS = {
@@ -64,8 +65,10 @@ NUMBERS = {
     "+2.50": True,
     "1e3": True,
     "1E-3": True,
-    "inf": True,
-    "Infinity": True,
+    "1e99": True,
+    "1e400": False,
+    "inf": False,
+    "Infinity": False,
     "0": False,
     "0.0": False,
     "0e5": False,
@@ -95,7 +98,7 @@ BOTH = {
         "": False,
     },
     "model": {"flux-1": True, "imagen-4.0-generate-001": True, "org/flux:1": True},
-    "allowed_models": {"a": True, " a , b,": True, "": True},
+    "allowed_models": {"a": True, " a , gemini-b,": True, "": True},
     "model_endpoint": {
         ENDPOINT: True,
         "projects/p-1/locations/global/publishers/google/models/imagen-4": True,
@@ -105,6 +108,12 @@ BOTH = {
         "projects/p-1/locations/global/endpoints/": False,
         f"{ENDPOINT}/more": False,
         f"https://{ENDPOINT}": False,
+        # What would be another host, or another path on it.
+        "projects/p-1/locations/evil.example#/endpoints/1": False,
+        "projects/p-1/locations/evil.example?x=/endpoints/1": False,
+        "projects/p-1/locations/l/endpoints/..": False,
+        "projects/p-1/locations/l/endpoints/1?key=": False,
+        "projects/example.com:p-1/locations/us-central1/endpoints/1": True,
     },
     "model_location": {
         "global": True,

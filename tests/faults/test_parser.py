@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from beam_jobs.messages import Message
-from beam_jobs.outcomes import MAX_ATTRIBUTES, Failure, encode
+from beam_jobs.outcomes import MAX_ATTRIBUTES, Failure, Reason, encode
 from beam_jobs.prompts import FIELDS, Canary, Prompt, PromptDefaults, parse
 from beam_jobs.rows import SUFFIXES, PromptFile
 
@@ -92,6 +92,7 @@ def check(body: bytes, attributes: dict[str, str], origin: str) -> str:
     found = parse(body, attributes, origin=origin, defaults=DEFAULTS)
     assert found.body == body
     if isinstance(found, Failure):
+        assert found.reason is Reason.INVALID_PROMPT
         message, told = encode(found)
         again = json.loads(message)
         assert base64.b64decode(again["body"]) == body
@@ -143,7 +144,7 @@ def test_a_hundred_thousand_rows_of_odd_files_raise_nothing(faults):
     while sum(became.values()) < rows:
         chance = faults.chance
         content = chance.choice([b"", b"prompt,images\n", b"prompt\n", b'{"prompt": "x"}\n'])
-        content += chance.choice([b"\n", b"\r\n", b",1\n"]).join(
+        content += chance.choice([b"\n", b"\r\n", b",1\n", b",--1\n"]).join(
             body_of(chance) for _ in range(chance.randint(1, 40))
         )
         name = f"gs://b/{files}{chance.choice([*SUFFIXES, '.md'])}"
@@ -159,6 +160,8 @@ def test_a_hundred_thousand_rows_of_odd_files_raise_nothing(faults):
                 if isinstance(row, Message):
                     became[check(row.body, dict(row.attributes), row.origin)] += 1
                 else:
+                    # Not a storage error, which would say that the reader itself has failed.
+                    assert row.reason is Reason.INVALID_PROMPT, row.detail
                     encode(row)
                     became["failure"] += 1
         except Exception as error:
