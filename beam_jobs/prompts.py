@@ -150,7 +150,7 @@ def _fields(body: bytes) -> dict[str, Any]:
     if not text.lstrip().startswith("{"):
         return {"prompt": text}
     try:
-        value = json.loads(text, object_pairs_hook=_no_duplicates)
+        value: dict[str, Any] = json.loads(text, object_pairs_hook=_no_duplicates)
     except RecursionError:
         raise _InvalidPromptError("body is JSON nested too deeply to read") from None
     except json.JSONDecodeError as error:

@@ -44,7 +44,10 @@ _FORM = {
         type=["null", "number"],
         exclusiveMinimum=0,
         title="Most it may cost (USD, estimated)",
-        description_md="Above that nothing starts. **Empty**: IMAGEN_BACKFILL_MAX_COST_USD.",
+        description_md=(
+            "Above that nothing starts. Counted at the price of 1K images. **Empty**: "
+            "IMAGEN_BACKFILL_MAX_COST_USD."
+        ),
     ),
     **JOB_FIELDS,
 }
@@ -59,7 +62,8 @@ with DAG(
     max_active_runs=16,
     description="Make the images of a night's prompt files",
     tags=[TAG, "backfill"],
-    dagrun_timeout=timedelta(hours=30),
+    # As long as its tasks may take, one after the other: a job that runs has to be accounted for.
+    dagrun_timeout=timedelta(hours=50),
     params=_FORM,
     doc_md="""
 ### Backfill: images for files of prompts
@@ -79,7 +83,7 @@ would only make dead letters.
 |---|---|---|
 | `plan` | files, prompts, images, what is made already, cost; no prompts: skipped | storage |
 | `check` | stops what is over its budget | says by how much, and where to raise it |
-| `launch` | starts the job when it is its turn | its message says what Dataflow refused |
+| `launch` | starts the job when it is its turn, over files as planned | its message says why |
 | `wait` | until the job is DONE; a retry launches it again | shows what the job said |
 | `reconcile` | prompts = predictions + failures, or the run is red; keeps a record | unaccounted |
 
@@ -90,9 +94,15 @@ record under `records/backfills` in the bucket, and an event of the Asset `image
 ):
     plan = PlanBackfill(task_id="plan", execution_timeout=timedelta(hours=1))
     check = CheckBudget(task_id="check", plan=plan.output)
-    launch = LaunchBackfill(task_id="launch", pool=_POOL, timeout=timedelta(hours=24))
+    launch = LaunchBackfill(
+        task_id="launch", plan=plan.output, pool=_POOL, timeout=timedelta(hours=24)
+    )
     wait = BackfillDone(
-        task_id="wait", job_id=launch.output, pool=_POOL, timeout=timedelta(hours=24)
+        task_id="wait",
+        job_id=launch.output,
+        plan=plan.output,
+        pool=_POOL,
+        timeout=timedelta(hours=24),
     )
     reconcile = Reconcile(task_id="reconcile", plan=plan.output, job_id=wait.output, images=IMAGES)
     plan >> check >> launch >> wait >> reconcile

@@ -52,6 +52,10 @@ class Desired:
                 "write; delete it and run imagen_stream_start or imagen_stream_drain"
             ) from error
 
+    def drained_since(self, dag_run: Any) -> bool:
+        """Return whether somebody has drained the stream since a DAG run began."""
+        return not self.wanted and self.at > dag_run.start_date
+
     def save(self) -> None:
         """Remember it."""
         content = {**dataclasses.asdict(self), "at": self.at.isoformat()}

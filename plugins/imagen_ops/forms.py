@@ -5,13 +5,14 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from imagen_ops.launches import ENDPOINT, MODEL
 from imagen_ops.settings import DEFAULT_MODEL
 
 JOB_FIELDS: dict[str, Any] = {
     "model": Param(
         os.environ.get("IMAGEN_MODEL") or DEFAULT_MODEL,
         type="string",
-        pattern="^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$",
+        pattern=f"^{MODEL}$",
         examples=[
             "gemini-3.1-flash-image",
             "gemini-3.1-flash-lite-image",
@@ -25,7 +26,7 @@ JOB_FIELDS: dict[str, Any] = {
     "model_endpoint": Param(
         None,
         type=["null", "string"],
-        pattern="^projects/[^/\\s]+/locations/[^/\\s]+/endpoints/[^/\\s]+$",
+        pattern=f"^{ENDPOINT}$",
         title="Endpoint of the model",
         description_md=(
             "Only for a model that is deployed on a Vertex AI endpoint and speaks :predict, as in "

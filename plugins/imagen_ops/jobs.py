@@ -74,18 +74,13 @@ _STOPPING = frozenset({JobState.DRAINING, JobState.CANCELLING})
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One Dataflow job. `type` is Dataflow's own word, such as `JOB_TYPE_STREAMING`.
-
-    `state_since` and `created` are aware times in UTC, None when Dataflow gave none.
-    """
+    """One Dataflow job. `state_since` and `created` are aware, in UTC; None: Dataflow gave none."""
 
     id: str
     name: str
     state: JobState
     state_since: datetime | None = None
     created: datetime | None = None
-    location: str = ""
-    type: str = ""
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     @classmethod
@@ -106,8 +101,6 @@ class Job:
             state=JobState.of(resource.get("currentState")),
             state_since=api_time(resource.get("currentStateTime")),
             created=api_time(resource.get("createTime")),
-            location=str(resource.get("location") or ""),
-            type=str(resource.get("type") or ""),
             labels={str(key): str(value) for key, value in (resource.get("labels") or {}).items()},
         )
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from imagen_ops.settings import Settings
+from imagen_ops.settings import DEFAULT_MODEL, Settings
 
 # A job carries the digest of the DAG run that launched it, so that a task that is tried again
 # knows its own job from one that was there before.
@@ -18,7 +18,10 @@ RUN_LABEL = "imagen-run"
 TRY_LABEL = "imagen-try"
 BACKFILL_JOBS = "imagen-backfill-"
 _REPORTS = "records/reports"
-# See `--source` in beam_jobs/options.py.
+# As in beam_jobs/options.py: both become parts of an address that the job calls, with its rights.
+MODEL = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}"
+ENDPOINT = rf"projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/[a-z][a-z0-9-]*/endpoints/{MODEL}"
+# See `--source` there.
 _NO_SOURCE = re.compile(r"[^A-Za-z0-9._:@/+=-]")
 
 
@@ -39,13 +42,23 @@ class JobForm:
         """Take the fields of a form out of a run's parameters; others are left alone.
 
         Raises:
-            ValueError: a field without which there is no launching is missing.
+            ValueError: a field without which there is no launching is missing, or one that becomes
+                part of an address is not what it has to be. (Airflow holds forms against that; a
+                form that comes back from the Variable was not.)
         """
         names = {field.name for field in dataclasses.fields(cls)}
         taken = {name: value for name, value in given.items() if name in names}
         if not taken.get("model"):
             raise ValueError(f"expected a form that names a model, got fields {sorted(given)}")
-        return cls(**taken)
+        form = cls(**taken)
+        if not re.fullmatch(MODEL, form.model):
+            raise ValueError(f"model: expected an id such as {DEFAULT_MODEL}, got {form.model!r}")
+        if form.model_endpoint and not re.fullmatch(ENDPOINT, form.model_endpoint):
+            raise ValueError(
+                "model_endpoint: expected projects/P/locations/L/endpoints/E, got "
+                f"{form.model_endpoint!r}"
+            )
+        return form
 
     def contradictions(self) -> list[str]:
         """Return what no single field shows; the job would refuse it, minutes later."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from imagen_ops.plans.costs import Count, already_made, costs
 from imagen_ops.plans.distinct import PARTS, Digests
 from imagen_ops.plans.globs import PromptGlob
-from imagen_ops.plans.listing import list_files
+from imagen_ops.plans.listing import Fingerprint, fingerprint_of, list_files
 from imagen_ops.plans.made import Folder, Records
 from imagen_ops.plans.plan import AlreadyMade, ModelCost, Plan, PlannedFile
 from imagen_ops.plans.reading import SHOWN_ROWS, FileTally, Kind, tally
@@ -28,6 +28,7 @@ __all__ = [
     "Plan",
     "PlannedFile",
     "PromptGlob",
+    "fingerprint_of",
     "over_budget",
     "plan",
     "summary",
@@ -112,6 +113,7 @@ def plan(
         made=already_made(counts),
         models=tuple(costs(counts, request_tier=request_tier)),
         prices_as_of=PRICES_AS_OF,
+        fingerprint=str(sums.fingerprint),
     )
 
 
@@ -125,9 +127,11 @@ class _Sums:
         self.first_invalid: list[str] = []
         self.first_problems: list[str] = []
         self.digests = Digests()
+        self.fingerprint = Fingerprint()
 
     def add(self, one: FileTally) -> None:
         self.files += 1
+        self.fingerprint.add(one.file)
         self.bytes += one.file.size
         self.prompts += one.prompts
         self.invalid += one.invalid

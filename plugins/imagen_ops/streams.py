@@ -1,6 +1,7 @@
 """Starting a stream so that, whatever is tried at the same time, one job is active after it."""
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
@@ -12,6 +13,8 @@ from imagen_ops.starting import OnActive, Step, next_step
 
 if TYPE_CHECKING:
     from imagen_ops.hooks.dataflow import DataflowJobsHook
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,22 @@ class Streams:
         """Return what comes next, and the job that it is about."""
         active = self._dataflow.active(self._settings.stream_job_name)
         return next_step(active, on_active, run_label), active
+
+    def end(self) -> list[Job]:
+        """Ask every job of the stream's name to end, losing nothing; those that were there.
+
+        While one is updated there are two: the new one, which has taken no prompt yet, is
+        cancelled, and comes first.
+        """
+        jobs = self._dataflow.all_active(self._settings.stream_job_name)
+        jobs.sort(key=lambda job: not job.state.starting)
+        for job in jobs:
+            if job.state.starting:
+                _log.info("%s has not taken any prompt yet: cancelling it", job)
+                self._dataflow.cancel(job.id)
+            elif not job.state.stopping:
+                self._dataflow.drain(job.id)
+        return jobs
 
     def start(self, form: JobForm, on_active: OnActive, run_label: str) -> Started:
         """Launch, update or adopt.

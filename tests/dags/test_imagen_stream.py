@@ -56,6 +56,8 @@ def test_a_form_that_makes_sense_is_taken(
         ("imagen_stream_start", "model", "no spaces allowed"),
         ("imagen_stream_start", "model", "../../etc/passwd"),
         ("imagen_stream_start", "model_endpoint", "endpoint-7"),
+        ("imagen_stream_start", "model_endpoint", "projects/p/locations/a.example#/endpoints/1"),
+        ("imagen_stream_start", "model_endpoint", "projects/p/locations/l/endpoints/.."),
         ("imagen_stream_start", "request_tier", "cheap"),
         ("imagen_stream_start", "max_in_flight", 0),
         ("imagen_stream_start", "max_in_flight", 1.5),

@@ -115,16 +115,20 @@ def run_task() -> Callable[..., Any]:
         day: datetime | None = None,
         try_number: int = 1,
         outlet_events: Any = None,
+        began: datetime | None = None,
+        first_look: datetime | None = None,
     ) -> Any:
         dag_run = types.SimpleNamespace(
             dag_id=dag_id,
             run_id=run_id,
             triggering_user_name="ada",
-            start_date=datetime.now(UTC),
+            start_date=began or datetime.now(UTC),
             data_interval_start=day,
         )
         ti = types.SimpleNamespace(
-            get_dr_count=lambda dag_id, states: starts_under_way, try_number=try_number
+            get_dr_count=lambda dag_id, states: starts_under_way,
+            get_first_reschedule_date=lambda context: first_look,
+            try_number=try_number,
         )
         context = {
             "dag_run": dag_run,

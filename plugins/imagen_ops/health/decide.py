@@ -92,8 +92,6 @@ def _unwanted(signals: Signals, job: Job | None, readings: Readings) -> Reason:
     # The epoch stands for a stream that nobody has asked for yet.
     if signals.wanted_since is not None and signals.wanted_since.year > 1970:
         who.append(f"{duration(elapsed_s(signals.wanted_since, signals.at))} ago")
-    if signals.wanted_why:
-        who.append(f"“{quote(signals.wanted_why)}”")
     by = f" ({', '.join(who)})" if who else ""
     if job is None:
         waiting = f" Backlog: {readings.backlog}." if readings.backlog else ""

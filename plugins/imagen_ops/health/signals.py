@@ -74,8 +74,8 @@ class Previous:
 class Signals:
     """One look at the stream. Times without a zone are taken for UTC.
 
-    `at`: when it was taken. `wanted`: whether the stream should run; `wanted_by`, `wanted_since`
-    and `wanted_why`: who decided that, when and why, as far as it is known.
+    `at`: when it was taken. `wanted`: whether the stream should run; `wanted_by` and
+    `wanted_since`: who decided that, and when, as far as it is known.
     `job`: the active job; `last_job`: the newest one that has ended.
     `system_lag`, `watermark_age`, `backlog_age`: seconds; `backlog_size`: messages.
     `errors`: those since the last look. `canary`: None when none was sent.
@@ -87,7 +87,6 @@ class Signals:
     wanted: bool
     wanted_by: str = ""
     wanted_since: datetime | None = None
-    wanted_why: str = ""
     job: Job | None = None
     last_job: Job | None = None
     system_lag: Reading | None = None

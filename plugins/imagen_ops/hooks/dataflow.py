@@ -66,6 +66,10 @@ class DataflowJobsHook(RestHook):
         found = self._named(name, "ACTIVE", whole=True)
         return self.get(found.id) if found else None
 
+    def all_active(self, name: str) -> list[Job]:
+        """Return the jobs that hold `name`, without their labels: two while one is updated."""
+        return [job for job in self._list("ACTIVE", name=name) if job.name == name]
+
     def active_like(self, prefix: str) -> list[Job]:
         """Return the active jobs whose names begin with `prefix`, without their labels."""
         return [job for job in self._list("ACTIVE") if job.name.startswith(prefix)]

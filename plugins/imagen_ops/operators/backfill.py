@@ -24,19 +24,11 @@ class PlanBackfill(Task):
     def act(self, context: Any) -> dict[str, Any]:
         """See the class."""
         from imagen_ops.accounts import Account, record_of
-        from imagen_ops.backfills import run_of
-        from imagen_ops.hooks.rest import explained
-        from imagen_ops.planning import plan, summary
+        from imagen_ops.backfills import planned, run_of
+        from imagen_ops.planning import summary
 
         run = run_of(context, self.settings)
-        with explained(f"planning {run.prompts}"):
-            made = plan(
-                self.clients.objects.client(),
-                run.prompts,
-                model=run.form.model,
-                images_location=self.settings.images_location,
-                request_tier=run.form.request_tier,
-            )
+        made = planned(run, self.settings, self.clients)
         for line in summary(made).splitlines():
             self.log.info("%s", line)
         if made.nothing_to_do:
@@ -68,19 +60,18 @@ class CheckBudget(Task):
 
     def act(self, context: Any) -> str:
         """See the class."""
-        from imagen_ops.backfills import run_of
-        from imagen_ops.planning import Plan, over_budget, summary
+        from imagen_ops.backfills import hold_to_budget, run_of
+        from imagen_ops.planning import Plan, summary
 
-        if wrong := run_of(context, self.settings).form.contradictions():
+        run, made = run_of(context, self.settings), Plan.of_json(self.plan)
+        if wrong := run.form.contradictions():
             raise AirflowFailException("\n".join(["the form contradicts itself:", *wrong]))
-        made, params = Plan.of_json(self.plan), context["params"]
-        over = over_budget(
-            made,
-            params["max_images"] or self.settings.backfill_max_images,
-            params["max_cost_usd"] or self.settings.backfill_max_cost_usd,
-        )
-        if over:
-            raise AirflowFailException(over)
+        if context["params"]["max_cost_usd"] and made.unpriced:
+            raise AirflowFailException(
+                f"nobody knows what an image of {', '.join(made.unpriced)} costs, so that "
+                "max_cost_usd cannot hold: leave it empty, and set max_images"
+            )
+        hold_to_budget(run, made)
         return summary(made)
 
 

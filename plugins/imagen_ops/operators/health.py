@@ -108,10 +108,14 @@ class RestartStream(Task):
             raise AirflowSkipException(f"a run of {self.start_dag_id} is starting it")
         self._guard(context["run_id"])
         run_id = context["run_id"]
-        started = Streams(self.settings, self.clients.dataflow).start(
+        streams = Streams(self.settings, self.clients.dataflow)
+        started = streams.start(
             JobForm.of(desired.form), OnActive.KEEP, run_label_of(self.dag_id, run_id)
         )
         self.link(started.job)
+        if not (now := Desired.load()).wanted:  # whoever drained it may have seen no job
+            streams.end()
+            raise AirflowSkipException(f"the stream is not wanted any more: {now.by}")
         alert("stream_restart", f"{started.job.id} was started", run_id=run_id)
         return started.job.id
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from imagen_ops.desired import Desired, asked_by
 from imagen_ops.errors import ApiError
@@ -17,18 +17,23 @@ class LaunchStream(Task):
     """Launch the stream, or adopt the one that is there; then remember that it should run.
 
     However often it is tried, and whoever else starts at the same time, one job is active after
-    it. The result is the job's id.
+    it. Whoever drained the stream since this run began has the last word. The result is the job's
+    id.
     """
 
     def act(self, context: Any) -> str:
         """See the class. An AirflowException, to be tried again, if the name is in use anew."""
         dag_run, form = context["dag_run"], JobForm.of(context["params"])
+        refuse_if_drained(Desired.load(), dag_run)
         label = run_label_of(dag_run.dag_id, dag_run.run_id)
         streams = Streams(self.settings, self.clients.dataflow)
         started = streams.start(form, OnActive(context["params"]["on_active"]), label)
         self.link(started.job)
         self.log.info("%s", started)
         before = Desired.load()
+        if before.drained_since(dag_run):  # and may have looked before this job was there
+            streams.end()
+        refuse_if_drained(before, dag_run)
         Desired(
             wanted=True,
             by=asked_by(dag_run),
@@ -39,28 +44,37 @@ class LaunchStream(Task):
         return started.job.id
 
 
+def refuse_if_drained(desired: Desired, dag_run: Any) -> None:
+    """Let a drain that came after a start be the last word.
+
+    Raises:
+        AirflowFailException: there was one.
+    """
+    if desired.drained_since(dag_run):
+        raise AirflowFailException(
+            f"the stream was drained at {desired.at:%F %T} UTC by {desired.by}, after this start "
+            "was asked for; if it is to run after all, start it anew"
+        )
+
+
 class DrainStream(Task):
     """Remember that the stream should not run, then ask its job to drain.
 
     The order matters: health must not start again what is on its way out. The result is the job's
-    id, or None if no job is active.
+    id, or None if no job is active; of two, one of which was to replace the other, that which had
+    prompts.
     """
 
     def act(self, context: Any) -> str | None:
         """See the class."""
         before = Desired.load()
         Desired(False, asked_by(context["dag_run"]), datetime.now(UTC), before.form).save()
-        job = self.clients.dataflow.active(self.settings.stream_job_name)
-        if job is None:
+        jobs = Streams(self.settings, self.clients.dataflow).end()
+        if not jobs:
             self.log.info("no active job is called %s", self.settings.stream_job_name)
             return None
-        self.link(job)
-        if job.state.starting:
-            self.log.info("%s has not taken any prompt yet: cancelling it", job)
-            self.clients.dataflow.cancel(job.id)
-        elif not job.state.stopping:
-            self.clients.dataflow.drain(job.id)
-        return job.id
+        self.link(jobs[-1])
+        return jobs[-1].id
 
 
 class CancelStream(Task):
@@ -80,7 +94,7 @@ class CancelStream(Task):
         self.link(job)
         self.log.warning(
             "%s has been draining for too long: cancelling it. Prompts under way are delivered "
-            "again to the next stream; what they have paid for already is found and not paid again",
+            "again to the next stream; what is stored already is found and not paid again",
             job,
         )
         self.clients.dataflow.cancel(job.id)

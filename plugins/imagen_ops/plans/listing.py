@@ -1,6 +1,7 @@
 """The objects that a glob names, each with the generation that it has now."""
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -19,6 +20,28 @@ class Listed:
     size: int
     generation: int
     updated: datetime | None
+
+
+class Fingerprint:
+    """Of a listing: the same for the same names and generations, in their order."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, file: Listed) -> None:
+        """Take the next file into account."""
+        self._digest.update(f"{file.generation} {file.name}\n".encode())
+
+    def __str__(self) -> str:
+        return self._digest.hexdigest()
+
+
+def fingerprint_of(client: "Client", glob: PromptGlob) -> str:
+    """Return the fingerprint of what `glob` names now; see `list_files` for what is raised."""
+    fingerprint = Fingerprint()
+    for file in list_files(client, glob):
+        fingerprint.add(file)
+    return str(fingerprint)
 
 
 def list_files(client: "Client", glob: PromptGlob) -> Iterator[Listed]:

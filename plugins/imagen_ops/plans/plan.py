@@ -51,7 +51,8 @@ class Plan:
     `files` and `bytes` count everything that the glob names; `problems` says what is wrong with
     files as a whole, which stops none of the others. `prompts` are rows that are prompts, of
     which `distinct` are to be made. `first_files`, `first_invalid` and `first_problems` show the
-    first ones of `files`, `invalid` and `problems`.
+    first ones of `files`, `invalid` and `problems`. `fingerprint` is that of the files as they were
+    listed, see `imagen_ops.plans.listing`.
     """
 
     glob: str
@@ -68,6 +69,7 @@ class Plan:
     made: AlreadyMade
     models: tuple[ModelCost, ...]
     prices_as_of: str
+    fingerprint: str = ""
 
     @property
     def images(self) -> int:

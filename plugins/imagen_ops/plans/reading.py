@@ -7,6 +7,7 @@ a file that is replaced meanwhile is not half of each.
 import contextlib
 import dataclasses
 import io
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 20
 SHOWN_ROWS = 20
 _SHOWN_CHARS = 300
+# As Python writes strings; one that was cut has no end.
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\\?$)|"(?:[^"\\]|\\.)*(?:"|\\?$)""")
 
 
 class Kind(NamedTuple):
@@ -112,14 +115,27 @@ def _problem(path: str, prompts: Any, error: Exception | None, rows: int) -> str
             raise error
     if prompts.broken is not None:
         place = f"{path}:{prompts.line}" if prompts.line else path
-        return f"{place}: {prompts.broken}"[: len(place) + _SHOWN_CHARS]
+        return f"{place}: {_unquoted(prompts.broken)}"
     return None if rows else f"{path}: has no prompts"
 
 
 def _shown(path: str, line: int, detail: str) -> str:
     """Return a bad row as `path:line: what`; failures of reading name their place themselves."""
     what = detail.removeprefix(f"{path} line {line}: ")
-    return f"{path}:{line}: {what[:_SHOWN_CHARS]}"
+    return f"{path}:{line}: {_unquoted(what)}"
+
+
+def _unquoted(what: str) -> str:
+    """Return `what` without what it quotes of a file, but for the names of our own fields.
+
+    That may be somebody's prompt, which belongs in its dead letter: a plan is logged, and kept.
+    """
+    from beam_jobs.prompts import FIELDS
+
+    def left(quoted: re.Match[str]) -> str:
+        return quoted[0] if quoted[0][1:-1] in FIELDS else "'…'"
+
+    return _QUOTED.sub(left, what)[:_SHOWN_CHARS]
 
 
 class _Pieces(io.RawIOBase):

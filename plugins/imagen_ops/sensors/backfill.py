@@ -20,14 +20,25 @@ class LaunchBackfill(Wait):
 
     No more than IMAGEN_BACKFILLS_AT_ONCE jobs are active at a time. In a pool of one slot two runs
     cannot take the last place both; the slot is held while the task looks, not while it waits.
+
+    Args:
+        plan: what `PlanBackfill` returned.
     """
+
+    template_fields = ("plan",)
+
+    def __init__(self, *, plan: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.plan = plan
 
     def look(self, context: Any) -> PokeReturnValue:
         """See the class. Skipped in a dry run."""
         if context["params"]["dry_run"]:
             raise AirflowSkipException("a dry run ends here; the plan is the result of `check`")
+        from imagen_ops.planning import Plan
+
         run = run_of(context, self.settings)
-        job = Backfills(self.settings, self.clients).launch(run)
+        job = Backfills(self.settings, self.clients).launch(run, Plan.of_json(self.plan))
         if job is None:
             return PokeReturnValue(False)
         self.link(job)
@@ -42,13 +53,15 @@ class BackfillDone(Wait):
 
     Args:
         job_id: what `LaunchBackfill` returned.
+        plan: what `PlanBackfill` returned.
     """
 
-    template_fields = ("job_id",)
+    template_fields = ("job_id", "plan")
 
-    def __init__(self, *, job_id: Any, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: Any, plan: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
+        self.plan = plan
 
     def look(self, context: Any) -> PokeReturnValue:
         """See the class. AirflowException, to be tried again: the job has failed."""
@@ -86,8 +99,18 @@ class BackfillDone(Wait):
             return active
         if last := dataflow.last_ended(run.job_name):
             job = dataflow.get(last.id)
+        if job.state is JobState.CANCELLED and _while_waiting(job, context["ti"], context):
+            return job
         this_try = context["ti"].try_number
         if job.state is JobState.DONE or int(job.labels.get(TRY_LABEL, "1")) >= this_try:
             return job
         self.log.warning("%s is %s: to be launched again, in try %s", job.id, job.state, this_try)
-        return backfills.launch(run, this_try)
+        from imagen_ops.planning import Plan
+
+        return backfills.launch(run, Plan.of_json(self.plan), this_try)
+
+
+def _while_waiting(job: Job, ti: Any, context: Any) -> bool:
+    """Return whether a job has ended since its task began to wait, not before it was cleared."""
+    began = ti.get_first_reschedule_date(context)
+    return bool(began and job.state_since and job.state_since >= began)

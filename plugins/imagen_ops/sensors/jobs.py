@@ -6,8 +6,10 @@ from typing import Any
 from airflow.sdk import PokeReturnValue
 from airflow.sdk.exceptions import AirflowFailException
 
+from imagen_ops.desired import Desired
 from imagen_ops.jobs import Job, JobState
 from imagen_ops.launches import run_label_of
+from imagen_ops.operators.stream import refuse_if_drained
 from imagen_ops.starting import OnActive, Step
 from imagen_ops.streams import Streams
 from imagen_ops.tasks import Wait
@@ -20,12 +22,14 @@ _SAID_CHARS = 2000
 class WayIsClear(Wait):
     """Wait until the stream can be launched; where a job has to go first, send it away.
 
-    What has to go, and whether, `imagen_ops.starting` decides.
+    What has to go, and whether, `imagen_ops.starting` decides. A drain that somebody asked for
+    meanwhile is the last word.
     """
 
     def look(self, context: Any) -> bool:
         """See the class."""
         dag_run = context["dag_run"]
+        refuse_if_drained(Desired.load(), dag_run)
         step, active = Streams(self.settings, self.clients.dataflow).step(
             OnActive(context["params"]["on_active"]), run_label_of(dag_run.dag_id, dag_run.run_id)
         )

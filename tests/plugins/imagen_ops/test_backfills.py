@@ -19,7 +19,14 @@ def run(prompts: str | None = None, *, day: datetime | None = DAY, run_id: str =
     dag_run = types.SimpleNamespace(
         dag_id="imagen_backfill", run_id=run_id, data_interval_start=day
     )
-    params = {"model": "m", "max_workers": 3, "dry_run": False, "prompts": prompts}
+    params = {
+        "model": "m",
+        "max_workers": 3,
+        "dry_run": False,
+        "prompts": prompts,
+        "max_images": None,
+        "max_cost_usd": 7.5,
+    }
     return run_of({"dag_run": dag_run, "params": params}, SETTINGS)
 
 
@@ -29,6 +36,8 @@ def test_without_a_glob_the_files_are_those_of_the_day(empty: str | None) -> Non
     assert found.prompts == "gs://my-project-imagen/prompts/ds=2026-11-02/*"
     assert found.day == "2026-11-02"
     assert found.form.max_workers == 3
+    assert found.max_images == SETTINGS.backfill_max_images, "of the settings, unless in the form"
+    assert found.max_cost_usd == 7.5
     assert found.label == run_label_of("imagen_backfill", "r")
 
 

@@ -185,13 +185,12 @@ def test_a_stream_that_is_off_on_purpose_says_by_whom_and_what_waits() -> None:
         job=None,
         wanted_by="imagen_stream_drain manual__1 (ada)",
         wanted_since=ago(7200),
-        wanted_why="new quota on Monday",
         backlog_age=reading(5000),
         backlog_size=reading(3400),
     )
     assert assess(off, LIMITS).headline == (
-        "HEALTHY: No job is active, on purpose (imagen_stream_drain manual__1 (ada), 2 h ago, "
-        "“new quota on Monday”). Backlog: 3,400 messages, the oldest 1 h 23 min old. "
+        "HEALTHY: No job is active, on purpose (imagen_stream_drain manual__1 (ada), 2 h ago). "
+        "Backlog: 3,400 messages, the oldest 1 h 23 min old. "
         "imagen_stream_start starts one."
     )
 
@@ -460,7 +459,6 @@ signals = st.builds(
     wanted=st.booleans() | st.just(True),
     wanted_by=st.text(max_size=20),
     wanted_since=st.none() | moments,
-    wanted_why=st.text(max_size=20),
     job=st.none() | jobs,
     last_job=st.none() | jobs,
     system_lag=readings,

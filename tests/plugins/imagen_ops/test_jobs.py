@@ -25,8 +25,6 @@ def test_a_resource_becomes_a_job() -> None:
         state=JobState.RUNNING,
         state_since=datetime(2026, 11, 3, 9, 5, 0, 123456, UTC),
         created=datetime(2026, 11, 3, 9, 2, 3, tzinfo=UTC),
-        location="europe-west4",
-        type="JOB_TYPE_STREAMING",
         labels={"goog-dataflow-sdk-name": "apache_beam_sdk_for_python"},
     )
 

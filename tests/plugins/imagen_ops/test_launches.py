@@ -212,3 +212,32 @@ def test_a_backfill_takes_its_share_of_the_quota_from_its_form_or_else_from_the_
     settings = SETTINGS.model_copy(update={"backfill_requests_per_minute": setting})
     launch = backfill(JobForm("m", max_requests_per_minute=form), settings)
     assert launch.parameters.get("max_requests_per_minute") == sent
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "a/../b"),
+        ("model", "m\n"),
+        ("model_endpoint", "projects/p/locations/a.example#/endpoints/1"),
+        ("model_endpoint", "projects/p/locations/a.example?b=/endpoints/1"),
+        ("model_endpoint", "projects/p/locations/l/endpoints/1\n"),
+    ],
+)
+def test_what_becomes_part_of_an_address_is_looked_at_wherever_the_form_comes_from(
+    field: str, value: str
+) -> None:
+    """Health starts again with what the Variable holds, which no form was asked about."""
+    with pytest.raises(ValueError, match=f"^{field}: expected"):
+        JobForm.of({"model": "my-flux", field: value})
+
+
+def test_form_job_and_template_agree_on_what_is_an_endpoint() -> None:
+    from beam_jobs import options
+    from imagen_ops.launches import ENDPOINT, MODEL
+
+    template = json.loads(BACKFILL_TEMPLATE.read_text())["parameters"]
+    (of_template,) = [each["regexes"] for each in template if each["name"] == "model_endpoint"]
+    assert options._MODEL.pattern == MODEL
+    assert ENDPOINT.rpartition("endpoints/")[0] in options._ENDPOINT.pattern
+    assert ENDPOINT.rpartition("endpoints/")[0] in of_template[0]

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -16,7 +17,7 @@ from google.cloud.storage import Blob
 
 from beam_jobs.prompts import MAX_BODY_BYTES, Prompt, PromptDefaults, parse
 from beam_jobs.store import ImageStore, Location
-from imagen_ops.planning import Plan, plan
+from imagen_ops.planning import Plan, plan, summary
 from imagen_ops.plans import made
 from tests.conftest import BUCKET, ROOT, Lane
 
@@ -124,6 +125,39 @@ def test_a_bad_row_is_named_with_its_place_and_stops_nothing(lane: Lane, planned
     ]
     assert [a.startswith(b) for a, b in zip(result.first_invalid, told, strict=True)] == [True] * 5
     assert [file.rows for file in result.first_files] == [4, 3, 2]
+
+
+def test_what_may_be_somebodys_prompt_is_not_in_a_plan(lane: Lane, planned: Planned) -> None:
+    """Plans are logged and kept; the dead letter has it, whole."""
+    secret = "jane doe's portrait"
+    for number, content in enumerate(
+        [
+            f"{secret},born 1970\n",
+            f"prompt,{secret}\na,b\n",
+            f"prompt,model\na portrait, {secret} {'é' * 80}\n",
+            f"prompt,images\na portrait,{secret}\n",
+            f'prompt\n"{secret}" {secret}\n',
+        ]
+    ):
+        lane.put(f"prompts/{number}.csv", content)
+    for number, row in enumerate(
+        [
+            {"prompt": ["a", secret]},
+            {"prompt": {secret: secret}},
+            {"prompt": "a", secret: 1},
+            {"prompt": "a", "aspect_ratio": f'{secret} "quoted" \\'},
+            {"prompt": "a", "id": secret * 9},
+            {"prompt": "a", "images": f"\\{secret}"},
+        ]
+    ):
+        lane.put(f"prompts/{number}.jsonl", json.dumps(row))
+    lane.put("prompts/9.jsonl", f'{{"prompt": "a", "{secret}": 1, "{secret}": 2}}\n{{"{secret}')
+    result = planned()
+    assert (result.prompts, result.problems) == (0, 3)
+    told = "\n".join([*result.first_invalid, *result.first_problems, summary(result)])
+    assert not re.search(r"jane|doe|portrait|1970", told), told
+    assert "field 'aspect_ratio': expected one of" in told, "what was wrong is told all the same"
+    assert "no column 'prompt'; the columns are ['…', '…']" in told
 
 
 def test_of_many_bad_rows_the_first_are_shown_and_all_counted(lane: Lane, planned: Planned) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from imagen_ops.launches import report_path, run_label_of
+from imagen_ops.planning import ModelCost
 from tests.plugins.conftest import Deployment
 from tests.plugins.imagen_ops.plans.test_words import PLAN
 from tests.plugins.imagen_ops.test_accounts import REPORT
@@ -123,6 +124,15 @@ def test_files_that_may_not_be_read_fail_the_plan_at_once(backfill: Run) -> None
 
 def test_within_its_budget_a_run_goes_on_with_the_plan_in_words(backfill: Run) -> None:
     assert "estimated cost: 134.00 USD" in backfill(check())
+
+
+def test_a_cost_that_nobody_can_estimate_is_not_said_to_be_within_a_limit(backfill: Run) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    models = (ModelCost("my-flux", images=1000, to_pay=1000, above_1k=0, usd=None),)
+    with pytest.raises(AirflowFailException, match=r"nobody knows .* my-flux .* set max_images"):
+        backfill(check(models=models), max_cost_usd=10.0)
+    assert "no known price" in backfill(check(models=models), max_images=1000)
 
 
 @pytest.mark.parametrize(

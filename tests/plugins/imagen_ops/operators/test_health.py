@@ -207,3 +207,28 @@ def test_a_run_without_a_verdict_is_red(run_task: Run) -> None:
 
     with pytest.raises(AirflowFailException, match="assess"):
         run_task(FailWhenDown(task_id="conclude", verdict=None))
+
+
+def test_a_drain_that_comes_during_a_restart_is_the_last_word(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, eventually: Run
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from imagen_ops.operators.health import RestartStream
+    from imagen_ops.operators.stream import DrainStream
+
+    wanted(deployment)
+    verdict = assess(run_task, "1")
+    task = RestartStream(task_id="restart", verdict=verdict, start_dag_id="imagen_stream_start")
+    dataflow = task.clients.dataflow
+    real = dataflow.launch
+
+    def drained_meanwhile(*given: Any, **others: Any) -> Any:
+        run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
+        return real(*given, **others)
+
+    dataflow.launch = drained_meanwhile
+    with pytest.raises(AirflowSkipException, match="not wanted any more: imagen_stream_drain"):
+        run_task(task, run_id="1")
+    name = deployment.settings.stream_job_name
+    eventually(lambda: deployment.clients.dataflow.active(name) is None, what="the job's end")

@@ -2,7 +2,9 @@
 
 import json
 import threading
+import types
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -178,3 +180,66 @@ def test_a_job_that_has_ended_by_itself_is_not_cancelled(
 
     with pytest.raises(AirflowSkipException):
         run_task(CancelStream(task_id="cancel", job_id=None))
+
+
+def test_of_a_stream_that_is_being_updated_both_jobs_are_sent_away(
+    deployment: Deployment, run_task: Run, variables: dict[str, str]
+) -> None:
+    """The one that is to be replaced takes prompts until then: that is the one to wait for."""
+    from imagen_ops.jobs import Job, JobState
+    from imagen_ops.operators.stream import DrainStream
+
+    asked = []
+    jobs = [Job("old", "s", JobState.RUNNING), Job("new", "s", JobState.PENDING)]
+    task = DrainStream(task_id="drain")
+    dataflow = types.SimpleNamespace(
+        all_active=lambda name: list(jobs),
+        cancel=lambda job_id: asked.append(("cancel", job_id)),
+        drain=lambda job_id: asked.append(("drain", job_id)),
+    )
+    task.__dict__["clients"] = types.SimpleNamespace(dataflow=dataflow)
+    assert run_task(task) == "old"
+    assert asked == [("cancel", "new"), ("drain", "old")]
+    assert task.linked_job.job_id == "old"
+
+
+def test_a_drain_is_the_last_word_over_a_start_from_before_it(
+    deployment: Deployment, variables: dict[str, str], run_task: Run
+) -> None:
+    """A start may have waited for hours for the old job to end."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from imagen_ops.operators.stream import DrainStream
+    from imagen_ops.sensors.jobs import WayIsClear
+
+    began = datetime.now(UTC) - timedelta(hours=2)
+    run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
+    for task in (WayIsClear(task_id="make_way"), launch()):
+        with pytest.raises(AirflowFailException, match=r"drained at .* by imagen_stream_drain"):
+            run_task(task, params=deployment.form(on_active="replace"), began=began)
+    assert deployment.clients.dataflow.active(deployment.settings.stream_job_name) is None
+    assert run_task(launch(), params=deployment.form()), "one that was asked for later starts"
+
+
+def test_a_drain_that_comes_while_dataflow_is_asked_ends_what_was_launched(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, eventually: Run
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from imagen_ops.operators.stream import DrainStream
+
+    task = launch()
+    dataflow = task.clients.dataflow
+    real = dataflow.launch
+
+    def drained_meanwhile(*given: Any, **others: Any) -> Any:
+        assert run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain") is None
+        return real(*given, **others)
+
+    dataflow.launch = drained_meanwhile
+    began = datetime.now(UTC)
+    with pytest.raises(AirflowFailException, match="after this start"):
+        run_task(task, params=deployment.form(), began=began)
+    assert desired(variables)["wanted"] is False
+    name = deployment.settings.stream_job_name
+    eventually(lambda: deployment.clients.dataflow.active(name) is None, what="the job's end")

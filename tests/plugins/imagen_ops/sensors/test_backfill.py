@@ -3,17 +3,20 @@
 States that pass too quickly to be met are handed in.
 """
 
+import dataclasses
 import types
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from imagen_ops.jobs import Job, JobState
 from imagen_ops.launches import TRY_LABEL
+from imagen_ops.plans.listing import Fingerprint
 from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
+from tests.plugins.imagen_ops.plans.test_words import PLAN
 
 Run = Callable[..., Any]
 DAY = datetime(2026, 11, 22, tzinfo=UTC)
@@ -30,8 +33,16 @@ def _queued(cloud: Cloud) -> Iterator[None]:
 def backfill(deployment: Deployment, run_task: Run) -> Run:
     """Look once with a task, as one of several runs of the backfill of `DAY`."""
 
-    def look(task: Any, run: str = "one", *, try_number: int = 1, dry_run: bool = False) -> Any:
-        params = {"model": deployment.settings.model, "prompts": None, "dry_run": dry_run}
+    def look(
+        task: Any, run: str = "one", *, try_number: int = 1, dry_run: bool = False, **others: Any
+    ) -> Any:
+        params = {
+            "model": deployment.settings.model,
+            "prompts": None,
+            "dry_run": dry_run,
+            "max_images": 2,
+            "max_cost_usd": None,
+        }
         return run_task(
             task,
             dag_id="imagen_backfill",
@@ -40,21 +51,26 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
             day=DAY,
             params=params,
             try_number=try_number,
+            **others,
         )
 
     return look
 
 
-def launch() -> Any:
+# Of a day without files.
+EMPTY = dataclasses.replace(PLAN, fingerprint=str(Fingerprint())).to_json()
+
+
+def launch(plan: Any = EMPTY) -> Any:
     from imagen_ops.sensors.backfill import LaunchBackfill
 
-    return LaunchBackfill(task_id="launch")
+    return LaunchBackfill(task_id="launch", plan=plan)
 
 
 def wait(job_id: str) -> Any:
     from imagen_ops.sensors.backfill import BackfillDone
 
-    return BackfillDone(task_id="wait", job_id=job_id)
+    return BackfillDone(task_id="wait", job_id=job_id, plan=EMPTY)
 
 
 def seeing(job: Job, **others: Any) -> Any:
@@ -146,6 +162,50 @@ def test_a_job_that_somebody_cancelled_is_not_launched_again_by_itself(backfill:
 
     with pytest.raises(AirflowFailException, match=r"CANCELLED.*clear this task"):
         backfill(seeing(Job("1", "b", JobState.CANCELLED)))
+
+
+def test_a_job_that_somebody_cancels_in_a_later_try_is_not_launched_again_either(
+    deployment: Deployment, backfill: Run
+) -> None:
+    """The try is a later one because a worker was lost, not because a job had failed."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    waiting = datetime.now(UTC) - timedelta(minutes=10)
+    cancelled = Job("1", "b", JobState.CANCELLED, state_since=datetime.now(UTC))
+    with pytest.raises(AirflowFailException, match=r"CANCELLED.*clear this task"):
+        backfill(seeing(cancelled), try_number=2, first_look=waiting)
+    assert active(deployment) == []
+
+
+def test_files_that_have_changed_since_the_plan_are_held_to_the_budget_when_it_is_their_turn(
+    deployment: Deployment, backfill: Run
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    bucket.blob("prompts/ds=2026-11-22/late.txt").upload_from_string("a\nb\nc\n")
+    with pytest.raises(AirflowFailException, match=r"have changed .* over budget: 3 images to pay"):
+        backfill(launch())
+    assert active(deployment) == []
+    bucket.blob("prompts/ds=2026-11-22/late.txt").upload_from_string("a\nb\n")
+    assert backfill(launch()), "within it"
+
+
+def test_files_that_are_as_they_were_planned_are_not_planned_again(
+    deployment: Deployment, backfill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagen_ops import planning
+
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    bucket.blob("prompts/ds=2026-11-22/a.txt").upload_from_string("a\nb\nc\n")
+    plan = planning.plan(
+        deployment.lane.storage,
+        f"gs://{deployment.settings.bucket}/prompts/ds=2026-11-22/*",
+        model=deployment.settings.model,
+        images_location=deployment.settings.images_location,
+    )
+    monkeypatch.setattr(planning, "plan", None)
+    assert backfill(launch(plan.to_json())), "its budget was held against it before"
 
 
 def test_a_job_that_failed_is_told_in_its_own_words_and_left_to_a_retry(backfill: Run) -> None:

@@ -1,5 +1,6 @@
 """Canaries, through the local Pub/Sub; nobody passes them on here but the tests."""
 
+import types
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,11 @@ def wait(canary: Any, *, required: bool = True) -> Any:
     from imagen_ops.sensors.canary import CanarySensor
 
     return CanarySensor(task_id="wait", canary=canary, required=required)
+
+
+@pytest.fixture(autouse=True)
+def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEN_STARTUP_SECONDS", "20")
 
 
 def sent(name: str, seconds_ago: float = 0.0) -> dict[str, str]:
@@ -69,6 +75,50 @@ def test_a_start_fails_when_its_canary_does_not_come_back(
 
     with pytest.raises(AirflowFailException, match=r"not come back within 20 s.*logs"):
         run_task(wait(sent("mine", seconds_ago=25)))
+
+
+def test_a_start_gives_its_canary_as_long_as_workers_may_take_to_come_up(
+    deployment: Deployment, run_task: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dataflow says RUNNING before there are any."""
+    monkeypatch.setenv("IMAGEN_STARTUP_SECONDS", "600")
+    canary = sent("mine", seconds_ago=300)
+    assert not run_task(wait(canary))
+    assert run_task(wait(canary, required=False)).xcom_value["returned_at"] is None
+
+
+def test_health_takes_a_canary_that_cannot_be_looked_for_for_a_finding(
+    deployment: Deployment, run_task: Run
+) -> None:
+    """Else a subscription that is gone would end all looking, and nobody would hear of it."""
+    from imagen_ops.errors import ApiError
+
+    subscription = deployment.lane.subscription("canary")
+    deployment.lane.subscriber.delete_subscription(subscription=subscription)
+    result = run_task(wait(sent("mine"), required=False))
+    assert result.is_done
+    assert set(result.xcom_value) == {"error"}
+    assert "HTTP 404" in result.xcom_value["error"]
+    with pytest.raises(ApiError, match="HTTP 404"):
+        run_task(wait(sent("mine")))
+
+
+def test_health_waits_for_a_pub_sub_that_does_not_answer_no_longer_than_for_its_canary(
+    deployment: Deployment, run_task: Run
+) -> None:
+    from imagen_ops.errors import ApiError
+
+    def refuse(*_: Any) -> None:
+        raise ApiError("looking", 503, "busy")
+
+    def look(seconds_ago: float) -> Any:
+        task = wait(sent("mine", seconds_ago), required=False)
+        messages = types.SimpleNamespace(take_canary=refuse)
+        task.__dict__["clients"] = types.SimpleNamespace(messages=messages)
+        return run_task(task)
+
+    assert not look(5), "it is asked again"
+    assert "HTTP 503" in look(25).xcom_value["error"]
 
 
 def test_health_takes_a_lost_canary_for_a_finding(deployment: Deployment, run_task: Run) -> None:
