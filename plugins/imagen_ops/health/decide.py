@@ -45,7 +45,8 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
 
     A job is young until the start-up grace has passed since it is RUNNING: then its metrics may be
     missing, and a canary that is not back counts as late, not as lost. A canary that is late while
-    the backlog is over its limit is told with the backlog: one cause, one reason.
+    the backlog is over its limit is told with the backlog, under the backlog's code: one cause, one
+    reason, as bad as the worse of both.
 
     `restart` is set only if the stream should run, Dataflow answered, and no job is active.
     """
