@@ -3,6 +3,7 @@
 Straight into the store's folder, before a local cloud serves it: over HTTP it takes minutes.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -25,19 +26,14 @@ WHOLE_IMAGES = 96
 IMAGE_BYTES = 1_500_000
 LOOK_EVERY = timedelta(minutes=5)
 
-Put = Callable[[str, bytes], None]
+Put = Callable[[str, bytes], object]
 
 
 def fill(folder: Path, *, images: int, backfills: int, failures: int) -> None:
     """Fill the storage of a local cloud that does not run, in its `folder`."""
     store = ObjectStore(folder)
     store.create_bucket(NAMES.bucket)
-
-    def put(name: str, content: bytes) -> None:
-        writer = store.new_content()
-        writer.append([content])
-        store.put(NAMES.bucket, name, writer.finish())
-
+    put = functools.partial(store.write, NAMES.bucket)
     now = datetime.now(UTC)
     put_images(put, now, images)
     put_failures(put, now, failures)

@@ -18,10 +18,14 @@ _EVERY_S = 0.2
 
 
 class Receiver:
-    """What has arrived on both topics since it was made: `arrived` has times and messages."""
+    """What has arrived on both topics since it was made: `arrived` has times and messages.
+
+    The first of each prompt: what is delivered again is nobody's work.
+    """
 
     def __init__(self) -> None:
         self.arrived: list[tuple[float, dict[str, Any]]] = []
+        self._prompt_ids: set[str] = set()
         self._changed = threading.Condition()
         self._done = threading.Event()
         self._client = raw_client(pubsub_v1.SubscriberClient)
@@ -34,7 +38,7 @@ class Receiver:
             threading.Thread(target=self._take, args=(name,), daemon=True).start()
 
     def wait(self, count: int, within_s: float) -> None:
-        """Wait for the arrival of `count` messages in all.
+        """Wait until `count` prompts have come back in all.
 
         Raises:
             TimeoutError: they do not come.
@@ -49,9 +53,9 @@ class Receiver:
         """When each came, but for the first `since`."""
         return [at for at, _ in self.arrived[since:]]
 
-    def failures(self) -> int:
-        """How many of them are dead letters."""
-        return sum("reason" in message for _, message in self.arrived)
+    def failures(self) -> list[dict[str, Any]]:
+        """Those of them that are dead letters."""
+        return [message for _, message in self.arrived if "reason" in message]
 
     def close(self) -> None:
         self._done.set()
@@ -71,5 +75,8 @@ class Receiver:
             ids = [one.ack_id for one in found.received_messages]
             self._client.acknowledge(subscription=name, ack_ids=ids)
             with self._changed:
-                self.arrived += taken
+                for at, message in taken:
+                    if message["prompt_id"] not in self._prompt_ids:
+                        self._prompt_ids.add(message["prompt_id"])
+                        self.arrived.append((at, message))
                 self._changed.notify_all()

@@ -34,7 +34,8 @@ class Run:
     in that time, per prompt; `others_cpu_ms` that of the stand-ins; `busy` is the share of all the
     machine's cores that was in use. `cold_start_s` is from the
     start of the process to its first model call. `middle_per_s` is the rate between the first tenth
-    of the outcomes and the last tenth, as in a run without an end.
+    of the outcomes and the last tenth, as in a run without an end. A run is one in which every
+    prompt got its image: with fewer there are no figures.
     """
 
     contender: str
@@ -44,11 +45,10 @@ class Run:
     others_cpu_ms: float
     busy: float
     peak_mb: float
-    refused: int
-    paid_twice: int
-    failed: int
     cold_start_s: float
     middle_per_s: float | None
+    refused: int = 0
+    paid_twice: int = 0
 
     @property
     def per_s(self) -> float:
@@ -70,11 +70,9 @@ class _Watch:
         self, cloud: Cloud, process: Process, samples: Samples, *, at_once: bool = False
     ) -> None:
         self._cloud, self._process, self._samples = cloud, process, samples
-        if at_once:
-            self._note()
-        else:
+        if not at_once:
             self.wait_for_call()
-            self._note()
+        self._note()
 
     def wait_for_call(self) -> None:
         """Wait until the first call was made."""
@@ -91,9 +89,8 @@ class _Watch:
         self._cpu, self._others = self._process.cpu_s(), self._cloud.cpu_s()
         self._machine = machine_s()
 
-    def run(self, contender: str, prompts: int, ended: Sequence[float], failed: int) -> Run:
+    def run(self, contender: str, prompts: int, ended: Sequence[float]) -> Run:
         """Say what happened; `ended` has the times at which outcomes came, or only the last."""
-        counts = self._samples.last
         return Run(
             contender=contender,
             prompts=prompts,
@@ -102,11 +99,17 @@ class _Watch:
             others_cpu_ms=round(1000 * (self._cloud.cpu_s() - self._others) / prompts, 2),
             busy=self._busy(),
             peak_mb=round(self._process.peak_mb(), 1),
-            refused=counts["refused_for_quota"],
-            paid_twice=max(0, counts["images"] - (prompts - failed)),
-            failed=failed,
             cold_start_s=round(self.first - self._process.started, 2),
             middle_per_s=_middle(ended),
+        )
+
+    def settled(self, found: Run) -> Run:
+        """Add what was refused and paid again: known once the process has ended, not before."""
+        counts = self._samples.last
+        return dataclasses.replace(
+            found,
+            refused=counts["refused_for_quota"],
+            paid_twice=max(0, counts["images"] - found.prompts),
         )
 
     def _busy(self) -> float:
@@ -125,15 +128,35 @@ def contender(cloud: Cloud, name: str, prompts: int, in_flight: int) -> Run:
         process = Process(arguments, cloud.environment, cloud.folder / f"{name}.log")
         with _ended(process):
             watch = _Watch(cloud, process, samples)
-            while process.running and samples.rows[-1][1]["images"] < prompts:
-                process.cpu_s(), process.peak_mb()  # it may have ended at the next look
-                time.sleep(_LOOK_EVERY_S)
-            found = watch.run(name, prompts, [samples.rows[-1][0]], 0)
+            found = _to_the_last_image(watch, process, samples, name, prompts)
             process.wait()
+            found = watch.settled(found)
     written = sum(1 for _ in folder.iterdir())
     shutil.rmtree(folder)
-    if written + found.paid_twice < prompts:
+    if written != prompts:
         raise RuntimeError(f"{name} wrote {written} of {prompts} images")
+    return found
+
+
+def _to_the_last_image(
+    watch: _Watch, process: Process, samples: Samples, name: str, prompts: int
+) -> Run:
+    """Watch a contender until it has ended; say what it took until its last image.
+
+    Which one is the last is known afterwards: one that is paid twice does not stand in for another.
+    """
+    found: Run | None = None
+    images = 0
+    running = True
+    while running:
+        running = process.running
+        process.cpu_s(), process.peak_mb()  # it may have ended at the next look
+        at, counts = samples.rows[-1]
+        if found is None or counts["images"] > images:
+            images = counts["images"]
+            found = watch.run(name, prompts, [at])
+        time.sleep(_LOOK_EVERY_S)
+    assert found is not None
     return found
 
 
@@ -154,10 +177,12 @@ def backfill(cloud: Cloud, prompts: int, in_flight: int, *options: str) -> Run:
         with _ended(process):
             watch = _Watch(cloud, process, samples)
             receiver.wait(prompts, _within(prompts))
-            found = watch.run("backfill", prompts, receiver.times(0), receiver.failures())
+            _refuse_failures(receiver)
+            found = watch.run("backfill", prompts, receiver.times(0))
             process.wait()
+            found = watch.settled(found)
     report = json.loads((cloud.folder / "report.json").read_text())
-    if report["prompts"] != prompts or report["predictions"] + report["failures"] != prompts:
+    if report["prompts"] != prompts or report["predictions"] != prompts:
         raise RuntimeError(f"of {prompts} prompts the report says {report}")
     return found
 
@@ -171,7 +196,10 @@ def stream(cloud: Cloud, prompts: int, in_flight: int, *options: str) -> Run:
         publish([text(run, n) for n in range(prompts)])
         watch.wait_for_call()
         receiver.wait(before + prompts, _within(prompts))
-        return watch.run("stream", prompts, receiver.times(before), receiver.failures())
+        _refuse_failures(receiver)
+        found = watch.run("stream", prompts, receiver.times(before))
+        process.drain()
+        return watch.settled(found)
 
 
 @contextlib.contextmanager
@@ -238,15 +266,25 @@ def _ended(process: Process) -> Iterator[None]:
             process.kill()
 
 
+def _refuse_failures(receiver: Receiver) -> None:
+    """Raise where a prompt has failed: that takes less time than an image."""
+    if failures := receiver.failures():
+        first = failures[0]
+        raise RuntimeError(
+            f"{len(failures)} prompts failed, the first by {first['reason']}: {first['detail']}"
+        )
+
+
 def _new() -> str:
     return uuid.uuid4().hex[:8]
 
 
 def _middle(ended: Sequence[float]) -> float | None:
     tenth = len(ended) // 10
-    if not tenth:
+    # Outcomes are taken by the handful: those of a short run may all have come at once.
+    if not tenth or not (seconds := ended[-1 - tenth] - ended[tenth]):
         return None
-    return round((len(ended) - 2 * tenth) / (ended[-1 - tenth] - ended[tenth]), 2)
+    return round((len(ended) - 2 * tenth) / seconds, 2)
 
 
 def _within(prompts: int) -> float:

@@ -87,7 +87,7 @@ def quota(cloud: Cloud, say: Say, per_minute: float = 1_200.0, each_s: float = 4
         ended = time.monotonic()
         cloud.models(quota_per_minute=0.0)
         receiver.wait(before + prompts, 120.0)
-        failed = receiver.failures()
+        failed = len(receiver.failures())
     rows = [
         (round(at - changes[0], 2), counts["calls"], counts["refused_for_quota"])
         for at, counts in samples.rows

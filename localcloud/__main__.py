@@ -90,6 +90,8 @@ def _up(state: Path, arguments: argparse.Namespace) -> int:
     with open(state / "lock", "a+", encoding="utf-8") as lock:
         if not _take(lock):
             return _fail(f"another one runs on {state}; stop it, or name another --state")
+        # One that was killed has left its own: nobody may take it for this one's readiness.
+        (state / ENVIRONMENT_FILE).unlink(missing_ok=True)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -3,14 +3,14 @@
 import asyncio
 import dataclasses
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aiohttp import web
 
 from localcloud import resources
 from localcloud.dataflow import JobService, dataflow_app
+from localcloud.files import write_json
 from localcloud.http import HttpServer
 from localcloud.knobs import add_knobs
 from localcloud.metadata import metadata_app
@@ -104,8 +104,8 @@ class LocalCloud:
         )
         self._jobs.start()
         self._sampler.start()
-        _write(self._state / _PORTS_FILE, ports)
-        _write(self._state / ENVIRONMENT_FILE, environment)
+        write_json(self._state / _PORTS_FILE, ports)
+        write_json(self._state / ENVIRONMENT_FILE, environment)
         return environment
 
     async def stop(self) -> None:
@@ -191,9 +191,3 @@ def _read(path: Path) -> dict[str, int]:
         return {str(k): int(v) for k, v in json.loads(path.read_text()).items()}
     except (FileNotFoundError, ValueError, AttributeError, TypeError):
         return {}
-
-
-def _write(path: Path, content: Mapping[str, object]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=2))
-    os.replace(part, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.airflow.environment import USERS, Secrets
+from localcloud.files import write_json
 
 _PORTS = "ports.json"
 _SECRETS = "secrets.json"
@@ -22,11 +23,23 @@ _PASSWORDS = "simple_auth_manager_passwords.json.generated"
 
 @dataclasses.dataclass(frozen=True)
 class Started:
-    """How what runs was started. `at` is in seconds since the epoch."""
+    """How what runs was started. Times are in seconds since the epoch.
+
+    Attributes:
+        at: when all of it was.
+        environment: of every component.
+        components: their process ids, by name.
+        replaced: when those were that have been replaced since, by name.
+    """
 
     at: float
     environment: dict[str, str] = dataclasses.field(repr=False)
     components: dict[str, int]
+    replaced: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def since(self, name: str) -> float:
+        """Return since when a component is the one that it is."""
+        return self.replaced.get(name, self.at)
 
 
 class Home:
@@ -119,7 +132,4 @@ class Home:
         return content
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
-        part = self.path / f"{name}.part"
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-            json.dump(content, out)
-        os.replace(part, self.path / name)
+        write_json(self.path / name, content, mode=0o600)

@@ -11,7 +11,8 @@ from localcloud.airflow.home import Started
 
 _POLL_S = 0.2
 _LAST_LINES = 20
-_BEATING = ("scheduler", "dag_processor")
+# Those whose hearts the API server hears, by its names for them.
+_BEATING = {"scheduler": "scheduler", "dag_processor": "dag-processor"}
 
 
 def wait_until_ready(
@@ -27,7 +28,8 @@ def wait_until_ready(
 
     Args:
         client: a user who may see DAGs and import errors.
-        started: what is waited for; what was heard or parsed before it does not count.
+        started: what is waited for; what was parsed before it, or heard of a component before
+            that one was started, does not count.
         ended: names the components that have ended.
         log: says where a component's output is.
         expected: ids of DAGs; default: any of each file that looks like a DAG's.
@@ -53,7 +55,11 @@ def _missing(client: AirflowClient, started: Started, expected: frozenset[str] |
         client.warm_up()
     except AirflowError:
         return "the API server does not answer"
-    silent = [name for name in _BEATING if not _beats(health.get(name) or {}, name, started.at)]
+    silent = [
+        component
+        for name, component in _BEATING.items()
+        if not _beats(health.get(name) or {}, name, started.since(component))
+    ]
     if silent:
         return f"no heartbeat of {', '.join(silent)}"
     for failure in client.import_errors():

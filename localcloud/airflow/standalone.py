@@ -6,6 +6,7 @@ are the same commands that it runs.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import subprocess
@@ -180,10 +181,16 @@ class Airflow:
             grace_s = GRACE_S if name in self.components() else 0.0
             left = self._pack.members(session=started.components[name])
             self._pack.end(left, grace_s=grace_s)
+            at = time.time()
             arguments = (COMPONENTS | TRIGGERER)[name]
             pid = self._spawn(name, arguments, started.environment)
-            components = started.components | {name: pid}
-            self.home.note_start(Started(started.at, started.environment, components))
+            self.home.note_start(
+                dataclasses.replace(
+                    started,
+                    components=started.components | {name: pid},
+                    replaced=started.replaced | {name: at},
+                )
+            )
         return pid
 
     def stop(self) -> bool:

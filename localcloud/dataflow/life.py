@@ -104,7 +104,7 @@ class Life:
         """Watch over a process until it has ended; return its exit code."""
         pending_until = time.monotonic() + self._settings.pending_s
         read_log_at = 0.0
-        told: JobState | None = None
+        draining = False
         ended = asyncio.create_task(process.wait())
         stopping: asyncio.Task[None] | None = None
         while not ended.done():
@@ -112,10 +112,11 @@ class Life:
             if self._leaving and stopping is None:
                 process.terminate()
                 stopping = asyncio.create_task(process.kill_after(_LEAVE_GRACE_S))
-            elif state is not told and state in (JobState.DRAINING, JobState.UPDATED):
-                if told is None:
+            elif state in (JobState.DRAINING, JobState.UPDATED):
+                # Before it works it has no handler for the signal yet, and would die of it.
+                if not draining and self._works():
                     process.terminate()
-                told = state
+                    draining = True
             elif state is JobState.CANCELLING and stopping is None:
                 stopping = asyncio.create_task(process.force(_CANCEL_GRACE_S))
             elif state is JobState.PENDING and time.monotonic() >= pending_until and self._works():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.dataflow.registry import JobFolder
+from localcloud.files import write_json
 from localcloud.rest import rfc3339
 
 NAMESPACE = "imagen"
@@ -23,10 +24,7 @@ def carry_over(folder: JobFolder) -> None:
     """Keep what a process has counted that is no more, before the next begins at nothing."""
     ended = _read(folder.metrics)
     if ended:
-        total = _sum(_read(folder.earlier_metrics), ended)
-        part = folder.earlier_metrics.with_suffix(".part")
-        part.write_text(json.dumps(total))
-        os.replace(part, folder.earlier_metrics)
+        write_json(folder.earlier_metrics, _sum(_read(folder.earlier_metrics), ended))
     folder.metrics.unlink(missing_ok=True)
 
 

@@ -6,13 +6,13 @@ killed, which is what there is to survive here.
 
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from localcloud.dataflow.jobs import Job, Message
 from localcloud.dataflow.states import Importance, JobState
+from localcloud.files import write_json
 from localcloud.rest import ApiError, now
 
 MOST_MESSAGES = 2000
@@ -148,10 +148,7 @@ class Registry:
 
     def _save(self, job: Job) -> Job:
         self._jobs[job.id] = job
-        path = self.folder(job.id).record
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(job.record()))
-        os.replace(part, path)
+        write_json(self.folder(job.id).record, job.record())
         return job
 
 

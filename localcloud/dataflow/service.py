@@ -38,7 +38,8 @@ class JobService:
     def start(self) -> None:
         """Go on with the jobs that were active when the local cloud ended."""
         for job in self.registry.all():
-            if job.active:
+            # Requests are answered before this is called: what they have launched runs already.
+            if job.active and job.id not in self._lives:
                 if job.state in (JobState.PENDING, JobState.RUNNING):
                     self.registry.say(
                         job.id, Importance.BASIC, "The job's worker was lost; it is replaced."

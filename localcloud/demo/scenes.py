@@ -6,7 +6,7 @@ While it runs, a night of prompt files is made beside it, and a dead letter is g
 import contextlib
 import queue
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from beam_jobs.cli import gallery, watch
@@ -78,9 +78,9 @@ def show(stage: Stage, folder: Folder, tell: Teller) -> None:
         with tell.scene("backfill", f"DAG {BACKFILL}: over those files, while the stream runs"):
             backfill, followed = _backfill(stage, client, arrived, tell)
         with tell.scene("dead letter", "A prompt comes while the model gives no images"):
-            unlucky = _fail(stage, arrived, tell)
+            unlucky = _fail(stage, arrived, tell, known=ended.prompt_ids)
         with tell.scene("replay", f"DAG {REPLAY}: the model is well again"):
-            replay, again = _replay(stage, client, arrived, tell)
+            replay, again = _replay(stage, client, arrived, tell, known=ended.prompt_ids)
         with tell.scene("drain", f"DAG {DRAIN}: no more prompts, finish those under way"):
             drained = _drain(stage, client, tell)
     with tell.scene("pictures", "Adding up"):
@@ -133,23 +133,23 @@ def _backfill(
     return record, followed
 
 
-def _fail(stage: Stage, arrived: Arrived, tell: Teller) -> Ended:
+def _fail(stage: Stage, arrived: Arrived, tell: Teller, *, known: Set[str]) -> Ended:
     stage.models(empty_rate=1)
     publish(f"{_P}/topics/prompts", iter([prompts.unlucky_body()]), {})
-    ended = _follow(stage, arrived, 1, tell, source=_STREAM)
+    ended = _follow(stage, arrived, 1, tell, source=_STREAM, known=known)
     stage.models(empty_rate=0)
     return ended
 
 
 def _replay(
-    stage: Stage, client: AirflowClient, arrived: Arrived, tell: Teller
+    stage: Stage, client: AirflowClient, arrived: Arrived, tell: Teller, *, known: Set[str]
 ) -> tuple[Mapping[str, Any], Ended]:
     run_id = runs.run(client, REPLAY, tell, check=stage.check, within_s=_WITHIN_S)
     record: dict[str, Any] = client.xcom(REPLAY, run_id, "replay")
     replayed, archived = record["replayed"], record["archived"]
     tell.line(f"{sum(replayed.values())} back to the prompts: {in_words(replayed)}")
     tell.line(f"{sum(archived.values())} that would fail again archived: {in_words(archived)}")
-    again = _follow(stage, arrived, sum(replayed.values()), tell, source=_STREAM)
+    again = _follow(stage, arrived, sum(replayed.values()), tell, source=_STREAM, known=known)
     return record, again
 
 
@@ -160,8 +160,19 @@ def _drain(stage: Stage, client: AirflowClient, tell: Teller) -> Mapping[str, An
     return drained
 
 
-def _follow(stage: Stage, arrived: Arrived, count: int, tell: Teller, *, source: str) -> Ended:
-    """Tell of what a source's prompts have become until there were `count`."""
+def _follow(
+    stage: Stage,
+    arrived: Arrived,
+    count: int,
+    tell: Teller,
+    *,
+    source: str,
+    known: Set[str] = frozenset(),
+) -> Ended:
+    """Tell of what a source's prompts have become until `count` of them were seen.
+
+    What was seen before, here or in an earlier scene (`known`), is a prompt that came twice.
+    """
     ended = Ended()
     came, tally = Progress("prompts back", count), Tally()
     deadline = time.monotonic() + _WITHIN_S
@@ -174,7 +185,8 @@ def _follow(stage: Stage, arrived: Arrived, count: int, tell: Teller, *, source:
                 # Canaries are health's, which probes the stream whenever it likes.
                 if message["canary"] or not message["source"].startswith(source):
                     continue
-                ended.add(message)
+                if message["prompt_id"] in known or not ended.add(message):
+                    continue
                 came.add()
                 tally.add(message)
                 tell.item(ended.total(), count, watch.line(message))

@@ -8,25 +8,34 @@ from typing import Any
 
 @dataclasses.dataclass
 class Ended:
-    """What was seen of prompts: predictions, and dead letters by reason.
+    """What was seen of prompts: predictions, and dead letters by reason; of each prompt once.
 
     Attributes:
         predictions: how many.
         final: dead letters that would fail again.
         retryable: dead letters that may be replayed.
+        prompt_ids: of all of them.
     """
 
     predictions: int = 0
     final: Counter[str] = dataclasses.field(default_factory=Counter)
     retryable: Counter[str] = dataclasses.field(default_factory=Counter)
+    prompt_ids: set[str] = dataclasses.field(default_factory=set, compare=False)
 
-    def add(self, message: Mapping[str, Any]) -> None:
-        """Count one, as it was published."""
+    def add(self, message: Mapping[str, Any]) -> bool:
+        """Count one, as it was published, and return True; False where its prompt was counted.
+
+        A redelivery repeats one.
+        """
+        if message["prompt_id"] in self.prompt_ids:
+            return False
+        self.prompt_ids.add(message["prompt_id"])
         if "reason" not in message:
             self.predictions += 1
         else:
             kind = self.retryable if message["retryable"] else self.final
             kind[message["reason"]] += 1
+        return True
 
     @property
     def failures(self) -> Counter[str]:
@@ -42,6 +51,7 @@ class Ended:
             self.predictions + other.predictions,
             self.final + other.final,
             self.retryable + other.retryable,
+            self.prompt_ids | other.prompt_ids,
         )
 
     def __str__(self) -> str:

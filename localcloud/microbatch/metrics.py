@@ -1,15 +1,16 @@
 """The metrics of a stream that never ends: those of its micro-batches, added up as they come."""
 
-import json
 import logging
-import os
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from apache_beam.metrics.cells import DistributionData, DistributionResult
 from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metric import MetricResults
+
+from localcloud.files import write_json
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +107,4 @@ class RunningMetrics(MetricResults):
         """Write the file now."""
         self._written_at = time.monotonic()
         if self._path:
-            part = f"{self._path}.part"
-            with open(part, "w", encoding="utf-8") as file:
-                json.dump({"under_way": under_way, **self.totals()}, file)
-            os.replace(part, self._path)
+            write_json(Path(self._path), {"under_way": under_way, **self.totals()})

@@ -170,8 +170,11 @@ class Backlog:
         entry.state = State.GONE
         del self._entries[entry.message.id]
         self._dropped(entry.message)
-        if len(self._by_age) > 2 * len(self._entries) + _TOMBSTONES:
+        most = 2 * len(self._entries) + _TOMBSTONES
+        if len(self._by_age) > most:
             self._by_age = deque(self._entries.values())
+        if len(self._ready) > most:
+            self._ready.sweep()
 
     def requeue(self, entry: Entry) -> None:
         """Deliver an EXHAUSTED entry again after all: there is nowhere to forward it to."""

@@ -333,5 +333,6 @@ class Broker:
                 subscription.backlog.requeue(entry)
                 continue
             draft = dead_letter(subscription.settings.name, entry.message, entry.attempts)
-            self.publish(policy.topic, [draft])
+            # Not `self`: forwarding is the service's own doing, which no client's trouble stops.
+            Broker.publish(self, policy.topic, [draft])
             subscription.backlog.remove(entry)

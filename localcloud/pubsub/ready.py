@@ -71,6 +71,11 @@ class ReadyQueue:
         self._returned: deque[Entry | OrderingKey] = deque()
         self._returned_turn = True
         self._keys: dict[str, OrderingKey] = {}
+        self._standing = 0
+
+    def __len__(self) -> int:
+        """How many entries stand here, READY or not."""
+        return self._standing
 
     def push(self, entry: Entry) -> None:
         """Queue an entry that has become READY; one that still stands here keeps its place."""
@@ -82,7 +87,7 @@ class ReadyQueue:
             if not entry.queued:
                 heapq.heappush(key.waiting, (entry.message.id, entry))
             self._offer(key)
-        entry.queued = True
+        self._stand(entry, True)
 
     def pop(self, limit: int) -> list[Entry]:
         """The next entry, or up to `limit` of those under the next ordering key; none when empty.
@@ -93,15 +98,17 @@ class ReadyQueue:
             take_returned = self._returned and (self._returned_turn or not self._fresh)
             self._returned_turn = not self._returned_turn
             item = (self._returned if take_returned else self._fresh).popleft()
-            item.queued = False
             if isinstance(item, Entry):
+                self._stand(item, False)
                 if item.state is State.READY:
                     return [item]
-            elif not item.leased:
+                continue
+            item.queued = False
+            if not item.leased:
                 ready: list[Entry] = []
                 while item.waiting and len(ready) < limit:
                     _, entry = heapq.heappop(item.waiting)
-                    entry.queued = False
+                    self._stand(entry, False)
                     if entry.state is State.READY:
                         ready.append(entry)
                 if ready:
@@ -118,7 +125,7 @@ class ReadyQueue:
             else:
                 heapq.heappush(key.waiting, (entry.message.id, entry))
                 self._offer(key)
-            entry.queued = True
+            self._stand(entry, True)
 
     def leased(self, entry: Entry) -> None:
         """Tell that `entry` has been leased: its ordering key waits from now on."""
@@ -140,6 +147,23 @@ class ReadyQueue:
         self._offer(key)
         return [later for number, later in key.leased.items() if number > entry.message.id]
 
+    def sweep(self) -> None:
+        """Let go of the entries that are GONE. Takes time in proportion to all that stand here."""
+        for key in list(self._keys.values()):
+            key.waiting = [one for one in key.waiting if one[1].state is not State.GONE]
+            heapq.heapify(key.waiting)
+            key.queued = key.queued and bool(key.waiting)
+            self._forget_if_empty(key)
+        self._fresh = deque(item for item in self._fresh if _stays(item))
+        self._returned = deque(item for item in self._returned if _stays(item))
+        self._standing = sum(len(key.waiting) for key in self._keys.values()) + sum(
+            isinstance(item, Entry) for item in (*self._fresh, *self._returned)
+        )
+
+    def _stand(self, entry: Entry, here: bool) -> None:
+        self._standing += here - entry.queued
+        entry.queued = here
+
     def _key(self, entry: Entry) -> OrderingKey | None:
         name = entry.message.ordering_key
         if not self._ordered or not name:
@@ -157,3 +181,7 @@ class ReadyQueue:
         if not key.queued and not key.leased and key.waiting:
             key.queued = True
             self._fresh.append(key)
+
+
+def _stays(item: Entry | OrderingKey) -> bool:
+    return item.state is not State.GONE if isinstance(item, Entry) else item.queued

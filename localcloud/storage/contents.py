@@ -51,6 +51,8 @@ class ContentWriter:
     def append(self, chunks: Iterable[bytes]) -> None:
         """Write `chunks` at the end. Large ones spend their time outside the GIL."""
         self._catch_up()
+        # A write that failed may have left a part of its chunk, which is not counted.
+        self._file.seek(self.size)
         for chunk in chunks:
             rest = memoryview(chunk)
             while rest:
@@ -61,6 +63,7 @@ class ContentWriter:
     def finish(self) -> Content:
         """Close the file and say what it holds."""
         self._catch_up()
+        self._file.truncate(self.size)
         self._file.close()
         crc32c = base64.b64encode(self._crc32c.to_bytes(4, "big")).decode()
         md5 = base64.b64encode(self._md5.digest()).decode() if self._md5 else None
@@ -148,16 +151,13 @@ class Contents:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(content_id))
 
-    def sweep(self, wanted: Set[str]) -> int:
-        """Remove the files of ids not in `wanted`; return how many. Foreign files stay."""
-        swept = 0
+    def sweep(self, wanted: Set[str]) -> None:
+        """Remove the files of ids not in `wanted`. Foreign files stay."""
         for shard in range(256):
             with os.scandir(self._root / f"{shard:02x}") as files:
                 for file in files:
                     if _ID.fullmatch(file.name) and file.name not in wanted:
                         os.unlink(file.path)
-                        swept += 1
-        return swept
 
     def _path(self, content_id: str) -> Path:
         return self._root / content_id[:2] / content_id

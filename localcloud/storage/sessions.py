@@ -50,7 +50,8 @@ class UploadSession:
     """One resumable upload. Appends of several connections exclude each other.
 
     A client that lost its connection may be back before the server has noticed the loss: `take`
-    hands the session to the newcomer, and late bytes of the old connection are refused.
+    hands the session to the newcomer, and late bytes of the old connection are refused. Once it is
+    finished it is nobody's any more.
     """
 
     def __init__(self, upload_id: str, request: UploadRequest, writer: ContentWriter) -> None:
@@ -60,6 +61,7 @@ class UploadSession:
         self._writer = writer
         self._lock = threading.Lock()
         self._owner: object = None
+        self._over = False
 
     @property
     def undigested(self) -> int:
@@ -67,38 +69,47 @@ class UploadSession:
         return self._writer.undigested
 
     def take(self, owner: object) -> int:
-        """Make `owner` the one who may append; return the bytes received so far."""
+        """Make `owner` the one who may append; return the bytes received so far.
+
+        StorageError (503) when another is finishing it.
+        """
         with self._lock:
+            self._refuse_if(self._over)
             self._owner = owner
             return self._writer.size
 
     def append(self, owner: object, chunks: Iterable[bytes]) -> None:
         """Append for `owner`; StorageError (503) when another has taken the session since."""
         with self._lock:
-            self._check(owner)
+            self._refuse_if(self._over or owner is not self._owner)
             self._writer.append(chunks)
 
     def finish(self, owner: object) -> Content:
-        """The content, complete. Takes as long as digesting what a restart left undigested."""
+        """The content, complete. Takes as long as digesting what a restart left undigested.
+
+        What becomes of the content is then the caller's business, and nobody else's.
+        """
         with self._lock:
-            self._check(owner)
-            self._owner = None
-            return self._writer.finish()
+            self._refuse_if(self._over or owner is not self._owner)
+            content = self._writer.finish()
+            self._over = True
+            return content
 
     def discard(self) -> None:
-        """Remove what was received."""
+        """Remove what was received; StorageError (503) when another is finishing it."""
         with self._lock:
-            self._owner = None
+            self._refuse_if(self._over)
+            self._over = True
             self._writer.discard()
 
     def close(self) -> None:
         """Keep what was received, for the next start."""
         with self._lock:
-            self._owner = None
+            self._over = True
             self._writer.close()
 
-    def _check(self, owner: object) -> None:
-        if owner is not self._owner:
+    def _refuse_if(self, taken_over: bool) -> None:
+        if taken_over:
             raise errors.StorageError(
                 503,
                 "backendError",
@@ -144,16 +155,22 @@ class UploadSessions:
             return session
 
     def forget(self, session: UploadSession) -> None:
-        """The session has become an object, which the index knows."""
+        """Leave to the index what is left of a session: an object, or an upload to be resumed."""
         with self._lock:
             self._open.pop(session.id, None)
 
-    def cancel(self, session: UploadSession) -> None:
-        """Forget the session and what it received."""
+    def drop(self, session: UploadSession) -> None:
+        """Forget a session that is over, and what it received."""
         with self._lock:
-            self._index.delete_upload(session.id)
+            # First: an index that fails must not leave a session that nobody can go on with.
             self._open.pop(session.id, None)
+            self._index.delete_upload(session.id)
+        self._contents.remove(session.content_id)
+
+    def cancel(self, session: UploadSession) -> None:
+        """End a session and forget it; StorageError (503) when another is finishing it."""
         session.discard()
+        self.drop(session)
 
     def close(self) -> None:
         """Close the files of all sessions; they stay resumable."""

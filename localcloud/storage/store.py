@@ -139,8 +139,9 @@ class ObjectStore:
     ) -> StoredObject:
         """Make a finished content the live version of an object, replacing what was there.
 
-        `fields` is an object resource, of which the writable fields are kept. Whatever is refused,
-        `content` is removed. With `upload`, that resumable upload ends in the same commit.
+        `fields` is an object resource, of which the writable fields are kept. Whatever fails,
+        `content` is removed; not with `upload`: that resumable upload, whose content it is, ends in
+        the same commit, and goes on where that fails.
         """
         try:
             check_object_name(name)
@@ -156,7 +157,8 @@ class ObjectStore:
                 stored = StoredObject(bucket, name, content, generation, 1, now, now, kept)
                 self._index.put_object(stored, None if upload is None else upload.id)
         except BaseException:
-            self._contents.remove(content.id)
+            if upload is None:
+                self._contents.remove(content.id)
             raise
         if live is not None:
             self._contents.remove(live.content.id)
@@ -175,12 +177,12 @@ class ObjectStore:
         """Make what a resumable upload received the object it was started for.
 
         Takes as long as digesting what was received before a restart. When the object is refused
-        the upload is over, too.
+        the upload is over, too; when the state folder fails it can be resumed.
         """
         request = session.request
         content = session.finish(owner)
         try:
-            stored = self.put(
+            return self.put(
                 request.bucket,
                 request.name,
                 content,
@@ -189,11 +191,11 @@ class ObjectStore:
                 request.expected.overlaid(expected or Checksums()),
                 session,
             )
-        except BaseException:
-            self.uploads.cancel(session)
+        except errors.StorageError:
+            self.uploads.drop(session)
             raise
-        self.uploads.forget(session)
-        return stored
+        finally:
+            self.uploads.forget(session)
 
     def write(
         self,

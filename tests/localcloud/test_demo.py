@@ -3,20 +3,26 @@
 import dataclasses
 import io
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
 import time
+import unittest.mock
 from collections import Counter
 from pathlib import Path
 
 import psutil
 import pytest
 
+from beam_jobs.models.catalog import KNOWN_MODELS
+from beam_jobs.prompts import PromptDefaults, parse
+from localcloud.demo import prompts, scenes
 from localcloud.demo.errors import one_line
 from localcloud.demo.folder import Folder
 from localcloud.demo.interrupts import Interrupted, Interrupts
+from localcloud.demo.stage import Stage
 from localcloud.demo.sums import Ended, Sums
 from localcloud.demo.telling import Teller
 from tests.conftest import ROOT, eventually
@@ -202,15 +208,47 @@ def test_what_does_not_add_up_is_said_in_words(change, words):
 def test_dead_letters_are_counted_by_whether_they_may_be_replayed():
     ended = Ended()
     for message in (
-        {"prompt": "A fox"},
-        {"reason": "NO_IMAGE", "retryable": True},
-        {"reason": "MODEL_ERROR", "retryable": False},
-        {"reason": "MODEL_ERROR", "retryable": True},
+        {"prompt_id": "a", "prompt": "A fox"},
+        {"prompt_id": "b", "reason": "NO_IMAGE", "retryable": True},
+        {"prompt_id": "c", "reason": "MODEL_ERROR", "retryable": False},
+        {"prompt_id": "d", "reason": "MODEL_ERROR", "retryable": True},
     ):
+        ended.add(message)
         ended.add(message)
     assert ended == Ended(1, Counter(MODEL_ERROR=1), Counter(NO_IMAGE=1, MODEL_ERROR=1))
     assert ended.total() == 4
     assert str(ended) == "2 MODEL_ERROR, 1 predictions, 1 NO_IMAGE"
+
+
+def prediction(prompt_id: str) -> dict[str, object]:
+    seen = {"prompt_id": prompt_id, "prompt": prompt_id, "source": "stream", "canary": False}
+    return {**seen, "reused": True, "images": []}
+
+
+def test_a_prompt_that_comes_back_twice_does_not_stand_in_for_one_that_is_missing():
+    arrived: queue.Queue[dict[str, object]] = queue.Queue()
+    for prompt_id in ("of another scene", "a", "b", "b", "c"):
+        arrived.put(prediction(prompt_id))
+    ended = scenes._follow(
+        unittest.mock.create_autospec(Stage, instance=True),
+        arrived,
+        3,
+        Teller(io.StringIO()),
+        source="stream",
+        known={"of another scene"},
+    )
+    assert ended.prompt_ids == {"a", "b", "c"}
+    assert ended.total() == 3
+
+
+def test_the_demos_prompts_can_be_told_apart_by_their_ids():
+    defaults = PromptDefaults("gemini-3.1-flash-image", frozenset(KNOWN_MODELS))
+    bodies = [*prompts.stream_bodies(), prompts.unlucky_body()]
+    ids = {
+        parse(body, {}, origin=f"message {n}", defaults=defaults).prompt_id
+        for n, body in enumerate(bodies)
+    }
+    assert len(ids) == len(bodies) == PROMPTS + 1
 
 
 @pytest.mark.parametrize(

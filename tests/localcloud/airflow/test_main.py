@@ -1,7 +1,10 @@
 """The command line, and what there is before anything runs."""
 
+import dataclasses
+import datetime
 import os
 import stat
+import unittest.mock
 
 import pytest
 
@@ -63,6 +66,44 @@ def test_a_component_that_ends_is_told_with_the_end_of_its_log(tmp_path):
             expected=None,
             within_s=30,
         )
+
+
+def beat(of: str, at: float) -> dict[str, str]:
+    heard = datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat()
+    return {"status": "healthy", f"latest_{of}_heartbeat": heard}
+
+
+@pytest.mark.parametrize("replaced", ["scheduler", "dag-processor"])
+def test_the_last_heartbeat_of_what_was_replaced_is_not_taken_for_its_successors(
+    tmp_path, replaced
+):
+    (tmp_path / "dags").mkdir()
+    at = dict.fromkeys(("scheduler", "dag-processor"), 20.0)
+    client = unittest.mock.create_autospec(AirflowClient, instance=True)
+    client.health.side_effect = lambda: {
+        "scheduler": beat("scheduler", at["scheduler"]),
+        "dag_processor": beat("dag_processor", at["dag-processor"]),
+    }
+    client.import_errors.return_value = client.dags.return_value = []
+    environment = {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags")}
+
+    def wait(started: Started) -> None:
+        wait_until_ready(
+            client,
+            started,
+            ended=list,
+            log=lambda name: tmp_path / f"{name}.log",
+            expected=None,
+            within_s=0,
+        )
+
+    started = Started(10.0, environment, {"scheduler": 1, "dag-processor": 2})
+    wait(started)
+    started = dataclasses.replace(started, replaced={replaced: 30.0})
+    with pytest.raises(AirflowError, match=f"no heartbeat of {replaced};"):
+        wait(started)
+    at[replaced] = 31.0
+    wait(started)
 
 
 def test_nobody_at_the_address_is_told_as_such():

@@ -1,8 +1,10 @@
 """A real Airflow: it starts, runs what it is asked to, survives losses, and goes entirely."""
 
+import datetime
 import json
 import os
 import signal
+import time
 
 import psutil
 import pytest
@@ -138,7 +140,11 @@ def test_what_was_queued_when_the_scheduler_was_killed_is_run_by_the_next(
     os.kill(before, signal.SIGKILL)
     eventually(lambda: "scheduler" not in airflow.components(), what="the scheduler's end")
     queued = admin.trigger("double", {"number": 2})
+    at = time.time()
     assert airflow.restart("scheduler") == airflow.components()["scheduler"] != before
+    airflow.wait_until_ready()
+    heard = admin.health()["scheduler"]["latest_scheduler_heartbeat"]
+    assert datetime.datetime.fromisoformat(heard).timestamp() > at
     file.touch()
     admin.wait_for_run("double", queued, within_s=60)
     assert admin.xcom("double", queued, "compute") == 4

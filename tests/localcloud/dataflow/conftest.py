@@ -22,7 +22,7 @@ PROJECT, REGION = "demo-project", "us-central1"
 _MODULE = "tests.localcloud.dataflow.fake_job"
 _OPTIONAL = (
     *("seconds", "exit", "logs_error", "stubborn", "drains_s", "never_ready"),
-    "messages_subscription",
+    *("starts_with", "messages_subscription"),
 )
 
 
@@ -66,6 +66,14 @@ class Dataflow:
             return port
 
         self.url = f"http://127.0.0.1:{self._run(serve())}"
+
+    def resume(self) -> None:
+        """Go on with former jobs, as the local cloud does some time after it began to serve."""
+
+        async def go_on() -> None:
+            self.service.start()
+
+        self._run(go_on())
 
     def stop(self) -> None:
         async def end() -> None:

@@ -14,6 +14,9 @@ def main() -> int:
     given = dict(word.removeprefix("--").partition("=")[::2] for word in sys.argv[1:])
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     stopped = []
+    # A real one imports for seconds first, and dies of a signal meanwhile.
+    while (path := given.get("starts_with")) and not Path(path).exists():
+        time.sleep(0.01)
 
     def on_signal(number: int, _: FrameType | None) -> None:
         stopped.append(number)

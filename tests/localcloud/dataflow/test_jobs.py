@@ -314,6 +314,30 @@ def test_after_a_restart_active_jobs_go_on_and_others_are_brought_to_their_end(d
     dataflow.wait(going, "DRAINED")
 
 
+def test_a_drain_right_after_a_restart_waits_for_the_worker_to_be_there(dataflow, tmp_path):
+    start = tmp_path / "start"
+    start.touch()
+    job_id = dataflow.running(parameters={"starts_with": str(start)})
+    dataflow.stop()
+    start.unlink()
+    dataflow.start()
+    dataflow.eventually(lambda: dataflow.file(job_id, "pid").exists(), what="its process")
+    dataflow.request(job_id, "DRAINED")
+    start.touch()
+    assert dataflow.wait(job_id, "DRAINED", "FAILED") == "DRAINED"
+    assert "asked to end" in dataflow.file(job_id, "log").read_text()
+
+
+def test_a_job_that_is_launched_before_the_former_ones_go_on_runs_once(dataflow):
+    job_id = dataflow.running()
+    dataflow.resume()
+    dataflow.request(job_id, "DRAINED")
+    dataflow.wait(job_id, "DRAINED")
+    texts = [message["messageText"] for message in dataflow.messages(job_id)]
+    assert "The job's worker was lost; it is replaced." not in texts
+    assert sum(text.startswith("Worker started") for text in texts) == 1
+
+
 def test_a_stopped_local_cloud_leaves_no_process_and_no_job_ended(dataflow):
     stream, batch = dataflow.running("a"), dataflow.running("b", kind="backfill")
     pids = [dataflow.pid(stream), dataflow.pid(batch)]

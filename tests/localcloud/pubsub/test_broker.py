@@ -326,3 +326,20 @@ def test_acked_messages_leave_no_trace_behind_a_stuck_one(subscribed: Any) -> No
     assert len(backlog._by_age) < 2_000
     assert len(backlog._deadlines) < 4_000
     assert not hands.broker._holders.keys() - {stuck.message.id}
+
+
+@pytest.mark.parametrize("key", ["", "one", "each"])
+def test_dropped_messages_leave_no_trace_where_nobody_pulls(subscribed: Any, key: str) -> None:
+    hands = subscribed(retention_s=600, ordered=True)
+    for number in range(10_000):
+        hands.publish("x", key=f"{number}" if key == "each" else key)
+        if number % 500 == 499:
+            hands.now_s += 601
+            assert hands.stats()[0] == 0
+    ready = hands.broker._subscriptions[SUB].backlog._ready
+    standing = len(ready._fresh) + sum(len(one.waiting) for one in ready._keys.values())
+    assert standing < 4_000
+    assert len(ready._keys) < 2_000
+    hands.publish("a", "b", key="k")
+    hands.publish("c")
+    assert hands.bodies() == ["a", "b", "c"]

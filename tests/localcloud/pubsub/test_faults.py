@@ -5,13 +5,16 @@ import json
 
 import pytest
 
+from localcloud.pubsub.clock import Clock
 from localcloud.pubsub.errors import PubSubError, Status
 from localcloud.pubsub.faults import Faults, FaultyBroker
 from localcloud.pubsub.message import Draft
-from localcloud.pubsub.settings import SubscriptionSettings, TopicSettings
+from localcloud.pubsub.settings import DeadLetterPolicy, SubscriptionSettings, TopicSettings
 
 TOPIC = "projects/p/topics/prompts"
+DEAD = "projects/p/topics/dead"
 SUB = "projects/p/subscriptions/prompts-sub"
+DEAD_SUB = "projects/p/subscriptions/dead-sub"
 
 
 @pytest.fixture
@@ -52,6 +55,29 @@ def test_publishes_are_refused_and_leave_nothing(broker, faults):
     faults.settings.publish_down = False
     assert pull(broker)[0] == []
     assert faults.counts.publishes_refused == 1
+
+
+@pytest.mark.parametrize("end", ["nack", "expiry"])
+def test_while_publishes_are_refused_the_service_still_forwards_dead_letters(faults, end):
+    now_s = [1_000.0]
+    broker = FaultyBroker(faults, Clock(lambda: int(now_s[0] * 1e9), lambda: now_s[0]))
+    for topic in (TOPIC, DEAD):
+        broker.create_topic(TopicSettings(topic))
+    broker.create_subscription(SubscriptionSettings(DEAD_SUB, DEAD))
+    policy = DeadLetterPolicy(DEAD, 5)
+    broker.create_subscription(SubscriptionSettings(SUB, TOPIC, dead_letter=policy))
+    publish(broker, 1)
+    faults.settings.publish_down = True
+    for _ in range(5):
+        _, ids = pull(broker)
+        if end == "nack":
+            broker.modify_ack_deadline(SUB, [(ack_id, 0) for ack_id in ids])
+        else:
+            now_s[0] += 11
+            broker.expire(SUB)
+    assert [one.message.data for one in broker.pull(DEAD_SUB, 10)] == [b"0"]
+    assert broker.subscription_stats(SUB).num_undelivered == 0
+    assert faults.counts.publishes_refused == 0
 
 
 def test_a_lost_ack_brings_each_message_back_once(broker, faults):

@@ -1,11 +1,14 @@
 """Resumable uploads: in chunks, broken off, resumed, cancelled, and across a restart."""
 
 import base64
+import concurrent.futures
 import hashlib
 import http.client
 import io
 import os
 import socket
+import sqlite3
+import threading
 
 import pytest
 import requests
@@ -181,6 +184,70 @@ def test_who_did_not_hear_the_end_can_ask_for_it(server):
     first = send(url, "bytes 0-2/3", b"abc")
     again = send(url, "bytes */3")
     assert (again.status_code, again.json()) == (200, first.json())
+
+
+def full_disk(*_) -> None:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.parametrize("rest", [b"def", b""], ids=["the-last-chunk", "nothing"])
+def test_an_upload_whose_commit_failed_can_be_ended_once_the_disk_is_well(
+    server, bucket, monkeypatch, rest
+):
+    url = begin(server)
+    send(url, "bytes 0-2/6", b"abc")
+    with monkeypatch.context() as broken:
+        for change in ("put_object", "delete_upload"):
+            broken.setattr(server.store._index, change, full_disk)
+        answer = send(url, "bytes 3-5/6", b"def")
+        assert answer.status_code == 503
+        assert "disk is full" in answer.json()["error"]["message"]
+    answer = send(url, "bytes 3-5/6" if rest else "bytes */6", rest)
+    assert answer.status_code == 200, answer.text
+    assert bucket.blob("a").download_as_bytes(checksum="md5") == b"abcdef"
+
+
+def test_a_refused_upload_that_the_index_cannot_forget_is_refused_again(
+    server, bucket, monkeypatch, tmp_path
+):
+    url = begin(server, ifGenerationMatch=0)
+    server.store.write("pictures", "a", b"in between")
+    with monkeypatch.context() as broken:
+        broken.setattr(server.store._index, "delete_upload", full_disk)
+        assert send(url, "bytes 0-2/3", b"abc").status_code == 503
+    assert send(url, "bytes */3").status_code == 412
+    assert send(url, "bytes */3").status_code == 404
+    assert bucket.blob("a").download_as_bytes() == b"in between"
+    assert len(list((tmp_path / "state" / "contents").glob("*/*"))) == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_an_upload_that_is_just_being_ended_is_not_ended_again(serve, server, monkeypatch, method):
+    path = begin(server).removeprefix(server.url)
+    data = os.urandom(4 * CHUNK)
+    send(server.url + path, f"bytes 0-{len(data) - 1}/*", data)
+    # Over a restart, so that there is something to digest, away from the event loop.
+    server = serve()
+    committing, go_on = threading.Event(), threading.Event()
+    put = server.store.put
+
+    def wait(*args):
+        if not committing.is_set():
+            committing.set()
+            assert go_on.wait(60)
+        return put(*args)
+
+    monkeypatch.setattr(server.store, "put", wait)
+    ask = {"Content-Range": f"bytes */{len(data)}"}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(requests.put, server.url + path, headers=ask, timeout=60)
+        assert committing.wait(60)
+        again = requests.request(method, server.url + path, headers=ask, timeout=60)
+        go_on.set()
+        assert first.result(60).status_code == 200
+    assert again.status_code == 503
+    assert server.store.read("pictures", "a") == data
+    assert requests.put(server.url + path, headers=ask, timeout=60).json() == first.result().json()
 
 
 def test_a_cancelled_upload_is_gone(server, bucket):
