@@ -94,8 +94,12 @@ down: ## Stop Airflow, the streaming job and the stand-ins
 	@test ! -x $(PY) || $(AIRFLOW) down
 	@test ! -x $(PY) || $(CLOUD) --state $(STATE)/localcloud down
 
+# Through the environment, as they were typed: make would take dollars for its own, the shell quotes.
+export PROMPT FILE
+publish: override PROMPT := $(value PROMPT)
+publish: override FILE := $(value FILE)
 publish: install ## Publish one prompt (PROMPT="…") or a file of them (FILE=…)
-	@$(CLOUD) --state $(STATE)/localcloud run $(PY) -m beam_jobs publish $(if $(FILE),--file "$(FILE)","$(PROMPT)")
+	@$(CLOUD) --state $(STATE)/localcloud run $(PY) -m beam_jobs publish $(if $(FILE),--file "$$FILE","$$PROMPT")
 
 watch: install ## Show predictions and dead letters as they come
 	@$(CLOUD) --state $(STATE)/localcloud run $(PY) -m beam_jobs watch

@@ -83,33 +83,35 @@ variable "worker_machine_type" {
   }
 }
 
-variable "settings" {
-  description = "Settings of the DAGs that have defaults, by the names that plugins/imagen_ops/settings.py explains; null leaves the default."
-  type = object({
-    health_schedule              = optional(string)
-    backfill_schedule            = optional(string)
-    poke_seconds                 = optional(number)
-    canary_seconds               = optional(number)
-    restarts_per_hour            = optional(number)
-    startup_seconds              = optional(number)
-    backfills_at_once            = optional(number)
-    backfill_pool                = optional(string)
-    backfill_requests_per_minute = optional(number)
-    backfill_max_images          = optional(number)
-    backfill_max_cost_usd        = optional(number)
-    max_system_lag_seconds       = optional(number)
-    max_watermark_age_seconds    = optional(number)
-    max_backlog_age_seconds      = optional(number)
-    max_backlog_size             = optional(number)
-    max_failure_ratio            = optional(number)
-    console_url                  = optional(string)
-    gcp_conn_id                  = optional(string)
+locals {
+  # Settings of the DAGs that have defaults, by the names that plugins/imagen_ops/settings.py explains.
+  settings_in_words = [
+    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule",
     # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}; no secrets, they belong
     # into an Airflow connection.
-    notifier = optional(string)
-  })
-  default  = {}
-  nullable = false
+    "notifier",
+  ]
+  settings_in_numbers = [
+    "backfill_max_cost_usd", "backfill_max_images", "backfill_requests_per_minute", "backfills_at_once",
+    "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio",
+    "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "restarts_per_hour", "startup_seconds",
+  ]
+}
+
+# Not an object: of that Terraform drops names that it does not know without a word.
+variable "settings" {
+  description = "Settings of the DAGs that have defaults, by the names that plugins/imagen_ops/settings.py explains; null leaves the default."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+  validation {
+    condition     = length(setsubtract(keys(var.settings), concat(local.settings_in_words, local.settings_in_numbers))) == 0
+    error_message = "Expected settings out of ${join(", ", sort(concat(local.settings_in_words, local.settings_in_numbers)))}; what else there is follows from other variables."
+  }
+  validation {
+    condition     = alltrue([for name in local.settings_in_numbers : can(tonumber(lookup(var.settings, name, null)))])
+    error_message = "Expected numbers for ${join(", ", local.settings_in_numbers)}."
+  }
 }
 
 variable "composer_image" {
@@ -123,7 +125,7 @@ variable "composer_image" {
 }
 
 variable "airflow_config" {
-  description = "Options of Airflow, as section-option; Composer refuses some."
+  description = "Options of Airflow, as section-option; Composer refuses some. null takes back one that is set here."
   type        = map(string)
   default     = {}
 }
@@ -169,7 +171,7 @@ variable "web_server_ranges" {
 }
 
 variable "operators" {
-  description = "Who may use Airflow's UI besides those who may do everything, such as group:oncall@example.com."
+  description = "Who may use Airflow and do what docs/runbook.md asks, besides those who may do everything, such as group:oncall@example.com."
   type        = list(string)
   default     = []
   validation {
@@ -329,6 +331,15 @@ resource "google_project_iam_custom_role" "predictor" {
   depends_on  = [google_project_service.needed]
 }
 
+# What the runbook's commands need and no small role of Google's has: roles/compute.viewer could also
+# look into every machine of the project.
+resource "google_project_iam_custom_role" "operator" {
+  role_id     = "imagen_operator"
+  title       = "Uses Airflow's command line, looks at a region's quotas"
+  permissions = ["composer.environments.executeAirflowCommand", "compute.regions.get"]
+  depends_on  = [google_project_service.needed]
+}
+
 locals {
   composer = google_service_account.composer.member
   worker   = google_service_account.worker.member
@@ -371,6 +382,21 @@ locals {
     worker_takes_prompts         = { member = local.worker, role = "roles/pubsub.subscriber", on = "prompts-sub" }
     worker_sees_the_subscription = { member = local.worker, role = "roles/pubsub.viewer", on = "prompts-sub" }
   }
+
+  # People: what the commands of docs/runbook.md need. Who applies or builds has more than this anyway.
+  operators_on_project = {
+    use_airflow     = { role = "roles/composer.user" }
+    command_airflow = { role = google_project_iam_custom_role.operator.id }
+    end_jobs        = { role = "roles/dataflow.developer" }
+    read_logs       = { role = "roles/logging.viewer" }
+    read_metrics    = { role = "roles/monitoring.viewer" }
+  }
+  # Nothing on predictions-sub: what one pulls there is kept from those whom it is for.
+  operators_on_subscriptions = {
+    look_at_prompts      = { role = "roles/pubsub.subscriber", on = "prompts-sub" }
+    look_at_dead_letters = { role = "roles/pubsub.subscriber", on = "dead-letters-sub" }
+    see_canaries_way     = { role = "roles/pubsub.viewer", on = "canary-sub" }
+  }
 }
 
 resource "google_project_iam_member" "granted" {
@@ -382,10 +408,12 @@ resource "google_project_iam_member" "granted" {
 }
 
 resource "google_project_iam_member" "operators" {
-  for_each   = toset(var.operators)
+  for_each = { for pair in setproduct(toset(var.operators), keys(local.operators_on_project)) :
+    join(" ", pair) => { member = pair[0], role = local.operators_on_project[pair[1]].role }
+  }
   project    = var.project
-  member     = each.key
-  role       = "roles/composer.user"
+  member     = each.value.member
+  role       = each.value.role
   depends_on = [google_project_service.needed]
 }
 
@@ -408,6 +436,30 @@ resource "google_pubsub_subscription_iam_member" "granted" {
   subscription = google_pubsub_subscription.imagen[each.value.on].name
   member       = each.value.member
   role         = each.value.role
+}
+
+resource "google_storage_bucket_iam_member" "operators_read" {
+  for_each = toset(var.operators)
+  bucket   = google_storage_bucket.imagen.name
+  member   = each.key
+  role     = "roles/storage.objectViewer"
+}
+
+resource "google_pubsub_subscription_iam_member" "operators" {
+  for_each = { for pair in setproduct(toset(var.operators), keys(local.operators_on_subscriptions)) :
+    join(" ", pair) => merge({ member = pair[0] }, local.operators_on_subscriptions[pair[1]])
+  }
+  subscription = google_pubsub_subscription.imagen[each.value.on].name
+  member       = each.value.member
+  role         = each.value.role
+}
+
+resource "google_artifact_registry_repository_iam_member" "operators_see_tags" {
+  for_each   = toset(var.operators)
+  repository = google_artifact_registry_repository.imagen.name
+  location   = var.region
+  member     = each.key
+  role       = "roles/artifactregistry.reader"
 }
 
 # Airflow launches jobs whose workers are somebody else.
@@ -622,10 +674,12 @@ resource "google_composer_environment" "imagen" {
       image_version           = var.composer_image
       web_server_plugins_mode = "ENABLED"
       env_variables           = { for name, value in local.settings : "IMAGEN_${name}" => value if value != null }
-      airflow_config_overrides = merge({
+      airflow_config_overrides = { for name, value in merge({
         # Health and the nightly backfill go to work as soon as they are there.
         "core-dags_are_paused_at_creation" = "False"
-      }, var.airflow_config)
+        # Lines of callbacks, such as run_failed, are in no log otherwise.
+        "logging-dag_processor_log_target" = "stdout"
+      }, var.airflow_config) : name => value if value != null }
     }
     # Tasks wait without holding a slot, and DAGs parse in milliseconds: little of everything will do.
     # Nothing defers, so nothing runs in a triggerer. Memory is for the six tasks that Composer lets half

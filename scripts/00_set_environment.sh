@@ -136,10 +136,15 @@ EOF
 
 _imagen_google_cloud() {
   local name value project region
-  for name in PUBSUB_EMULATOR_HOST STORAGE_EMULATOR_HOST; do
+  # All that stand-ins set. Google has other endpoints than the usual ones, which are left alone.
+  for name in PUBSUB_EMULATOR_HOST STORAGE_EMULATOR_HOST GOOGLE_VERTEX_BASE_URL GCE_METADATA_HOST \
+    GCE_METADATA_IP CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING; do
     eval "value=\"\${$name-}\""
-    [ -z "$value" ] || _imagen_wrong "$name is set to $value, which is not Google Cloud: unset" \
-      "$name, or set LOCALCLOUD to the state folder of the stand-ins"
+    case "$value" in
+      "" | https://*.googleapis.com | https://*.googleapis.com/* | 169.254.169.254 | metadata.google.internal) ;;
+      *) _imagen_wrong "$name is set to $value, which is not Google Cloud: unset" \
+        "$name, or set LOCALCLOUD to the state folder of the stand-ins" ;;
+    esac
   done
   deployed="$(_imagen_deployed)"
   _imagen_from_terraform PROJECT

@@ -8,7 +8,9 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ from beam_jobs.outcomes import Reason
 from imagen_ops import clients, launches
 from imagen_ops.desired import VARIABLE
 from imagen_ops.forms import JOB_FIELDS
-from imagen_ops.health import Thresholds
-from imagen_ops.health.verdict import ReasonCode
+from imagen_ops.health import Thresholds, assess
+from imagen_ops.health.signals import Canary, Previous, Reading, Signals
+from imagen_ops.health.verdict import ReasonCode, Status
 from imagen_ops.health.words import duration, share
+from imagen_ops.jobs import Job, JobState
 from imagen_ops.launches import JobForm
 from imagen_ops.replay import ReplayForm
 from imagen_ops.settings import Settings
+from tests.docs.test_security import granted
 
 ROOT = Path(__file__).parents[2]
 RUNBOOK = ROOT / "docs" / "runbook.md"
@@ -223,6 +228,24 @@ def policies_of(policy: str) -> dict[str, str]:
     return dict(re.findall(r"(?ms)^    ([a-z-]+) = {$(.*?)^    }$", body))
 
 
+def test_an_alert_is_found_by_the_title_that_it_rings_with() -> None:
+    titles = {}
+    for policy in re.findall(
+        r'(?ms)^resource "google_monitoring_alert_policy" .*?^}$', terraform()
+    ):
+        (title,) = re.findall(r'(?m)^  display_name\s+= "(.+)"$', policy)
+        if "${each.value.title}" in title:
+            for key, body in policies_of(policy).items():
+                (own,) = re.findall(r'(?m)^ +title\s+= "(.+)"$', body)
+                titles[f"alert-{key}"] = title.replace("${each.value.title}", own)
+        else:
+            (key,) = re.findall(r"#(alert-[a-z-]+)", policy)
+            titles[key] = title
+    assert titles.keys() == ALERTS
+    for heading, text in entries_of("Alerts").items():
+        assert f'**Means** ("{titles[slug(heading)]}"): ' in text, heading
+
+
 def test_an_alert_says_from_when_on_it_is_raised() -> None:
     limits = re.findall(
         r"(?ms)^    ([a-z-]+) = {$(?:(?!^    }).)*?above\s+= (\d+) \* 60$", terraform()
@@ -239,6 +262,91 @@ def test_an_alert_says_from_when_on_it_is_raised() -> None:
 
 def test_it_can_be_read_at_night() -> None:
     assert len(TEXT.splitlines()) < 600
+
+
+@pytest.mark.parametrize("code", [ReasonCode.BACKLOG_AGE, ReasonCode.BACKLOG_SIZE])
+def test_a_backlog_that_can_be_down_is_told_to_lead_to_the_lost_canary(code: ReasonCode) -> None:
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    earlier = at - timedelta(hours=2)
+    waits = {code.value.lower(): Reading(1_000, at)}
+    verdict = assess(
+        Signals(
+            at=at,
+            wanted=True,
+            job=Job("1", "imagen-stream", JobState.RUNNING, earlier, earlier),
+            canary=Canary(at - timedelta(minutes=5)),
+            previous=Previous(Status.DEGRADED, canary_lost=True),
+            **waits,
+        ),
+        Thresholds(backlog_size=100),
+    )
+    assert (verdict.reasons[0].code, verdict.status) == (code, Status.DOWN)
+    assert ReasonCode.CANARY_LOST not in {reason.code for reason in verdict.reasons}
+    means = entries_of("Verdicts")[code.value].partition("- **Look**")[0]
+    assert "DOWN" in means
+    led = means if "#canary_lost" in means else entries_of("Verdicts")["BACKLOG_AGE"]
+    assert "[there](#backlog_age)" in means or led == means
+    assert "begin with [CANARY_LOST](#canary_lost)" in led
+
+
+def test_a_run_that_waits_for_another_is_told_how_it_comes_to_its_turn() -> None:
+    start = procedures()["Start"]
+    code = (ROOT / "dags" / "imagen_stream.py").read_text(encoding="utf-8")
+    assert '"max_active_runs": 1' in code
+    for task, unit, short in (("make_way", "hours", "h"), ("wait_until_running", "minutes", "min")):
+        (limit,) = re.findall(
+            rf'task_id="{task}"[^)]*?timeout=timedelta\({unit}=(\d+)\)', code, re.DOTALL
+        )
+        assert f"`{task}` up to {limit} {short}" in start
+    for section in (entries_of("Verdicts")["STARTING"], procedures()["Replace"]):
+        assert "(#one-run-at-a-time)" in section
+
+
+# ---- Terraform
+
+
+RELEASES = {"Upgrade in place", "Roll back"}
+
+
+def procedures() -> dict[str, str]:
+    return entries_of("Procedures")
+
+
+@pytest.mark.parametrize("section", ENTRIES)
+def test_whoever_mends_something_is_never_told_to_release_this_clone(section: str) -> None:
+    for heading, text in entries_of(section).items():
+        assert "terraform apply" not in text, heading
+        assert re.findall(r"\bapply\b(?!\]\(#repair-by-terraform\))", text) == [], heading
+
+
+def test_whoever_applies_for_another_reason_than_a_release_is_told_to_keep_the_tag() -> None:
+    applied = {name for name, text in procedures().items() if "terraform apply" in text}
+    assert applied >= RELEASES | {"Repair by Terraform", "Change the model", "Restore Airflow"}
+    for name in applied - RELEASES - {"Repair by Terraform"}:
+        assert "(#repair-by-terraform)" in procedures()[name], name
+
+
+def test_the_tag_that_is_deployed_is_read_from_a_template() -> None:
+    (block,) = _FENCES.findall(procedures()["Repair by Terraform"])
+    (name,) = re.findall(r'gs://\$BUCKET/(templates/\w+\.json)"', block)
+    assert 'name         = "templates/${each.key}.json"' in terraform()
+    assert name == "templates/stream.json"
+    template = json.dumps({"image": "registry:5000/my-project/imagen/imagen-stream:0123456789ab"})
+    (program,) = re.findall(r"python3 -c '(.+?)'", block)
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=template, text=True, capture_output=True, check=True
+    )
+    assert done.stdout == "0123456789ab\n"
+
+
+def test_before_anything_is_applied_it_says_what_terraform_needs_here() -> None:
+    text = TEXT.split("## First of all")[1].split("\n## ")[0]
+    assert {"backend.tf", "terraform.tfvars", "terraform init"} <= set(_SPANS.findall(text))
+    assert "*terraform output* beside BUCKET" in text
+    script = (ROOT / "scripts" / "00_set_environment.sh").read_text(encoding="utf-8")
+    assert "${value:+terraform output}" in script
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "*.tfvars" in ignored
 
 
 # ---- Links and names
@@ -286,6 +394,16 @@ def test_every_setting_that_is_named_is_one() -> None:
     named = {name for name in re.findall(r"\bIMAGEN_(\w+)", TEXT) if name != "X"}
     assert len(named) > 15
     assert {name.lower() for name in named} - set(Settings.model_fields) == set()
+
+
+def test_a_setting_that_can_not_be_set_is_never_told_to_be() -> None:
+    """What follows from resources Terraform refuses in `settings`; the model is a variable."""
+    lists = re.findall(r"(?ms)^  settings_in_\w+ = \[$(.*?)^  \]$", terraform())
+    own = {name for each in lists for name in re.findall(r'(?m)"(\w+)",', each)} | {"model"}
+    assert len(own) > 15
+    for line in TEXT.splitlines():
+        fixed = {name.lower() for name in re.findall(r"\bIMAGEN_(\w+)", line)} - own - {"x"}
+        assert not fixed or "`composer.tf` sets" in line, line
 
 
 def test_every_field_is_one_of_a_form() -> None:
@@ -375,9 +493,10 @@ def test_limits_are_those_of_the_code(setting: str, default: str) -> None:
 
 
 def test_other_figures_are_those_of_the_code() -> None:
-    from beam_jobs.generate import MOST_EMPTY_ANSWERS
+    from beam_jobs.generate import MOST_EMPTY_ANSWERS, ROOM_OVER_IN_FLIGHT
     from beam_jobs.prompts import MAX_PROMPT_CHARS
 
+    assert f"up to {ROOM_OVER_IN_FLIGHT:g} × `max_in_flight` calls a worker" in TEXT
     assert MOST_EMPTY_ANSWERS == 3
     assert "answered three times without an image" in TEXT
     assert f"over {MAX_PROMPT_CHARS:,} characters" in TEXT
@@ -403,8 +522,8 @@ def test_every_subscription_is_one_of_the_deployment() -> None:
 def test_what_is_said_to_be_set_in_terraform_can_be() -> None:
     variables = set(re.findall(r'variable "(\w+)"', terraform()))
     named = set(re.findall(r"-var (\w+)=", TEXT)) | set(
-        re.findall(r"`(\w+)` in `composer\.tf`|`(?:settings) = ", TEXT)
-    ) - {""}
+        re.findall(r"`(\w+)`,? in `(?:composer\.tf|terraform\.tfvars)`", TEXT)
+    )
     assert named >= {"image_tag", "model", "composer_image", "dead_letters_per_10_minutes"}
     assert named - variables == set()
 
@@ -475,6 +594,50 @@ def completions() -> dict[str, Any]:
     spec.loader.exec_module(module)
     tree: dict[str, Any] = module.STATIC_COMPLETION_CLI_TREE
     return tree
+
+
+# The roles that allow it, by https://cloud.google.com/iam/docs/roles-permissions; None: nothing is
+# asked of the project.
+NEEDED = {
+    "artifacts docker tags list": "roles/artifactregistry.reader",
+    "beta dataflow": "roles/dataflow.developer",
+    "components update": None,
+    "composer environments describe": "roles/composer.user",
+    "composer environments list-upgrades": "roles/composer.user",
+    "composer environments run": "imagen_operator",
+    "compute regions describe": "imagen_operator",
+    "dataflow": "roles/dataflow.developer",
+    "logging read": "roles/logging.viewer",
+    "pubsub subscriptions describe": "roles/pubsub.viewer",
+    "pubsub subscriptions pull": "roles/pubsub.subscriber",
+    "pubsub subscriptions seek": "roles/pubsub.subscriber",
+    "storage": "roles/storage.objectViewer",
+}
+OF_THE_OWNER = ("composer environments snapshots", "pubsub snapshots")
+
+
+def test_operators_have_the_roles_for_what_they_are_told_to_type() -> None:
+    theirs = {(role, on) for who, role, on in granted() if who == "operators"}
+    used = set()
+    for words in commands("gcloud"):
+        typed = " ".join(words[1:])
+        if typed.startswith(OF_THE_OWNER):
+            continue
+        (command,) = (each for each in NEEDED if typed.startswith(each))
+        role = NEEDED[command]
+        on = {on for has, on in theirs if has == role}
+        if command.startswith("pubsub"):
+            assert words[4] in on, words
+        else:
+            assert on or not role, words
+        used.add(role)
+    assert {role for role, _ in theirs} - used == {"roles/monitoring.viewer"}, "for the dashboard"
+
+
+def test_it_says_who_may_do_what_it_asks() -> None:
+    first = TEXT.split("## First of all")[1].split("```")[0]
+    assert "`operators`" in first
+    assert "snapshots" in first
 
 
 def test_messages_are_never_deleted_by_looking() -> None:

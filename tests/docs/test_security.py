@@ -11,6 +11,10 @@ _GRANT = re.compile(r"\{ member = local\.(\w+), role = \"?([\w./]+?)\"?(?:, on =
 _ALONE = re.compile(
     r"resource \"(\w+)_iam_member\" \"\w+\" \{[^}]*member += local\.(\w+)[^}]*role += \"([\w./]+)\""
 )
+_OF_OPERATORS = re.compile(r"\{ role = \"?([\w./]+?)\"?(?:, on = \"([\w-]+)\")? \}")
+_OF_EACH_OPERATOR = re.compile(
+    r"resource \"(\w+)_iam_member\" \"\w+\" \{[^}]*member += each.key[^}]*role += \"([\w./]+)\""
+)
 _ROW = re.compile(r"^\| (\w+) \| `([\w./]+)` \| ([^|]+) \|", re.MULTILINE)
 
 
@@ -18,18 +22,36 @@ def granted() -> list[tuple[str, str, str]]:
     """What composer.tf grants: to whom, which role, on what."""
     found = []
     for section in ("project", "bucket", "topics", "subscriptions"):
-        block = TERRAFORM.partition(f"  on_{section} = {{")[2].partition("\n  }")[0]
-        for who, role, on in _GRANT.findall(block):
-            role = "imagen_predictor" if "predictor" in role else role
-            found.append((who, role, on or section))
+        for who, role, on in _GRANT.findall(_map(f"on_{section}")):
+            found.append((who, _named(role), on or section))
+    for section in ("project", "subscriptions"):
+        for role, on in _OF_OPERATORS.findall(_map(f"operators_on_{section}")):
+            found.append(("operators", _named(role), on or section))
     for kind, who, role in _ALONE.findall(TERRAFORM):
-        on = "images of containers" if "artifact" in kind else "the worker's account"
-        found.append((who, role, on))
+        found.append((who, role, _on(kind)))
+    for kind, role in _OF_EACH_OPERATOR.findall(TERRAFORM):
+        found.append(("operators", role, _on(kind)))
     return sorted(found)
 
 
+def _map(name: str) -> str:
+    return TERRAFORM.partition(f"  {name} = {{")[2].partition("\n  }")[0]
+
+
+def _named(role: str) -> str:
+    """A role of our own as it is called in the project."""
+    own = re.fullmatch(r"google_project_iam_custom_role\.(\w+)\.id", role)
+    return f"imagen_{own[1]}" if own else role
+
+
+def _on(kind: str) -> str:
+    if "artifact" in kind:
+        return "images of containers"
+    return "bucket" if "bucket" in kind else "the worker's account"
+
+
 def test_every_right_that_is_granted_has_a_row_and_every_row_is_granted():
-    assert len(granted()) > 25
+    assert len(granted()) > 35
     assert sorted((who, role, on.strip()) for who, role, on in _ROW.findall(PAGE)) == granted()
 
 

@@ -16,6 +16,10 @@ STAND_INS = {
     "PUBSUB_EMULATOR_HOST": "127.0.0.1:4001",
     "STORAGE_EMULATOR_HOST": "http://127.0.0.1:4002",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW": "http://127.0.0.1:4003/",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING": "http://127.0.0.1:4004/",
+    "GOOGLE_VERTEX_BASE_URL": "http://127.0.0.1:4005",
+    "GCE_METADATA_HOST": "127.0.0.1:4006",
+    "GCE_METADATA_IP": "127.0.0.1:4006",
 }
 
 
@@ -174,6 +178,39 @@ def test_all_that_is_missing_is_named_and_nothing_is_set(place, shell, given, na
     assert after == {**place.environment, **given}
 
 
+LEFT_OVER = sorted(STAND_INS.keys() - {"GOOGLE_CLOUD_PROJECT"})
+
+
+@pytest.mark.parametrize("name", LEFT_OVER)
+def test_what_is_left_over_of_stand_ins_is_never_taken_for_google_cloud(place, shell, name):
+    given = {**OURS, name: STAND_INS[name]}
+    _, err, after = place.source(f"{QUIET} || true", shell=shell, **given)
+    assert err.startswith(f"error: {name} is set to {STAND_INS[name]}, which is not Google Cloud")
+    assert after == {**place.environment, **given}
+
+
+def test_everything_that_stand_ins_set_is_looked_for():
+    from localcloud import cloud
+
+    text = Path(cloud.__file__).read_text()
+    block = text.partition("environment |= {")[2].partition("}\n        await")[0]
+    assert set(re.findall(r'(?m)^ +"([A-Z_]+)":', block)) == STAND_INS.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GOOGLE_VERTEX_BASE_URL", "https://aiplatform-private.p.googleapis.com"),
+        ("CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW", "https://dataflow-private.p.googleapis.com/"),
+        ("GCE_METADATA_HOST", "metadata.google.internal"),
+        ("GCE_METADATA_IP", "169.254.169.254"),
+    ],
+)
+def test_googles_own_endpoints_may_be_named(place, shell, name, value):
+    _, err, after = place.source(QUIET, shell=shell, **OURS, **{name: value})
+    assert (err, after[name]) == ("", value)
+
+
 def test_elsewhere_than_in_the_top_directory_it_says_so(place, shell):
     _, err, _ = place.source("cd beam_jobs", "source ../scripts/00_set_environment.sh || true")
     assert "not the project's top directory" in err
@@ -222,6 +259,16 @@ def test_a_commit_of_what_the_images_hold_is_a_new_tag(place):
     _, _, after = place.source(QUIET, change, commit, QUIET, **OURS)
     assert after["IMAGE_TAG"] == after["TF_VAR_image_tag"] == place.git("log", "-1", *ABBREVIATED)
     assert after["IMAGE_TAG"] != first
+
+
+def test_a_tag_that_is_exported_is_the_one_that_is_applied_until_it_is_unset(place, shell):
+    """As the runbook keeps the tag that is deployed."""
+    tag = place.commit()
+    keep = (QUIET, "export IMAGE_TAG=deployed", QUIET)
+    _, _, after = place.source(*keep, shell=shell, **OURS)
+    assert after["TF_VAR_image_tag"] == "deployed"
+    _, _, after = place.source(*keep, "unset IMAGE_TAG", QUIET, shell=shell, **OURS)
+    assert after["IMAGE_TAG"] == after["TF_VAR_image_tag"] == tag
 
 
 def test_a_commit_of_something_else_asks_for_no_new_images(place):

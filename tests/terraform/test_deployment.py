@@ -91,6 +91,37 @@ def test_what_is_not_set_is_left_to_the_code(planned: dict[str, dict[str, Any]])
     assert left == set()
 
 
+def options_of(resources: dict[str, dict[str, Any]]) -> dict[str, str]:
+    (config,) = resources["google_composer_environment.imagen"]["config"]
+    (software,) = config["software_config"]
+    options: dict[str, str] = software["airflow_config_overrides"]
+    return options
+
+
+def test_what_callbacks_say_comes_out_where_logs_are_read(
+    planned: dict[str, dict[str, Any]],
+) -> None:
+    assert options_of(planned)["logging-dag_processor_log_target"] == "stdout"
+
+
+def test_every_option_of_airflow_that_is_set_is_one_that_it_has(
+    planned: dict[str, dict[str, Any]],
+) -> None:
+    from airflow.configuration import conf
+
+    for name in options_of(planned):
+        section, _, option = name.partition("-")
+        assert conf.has_option(section, option), name
+
+
+def test_an_option_that_composer_refuses_can_be_taken_back(plan: Any) -> None:
+    given = {"logging-dag_processor_log_target": None, "core-parallelism": "8"}
+    options = options_of(plan(airflow_config=given))
+    assert options["core-parallelism"] == "8"
+    assert options["core-dags_are_paused_at_creation"] == "False"
+    assert "logging-dag_processor_log_target" not in options
+
+
 def test_a_template_names_the_image_that_is_built_and_takes_what_the_dags_send(
     applied: Deployment,
 ) -> None:

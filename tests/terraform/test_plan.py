@@ -4,11 +4,14 @@ that has the provider's schema and no cloud.
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from imagen_ops.settings import Settings
 from tests.terraform.configuration import parse
+from tests.terraform.test_deployment import OTHERWISE
 from tests.terraform.workspace import EXAMPLE, READ_BY_TERRAFORM, ROOT, fill
 
 pytestmark = pytest.mark.slow
@@ -22,6 +25,8 @@ REFUSED = {
     "image_tag": ["latest", "", "a tag", "0123456789ab-dirty", "no-git"],
     "model": ["", "models/imagen", "a model"],
     "worker_machine_type": ["n2", "", "two cores"],
+    # Misspelt; composer.tf's own to set; no number.
+    "settings": [{"max_backlog_sise": 1}, {"model": "a"}, {"poke_seconds": "often"}],
     "composer_image": ["composer-2-airflow-2.9.3", "composer-3", ""],
     "metadata_retention_days": [29, 731],
     "web_server_ranges": [["203.0.113.0"], ["everywhere"]],
@@ -118,6 +123,16 @@ def test_what_was_just_deployed_needs_no_change(applied_workspace):
     assert {name for name, actions in changes.items() if actions - {"no-op", "read"}} == set()
 
 
+def test_airflow_that_is_made_anew_leaves_everything_else_as_it_is(applied_workspace):
+    """As the runbook restores it; the bucket is not asked to be emptied either."""
+    environment = "google_composer_environment.imagen"
+    applied_workspace.run("plan", "-input=false", f"-replace={environment}", "-out=anew")
+    plan = json.loads(applied_workspace.run("show", "-json", "anew").stdout)
+    changes = {one["address"]: set(one["change"]["actions"]) for one in plan["resource_changes"]}
+    changed = {name: made for name, made in changes.items() if made - {"no-op", "read"}}
+    assert changed == {environment: {"delete", "create"}}
+
+
 def test_a_destroyed_deployment_leaves_nothing(new_workspace):
     workspace = new_workspace()
     workspace.give(**EXAMPLE)
@@ -133,8 +148,16 @@ def test_each_variable_refuses_what_cannot_be(new_workspace, turn):
     workspace.give(**{**EXAMPLE, **bad})
     errors = workspace.errors("plan", "-input=false")
     assert {one["summary"] for one in errors} == {"Invalid value for variable"}
-    refused = {value["traversal"] for one in errors for value in one["snippet"]["values"]}
+    given = {value["traversal"] for one in errors for value in one["snippet"]["values"]}
+    refused = {name for name in given if name.startswith("var.")}
     assert {f"var.{name}" for name in bad} == refused
+
+
+def test_whoever_misspells_a_setting_is_told_the_names_that_there_are(new_workspace):
+    workspace = new_workspace()
+    workspace.give(**EXAMPLE, settings={"max_backlog_sise": 1})
+    (error,) = workspace.errors("plan", "-input=false")
+    assert set(Settings.model_fields) & set(re.findall(r"\w+", error["detail"])) == set(OTHERWISE)
 
 
 def test_every_validation_of_a_variable_is_tried():

@@ -1,5 +1,7 @@
 """Who may do what in a deployment: what is needed, and no more."""
 
+from typing import Any
+
 import pytest
 
 from tests.terraform.workspace import Deployment, of_kind
@@ -74,6 +76,48 @@ def test_airflow_may_launch_jobs_as_the_worker_and_as_nobody_else(applied: Deplo
     assert account(one["member"]) == "imagen-composer"
     assert one["role"] == "roles/iam.serviceAccountUser"
     assert "imagen-worker@" in one["service_account_id"]
+
+
+OPERATORS = ["group:oncall@example.com", "user:somebody@example.com"]
+
+
+def test_whoever_operates_it_may_do_what_the_runbook_asks_and_no_more(plan: Any) -> None:
+    resources = plan(operators=OPERATORS)
+    assert granted_to_people(resources) == {
+        (member, role, on)
+        for member in OPERATORS
+        for role, on in (
+            ("roles/composer.user", "project"),
+            # Known after apply only: the role of our own, below.
+            (None, "project"),
+            ("roles/dataflow.developer", "project"),
+            ("roles/logging.viewer", "project"),
+            ("roles/monitoring.viewer", "project"),
+            ("roles/storage.objectViewer", f"{PROJECT}-imagen"),
+            ("roles/pubsub.subscriber", "prompts-sub"),
+            ("roles/pubsub.subscriber", "dead-letters-sub"),
+            ("roles/pubsub.viewer", "canary-sub"),
+            ("roles/artifactregistry.reader", "images of containers"),
+        )
+    }
+    own = resources["google_project_iam_custom_role.operator"]["permissions"]
+    assert set(own) == {"composer.environments.executeAirflowCommand", "compute.regions.get"}
+
+
+def test_nobody_who_is_not_named_operates_it(planned: dict[str, dict[str, Any]]) -> None:
+    assert granted_to_people(planned) == set()
+
+
+def granted_to_people(resources: dict[str, dict[str, Any]]) -> set[tuple[str, str | None, str]]:
+    """Return who has which role on what, but for service accounts."""
+    found = set()
+    for address, one in resources.items():
+        kind = address.partition(".")[0]
+        if kind.endswith("_iam_member") and not one["member"].startswith("serviceAccount:"):
+            rest = "images of containers" if "artifact" in kind else "project"
+            on = one.get("bucket") or one.get("subscription") or rest
+            found.add((one["member"], one.get("role"), on))
+    return found
 
 
 def test_nothing_is_open_to_everybody(applied: Deployment) -> None:
