@@ -22,6 +22,13 @@ SETTINGS = {
     "IMAGEN_HEALTH_SCHEDULE": "0 0 1 1 *",
     # Nobody changes a plugin meanwhile, and each look at the DAG files costs seconds.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+    # The default of 50 s would cut off a first parse that may take longer on a busy machine.
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "360",
+}
+# Where nothing is broken on purpose, nobody waits for these; a busy machine may take longer.
+PATIENT = {
+    "IMAGEN_CANARY_SECONDS": "120",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "120",
 }
 
 
@@ -45,13 +52,13 @@ class Operated:
     lane: Lane
     dataflow: Any
 
-    def run(self, dag_id: str, conf: dict[str, Any] | None = None, within_s: float = 150.0) -> str:
+    def run(self, dag_id: str, conf: dict[str, Any] | None = None, within_s: float = 400.0) -> str:
         """Trigger a DAG and wait until its run has succeeded; the run's id."""
         run_id = self.client.trigger(dag_id, conf)
         self.client.wait_for_run(dag_id, run_id, within_s=within_s)
         return run_id
 
-    def ended(self, dag_id: str, run_id: str, within_s: float = 150.0) -> str:
+    def ended(self, dag_id: str, run_id: str, within_s: float = 400.0) -> str:
         """Wait until a run has ended, however it does; its state."""
 
         def state() -> str | None:
@@ -119,9 +126,9 @@ class Operated:
 def airflow(_cloud: Cloud) -> Iterator[Airflow]:
     """Airflow's scheduler, DAG processor and API server, with `dags/` and `plugins/`."""
     airflow = Airflow(_cloud.state)
-    airflow.start(_cloud.environment, settings=SETTINGS)
+    airflow.start(_cloud.environment, settings=SETTINGS | PATIENT)
     try:
-        airflow.wait_until_ready(within_s=150)
+        airflow.wait_until_ready(within_s=400)
         yield airflow
     finally:
         airflow.stop()

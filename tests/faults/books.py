@@ -53,7 +53,7 @@ class Books:
         """How many different prompts have come out so far."""
         return len(self.predictions) + len(self.failures)
 
-    def wait(self, bodies: Iterable[bytes], *, within_s: float = 120.0) -> None:
+    def wait(self, bodies: Iterable[bytes], *, within_s: float = 600.0) -> None:
         """Wait until each of these has come out, as whatever."""
         bodies = set(bodies)
         eventually(
@@ -68,7 +68,6 @@ class Books:
         eventually(
             # The first empty answer may be of a pull from before.
             lambda: all(self._empty[kind] >= before[kind] + 2 for kind in _KINDS),
-            within_s=120,
             what="the end of predictions and dead letters",
         )
 
@@ -126,7 +125,7 @@ class Books:
                     subscription=subscription,
                     max_messages=_AT_ONCE,
                     return_immediately=True,
-                    timeout=20,
+                    timeout=60,
                 )
                 ids = [item.ack_id for item in answer.received_messages]
                 if ids:

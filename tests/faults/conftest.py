@@ -2,7 +2,8 @@
 
 FAULTS_SHARE is how much of each test's full size runs (1 for `make test-faults`), FAULTS_SEED makes
 what the tests choose at random the same again (the stand-ins' own chance always begins with the
-same seed), and FAULTS_TABLE names a folder for the figures of each row.
+same seed), and FAULTS_TABLE names a folder for the figures of each row. Only with a table is the
+seed another one each time: what is new is for those who look for it, not for a gate.
 """
 
 import contextlib
@@ -22,8 +23,9 @@ from tests.conftest import ROOT, Cloud, Lane
 from tests.faults.books import Books
 
 _SHARE = float(os.environ.get("FAULTS_SHARE", "0.02"))
+_ANY_SEED = random.randrange(10**6) if "FAULTS_TABLE" in os.environ else 1
 # Handed on to the processes that run tests side by side.
-_SEED = int(os.environ.setdefault("FAULTS_SEED", str(random.randrange(10**6))))
+_SEED = int(os.environ.setdefault("FAULTS_SEED", str(_ANY_SEED)))
 
 
 def pytest_report_header() -> str:
@@ -91,7 +93,7 @@ class Job:
         self.process.kill()
         self.process.wait()
 
-    def ended(self, within_s: float = 120.0) -> int:
+    def ended(self, within_s: float = 400.0) -> int:
         """Wait until it has ended by itself; its exit code."""
         try:
             return self.process.wait(within_s)

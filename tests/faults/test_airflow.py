@@ -42,7 +42,7 @@ def airflow(_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     settings = SETTINGS | {"IMAGEN_MAX_BACKLOG_AGE_SECONDS": str(MOST_WAITED_S)}
     airflow.start(_cloud.environment, settings=settings)
     try:
-        airflow.wait_until_ready(within_s=150)
+        airflow.wait_until_ready(within_s=400)
         yield airflow
     finally:
         airflow.stop()
@@ -76,7 +76,7 @@ def kill(operated: Operated, victim: str) -> None:  # noqa: F811
         os.kill(components[name], signal.SIGKILL)
     for name in names:
         operated.airflow.restart(name)
-    operated.airflow.wait_until_ready(within_s=150)
+    operated.airflow.wait_until_ready(within_s=400)
 
 
 def ended(operated: Operated, dag_id: str, run_id: str) -> str:  # noqa: F811

@@ -36,11 +36,11 @@ def test_a_job_that_is_killed_again_and_again_loses_nothing_and_pays_only_for_wh
     for _ in range(kills):
         job = start(program, **options)
         enough = paid() + faults.chance.randrange(100, 300)
-        eventually(lambda enough=enough: paid() >= enough, what="images", within_s=120)
+        eventually(lambda enough=enough: paid() >= enough, what="images")
         in_flight.append(cloud.models()["in_flight"])
         job.kill()
     job = start(program, **options)
-    books.wait(bodies, within_s=300)
+    books.wait(bodies)
     job.finish()
     books.settle()
     twice = paid() - len(bodies)
@@ -61,8 +61,9 @@ def test_a_stream_that_is_told_to_end_finishes_or_gives_back_what_it_has(
     """A drain is a SIGTERM; a second one forces."""
     opening, bodies = prompt_bodies(f"{how}-first", 1_500), prompt_bodies(how, 500)
     job = start("stream", max_in_flight=500)
-    cloud.models(latency_s=0.5)
-    lane.publish(*opening)  # the window opens with calls that are answered
+    # The window opens with calls that are answered, while enough others wait.
+    cloud.models(latency_s=2.0)
+    lane.publish(*opening)
     books.wait(opening)
     cloud.models(hold=True)
     lane.publish(*bodies)
@@ -74,6 +75,8 @@ def test_a_stream_that_is_told_to_end_finishes_or_gives_back_what_it_has(
         held = cloud.models()["in_flight"]
         job.process.send_signal(signal.SIGTERM)
         job.ended()
+        ended = "the end of the dead process's calls"
+        eventually(lambda: cloud.models()["in_flight"] == 0, what=ended)
         cloud.models(hold=False)
     else:
         cloud.models(hold=False)
@@ -83,7 +86,7 @@ def test_a_stream_that_is_told_to_end_finishes_or_gives_back_what_it_has(
     if books.missing(bodies):
         # What it had not taken is there for the next; what it held, when its leases are over.
         job = start("stream", max_in_flight=500)
-        books.wait(bodies, within_s=300)
+        books.wait(bodies)
         job.finish()
         books.settle()
     twice = paid() - len(opening) - len(bodies)

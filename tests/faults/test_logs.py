@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SECRET = "lavender-submarine"
 FAULTS = (
@@ -20,7 +20,7 @@ def token(cloud) -> str:
     host = cloud.environment["GCE_METADATA_HOST"]
     url = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/token"
     asked = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
-    with urllib.request.urlopen(asked, timeout=10) as answer:
+    with urllib.request.urlopen(asked, timeout=60) as answer:
         return str(json.load(answer)["access_token"])
 
 

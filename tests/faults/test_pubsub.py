@@ -19,7 +19,7 @@ def test_everything_delivered_twice_and_in_any_order_is_paid_for_once(
 
     job = start("stream")
     lane.publish(*bodies)
-    books.wait(bodies, within_s=300)
+    books.wait(bodies)
     eventually(lambda: lost_acks() == len(bodies), within_s=300, what="a lost ack of each prompt")
     eventually(lambda: lane.nothing_left("prompts"), what="the end of what came again")
     job.finish()
@@ -49,7 +49,7 @@ def test_publishes_that_are_refused_for_a_minute_lose_nothing(
     eventually(lambda: cloud.pubsub()["publishes_refused"] > before, what="a refused publish")
     books.stays_empty(refused_s)
     refused = cloud.pubsub(publish_down=False)["publishes_refused"] - before
-    books.wait(bodies, within_s=300)
+    books.wait(bodies)
     job.finish()
     books.settle()
     twice = paid() - len(bodies)
