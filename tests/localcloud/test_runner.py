@@ -2,7 +2,7 @@
 
 import json
 import threading
-import time
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -13,18 +13,20 @@ from localcloud.runner import MicroBatchRunner
 
 
 @pytest.mark.slow
-def test_a_slow_prompt_holds_up_nobody_behind_it(cloud, lane, start_stream):
-    cloud.models(latency_s=1)  # times twenty for the slow one
+def test_a_slow_prompt_holds_up_nobody_behind_it(cloud, lane, start_stream, eventually):
+    cloud.models(latency_s=0.5, tail_factor=60)
+    before = cloud.models()["calls"]
     start_stream()
     lane.publish("fault:slow, a long night")
-    started = time.monotonic()
-    for n in range(20):
-        lane.publish(f"Quick {n}")
-    quick = lane.predictions(20, within_s=18)
-    assert time.monotonic() - started < 18, "the quick ones waited for the slow one"
-    assert all(one["prompt"].startswith("Quick") for one in quick)
+    # In a batch of its own, that is, with nobody who is to be answered sooner.
+    eventually(lambda: cloud.models()["calls"] > before, what="the slow one's call")
+    for n in range(0, 20, 5):
+        lane.publish(*(f"Quick {n + more}" for more in range(5)))
+    quick = lane.predictions(20)
+    # All of them before the slow one, or it would be among those that came first.
+    assert {one["prompt"] for one in quick} == {f"Quick {n}" for n in range(20)}
     (slow,) = lane.predictions(1)
-    assert slow["latency_ms"] >= 20_000
+    assert slow["latency_ms"] >= 29_000
 
 
 @pytest.mark.slow
@@ -53,12 +55,12 @@ def test_leases_are_extended_while_a_batch_works(
 
     # The shortest lease that Pub/Sub gives is ten seconds.
     monkeypatch.setattr(leases, "LEASE_S", 10)
-    monkeypatch.setattr(leases, "RENEW_EVERY_S", 3)
+    monkeypatch.setattr(leases, "RENEW_EVERY_S", 1)
     cloud.models(latency_s=13.0)
     before = cloud.models()["calls"]
     stream = start_stream()
     lane.publish("Longer than a lease")
-    lane.predictions(1, within_s=30)
+    lane.predictions(1)
     assert stream.drain() == PipelineState.DRAINED
     assert cloud.models()["calls"] - before == 1
     assert lane.nothing_left("predictions")
@@ -74,9 +76,7 @@ def test_draining_takes_no_more_and_finishes_what_it_has(cloud, lane, start_stre
     stream.result.drain()
     lane.publish("Too late")
     assert stream.ended() == PipelineState.DRAINED
-    assert {one["prompt"] for one in lane.predictions(5, within_s=1)} == {
-        f"Under way {n}" for n in range(5)
-    }
+    assert {one["prompt"] for one in lane.predictions(5)} == {f"Under way {n}" for n in range(5)}
     (left,) = lane.subscriber.pull(
         subscription=lane.subscription("prompts"), max_messages=9
     ).received_messages
@@ -84,15 +84,13 @@ def test_draining_takes_no_more_and_finishes_what_it_has(cloud, lane, start_stre
 
 
 def test_cancelling_leaves_at_once_and_acknowledges_nothing(cloud, lane, start_stream, eventually):
-    cloud.models(latency_s=30.0)
+    cloud.models(hold=True)
     before = cloud.models()["calls"]
     stream = start_stream()
     lane.publish("Never mind")
     eventually(lambda: cloud.models()["calls"] - before == 1, what="a call")
-    started = time.monotonic()
     stream.result.cancel()
     assert stream.ended() == PipelineState.CANCELLED
-    assert time.monotonic() - started < 10
     assert lane.nothing_left("predictions")
 
 
@@ -105,11 +103,12 @@ def test_metrics_come_as_it_runs_and_are_written_to_the_file(
     lane.predictions(2)
     eventually(lambda: stream.counters().get("prompts") == 3, what="three prompts counted")
 
-    def written() -> bool:
-        return path.exists() and json.loads(path.read_text()).get("predictions") == 2
+    def written() -> dict[str, Any] | None:
+        content = json.loads(path.read_text()) if path.exists() else {}
+        return content if content.get("prompts") == 3 else None
 
-    eventually(written, what="the metrics file")
-    content = json.loads(path.read_text())
+    content = eventually(written, what="the metrics file")
+    assert content["predictions"] == 2
     assert content["failures"] == content["failures_INVALID_PROMPT"] == 1
     assert content["latency_ms"]["count"] == 3
 

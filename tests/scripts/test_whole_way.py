@@ -40,7 +40,7 @@ class Checkout:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=400,
             check=False,
         )
 
@@ -60,7 +60,7 @@ class Checkout:
         data = None if body is None else json.dumps(body).encode()
         method = "GET" if body is None else "PUT"
         request = urllib.request.Request(url, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)
 
     def image(self, path):
@@ -114,12 +114,12 @@ def test_from_an_empty_cloud_to_images_and_a_drained_stream(checkout, eventually
     assert {name: options.get(name) for name in given} == given
     assert job["labels"]["app"] == "imagen"
     (page,) = re.findall(r"look at it: (\S+)", launched)
-    with urllib.request.urlopen(page, timeout=30) as response:
+    with urllib.request.urlopen(page, timeout=60) as response:
         assert job_id in response.read().decode()
 
     for text in ("A fox in the snow", 'An owl, at "night"'):
         succeeded(checkout.script("publish_prompt", text))
-    watched = succeeded(checkout.script("watch_predictions", "--count", "2", "--seconds", "60"))
+    watched = succeeded(checkout.script("watch_predictions", "--count", "2", "--seconds", "300"))
     assert "✓ A fox in the snow" in watched
     assert '✓ An owl, at "night"' in watched
     paths = re.findall(r"^  (gs://demo-project-imagen/images/\S+)$", watched, re.MULTILINE)

@@ -28,7 +28,7 @@ class Workspace:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
             check=False,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr

@@ -26,7 +26,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
         CLOUD, dags=dags, plugins=folder / "plugins", settings={"IMAGEN_POKE_SECONDS": "7"}
     )
     try:
-        airflow.wait_until_ready(within_s=120)
+        airflow.wait_until_ready(within_s=400)
         yield airflow
     finally:
         airflow.stop()

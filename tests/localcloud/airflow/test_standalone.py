@@ -1,5 +1,6 @@
 """A real Airflow: it starts, runs what it is asked to, survives losses, and goes entirely."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_run_gets_its_values_and_gives_its_result_and_log(admin):
     run = admin.trigger("double", {"number": 4})
-    admin.wait_for_run("double", run, within_s=60)
+    admin.wait_for_run("double", run, within_s=240)
     assert admin.run_state("double", run) is RunState.SUCCESS
     assert admin.xcom("double", run, "compute") == 8
     [task] = [t for t in admin.task_instances("double", run) if t.task_id == "compute"]
@@ -32,7 +33,7 @@ def test_a_run_gets_its_values_and_gives_its_result_and_log(admin):
     assert endpoints == {"dataflow": "http://127.0.0.1:9/", "monitoring": "http://127.0.0.1:10/"}
 
     admin.clear("double", run, ["compute"])
-    admin.wait_for_run("double", run, within_s=60)
+    admin.wait_for_run("double", run, within_s=240)
     tries = {task.task_id: task.try_number for task in admin.task_instances("double", run)}
     assert tries == {"compute": 2, "surroundings": 1}
 
@@ -41,7 +42,7 @@ def test_a_failed_run_is_told_with_the_last_lines_of_what_failed(admin):
     run = admin.trigger("fails", run_id="a-failure")
     assert run == "a-failure"
     with pytest.raises(AirflowError) as caught:
-        admin.wait_for_run("fails", run, within_s=60)
+        admin.wait_for_run("fails", run, within_s=240)
     for words in (
         "burst: failed",
         "after: upstream_failed",
@@ -60,7 +61,7 @@ def test_a_run_that_does_not_end_in_time_is_told_with_where_it_is(admin, tmp_pat
     with pytest.raises(AirflowError, match=r"is (queued|running) after 0 s\nwait: "):
         admin.wait_for_run("waits", run, within_s=0)
     file.touch()
-    admin.wait_for_run("waits", run, within_s=60)
+    admin.wait_for_run("waits", run, within_s=240)
 
 
 def test_a_refused_value_is_told_in_airflows_words(admin):
@@ -109,7 +110,7 @@ def test_a_dag_can_be_paused_and_a_broken_file_is_told_of(airflow, admin, eventu
     [error] = eventually(admin.import_errors, what="the import error")
     assert error.file == "broken.py"
     with pytest.raises(AirflowError, match=r"(?s)broken.py cannot be imported.*no_such_name"):
-        airflow.wait_until_ready(within_s=10)
+        airflow.wait_until_ready(within_s=120)
     os.remove(f"{dags}/broken.py")
     eventually(lambda: not admin.import_errors(), what="the end of the import error")
 
@@ -120,12 +121,15 @@ def test_a_second_start_is_refused(airflow):
 
 
 def test_nothing_listens_but_on_this_machine(airflow):
-    listening = [
-        connection.laddr
-        for process in Pack(airflow.home.path).members()
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in Pack(airflow.home.path).members():
+        # A task's process, or a worker's, may end while it is looked at.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening += [
+                connection.laddr
+                for connection in process.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            ]
     assert {address.ip for address in listening} == {"127.0.0.1"}
     assert f"http://127.0.0.1:{listening[0].port}" == airflow.url
 
@@ -146,7 +150,7 @@ def test_what_was_queued_when_the_scheduler_was_killed_is_run_by_the_next(
     heard = admin.health()["scheduler"]["latest_scheduler_heartbeat"]
     assert datetime.datetime.fromisoformat(heard).timestamp() > at
     file.touch()
-    admin.wait_for_run("double", queued, within_s=60)
+    admin.wait_for_run("double", queued, within_s=240)
     assert admin.xcom("double", queued, "compute") == 4
     assert not psutil.pid_exists(before)
     assert running in admin.run_ids("waits")

@@ -21,8 +21,8 @@ from localcloud.http import HttpServer
 PROJECT, REGION = "demo-project", "us-central1"
 _MODULE = "tests.localcloud.dataflow.fake_job"
 _OPTIONAL = (
-    *("seconds", "exit", "logs_error", "stubborn", "drains_s", "never_ready"),
-    *("starts_with", "messages_subscription"),
+    *("seconds", "exit", "logs_error", "stubborn", "never_ready"),
+    *("starts_with", "until", "drains_until", "messages_subscription"),
 )
 
 
@@ -86,7 +86,7 @@ class Dataflow:
         self.loop.close()
 
     def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=120)
 
     def client(self) -> Any:
         """A client of this thread's own: they are not for several."""
@@ -137,7 +137,7 @@ class Dataflow:
             state = self.state_of(job_id)
             return state if state in states else None
 
-        return str(self.eventually(there, within_s=60, what=f"state {' or '.join(states)}"))
+        return str(self.eventually(there, what=f"state {' or '.join(states)}"))
 
     def running(self, name: str = "imagen-stream", **others: Any) -> str:
         """Launch a job and return its id once it is RUNNING."""
@@ -150,6 +150,11 @@ class Dataflow:
         update = self.jobs.update(projectId=PROJECT, location=REGION, jobId=job_id, body=body)
         return dict(update.execute())
 
+    def no_longer_queued(self, job_id: str) -> None:
+        """End its time in the queue, so that a test need not wait for as long as it looks."""
+        life, _ = self.service._lives[job_id]
+        self.loop.call_soon_threadsafe(life.look)
+
     def messages(self, job_id: str, **query: Any) -> list[dict[str, Any]]:
         answer = self.jobs.messages().list(
             projectId=PROJECT, location=REGION, jobId=job_id, **query
@@ -161,6 +166,11 @@ class Dataflow:
 
     def file(self, job_id: str, name: str) -> Path:
         return self.state / "jobs" / job_id / name
+
+    def started(self, job_id: str) -> bool:
+        """Whether its process is there; the file with its number is empty for a moment."""
+        pid = self.file(job_id, "pid")
+        return pid.exists() and bool(pid.read_text())
 
     def pid(self, job_id: str) -> int:
         return int(self.file(job_id, "pid").read_text())

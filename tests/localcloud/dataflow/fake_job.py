@@ -34,11 +34,14 @@ def main() -> int:
         part.write_text(json.dumps(counted))
         if not given.get("never_ready"):
             part.replace(path)
-    end = time.monotonic() + float(given.get("seconds") or 60)
+    end = time.monotonic() + float(given.get("seconds") or 600)
+    until = given.get("until")
     while time.monotonic() < end and (not stopped or given.get("stubborn")):
+        if until and Path(until).exists():
+            break
         time.sleep(0.01)
-    if stopped:
-        time.sleep(float(given.get("drains_s") or 0))
+    while stopped and (path := given.get("drains_until")) and not Path(path).exists():
+        time.sleep(0.01)
     return int(given.get("exit") or 0)
 
 

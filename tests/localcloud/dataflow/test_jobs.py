@@ -32,12 +32,13 @@ def refusal(call, *args, **kwargs) -> tuple[int, str, str]:
     return error["code"], error["status"], error["message"]
 
 
-def test_a_drained_stream_finishes_and_ends_drained(dataflow):
-    # As long as the second request may take to come.
-    job_id = dataflow.running(parameters={"drains_s": "3"})
+def test_a_drained_stream_finishes_and_ends_drained(dataflow, tmp_path):
+    finished = tmp_path / "finished"
+    job_id = dataflow.running(parameters={"drains_until": str(finished)})
     pid = dataflow.pid(job_id)
     assert dataflow.request(job_id, "DRAINED")["currentState"] == "JOB_STATE_DRAINING"
     assert dataflow.request(job_id, "DRAINED")["requestedState"] == "JOB_STATE_DRAINED"
+    finished.touch()
     dataflow.wait(job_id, "DRAINED")
     assert not alive(pid)
     assert dataflow.file(job_id, "log").read_text().count("asked to end") == 1
@@ -65,15 +66,16 @@ def test_a_job_that_heeds_no_signal_is_killed_when_it_is_cancelled(dataflow, mon
     dataflow.wait(job_id, "CANCELLED")
 
 
-def test_a_draining_job_can_still_be_cancelled(dataflow):
-    job_id = dataflow.running(parameters={"drains_s": "3"})
+def test_a_draining_job_can_still_be_cancelled(dataflow, monkeypatch, tmp_path):
+    monkeypatch.setattr(life, "_CANCEL_GRACE_S", 0.3)
+    job_id = dataflow.running(parameters={"drains_until": str(tmp_path / "never")})
     dataflow.request(job_id, "DRAINED")
     dataflow.request(job_id, "CANCELLED")
     assert dataflow.wait(job_id, "DRAINED", "CANCELLED") == "CANCELLED"
 
 
 def test_a_job_that_is_not_running_yet_can_be_cancelled_but_not_drained(dataflow):
-    dataflow.settings.queued_s = 30
+    dataflow.settings.queued_s = 600
     job_id = dataflow.launch()["id"]
     code, status, message = refusal(dataflow.request, job_id, "DRAINED")
     assert (code, status) == (400, "FAILED_PRECONDITION")
@@ -83,10 +85,12 @@ def test_a_job_that_is_not_running_yet_can_be_cancelled_but_not_drained(dataflow
     assert not dataflow.file(job_id, "log").exists()
 
 
-def test_a_batch_job_is_done_at_its_end_and_cannot_be_drained(dataflow):
-    job_id = dataflow.running(kind="backfill", parameters={"seconds": "0.4"})
+def test_a_batch_job_is_done_at_its_end_and_cannot_be_drained(dataflow, tmp_path):
+    finished = tmp_path / "finished"
+    job_id = dataflow.running(kind="backfill", parameters={"until": str(finished)})
     assert dataflow.get(job_id)["type"] == "JOB_TYPE_BATCH"
     assert "Only streaming jobs" in refusal(dataflow.request, job_id, "DRAINED")[2]
+    finished.touch()
     dataflow.wait(job_id, "DONE")
 
 
@@ -296,7 +300,7 @@ def test_after_a_restart_active_jobs_go_on_and_others_are_brought_to_their_end(d
     put_into(dataflow, draining, "DRAINING")
     put_into(dataflow, cancelling, "CANCELLING")
     dataflow.start()
-    dataflow.eventually(lambda: dataflow.file(going, "pid").exists(), what="its process")
+    dataflow.eventually(lambda: dataflow.started(going), what="its process")
     assert dataflow.state_of(going) == "RUNNING"
     assert dataflow.pid(going) != pid
     dataflow.wait(draining, "DRAINED")
@@ -321,7 +325,7 @@ def test_a_drain_right_after_a_restart_waits_for_the_worker_to_be_there(dataflow
     dataflow.stop()
     start.unlink()
     dataflow.start()
-    dataflow.eventually(lambda: dataflow.file(job_id, "pid").exists(), what="its process")
+    dataflow.eventually(lambda: dataflow.started(job_id), what="its process")
     dataflow.request(job_id, "DRAINED")
     start.touch()
     assert dataflow.wait(job_id, "DRAINED", "FAILED") == "DRAINED"

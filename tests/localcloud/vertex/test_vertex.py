@@ -196,6 +196,8 @@ def test_calls_that_are_held_are_answered_when_they_are_let_go():
         async with TestClient(TestServer(vertex_app(behaviour))) as client:
             path, body = gemini("x")
             call = asyncio.create_task(client.post(path, json=body, headers=TOKEN))
+            while not (behaviour.counts.in_flight or call.done()):
+                await asyncio.wait([call], timeout=0.01)
             done, _ = await asyncio.wait([call], timeout=0.2)
             assert not done
             assert behaviour.counts.in_flight == 1
