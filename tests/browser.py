@@ -20,9 +20,11 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.conftest import eventually
+
 CHROMIUM = shutil.which("chromium")
 # Other tests may share the machine.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=120_000)
 WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -41,10 +43,12 @@ def browser() -> Iterator[Browser]:
     """One for a module, and gone with it: its event loop would be in the way of other tests."""
     if CHROMIUM is None:
         pytest.skip("there is no chromium on PATH (Debian: apt-get install chromium)")
+    # On what it takes for a slow connection, it fetches pictures from much further below.
+    flags = ["--force-effective-connection-type=4G"]
     # Its sandbox wants a user that is not root.
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    flags += ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=120_000)
         yield browser
         browser.close()
 
@@ -116,6 +120,16 @@ class Watched:
 @pytest.fixture
 def watched() -> Watched:
     return Watched()
+
+
+def resize(page: Page, width: int, height: int = 900) -> None:
+    """Give the page another size, and wait until it and its plots are drawn in that."""
+    page.set_viewport_size({"width": width, "height": height})
+    eventually(lambda: page.evaluate("innerWidth") == width, what=f"a width of {width} px")
+    # What looks at sizes is told of a new one between two frames.
+    page.evaluate(
+        "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+    )
 
 
 def overflow(page: Page) -> Any:

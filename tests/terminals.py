@@ -29,9 +29,8 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.fd)
-        self._reader.join(10)
+        if self.fd >= 0:
+            self.hang_up()
         os.close(self._ours)
 
     def stream(self) -> TextIO:
@@ -43,8 +42,10 @@ class Terminal:
 
     def hang_up(self) -> None:
         """Let go of the programs' end, and read what they have left."""
+        # Closed once: its number may be another thread's file a moment later.
         os.close(self.fd)
-        self._reader.join(10)
+        self.fd = -1
+        self._reader.join(60)
 
     @property
     def written(self) -> str:

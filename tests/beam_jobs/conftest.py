@@ -42,7 +42,7 @@ async def predict_model() -> AsyncIterator[Callable[..., PredictModel]]:
     models: list[PredictModel] = []
 
     def make(base_url: str | None = None, **settings: Any) -> PredictModel:
-        given = {"resource": ENDPOINT, "timeout_s": 10.0, **settings}
+        given = {"resource": ENDPOINT, "timeout_s": 60.0, **settings}
         models.append(PredictModel(base_url=base_url or base_url_from_environment(), **given))
         return models[-1]
 

@@ -73,7 +73,7 @@ class Machine:
 
     def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
         """Wait for a program; its exit code, and what it said."""
-        said = "\n".join(process.communicate(timeout=90))
+        said = "\n".join(process.communicate(timeout=300))
         self.check_modules(self.records / f"{process.pid}.json")
         return process.returncode, said
 

@@ -22,10 +22,12 @@ def test_calls_images_bytes_and_waits_add_up():
 def test_latency_runs_from_the_prompts_turn_to_its_end():
     meter = Meter()
     time.sleep(0.3)
+    before = time.monotonic()
     meter.start()
     time.sleep(0.02)
     meter.stop()
+    most = (time.monotonic() - before) * 1000
     first = meter.work().latency_ms
     time.sleep(0.05)
-    assert 20 <= first < 300
+    assert 20 <= first <= most
     assert meter.work().latency_ms == first

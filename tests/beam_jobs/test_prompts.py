@@ -271,10 +271,10 @@ def test_the_largest_that_is_allowed_is_allowed():
 
 def test_thousands_of_fields_are_refused_at_once():
     names = [f'"{number:x}":1' for number in range(25_000)]
-    started = time.process_time()
+    started = time.thread_time()
     assert "is given twice" in detail("{" + ",".join([*names, names[-1]]) + "}")
     assert "unknown field" in detail('{"prompt":"a",' + ",".join(names) + "}")
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_a_failure_keeps_the_message_for_replay_and_is_named_after_its_delivery():

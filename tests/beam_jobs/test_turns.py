@@ -67,7 +67,7 @@ async def test_a_failure_or_a_cancellation_gives_the_turn_back():
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     with turns.turn() as turn:
-        await asyncio.wait_for(turn.take(), 1)
+        await asyncio.wait_for(turn.take(), 60)
 
 
 async def test_a_body_is_read_in_its_turn_and_other_reads_wait_for_nobody(serve):
@@ -87,7 +87,7 @@ async def test_a_body_is_read_in_its_turn_and_other_reads_wait_for_nobody(serve)
                 await held.wait()
 
         tasks = [asyncio.create_task(call()) for _ in range(2 * LEAST_AT_ONCE)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(done) < LEAST_AT_ONCE:  # noqa: ASYNC110 - another's list
                 await asyncio.sleep(0.01)
             # What has no turn to wait for, as storage's answers have none.
@@ -104,7 +104,7 @@ async def test_a_refusal_is_read_without_waiting(serve):
 
     url = await serve(refuse)
     turns = Turns(1)
-    async with aiohttp.ClientSession(response_class=InTurn) as session, asyncio.timeout(5):
+    async with aiohttp.ClientSession(response_class=InTurn) as session, asyncio.timeout(60):
         with contextlib.ExitStack() as places:
             for _ in range(LEAST_AT_ONCE):
                 await places.enter_context(turns.turn()).take()
@@ -121,10 +121,10 @@ async def test_nobody_waits_for_so_long_that_what_is_paid_for_is_lost(monkeypatc
         for _ in range(LEAST_AT_ONCE):
             await places.enter_context(turns.turn()).take()
         with turns.turn() as late:
-            await asyncio.wait_for(late.take(), 5)
+            await asyncio.wait_for(late.take(), 60)
             late.give_back()  # it has none
             with turns.turn() as another:
-                await asyncio.wait_for(another.take(), 5)
+                await asyncio.wait_for(another.take(), 60)
     held, done = asyncio.Event(), []
     tasks = [asyncio.create_task(taken(turns, held, done)) for _ in range(40)]
     for _ in range(20):

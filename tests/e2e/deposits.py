@@ -20,7 +20,7 @@ def nothing(operated: Operated) -> None:
         return bool(runs) and all(operated.client.run_state(dag_id, run).ended for run in runs)
 
     for dag_id in RUN_BY_THEMSELVES:
-        eventually(lambda: over(dag_id), within_s=90, what=f"the end of {dag_id}")  # noqa: B023
+        eventually(lambda: over(dag_id), within_s=300, what=f"the end of {dag_id}")  # noqa: B023
     storage = operated.lane.storage
     for prefix in ("records/", "images/recent/"):
         storage.bucket(BUCKET).delete_blobs(list(storage.list_blobs(BUCKET, prefix=prefix)))

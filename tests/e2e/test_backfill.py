@@ -10,16 +10,19 @@ from typing import Any
 
 import pytest
 
+from beam_jobs.generate import ROOM_OVER_IN_FLIGHT
 from localcloud.airflow import RunState
 from tests.conftest import BUCKET, eventually
 from tests.e2e.conftest import Operated
 from tests.e2e.visitor import Visitor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 BACKFILL = "imagen_backfill"
 FILES, ROWS = 40, 75
 BAD_ROWS = 20
+# Of one job: calls, and images on their way to storage.
+UNDER_WAY = int(64 * ROOM_OVER_IN_FLIGHT) + 1
 
 
 def file_of(name: str, prompts: list[str], *, bad: int = 0) -> bytes:
@@ -96,7 +99,7 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
         print(f"{counts['prompts']:,} prompts, {paid:,} model calls, run {run_id}")
         (event,) = operated.client.asset_events(BACKFILL, run_id)
         assert (event["run_id"], event["predictions"]) == (run_id, FILES * ROWS)
-        predictions = operated.lane.predictions(FILES * ROWS, within_s=120)
+        predictions = operated.lane.predictions(FILES * ROWS)
         assert {p["source"] for p in predictions} == {f"backfill:{run_id}"}
         paths.append({path for p in predictions for path in p["images"]})
         operated.lane.dead_letters(counts["failures"])
@@ -115,25 +118,28 @@ def test_a_backfill_killed_at_half_is_finished_without_paying_for_the_first_half
 ) -> None:
     wanted = 400
     put(operated, f"{folder}/a.txt", file_of("a.txt", [f"{folder} {n}" for n in range(wanted)]))
-    operated.cloud.models(latency_s=0.5)
+    operated.cloud.models(latency_s=1.0)
     before = operated.cloud.models()
     run_id = operated.client.trigger(BACKFILL, {"prompts": f"gs://{BUCKET}/{folder}/*"})
 
     def half() -> bool:
         return operated.cloud.models()["images"] - before["images"] >= wanted / 2
 
-    eventually(half, within_s=120, what="half of the images")
+    eventually(half, what="half of the images")
+    # What is left takes seconds, and so may finding the job's process.
+    operated.cloud.models(hold=True)
     operated.kill(operated.active_jobs()[0])
+    operated.cloud.models(hold=False)
     at_kill = operated.cloud.models()["calls"] - before["calls"]
-    operated.client.wait_for_run(BACKFILL, run_id, within_s=240)
+    operated.client.wait_for_run(BACKFILL, run_id, within_s=400)
     assert operated.task(BACKFILL, run_id, "wait").try_number == 2
     counts = record(operated, run_id)["counts"]
     paid = operated.cloud.models()["calls"] - before["calls"]
     print(f"{wanted} prompts: {at_kill} calls at the kill, {counts['reused']} found, {paid} in all")
     assert counts["predictions"] == wanted
     assert counts["failures"] == 0
-    assert counts["reused"] >= wanted / 2 - 64
-    assert paid <= wanted + 64, "what was in flight at the kill, at most"
+    assert counts["reused"] >= wanted / 2 - UNDER_WAY
+    assert paid <= wanted + UNDER_WAY, "what was in flight at the kill, at most"
     images = {p["digest"] for p in operated.lane.predictions(wanted)}
     assert len(images) == wanted
 
@@ -148,14 +154,14 @@ def test_three_days_are_filled_in_order_each_with_its_own_files(operated: Operat
     command = ["airflow", "backfill", "create", "--dag-id", BACKFILL, "--max-active-runs", "1"]
     command += ["--from-date", "2026-03-01", "--to-date", "2026-03-03"]
     done = subprocess.run(
-        command, env=started.environment, capture_output=True, text=True, timeout=120
+        command, env=started.environment, capture_output=True, text=True, timeout=400
     )
     assert done.returncode == 0, done.stderr[-2000:] or done.stdout[-2000:]
 
     def records() -> list[dict[str, Any]]:
         return [r for r in operated.records("backfills") if r["day"] in days]
 
-    eventually(lambda: len(records()) == 3, within_s=240, what="three records")
+    eventually(lambda: len(records()) == 3, within_s=600, what="three records")
     found = sorted(records(), key=lambda r: r["at"])
     assert [r["day"] for r in found] == days
     assert [r["counts"]["predictions"] for r in found] == [1, 2, 3]

@@ -12,7 +12,7 @@ from localcloud.airflow import AnswerError
 from tests.conftest import eventually
 from tests.e2e.conftest import Operated
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 START, HEALTH, DRAIN = "imagen_stream_start", "imagen_stream_health", "imagen_stream_drain"
 
@@ -30,7 +30,7 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     assert operated.active_jobs() == [job]
     for name, address in operated.client.extra_links(START, run_id, "wait_until_running").items():
         assert address, name
-        with urllib.request.urlopen(address, timeout=30) as page:
+        with urllib.request.urlopen(address, timeout=120) as page:
             assert job in page.read().decode(), name
     assert operated.desired()["form"]["max_in_flight"] == 32
 
@@ -86,7 +86,7 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     )
     assert operated.job_state(second) == "JOB_STATE_DRAINING"
     operated.cloud.models(hold=False)
-    operated.client.wait_for_run(DRAIN, drain, within_s=120)
+    operated.client.wait_for_run(DRAIN, drain, within_s=400)
     report = operated.client.xcom(DRAIN, drain, "report")
     assert (report["state"], report["backlog"]) == ("DRAINED", 0)
     lane.predictions(8)
@@ -109,14 +109,14 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
 def test_two_starts_at_once_make_one_job_and_no_start_ends_it(operated: Operated) -> None:
     runs = [operated.client.trigger(START) for _ in range(2)]
     for run_id in runs:
-        operated.client.wait_for_run(START, run_id, within_s=200)
+        operated.client.wait_for_run(START, run_id, within_s=400)
     (job,) = operated.active_jobs()
     assert {operated.client.xcom(START, run_id, "launch") for run_id in runs} == {job}
 
     # Marking it failed, or clearing it, is about the DAG run, never about the job.
     operated.client.mark(START, runs[0], "launch", "failed")
     operated.client.clear(START, runs[1], ["launch"], downstream=True)
-    operated.client.wait_for_run(START, runs[1], within_s=120)
+    operated.client.wait_for_run(START, runs[1], within_s=400)
     assert operated.active_jobs() == [job]
     assert operated.job_state(job) == "JOB_STATE_RUNNING"
     assert len(operated.jobs()) == len(set(operated.jobs()))
@@ -130,14 +130,13 @@ def test_a_start_whose_scheduler_was_killed_in_mid_launch_ends_with_one_job(
     run_id = operated.client.trigger(START)
     eventually(
         lambda: operated.task(START, run_id, "launch").state == "running",
-        within_s=60,
         what="launch",
     )
     os.kill(operated.airflow.components()["scheduler"], signal.SIGKILL)
     operated.airflow.restart("scheduler")  # and with it, what the old one left running
     operated.cloud.dataflow(latency_s=0.0)
     operated.client.clear(START, run_id, ["launch"], downstream=True)
-    operated.client.wait_for_run(START, run_id, within_s=240)
+    operated.client.wait_for_run(START, run_id, within_s=400)
     (job,) = operated.active_jobs()
     assert operated.client.xcom(START, run_id, "launch") == job
     assert set(operated.jobs()) - before == {job}
@@ -153,11 +152,11 @@ def test_a_job_that_fails_each_time_is_left_to_a_person(operated: Operated) -> N
         return operated.active_jobs() == []
 
     for _ in range(2):
-        eventually(no_job, within_s=60, what="the job's failure")
+        eventually(no_job, what="the job's failure")
         state, verdict, run_id = operated.health()
         assert (state, verdict["restart"]) == ("failed", True)
         assert operated.task(HEALTH, run_id, "restart").state == "success"
-    eventually(no_job, within_s=60, what="the job's failure")
+    eventually(no_job, what="the job's failure")
     jobs = operated.jobs()
     state, verdict, run_id = operated.health()
     assert state == "failed"

@@ -25,7 +25,7 @@ class Visitor:
         self, target: str, method: str = "GET", body: str | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         assert self._at.hostname
-        connection = http.client.HTTPConnection(self._at.hostname, self._at.port, timeout=30)
+        connection = http.client.HTTPConnection(self._at.hostname, self._at.port, timeout=120)
         headers = {**self._headers, "Content-Type": "application/json"}
         connection.request(method, target, body, headers)
         response = connection.getresponse()

@@ -14,6 +14,13 @@ from tests.ui.site import Site
 
 __all__ = ["browser", "watched"]
 
+# Lets the page refresh only when it is told to: a busy machine may take longer for a test than the
+# page waits before it does so by itself.
+STILL = """
+const wait = window.setTimeout;
+window.setTimeout = (work, ms, ...given) => ms > 10_000 ? 0 : wait(work, ms, ...given);
+"""
+
 
 def _png(side: int = 64) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -50,7 +57,7 @@ def site(_site: Site) -> Site:
 
 def _context(browser: Browser, **options: Any) -> BrowserContext:
     context = browser.new_context(timezone_id="Europe/Berlin", locale="en-GB", **options)
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(120_000)
     context.add_init_script(WATCH)
     return context
 
@@ -71,7 +78,8 @@ def visit(
 
     The first visit of a test is to a tab that others had before: it holds nothing of theirs but
     what the browser has cached. One of its own, with nothing cached, is opened for every other
-    visit, for one that is `alone`, or with a clock or options that a tab cannot be rid of again.
+    visit, for one that is `alone`, or with a clock, scripts or options that a tab cannot be rid of
+    again. `still` is a page that does not refresh by itself.
     """
     kept: list[Page] = []
     own: list[BrowserContext] = []
@@ -91,14 +99,19 @@ def visit(
 
     def open_page(
         *, width: int = 1280, height: int = 900, dark: bool = False, path: str = "/imagen/",
-        wait: bool = True, clock: bool = False, alone: bool = False, **options: Any,
+        wait: bool = True, clock: bool = False, still: bool = False, alone: bool = False,
+        **options: Any,
     ) -> Page:  # fmt: skip
-        page = new_page(**options) if alone or clock or options or kept else kept_page()
+        anew = alone or clock or still or options or kept
+        page = new_page(**options) if anew else kept_page()
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if dark else "light")
         watched.watch(page)
+        if still:
+            page.add_init_script(STILL)
         if clock:
-            page.clock.install(time=site.now)
+            # It goes on until it stands, and a clock is never set back.
+            page.clock.install(time=site.now - timedelta(hours=1))
             page.clock.pause_at(site.now + timedelta(seconds=1))
         page.goto(site.url + path)
         if wait:

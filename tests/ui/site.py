@@ -77,12 +77,12 @@ class Site:
 
     def start(self) -> None:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(60)
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
 
     async def _start(self) -> None:
         app = web.Application()
@@ -132,7 +132,7 @@ class Site:
         headers = {**HEADERS, "Cache-Control": "no-store"}
         held = self.held.get("more" if "before" in request.query else panel)
         if held:
-            await asyncio.to_thread(held.wait, 20)
+            await asyncio.to_thread(held.wait, 120)
         if status := self.statuses.get(panel):
             login = {"Location": "/api/v2/auth/login"} if status == 302 else {}
             return web.Response(status=status, headers={**headers, **login})

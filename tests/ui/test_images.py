@@ -192,7 +192,7 @@ def test_going_on_past_the_last_that_is_loaded_loads_more(
 def test_however_often_more_is_asked_for_it_is_loaded_once(
     site: Site, visit: Callable[..., Page]
 ) -> None:
-    page = visit(width=360)
+    page = visit(width=360, still=True)
     site.held["more"] = threading.Event()
     page.locator(".tile").last.click()
     page.keyboard.press("ArrowRight")

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import Watched, faults, overflow
+from tests.browser import Watched, faults, overflow, resize
+from tests.conftest import eventually
 from tests.ui import samples
 from tests.ui.site import Site
 
@@ -53,7 +54,7 @@ def test_no_width_makes_it_scroll_sideways(
         if summary.is_visible():
             summary.click()
     for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
+        resize(page, width)
         assert overflow(page) == [], f"at {width} px"
         if state is hostile:
             page.locator(".tile").nth(7).click()
@@ -78,7 +79,7 @@ def test_columns_are_as_many_as_the_width_has_room_for(
 
     seen = {}
     for width in (360, 1280, 2560):
-        page.set_viewport_size({"width": width, "height": 900})
+        resize(page, width)
         seen[width] = (
             across("main > section"),
             across(".chart:not([data-plot=status])"),
@@ -103,7 +104,7 @@ def test_where_a_table_has_no_room_each_value_stands_under_its_name(
     chips = page.locator(".reasons .chip, .reasons .text").all()
     assert len({chip.bounding_box()["x"] for chip in chips}) == 1
 
-    page.set_viewport_size({"width": 1280, "height": 900})
+    resize(page, 1280)
     assert cells.evaluate_all(before) == ["none"] * len(names)
     assert len({cell.bounding_box()["y"] for cell in cells.all()}) == 1
 
@@ -219,7 +220,7 @@ def test_the_first_page_asks_for_each_thing_once_and_paints_soon(
     site: Site, visit: Callable[..., Page], watched: Watched, record_property: Callable[..., None]
 ) -> None:
     site.images = samples.images(60)
-    page = visit(width=1920, height=1080, alone=True)
+    page = visit(width=1920, height=1080, alone=True, still=True)
     expect(page.locator(".tile")).to_have_count(48)
 
     asked = [url.removeprefix(f"{site.url}/imagen/") for url in watched.requests]
@@ -229,9 +230,9 @@ def test_the_first_page_asks_for_each_thing_once_and_paints_soon(
     files = {name for name in site.files if name.endswith((".js", ".css"))}
     assert {url.removeprefix("assets/") for url in asked if url.endswith((".js", ".css"))} == files
     assert sum(url.startswith("api/") for url in asked) == len(samples.PANELS)
-    first, complete = page.evaluate(
-        "[performance.getEntriesByName('first-contentful-paint')[0].startTime, window.completeAt]"
-    )
+    painted = "performance.getEntriesByName('first-contentful-paint')"
+    eventually(lambda: page.evaluate(f"{painted}.length"), what="a first paint")
+    first, complete = page.evaluate(f"[{painted}[0].startTime, window.completeAt]")
     record_property("first_contentful_paint_ms", round(first))
     record_property("every_panel_shown_ms", round(complete))
     print(f"first paint after {first:.0f} ms, every panel after {complete:.0f} ms")

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser import resize
+from tests.conftest import eventually
 from tests.ui import samples
 from tests.ui.site import Site
 
@@ -188,7 +190,8 @@ def test_pointing_at_one_plot_reads_all_of_them_at_that_moment(visit: Callable[.
     mark = plot(page, "lags").locator(".cursor line")
     for part in (0.2, 0.7):
         page.mouse.move(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
-        assert mark.bounding_box()["x"] == pytest.approx(box["x"] + part * box["width"], abs=3)
+        there = pytest.approx(box["x"] + part * box["width"], abs=3)
+        eventually(lambda: mark.bounding_box()["x"] == there, what="the mark")  # noqa: B023
 
 
 def test_a_finger_holds_a_moment_until_it_taps_elsewhere(visit: Callable[..., Page]) -> None:
@@ -270,7 +273,7 @@ def test_the_same_is_there_as_a_table_an_hour_a_row(site: Site, visit: Callable[
 def test_plots_follow_the_width_of_the_window(visit: Callable[..., Page]) -> None:
     page = visit(width=1280)
     wide = plot(page, "status").locator("svg").bounding_box()["width"]
-    page.set_viewport_size({"width": 700, "height": 900})
+    resize(page, 700)
 
     drawing = plot(page, "status").locator("svg")
     expect(drawing).not_to_have_attribute("width", str(int(wide)))

@@ -70,13 +70,13 @@ def failure(number):
 def send(lane, outcome):
     kind = "dead-letters" if isinstance(outcome, Failure) else "predictions"
     body, attributes = encode(outcome)
-    lane.publisher.publish(lane.topic(kind), body, **attributes).result(timeout=20)
+    lane.publisher.publish(lane.topic(kind), body, **attributes).result(timeout=120)
 
 
 @pytest.mark.slow
 def test_publishing_a_large_file_shows_how_far_it_is_and_how_fast(lane, terminal, many):
     command = start(terminal, "publish", "--file", many, "--topic", f"{lane.name}-prompts")
-    assert command.wait(90) == 0
+    assert command.wait(400) == 0
     terminal.hang_up()
     shares = [
         int(share)
@@ -95,9 +95,9 @@ def test_publishing_a_large_file_shows_how_far_it_is_and_how_fast(lane, terminal
 @pytest.mark.slow
 def test_ctrl_c_while_publishing_says_how_many_are_there(lane, terminal, many, eventually):
     command = start(terminal, "publish", "--file", many, "--topic", f"{lane.name}-prompts")
-    eventually(lambda: re.search(r"publishing +[1-9]", terminal.written), within_s=60)
+    eventually(lambda: re.search(r"publishing +[1-9]", terminal.written), what="progress")
     terminal.type("\x03")
-    assert command.wait(30) == 130
+    assert command.wait(120) == 130
     terminal.hang_up()
     summary, said, end = terminal.lines()
     assert re.fullmatch(r"[\d,]+ in \d:\d\d, [\d,]+/s", summary)
@@ -111,15 +111,16 @@ def test_ctrl_c_while_publishing_says_how_many_are_there(lane, terminal, many, e
 def test_watch_shows_counts_by_kind_and_rate_below_what_comes(lane, terminal, eventually):
     topics = [f"{lane.name}-predictions", f"{lane.name}-dead-letters"]
     command = start(terminal, "watch", "--topics", *topics)
-    eventually(lambda: "seen 0" in terminal.written, within_s=60, what="watching")
+    eventually(lambda: "seen 0" in terminal.written, what="watching")
     send(lane, prediction(1))
     send(lane, prediction(2, reused=True, prompt="\x1b[2Jowl"))
     send(lane, failure(3))
     counts = "2 predictions (1 reused), 1 dead letter (1 BLOCKED)"
-    eventually(lambda: terminal.lines()[-1].endswith(f" · {counts}"))
-    assert re.fullmatch(rf"seen 3 · [\d.]+/s · \d:\d\d · {re.escape(counts)}", terminal.lines()[-1])
+    # The line is written anew all the time, and may be gone when it is looked at again.
+    line = rf"seen 3 · [\d.]+/s · \d:\d\d · {re.escape(counts)}"
+    eventually(lambda: re.fullmatch(line, terminal.lines()[-1]), what="the counts")
     terminal.type("\x03")
-    assert command.wait(30) == 130
+    assert command.wait(120) == 130
     terminal.hang_up()
     first, *lines, summary, end = terminal.lines()
     assert first == f"watching {', '.join(topics)} of demo-project"
@@ -137,15 +138,14 @@ def test_watch_shows_counts_by_kind_and_rate_below_what_comes(lane, terminal, ev
 
 
 @pytest.mark.slow
-def test_watch_without_colours_still_rewrites_its_line(lane, terminal, monkeypatch):
+def test_watch_without_colours_still_rewrites_its_line(lane, terminal, monkeypatch, eventually):
     monkeypatch.setenv("NO_COLOR", "1")
     send(lane, prediction(1))
-    command = start(
-        terminal, "watch", "--subscription", f"{lane.name}-predictions-sub", "--seconds", 2
-    )
-    assert command.wait(60) == 0
+    command = start(terminal, "watch", "--subscription", f"{lane.name}-predictions-sub")
+    eventually(lambda: "seen 1 · " in terminal.written, what="the counts")
+    terminal.type("\x03")
+    assert command.wait(120) == 130
     terminal.hang_up()
-    assert "seen 1 · " in terminal.written
     assert terminal.lines()[1] == "✓ a fox (1.5 s)"
     assert set(re.findall(r"\x1b\[\d*[A-Za-z]", terminal.written)) == {"\x1b[K"}
 
@@ -155,9 +155,9 @@ def test_watch_without_colours_still_rewrites_its_line(lane, terminal, monkeypat
 def test_where_one_of_them_is_no_terminal_watch_writes_plain_lines(lane, terminal, piped):
     send(lane, prediction(1))
     where = {"stdout": terminal.fd, "stderr": terminal.fd, piped: subprocess.PIPE}
-    words = ["watch", "--subscription", f"{lane.name}-predictions-sub", "--seconds", "2"]
+    words = ["watch", "--subscription", f"{lane.name}-predictions-sub", "--count", "1"]
     done = subprocess.run(
-        [sys.executable, "-m", "beam_jobs", *words], cwd=ROOT, timeout=60, check=True, **where
+        [sys.executable, "-m", "beam_jobs", *words], cwd=ROOT, timeout=240, check=True, **where
     )
     terminal.hang_up()
     taking = f"taking what is on {lane.name}-predictions-sub of demo-project\n"
@@ -189,11 +189,11 @@ def test_a_reader_that_has_had_enough_ends_watch_without_a_trace(lane, eventuall
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    eventually(lambda: subscriptions() == before + 1, within_s=60, what="watching")
+    eventually(lambda: subscriptions() == before + 1, what="watching")
     command.stdout.close()
     send(lane, prediction(1))
     said = command.stderr.read().decode()
-    assert command.wait(30) == 128 + signal.SIGPIPE
+    assert command.wait(120) == 128 + signal.SIGPIPE
     assert said == f"watching {lane.name}-predictions of demo-project\n"
     eventually(lambda: subscriptions() == before, what="the end of the watcher's subscription")
 

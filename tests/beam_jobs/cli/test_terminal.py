@@ -61,7 +61,7 @@ def test_what_came_of_it_is_left_there_also_when_it_is_interrupted(terminal, out
     eventually(lambda: terminal.lines() == ["did half of it", ""])
     with status.showing(lambda: "working", ended=str):
         pass
-    assert terminal.lines() == ["did half of it", ""]
+    eventually(lambda: terminal.lines() == ["did half of it", ""])
 
 
 def test_a_line_is_cut_to_the_terminals_width(terminal, out, eventually):

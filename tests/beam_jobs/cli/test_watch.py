@@ -48,7 +48,7 @@ def topics(lane):
 def send(lane, outcome):
     kind = "dead-letters" if isinstance(outcome, Failure) else "predictions"
     body, attributes = encode(outcome)
-    lane.publisher.publish(lane.topic(kind), body, **attributes).result(timeout=20)
+    lane.publisher.publish(lane.topic(kind), body, **attributes).result(timeout=120)
 
 
 def subscriptions(lane):
@@ -64,7 +64,7 @@ def test_what_is_published_while_watching_arrives_from_both_topics(lane):
         send(lane, prediction("order-1"))
         send(lane, failure())
         send(lane, prediction("probe", attributes={"canary": "probe"}, images=()))
-        messages = list(arrivals(arrived, count=3, seconds=30))
+        messages = list(arrivals(arrived, count=3, seconds=240))
     by_id = {message["prompt_id"]: message for message in messages}
     assert set(by_id) == {"order-1", "order-2", "probe"}
     assert by_id["order-2"]["reason"] == "UNAVAILABLE"
@@ -74,9 +74,9 @@ def test_what_is_published_while_watching_arrives_from_both_topics(lane):
 def test_messages_of_others_are_passed_over_and_do_not_come_again(lane):
     with watching(PROJECT, topics(lane)) as arrived:
         for foreign in (b"not JSON", b"{}", b'["a list"]', b'{"schema": "another/1"}'):
-            lane.publisher.publish(lane.topic("predictions"), foreign).result(timeout=30)
+            lane.publisher.publish(lane.topic("predictions"), foreign).result(timeout=120)
         send(lane, prediction("order-1"))
-        messages = list(arrivals(arrived, count=1, seconds=30))
+        messages = list(arrivals(arrived, count=1, seconds=240))
         assert [message["prompt_id"] for message in messages] == ["order-1"]
         assert arrived.empty()
 
@@ -86,7 +86,7 @@ def test_watching_takes_nothing_from_others_and_leaves_nothing_behind(lane):
     with watching(PROJECT, topics(lane)) as arrived:
         assert len(subscriptions(lane)) == len(before) + 2
         send(lane, prediction("order-1"))
-        (seen,) = arrivals(arrived, count=1, seconds=30)
+        (seen,) = arrivals(arrived, count=1, seconds=240)
     assert subscriptions(lane) == before
     (taken,) = lane.predictions(1)
     assert taken["prompt_id"] == seen["prompt_id"] == "order-1"
@@ -95,8 +95,8 @@ def test_watching_takes_nothing_from_others_and_leaves_nothing_behind(lane):
 def test_two_watchers_see_the_same(lane):
     with watching(PROJECT, topics(lane)) as one, watching(PROJECT, topics(lane)) as other:
         send(lane, prediction("order-1"))
-        assert next(arrivals(one, count=1, seconds=30)) == next(
-            arrivals(other, count=1, seconds=30)
+        assert next(arrivals(one, count=1, seconds=240)) == next(
+            arrivals(other, count=1, seconds=240)
         )
 
 
@@ -117,7 +117,7 @@ class Taking:
         self.subscription = lane.subscription(kind).rpartition("/")[2]
         self.passed_over = []
 
-    def __call__(self, *, count=None, seconds=30):
+    def __call__(self, *, count=None, seconds=240):
         return taken(
             PROJECT,
             self.subscription,
@@ -154,7 +154,7 @@ def test_no_more_is_taken_than_is_asked_for(lane):
     for number in range(3):
         send(lane, prediction(f"order-{number}"))
     first = ids(Taking(lane)(count=2))
-    (left,) = lane.predictions(1, within_s=5)
+    (left,) = lane.predictions(1, within_s=30)
     assert {*first, left["prompt_id"]} == {"order-0", "order-1", "order-2"}
 
 
@@ -164,7 +164,7 @@ def test_what_was_not_shown_comes_again_at_once(lane):
     messages = Taking(lane)()
     shown = [next(messages)["prompt_id"], next(messages)["prompt_id"]]
     messages.close()  # as when showing the second one failed
-    (again,) = lane.predictions(1, within_s=5)
+    (again,) = lane.predictions(1, within_s=30)
     assert again["prompt_id"] == shown[1]
     assert lane.nothing_left("predictions")
 
@@ -172,23 +172,23 @@ def test_what_was_not_shown_comes_again_at_once(lane):
 def test_messages_of_others_are_named_once_and_stay_there(lane):
     taking = Taking(lane)
     foreign = lane.publisher.publish(lane.topic("predictions"), b'{"schema": "another/1"}')
-    number = foreign.result(timeout=20)
+    number = foreign.result(timeout=120)
     send(lane, prediction("order-1"))
-    assert ids(taking(seconds=2)) == ["order-1"]
+    assert ids(taking(count=1)) == ["order-1"]
     assert taking.passed_over == [number]
-    (left,) = lane.predictions(1, within_s=5)
+    (left,) = lane.predictions(1, within_s=30)
     assert left["schema"] == "another/1"
 
 
 def test_taking_ends_after_its_time(lane):
     started = time.monotonic()
     assert list(Taking(lane)(seconds=0.5)) == []
-    assert 0.5 <= time.monotonic() - started < 5
+    assert 0.5 <= time.monotonic() - started < 60
     assert list(Taking(lane)(count=0)) == []
 
 
 def test_taking_from_a_subscription_that_is_not_there_is_an_error(cloud):
-    messages = taken(PROJECT, "no-such-sub", count=1, seconds=5, passed_over=pytest.fail)
+    messages = taken(PROJECT, "no-such-sub", count=1, seconds=60, passed_over=pytest.fail)
     with pytest.raises(api_exceptions.NotFound):
         next(messages)
 
@@ -200,7 +200,7 @@ def test_arrivals_end_after_their_count_or_their_time():
     assert [message["number"] for message in arrivals(arrived, count=2, seconds=None)] == [0, 1]
     started = time.monotonic()
     assert len(list(arrivals(arrived, count=None, seconds=0.2))) == 1
-    assert 0.2 <= time.monotonic() - started < 5
+    assert 0.2 <= time.monotonic() - started < 60
     assert list(arrivals(arrived, count=0, seconds=None)) == []
 
 

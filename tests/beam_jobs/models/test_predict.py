@@ -169,7 +169,7 @@ async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(model_of
         calls.append(request)
         await asyncio.sleep(3600)
 
-    error = await error_of(await model_of(hang, timeout_s=0.3), flux("a fox"))
+    error = await error_of(await model_of(hang, timeout_s=1.0), flux("a fox"))
     assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
     assert error.detail == "model did not answer within the call time-out"
     assert error.overloaded

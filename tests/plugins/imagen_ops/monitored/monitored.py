@@ -48,6 +48,16 @@ with DAG(
     sleep()
 
 
+with DAG("long", schedule=None, **{**DAG_DEFAULTS, **ONE_TRY}):
+
+    @task(task_id="sleep")
+    def sleep_on() -> None:
+        """Take longer than anybody needs to mark it."""
+        time.sleep(600)
+
+    sleep_on()
+
+
 with DAG("idle", schedule=None, **{**DAG_DEFAULTS, **ONE_TRY}):
 
     @task

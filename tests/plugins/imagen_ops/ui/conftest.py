@@ -99,6 +99,25 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stored]:
 
 
 @pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read is kept for longer than a test takes on any machine."""
+    from imagen_ops.ui.sharing import Shared
+
+    get = Shared.get
+    monkeypatch.setattr(Shared, "get", lambda self, key, _, read: get(self, key, 3600.0, read))
+
+
+@pytest.fixture
+def patient(keeping: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And storage is given as long: what it says is told, not that it takes its time."""
+    from imagen_ops.ui import app
+    from imagen_ops.ui.storage import Deadline
+
+    monkeypatch.setattr(app, "PATIENCE_S", 240.0)
+    monkeypatch.setattr(Deadline.__init__, "__defaults__", (240.0,))
+
+
+@pytest.fixture
 def storage(stored: Stored) -> Any:
     from imagen_ops.ui.storage import Storage
 

@@ -49,6 +49,7 @@ def fill(stored: Stored, images: int = 20_000, runs: int = 500, failures: int = 
     stored.records("health", *looks)
 
 
+@pytest.mark.usefixtures("patient")
 def test_with_a_fortnights_worth_in_storage_the_panels_cost_little(
     page: Page, stored: Stored
 ) -> None:
@@ -79,6 +80,7 @@ def test_with_a_fortnights_worth_in_storage_the_panels_cost_little(
     assert len(page.data("plots")["points"]) >= 287
 
 
+@pytest.mark.usefixtures("patient")
 def test_ten_open_pages_cost_what_one_does(page: Page, stored: Stored) -> None:
     fill(stored, images=100, runs=20, failures=20)
     with ThreadPoolExecutor(16) as threads:

@@ -140,6 +140,7 @@ def test_with_one_image_each_no_more_objects_are_read_than_asked_for(
     assert len(stored.requests) == 1 + 49, "one more tells whether there is more"
 
 
+@pytest.mark.usefixtures("patient")
 def test_ten_pages_cost_one_reading(page: Page, stored: Stored) -> None:
     stored.lines("predictions", NOW, line(1))
     answers = [page.data("images")["images"] for _ in range(10)]

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from imagen_ops.ui.panels.stream import plots, read_health, state
 from tests.plugins.imagen_ops.ui import test_looks
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
@@ -15,7 +17,7 @@ def look(minutes: float, **totals: int) -> dict[str, Any]:
 
 
 def test_before_the_first_look_there_is_nothing_and_no_trouble(page: Page) -> None:
-    assert page.panel("stream") | {"at": ""} == {"at": "", "data": None, "error": None}
+    assert page.data("stream") is None
     assert page.data("plots") == {"hours": 24, "points": []}
 
 
@@ -71,6 +73,7 @@ def test_the_last_day_is_plotted_over_midnight(stored: Stored, storage: Any) -> 
     assert {point["prompts_per_minute"] for point in shown} == {1}, "the first of them, too"
 
 
+@pytest.mark.usefixtures("patient")
 def test_both_panels_and_ten_pages_cost_one_reading(page: Page, stored: Stored) -> None:
     at = datetime.now(UTC) - NOW
     records = [look(at.total_seconds() / 60 - minutes) for minutes in (1500, 5, 0)]
