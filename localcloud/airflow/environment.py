@@ -37,8 +37,9 @@ _ALWAYS = {
     "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-    # A first parse compiles Airflow and Google's libraries; the default of 30 s is then too short.
+    # A first parse compiles Airflow and Google's libraries, for which 30 and 50 s may be too short.
     "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
+    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "360",
     "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
     # A crashed scheduler's tasks are taken over after this, seen at the interval below it. The

@@ -22,8 +22,6 @@ SETTINGS = {
     "IMAGEN_HEALTH_SCHEDULE": "0 0 1 1 *",
     # Nobody changes a plugin meanwhile, and each look at the DAG files costs seconds.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
-    # The default of 50 s would cut off a first parse that may take longer on a busy machine.
-    "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "360",
 }
 # Where a canary that does not come back is no part of a test, nobody waits for so long.
 PATIENT = {"IMAGEN_CANARY_SECONDS": "120"}

@@ -388,8 +388,6 @@ def monitored(_cloud: Cloud, tmp_path: Path) -> Iterator[Monitored]:
         "IMAGEN_NOTIFIER": json.dumps({"class": "gossip.Gossip", "kwargs": kwargs}),
         # As on Composer, see imagen_ops.alerts.
         "AIRFLOW__LOGGING__DAG_PROCESSOR_LOG_TARGET": "stdout",
-        # The default of 50 s would cut off a first parse that may take longer on a busy machine.
-        "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "360",
     }
     client = storage.Client(project=_cloud.environment["GOOGLE_CLOUD_PROJECT"])
     airflow = Airflow(tmp_path)
