@@ -1,6 +1,7 @@
 """Who was promised what: prompts that went in, against predictions and failures that came out."""
 
 import base64
+import functools
 import json
 import threading
 from collections import Counter
@@ -55,12 +56,15 @@ class Books:
 
     def wait(self, bodies: Iterable[bytes], *, within_s: float = 600.0) -> None:
         """Wait until each of these has come out, as whatever."""
-        bodies = set(bodies)
-        eventually(
-            lambda: not self.missing(bodies),
-            within_s=within_s,
-            what=f"an outcome of each of {len(bodies)} prompts",
-        )
+        left = list(set(bodies))
+        what = f"an outcome of each of {len(left)} prompts"
+
+        def none_left() -> bool:
+            # What has come out stays so: tens of thousands are not looked at again and again.
+            left[:] = self.missing(left)
+            return not left
+
+        eventually(none_left, within_s=within_s, what=what)
 
     def settle(self) -> None:
         """Wait until there is nothing more to receive. Whatever publishes has to have ended."""
@@ -144,6 +148,7 @@ class Books:
                 self._stop.wait(0.05)
 
 
+@functools.cache
 def id_of(body: bytes) -> str | None:
     """The id that a well-formed prompt has."""
     try:
