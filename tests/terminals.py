@@ -5,6 +5,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import termios
 import threading
@@ -62,8 +63,12 @@ class Terminal:
 
 
 def take_control() -> None:
-    """In a new session: make standard input the terminal that ctrl-C comes from."""
+    """In a new session: make standard input the terminal that ctrl-C comes from.
+
+    And let it come: whatever a shell runs in the background, these tests too, ignores it.
+    """
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def seen(written: str) -> list[str]:
