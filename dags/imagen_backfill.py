@@ -83,7 +83,7 @@ would only make dead letters.
 |---|---|---|
 | `plan` | files, prompts, images, what is made already, cost; no prompts: skipped | storage |
 | `check` | stops what is over its budget | says by how much, and where to raise it |
-| `launch` | starts the job when it is its turn, over files as planned | its message says why |
+| `launch` | starts the job in its turn; changed files are planned anew | its message says why |
 | `wait` | until the job is DONE; a retry launches it again | shows what the job said |
 | `reconcile` | prompts = predictions + failures, or the run is red; keeps a record | unaccounted |
 

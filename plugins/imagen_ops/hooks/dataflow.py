@@ -68,7 +68,7 @@ class DataflowJobsHook(RestHook):
 
     def all_active(self, name: str) -> list[Job]:
         """Return the jobs that hold `name`, without their labels: two while one is updated."""
-        return [job for job in self._list("ACTIVE", name=name) if job.name == name]
+        return self._all_named(name, "ACTIVE", whole=True)
 
     def active_like(self, prefix: str) -> list[Job]:
         """Return the active jobs whose names begin with `prefix`, without their labels."""
@@ -157,9 +157,13 @@ class DataflowJobsHook(RestHook):
 
     def _named(self, name: str, which: str, *, whole: bool) -> Job | None:
         """Return the newest job called exactly `name`; of ended ones the first page will do."""
-        found = [job for job in self._list(which, whole=whole, name=name) if job.name == name]
+        found = self._all_named(name, which, whole=whole)
         oldest = datetime.min.replace(tzinfo=UTC)
         return max(found, key=lambda job: job.created or oldest, default=None)
+
+    def _all_named(self, name: str, which: str, *, whole: bool) -> list[Job]:
+        # Exactly: what the service finds by a name need not be.
+        return [job for job in self._list(which, whole=whole, name=name) if job.name == name]
 
     def _list(self, which: str, *, whole: bool = True, name: str | None = None) -> list[Job]:
         jobs: list[Job] = []

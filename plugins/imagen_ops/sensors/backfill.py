@@ -99,7 +99,7 @@ class BackfillDone(Wait):
             return active
         if last := dataflow.last_ended(run.job_name):
             job = dataflow.get(last.id)
-        if job.state is JobState.CANCELLED and _while_waiting(job, context["ti"], context):
+        if job.state is JobState.CANCELLED and _while_waiting(job, context):
             return job
         this_try = context["ti"].try_number
         if job.state is JobState.DONE or int(job.labels.get(TRY_LABEL, "1")) >= this_try:
@@ -110,7 +110,7 @@ class BackfillDone(Wait):
         return backfills.launch(run, Plan.of_json(self.plan), this_try)
 
 
-def _while_waiting(job: Job, ti: Any, context: Any) -> bool:
+def _while_waiting(job: Job, context: Any) -> bool:
     """Return whether a job has ended since its task began to wait, not before it was cleared."""
-    began = ti.get_first_reschedule_date(context)
+    began = context["ti"].get_first_reschedule_date(context)
     return bool(began and job.state_since and job.state_since >= began)
