@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import signal
+import sqlite3
 import time
 
 import psutil
@@ -97,6 +98,20 @@ def test_variables_come_back_and_a_missing_one_is_none(admin):
     for value in ("on", "off"):
         admin.set_variable("imagen/wanted", value)
         assert admin.variable("imagen/wanted") == value
+
+
+def test_the_server_answers_while_another_writes_and_its_audit_line_follows(
+    airflow, admin, eventually
+):
+    told = "SELECT count(*) FROM log WHERE event = 'trigger_dag_run' AND dag_id = 'missing'"
+    with contextlib.closing(sqlite3.connect(airflow.home.path / "airflow.db")) as database:
+        database.execute("BEGIN IMMEDIATE")
+        with pytest.raises(AnswerError) as caught:
+            admin.trigger("missing")
+        assert caught.value.status == 404
+        assert database.execute(told).fetchone() == (0,)
+        database.rollback()
+        eventually(lambda: database.execute(told).fetchone() == (1,), what="the audit line")
 
 
 def test_a_dag_can_be_paused_and_a_broken_file_is_told_of(airflow, admin, eventually):
