@@ -11,6 +11,8 @@ Figures = dict[str, Any]
 SETTLED = 0.1
 # So much of the cores in use is all of them: the rest is what processes wait for one another.
 BUSY = 0.9
+# So much of a window in use is a full one: between two calls lies the way there and back.
+FULL = 0.95
 # Rates are told by windows of so many seconds.
 WINDOW_S = 2.0
 
@@ -113,13 +115,14 @@ def _wide(found: Figures) -> Iterator[Check]:
 
 def _tail(found: Figures) -> Iterator[Check]:
     for ours in ("backfill", "stream"):
-        with_tail = median(of(found["runs"], ours, tail_rate=0.01), "middle_per_s")
-        ratio = with_tail / median(of(found["runs"], ours, tail_rate=0.0), "middle_per_s")
+        without, with_tail = (of(found["runs"], ours, tail_rate=rate)[0] for rate in (0.0, 0.01))
+        ratio = with_tail["middle_per_s"] / without["middle_per_s"]
+        in_flight = with_tail["middle_in_flight"]
         yield Check(
             f"{ours}: throughput where 1 % of the calls take 20 times as long",
-            "at least 0.85 of that without",
-            f"{ratio:.2f}",
-            ratio >= 0.85,
+            f"at least 0.85 of that without, or a window of {found['in_flight']} that is full",
+            f"{ratio:.2f}, {in_flight:.1f} in flight",
+            ratio >= 0.85 or in_flight >= FULL * found["in_flight"],
         )
 
 
@@ -161,17 +164,16 @@ def _latency(found: Figures) -> Iterator[Check]:
 
 
 def _files(found: Figures) -> Iterator[Check]:
-    runs = found["runs"]
-    few, many = runs[-2], runs[-1]
-    ratio = few["per_s"] / many["per_s"]
+    few, many = found["few"], found["many"]
+    small, large = (of(found["runs"], "backfill", prompts=size) for size in (few, many))
+    ratio = median(small, "per_s") / median(large, "per_s")
     yield Check(
-        f"{many['prompts']:,} short prompts, a model that answers at once: time per prompt against "
-        f"{few['prompts']:,}",
+        f"{many:,} short prompts, a model that answers at once: time per prompt against {few:,}",
         "at most 1.05",
-        f"{ratio:.2f} ({many['per_s']:.0f}/s)",
+        f"{ratio:.2f} ({median(large, 'per_s'):.0f}/s)",
         ratio <= 1.05,
     )
-    peak = many["peak_mb"]
+    peak = max(run["peak_mb"] for run in large)
     yield Check("peak memory of that", "at most 350 MB", f"{peak:.0f} MB", peak <= 350)
 
 

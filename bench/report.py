@@ -97,9 +97,8 @@ def _wide_section(found: Figures) -> Iterator[str]:
     yield ""
     yield "What a prompt takes of the cores. Python computes on one core at a time: a process with"
     yield "a core to itself could do what the last column says; here it shares two with the"
-    yield "stand-ins. *In the middle*: between the first tenth of the outcomes and the last, as in"
-    yield "a run without an end; the window opens from 64, and at the end there is less to do. The"
-    yield "stream is given `--max_outstanding` of eight windows."
+    yield "stand-ins. *In the middle*: between the first tenth of the answers and the last, as in a"
+    yield "run without an end; the window opens from 64, and at the end there is less to do."
     yield ""
     yield "| | prompts/s | in the middle | the job | stand-ins | cores busy | one process at most |"
     yield "|---|---|---|---|---|---|---|"
@@ -114,12 +113,17 @@ def _wide_section(found: Figures) -> Iterator[str]:
 def _tail_section(found: Figures) -> Iterator[str]:
     yield "## One call in a hundred takes twenty times as long"
     yield ""
-    yield "Rates between the first tenth of the outcomes and the last, as in a run without an end."
+    yield "Rates between the first tenth of the answers and the last, as in a run without an end."
+    yield "A slow call keeps its place in the window: one that was full, and stays so, then gives"
+    yield "1 ÷ (0.99 + 0.01 × 20) = 0.84 of what it gave; less is lost where it was not full."
     yield ""
-    yield "| | calls that take as long | prompts/s |"
-    yield "|---|---|---|"
+    yield "| | calls that take as long | prompts/s | in flight, of the window |"
+    yield "|---|---|---|---|"
     for run in found["runs"]:
-        yield f"| {NAMES[run['contender']]} | {run['tail_rate']:.0%} | {run['middle_per_s']:.0f} |"
+        yield (
+            f"| {NAMES[run['contender']]} | {run['tail_rate']:.0%} | {run['middle_per_s']:.0f} "
+            f"| {run['middle_in_flight']:.1f} of {found['in_flight']} |"
+        )
 
 
 def _files_section(found: Figures) -> Iterator[str]:

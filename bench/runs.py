@@ -6,7 +6,8 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from google import pubsub_v1
@@ -32,10 +33,11 @@ class Run:
     `seconds` is from the first model call to the last outcome: for ours the last prediction that
     was received, for a contender the last image that the model answered. CPU is of the process
     in that time, per prompt; `others_cpu_ms` that of the stand-ins; `busy` is the share of all the
-    machine's cores that was in use. `cold_start_s` is from the
-    start of the process to its first model call. `middle_per_s` is the rate between the first tenth
-    of the outcomes and the last tenth, as in a run without an end. A run is one in which every
-    prompt got its image: with fewer there are no figures.
+    machine's cores that was in use. `cold_start_s` is from the start of the process to its first
+    model call. Between the first tenth of the answers and the last, as in a run without an end,
+    `middle_per_s` is their rate (of answers, for outcomes come a batch at a time), and
+    `middle_in_flight` how many calls were in flight. A run is one in which every prompt got its
+    image: with fewer there are no figures.
     """
 
     contender: str
@@ -47,6 +49,7 @@ class Run:
     peak_mb: float
     cold_start_s: float
     middle_per_s: float | None
+    middle_in_flight: float | None
     refused: int = 0
     paid_twice: int = 0
 
@@ -100,7 +103,7 @@ class _Watch:
             busy=self._busy(),
             peak_mb=round(self._process.peak_mb(), 1),
             cold_start_s=round(self.first - self._process.started, 2),
-            middle_per_s=_middle(ended),
+            **_middle(self._samples.rows, prompts),
         )
 
     def settled(self, found: Run) -> Run:
@@ -279,12 +282,19 @@ def _new() -> str:
     return uuid.uuid4().hex[:8]
 
 
-def _middle(ended: Sequence[float]) -> float | None:
-    tenth = len(ended) // 10
-    # Outcomes are taken by the handful: those of a short run may all have come at once.
-    if not tenth or not (seconds := ended[-1 - tenth] - ended[tenth]):
-        return None
-    return round((len(ended) - 2 * tenth) / seconds, 2)
+def _middle(
+    rows: Sequence[tuple[float, Mapping[str, int]]], prompts: int
+) -> dict[str, float | None]:
+    tenth = prompts // 10
+    inside = [(at, n) for at, n in rows if tenth <= n["images"] <= prompts - tenth]
+    # All of a short run may be answered between two looks.
+    if not tenth or len(inside) < 2:
+        return {"middle_per_s": None, "middle_in_flight": None}
+    (begin, before), (end, after) = inside[0], inside[-1]
+    return {
+        "middle_per_s": round((after["images"] - before["images"]) / (end - begin), 2),
+        "middle_in_flight": round(fmean(n["in_flight"] for _, n in inside), 1),
+    }
 
 
 def _within(prompts: int) -> float:

@@ -44,7 +44,7 @@ class MicroBatchOptions(PipelineOptions):
             "--max_micro_batches", type=int, default=64, help="most micro-batches side by side"
         )
         parser.add_argument(
-            "--max_outstanding", type=int, default=1024, help="most messages under lease at once"
+            "--max_outstanding", type=int, default=2048, help="most messages under lease at once"
         )
         parser.add_argument(
             "--metrics_file", help="a file that the running metrics are written to, as JSON"

@@ -106,6 +106,33 @@ def test_a_window_of_calls_is_judged_by_the_rate_in_the_middle_and_told_with_the
     assert "from the first call to the last outcome 400/s" in found.measured
 
 
+def tail(with_tail: float, in_flight: float = 60.0, *, without: float = 100.0) -> dict:
+    rates = ((0.0, without), (0.01, with_tail))
+    return {
+        "in_flight": 64,
+        "runs": [
+            run(one, tail_rate=rate, middle_per_s=per_s, middle_in_flight=in_flight)
+            for one in ("backfill", "stream")
+            for rate, per_s in rates
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("with_tail", "in_flight", "measured", "met"),
+    [
+        (86.0, 50.0, "0.86, 50.0 in flight", True),
+        (83.0, 62.0, "0.83, 62.0 in flight", True),
+        (83.0, 60.0, "0.83, 60.0 in flight", False),
+    ],
+)
+def test_slow_calls_may_cost_the_room_that_they_take_in_a_full_window(
+    with_tail, in_flight, measured, met
+):
+    both = checks(tail=tail(with_tail, in_flight)).values()
+    assert [(one.measured, one.met) for one in both] == [(measured, met)] * 2
+
+
 def test_a_part_that_was_measured_another_day_says_so():
     earlier = {**RESULTS["machine"], "date": "2026-11-01"}
     page = report.page({**RESULTS, "cold": {"seconds": {"stream": [3.0]}, "machine": earlier}})
@@ -191,9 +218,18 @@ def test_no_prompt_of_a_run_is_another_runs():
     assert len(names) == 100
 
 
+def files(many_per_s: float = 100.0) -> dict:
+    """One of the few was slow: the median is not."""
+    runs = [(1_000, 100.0), (10_000, 90.0), (100_000, many_per_s), (10_000, 100.0), (10_000, 100.0)]
+    return {
+        "few": 10_000,
+        "many": 100_000,
+        "runs": [run("backfill", prompts=n, per_s=per_s) for n, per_s in runs],
+    }
+
+
 def whole(**others) -> dict:
     """Figures of every scenario, as `make bench` leaves them."""
-    pairs = [(contender, rate) for contender in ("backfill", "stream") for rate in (0.0, 0.01)]
     return {
         **RESULTS,
         "scaling": {
@@ -202,7 +238,7 @@ def whole(**others) -> dict:
             "runs": [run(one, prompts=n) for one in ("backfill", "stream") for n in (1000, 20_000)],
         },
         "wide": wide(per_s=400.0, middle_per_s=450.0),
-        "tail": {"runs": [run(one, tail_rate=rate, middle_per_s=90.0) for one, rate in pairs]},
+        "tail": tail(90.0),
         "quota": {
             "per_minute": 1200.0,
             "rows": joined(steady(20, 60), steady(10, 60, begin=60), steady(20, 60, begin=120)),
@@ -211,7 +247,7 @@ def whole(**others) -> dict:
             "failed": 0,
         },
         "latency": {"prompts": 3, "median_s": 0.1, "p99_s": 0.3, "added_s": [0.1, 0.1, 0.3]},
-        "files": {"runs": [run("backfill", prompts=n) for n in (1_000, 10_000, 100_000)]},
+        "files": files(),
         "cold": {"seconds": {"backfill": [3.0, 4.0, 5.0], "stream": [2.0]}},
         "parsing": {"seconds": [0.05, 0.06, 0.07]},
         **others,
@@ -236,13 +272,7 @@ def test_every_scenario_has_a_section_and_those_with_a_target_a_row(tmp_path):
         (
             "stream: throughput where 1 % of the calls take 20 times as long",
             {
-                "tail": {
-                    "runs": [
-                        run(one, tail_rate=rate, middle_per_s=90.0 if one == "backfill" else per_s)
-                        for one in ("backfill", "stream")
-                        for rate, per_s in ((0.0, 90.0), (0.01, 70.0))
-                    ]
-                }
+                "tail": tail(70.0),
             },
         ),
         (
@@ -252,14 +282,7 @@ def test_every_scenario_has_a_section_and_those_with_a_target_a_row(tmp_path):
         ),
         (
             "100,000 short prompts, a model that answers at once: time per prompt against 10,000",
-            {
-                "files": {
-                    "runs": [
-                        run("backfill", prompts=n, per_s=per_s)
-                        for n, per_s in ((1_000, 100.0), (10_000, 100.0), (100_000, 90.0))
-                    ]
-                }
-            },
+            {"files": files(90.0)},
         ),
     ],
 )

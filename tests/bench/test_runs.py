@@ -27,6 +27,7 @@ class Play:
     def _see(self, look: tuple[int, int]) -> None:
         images, refused = look
         counts = {"calls": images + refused, "images": images, "refused_for_quota": refused}
+        counts["in_flight"] = images % 10
         self.rows.append((self.started + len(self.rows), counts))
 
     @property
@@ -149,6 +150,25 @@ def test_a_run_of_which_a_prompt_failed_has_no_figures(came, kind):
 def test_a_backfill_whose_report_has_failures_has_no_figures(came):
     with pytest.raises(RuntimeError, match="of 2 prompts the report says"):
         came("backfill", {"prompt_id": "a"}, {"prompt_id": "b"})
+
+
+def test_figures_of_the_middle_are_of_answers_without_the_first_tenth_and_the_last(
+    tmp_path, monkeypatch
+):
+    # Of 100: four seconds from 12 to 88, whatever was before and after; a look each second.
+    looks = [(n, 0) for n in (0, 5, 12, 30, 50, 70, 88, 99, 99, 100)]
+    play = Play(tmp_path, looks, writes=100)
+    found = runs.contender(put_on(monkeypatch, play), "one_by_one", 100, 2)
+    assert found.middle_per_s == (88 - 12) / 4
+    assert found.middle_in_flight == (2 + 0 + 0 + 0 + 8) / 5
+
+
+def test_a_run_that_was_answered_between_two_looks_has_no_figures_of_the_middle(
+    tmp_path, monkeypatch
+):
+    play = Play(tmp_path, [(0, 0), (100, 0)], writes=100)
+    found = runs.contender(put_on(monkeypatch, play), "one_by_one", 100, 2)
+    assert (found.middle_per_s, found.middle_in_flight) == (None, None)
 
 
 def test_what_a_stream_pays_for_while_it_is_drained_is_counted(came):
