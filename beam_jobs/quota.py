@@ -19,13 +19,13 @@ BACK_OFF = 0.93
 PAUSE_TURNS = 0.5
 # A refusal says that it is less, not that it is next to nothing.
 MOST_CUT = 0.5
-# Of the cubic, per second³: with it the old rate is reached again after 2.3 s.
-GROWTH = 0.006
+# Of the cubic, per second³: with it the old rate is reached again after 2.7 s.
+GROWTH = 0.0035
 # And from so many seconds of probing on the growth itself grows, by so much of it a second. By
-# simulation as in tests/beam_jobs/test_quota.py: of a steady 20 calls/s 1.8 % are refused, and one
-# that is halved and restored is settled upon in 3 s and in 8.5 s.
-HURRY_AFTER_S = 3.2
-HURRY = 10.0
+# simulation as in tests/beam_jobs/test_quota.py: of a steady 20 calls/s 1.6 % are refused, and one
+# that is halved and restored is settled upon in 3 s and in 8 s.
+HURRY_AFTER_S = 2.8
+HURRY = 20.0
 # Of the calls that are looked back on, this share of those beyond the first so many may be refused
 # without it meaning anything: slower calls are too few to tell. Without that a service that refuses
 # 2 % at any rate is asked for 25 calls/s where it would take 128.
