@@ -163,7 +163,7 @@ def _to_the_last_image(
     return found
 
 
-def backfill(cloud: Cloud, prompts: int, in_flight: int, *options: str) -> Run:
+def backfill(cloud: Cloud, prompts: int, in_flight: int) -> Run:
     """Run the batch job over files of prompts."""
     run = _new()
     put_files(run, prompts)
@@ -173,7 +173,6 @@ def backfill(cloud: Cloud, prompts: int, in_flight: int, *options: str) -> Run:
         f"--prompts=gs://{NAMES.bucket}/prompts/{run}/*",
         f"--report={cloud.folder}/report.json",
         f"--source=backfill:{run}",
-        *options,
     ]
     with contextlib.closing(receiver), Samples(cloud) as samples:
         process = Process(arguments, cloud.environment, cloud.folder / "backfill.log")
@@ -190,10 +189,10 @@ def backfill(cloud: Cloud, prompts: int, in_flight: int, *options: str) -> Run:
     return found
 
 
-def stream(cloud: Cloud, prompts: int, in_flight: int, *options: str) -> Run:
+def stream(cloud: Cloud, prompts: int, in_flight: int) -> Run:
     """Run the streaming job on a backlog of prompts, and drain it."""
     run = _new()
-    with streaming(cloud, in_flight, *options) as (process, receiver), Samples(cloud) as samples:
+    with streaming(cloud, in_flight) as (process, receiver), Samples(cloud) as samples:
         before = len(receiver.arrived)
         watch = _Watch(cloud, process, samples, at_once=True)
         publish([text(run, n) for n in range(prompts)])
@@ -206,14 +205,13 @@ def stream(cloud: Cloud, prompts: int, in_flight: int, *options: str) -> Run:
 
 
 @contextlib.contextmanager
-def streaming(cloud: Cloud, in_flight: int, *options: str) -> Iterator[tuple[Process, Receiver]]:
+def streaming(cloud: Cloud, in_flight: int) -> Iterator[tuple[Process, Receiver]]:
     """Give a streaming job that has made its first prediction, and what receives from it."""
     receiver = Receiver()
     arguments = [
         *_job("stream", in_flight),
         f"--messages_subscription={P}/subscriptions/prompts-sub",
         "--runner=localcloud.runner.MicroBatchRunner",
-        *options,
     ]
     with contextlib.closing(receiver):
         process = Process(arguments, cloud.environment, cloud.folder / "stream.log")

@@ -72,8 +72,7 @@ def tail(cloud: Cloud, say: Say, prompts: int = 4_000) -> Figures:
 def quota(cloud: Cloud, say: Say, per_minute: float = 1_200.0) -> Figures:
     """A stream that meets a quota it is not told of, which is halved and restored under way.
 
-    It is steady for longer than it takes to settle: of some seconds a single call is a tenth of
-    a percent.
+    The first phase is the longest: in half a minute one refused call more is 0.2 % of all.
     """
     phases = [(per_minute, 105.0), (per_minute / 2, 45.0), (per_minute, 45.0)]
     prompts = int(sum(rate / 60 * seconds for rate, seconds in phases) * 1.1)

@@ -106,8 +106,8 @@ def test_a_window_of_calls_is_judged_by_the_rate_in_the_middle_and_told_with_the
     assert "from the first call to the last outcome 400/s" in found.measured
 
 
-def tail(with_tail: float, in_flight: float = 60.0, *, without: float = 100.0) -> dict:
-    rates = ((0.0, without), (0.01, with_tail))
+def tail(with_tail: float, in_flight: float = 60.0) -> dict:
+    rates = ((0.0, 100.0), (0.01, with_tail))
     return {
         "in_flight": 64,
         "runs": [
