@@ -147,7 +147,7 @@ def _quota(found: Figures) -> Iterator[Check]:
         yield Check(
             f"the quota is {words}: seconds until the rate has settled within 10 % of it",
             "at most 10 s",
-            f"{seconds:.0f} s" if seconds is not None else "never",
+            f"{seconds:.1f} s" if seconds is not None else "never",
             seconds is not None and seconds <= 10,
         )
     yield Check("prompts that failed by it", "none", str(found["failed"]), found["failed"] == 0)

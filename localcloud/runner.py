@@ -43,6 +43,8 @@ class MicroBatchOptions(PipelineOptions):
         parser.add_argument(
             "--max_micro_batches", type=int, default=64, help="most micro-batches side by side"
         )
+        # A slow prompt holds up its micro-batch. Where 1 % of the calls took twenty times as long,
+        # a window of 64 did 98 prompts a second with 1,024 of them, and 106 with 2,048.
         parser.add_argument(
             "--max_outstanding", type=int, default=2048, help="most messages under lease at once"
         )

@@ -185,7 +185,7 @@ def test_a_rate_that_follows_the_quota_has_settled_and_uses_it():
     assert found["calls refused meanwhile"].measured == "1.0%"
     halved = found["the quota is halved"]
     assert halved.met
-    assert 4 <= int(halved.measured.removesuffix(" s")) <= 8
+    assert 4 <= float(halved.measured.removesuffix(" s")) <= 8
     assert found["the quota is restored"].met
 
 
@@ -203,7 +203,7 @@ def test_a_rate_that_only_passes_by_has_not_settled_there():
         for number, per_s in enumerate([20, 10, 10, 4, 16, 4, 16, 4, 16, 4, 16, 10])
     ]
     found = quota(joined(steady(20, 60), *parts))
-    assert found["the quota is halved"].measured in ("never", "36 s", "37 s", "38 s")
+    assert found["the quota is halved"].measured == "never"
     assert not found["the quota is halved"].met
 
 
@@ -271,9 +271,7 @@ def test_every_scenario_has_a_section_and_those_with_a_target_a_row(tmp_path):
     [
         (
             "stream: throughput where 1 % of the calls take 20 times as long",
-            {
-                "tail": tail(70.0),
-            },
+            {"tail": tail(70.0)},
         ),
         (
             "stream at 2 prompts/s, model of 10 s: from publish to prediction beyond it, "
