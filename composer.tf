@@ -783,7 +783,7 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 locals {
-  # Looser than what the health DAG calls unhealthy (plugins/imagen_ops/health/thresholds.py): these
+  # Looser than what the health DAG calls unhealthy (plugins/imagen_ops/health/assessment/thresholds.py): these
   # are for when it could not help, or does not run.
   # The metrics: https://cloud.google.com/monitoring/api/metrics_gcp
   stream_alerts = {
@@ -834,7 +834,7 @@ locals {
       first    = "Open the failed run in Airflow: the last lines of the task that failed say what was given, what was expected and what to do."
     }
   }
-  # Lines that tasks write, see plugins/imagen_ops/alerts.py.
+  # Lines that tasks write, see plugins/imagen_ops/alerts/alert.py.
   line_alerts = {
     crash-loop = {
       title    = "the stream dies again and again"

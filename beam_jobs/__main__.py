@@ -21,11 +21,11 @@ from google.auth import exceptions as auth_exceptions
 
 from beam_jobs.cli import gallery, watch
 from beam_jobs.cli.progress import Progress
-from beam_jobs.cli.publish import MOST_WAITING, bodies_of_file, body_of, publish
+from beam_jobs.cli.publish import MAX_WAITING, bodies_of_file, body_of, publish
 from beam_jobs.cli.screen import Screen
 from beam_jobs.cli.sheet import contact_sheet
 from beam_jobs.cli.terminal import StatusLine, printable
-from beam_jobs.store import Location
+from beam_jobs.images.store import Location
 
 # As a shell reports of a program that writes to nobody.
 _BROKEN_PIPE = 141
@@ -128,7 +128,7 @@ def _publish_file(file: str, topic: str, attributes: dict[str, str]) -> int:
             return publish(topic, bodies, attributes, published=publishing.add)
     except BaseException:
         if there := publishing.count:
-            unsure = min(MOST_WAITING, len(bodies) - there)
+            unsure = min(MAX_WAITING, len(bodies) - there)
             print(
                 f"{there} of {len(bodies)} were published, and perhaps {unsure} more",
                 file=sys.stderr,

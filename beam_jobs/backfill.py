@@ -9,10 +9,10 @@ import apache_beam as beam
 from apache_beam.io import fileio
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs import launch
-from beam_jobs.options import ImagenOptions, JobConfig
-from beam_jobs.report import WriteReport
-from beam_jobs.transforms import PromptsToOutcomes, PublishOutcomes, ReadPromptFile
+from beam_jobs.config.options import ImagenOptions, JobConfig
+from beam_jobs.pipeline import submit
+from beam_jobs.pipeline.report import WriteReport
+from beam_jobs.pipeline.transforms import PromptsToOutcomes, PublishOutcomes, ReadPromptFile
 
 
 def build(pipeline: beam.Pipeline, config: JobConfig, prompts: str, report: str | None) -> None:
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     options = PipelineOptions(argv)
     given = options.view_as(ImagenOptions)
     prompts, report = given.prompts, given.report
-    return launch.run(
+    return submit.run(
         options,
         streaming=False,
         prompts=prompts,

@@ -8,9 +8,9 @@ import sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_jobs import launch
-from beam_jobs.options import ImagenOptions, JobConfig
-from beam_jobs.transforms import PromptsToOutcomes, PublishOutcomes, message_of
+from beam_jobs.config.options import ImagenOptions, JobConfig
+from beam_jobs.pipeline import submit
+from beam_jobs.pipeline.transforms import PromptsToOutcomes, PublishOutcomes, message_of
 
 
 def build(pipeline: beam.Pipeline, config: JobConfig, subscription: str) -> None:
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     options = PipelineOptions(argv)
     options.view_as(StandardOptions).streaming = True
     subscription = options.view_as(ImagenOptions).messages_subscription
-    return launch.run(
+    return submit.run(
         options,
         streaming=True,
         subscription=subscription,

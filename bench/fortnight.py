@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from beam_jobs import recent
-from beam_jobs.models.catalog import DEFAULT_MODEL
+from beam_jobs.catalog import DEFAULT_MODEL
+from beam_jobs.images import recent_index
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from localcloud.resources import Names
 from localcloud.storage import ObjectStore
@@ -56,7 +56,7 @@ def put_images(put: Put, now: datetime, count: int) -> None:
         if n >= count - WHOLE_IMAGES:
             put(f"{stem}-0.png", picture)
         put(f"{stem}.json", json.dumps({"prompt": text(n), "images": [path]}).encode())
-        put_line(put, recent.PREDICTIONS, at, recent.line(outcome))
+        put_line(put, recent_index.PREDICTIONS, at, recent_index.line(outcome))
 
 
 def put_failures(put: Put, now: datetime, count: int) -> None:
@@ -67,11 +67,11 @@ def put_failures(put: Put, now: datetime, count: int) -> None:
         reason = reasons[n % len(reasons)]
         detail = "the model answered 429 for 600 s" * 8
         outcome = Failure(f"id-{n}", reason, detail, True, 7, text(n).encode(), {}, "stream")
-        put_line(put, recent.FAILURES, at, recent.line(outcome))
+        put_line(put, recent_index.FAILURES, at, recent_index.line(outcome))
 
 
 def put_line(put: Put, kind: str, at: datetime, line: dict[str, Any]) -> None:
-    milliseconds = recent._END_OF_TIME_MS - int(at.timestamp() * 1000)
+    milliseconds = recent_index._END_OF_TIME_MS - int(at.timestamp() * 1000)
     content = json.dumps(line | {"at": at.isoformat(timespec="milliseconds")}) + "\n"
     put(f"images/recent/{kind}/{milliseconds:013d}-{'0' * 8}.jsonl", content.encode())
 
@@ -86,10 +86,10 @@ def put_days(put: Put, folder: str, records: Iterable[dict[str, Any]]) -> None:
 
 def backfill_records(now: datetime, count: int) -> Iterable[dict[str, Any]]:
     """Spread over the fourteen days that the page shows."""
-    from imagen_ops.accounts import account_of, record_of
-    from imagen_ops.backfills import BackfillRun
-    from imagen_ops.launches import JobForm
-    from imagen_ops.planning import AlreadyMade, ModelCost, Plan
+    from imagen_ops.backfill.plan import AlreadyMade, ModelCost, Plan
+    from imagen_ops.backfill.reconciliation import health_record, reconcile
+    from imagen_ops.backfill.run import BackfillRun
+    from imagen_ops.jobs.job_form import JobForm
 
     glob = f"gs://{NAMES.bucket}/prompts/ds=2026-11-01/*"
     plan = Plan(
@@ -111,18 +111,21 @@ def backfill_records(now: datetime, count: int) -> Iterable[dict[str, Any]]:
     counts = {"prompts": 3020, "predictions": 2980, "reused": 75, "failures": 40}
     counts |= {"images": 2905, "bytes": 4_400_000_000, "model_calls": 2990}
     reasons = {"BLOCKED": 20, "INVALID_PROMPT": 20}
-    account = account_of({**counts, "failures_by_reason": reasons}, plan)
+    account = reconcile({**counts, "failures_by_reason": reasons}, plan)
     for n in range(count):
         at = now - timedelta(days=13.9 * (count - n) / count)
         run = BackfillRun(f"manual__{at.isoformat()}", f"{n:032d}", None, glob, JobForm("m"))
-        yield record_of(run, plan, at=at, state="done", job_id=f"job-{n}", account=account)
+        yield health_record(run, plan, at=at, state="done", job_id=f"job-{n}", account=account)
 
 
 def looks(now: datetime) -> Iterable[dict[str, Any]]:
     """Two days of health, under load."""
-    from imagen_ops.gather import Gathered, record_of
-    from imagen_ops.health import Canary, Reading, Signals, Thresholds, assess
-    from imagen_ops.jobs import Job, JobState
+    from imagen_ops.google.reading import Reading
+    from imagen_ops.health.assessment.decide import assess
+    from imagen_ops.health.assessment.signals import Canary, Signals
+    from imagen_ops.health.assessment.thresholds import Thresholds
+    from imagen_ops.health.collect import CollectedSignals, health_record
+    from imagen_ops.jobs.job import Job, JobState
 
     for n in range(2 * 288):
         at = now - (2 * 288 - n) * LOOK_EVERY
@@ -139,7 +142,9 @@ def looks(now: datetime) -> Iterable[dict[str, Any]]:
         totals = {"prompts": 300 * n, "predictions": 290 * n, "images": 290 * n}
         totals |= {"failures": 10 * n, "failures_BLOCKED": 6 * n, "failures_UNAVAILABLE": 4 * n}
         verdict = assess(signals, Thresholds())
-        yield record_of(f"scheduled__{at.isoformat()}", Gathered(signals, totals), verdict)
+        yield health_record(
+            f"scheduled__{at.isoformat()}", CollectedSignals(signals, totals), verdict
+        )
 
 
 def text(number: int) -> str:

@@ -19,8 +19,8 @@ from typing import Any
 
 from google.cloud import storage
 
-from beam_jobs.models.catalog import DEFAULT_MODEL, KNOWN_MODELS
-from beam_jobs.prompts import Prompt, PromptDefaults, parse
+from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS
+from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from localcloud import __main__ as localcloud_cli
 from localcloud.resources import Names
 
@@ -95,11 +95,10 @@ def measured(state: str) -> dict[str, Any]:
     sys.path.insert(0, str(PLUGINS))
     import airflow.sdk  # noqa: F401 - a task has it before it plans
 
-    from imagen_ops import planning
-    from imagen_ops.plans import made
+    from imagen_ops.backfill import already_made, planning
 
     if state == "one by one":
-        made.PAGE_NAMES = 1
+        already_made.PAGE_NAMES = 1
     client = storage.Client(project=NAMES.project)
     before = memory_mb("VmRSS")
     started, cpu = time.monotonic(), time.process_time()

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
-from imagen_ops.defaults import DAG_DEFAULTS, TAG
-from imagen_ops.forms import JOB_FIELDS
-from imagen_ops.operators.backfill import CheckBudget, PlanBackfill, Reconcile
-from imagen_ops.sensors.backfill import BackfillDone, LaunchBackfill
+from imagen_ops.backfill.operators import CheckBudget, PlanBackfill, ReconcileBackfill
+from imagen_ops.backfill.sensors import BackfillDoneSensor, LaunchBackfillSensor
+from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
+from imagen_ops.jobs.params import JOB_FIELDS
 from imagen_ops.settings import DEFAULT_BACKFILL_SCHEDULE
 
 # Whoever schedules on new images names this Asset.
@@ -94,15 +94,17 @@ record under `records/backfills` in the bucket, and an event of the Asset `image
 ):
     plan = PlanBackfill(task_id="plan", execution_timeout=timedelta(hours=1))
     check = CheckBudget(task_id="check", plan=plan.output)
-    launch = LaunchBackfill(
+    launch = LaunchBackfillSensor(
         task_id="launch", plan=plan.output, pool=_POOL, timeout=timedelta(hours=24)
     )
-    wait = BackfillDone(
+    wait = BackfillDoneSensor(
         task_id="wait",
         job_id=launch.output,
         plan=plan.output,
         pool=_POOL,
         timeout=timedelta(hours=24),
     )
-    reconcile = Reconcile(task_id="reconcile", plan=plan.output, job_id=wait.output, images=IMAGES)
+    reconcile = ReconcileBackfill(
+        task_id="reconcile", plan=plan.output, job_id=wait.output, images=IMAGES
+    )
     plan >> check >> launch >> wait >> reconcile

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from imagen_ops.defaults import DAG_DEFAULTS, TAG
-from imagen_ops.operators.dead_letters import ReplayDeadLetters
-from imagen_ops.replay import REPLAYABLE, ReplayForm
+from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
+from imagen_ops.dead_letters.decision import REPLAYABLE, ReplayForm
+from imagen_ops.dead_letters.operators import ReplayDeadLetters
 
 _DEFAULTS = ReplayForm()
 

@@ -6,15 +6,14 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from imagen_ops.defaults import DAG_DEFAULTS, TAG
-from imagen_ops.forms import JOB_FIELDS
-from imagen_ops.operators.canary import ProbeWithCanary, SendCanary
-from imagen_ops.operators.health import AssessStream, FailWhenDown, RestartStream
-from imagen_ops.operators.prerequisites import CheckPrerequisites
-from imagen_ops.operators.stream import CancelStream, DrainStream, LaunchStream, ReportDrained
-from imagen_ops.sensors.canary import CanarySensor
-from imagen_ops.sensors.jobs import JobEnded, JobRunning, WayIsClear
+from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
+from imagen_ops.health.canary import CanarySensor, SendCanary, SendHealthCanary
+from imagen_ops.health.operators import AssessStream, FailWhenDown, RestartStream
+from imagen_ops.jobs.params import JOB_FIELDS
 from imagen_ops.settings import DEFAULT_HEALTH_SCHEDULE
+from imagen_ops.stream.operators import CancelStream, DrainStream, LaunchStream, ReportDrained
+from imagen_ops.stream.prerequisites import CheckPrerequisites
+from imagen_ops.stream.sensors import JobEndedSensor, JobRunningSensor, MakeWaySensor
 
 START = "imagen_stream_start"
 
@@ -69,10 +68,10 @@ stops one. Links on the tasks lead to the job, its logs and its metrics.
 ):
     check = CheckPrerequisites(task_id="check_prerequisites")
     # A drain ends when its slowest prompt does; 12 hours is for a model that is down.
-    make_way = WayIsClear(task_id="make_way", timeout=timedelta(hours=12))
+    make_way = MakeWaySensor(task_id="make_way", timeout=timedelta(hours=12))
     launch = LaunchStream(task_id="launch")
     # Launcher and workers take 5 to 10 minutes to come up.
-    running = JobRunning(
+    running = JobRunningSensor(
         task_id="wait_until_running", job_id=launch.output, timeout=timedelta(minutes=45)
     )
     send_canary = SendCanary(task_id="send_canary")
@@ -114,7 +113,7 @@ these DAGs.
 """,
     **_ONE_STREAM,
 ):
-    probe = ProbeWithCanary(task_id="send_canary")
+    probe = SendHealthCanary(task_id="send_canary")
     returned = CanarySensor(
         task_id="wait_for_canary",
         canary=probe.output,
@@ -171,14 +170,14 @@ A drain cannot be taken back. Marking a task failed does not stop it either.
     **_ONE_STREAM,
 ):
     drain = DrainStream(task_id="drain")
-    drained = JobEnded(
+    drained = JobEndedSensor(
         task_id="wait_until_drained",
         job_id=drain.output,
         give_up_minutes="{{ params.cancel_after_minutes }}",
         timeout=timedelta(hours=25),
     )
     cancel = CancelStream(task_id="cancel", job_id=drain.output)
-    cancelled = JobEnded(
+    cancelled = JobEndedSensor(
         task_id="wait_until_cancelled", job_id=drain.output, timeout=timedelta(hours=1)
     )
     report = ReportDrained(task_id="report", job_id=drain.output, trigger_rule="none_failed")

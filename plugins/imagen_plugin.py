@@ -2,8 +2,9 @@
 
 from airflow.plugins_manager import AirflowPlugin
 
-from imagen_ops.links import JOB_LINKS
-from imagen_ops.ui.lazy import LazyApp, build_page
+from imagen_ops.jobs.links import JOB_LINKS
+from imagen_ops.ui.build_page import build_page
+from imagen_ops.ui.lazy import LazyApp
 
 _PAGE = LazyApp(build_page)
 

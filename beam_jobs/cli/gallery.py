@@ -11,8 +11,8 @@ from typing import Any
 from google.api_core import exceptions as api_exceptions
 from google.cloud import storage
 
-from beam_jobs import recent
-from beam_jobs.store import RECORD_SCHEMA, Location
+from beam_jobs.images import recent_index
+from beam_jobs.images.store import RECORD_SCHEMA, Location
 
 # An object of the index may hold one line, and that line be about images made long ago.
 _OBJECTS_PER_RECORD = 2
@@ -50,7 +50,9 @@ def _indexed(client: storage.Client, location: Location, limit: int) -> Iterator
     bucket = client.bucket(location.bucket)
     folder = location.url(location.prefix)
     names: set[str] = set()
-    for told in recent.read(client, location, recent.PREDICTIONS, limit * _OBJECTS_PER_RECORD):
+    for told in recent_index.read(
+        client, location, recent_index.PREDICTIONS, limit * _OBJECTS_PER_RECORD
+    ):
         images = told.get("images")
         if told.get("reused") or not (images and isinstance(images, list)):
             continue

@@ -7,11 +7,11 @@ from typing import Any
 
 from google.cloud import pubsub_v1
 
-from beam_jobs.files import read_prompts
 from beam_jobs.outcomes import Failure
+from beam_jobs.prompts.files import read_prompts
 
 # Enough to fill some batches, which the client sends side by side; few enough to end soon.
-MOST_WAITING = 2000
+MAX_WAITING = 2000
 _WITHIN_S = 60
 
 
@@ -54,7 +54,7 @@ def publish(
 ) -> int:
     """Publish `bodies` to `topic` (projects/P/topics/T) and return how many, once all are there.
 
-    Where it is broken off, up to `MOST_WAITING` more may be there than `published` was called for.
+    Where it is broken off, up to `MAX_WAITING` more may be there than `published` was called for.
 
     Args:
         topic: where to.
@@ -80,6 +80,6 @@ def publish(
 
     for body in bodies:
         waiting.append(publisher.publish(topic, body, **attributes))
-        settle(MOST_WAITING - 1)
+        settle(MAX_WAITING - 1)
     settle(0)
     return count

@@ -16,10 +16,10 @@ from beam_jobs.cli.gallery import download
 from beam_jobs.cli.progress import counted
 
 # More prompts than fit on a screen are listed before their images.
-_MOST_UNLISTED = 12
-_MOST_ALT_CHARS = 200
+_MAX_UNLISTED = 12
+_MAX_ALT_CHARS = 200
 # Longer captions scroll within their figure, and so must be within a keyboard's reach.
-_MOST_OPEN_CHARS = 240
+_MAX_OPEN_CHARS = 240
 _PICTURES = ("image/png", "image/jpeg", "image/webp")
 _POLICY = "script-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'"
 _STYLE = """
@@ -96,7 +96,7 @@ def contact_sheet(
 
 
 def _list(records: list[dict[str, Any]]) -> str:
-    if len(records) <= _MOST_UNLISTED:
+    if len(records) <= _MAX_UNLISTED:
         return ""
     items = "".join(
         f'<li><a href="#{_anchor(number, record)}" dir="auto">'
@@ -121,7 +121,7 @@ def _figure(anchor: str, record: dict[str, Any], names: list[str]) -> str:
         f'<a href="{name}"><img loading="lazy" alt="{_alt(text, index, count)}" src="{name}"></a>'
         for index, name in enumerate((html.escape(quote(name)) for name in names), 1)
     )
-    reach = ' tabindex="0"' if len(text) > _MOST_OPEN_CHARS or text.count("\n") > 2 else ""
+    reach = ' tabindex="0"' if len(text) > _MAX_OPEN_CHARS or text.count("\n") > 2 else ""
     paths = "".join(f'<span class="path">{html.escape(path)}</span>' for path in record["images"])
     return (
         f'<figure id="{anchor}"><div class="images">{images}</div><figcaption>'
@@ -138,7 +138,7 @@ def _alt(prompt: str, index: int, count: int) -> str:
 
 def _short(prompt: str) -> str:
     text = " ".join(prompt.split())
-    return text if len(text) <= _MOST_ALT_CHARS else f"{text[: _MOST_ALT_CHARS - 1]}…"
+    return text if len(text) <= _MAX_ALT_CHARS else f"{text[: _MAX_ALT_CHARS - 1]}…"
 
 
 def _fetched(

@@ -25,7 +25,7 @@ from beam_jobs.outcomes import CANARY_ATTRIBUTE, FAILURE_SCHEMA, PREDICTION_SCHE
 _EXPIRES_AFTER_S = 24 * 3600
 # How long one pull waits, and how many it leases: few enough to be shown within the lease.
 _PULL_S = 20.0
-_PULL_MOST = 100
+_PULL_MAX = 100
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def taken(
             left = _PULL_S if deadline is None else min(deadline - time.monotonic(), _PULL_S)
             if left <= 0:
                 return
-            most = _PULL_MOST if count is None else min(count - shown, _PULL_MOST)
+            most = _PULL_MAX if count is None else min(count - shown, _PULL_MAX)
             with contextlib.suppress(api_exceptions.DeadlineExceeded):
                 response = subscriber.pull(subscription=name, max_messages=most, timeout=left)
                 leased.extend(response.received_messages)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from beam_jobs.outcomes import Reason
-from beam_jobs.prompts import Prompt
+from beam_jobs.prompts.parse import Prompt
 
 # The services' error texts run to kilobytes; a dead letter needs the beginning.
 MAX_DETAIL_CHARS = 500

@@ -9,6 +9,7 @@ from google import genai
 from google.auth import exceptions as auth_exceptions
 from google.genai import errors, types
 
+from beam_jobs.models.answer_memory import AnswerTooLargeError
 from beam_jobs.models.base import (
     CallError,
     Image,
@@ -21,8 +22,7 @@ from beam_jobs.models.base import (
     unreachable,
 )
 from beam_jobs.outcomes import Reason
-from beam_jobs.prompts import Prompt
-from beam_jobs.turns import AnswerTooLargeError
+from beam_jobs.prompts.parse import Prompt
 
 # https://ai.google.dev/api/generate-content#FinishReason: these mean that the same prompt will be
 # refused again. The others (NO_IMAGE, IMAGE_OTHER, OTHER, STOP without an image) may go well.

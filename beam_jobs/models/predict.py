@@ -34,7 +34,7 @@ from beam_jobs.models.base import (
     retry_after,
     unreachable,
 )
-from beam_jobs.prompts import MAX_IMAGES, Prompt
+from beam_jobs.prompts.parse import MAX_IMAGES, Prompt
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 

@@ -43,7 +43,7 @@ class Save(beam.DoFn):
 def options() -> PipelineOptions:
     return PipelineOptions(
         runner="FnApiRunner",
-        # In memory each of them is a thread, with no gRPC in between; see beam_jobs/launch.py.
+        # In memory each of them is a thread, without gRPC: see beam_jobs/pipeline/submit.py.
         direct_running_mode="in_memory",
         direct_num_workers=THREADS,
     )

@@ -23,7 +23,7 @@ from localcloud.rest import ApiError
 _PAGE_LOG_LINES = 200
 _PAGE_MESSAGES = 200
 # A submission carries its pipeline's description; the service takes 10 MB.
-_MOST_BYTES = 10 << 20
+_MAX_BYTES = 10 << 20
 # As `jobs.new_id` makes them; the console's links have more around it.
 _JOB_ID = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d_\d\d-\d+")
 
@@ -42,7 +42,7 @@ def dataflow_app(
     """
     face = _Face(service, objects, environment)
     faults = rest.Faults(service.settings, seed=seed)
-    app = web.Application(client_max_size=_MOST_BYTES, middlewares=[rest.errors])
+    app = web.Application(client_max_size=_MAX_BYTES, middlewares=[rest.errors])
     project = "/v1b3/projects/{project}"
     place = f"{project}/locations/{{location}}"
     for http, path, method, handler in (

@@ -36,15 +36,15 @@ _CHOICES = {
         "FLEXRS_COST_OPTIMIZED": "--flexrs_goal=COST_OPTIMIZED",
     },
     "streamingMode": {
-        "STREAMING_MODE_AT_LEAST_ONCE": "--dataflow_service_options=streaming_mode_at_least_once",
+        "STREAMING_MODE_AT_MIN_ONCE": "--dataflow_service_options=streaming_mode_at_least_once",
         "STREAMING_MODE_EXACTLY_ONCE": "--dataflow_service_options=streaming_mode_exactly_once",
     },
 }
 # https://cloud.google.com/compute/docs/labeling-resources#restrictions
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-_MOST_LABELS = 64
-_MOST_WORKERS = 1000
+_MAX_LABELS = 64
+_MAX_WORKERS = 1000
 
 
 def flags_of(environment: Mapping[str, Any]) -> list[str]:
@@ -77,16 +77,16 @@ def check_environment(environment: Mapping[str, Any]) -> None:
         for key, value in labels.items()
         if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value))
     ]
-    if len(labels) > _MOST_LABELS:
-        wrong.append(f"additionalUserLabels: {len(labels)} labels; at most {_MOST_LABELS}")
+    if len(labels) > _MAX_LABELS:
+        wrong.append(f"additionalUserLabels: {len(labels)} labels; at most {_MAX_LABELS}")
     wrong += [
         f"{name}: expected gs://BUCKET/FOLDER, got {environment[name]!r}"
         for name in ("tempLocation", "stagingLocation")
         if environment.get(name) and not environment[name].startswith("gs://")
     ]
     most = environment.get("maxWorkers") or 0
-    if not 0 <= most <= _MOST_WORKERS:
-        wrong.append(f"maxWorkers: expected 1 to {_MOST_WORKERS}, got {most}")
+    if not 0 <= most <= _MAX_WORKERS:
+        wrong.append(f"maxWorkers: expected 1 to {_MAX_WORKERS}, got {most}")
     if most and (environment.get("numWorkers") or 0) > most:
         wrong.append(f"numWorkers: {environment['numWorkers']} is more than maxWorkers, {most}")
     if wrong:

@@ -26,7 +26,7 @@ _READ_LOG_EVERY_S = 0.5
 _CANCEL_GRACE_S = 5.0
 # When the local cloud stops: what a job may take to finish what is under way.
 _LEAVE_GRACE_S = 5.0
-_MOST_ERRORS_AT_ONCE = 10
+_MAX_ERRORS_AT_ONCE = 10
 _TAIL_LINES = 20
 
 
@@ -160,9 +160,9 @@ class Life:
 
     async def _report_errors(self, log: LogReader, *, last: bool = False) -> None:
         found = await asyncio.to_thread(lambda: list(log.errors(last=last)))
-        for text in found[:_MOST_ERRORS_AT_ONCE]:
+        for text in found[:_MAX_ERRORS_AT_ONCE]:
             self._registry.say(self._id, Importance.ERROR, text)
-        if (more := len(found) - _MOST_ERRORS_AT_ONCE) > 0:
+        if (more := len(found) - _MAX_ERRORS_AT_ONCE) > 0:
             self._registry.say(self._id, Importance.ERROR, f"{more} more errors: see the log.")
 
     async def _pause(self, seconds: float, ended: "asyncio.Task[int] | None" = None) -> None:

@@ -8,8 +8,8 @@ from localcloud.dataflow.states import Importance, View
 from localcloud.rest import one_of, page_of, time_of
 
 _FILTERS = ("UNKNOWN", "ALL", "TERMINATED", "ACTIVE")
-_MOST_JOBS = 1000
-_MOST_MESSAGES = 1000
+_MAX_JOBS = 1000
+_MAX_MESSAGES = 1000
 
 
 def jobs_page(jobs: Sequence[Job], query: Mapping[str, str]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def jobs_page(jobs: Sequence[Job], query: Mapping[str, str]) -> dict[str, Any]:
         if _within(query, "createTimeRange", job.created_at)
         and (job.active or _within(query, "terminationTimeRange", job.state_at))
     ]
-    page, token = page_of(found, query, largest=_MOST_JOBS)
+    page, token = page_of(found, query, largest=_MAX_JOBS)
     answer: dict[str, Any] = {}
     if page:
         answer["jobs"] = [job.resource(View.SUMMARY) for job in page]
@@ -57,7 +57,7 @@ def messages_page(messages: Sequence[Message], query: Mapping[str, str]) -> dict
         and (start is None or message.time >= start)
         and (end is None or message.time < end)
     ]
-    page, token = page_of(found, query, largest=_MOST_MESSAGES)
+    page, token = page_of(found, query, largest=_MAX_MESSAGES)
     answer: dict[str, Any] = {}
     if page:
         answer["jobMessages"] = [message.resource() for message in page]

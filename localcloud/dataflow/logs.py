@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-MOST_TEXT = 4000
+MAX_TEXT = 4000
 """So many characters of a record go into a message: the first, and of a traceback the last."""
 
 _AT_ONCE = 256 * 1024
@@ -64,8 +64,8 @@ class LogReader:
         if self._record:
             text = "\n".join(self._record).rstrip()
             self._record = []
-            if len(text) > MOST_TEXT:
-                half = MOST_TEXT // 2
+            if len(text) > MAX_TEXT:
+                half = MAX_TEXT // 2
                 text = f"{text[:half]}\n…\n{text[-half:]}"
             yield text
 

@@ -40,7 +40,7 @@ def look(*, streaming: bool, options: dict[str, Any], pipeline: bytes) -> Found:
     from apache_beam.portability.api import beam_runner_api_pb2
     from google.protobuf.message import DecodeError
 
-    from beam_jobs.options import ImagenOptions
+    from beam_jobs.config.options import ImagenOptions
 
     proto = beam_runner_api_pb2.Pipeline()
     try:

@@ -15,7 +15,7 @@ from localcloud.dataflow.states import Importance, JobState
 from localcloud.files import write_json
 from localcloud.rest import ApiError, now
 
-MOST_MESSAGES = 2000
+MAX_MESSAGES = 2000
 """So many of a job's newest messages are kept in memory, and read back after a restart."""
 
 
@@ -138,7 +138,7 @@ class Registry:
         at = max(now(), round(messages[-1].time + 1e-6, 6) if messages else 0.0)
         message = Message(f"{job_id}-{time.monotonic_ns()}", at, importance, text)
         messages.append(message)
-        del messages[:-MOST_MESSAGES]
+        del messages[:-MAX_MESSAGES]
         with self.folder(job_id).messages.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dataclasses.asdict(message)) + "\n")
 
@@ -155,7 +155,7 @@ class Registry:
 def _read_messages(path: Path) -> list[Message]:
     messages = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines()[-MOST_MESSAGES:]:
+        for line in path.read_text(encoding="utf-8").splitlines()[-MAX_MESSAGES:]:
             try:
                 record = json.loads(line)
             except ValueError:

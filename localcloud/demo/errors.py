@@ -2,7 +2,7 @@
 
 import re
 
-_MOST_CHARS = 400
+_MAX_CHARS = 400
 # As the last line of a trace has it: a type, whole or short, and what it says.
 _EXCEPTION = re.compile(r"([a-z_]\w*\.)*[A-Z]\w*(Error|Exception|Exit|Interrupt): .")
 
@@ -28,4 +28,4 @@ def one_line(error: BaseException) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_CHARS else f"{text[: _MOST_CHARS - 1]}…"
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"

@@ -13,7 +13,7 @@ from beam_jobs.cli import gallery, watch
 from beam_jobs.cli.progress import Progress, Tally
 from beam_jobs.cli.publish import publish
 from beam_jobs.cli.sheet import contact_sheet
-from beam_jobs.store import Location
+from beam_jobs.images.store import Location
 from localcloud.airflow import AirflowClient
 from localcloud.demo import prompts, runs
 from localcloud.demo.errors import DemoError
@@ -32,7 +32,7 @@ _NAMES = Names()
 _P = f"projects/{_NAMES.project}"
 _LOCATION = f"gs://{_NAMES.bucket}/images"
 _NIGHT = f"gs://{_NAMES.bucket}/prompts/ds=2026-11-01"
-_MOST_PICTURES = 500
+_MAX_PICTURES = 500
 # How predictions and dead letters say whose they are.
 _STREAM, _BACKFILL = "stream", "backfill:"
 
@@ -97,7 +97,7 @@ def show(stage: Stage, folder: Folder, tell: Teller) -> None:
         if wrong := sums.wrong():
             raise DemoError(f"it does not add up: {'; '.join(wrong)}")
         tell.line("Every prompt is accounted for")
-        records = gallery.newest(Location.parse(_LOCATION), _NAMES.project, _MOST_PICTURES)
+        records = gallery.newest(Location.parse(_LOCATION), _NAMES.project, _MAX_PICTURES)
         fetching = Progress("fetching images", sum(len(record["images"]) for record in records))
         with tell.going_on(fetching.__str__):
             sheet = contact_sheet(records, _NAMES.project, folder.sheet, fetched=fetching.add)

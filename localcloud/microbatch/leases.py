@@ -16,7 +16,7 @@ RENEW_EVERY_S = 20
 # A pull waits this long for a first message; also how long a drain takes to notice.
 PULL_WAIT_S = 1.0
 # Requests carry at most this many ack ids (of some 200 bytes; a request may have 512 KB).
-_MOST_IDS = 1000
+_MAX_IDS = 1000
 
 
 class Leases:
@@ -84,4 +84,4 @@ class Leases:
 
 
 def _parts(ids: list[str]) -> list[list[str]]:
-    return [ids[i : i + _MOST_IDS] for i in range(0, len(ids), _MOST_IDS)]
+    return [ids[i : i + _MAX_IDS] for i in range(0, len(ids), _MAX_IDS)]

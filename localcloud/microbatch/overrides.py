@@ -19,8 +19,8 @@ from google import pubsub_v1
 from localcloud.clients import raw_client
 
 # https://cloud.google.com/pubsub/quotas#resource_limits, with room for what surrounds the messages.
-_MOST_MESSAGES = 1000
-_MOST_BYTES = 9_000_000
+_MAX_MESSAGES = 1000
+_MAX_BYTES = 9_000_000
 _PUBLISH_TIMEOUT_S = 60.0
 
 _thread = threading.local()
@@ -105,7 +105,7 @@ class _PublishBundle(beam.DoFn):
     def process(self, message: PubsubMessage) -> None:
         packed = pubsub_v1.PubsubMessage.pb()(data=message.data, attributes=message.attributes)
         size = packed.ByteSize()
-        if len(self._messages) == _MOST_MESSAGES or self._bytes + size > _MOST_BYTES:
+        if len(self._messages) == _MAX_MESSAGES or self._bytes + size > _MAX_BYTES:
             self.finish_bundle()
         self._messages.append(packed)
         self._bytes += size

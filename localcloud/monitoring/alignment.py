@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from localcloud.monitoring.sampler import Point
 from localcloud.rest import ApiError
 
-_LEAST_PERIOD_S = 60.0
+_MIN_PERIOD_S = 60.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 _NONE = "ALIGN_NONE"
 
@@ -48,7 +48,7 @@ class Alignment:
                 400, f"aggregation.perSeriesAligner: expected one of {[*_ALIGNERS]}, got {name!r}."
             )
         period = _DURATION.fullmatch(query.get("aggregation.alignmentPeriod") or "")
-        if not period or float(period[1]) < _LEAST_PERIOD_S:
+        if not period or float(period[1]) < _MIN_PERIOD_S:
             raise ApiError(
                 400,
                 "Field aggregation.alignmentPeriod had an invalid value: must be at least 60s when "

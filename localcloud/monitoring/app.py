@@ -13,7 +13,7 @@ from localcloud.monitoring.sampler import Sampler
 from localcloud.rest import ApiError
 
 _VIEWS = ("FULL", "HEADERS")
-_MOST_RESULTS = 100_000
+_MAX_RESULTS = 100_000
 
 
 def monitoring_app(sampler: Sampler, *, seed: int | None = None) -> web.Application:
@@ -56,7 +56,7 @@ def _list(sampler: Sampler, request: web.Request) -> dict[str, Any]:
         for index, (_, points) in enumerate(found)
         for point in (points if full else points[:1])
     ]
-    page, token = rest.page_of(flat, query, largest=_MOST_RESULTS)
+    page, token = rest.page_of(flat, query, largest=_MAX_RESULTS)
     shown = []
     for index in sorted({index for index, _ in page}):
         points = [_point(p, alignment) for i, p in page if i == index] if full else []

@@ -13,7 +13,7 @@ _MINUTE_S = 60.0
 # Every sample of the last while, and one a minute of the rest: 27 KB for a series of a day.
 _RECENT = 240
 _OLD = int(_KEPT_S / _MINUTE_S)
-_MOST_SERIES = 5000
+_MAX_SERIES = 5000
 
 Point = tuple[float, int]
 """When, in seconds since 1970, and what."""
@@ -93,7 +93,7 @@ class Sampler:
                     old.add(oldest)
         gone = [s for s, points in self._recent.items() if now - points.last()[0] > _KEPT_S]
         # Beyond what there is room for, those go that have been silent for longest.
-        if (surplus := len(self._recent) - len(gone) - _MOST_SERIES) > 0:
+        if (surplus := len(self._recent) - len(gone) - _MAX_SERIES) > 0:
             silent = sorted(self._recent, key=lambda series: self._recent[series].last()[0])
             gone += silent[:surplus]
         for series in gone:

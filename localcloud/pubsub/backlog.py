@@ -11,35 +11,15 @@ after the lease has expired, but before the redelivery, is accepted, as Google's
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from localcloud.pubsub.entry import Consumer, Entry, State
 from localcloud.pubsub.message import Message
-from localcloud.pubsub.ready import Entry, ReadyQueue, State
+from localcloud.pubsub.ready import ReadyQueue
+from localcloud.pubsub.redelivery import after_lease
 from localcloud.pubsub.settings import SubscriptionSettings
 
 _TOMBSTONES = 1024
 """So many dead items a queue may hold beyond twice its live ones before it is rebuilt."""
-
-
-@dataclass(slots=True, eq=False)
-class Consumer:
-    """A streaming subscriber's share: how much it may hold (0: no limit) and how much it holds.
-
-    `wake` is called when something it held is acknowledged, nacked or expired.
-    """
-
-    max_messages: int
-    max_bytes: int
-    wake: Callable[[], None]
-    messages: int = 0
-    bytes: int = 0
-
-    @property
-    def has_room(self) -> bool:
-        """Whether one more message may be sent. Bytes may overshoot by one, as documented."""
-        return (self.max_messages <= 0 or self.messages < self.max_messages) and (
-            self.max_bytes <= 0 or self.bytes < self.max_bytes
-        )
 
 
 class Backlog:
@@ -220,13 +200,11 @@ class Backlog:
     def _return(self, entry: Entry, now: float) -> None:
         """End a lease without an ack. Later leases of the same ordering key end with it."""
         followers = self._release(entry)
-        dead_letter, retry = self.settings.dead_letter, self.settings.retry
-        if dead_letter is not None and entry.attempts >= dead_letter.max_attempts:
-            entry.state = State.EXHAUSTED
+        entry.state, delay_s = after_lease(entry, self.settings)
+        if entry.state is State.EXHAUSTED:
             return
-        if retry is not None and not (self.settings.ordered and entry.message.ordering_key):
-            entry.state = State.DELAYED
-            entry.deadline = now + retry.delay_s(entry.attempts)
+        if entry.state is State.DELAYED:
+            entry.deadline = now + delay_s
             self._watch(entry)
             return
         self._make_ready(entry)

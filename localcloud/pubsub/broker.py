@@ -12,14 +12,14 @@ from typing import Protocol
 
 from localcloud.pubsub import names
 from localcloud.pubsub.ack_ids import format_ack_id, parse_ack_ids
-from localcloud.pubsub.backlog import Backlog, Consumer
+from localcloud.pubsub.backlog import Backlog
 from localcloud.pubsub.clock import Clock
 from localcloud.pubsub.dead_letters import dead_letter
+from localcloud.pubsub.entry import Consumer, Entry
 from localcloud.pubsub.errors import already_exists, not_found
 from localcloud.pubsub.filters import Predicate, compile_filter
 from localcloud.pubsub.log import Log, NoLog, Restored
 from localcloud.pubsub.message import Delivery, Draft, Message, SubscriptionStats
-from localcloud.pubsub.ready import Entry
 from localcloud.pubsub.settings import SubscriptionSettings, TopicSettings
 
 RESPONSE_BYTES = 3_500_000

@@ -8,9 +8,9 @@ import random
 from collections.abc import Iterable, Sequence
 
 from localcloud.pubsub.ack_ids import parse_ack_ids
-from localcloud.pubsub.backlog import Consumer
 from localcloud.pubsub.broker import Broker
 from localcloud.pubsub.clock import Clock
+from localcloud.pubsub.entry import Consumer
 from localcloud.pubsub.errors import PubSubError, Status
 from localcloud.pubsub.log import Log, Restored
 from localcloud.pubsub.message import Delivery, Draft

@@ -11,43 +11,8 @@ on.
 
 import heapq
 from collections import deque
-from enum import Enum
-from typing import TYPE_CHECKING
 
-from localcloud.pubsub.message import Message
-
-if TYPE_CHECKING:
-    from localcloud.pubsub.backlog import Consumer
-
-
-class State(Enum):
-    """What is the matter with an unacknowledged message."""
-
-    READY = "waits for a subscriber"
-    LEASED = "is with a subscriber until its deadline"
-    DELAYED = "is held back by the retry policy until its deadline"
-    EXHAUSTED = "has had its delivery attempts and is due for the dead-letter topic"
-    GONE = "is acknowledged, dropped or forwarded"
-
-
-class Entry:
-    """One message in one subscription. Mutable, and shared by the queue, the leases and the log.
-
-    `lease` is the number in the ack id handed out last: 0 if there is none since the server
-    started, and NACKED once that ack id counts for nothing.
-    """
-
-    NACKED = -1
-    __slots__ = ("attempts", "consumer", "deadline", "lease", "message", "queued", "state")
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.state = State.READY
-        self.lease = 0
-        self.deadline = 0.0
-        self.attempts = 0
-        self.queued = False
-        self.consumer: Consumer | None = None
+from localcloud.pubsub.entry import Entry, State
 
 
 class OrderingKey:

@@ -7,10 +7,10 @@ from typing import Any
 import grpc
 
 from localcloud.pubsub import names, wire
-from localcloud.pubsub.backlog import Consumer
 from localcloud.pubsub.broker import Broker
 from localcloud.pubsub.committer import Committer
 from localcloud.pubsub.deliveries import received_pb
+from localcloud.pubsub.entry import Consumer
 from localcloud.pubsub.errors import invalid
 from localcloud.pubsub.wakeups import Wakeups
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from beam_jobs.models.predict import PredictModel, base_url_from_environment
-from beam_jobs.prompts import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 
 GEMINI = "gemini-3.1-flash-image"
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"

@@ -49,12 +49,10 @@ class Stage:
 
     def files(self) -> dict[str, Path]:
         """Return where each of the context's files is in the image."""
-        sent = set(context())
         return {
-            f"{destination}{path.name}": path
+            f"{destination.rstrip('/')}/{name}": path
             for source, destination in self.copies()
-            for path in sorted(ROOT.glob(source))
-            if path in sent
+            for name, path in sent_of(source).items()
         }
 
 
@@ -99,6 +97,20 @@ def context() -> list[Path]:
         for path in paths
         if path.is_file() and not ignored.match_file(str(path.relative_to(ROOT)))
     ]
+
+
+def sent_of(source: str) -> dict[str, Path]:
+    """Return what a COPY of `source` finds in the context, by the names below its destination.
+
+    Of a folder it takes the contents, of a file the file.
+    """
+    root = ROOT / source
+    below = root if root.is_dir() else root.parent
+    return {
+        str(path.relative_to(below)): path
+        for path in context()
+        if path == root or root in path.parents
+    }
 
 
 def _instructions(text: str) -> Iterator[tuple[str, str]]:

@@ -123,8 +123,8 @@ def check_pipeline(pipeline, lane, target):
         }
         for each in pipeline.components.transforms.values()
     }
-    assert shown["Imagen/Parse"]["fn"] == "beam_jobs.transforms.Parse"
-    assert shown["Publish/Encode/ParDo(Encode)"]["fn"] == "beam_jobs.transforms.Encode"
+    assert shown["Imagen/Parse"]["fn"] == "beam_jobs.pipeline.transforms.Parse"
+    assert shown["Publish/Encode/ParDo(Encode)"]["fn"] == "beam_jobs.pipeline.transforms.Encode"
     assert shown["Publish/Predictions"]["topic"] == lane.topic("predictions")
     assert shown["Publish/Dead letters"]["topic"] == lane.topic("dead-letters")
     for environment in pipeline.components.environments.values():

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from beam_jobs.generate import ROOM_OVER_IN_FLIGHT
+from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
 
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
 # The job, whose last lines of the index are worth a minute to it: on a busy machine storage may
@@ -17,8 +17,9 @@ ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
 PATIENT = """
 import sys
 
-from beam_jobs import recent, stream
-recent.flush.__defaults__ = (60.0,)
+from beam_jobs import stream
+from beam_jobs.images import recent_index
+recent_index.flush.__defaults__ = (60.0,)
 raise SystemExit(stream.main(sys.argv[1:]))
 """
 

@@ -9,7 +9,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 import beam_jobs
-from beam_jobs.options import ImagenOptions, OptionsError, job_config
+from beam_jobs.config.options import ImagenOptions, OptionsError, job_config
 
 FOLDER = Path(beam_jobs.__file__).parent / "templates"
 TEMPLATES = {

@@ -77,7 +77,7 @@ def test_the_form_offers_what_the_template_takes(dags: dict[str, Any]) -> None:
 
 
 def test_the_form_has_every_field_that_a_launch_reads(dags: dict[str, Any]) -> None:
-    from imagen_ops.launches import JobForm
+    from imagen_ops.jobs.job_form import JobForm
 
     form = dags["imagen_backfill"].params
     assert set(JobForm("m").to_json()) <= set(form)

@@ -22,7 +22,7 @@ def test_it_runs_when_somebody_wants_it_only(dags: dict[str, Any]) -> None:
 def test_without_a_word_all_that_can_be_replayed_is_up_to_three_times(
     dags: dict[str, Any],
 ) -> None:
-    from imagen_ops.replay import ReplayForm
+    from imagen_ops.dead_letters.decision import ReplayForm
 
     form = validated(dags[DAG], {})
     assert form == {
@@ -89,7 +89,7 @@ def test_the_manual_names_every_field_and_reason(dags: dict[str, Any]) -> None:
 def test_the_next_try_comes_when_the_leases_of_a_killed_one_are_over(
     dags: dict[str, Any],
 ) -> None:
-    from imagen_ops.operators.dead_letters import LEASE_SECONDS
+    from imagen_ops.dead_letters.leases import LEASE_SECONDS
 
     task = dags[DAG].get_task("replay")
     assert task.retry_delay.total_seconds() > 1.5 * LEASE_SECONDS

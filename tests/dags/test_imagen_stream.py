@@ -91,7 +91,7 @@ def test_the_start_form_offers_what_the_template_takes(dags: dict[str, Any]) -> 
 
 
 def test_the_models_on_offer_are_known_to_the_jobs(dags: dict[str, Any]) -> None:
-    from beam_jobs.models.catalog import KNOWN_MODELS
+    from beam_jobs.catalog import KNOWN_MODELS
 
     examples = dags["imagen_stream_start"].params.get_param("model").schema["examples"]
     assert set(examples) <= set(KNOWN_MODELS)

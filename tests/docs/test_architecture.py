@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from imagen_ops import archive, backfills, clients, launches
+from imagen_ops.backfill import run
+from imagen_ops.dead_letters import archive
+from imagen_ops.jobs import launch_request
+from imagen_ops.records import folders
 from localcloud.resources import Names
 
 ROOT = Path(__file__).parents[2]
@@ -96,10 +99,10 @@ def test_every_folder_it_names_is_there():
 
 def test_every_folder_of_the_bucket_is_one_that_the_code_uses():
     used = {
-        backfills.PROMPTS_FOLDER,
+        run.PROMPTS_FOLDER,
         archive.FOLDER,
-        launches._REPORTS,
-        Path(clients.HEALTH_RECORDS).parent.name,
+        launch_request._REPORTS,
+        Path(folders.HEALTH_RECORDS).parent.name,
         "images",
     }
     assert named("bucket") == {f"{folder}/" for folder in used}
@@ -110,7 +113,7 @@ def test_every_folder_of_the_bucket_is_one_that_the_code_uses():
 def test_every_step_of_the_jobs_is_one_of_their_transforms():
     code = "".join(
         (ROOT / "beam_jobs" / name).read_text(encoding="utf-8")
-        for name in ("transforms.py", "stream.py", "backfill.py")
+        for name in ("pipeline/transforms.py", "stream.py", "backfill.py")
     )
     assert named("transform") <= set(re.findall(r"\"([A-Z][a-z]+)\"\s*>>", code))
 

@@ -17,17 +17,20 @@ from typing import Any
 import pytest
 
 from beam_jobs.outcomes import Reason
-from imagen_ops import clients, launches
-from imagen_ops.desired import VARIABLE
-from imagen_ops.forms import JOB_FIELDS
-from imagen_ops.health import Thresholds, assess
-from imagen_ops.health.signals import Canary, Previous, Reading, Signals
-from imagen_ops.health.verdict import ReasonCode, Status
-from imagen_ops.health.words import duration, share
-from imagen_ops.jobs import Job, JobState
-from imagen_ops.launches import JobForm
-from imagen_ops.replay import ReplayForm
+from imagen_ops.dead_letters.decision import ReplayForm
+from imagen_ops.google.reading import Reading
+from imagen_ops.health.assessment.decide import assess
+from imagen_ops.health.assessment.signals import Canary, Previous, Signals
+from imagen_ops.health.assessment.thresholds import Thresholds
+from imagen_ops.health.assessment.verdict import ReasonCode, Status
+from imagen_ops.health.assessment.words import duration, share
+from imagen_ops.jobs import launch_request
+from imagen_ops.jobs.job import Job, JobState
+from imagen_ops.jobs.job_form import JobForm
+from imagen_ops.jobs.params import JOB_FIELDS
+from imagen_ops.records import folders
 from imagen_ops.settings import Settings
+from imagen_ops.stream.wanted import VARIABLE
 from tests.docs.test_security import granted
 
 ROOT = Path(__file__).parents[2]
@@ -186,7 +189,7 @@ def test_each_reason_has_a_section_and_no_section_is_of_a_reason_that_is_gone(
 
 
 def test_a_reason_leads_to_its_section() -> None:
-    from imagen_ops.health.verdict import Reason as Finding
+    from imagen_ops.health.assessment.verdict import Reason as Finding
 
     anchors = {slug(text) for _, text in headings()}
     assert {Finding.down(code, "").anchor for code in ReasonCode} <= anchors
@@ -433,12 +436,12 @@ def test_no_word_of_the_code_is_misspelt() -> None:
 
 def test_every_folder_of_records_is_one() -> None:
     known = {
-        clients.HEALTH_RECORDS,
-        clients.RESTART_RECORDS,
-        clients.BACKFILL_RECORDS,
-        clients.RUN_RECORDS,
-        clients.REPLAY_RECORDS,
-        launches._REPORTS,
+        folders.HEALTH_RECORDS,
+        folders.RESTART_RECORDS,
+        folders.BACKFILL_RECORDS,
+        folders.RUN_RECORDS,
+        folders.REPLAY_RECORDS,
+        launch_request._REPORTS,
     }
     assert set(re.findall(r"records/\w+", TEXT)) <= known
     line = next(line for line in PROSE.splitlines() if line.startswith("`health` (looks)"))
@@ -493,11 +496,11 @@ def test_limits_are_those_of_the_code(setting: str, default: str) -> None:
 
 
 def test_other_figures_are_those_of_the_code() -> None:
-    from beam_jobs.generate import MOST_EMPTY_ANSWERS, ROOM_OVER_IN_FLIGHT
-    from beam_jobs.prompts import MAX_PROMPT_CHARS
+    from beam_jobs.engine.generate import MAX_EMPTY_ANSWERS, ROOM_OVER_IN_FLIGHT
+    from beam_jobs.prompts.parse import MAX_PROMPT_CHARS
 
     assert f"up to {ROOM_OVER_IN_FLIGHT:g} × `max_in_flight` calls a worker" in TEXT
-    assert MOST_EMPTY_ANSWERS == 3
+    assert MAX_EMPTY_ANSWERS == 3
     assert "answered three times without an image" in TEXT
     assert f"over {MAX_PROMPT_CHARS:,} characters" in TEXT
     assert ReplayForm().max_replays == 3

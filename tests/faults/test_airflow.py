@@ -32,14 +32,14 @@ VICTIMS = ("scheduler", "task", "api-server", "everything")
 # Of a run that failed, and succeeded when an operator had cleared it.
 CLEARED = " when cleared"
 # Health's limit of ten minutes, scaled as the time is that the model is down.
-MOST_WAITED_S = 10
+MAX_WAITED_S = 10
 
 
 @pytest.fixture(scope="module")
 def airflow(_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     """An Airflow to be broken: its own, nobody else works with it."""
     airflow = Airflow(tmp_path_factory.mktemp("broken"))
-    settings = SETTINGS | {"IMAGEN_MAX_BACKLOG_AGE_SECONDS": str(MOST_WAITED_S)}
+    settings = SETTINGS | {"IMAGEN_MAX_BACKLOG_AGE_SECONDS": str(MAX_WAITED_S)}
     airflow.start(_cloud.environment, settings=settings)
     try:
         airflow.wait_until_ready(within_s=400)
@@ -218,17 +218,17 @@ def test_three_launches_at_the_same_moment_make_one_job(
     for name, value in started.environment.items():
         if name.startswith(("IMAGEN_", "AIRFLOW_CONN_")):
             monkeypatch.setenv(name, value)
-    from imagen_ops.clients import Clients
-    from imagen_ops.launches import JobForm
+    from imagen_ops.google.clients import Clients
+    from imagen_ops.jobs.job_form import JobForm
     from imagen_ops.settings import Settings
-    from imagen_ops.starting import OnActive
-    from imagen_ops.streams import Streams
+    from imagen_ops.stream.launcher import StreamLauncher
+    from imagen_ops.stream.start_decision import OnActive
 
     settings = Settings.from_environment()
     barrier, found, errors = threading.Barrier(3), [], []
 
     def launch(label: str) -> None:
-        streams = Streams(settings, Clients(settings).dataflow)
+        streams = StreamLauncher(settings, Clients(settings).dataflow)
         barrier.wait()
         try:
             form = JobForm(model=settings.model)

@@ -11,8 +11,8 @@ pytestmark = [
 ]
 
 # Beyond what was there after three tenths, when all is warm. Python gives memory back late.
-MOST_MORE_MB = 40
-MOST_MORE = {"threads": 4, "files": 12, "sockets": 12}
+MAX_MORE_MB = 40
+MAX_MORE = {"threads": 4, "files": 12, "sockets": 12}
 
 
 def test_a_stream_that_has_run_for_long_takes_no_more_than_before(
@@ -29,7 +29,7 @@ def test_a_stream_that_has_run_for_long_takes_no_more_than_before(
     def grown() -> list[str]:
         """Look again, at all but memory: of what there is more than may be."""
         look()
-        more = zip(MOST_MORE.items(), taken[2][1:], taken[-1][1:], strict=True)
+        more = zip(MAX_MORE.items(), taken[2][1:], taken[-1][1:], strict=True)
         return [name for (name, most), before, after in more if after - before > most]
 
     for part in range(10):
@@ -50,4 +50,4 @@ def test_a_stream_that_has_run_for_long_takes_no_more_than_before(
         **books.figures(bodies, twice, unanswered()),
     )
     assert twice == 0
-    assert last[0] - warm[0] < MOST_MORE_MB
+    assert last[0] - warm[0] < MAX_MORE_MB

@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 # Of a stream's process with nothing of this; what is too large may take so much more.
-MOST_MORE_MB = 400
+MAX_MORE_MB = 400
 
 
 def bomb(megabytes: int, line: bytes) -> bytes:
@@ -55,7 +55,7 @@ def test_what_is_too_large_for_a_prompt_is_one_failure_each(faults, lane, start,
         lost=len(books.missing(long)) + len(bodies) - len(cut()),
     )
     assert set(books.reasons) == {"INVALID_PROMPT"}
-    assert more < MOST_MORE_MB
+    assert more < MAX_MORE_MB
 
 
 def test_answers_that_are_too_large_or_no_images_are_one_failure_each(
@@ -84,7 +84,7 @@ def test_answers_that_are_too_large_or_no_images_are_one_failure_each(
     )
     assert set(books.reasons) == {"NO_IMAGE"}
     assert len(books.failures) == len(large) + len(none)
-    assert peak < MOST_MORE_MB
+    assert peak < MAX_MORE_MB
 
 
 # Lines are read one by one, whatever is in them: a million empty ones take a second.
@@ -118,4 +118,4 @@ def test_a_file_that_unpacks_to_more_than_any_memory_is_read_in_little(
         lost=len(books.missing(good)),
     )
     assert len(books.failures) == (1 if line == b"x" else 0)
-    assert peak < MOST_MORE_MB
+    assert peak < MAX_MORE_MB

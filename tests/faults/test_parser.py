@@ -9,10 +9,10 @@ from collections import Counter
 
 import pytest
 
-from beam_jobs.messages import Message
 from beam_jobs.outcomes import MAX_ATTRIBUTES, Failure, Reason, encode
-from beam_jobs.prompts import FIELDS, Canary, Prompt, PromptDefaults, parse
-from beam_jobs.rows import SUFFIXES, PromptFile
+from beam_jobs.prompts.incoming import RawPrompt
+from beam_jobs.prompts.parse import FIELDS, Canary, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.rows import SUFFIXES, PromptFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -157,7 +157,7 @@ def test_a_hundred_thousand_rows_of_odd_files_raise_nothing(faults):
         file = PromptFile(name, "backfill:x")
         try:
             for row in file.read(lambda content=content: io.BytesIO(content)):
-                if isinstance(row, Message):
+                if isinstance(row, RawPrompt):
                     became[check(row.body, dict(row.attributes), row.origin)] += 1
                 else:
                     # Not a storage error, which would say that the reader itself has failed.

@@ -17,8 +17,8 @@ from typing import TextIO
 import psutil
 import pytest
 
-from beam_jobs.models.catalog import KNOWN_MODELS
-from beam_jobs.prompts import PromptDefaults, parse
+from beam_jobs.catalog import KNOWN_MODELS
+from beam_jobs.prompts.parse import PromptDefaults, parse
 from localcloud.demo import prompts, scenes
 from localcloud.demo.errors import one_line
 from localcloud.demo.folder import Folder

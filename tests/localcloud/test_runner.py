@@ -114,7 +114,7 @@ def test_metrics_come_as_it_runs_and_are_written_to_the_file(
 
 
 def test_batches_side_by_side_share_one_engine(cloud, lane, start_stream):
-    from beam_jobs import handler
+    from beam_jobs.engine import handler
 
     cloud.models(latency_s=0.3)
     before = len(handler._engines)

@@ -46,7 +46,7 @@ def connection(cloud: Cloud, **extra: object) -> str:
 
 @pytest.fixture
 def deployment(lane: Lane, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
-    from imagen_ops.clients import Clients
+    from imagen_ops.google.clients import Clients
     from imagen_ops.settings import Settings
 
     bucket = lane.storage.create_bucket(f"{lane.name}-imagen")
@@ -97,7 +97,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         kept[key] = value
 
     variable = types.SimpleNamespace(get=read, set=write)
-    monkeypatch.setattr("imagen_ops.desired.Variable", variable)
+    monkeypatch.setattr("imagen_ops.stream.wanted.Variable", variable)
     return kept
 
 

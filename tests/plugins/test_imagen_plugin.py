@@ -49,16 +49,15 @@ def test_a_plan_finds_the_jobs_rules_beside_the_plugins_and_needs_no_beam(deploy
     seen = python(
         "import json, sys\n"
         f"sys.path.insert(0, {str(deployed)!r})\n"
-        "from beam_jobs import outcomes, prompts, rows\n"
-        "from beam_jobs.models import catalog\n"
-        "from imagen_ops import planning\n"
-        "from imagen_ops.plans import costs, reading\n"
+        "from beam_jobs import catalog, outcomes\n"
+        "from beam_jobs.prompts import parse, rows\n"
+        "from imagen_ops.backfill import costs, planning, prompt_files\n"
         "heavy = {'apache_beam', 'aiohttp', 'google.genai', 'google.cloud.aiplatform'}\n"
         "print(json.dumps([rows.__file__, sorted(heavy & set(sys.modules))]))\n",
         plugins=False,
     )
     where, heavy = json.loads(seen)
-    assert where == str(deployed / "beam_jobs" / "rows.py")
+    assert where == str(deployed / "beam_jobs" / "prompts" / "rows.py")
     assert heavy == []
 
 

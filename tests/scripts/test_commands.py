@@ -2,7 +2,8 @@
 
 import pytest
 
-from imagen_ops.launches import JobForm, stream_launch
+from imagen_ops.jobs.job_form import JobForm
+from imagen_ops.jobs.launch_request import stream_launch_request
 from imagen_ops.settings import Settings
 from localcloud.dataflow.flags import flags_of
 
@@ -51,7 +52,7 @@ def test_what_is_launched_is_what_airflow_launches(ready):
     assert (done.returncode, done.stderr) == (0, "")
     (call,) = ready.calls("python", "-m", "beam_jobs.stream")
     form = JobForm(model="gemini-3.1-flash-image")
-    launch = stream_launch(settings(), form, run_label="run")
+    launch = stream_launch_request(settings(), form, run_label="run")
     image = {"sdkContainerImage": f"{REGISTRY}/imagen-stream:abc"}
     airflows = {f"--{name}={value}" for name, value in launch.parameters.items()}
     airflows |= set(flags_of({**launch.environment, **image}))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from beam_jobs import recent
-from beam_jobs.store import Location
+from beam_jobs.images import recent_index
+from beam_jobs.images.store import Location
 from imagen_ops.settings import PREFIX, Settings
 from localcloud.dataflow.templates import PROGRAMS, Template
 from localcloud.resources import Names
@@ -169,8 +169,8 @@ def test_of_the_images_nothing_is_ever_deleted_but_the_index_of_the_recent_ones(
             if name.startswith(tuple(condition["matches_prefix"]))
         ]
 
-    for kind in recent.KINDS:
-        assert ages(f"{recent.folder(location, kind)}0000000000000-00000000.jsonl") == [14]
+    for kind in recent_index.KINDS:
+        assert ages(f"{recent_index.folder(location, kind)}0000000000000-00000000.jsonl") == [14]
     for digits in ("00", "c0", "ff"):
         assert ages(f"{location.prefix}{digits}/{digits * 16}-0.png") == []
 

@@ -108,7 +108,7 @@ def test_queries_name_metrics_as_promql_does(applied: Deployment) -> None:
 
 
 def test_a_line_that_is_an_alert_is_one_that_the_code_writes(applied: Deployment) -> None:
-    from imagen_ops.alerts import SCHEMA
+    from imagen_ops.alerts.alert import SCHEMA
 
     code = "\n".join(path.read_text() for path in (ROOT / "plugins").rglob("*.py"))
     found = [

@@ -54,14 +54,3 @@ class LazyApp:
             if self._app is None:
                 self._app = self._build()
             return self._app
-
-
-def build_page() -> Asgi:
-    """Return the page's app, with all that it needs."""
-    from imagen_ops.ui.app import build
-    from imagen_ops.ui.storage import Storage
-
-    storage = Storage()
-    # Google's clients take longer to import than a browser takes to load the page.
-    threading.Thread(target=storage.warm_up, name="imagen-ui-warm-up", daemon=True).start()
-    return build(storage)

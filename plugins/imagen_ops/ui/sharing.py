@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 # TroubleError is told for so long before it is looked for again.
 TROUBLE_S = 3.0
-_MOST_KEPT = 256
+_MAX_KEPT = 256
 
 
 class TroubleError(Exception):
@@ -48,7 +48,7 @@ class Shared:
         self._lock = threading.Lock()
         self._under_way: dict[Hashable, Future[Answer]] = {}
         self._kept: cachetools.TLRUCache[Hashable, tuple[Answer, float]] = cachetools.TLRUCache(
-            _MOST_KEPT, ttu=lambda _key, kept, now: float(now + kept[1])
+            _MAX_KEPT, ttu=lambda _key, kept, now: float(now + kept[1])
         )
 
     async def get(self, key: Hashable, for_s: float, read: Callable[[], Any]) -> Answer:

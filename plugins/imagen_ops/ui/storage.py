@@ -16,20 +16,20 @@ from typing import IO, Any, TypeVar
 
 import cachetools  # type: ignore[import-untyped]
 
-from imagen_ops.clients import Clients
+from imagen_ops.google.clients import Clients
 from imagen_ops.settings import Settings, SettingsError
-from imagen_ops.ui.records import records
 from imagen_ops.ui.sharing import TroubleError
+from imagen_ops.ui.untrusted import records
 
 # Of one panel's reading; a request within it gets what is left.
 BUDGET_S = 4.5
 # The end of an object that is larger counts: a day of records has 1 MB, an object of lines 0.2.
-MOST_BYTES = 4 << 20
-MOST_IMAGE_BYTES = 32 << 20
+MAX_BYTES = 4 << 20
+MAX_IMAGE_BYTES = 32 << 20
 _READERS = 8
 # Of kept pieces, by the length of their text: in memory they take about three times as much.
 _KEPT_CHARACTERS = 8_000_000
-_MOST_DAYS = 32
+_MAX_DAYS = 32
 
 _T = TypeVar("_T")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
@@ -114,12 +114,12 @@ class Storage:
         return found[:most], len(found) > most
 
     def days(
-        self, folder: str, since: datetime, deadline: Deadline, most: int = _MOST_DAYS
+        self, folder: str, since: datetime, deadline: Deadline, most: int = _MAX_DAYS
     ) -> list[Stored]:
-        """Return the objects of `imagen_ops.history` in a folder, of the newest days, in order."""
+        """Return the newest days of a `History` folder, one object a day, oldest first."""
         prefix = f"{folder}/ds="
         start = f"{prefix}{since.date().isoformat()}"
-        found, _ = self.listed(prefix, _MOST_DAYS, deadline, start=start)
+        found, _ = self.listed(prefix, _MAX_DAYS, deadline, start=start)
         return [one for one in found if _DAY.fullmatch(one.name, len(prefix))][-most:]
 
     def read(
@@ -177,7 +177,7 @@ class Storage:
     def _content(self, bucket: str, one: Stored, deadline: Deadline) -> bytes:
         from google.api_core.exceptions import NotFound
 
-        start = max(0, one.size - MOST_BYTES) or None
+        start = max(0, one.size - MAX_BYTES) or None
         with self._explained(bucket):
             blob = self._bucket(bucket).blob(one.name)
             try:
@@ -192,7 +192,7 @@ class Storage:
         with self._connecting:
             if self._client is None:
                 # The connection is read from where this process of Airflow's has it.
-                client = Clients(self.settings()).objects.client()
+                client = Clients(self.settings()).storage.client()
                 _widen(client)
                 self._client = client
         return self._client.bucket(name)
@@ -244,12 +244,12 @@ class _Limited:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._left = MOST_IMAGE_BYTES
+        self._left = MAX_IMAGE_BYTES
 
     def write(self, data: bytes) -> int:
         self._left -= len(data)
         if self._left < 0:
-            raise TooLargeError(f"more than {MOST_IMAGE_BYTES:,} bytes")
+            raise TooLargeError(f"more than {MAX_IMAGE_BYTES:,} bytes")
         return self._file.write(data)
 
     def flush(self) -> None:

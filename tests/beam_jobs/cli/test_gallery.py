@@ -7,8 +7,8 @@ import pytest
 from google.api_core import exceptions as api_exceptions
 
 from beam_jobs.cli.gallery import download, newest
+from beam_jobs.images.store import ImageStore, Location
 from beam_jobs.models.base import Image
-from beam_jobs.store import ImageStore, Location
 
 PROJECT = "demo-project"
 PNG = Image(b"\x89PNG\r\n\x1a\npicture", "png", "image/png")

@@ -5,10 +5,10 @@ import json
 import pytest
 from google.cloud import storage
 
-from beam_jobs import recent
 from beam_jobs.cli.gallery import newest
+from beam_jobs.images import recent_index
+from beam_jobs.images.store import Location
 from beam_jobs.outcomes import Prediction
-from beam_jobs.store import Location
 from tests.conftest import PROJECT
 
 
@@ -48,8 +48,8 @@ def make(lane, location):
         if note:
             told = tuple(paths) if images is None else images
             outcome = Prediction("id", digest, "cut", told, "m", "s", reused, "now", 1)
-            recent.note(outcome, location)
-            recent.flush(30)
+            recent_index.note(outcome, location)
+            recent_index.flush(30)
         return f"images/{digest[:2]}/{digest}.json"
 
     return one

@@ -6,8 +6,8 @@ import json
 import pytest
 from google.api_core import exceptions as api_exceptions
 
-from beam_jobs.cli.publish import MOST_WAITING, bodies_of_file, body_of, publish
-from beam_jobs.prompts import Prompt, PromptDefaults, parse
+from beam_jobs.cli.publish import MAX_WAITING, bodies_of_file, body_of, publish
+from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 
 NOTHING = {"id": None, "images": None, "seed": None}
 
@@ -110,7 +110,7 @@ def test_what_is_told_as_published_is_there_however_it_breaks_off(lane, eventual
 
     with pytest.raises(KeyboardInterrupt):
         publish(lane.topic("prompts"), bodies(), {}, published=stop_at_5000)
-    assert taken - told <= MOST_WAITING, "no more are under way than it promises"
+    assert taken - told <= MAX_WAITING, "no more are under way than it promises"
     missing = {b"prompt %d" % number for number in range(1, told + 1)}
 
     # More may be there than was told, and they come in any order.
@@ -125,4 +125,4 @@ def test_a_topic_that_is_not_there_ends_a_long_file_at_once(cloud):
     bodies = iter([b"a fox"] * 100_000)
     with pytest.raises(api_exceptions.NotFound):
         publish("projects/demo-project/topics/no-such-topic", bodies, {})
-    assert len(list(bodies)) >= 100_000 - MOST_WAITING
+    assert len(list(bodies)) >= 100_000 - MAX_WAITING

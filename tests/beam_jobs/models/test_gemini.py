@@ -8,10 +8,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from beam_jobs.models.answer_memory import SlottedResponse
 from beam_jobs.models.base import CallError, Retry
 from beam_jobs.models.gemini import REFUSALS, GeminiModel, image_bytes
 from beam_jobs.outcomes import Reason
-from beam_jobs.turns import InTurn
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture"
 JPEG = b"\xff\xd8\xff\xe0" + b"picture"
@@ -110,7 +110,7 @@ async def test_the_request_says_what_the_prompt_says(model_of, prompt_of):
 
 @pytest.mark.asyncio
 async def test_an_answer_that_is_too_large_is_asked_for_once(serve, monkeypatch, prompt_of, cloud):
-    monkeypatch.setattr("beam_jobs.turns.MOST_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("beam_jobs.models.answer_memory.MAX_ANSWER_BYTES", 1000)
     asked = []
 
     async def handler(request):
@@ -118,7 +118,7 @@ async def test_an_answer_that_is_too_large_is_asked_for_once(serve, monkeypatch,
         return web.json_response(answer(part(PNG * 1000)))
 
     monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", await serve(handler))
-    async with aiohttp.ClientSession(response_class=InTurn) as session:
+    async with aiohttp.ClientSession(response_class=SlottedResponse) as session:
         error = await error_of(model_at(session), prompt_of("a fox"))
     assert (error.reason, error.retry, error.replayable) == (Reason.NO_IMAGE, Retry.NEVER, True)
     assert "more than 1,000 bytes" in error.detail

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from localcloud.pubsub.backlog import Consumer
 from localcloud.pubsub.broker import RESPONSE_BYTES, Broker
 from localcloud.pubsub.clock import Clock
+from localcloud.pubsub.entry import Consumer
 from localcloud.pubsub.errors import PubSubError, Status
 from localcloud.pubsub.message import Delivery, Draft
 from localcloud.pubsub.settings import (

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from imagen_ops.clients import BACKFILL_RECORDS
-from imagen_ops.ui.records import mapping, moment, number, numbers, text, texts
+from imagen_ops.records.folders import BACKFILL_RECORDS
 from imagen_ops.ui.storage import Deadline, Storage
+from imagen_ops.ui.untrusted import mapping, moment, number, numbers, text, texts
 
 DAG_ID = "imagen_backfill"
 _WITHIN = timedelta(days=14)

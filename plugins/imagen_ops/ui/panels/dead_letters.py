@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from imagen_ops.clients import REPLAY_RECORDS
+from imagen_ops.records.folders import REPLAY_RECORDS
 from imagen_ops.ui.panels.backfills import run_url
-from imagen_ops.ui.records import flag, moment, number, numbers, text
 from imagen_ops.ui.storage import Deadline, Storage, Stored
+from imagen_ops.ui.untrusted import flag, moment, number, numbers, text
 
 DAG_ID = "imagen_dead_letters_replay"
 INDEX = "recent/failures/"
 HOURS = 24
 _SAMPLES = 3
 # Of the index, at up to 200 dead letters each.
-MOST_OBJECTS = 100
+MAX_OBJECTS = 100
 _REPLAYS_WITHIN = timedelta(days=14)
-_MOST_REPLAYS = 10
-# As beam_jobs/recent.py names them.
+_MAX_REPLAYS = 10
+# As beam_jobs/images/recent_index.py names them.
 _END_OF_TIME_MS = 9_999_999_999_999
 
 
@@ -79,7 +79,7 @@ def read_dead_letters(storage: Storage, now: datetime | None = None) -> dict[str
     prefix = f"{location}/{INDEX}"
     since = now - timedelta(hours=HOURS)
     end = f"{prefix}{_END_OF_TIME_MS - int(since.timestamp() * 1000):013d}"
-    objects, more = storage.listed(prefix, MOST_OBJECTS, deadline, end=end)
+    objects, more = storage.listed(prefix, MAX_OBJECTS, deadline, end=end)
     tallies = storage.read(objects, tally, deadline)
     days = storage.days(REPLAY_RECORDS, now - _REPLAYS_WITHIN, deadline)
     # A try that came later says what those before it did, too.
@@ -88,7 +88,7 @@ def read_dead_letters(storage: Storage, now: datetime | None = None) -> dict[str
     return {
         "hours": _hours(objects[-1], prefix, now) if more else HOURS,
         "by_reason": list(_by_reason(tallies)),
-        "replays": newest[:_MOST_REPLAYS],
+        "replays": newest[:_MAX_REPLAYS],
     }
 
 

@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from imagen_ops.ui.records import flag, number, text, texts
 from imagen_ops.ui.storage import Deadline, Storage, Stored
+from imagen_ops.ui.untrusted import flag, number, text, texts
 
 MOST = 200
 # Where a page begins: an object of the index, and how many of its images came before.
 CURSOR = r"^\d{13}-[0-9a-f]{8}\.\d{1,6}$"
 
-# As beam_jobs/recent.py and beam_jobs/store.py name them.
+# As beam_jobs/images/recent_index.py and beam_jobs/images/store.py name them.
 INDEX = "recent/predictions/"
 _IMAGE = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{30}-\d\.(png|jpg|jpeg|webp)")
 _TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}

@@ -4,10 +4,10 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from imagen_ops.clients import HEALTH_RECORDS
-from imagen_ops.links import JobLink, LinkedJob
+from imagen_ops.jobs.links import JobLink, LinkedJob
+from imagen_ops.records.folders import HEALTH_RECORDS
 from imagen_ops.settings import Settings
-from imagen_ops.ui.panels.looks import Look, in_order, looks, overdue_at, points
+from imagen_ops.ui.panels.health_history import Look, in_order, looks, overdue_at, points
 from imagen_ops.ui.storage import Deadline, Storage
 
 HOURS = 24

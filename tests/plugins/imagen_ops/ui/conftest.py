@@ -62,7 +62,7 @@ class Stored:
             self.put(f"records/{folder}/ds={day}.jsonl", of_day)
 
     def lines(self, kind: str, at: datetime, *lines: dict[str, Any], tag: str = "0" * 8) -> str:
-        """Write an object of the index, as beam_jobs/recent.py names it; its id."""
+        """Write an object of the index, as beam_jobs/images/recent_index.py names it; its id."""
         name = f"{9_999_999_999_999 - int(at.timestamp() * 1000):013d}-{tag}"
         self.put(f"images/recent/{kind}/{name}.jsonl", list(lines))
         return name

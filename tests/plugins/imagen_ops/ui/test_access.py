@@ -62,7 +62,8 @@ def airflow(_manager: Any, stored: Stored) -> Airflow:
     from fastapi import FastAPI
     from starlette.testclient import TestClient
 
-    from imagen_ops.ui.lazy import LazyApp, build_page
+    from imagen_ops.ui.build_page import build_page
+    from imagen_ops.ui.lazy import LazyApp
 
     page = LazyApp(build_page)
     parent = FastAPI()

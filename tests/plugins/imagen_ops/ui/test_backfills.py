@@ -4,27 +4,32 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from imagen_ops.accounts import Account, account_of, record_of
-from imagen_ops.backfills import BackfillRun
-from imagen_ops.launches import JobForm
-from imagen_ops.planning import ModelCost
+from imagen_ops.backfill.plan import ModelCost
+from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record, reconcile
+from imagen_ops.backfill.run import BackfillRun
+from imagen_ops.jobs.job_form import JobForm
 from imagen_ops.ui.panels.backfills import read_backfills
-from tests.plugins.imagen_ops.plans.test_words import PLAN
-from tests.plugins.imagen_ops.test_accounts import REPORT
+from tests.plugins.imagen_ops.backfill.test_plan_text import PLAN
+from tests.plugins.imagen_ops.backfill.test_reconciliation import REPORT
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 
 NOW = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
-DONE = account_of(REPORT, PLAN)
+DONE = reconcile(REPORT, PLAN)
 
 
 def run(
-    name: str = "scheduled__1", days_ago: float = 0, account: Account = DONE, **others: Any
+    name: str = "scheduled__1",
+    days_ago: float = 0,
+    reconciliation: Reconciliation = DONE,
+    **others: Any,
 ) -> dict[str, Any]:
     """What a run keeps of itself, by its own hand."""
     of = BackfillRun(name, "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"))
     given = {"state": "done", "job_id": "job-1", "plan": PLAN, **others}
     plan = given.pop("plan")
-    return record_of(of, plan, at=NOW - timedelta(days=days_ago), account=account, **given)
+    return backfill_record(
+        of, plan, at=NOW - timedelta(days=days_ago), reconciliation=reconciliation, **given
+    )
 
 
 def only(stored: Stored, storage: Any, record: dict[str, Any]) -> dict[str, Any]:
@@ -63,15 +68,15 @@ def test_a_run_is_shown_with_its_plan_its_counts_and_its_cost(stored: Stored, st
 
 
 def test_a_run_whose_prompts_are_missing_says_which(stored: Stored, storage: Any) -> None:
-    account = account_of({**REPORT, "predictions": 1000}, PLAN)
-    shown = only(stored, storage, run(account=account, state="unaccounted"))
+    reconciliation = reconcile({**REPORT, "predictions": 1000}, PLAN)
+    shown = only(stored, storage, run(reconciliation=reconciliation, state="unaccounted"))
     assert shown["adds_up"] is False
-    assert shown["unaccounted"] == list(account.unaccounted)
+    assert shown["unaccounted"] == list(reconciliation.unaccounted)
 
 
 def test_a_run_that_had_nothing_to_do_has_nothing_to_add_up(stored: Stored, storage: Any) -> None:
-    nothing = Account({}, {}, (), ())
-    shown = only(stored, storage, run(account=nothing, state="skipped", job_id=None))
+    nothing = Reconciliation({}, {}, (), ())
+    shown = only(stored, storage, run(reconciliation=nothing, state="skipped", job_id=None))
     assert shown["adds_up"] is None
     assert shown["counts"] == {}
 
@@ -93,9 +98,11 @@ def test_the_newest_fifty_of_two_weeks_come_first(stored: Stored, storage: Any) 
 def test_a_run_whose_task_was_tried_again_past_midnight_is_there_once(
     stored: Stored, storage: Any
 ) -> None:
-    account = account_of(None, PLAN)
+    reconciliation = reconcile(None, PLAN)
     stored.records(
-        "backfills", run(days_ago=1, account=account, state="unaccounted"), run(days_ago=0)
+        "backfills",
+        run(days_ago=1, reconciliation=reconciliation, state="unaccounted"),
+        run(days_ago=0),
     )
     [shown] = read_backfills(storage, NOW)["runs"]
     assert shown["adds_up"] is True

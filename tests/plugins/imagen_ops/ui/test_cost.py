@@ -15,15 +15,15 @@ from tests.interpreters import python
 from tests.plugins.imagen_ops.ui import (
     test_backfills,
     test_dead_letters,
+    test_health_history,
     test_images,
-    test_looks,
 )
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 
 pytestmark = pytest.mark.slow
 
 PANELS = ("stream", "plots", "images", "backfills", "dead-letters")
-MOST_MB = 100
+MAX_MB = 100
 
 
 def fill(stored: Stored, images: int = 20_000, runs: int = 500, failures: int = 2_000) -> None:
@@ -43,7 +43,9 @@ def fill(stored: Stored, images: int = 20_000, runs: int = 500, failures: int = 
         for n in range(runs)
     ]
     stored.records("backfills", *days)
-    looks = [test_looks.record(prompts=n, images=n, failures_BLOCKED=n) for n in range(2 * 288)]
+    looks = [
+        test_health_history.record(prompts=n, images=n, failures_BLOCKED=n) for n in range(2 * 288)
+    ]
     for n, look in enumerate(looks):
         look["at"] = (now - timedelta(minutes=5 * (2 * 288 - n))).isoformat()
     stored.records("health", *looks)
@@ -96,7 +98,7 @@ _PROGRAM = """
 import json, time
 from airflow.api_fastapi.app import create_app
 create_app(apps="core")
-import imagen_ops.links
+import imagen_ops.jobs.links
 
 def resident_mb():
     with open("/proc/self/status") as status:
@@ -145,4 +147,4 @@ def test_the_page_costs_the_api_server_little_memory(stored: Stored) -> None:
         f"an API server of {before:.0f} MB: the page adds {first - before:.0f} MB, and "
         f"{after - before:.0f} MB when 8,000 images were looked at; from nothing {cold:.2f} s"
     )
-    assert after - before < MOST_MB
+    assert after - before < MAX_MB

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from beam_jobs import recent
+from beam_jobs.images import recent_index
 from beam_jobs.outcomes import Failure, Reason
-from imagen_ops.replay import Tally
+from imagen_ops.dead_letters.decision import ReplayCounts
 from imagen_ops.ui.panels import dead_letters
 from imagen_ops.ui.panels.dead_letters import read_dead_letters
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
@@ -20,11 +20,11 @@ def line(n: int, reason: Reason = Reason.BLOCKED, body: bytes | None = None) -> 
     outcome = Failure(
         f"id-{n}", reason, f"detail {n}", False, 1, body or f"prompt {n}".encode(), {}, "stream"
     )
-    return recent.line(outcome)
+    return recent_index.line(outcome)
 
 
 def replayed(n: int, at: datetime = NOW, **others: Any) -> dict[str, Any]:
-    tally = Tally()
+    tally = ReplayCounts()
     tally.replayed["UNAVAILABLE"] += n
     record = {"schema": "imagen.replay/1", "run_id": f"manual__{n}", "at": at.isoformat()}
     return {**record, "dry_run": False, "finished": True, **tally.to_json(), **others}
@@ -66,7 +66,7 @@ def test_those_of_yesterday_are_over(stored: Stored, storage: Any) -> None:
 def test_of_a_bad_day_as_many_hours_are_told_as_were_read(
     stored: Stored, storage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letters, "MOST_OBJECTS", 10)
+    monkeypatch.setattr(dead_letters, "MAX_OBJECTS", 10)
     for n in range(40):
         stored.lines("failures", NOW - timedelta(minutes=18 * n), line(n), line(n))
     shown = read_dead_letters(storage, NOW)

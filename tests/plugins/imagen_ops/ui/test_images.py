@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from beam_jobs import recent
+from beam_jobs.images import recent_index
 from beam_jobs.outcomes import Prediction
 from imagen_ops.ui.panels.images import INDEX, read_images
 from tests.plugins.imagen_ops.ui.conftest import BUCKET, Page, Stored
@@ -27,7 +27,7 @@ def line(n: int, images: int = 1, **others: Any) -> dict[str, Any]:
     paths = tuple(f"gs://{BUCKET}/images/{path(n, index)}" for index in range(images))
     outcome = Prediction(f"id-{n}", digest(n), f"prompt {n}", paths, "m", "stream", False, "", 1500)
     at = (NOW + timedelta(seconds=n)).isoformat(timespec="milliseconds")
-    return {**recent.line(outcome), "at": at, **others}
+    return {**recent_index.line(outcome), "at": at, **others}
 
 
 def walk(storage: Any, limit: int) -> list[dict[str, Any]]:
@@ -68,13 +68,13 @@ def test_an_image_comes_with_what_made_it(page: Page, stored: Stored) -> None:
 
 
 def test_the_jobs_write_where_the_page_reads() -> None:
-    from beam_jobs.store import Location
+    from beam_jobs.images.store import Location
     from imagen_ops.ui.panels import dead_letters
 
     location = Location.parse(f"gs://{BUCKET}/images")
-    assert recent.folder(location, recent.PREDICTIONS) == f"images/{INDEX}"
-    assert recent.folder(location, recent.FAILURES) == f"images/{dead_letters.INDEX}"
-    assert recent._END_OF_TIME_MS == dead_letters._END_OF_TIME_MS
+    assert recent_index.folder(location, recent_index.PREDICTIONS) == f"images/{INDEX}"
+    assert recent_index.folder(location, recent_index.FAILURES) == f"images/{dead_letters.INDEX}"
+    assert recent_index._END_OF_TIME_MS == dead_letters._END_OF_TIME_MS
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 200])

@@ -105,9 +105,9 @@ def test_what_is_far_too_large_for_an_image_is_not_sent(
     from imagen_ops.ui import storage
 
     stored.put(f"images/{PATH}", b"x" * 300_001)
-    monkeypatch.setattr(storage, "MOST_IMAGE_BYTES", 300_001)
+    monkeypatch.setattr(storage, "MAX_IMAGE_BYTES", 300_001)
     assert len(page.get(f"/images/{PATH}").content) == 300_001
-    monkeypatch.setattr(storage, "MOST_IMAGE_BYTES", 300_000)
+    monkeypatch.setattr(storage, "MAX_IMAGE_BYTES", 300_000)
     assert page.get(f"/images/{PATH}").status_code == 404
 
 

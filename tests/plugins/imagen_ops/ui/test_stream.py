@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from imagen_ops.ui.panels.stream import plots, read_health, state
-from tests.plugins.imagen_ops.ui import test_looks
+from tests.plugins.imagen_ops.ui import test_health_history
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 
-NOW = test_looks.NOW
+NOW = test_health_history.NOW
 
 
 def look(minutes: float, **totals: int) -> dict[str, Any]:
-    return test_looks.record(minutes, **totals)
+    return test_health_history.record(minutes, **totals)
 
 
 def test_before_the_first_look_there_is_nothing_and_no_trouble(page: Page) -> None:

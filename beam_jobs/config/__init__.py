@@ -1,0 +1,1 @@
+"""What a job is told: its options, and whether what they name is there."""

@@ -1,0 +1,1 @@
+"""The way of a prompt as Beam sees it, and how a job is submitted."""

@@ -1,0 +1,1 @@
+"""What all DAGs and tasks have in common."""

@@ -1,1 +1,0 @@
-"""Where Airflow's process talks to Google. Heavy to import: only from within a task."""

@@ -1,1 +1,0 @@
-"""The tasks of the DAGs: thin around decisions that are made elsewhere."""

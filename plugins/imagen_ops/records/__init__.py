@@ -1,0 +1,1 @@
+"""What DAG runs leave in the bucket for pages, queries and later runs."""

@@ -1,1 +1,0 @@
-"""The tasks that wait, without holding a worker slot meanwhile."""

@@ -1,0 +1,1 @@
+"""Starting, changing and draining the streaming job."""

@@ -1,0 +1,310 @@
+"""What the jobs' options may be, together and alone."""
+
+import pickle
+
+import pytest
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, SetupOptions
+
+from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS
+from beam_jobs.config.options import (
+    ONE_PROCESS_PER_WORKER,
+    JobConfig,
+    OptionsError,
+    job_config,
+    tune_for_dataflow,
+)
+from beam_jobs.images.store import Location
+
+ENDPOINT = "projects/p-1/locations/europe-west4/endpoints/1234"
+STREAM = {
+    "messages_subscription": "projects/p-1/subscriptions/prompts-sub",
+    "responses_topic": "projects/p-1/topics/predictions",
+    "dead_letter_topic": "projects/p-1/topics/dead-letters",
+    "images_output_location": "gs://bucket-1/images",
+}
+BACKFILL = {**STREAM, "messages_subscription": None, "prompts": "gs://bucket-1/prompts/*.txt"}
+
+
+def options(base=STREAM, **changes) -> PipelineOptions:
+    given = {**base, **changes}
+    return PipelineOptions(
+        [f"--{name}={value}" for name, value in given.items() if value is not None]
+    )
+
+
+def config(base=STREAM, **changes) -> JobConfig:
+    return job_config(options(base, **changes), streaming=base is STREAM)
+
+
+def complaints(base=STREAM, **changes) -> list[str]:
+    with pytest.raises(OptionsError) as caught:
+        config(base, **changes)
+    return str(caught.value).splitlines()
+
+
+def test_a_stream_needs_four_options_and_has_defaults_for_the_rest():
+    result = config()
+    assert result.location == Location("bucket-1", "images/")
+    assert result.defaults.model == DEFAULT_MODEL
+    assert result.defaults.allowed_models == frozenset(KNOWN_MODELS)
+    assert result.defaults.source == "stream"
+    assert result.project == "p-1"
+    assert (result.max_in_flight, result.max_retry_s, result.call_timeout_s) == (64, 600.0, 300.0)
+    assert (result.requests_per_minute, result.max_images, result.flex) == (None, None, False)
+    assert (result.gemini_location, result.predict_location) == ("global", "us-central1")
+
+
+def test_a_backfill_needs_prompts_in_place_of_the_subscription():
+    assert config(BACKFILL).defaults.source == "backfill:manual"
+    assert config(BACKFILL, source="backfill:run-1", report="gs://b/r.json").defaults.source == (
+        "backfill:run-1"
+    )
+
+
+def test_a_config_travels_to_workers_and_names_one_engine_each():
+    assert pickle.loads(pickle.dumps(config())) == config()
+    assert hash(config()) == hash(config())
+    assert config() != config(max_in_flight=65)
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "expected"),
+    [
+        (
+            STREAM,
+            {"messages_subscription": None},
+            "--messages_subscription: expected projects/PROJECT/subscriptions/NAME, got None",
+        ),
+        (STREAM, {"messages_subscription": "prompts-sub"}, "--messages_subscription: expected"),
+        (
+            STREAM,
+            {"responses_topic": "predictions"},
+            "--responses_topic: expected projects/PROJECT/topics/NAME, got 'predictions'",
+        ),
+        (
+            STREAM,
+            {"responses_topic": "projects/p-1/subscriptions/x"},
+            "--responses_topic: expected",
+        ),
+        (STREAM, {"dead_letter_topic": None}, "--dead_letter_topic: expected"),
+        (
+            STREAM,
+            {"dead_letter_topic": STREAM["responses_topic"]},
+            "expected two topics, got one twice",
+        ),
+        (STREAM, {"images_output_location": None}, "--images_output_location: expected gs://"),
+        (
+            STREAM,
+            {"images_output_location": "/tmp/images"},
+            "--images_output_location: expected gs://",
+        ),
+        (
+            STREAM,
+            {"images_output_location": "gs://bucket/*"},
+            "--images_output_location: expected gs://",
+        ),
+        (STREAM, {"prompts": "p.txt"}, "--prompts and --report are for beam_jobs.backfill"),
+        (STREAM, {"report": "r.json"}, "--prompts and --report are for beam_jobs.backfill"),
+        (STREAM, {"source": "backfill:x"}, "--source: expected stream, got 'backfill:x'"),
+        (
+            STREAM,
+            {"model": "gemini-x/../y"},
+            "--model: expected names such as gemini-3.1-flash-image",
+        ),
+        (STREAM, {"allowed_models": "gemini-a, gemini-b?c"}, "--allowed_models: expected names"),
+        (BACKFILL, {"source": "stream"}, "--source: expected backfill:RUN, got 'stream'"),
+        (BACKFILL, {"source": "backfill:a b"}, "--source: expected backfill:RUN"),
+        (BACKFILL, {"prompts": None}, "--prompts: expected a path or glob"),
+        (
+            BACKFILL,
+            {"messages_subscription": STREAM["messages_subscription"]},
+            "--messages_subscription is for beam_jobs.stream",
+        ),
+        (STREAM, {"max_in_flight": 0}, "--max_in_flight: expected a number above 0, got 0"),
+        (
+            STREAM,
+            {"max_requests_per_minute": -1},
+            "--max_requests_per_minute: expected a number above 0",
+        ),
+        (STREAM, {"max_retry_seconds": 0}, "--max_retry_seconds: expected a number above 0"),
+        (STREAM, {"max_retry_seconds": "nan"}, "--max_retry_seconds: expected a number above 0"),
+        (STREAM, {"call_timeout_seconds": "inf"}, "--call_timeout_seconds: expected a number"),
+        (STREAM, {"max_requests_per_minute": "inf"}, "--max_requests_per_minute: expected a"),
+        (STREAM, {"call_timeout_seconds": 0}, "--call_timeout_seconds: expected a number above 0"),
+        (STREAM, {"max_images": 0}, "--max_images: expected a number above 0"),
+        (
+            STREAM,
+            {"max_images": 3, "max_num_workers": 4},
+            "--max_images: 3 is less than one for each of --max_num_workers 4",
+        ),
+        (STREAM, {"model": "flux-1"}, "say with --model_endpoint where it is deployed"),
+        (
+            STREAM,
+            {"model_endpoint": ENDPOINT},
+            "--model_endpoint is for models that speak :predict",
+        ),
+        (
+            STREAM,
+            {"model": "flux-1", "model_endpoint": "1234"},
+            "--model_endpoint: expected projects/P/locations/L/endpoints/E",
+        ),
+        (
+            STREAM,
+            {"model": "flux-1", "model_endpoint": "projects/p/locations/a.example#/endpoints/1"},
+            "--model_endpoint: expected projects/P/locations/L/endpoints/E",
+        ),
+        (
+            STREAM,
+            {"model": "flux-1", "model_endpoint": ENDPOINT, "allowed_models": "flux-1,flux-2"},
+            "--allowed_models: 'flux-2' is not one of Google's own",
+        ),
+        (
+            STREAM,
+            {"model": "flux-1", "model_endpoint": ENDPOINT, "request_tier": "flex"},
+            "--request_tier flex is offered for Gemini models",
+        ),
+        (STREAM, {"max_image": 3}, "--max_image: no such option"),
+        (STREAM, {"no_such_thing": "x"}, "--no_such_thing: no such option"),
+    ],
+    ids=lambda value: str(value)[:50] if isinstance(value, dict | str) else None,
+)
+def test_what_makes_no_sense_is_said(base, changes, expected):
+    said = [line for line in complaints(base, **changes) if expected in line]
+    assert len(said) == 1
+
+
+def test_everything_that_is_wrong_is_said_at_once():
+    said = complaints(
+        responses_topic="x",
+        images_output_location="y",
+        max_in_flight=0,
+        source="z",
+        model_endpoint="w",
+        colour="red",
+        prompts="p.txt",
+    )
+    for word in (
+        "--responses_topic:",
+        "--images_output_location:",
+        "--max_in_flight:",
+        "--source:",
+        "--model_endpoint: expected",
+        "--model_endpoint is for",
+        "--colour:",
+        "--prompts and",
+    ):
+        assert [line for line in said if line.startswith(word)], word
+    assert len(said) == 8
+
+
+def test_an_unknown_tier_is_refused():
+    with pytest.raises(SystemExit):
+        options(request_tier="turbo").get_all_options()
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "allowed"),
+    [
+        (
+            {"model": "imagen-4.0-generate-001"},
+            "imagen-4.0-generate-001",
+            {*KNOWN_MODELS, "imagen-4.0-generate-001"},
+        ),
+        ({"model": "flux-1", "model_endpoint": ENDPOINT}, "flux-1", {*KNOWN_MODELS, "flux-1"}),
+        (
+            {"allowed_models": " gemini-a , imagen-b,"},
+            DEFAULT_MODEL,
+            {"gemini-a", "imagen-b", DEFAULT_MODEL},
+        ),
+        ({"allowed_models": ""}, DEFAULT_MODEL, set(KNOWN_MODELS)),
+    ],
+)
+def test_prompts_may_name_the_allowed_models_and_the_default(changes, model, allowed):
+    result = config(**changes)
+    assert (result.defaults.model, result.defaults.allowed_models) == (model, allowed)
+
+
+def test_the_job_wide_rate_and_budget_are_split_over_the_workers():
+    result = config(max_requests_per_minute=90, max_images=10, max_num_workers=4)
+    assert result.requests_per_minute == 22.5
+    assert result.max_images == 2
+    assert result.max_in_flight == 64
+    alone = config(max_requests_per_minute=90, max_images=10)
+    assert (alone.requests_per_minute, alone.max_images) == (90, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "gemini", "predict"),
+    [
+        ({"region": "europe-west4"}, "global", "europe-west4"),
+        ({"model_location": "us-east1", "region": "europe-west4"}, "us-east1", "us-east1"),
+    ],
+)
+def test_models_are_called_where_they_are_said_to_be(changes, gemini, predict):
+    result = config(**changes)
+    assert (result.gemini_location, result.predict_location) == (gemini, predict)
+
+
+def test_the_project_given_wins_over_the_topics():
+    assert config(project="other-1").project == "other-1"
+
+
+@pytest.mark.parametrize(("tier", "flex"), [("flex", True), ("standard", False)])
+def test_the_tier_is_flex_or_standard(tier, flex):
+    assert config(request_tier=tier).flex is flex
+
+
+# Dataflow
+
+
+@pytest.mark.parametrize("limit", ["max_requests_per_minute", "max_images"])
+def test_what_is_job_wide_needs_the_number_of_workers_that_it_is_split_over(limit):
+    with pytest.raises(OptionsError, match=f"--{limit} is split over the workers"):
+        job_config(options(runner="DataflowRunner", **{limit: 60}), streaming=True)
+    job_config(options(runner="DataflowRunner", max_num_workers=2, **{limit: 60}), streaming=True)
+    job_config(options(**{limit: 60}), streaming=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "threads", "experiments"),
+    [
+        ({}, 64, [ONE_PROCESS_PER_WORKER]),
+        ({"max_in_flight": 4}, 12, [ONE_PROCESS_PER_WORKER]),
+        ({"number_of_worker_harness_threads": 7}, 7, [ONE_PROCESS_PER_WORKER]),
+        ({"experiments": "use_multiple_sdk_containers"}, 64, ["use_multiple_sdk_containers"]),
+        ({"experiments": "other"}, 64, ["other", ONE_PROCESS_PER_WORKER]),
+    ],
+)
+@pytest.mark.parametrize("runner", ["DataflowRunner", "TestDataflowRunner"])
+def test_a_dataflow_worker_gets_a_thread_for_each_call_in_one_process(
+    runner, changes, threads, experiments
+):
+    given = options(runner=runner, **changes)
+    tune_for_dataflow(given, config(**changes))
+    debug = given.view_as(DebugOptions)
+    assert debug.number_of_worker_harness_threads == threads
+    assert debug.experiments == experiments
+
+
+@pytest.mark.parametrize(("given", "saved"), [([], False), (["--save_main_session"], True)])
+def test_dataflow_is_sent_no_session_unless_somebody_asks_for_it(given, saved):
+    """Beam would send one to Dataflow alone, and its workers have to read it before they start."""
+    made = PipelineOptions(["--runner=DataflowRunner", *given])
+    tune_for_dataflow(made, config())
+    assert made.view_as(SetupOptions).save_main_session is saved
+
+
+def test_a_flex_launchers_own_flags_are_let_through():
+    launched = {"template_location": "gs://bucket/job_object", "flag_of_the_launchers": "true"}
+    config(**launched)
+    del launched["template_location"]
+    assert complaints(**launched) == ["--flag_of_the_launchers: no such option"]
+
+
+@pytest.mark.parametrize("runner", [None, "DirectRunner", "localcloud.runner.MicroBatchRunner"])
+def test_other_runners_are_left_as_they_are(runner):
+    given = options(runner=runner)
+    tune_for_dataflow(given, config())
+    debug = given.view_as(DebugOptions)
+    assert not debug.number_of_worker_harness_threads
+    assert not debug.experiments

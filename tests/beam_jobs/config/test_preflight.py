@@ -1,0 +1,132 @@
+"""What a launcher is told at once instead of a worker minutes later."""
+
+import time
+
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from google.api_core import exceptions as api_exceptions
+from google.api_core.retry import Retry
+from google.cloud import storage
+
+from beam_jobs.config import preflight
+from beam_jobs.config.options import JobConfig, job_config
+
+
+@pytest.fixture
+def config_of(lane):
+    def make(**changes) -> JobConfig:
+        return job_config(PipelineOptions(lane.stream_options(**changes)), streaming=True)
+
+    return make
+
+
+def said(config, **others) -> list[str]:
+    with pytest.raises(preflight.PreflightError) as caught:
+        preflight.check(config, **others)
+    return str(caught.value).splitlines()
+
+
+def test_all_is_well_where_all_is_there(lane, config_of):
+    prompts = lane.put("prompts/a.txt", "a fox\n")
+    preflight.check(config_of(), subscription=lane.subscription("prompts"))
+    preflight.check(config_of(), prompts=prompts)
+    preflight.check(config_of(), prompts=prompts.replace("a.txt", "*.txt"))
+
+
+def test_a_local_glob_of_prompts_is_looked_for_too(config_of, tmp_path):
+    (tmp_path / "a.csv").write_text("prompt\na fox\n")
+    preflight.check(config_of(), prompts=f"{tmp_path}/*.csv")
+    (line,) = said(config_of(), prompts=f"{tmp_path}/*.txt")
+    assert line == f"--prompts: {tmp_path}/*.txt is not there; create it, or correct the option"
+
+
+NO_TOPIC = "projects/demo-project/topics/no-such-topic"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"responses_topic": NO_TOPIC}, f"--responses_topic: topic {NO_TOPIC} is not there"),
+        ({"dead_letter_topic": NO_TOPIC}, f"--dead_letter_topic: topic {NO_TOPIC} is not there"),
+        (
+            {"images_output_location": "gs://no-such-bucket/images"},
+            "--images_output_location: bucket gs://no-such-bucket is not there",
+        ),
+    ],
+)
+def test_what_is_missing_is_named_with_its_option(lane, config_of, changes, line):
+    (only,) = said(config_of(**changes), subscription=lane.subscription("prompts"))
+    assert only == f"{line}; create it, or correct the option"
+
+
+def test_everything_that_is_missing_is_named_at_once(config_of):
+    subscription = "projects/demo-project/subscriptions/no-such-sub"
+    lines = said(
+        config_of(
+            responses_topic=NO_TOPIC,
+            dead_letter_topic=f"{NO_TOPIC}-either",
+            images_output_location="gs://no-such-bucket/images",
+        ),
+        subscription=subscription,
+        prompts="/no/such/file-*.txt",
+    )
+    assert [line.split(":")[0] for line in lines] == [
+        "--responses_topic",
+        "--dead_letter_topic",
+        "--messages_subscription",
+        "--images_output_location",
+        "--prompts",
+    ]
+    assert f"--messages_subscription: subscription {subscription} is not there" in lines[2]
+
+
+def test_prompts_that_no_file_matches_on_storage_are_named(lane, config_of):
+    pattern = lane.images_location.replace("images", "prompts/*.txt")
+    (line,) = said(config_of(), prompts=pattern)
+    assert line.startswith(f"--prompts: {pattern} is not there")
+
+
+def test_services_that_are_down_are_told_without_a_long_wait(lane, config_of, monkeypatch):
+    config = config_of()
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr(preflight, "_again", Retry(initial=0.1, timeout=0.5))
+    started = time.monotonic()
+    lines = said(config, subscription=lane.subscription("prompts"))
+    assert time.monotonic() - started < 120
+    assert len(lines) == 4
+    assert all("cannot be looked at: " in line for line in lines)
+
+
+def test_an_error_that_passes_stops_no_job(cloud, lane, config_of, monkeypatch):
+    # More tries than chance can fail.
+    monkeypatch.setattr(preflight, "_again", Retry(initial=0.05, maximum=0.2, timeout=60))
+    path = lane.put("prompts.txt", b"a fox")
+    cloud.storage(error_rate=0.3, error_status=500)
+    for _ in range(5):
+        preflight.check(config_of(), subscription=lane.subscription("prompts"), prompts=path)
+
+
+def test_what_the_launcher_may_not_look_at_is_taken_for_there(lane, config_of, monkeypatch):
+    class Forbidding:
+        def __init__(self, **_):
+            pass
+
+        def get_bucket(self, *_, **__):
+            raise api_exceptions.Forbidden("storage.buckets.get")
+
+    monkeypatch.setattr(preflight.storage, "Client", Forbidding)
+    preflight.check(config_of(), subscription=lane.subscription("prompts"))
+
+
+def test_prompts_that_the_launcher_may_not_list_are_taken_for_there(config_of, monkeypatch):
+    def forbid(*_, **__):
+        raise api_exceptions.Forbidden("storage.objects.list")
+
+    monkeypatch.setattr(storage.Client, "list_blobs", forbid)
+    preflight.check(config_of(), prompts="gs://demo-project-imagen/of-others/*.txt")
+
+
+def test_prompts_in_a_bucket_that_is_not_there_are_told_so(config_of):
+    (line,) = said(config_of(), prompts="gs://no-such-bucket/*.txt")
+    assert line.startswith("--prompts: gs://no-such-bucket/*.txt is not there")

@@ -1,0 +1,615 @@
+"""The way of one prompt: what is paid for, what is tried again, and how it ends."""
+
+import asyncio
+import datetime
+import time
+
+import pytest
+from aiohttp import web
+
+from beam_jobs.catalog import Family, family_of
+from beam_jobs.engine import generate
+from beam_jobs.engine.generate import MAX_EMPTY_ANSWERS, Generator
+from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
+from beam_jobs.images.store import ImageStore, Location
+from beam_jobs.models.answer_memory import AnswerSlots
+from beam_jobs.models.base import Image, blocked, from_status, no_image, unreachable
+from beam_jobs.models.gemini import GeminiModel
+from beam_jobs.outcomes import Failure, Prediction, Reason
+from beam_jobs.prompts.parse import Canary
+from localcloud.storage import ObjectStore, storage_app
+
+pytestmark = pytest.mark.asyncio
+
+GEMINI, FLUX = "gemini-3.1-flash-image", "flux-1"
+both_protocols = pytest.mark.parametrize("name", [GEMINI, FLUX], ids=["gemini", "predict"])
+
+
+@pytest.fixture(autouse=True)
+def _quick_backoff(monkeypatch):
+    monkeypatch.setattr(generate, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(generate, "BACKOFF_MAX_S", 0.1)
+
+
+def picture(number: int) -> Image:
+    return Image(b"\x89PNG\r\n\x1a\n" + b"%d" % number, "png", "image/png")
+
+
+class Scripted:
+    """A model whose calls end as a script says, one entry a call; afterwards all is well.
+
+    An exception is raised; a number is how many images the call gives.
+    """
+
+    def __init__(self, *script, images_per_call=1, latency_s=0.0):
+        self.images_per_call = images_per_call
+        self.asked = []
+        self.called = asyncio.Event()
+        self.in_flight = self.most_in_flight = 0
+        self._script = list(script)
+        self._latency_s = latency_s
+
+    async def generate(self, prompt, *, first, count):
+        self.asked.append((first, count))
+        self.called.set()
+        step = self._script.pop(0) if self._script else count
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(self._latency_s)
+        finally:
+            self.in_flight -= 1
+        if isinstance(step, BaseException):
+            raise step
+        return [picture(len(self.asked) * 10 + number) for number in range(step)]
+
+
+@pytest.fixture
+def generator(lane, session, predict_model):
+    """Make a generator that calls `model`, or the real adapters, and stores in the lane."""
+
+    def real(name):
+        if family_of(name) is Family.GEMINI:
+            return GeminiModel(
+                session, model=name, project="demo-project", location="global", timeout_s=60.0
+            )
+        return predict_model()
+
+    def make(model=None, *, limiter=None, location=None, **changes):
+        settings = {
+            "model_of": real if model is None else lambda _: model,
+            "store": ImageStore(session, Location.parse(location or lane.images_location)),
+            "limiter": limiter or AdaptiveLimiter(changes.get("max_in_flight", 8)),
+            "answer_slots": AnswerSlots(8),
+            "max_in_flight": 8,
+            "max_retry_s": 60.0,
+            "max_images": None,
+            "source": "stream",
+        }
+        return Generator(**settings | changes)
+
+    return make
+
+
+def predicted(outcome) -> Prediction:
+    assert isinstance(outcome, Prediction), outcome
+    return outcome
+
+
+def failed(outcome) -> Failure:
+    assert isinstance(outcome, Failure), outcome
+    return outcome
+
+
+@pytest.fixture
+def paid(cloud):
+    """Return the calls and images since it was asked last."""
+    before = cloud.models()
+
+    def since():
+        nonlocal before
+        after, last = cloud.models(), before
+        before = after
+        return after["calls"] - last["calls"], after["images"] - last["images"]
+
+    return since
+
+
+# Paying once
+
+
+@both_protocols
+async def test_a_prompt_becomes_stored_images_and_a_prediction(
+    generator, lane, prompt_of, name, paid
+):
+    prompt = prompt_of("a fox", model=name, images=3, id="order-1")
+    outcome = predicted(await generator().outcome(prompt))
+    assert paid() == ((3, 3) if name == GEMINI else (1, 3))
+    digest = prompt.digest
+    names = [f"{digest[:2]}/{digest}-{index}.png" for index in range(3)]
+    assert outcome.images == tuple(f"{lane.images_location}/{name}" for name in names)
+    stored = lane.objects("images/")
+    assert set(stored) == {f"images/{name}" for name in [*names, f"{digest[:2]}/{digest}.json"]}
+    assert (outcome.prompt_id, outcome.digest, outcome.prompt) == ("order-1", digest, "a fox")
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(outcome.created_at)
+    assert abs(age.total_seconds()) < 60
+    assert (outcome.model, outcome.source, outcome.reused) == (name, "stream", False)
+    assert outcome.attributes == {"team": "ads"}
+    assert outcome.work.images == 3
+    assert outcome.work.bytes == sum(len(stored[f"images/{name}"]) for name in names)
+    assert outcome.work.calls == (3 if name == GEMINI else 1)
+
+
+@both_protocols
+async def test_a_prompt_that_comes_often_at_once_is_paid_for_once(generator, prompt_of, name, paid):
+    prompts = [prompt_of("a fox", model=name, id=f"order-{number}") for number in range(10)]
+    work = generator()
+    outcomes = [predicted(one) for one in await asyncio.gather(*map(work.outcome, prompts))]
+    assert paid() == (1, 1)
+    assert len({outcome.images for outcome in outcomes}) == 1
+    assert [outcome.reused for outcome in outcomes].count(False) == 1
+    assert [outcome.prompt_id for outcome in outcomes] == [prompt.prompt_id for prompt in prompts]
+    assert sum(outcome.work.images for outcome in outcomes) == 1
+    assert sum(outcome.work.calls for outcome in outcomes) == 1
+
+
+async def test_a_prompt_that_comes_thrice_is_paid_for_once_by_whatever_process(
+    generator, prompt_of, paid
+):
+    prompt = prompt_of("a fox", images=2)
+    first, second, third = [predicted(await generator().outcome(prompt)) for _ in range(3)]
+    assert paid() == (2, 2)
+    assert (first.reused, second.reused, third.reused) == (False, True, True)
+    assert first.images == second.images == third.images
+    assert (second.work.calls, second.work.images, second.work.bytes) == (0, 0, 0)
+
+
+async def test_a_prompt_that_wants_no_reuse_is_paid_for_on_each_delivery_once(
+    generator, prompt_of, paid
+):
+    work = generator()
+    for origin in ("message-1", "message-2", "message-1"):
+        predicted(await work.outcome(prompt_of("a fox", reuse=False, origin=origin)))
+    assert paid() == (2, 2)
+
+
+async def test_what_another_process_completed_first_is_what_is_predicted(
+    generator, lane, prompt_of, session
+):
+    prompt = prompt_of("a fox")
+    theirs = [f"{lane.images_location}/theirs-0.png"]
+
+    class Overtaken(Scripted):
+        async def generate(self, prompt, *, first, count):
+            store = ImageStore(session, Location.parse(lane.images_location))
+            await store.put_record(prompt, theirs, "2026-11-01")
+            return await super().generate(prompt, first=first, count=count)
+
+    assert list(predicted(await generator(Overtaken()).outcome(prompt)).images) == theirs
+
+
+async def test_images_without_a_record_are_completed_without_paying(generator, lane, prompt_of):
+    prompt = prompt_of("a fox", images=2)
+    for index in range(2):
+        lane.put(f"images/{prompt.digest[:2]}/{prompt.digest}-{index}.png", "a picture")
+    model = Scripted()
+    outcome = predicted(await generator(model).outcome(prompt))
+    assert model.asked == []
+    assert outcome.reused
+    assert len(outcome.images) == 2
+    assert f"images/{prompt.digest[:2]}/{prompt.digest}.json" in lane.objects("images/")
+
+
+@pytest.mark.parametrize(
+    ("there", "per_call", "asked"),
+    [
+        ([], 4, [(0, 4)]),
+        ([], 2, [(0, 2), (2, 2)]),
+        ([], 1, [(0, 1), (1, 1), (2, 1), (3, 1)]),
+        ([0, 2], 4, [(1, 1), (3, 1)]),
+        ([1], 4, [(0, 1), (2, 2)]),
+        ([0, 1, 2], 1, [(3, 1)]),
+        ([0, 7], 4, [(1, 3)]),
+    ],
+)
+async def test_only_what_is_missing_is_asked_for_in_as_few_calls_as_can_be(
+    generator, lane, prompt_of, there, per_call, asked
+):
+    prompt = prompt_of("a fox", images=4)
+    for index in there:
+        lane.put(f"images/{prompt.digest[:2]}/{prompt.digest}-{index}.png", "a picture")
+    model = Scripted(images_per_call=per_call)
+    outcome = predicted(await generator(model).outcome(prompt))
+    assert model.asked == asked
+    assert [path[-5:] for path in outcome.images] == [f"{index}.png" for index in range(4)]
+
+
+# Faults that pass
+
+
+@both_protocols
+@pytest.mark.parametrize(
+    "fault", ["unavailable", "quota", "error", "empty", "not-an-image", "garbage", "cut"]
+)
+async def test_a_fault_that_strikes_once_is_survived(generator, lane, prompt_of, name, fault, paid):
+    prompt = prompt_of(f"a fox in {lane.name} fault:{fault}-once", model=name)
+    outcome = predicted(await generator().outcome(prompt))
+    assert paid()[0] == 2
+    assert (outcome.work.calls, outcome.work.images) == (2, 1)
+    assert outcome.work.quota_refusals == (fault == "quota")
+
+
+async def test_a_pause_that_the_service_asks_for_is_kept_and_counted(generator, prompt_of):
+    model = Scripted(from_status(429, "slow down", 0.3))
+    started = time.monotonic()
+    outcome = predicted(await generator(model).outcome(prompt_of("a fox")))
+    assert time.monotonic() - started >= 0.3
+    assert 300 <= outcome.work.throttled_ms < 60_000
+    assert outcome.work.quota_refusals == 1
+    assert outcome.latency_ms >= 300
+
+
+async def test_a_storage_that_fails_a_few_times_costs_no_second_image(
+    generator, prompt_of, serve, monkeypatch, tmp_path
+):
+    store = ObjectStore(tmp_path / "storage")
+    store.create_bucket("bucket-1")
+    requests = []
+
+    async def faults(request):
+        requests.append(request.method)
+        return web.json_response({}, status=503) if len(requests) % 3 else None
+
+    url = await serve(storage_app(store, faults=faults))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+    model = Scripted()
+    work = generator(model, location="gs://bucket-1/images")
+    outcome = predicted(await work.outcome(prompt_of("a fox", images=2)))
+    assert len(model.asked) == 2
+    assert len(outcome.images) == 2
+    assert len(requests) >= 12
+    store.close()
+
+
+# Faults that stay
+
+
+@both_protocols
+@pytest.mark.parametrize("fault", ["blocked", "blocked-image"])
+async def test_a_refusal_becomes_blocked_in_both_protocols(generator, prompt_of, name, fault, paid):
+    prompt = prompt_of(f"a fox fault:{fault}", model=name, id="order-1")
+    failure = failed(await generator().outcome(prompt))
+    assert paid() == (1, 0)
+    assert (failure.reason, failure.retryable, failure.attempts) == (Reason.BLOCKED, False, 1)
+    assert "refused" in failure.detail
+    assert (failure.prompt_id, failure.body) == ("order-1", prompt.body)
+    assert (failure.attributes, failure.source) == ({"team": "ads"}, "stream")
+
+
+@both_protocols
+async def test_a_request_that_is_wrong_is_not_repeated(generator, prompt_of, name, paid):
+    failure = failed(await generator().outcome(prompt_of("a fox fault:invalid", model=name)))
+    assert paid() == (1, 0)
+    assert (failure.reason, failure.retryable) == (Reason.MODEL_ERROR, False)
+
+
+async def test_a_model_that_is_gone_leaves_prompts_to_replay(generator, prompt_of, paid):
+    failure = failed(await generator().outcome(prompt_of("a fox", model="gemini-1-image")))
+    assert paid()[1] == 0
+    assert (failure.reason, failure.retryable, failure.attempts) == (Reason.MODEL_ERROR, True, 1)
+
+
+@both_protocols
+@pytest.mark.parametrize("fault", ["empty", "not-an-image", "garbage"])
+async def test_empty_answers_are_asked_for_again_only_a_few_times(
+    generator, prompt_of, name, fault, paid
+):
+    failure = failed(await generator().outcome(prompt_of(f"a fox fault:{fault}", model=name)))
+    assert paid()[0] == MAX_EMPTY_ANSWERS
+    assert (failure.reason, failure.retryable) == (Reason.NO_IMAGE, True)
+    assert failure.attempts == MAX_EMPTY_ANSWERS
+
+
+@both_protocols
+@pytest.mark.parametrize("fault", ["unavailable", "quota"])
+async def test_retries_end_after_their_time_as_a_retryable_failure(
+    generator, prompt_of, name, fault, paid
+):
+    started = time.monotonic()
+    work = generator(max_retry_s=0.5)
+    failure = failed(await work.outcome(prompt_of(f"a fox fault:{fault}", model=name)))
+    # Calls for which there is no quota also wait for their slot.
+    assert time.monotonic() - started < 60
+    assert (failure.reason, failure.retryable) == (Reason.UNAVAILABLE, True)
+    assert failure.attempts == paid()[0] >= 2
+    assert failure.work.images == 0
+
+
+async def test_a_wait_that_would_outlast_the_time_for_retries_is_not_begun(generator, prompt_of):
+    model = Scripted(from_status(429, "slow down", 60.0))
+    started = time.monotonic()
+    failure = failed(await generator(model, max_retry_s=2.0).outcome(prompt_of("a fox")))
+    assert time.monotonic() - started < 30
+    assert (failure.reason, failure.retryable, failure.attempts) == (Reason.UNAVAILABLE, True, 1)
+
+
+async def test_the_last_try_comes_at_the_end_of_the_time_for_retries(generator, prompt_of):
+    model = Scripted(*[unreachable("cut")] * 50)
+    started = time.monotonic()
+    failure = failed(await generator(model, max_retry_s=1.0).outcome(prompt_of("a fox")))
+    assert 1.0 <= time.monotonic() - started < 60
+    assert (failure.reason, failure.retryable) == (Reason.UNAVAILABLE, True)
+
+
+async def test_time_for_retries_runs_from_the_first_failure_and_not_from_the_start(
+    generator, prompt_of
+):
+    model = Scripted(unreachable("cut"), latency_s=0.4)
+    predicted(await generator(model, max_retry_s=0.3).outcome(prompt_of("a fox")))
+    assert len(model.asked) == 2
+
+
+async def test_a_bug_in_an_adapter_is_a_failure_and_no_crash(generator, prompt_of):
+    class Buggy(Scripted):
+        mended = False
+
+        async def generate(self, prompt, *, first, count):
+            if prompt.text == "a fox" and not self.mended:
+                raise KeyError("candidates")
+            return await super().generate(prompt, first=first, count=count)
+
+    limiter, model = AdaptiveLimiter(2), Buggy()
+    work = generator(model, limiter=limiter)
+    first, second = await asyncio.gather(
+        work.outcome(prompt_of("a fox")), work.outcome(prompt_of("an owl"))
+    )
+    failure = failed(first)
+    assert (failure.reason, failure.retryable) == (Reason.MODEL_ERROR, True)
+    assert failure.detail == "unexpected KeyError: 'candidates'"
+    predicted(second)
+    assert limiter.in_flight == 0
+    model.mended = True
+    predicted(await work.outcome(prompt_of("a fox")))
+
+
+async def test_a_model_that_cannot_be_made_is_a_failure_and_no_crash(generator, prompt_of):
+    def broken(_):
+        raise ImportError("no such library")
+
+    failure = failed(await generator(model_of=broken).outcome(prompt_of("a fox")))
+    assert (failure.reason, failure.retryable) == (Reason.MODEL_ERROR, True)
+    assert "ImportError" in failure.detail
+
+
+async def test_whoever_waits_for_the_same_prompt_shares_its_failure(generator, prompt_of, paid):
+    prompts = [prompt_of("a fox fault:blocked", id=f"order-{number}") for number in range(5)]
+    work = generator()
+    outcomes = [failed(one) for one in await asyncio.gather(*map(work.outcome, prompts))]
+    assert paid() == (1, 0)
+    assert {failure.reason for failure in outcomes} == {Reason.BLOCKED}
+    assert [failure.prompt_id for failure in outcomes] == [prompt.prompt_id for prompt in prompts]
+
+
+async def test_a_failed_prompt_can_be_tried_again_at_once(generator, prompt_of):
+    work = generator(Scripted(blocked("no")))
+    failed(await work.outcome(prompt_of("a fox")))
+    predicted(await work.outcome(prompt_of("a fox")))
+
+
+async def test_a_missing_bucket_is_told_before_anything_is_paid(generator, prompt_of):
+    model = Scripted()
+    work = generator(model, location="gs://no-such-bucket/images")
+    failure = failed(await work.outcome(prompt_of("a fox")))
+    assert model.asked == []
+    assert (failure.reason, failure.retryable) == (Reason.STORAGE_ERROR, True)
+    assert "404 for gs://no-such-bucket" in failure.detail
+
+
+async def test_a_storage_that_stays_down_is_a_storage_error_to_replay(
+    generator, prompt_of, monkeypatch
+):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    work = generator(Scripted(), max_retry_s=0.2)
+    failure = failed(await work.outcome(prompt_of("a fox")))
+    assert (failure.reason, failure.retryable) == (Reason.STORAGE_ERROR, True)
+
+
+async def test_a_broken_record_is_a_storage_error_and_is_not_paid_over(generator, lane, prompt_of):
+    prompt = prompt_of("a fox")
+    lane.put(f"images/{prompt.digest[:2]}/{prompt.digest}.json", "{}")
+    model = Scripted()
+    failure = failed(await generator(model).outcome(prompt))
+    assert model.asked == []
+    assert failure.reason is Reason.STORAGE_ERROR
+    assert "is not a record" in failure.detail
+
+
+# A part of the images
+
+
+async def test_partial_images_are_kept_and_only_the_missing_is_paid_on_the_next_try(
+    generator, lane, prompt_of
+):
+    prompt = prompt_of("a fox", images=3)
+    model = Scripted(1, from_status(400, "no"), 1)
+    failure = failed(await generator(model).outcome(prompt))
+    assert (failure.reason, failure.attempts, failure.work.images) == (Reason.MODEL_ERROR, 3, 2)
+    stem = f"images/{prompt.digest[:2]}/{prompt.digest}"
+    before = lane.objects("images/")
+    assert set(before) == {f"{stem}-0.png", f"{stem}-2.png"}
+    again = Scripted()
+    outcome = predicted(await generator(again).outcome(prompt))
+    assert again.asked == [(1, 1)]
+    assert [path.rpartition("-")[2] for path in outcome.images] == ["0.png", "1.png", "2.png"]
+    assert (outcome.reused, outcome.work.images) == (False, 1)
+    assert before.items() <= lane.objects("images/").items()
+
+
+@pytest.mark.parametrize("error", [blocked("no"), no_image("none")], ids=["blocked", "empty"])
+async def test_where_some_images_are_refused_the_others_are_the_prediction(
+    generator, prompt_of, error
+):
+    prompt = prompt_of("a fox", images=2)
+
+    class Half(Scripted):
+        async def generate(self, prompt, *, first, count):
+            if first == 0:
+                raise error
+            return await super().generate(prompt, first=first, count=count)
+
+    outcome = predicted(await generator(Half()).outcome(prompt))
+    assert [path.rpartition("-")[2] for path in outcome.images] == ["1.png"]
+    again = Scripted()
+    assert predicted(await generator(again).outcome(prompt)).images == outcome.images
+    assert again.asked == []
+
+
+async def test_an_outage_outweighs_a_refusal_since_it_may_pass(generator, prompt_of):
+    model = Scripted(blocked("no"), from_status(404, "gone"), 1)
+    failure = failed(await generator(model).outcome(prompt_of("a fox", images=3)))
+    assert (failure.reason, failure.retryable) == (Reason.MODEL_ERROR, True)
+
+
+async def test_fewer_images_than_asked_for_are_a_prediction(generator, prompt_of):
+    model = Scripted(2, images_per_call=4)
+    outcome = predicted(await generator(model).outcome(prompt_of("a fox", images=4)))
+    assert len(outcome.images) == outcome.work.images == 2
+    assert model.asked == [(0, 4)]
+
+
+# The budget
+
+
+async def test_a_budget_is_never_passed_and_what_is_over_it_may_be_replayed(
+    generator, prompt_of, paid
+):
+    work = generator(max_images=3)
+    prompts = [prompt_of(f"fox number {number}") for number in range(8)]
+    outcomes = await asyncio.gather(*map(work.outcome, prompts))
+    assert paid() == (3, 3)
+    failures = [one for one in outcomes if isinstance(one, Failure)]
+    assert len(failures) == 5
+    for failure in failures:
+        assert (failure.reason, failure.retryable) == (Reason.UNAVAILABLE, True)
+        assert failure.attempts == 0
+        assert "--max_images" in failure.detail
+
+
+async def test_what_gave_no_image_or_was_there_is_not_charged_to_the_budget(generator, prompt_of):
+    model = Scripted(blocked("no"), KeyError("bug"), 1, 1)
+    work = generator(model, max_images=2)
+    failed(await work.outcome(prompt_of("one")))
+    failed(await work.outcome(prompt_of("two")))
+    for _ in range(3):
+        predicted(await work.outcome(prompt_of("three")))
+    predicted(await work.outcome(prompt_of("four")))
+    assert "--max_images" in failed(await work.outcome(prompt_of("five"))).detail
+
+
+async def test_images_that_were_not_given_go_back_into_the_budget(generator, prompt_of):
+    work = generator(Scripted(1, 1, images_per_call=4), max_images=4)
+    predicted(await work.outcome(prompt_of("one", images=4)))
+    predicted(await work.outcome(prompt_of("two", images=3)))
+    failed(await work.outcome(prompt_of("three", images=3)))
+
+
+# Canaries
+
+
+async def test_a_canary_comes_back_without_a_call_or_a_look(generator):
+    model = Scripted()
+    canary = Canary(prompt_id="probe-1", body=b"", attributes={"canary": "probe-1"})
+    work = generator(model, location="gs://no-such-bucket/images", max_images=1)
+    outcome = predicted(await work.outcome(canary))
+    assert model.asked == []
+    assert outcome.canary
+    assert (outcome.prompt_id, outcome.images, outcome.source) == ("probe-1", (), "stream")
+
+
+# Many at once
+
+
+async def test_no_more_calls_than_the_ceiling_however_many_prompts(generator, prompt_of):
+    model = Scripted(latency_s=0.005)
+    limiter = AdaptiveLimiter(4)
+    work = generator(model, limiter=limiter, max_in_flight=4)
+    prompts = [prompt_of(f"fox number {number}") for number in range(60)]
+    outcomes = await asyncio.gather(*map(work.outcome, prompts))
+    assert all(isinstance(outcome, Prediction) for outcome in outcomes)
+    assert [outcome.prompt for outcome in outcomes] == [prompt.text for prompt in prompts]
+    assert model.most_in_flight == 4
+    assert limiter.in_flight == 0
+
+
+@pytest.mark.parametrize("images", [1, 4])
+async def test_prompts_wait_before_their_images_can_fill_the_memory(
+    images, generator, prompt_of, serve, monkeypatch, tmp_path
+):
+    """While storage is slow, calls are not made whose images would have to be held."""
+    store = ObjectStore(tmp_path / "storage")
+    store.create_bucket("bucket-1")
+    may_store = asyncio.Event()
+
+    async def slow(request):
+        if request.method == "POST":
+            await may_store.wait()
+
+    url = await serve(storage_app(store, faults=slow))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+    model = Scripted()
+    work = generator(model, location="gs://bucket-1/images", max_in_flight=4)
+    prompts = [prompt_of(f"fox number {number}", images=images) for number in range(40)]
+    tasks = [asyncio.create_task(work.outcome(prompt)) for prompt in prompts]
+    last, quiet_since = 0, time.monotonic()
+    while len(model.asked) < 4 or time.monotonic() - quiet_since < 0.2:
+        await asyncio.sleep(0.01)
+        if len(model.asked) != last:
+            last, quiet_since = len(model.asked), time.monotonic()
+    assert 4 <= last <= 4 * generate.ROOM_OVER_IN_FLIGHT + 1
+    may_store.set()
+    assert all(isinstance(one, Prediction) for one in await asyncio.gather(*tasks))
+    store.close()
+
+
+async def test_the_limiter_hears_of_quota_and_of_success(generator, prompt_of):
+    limiter = AdaptiveLimiter(64)
+    work = generator(Scripted(from_status(429, "slow down")), limiter=limiter)
+    predicted(await work.outcome(prompt_of("a fox")))
+    assert limiter.per_second is not None
+
+
+async def test_a_window_that_is_full_grows(generator, prompt_of):
+    full = asyncio.Event()
+
+    class Full(Scripted):
+        waiting = 0
+
+        async def generate(self, prompt, *, first, count):
+            self.waiting += 1
+            if self.waiting == INITIAL_IN_FLIGHT:
+                full.set()
+            await full.wait()
+            return await super().generate(prompt, first=first, count=count)
+
+    growing = AdaptiveLimiter(256)
+    work = generator(Full(), limiter=growing, max_in_flight=256)
+    prompts = [prompt_of(f"fox number {number}") for number in range(100)]
+    await asyncio.gather(*map(work.outcome, prompts))
+    assert growing.limit > INITIAL_IN_FLIGHT
+
+
+async def test_a_cancelled_prompt_leaves_nothing_behind(generator, prompt_of):
+    limiter = AdaptiveLimiter(1)
+    model = Scripted(latency_s=0.05)
+    work = generator(model, limiter=limiter, max_images=2)
+    prompt = prompt_of("a fox")
+    for _ in range(5):
+        model.called.clear()
+        task = asyncio.create_task(work.outcome(prompt))
+        await model.called.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert limiter.in_flight == 0
+    predicted(await work.outcome(prompt))
+    predicted(await work.outcome(prompt_of("an owl")))

@@ -1,0 +1,321 @@
+"""The window of calls in flight: its bounds, how it grows and shrinks, what it never leaks."""
+
+import asyncio
+import random
+
+import pytest
+
+from beam_jobs.engine.limiter import DECREASE, INITIAL_IN_FLIGHT, MAX_PAUSE_S, AdaptiveLimiter
+
+pytestmark = pytest.mark.asyncio
+
+
+async def answer_slots(count: int = 20) -> None:
+    """Let every task that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class Calls:
+    """Calls that hold their slots until they are told to end."""
+
+    def __init__(self, limiter: AdaptiveLimiter) -> None:
+        self.limiter = limiter
+        self.under_way: list[asyncio.Event] = []
+        self.most = 0
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, count: int) -> None:
+        self.tasks += [asyncio.create_task(self._call()) for _ in range(count)]
+        await answer_slots()
+
+    async def end(self, count: int, *, well: bool = True) -> None:
+        for _ in range(count):
+            self.under_way.pop(0).set()
+            await answer_slots()
+            if well:
+                self.limiter.succeeded()
+        await answer_slots()
+
+    async def _call(self) -> None:
+        async with self.limiter.slot():
+            done = asyncio.Event()
+            self.under_way.append(done)
+            self.most = max(self.most, len(self.under_way))
+            await done.wait()
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def started_later() -> float:
+    """The start of a call that began after everything so far."""
+    await asyncio.sleep(0.002)
+    return now()
+
+
+@pytest.mark.parametrize("ceiling", [1, 2, 7, 64, 100])
+async def test_no_more_calls_than_the_window_and_never_more_than_the_ceiling(ceiling):
+    calls = Calls(AdaptiveLimiter(ceiling))
+    await calls.start(300)
+    assert len(calls.under_way) == min(INITIAL_IN_FLIGHT, ceiling)
+    while calls.under_way:
+        await calls.end(1)
+    assert calls.most == ceiling
+    assert calls.limiter.limit == ceiling
+    assert calls.limiter.in_flight == 0
+    await asyncio.gather(*calls.tasks)
+
+
+async def overload(limiter: AdaptiveLimiter) -> None:
+    """Let a call that began after everything so far be one too many that is answered with 503."""
+    limiter._unavailable_share = 0.5
+    limiter.unavailable(await started_later())
+    limiter._unavailable_share = 0.0
+
+
+async def test_a_busy_window_doubles_within_a_round_trip_until_the_first_overload():
+    calls = Calls(AdaptiveLimiter(256))
+    await calls.start(400)
+    await calls.end(INITIAL_IN_FLIGHT)
+    assert calls.limiter.limit == 2 * INITIAL_IN_FLIGHT
+    await overload(calls.limiter)
+    before = calls.limiter.limit
+    await calls.end(INITIAL_IN_FLIGHT)
+    # One round trip of additive increase: 5 % of the ceiling, not a doubling.
+    assert before < calls.limiter.limit < before + 256 * 0.05 + 1
+
+
+async def test_an_idle_window_does_not_grow():
+    limiter = AdaptiveLimiter(256)
+    for _ in range(100):
+        async with limiter.slot():
+            pass
+        limiter.succeeded()
+    assert limiter.limit == INITIAL_IN_FLIGHT
+
+
+async def test_calls_that_were_on_their_way_shrink_the_window_once():
+    limiter = AdaptiveLimiter(64)
+    earlier = now()
+    await started_later()
+    for _ in range(50):
+        limiter.unavailable(earlier)
+    assert limiter.limit == pytest.approx(INITIAL_IN_FLIGHT * DECREASE)
+    limiter.unavailable(await started_later())
+    assert limiter.limit == pytest.approx(INITIAL_IN_FLIGHT * DECREASE**2)
+
+
+async def test_a_refusal_for_quota_slows_calls_down_and_leaves_the_window_as_it_is():
+    limiter = AdaptiveLimiter(64)
+    starts = [await _started_at(limiter) for _ in range(10)]
+    limiter.over_quota(starts[-1])
+    assert limiter.limit == INITIAL_IN_FLIGHT
+    begun = now()
+    starts = await asyncio.gather(*(_started_at(limiter) for _ in range(8)))
+    assert starts == sorted(starts), "not in the order of coming"
+    # Ten in what counts as a quarter of a second, of which nine were let through.
+    assert 0.1 < starts[-1] - begun < 10
+
+
+async def test_calls_that_wait_for_their_turn_notice_that_the_service_asks_for_a_pause():
+    limiter = AdaptiveLimiter(64)
+    starts = [await _started_at(limiter) for _ in range(10)]
+    limiter.over_quota(starts[-1])
+    waiting = [asyncio.create_task(_started_at(limiter)) for _ in range(3)]
+    await answer_slots()
+    told = now()
+    limiter.unavailable(told, retry_after_s=0.5)
+    started = [start for start in await asyncio.gather(*waiting) if start > told + 0.001]
+    assert started
+    assert all(start - told >= 0.49 for start in started)
+
+
+async def test_the_window_never_closes_and_opens_again():
+    calls = Calls(AdaptiveLimiter(8))
+    for _ in range(30):
+        await overload(calls.limiter)
+    assert calls.limiter.limit == 1
+    await calls.start(300)
+    assert len(calls.under_way) == 1
+    while calls.under_way:
+        await calls.end(1)
+    assert calls.limiter.limit == 8
+
+
+async def test_a_shrunken_window_lets_nobody_in_until_it_has_room():
+    calls = Calls(AdaptiveLimiter(16))
+    await calls.start(20)
+    await overload(calls.limiter)
+    assert int(calls.limiter.limit) == 11
+    await calls.end(5, well=False)
+    assert len(calls.under_way) == 11
+    await calls.end(1, well=False)
+    assert len(calls.under_way) == 11
+    for _ in range(14):
+        await calls.end(1, well=False)
+
+
+async def test_a_single_503_now_and_then_does_not_shrink_the_window():
+    limiter = AdaptiveLimiter(256)
+    chance = random.Random(7)
+    for _ in range(2000):
+        if chance.random() < 0.02:
+            limiter.unavailable(await started_later())
+        else:
+            limiter.succeeded()
+    assert limiter.limit == INITIAL_IN_FLIGHT
+
+
+async def test_many_503s_shrink_the_window():
+    limiter = AdaptiveLimiter(64)
+    for _ in range(30):
+        limiter.unavailable(await started_later())
+    assert limiter.limit < INITIAL_IN_FLIGHT / 2
+
+
+async def test_retry_after_holds_up_every_new_call():
+    limiter = AdaptiveLimiter(8)
+    earlier = [await _started_at(limiter) for _ in range(20)]
+    told = now()
+    limiter.over_quota(earlier[-1], retry_after_s=0.2)
+    starts, waited = [], []
+
+    async def call() -> None:
+        asked = now()
+        async with limiter.slot() as slot:
+            starts.append(slot)
+            waited.append(slot.started_at - asked)
+
+    await asyncio.gather(*(call() for _ in range(5)))
+    assert all(0.19 <= slot.started_at - told < 10 for slot in starts)
+    assert [slot.throttled_s for slot in starts] == pytest.approx(waited, abs=0.01)
+    assert len({slot.started_at for slot in starts}) > 1, "all at the same moment"
+
+
+async def test_retry_after_of_a_503_holds_up_too():
+    limiter = AdaptiveLimiter(8)
+    told = await started_later()
+    limiter.unavailable(told, retry_after_s=0.1)
+    async with limiter.slot() as slot:
+        assert slot.started_at - told >= 0.09
+    assert limiter.limit < 8
+
+
+async def test_a_pause_that_is_lengthened_meanwhile_is_waited_for_in_full():
+    limiter = AdaptiveLimiter(8)
+    told = now()
+    # Not for quota: then calls would also wait for their turn, which is longer.
+    limiter.unavailable(told, retry_after_s=0.3)
+    task = asyncio.create_task(_started_at(limiter))
+    await answer_slots()
+    limiter.unavailable(told, retry_after_s=0.8)
+    assert await task - told >= 0.79
+    told = now()
+    limiter.unavailable(told, retry_after_s=0.1)
+    limiter.unavailable(now(), retry_after_s=0.01)
+    assert await _started_at(limiter) - told >= 0.09, "a shorter pause took the longer one's place"
+
+
+async def _started_at(limiter: AdaptiveLimiter) -> float:
+    async with limiter.slot() as slot:
+        return slot.started_at
+
+
+async def test_no_service_can_stop_the_process_for_hours(monkeypatch):
+    limiter = AdaptiveLimiter(8)
+    asked = []
+
+    class EnoughError(Exception):
+        pass
+
+    async def sleep(seconds: float) -> None:
+        asked.append(seconds)
+        raise EnoughError
+
+    limiter.over_quota(now(), retry_after_s=86_400)
+    monkeypatch.setattr("beam_jobs.engine.limiter.asyncio.sleep", sleep)
+    with pytest.raises(EnoughError):
+        async with limiter.slot():
+            pass
+    assert asked[0] <= MAX_PAUSE_S + 1
+    assert limiter.in_flight == 0
+
+
+async def test_a_call_that_fails_gives_its_slot_back():
+    limiter = AdaptiveLimiter(1)
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            async with limiter.slot():
+                raise KeyError
+    assert limiter.in_flight == 0
+
+
+@pytest.mark.parametrize("requests_per_minute", [None, 60_000.0])
+async def test_cancelled_calls_leak_no_slot_at_whatever_moment(requests_per_minute):
+    limiter = AdaptiveLimiter(3, requests_per_minute)
+    chance = random.Random(3)
+
+    async def call() -> None:
+        async with limiter.slot():
+            assert limiter.in_flight <= 3
+            await answer_slots(chance.randrange(5))
+
+    for _ in range(200):
+        tasks = [asyncio.create_task(call()) for _ in range(12)]
+        for _ in range(chance.randrange(6)):
+            await answer_slots(chance.randrange(4))
+            chance.choice(tasks).cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert limiter.in_flight == 0
+
+
+async def test_a_slot_handed_to_a_cancelled_waiter_goes_to_the_next():
+    limiter = AdaptiveLimiter(1)
+    calls = Calls(limiter)
+    async with limiter.slot():
+        await calls.start(2)
+        cancelled, waiting = calls.tasks
+    # Its slot is handed over, and `cancelled` has not run since.
+    cancelled.cancel()
+    await answer_slots()
+    assert cancelled.cancelled()
+    assert len(calls.under_way) == 1
+    assert limiter.in_flight == 1
+    await calls.end(1)
+    await waiting
+    assert limiter.in_flight == 0
+
+
+async def test_waiting_calls_are_served_in_their_order():
+    limiter = AdaptiveLimiter(1)
+    served = []
+
+    async def call(number: int) -> None:
+        async with limiter.slot():
+            served.append(number)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(call(number) for number in range(50)))
+    assert served == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("per_minute", "calls", "at_once"), [(1200.0, 30, 20), (3000.0, 75, 50), (600.0, 14, 10)]
+)
+async def test_the_rate_is_kept_after_a_second_of_burst(per_minute, calls, at_once):
+    limiter = AdaptiveLimiter(64, per_minute)
+    begun = now()
+    starts = sorted(await asyncio.gather(*(_started_at(limiter) for _ in range(calls))))
+    assert sum(start - begun < 0.02 for start in starts) <= at_once + 1
+    least = (calls - at_once) * 60 / per_minute
+    assert 0.9 * least <= starts[-1] - begun < least + 10
+
+
+async def test_a_slow_rate_lets_one_call_start_and_the_next_wait():
+    limiter = AdaptiveLimiter(64, 6.0)
+    await _started_at(limiter)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(_started_at(limiter), 0.1)
+    assert limiter.in_flight == 0

@@ -1,0 +1,500 @@
+"""The index of the newest outcomes: what is in it, and that no prompt ever pays for it."""
+
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import apache_beam as beam
+import pytest
+from apache_beam.internal import pickler
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
+
+from beam_jobs import backfill
+from beam_jobs.images import recent_index
+from beam_jobs.images.store import Location
+from beam_jobs.outcomes import Failure, Prediction, Reason, Work
+from beam_jobs.pipeline.transforms import Encode
+from tests.conftest import PROJECT, ROOT
+
+SECRET = "a fox that nobody may read of in a log"
+
+
+def prediction(prompt="a fox", **others):
+    given = {
+        "prompt_id": "order-7",
+        "digest": "ab" * 16,
+        "prompt": prompt,
+        "images": ("gs://b/images/ab/x-0.png", "gs://b/images/ab/x-1.png"),
+        "model": "gemini-3.1-flash-image",
+        "source": "stream",
+        "reused": False,
+        "created_at": "2026-11-01T00:00:00+00:00",
+        "latency_ms": 1500,
+        **others,
+    }
+    return Prediction(**given)
+
+
+def failure(body=b"a hare", **others):
+    given = {
+        "prompt_id": "order-8",
+        "reason": Reason.BLOCKED,
+        "detail": "refused",
+        "retryable": False,
+        "attempts": 1,
+        "body": body,
+        "source": "stream",
+        "work": Work(calls=1),
+        **others,
+    }
+    return Failure(**given)
+
+
+@pytest.fixture
+def location(lane):
+    return Location.parse(lane.images_location)
+
+
+@pytest.fixture
+def late(lane):
+    """A location in a bucket that is not there yet, and the way to have it there."""
+    name = f"{lane.name}-late"
+    return Location(name, "images/"), lambda: lane.storage.create_bucket(name)
+
+
+@pytest.fixture(autouse=True)
+def _alone():
+    """Leave nothing to write behind."""
+    yield
+    recent_index.flush(0)
+
+
+def objects(storage, location, kind):
+    """Return the kind's objects, in the order of their names: each its lines."""
+    prefix = f"{location.prefix}recent/{kind}/"
+    return {
+        blob.name.removeprefix(prefix): [
+            json.loads(line) for line in blob.download_as_bytes().decode("ascii").splitlines()
+        ]
+        for blob in storage.list_blobs(location.bucket, prefix=prefix)
+    }
+
+
+def lines(storage, location, kind="predictions"):
+    """Return the kind's lines, oldest first."""
+    found = objects(storage, location, kind)
+    return [line for name in sorted(found, reverse=True) for line in found[name]]
+
+
+def prompts(storage, location, kind="predictions"):
+    return [line["prompt"] for line in lines(storage, location, kind)]
+
+
+# What a line says
+
+
+def test_a_prediction_and_a_failure_leave_a_line_each_beside_the_images(lane, location):
+    before = time.time()
+    recent_index.note(prediction(), location)
+    recent_index.note(failure(), location)
+    recent_index.flush(30)
+    (told,) = lines(lane.storage, location, "predictions")
+    assert told.pop("at").endswith("+00:00")
+    assert told == {
+        "schema": "imagen.recent/1",
+        "prompt_id": "order-7",
+        "prompt": "a fox",
+        "model": "gemini-3.1-flash-image",
+        "images": ["gs://b/images/ab/x-0.png", "gs://b/images/ab/x-1.png"],
+        "source": "stream",
+        "reused": False,
+        "latency_ms": 1500,
+    }
+    (told,) = lines(lane.storage, location, "failures")
+    assert told.pop("at").endswith("+00:00")
+    assert told == {
+        "schema": "imagen.recent/1",
+        "prompt_id": "order-8",
+        "prompt": "a hare",
+        "reason": "BLOCKED",
+        "detail": "refused",
+        "retryable": False,
+        "source": "stream",
+    }
+    names = [name for name in lane.objects("images/") if "/recent/" in name]
+    assert len(names) == 2
+    for name in names:
+        counted, _, rest = name.rpartition("/")[2].partition("-")
+        assert len(counted) == 13
+        assert len(rest) == len("01234567.jsonl")
+        assert before - 1 <= (9_999_999_999_999 - int(counted)) / 1000 <= time.time() + 1
+
+
+def test_a_canary_is_not_in_it(lane, location):
+    recent_index.note(prediction("", attributes={"canary": "probe-1"}), location)
+    recent_index.note(prediction("a fox"), location)
+    recent_index.flush(30)
+    assert prompts(lane.storage, location) == ["a fox"]
+
+
+@pytest.mark.parametrize("character", ["x", "ж", "雪", "🦊"])
+def test_a_long_prompt_is_cut_whatever_it_is_written_in(character):
+    whole = character * 8000
+    assert recent_index.line(prediction(whole))["prompt"] == character * 500
+    assert recent_index.line(failure(whole.encode()))["prompt"] == character * 500
+    assert recent_index.line(failure(whole[:500].encode()))["prompt"] == character * 500
+    assert recent_index.line(failure(b"x" + whole.encode()))["prompt"] == "x" + character * 499
+    assert recent_index.line(failure(detail=whole))["detail"] == character * 500
+
+
+def test_a_body_that_is_no_text_is_shown_as_far_as_it_can_be(lane, location):
+    recent_index.note(failure(b"\xff\xfea \x00 hare\xe9", reason=Reason.INVALID_PROMPT), location)
+    recent_index.flush(30)
+    assert prompts(lane.storage, location, "failures") == ["\ufffd\ufffda \x00 hare\ufffd"]
+
+
+def test_a_prompt_of_many_lines_is_one_line(lane, location):
+    odd = 'one\ntwo\r\nthree\u2028four\u0085five "six"'
+    recent_index.note(prediction(odd), location)
+    recent_index.flush(30)
+    assert prompts(lane.storage, location) == [odd]
+
+
+# Objects
+
+
+def test_names_put_the_newest_first_and_an_object_ends_with_its_newest(lane, location):
+    for number in range(450):
+        recent_index.note(prediction(f"fox {number}"), location)
+    recent_index.flush(30)
+    recent_index.note(prediction("fox 450"), location)
+    recent_index.flush(30)
+    found = list(objects(lane.storage, location, "predictions").values())
+    told = [[line["prompt"] for line in each] for each in found]
+    assert max(map(len, told)) == 200
+    assert told[0] == ["fox 450"]
+    oldest_first = [prompt for each in reversed(told) for prompt in each]
+    assert oldest_first == [f"fox {number}" for number in range(451)]
+    read = recent_index.read(lane.storage, location, recent_index.PREDICTIONS, 1000)
+    assert [line["prompt"] for line in read] == oldest_first[::-1]
+
+
+def test_a_clock_that_is_set_back_does_not_turn_the_order_round(lane, location, monkeypatch):
+    monkeypatch.setattr(recent_index, "MAX_LINES", 1)
+    real, back = time.time_ns, iter(range(0, 10**13, 10**12))
+    monkeypatch.setattr(time, "time_ns", lambda: real() - next(back))
+    for number in range(3):
+        recent_index.note(prediction(f"fox {number}"), location)
+    recent_index.flush(30)
+    assert prompts(lane.storage, location) == ["fox 0", "fox 1", "fox 2"]
+
+
+def test_an_object_of_a_kind_is_written_once_in_an_interval(
+    lane, location, monkeypatch, eventually
+):
+    monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.4)
+
+    def written():
+        recent_index.note(prediction(), location)
+        recent_index.note(failure(), location)
+        return len(objects(lane.storage, location, "failures")) >= 4
+
+    eventually(written, what="four objects")
+    for kind in recent_index.KINDS:
+        counted = [int(name[:13]) for name in objects(lane.storage, location, kind)]
+        assert len(counted) >= 3
+        assert all(b - a >= 390 for a, b in itertools.pairwise(counted)), counted
+
+
+def test_nothing_is_done_while_nothing_ends(lane, location, monkeypatch, eventually):
+    monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
+    recent_index.note(prediction(), location)
+    eventually(lambda: lines(lane.storage, location), what="the line")
+    index = recent_index._indexes[location]
+    eventually(lambda: not index._work.is_set(), within_s=30, what="the writer's rest")
+
+
+def test_what_is_no_line_is_passed_over_by_who_reads(lane, location):
+    recent_index.note(prediction("a fox"), location)
+    recent_index.flush(30)
+    junk = b'\n\xff\n{"prompt": "cut o\n[1]\n{"schema": "other/1"}\n'
+    lane.put("images/recent/predictions/0000000000000-00000000.jsonl", junk)
+    read = recent_index.read(lane.storage, location, recent_index.PREDICTIONS, 10)
+    assert [line["prompt"] for line in read] == ["a fox"]
+
+
+def test_who_reads_gets_no_more_objects_than_asked_for(lane, location):
+    for number in range(3):
+        recent_index.note(prediction(f"fox {number}"), location)
+        recent_index.flush(30)
+    read = recent_index.read(lane.storage, location, recent_index.PREDICTIONS, 2)
+    assert [line["prompt"] for line in read] == ["fox 2", "fox 1"]
+
+
+# Nothing but the index is at stake
+
+
+@pytest.fixture
+def tries(monkeypatch):
+    """Count what is tried to be written."""
+    real, seen = recent_index._Index._create, []
+
+    def create(self, name, content):
+        seen.append(name)
+        real(self, name, content)
+
+    monkeypatch.setattr(recent_index._Index, "_create", create)
+    return seen
+
+
+def test_a_storage_that_fails_is_told_of_once_and_gets_the_lines_when_it_is_back(
+    lane, late, monkeypatch, eventually, caplog, tries
+):
+    location, mend = late
+    monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
+    monkeypatch.setattr(recent_index, "AFTER_ERROR_S", 0.02)
+    recent_index.note(prediction(SECRET), location)
+    eventually(lambda: len(tries) >= 5, what="five tries")
+    recent_index.note(prediction("a hare"), location)
+    recent_index.note(failure(SECRET.encode()), location)
+    mend()
+    eventually(lambda: len(lines(lane.storage, location)) == 2, what="the lines")
+    eventually(lambda: lines(lane.storage, location, "failures"), what="the line of the failure")
+    assert prompts(lane.storage, location) == [SECRET, "a hare"]
+    (record,) = [record for record in caplog.records if record.name == recent_index.__name__]
+    assert record.levelno == logging.WARNING
+    assert f"gs://{location.bucket}/images/" in record.getMessage()
+    assert "NotFound: 404" in record.getMessage()
+    assert SECRET not in caplog.text
+
+
+def test_an_answer_that_was_lost_makes_no_second_object(lane, location, monkeypatch, eventually):
+    monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
+    monkeypatch.setattr(recent_index, "AFTER_ERROR_S", 0.02)
+    real, lost = recent_index._Index._create, []
+
+    def create(self, name, content):
+        real(self, name, content)
+        if not lost:
+            lost.append(name)
+            raise ConnectionError("cut")
+
+    monkeypatch.setattr(recent_index._Index, "_create", create)
+    recent_index.note(prediction("a fox"), location)
+    eventually(lambda: lost, what="the first try")
+    recent_index.note(prediction("a hare"), location)
+    eventually(lambda: len(lines(lane.storage, location)) >= 2, what="both lines")
+    assert prompts(lane.storage, location) == ["a fox", "a hare"]
+
+
+def test_what_waits_is_bounded_and_the_oldest_goes(lane, late, monkeypatch, eventually, tries):
+    location, mend = late
+    monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
+    recent_index.note(prediction("the first"), location)
+    eventually(lambda: tries, what="a first try")
+    for number in range(5000):
+        recent_index.note(prediction(f"fox {number}"), location)
+    mend()
+    recent_index.flush(60)
+    told = prompts(lane.storage, location)
+    assert told == ["the first", *(f"fox {number}" for number in range(3000, 5000))]
+
+
+def test_a_storage_that_hangs_holds_up_neither_prompts_nor_the_end(monkeypatch, eventually):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.0)
+        # So that whoever waited for a request would wait for longer than any busy machine takes.
+        monkeypatch.setattr(recent_index, "REQUEST_TIMEOUT_S", 240.0)
+        location = Location("hanging", "images/")
+        recent_index.note(prediction(), location)
+        server.settimeout(60)
+        connection, _ = server.accept()  # now a write waits for an answer
+        with connection:
+            started = time.monotonic()
+            for _ in range(3000):
+                recent_index.note(prediction(), location)
+            noted = time.monotonic()
+            recent_index.flush(0.5)
+            ended = time.monotonic()
+    assert noted - started < 60
+    assert 0.45 <= ended - noted < 60
+
+
+def test_a_fault_of_the_index_is_no_fault_of_the_prompt(caplog, monkeypatch, lane, location):
+    recent_index.note(dataclasses.replace(failure(SECRET.encode()), detail=None), location)
+    (record,) = [record for record in caplog.records if record.name == recent_index.__name__]
+    assert record.getMessage().endswith(": TypeError")
+    recent_index.flush(0)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        recent_index.note(prediction("a fox"), location)
+    recent_index.note(prediction("a hare"), location)
+    recent_index.flush(30)
+    assert prompts(lane.storage, location) == ["a fox", "a hare"]
+    assert SECRET not in caplog.text
+
+
+def test_messages_come_out_of_a_pipeline_whose_index_cannot_be_written(late):
+    location, _ = late
+    outcomes = [prediction(f"fox {number}") for number in range(50)]
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        encoded = pipeline | beam.Create(outcomes) | beam.ParDo(Encode(location))
+        told = encoded | beam.Map(lambda message: json.loads(message.data)["prompt"])
+        assert_that(told, equal_to([f"fox {number}" for number in range(50)]))
+
+
+def test_a_step_is_sent_to_workers_without_the_writer(lane, location):
+    step = Encode(location)
+    before = len(pickler.dumps(step))
+    list(step.process(prediction()))
+    assert len(pickler.dumps(step)) == before
+    assert vars(pickler.loads(pickler.dumps(step))) == vars(step) == {"_location": location}
+    assert pickle.loads(pickle.dumps(location)) == location
+
+
+# Processes
+
+NOTE_AND_END = """
+from beam_jobs.images import recent_index
+from beam_jobs.images.store import Location
+from beam_jobs.outcomes import Failure, Prediction, Reason
+
+def note(prompt):
+    outcome = Prediction("order-7", "ab", prompt, (), "m", "stream", False, "now", 1)
+    recent_index.note(outcome, Location.parse({url!r}))
+
+for number in range(450):
+    note(f"fox {{number}}")
+recent_index.note(
+    Failure("order-8", Reason.BLOCKED, "refused", False, 1, b"a hare"), Location.parse({url!r})
+)
+{then}
+"""
+# On a busy machine storage may take longer for 450 lines than a process otherwise waits at its end.
+PATIENT = "recent_index.flush.__defaults__ = (60.0,)\n"
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def test_a_process_that_ends_leaves_its_last_lines(lane, location):
+    done = run(NOTE_AND_END.format(url=lane.images_location, then=PATIENT))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert prompts(lane.storage, location) == [f"fox {number}" for number in range(450)]
+    assert prompts(lane.storage, location, "failures") == ["a hare"]
+
+
+def test_the_child_of_a_fork_writes_its_own_lines_and_not_its_parents(lane, location):
+    fork = """
+import os
+if child := os.fork():
+    os.waitpid(child, 0)
+else:
+    note("the child")
+    recent_index.flush(30)
+    os._exit(0)
+"""
+    done = run(NOTE_AND_END.format(url=lane.images_location, then=PATIENT + fork))
+    assert (done.returncode, done.stderr) == (0, "")
+    told = prompts(lane.storage, location)
+    assert sorted(told) == sorted(["the child", *(f"fox {number}" for number in range(450))])
+
+
+@pytest.mark.slow
+def test_a_process_that_cannot_reach_storage_ends_in_time(lane):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"http://127.0.0.1:{server.getsockname()[1]}"
+        code = NOTE_AND_END.format(
+            url=lane.images_location,
+            # A request outlasts what a busy machine may add to the wait.
+            then="recent_index.REQUEST_TIMEOUT_S = 120.0\n"
+            "import atexit, time\n"
+            "began = time.monotonic()\n"
+            "import sys\n"
+            "end = lambda: print(time.monotonic() - began)\n"
+            "atexit.unregister(recent_index.flush)\n"
+            "atexit.register(end)\n"
+            "atexit.register(recent_index.flush)",
+        )
+        done = run(code, STORAGE_EMULATOR_HOST=host)
+    assert done.returncode == 0
+    assert 2.9 <= float(done.stdout) < 30
+
+
+# Jobs
+
+
+def test_a_stream_leaves_lines_of_what_went_well_and_of_what_did_not(
+    lane, location, start_stream, eventually
+):
+    stream = start_stream()
+    lane.publish(
+        {"prompt": "Two foxes", "images": 2, "id": "order-7"}, b"\xff\xfe", "fault:blocked"
+    )
+    lane.publish("whatever", canary="probe-1")
+    predictions = {one["prompt_id"]: one for one in lane.predictions(2)}
+    assert stream.drain() == "DRAINED"
+    recent_index.flush(30)
+    (told,) = lines(lane.storage, location)
+    published = predictions["order-7"]
+    assert {name: told[name] for name in ("prompt_id", "prompt", "model", "images", "source")} == {
+        name: published[name] for name in ("prompt_id", "prompt", "model", "images", "source")
+    }
+    assert told["latency_ms"] == published["latency_ms"]
+    failures = {line["reason"]: line for line in lines(lane.storage, location, "failures")}
+    assert failures.keys() == {"INVALID_PROMPT", "BLOCKED"}
+    assert failures["INVALID_PROMPT"]["prompt"] == "\ufffd\ufffd"
+    assert failures["BLOCKED"]["prompt"] == "fault:blocked"
+
+
+def test_a_backfill_leaves_lines_of_what_went_well_and_of_what_did_not(cloud, lane, location):
+    rows = '{"prompt": "A pier"}\n{"prompt": "A pier", "imges": 2}\n'
+    path = lane.put("night/rows.jsonl", rows)
+    assert backfill.main(lane.options(prompts=path, source="backfill:night-1")) == 0
+    recent_index.flush(30)
+    (told,) = lines(lane.storage, location)
+    assert (told["prompt"], told["source"]) == ("A pier", "backfill:night-1")
+    (told,) = lines(lane.storage, location, "failures")
+    assert (told["reason"], told["source"]) == ("INVALID_PROMPT", "backfill:night-1")
+    assert "imges" in told["detail"]
+    assert json.loads(told["prompt"]) == {"prompt": "A pier", "imges": 2}
+
+
+@pytest.mark.slow
+def test_a_finished_backfill_leaves_its_last_lines(cloud, lane, location):
+    path = lane.put("night/a.txt", "\n".join(f"A harbour {number}" for number in range(300)))
+    options = lane.options(prompts=path, max_in_flight=64)
+    job = (
+        "import sys; from beam_jobs import backfill; from beam_jobs.images import recent_index; "
+        f"{PATIENT}raise SystemExit(backfill.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", job, f"--project={PROJECT}", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(prompts(lane.storage, location)) == sorted(
+        f"A harbour {number}" for number in range(300)
+    )

@@ -1,0 +1,271 @@
+"""Names, first writers, and what storage's troubles are called."""
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+
+from beam_jobs.images.store import Found, ImageStore, Location, StoreError
+from beam_jobs.models.base import Image
+
+PNG = Image(b"\x89PNG\r\n\x1a\npicture", "png", "image/png")
+OTHER = Image(b"\x89PNG\r\n\x1a\nanother", "png", "image/png")
+# Beyond what the client sends in one request unless it is told to.
+LARGE = Image(PNG.data + bytes(6_000_000), "png", "image/png")
+JPEG = Image(b"\xff\xd8\xffpicture", "jpg", "image/jpeg")
+NOW = "2026-11-01T00:00:00.000+00:00"
+
+
+@pytest.mark.parametrize(
+    ("url", "bucket", "prefix"),
+    [
+        ("gs://bucket-1/images", "bucket-1", "images/"),
+        ("gs://bucket-1/images/", "bucket-1", "images/"),
+        ("gs://bucket-1//a/b//", "bucket-1", "a/b/"),
+        ("gs://bucket-1", "bucket-1", ""),
+        ("gs://bucket-1/", "bucket-1", ""),
+        ("gs://example.com/ä b", "example.com", "ä b/"),
+    ],
+)
+def test_a_location_is_a_bucket_and_a_folder(url, bucket, prefix):
+    assert Location.parse(url) == Location(bucket, prefix)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "bucket/images",
+        "/tmp/images",
+        "s3://bucket/images",
+        "gs://",
+        "gs://B/images",
+        "gs://bucket/*",
+        "gs://bucket/a?b",
+        "gs://bucket/a\nb",
+        "gs://bucket#1/a",
+    ],
+)
+def test_what_names_no_location_is_refused_with_what_was_given(url):
+    with pytest.raises(ValueError, match="expected gs://<bucket>/<folder>, got "):
+        Location.parse(url)
+
+
+def test_paths_name_the_bucket_and_the_object():
+    assert Location.parse("gs://bucket-1/a").url("a/b.png") == "gs://bucket-1/a/b.png"
+
+
+@pytest.fixture
+def store(lane, session):
+    return ImageStore(session, Location.parse(lane.images_location))
+
+
+@pytest.fixture
+def fox(prompt_of):
+    return prompt_of("a fox", images=2, seed=7)
+
+
+@pytest.mark.asyncio
+async def test_names_are_decided_by_digest_index_and_kind(store, lane, fox):
+    digest = fox.digest
+    paths = [await store.put_image(digest, 0, PNG), await store.put_image(digest, 1, JPEG)]
+    assert await store.put_record(fox, paths, NOW) == paths
+    folder = f"{lane.images_location}/{digest[:2]}/{digest}"
+    assert paths == [f"{folder}-0.png", f"{folder}-1.jpg"]
+    stored = lane.objects("images/")
+    name = f"images/{digest[:2]}/{digest}"
+    assert {key: value for key, value in stored.items() if not key.endswith(".json")} == {
+        f"{name}-0.png": PNG.data,
+        f"{name}-1.jpg": JPEG.data,
+    }
+    assert json.loads(stored[f"{name}.json"]) == {
+        "schema": "imagen.record/1",
+        "digest": digest,
+        "prompt": "a fox",
+        "model": "gemini-3.1-flash-image",
+        "images": paths,
+        "aspect_ratio": None,
+        "image_size": None,
+        "seed": 7,
+        "negative_prompt": None,
+        "created_at": NOW,
+    }
+
+
+@pytest.mark.asyncio
+async def test_objects_have_the_type_that_a_browser_needs(store, lane, fox):
+    path = await store.put_image(fox.digest, 0, JPEG)
+    await store.put_record(fox, [path], NOW)
+    bucket = path.split("/")[2]
+    types = {
+        blob.name.rpartition(".")[2]: blob.content_type
+        for blob in lane.storage.list_blobs(bucket, prefix=f"{lane.name}/")
+    }
+    assert types == {"jpg": "image/jpeg", "json": "application/json"}
+
+
+@pytest.mark.asyncio
+async def test_the_first_writer_of_an_image_wins(store, lane, fox):
+    first = await store.put_image(fox.digest, 0, PNG)
+    assert await store.put_image(fox.digest, 0, OTHER) == first
+    assert await store.put_image(fox.digest, 0, LARGE) == first
+    assert list(lane.objects("images/").values()) == [PNG.data]
+
+
+@pytest.mark.asyncio
+async def test_of_concurrent_records_all_get_the_paths_of_the_one_that_is_kept(store, lane, fox):
+    offered = [[f"{lane.images_location}/x-{number}.png"] for number in range(10)]
+    given = await asyncio.gather(*(store.put_record(fox, paths, NOW) for paths in offered))
+    (kept,) = lane.objects("images/").values()
+    assert json.loads(kept)["images"] in offered
+    assert given == [json.loads(kept)["images"]] * 10
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_found_where_nothing_is(store, fox):
+    assert await store.find(fox.digest) == Found(record=None, images={})
+
+
+@pytest.mark.asyncio
+async def test_a_half_finished_set_is_found_without_a_record(store, fox):
+    path = await store.put_image(fox.digest, 1, JPEG)
+    assert await store.find(fox.digest) == Found(record=None, images={1: path})
+
+
+@pytest.mark.asyncio
+async def test_a_whole_set_is_found_with_its_record(store, fox):
+    paths = [await store.put_image(fox.digest, index, PNG) for index in range(2)]
+    await store.put_record(fox, paths, NOW)
+    found = await store.find(fox.digest)
+    assert found.images == dict(enumerate(paths))
+    assert found.record is not None
+    assert (found.record["images"], found.record["prompt"]) == (paths, "a fox")
+
+
+@pytest.mark.asyncio
+async def test_foreign_files_beside_the_images_are_no_images(store, lane, fox, prompt_of):
+    digest = fox.digest
+    folder = f"images/{digest[:2]}"
+    for name in (
+        f"{digest}-0.png.bak",
+        f"{digest}-00.png",
+        f"{digest}-a.png",
+        f"{digest}.json.old",
+        f"{digest}.txt",
+        f"{digest}/0.png",
+        f"{digest}x-0.png",
+        "readme.txt",
+    ):
+        lane.put(f"{folder}/{name}", "not ours")
+    await store.put_image(prompt_of("an owl").digest, 0, PNG)
+    assert await store.find(digest) == Found(record=None, images={})
+
+
+@pytest.mark.asyncio
+async def test_a_location_may_be_a_whole_bucket(session, lane, fox):
+    lane.storage.create_bucket(f"{lane.name}-whole")
+    store = ImageStore(session, Location.parse(f"gs://{lane.name}-whole"))
+    path = await store.put_image(fox.digest, 0, PNG)
+    assert path == f"gs://{lane.name}-whole/{fox.digest[:2]}/{fox.digest}-0.png"
+    assert (await store.find(fox.digest)).images == {0: path}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is not a record"),
+        (b"{", "is not a record"),
+        (b"\xff", "is not a record"),
+        (b"[]", "is not a record"),
+        (b"{}", "is not a record"),
+        (b"null", "is not a record"),
+        (b'{"images": "gs://x"}', "names no images"),
+        (b'{"images": [1]}', "names no images"),
+        (b'{"images": null}', "names no images"),
+    ],
+)
+async def test_a_broken_record_is_named_and_not_paid_over(store, lane, fox, content, says):
+    path = lane.put(f"images/{fox.digest[:2]}/{fox.digest}.json", content)
+    with pytest.raises(StoreError, match=says) as caught:
+        await store.find(fox.digest)
+    assert path in str(caught.value)
+    assert not caught.value.transient
+    with pytest.raises(StoreError, match=says):
+        await store.put_record(fox, ["gs://x"], NOW)
+
+
+@pytest.mark.asyncio
+async def test_a_missing_bucket_is_named_and_waiting_helps_only_what_is_paid_for(
+    cloud, session, fox
+):
+    store = ImageStore(session, Location.parse("gs://no-such-bucket/images"))
+    for attempt, transient in (
+        (store.find(fox.digest), False),
+        (store.put_image(fox.digest, 0, PNG), True),
+        (store.put_record(fox, [], NOW), True),
+    ):
+        with pytest.raises(StoreError, match="404 for gs://no-such-bucket") as caught:
+            await attempt
+        assert caught.value.transient is transient
+
+
+@pytest.mark.asyncio
+async def test_a_storage_that_is_down_is_worth_waiting_for(session, monkeypatch, fox):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+    for attempt in (store.find(fox.digest), store.put_image(fox.digest, 0, PNG)):
+        with pytest.raises(StoreError, match="storage cannot be reached") as caught:
+            await attempt
+        assert caught.value.transient
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "to_look", "to_store"),
+    [
+        (400, False, False),
+        # Rights may come back while what was paid for waits.
+        (401, False, True),
+        (403, False, True),
+        (408, True, True),
+        (429, True, True),
+        (500, True, True),
+        (503, True, True),
+    ],
+)
+@pytest.mark.parametrize("picture", [PNG, LARGE], ids=["small", "large"])
+async def test_a_refusal_says_whether_another_try_may_help(
+    session, serve, monkeypatch, fox, picture, status, to_look, to_store
+):
+    requests = []
+
+    async def refuse(request):
+        requests.append(request.method)
+        return web.json_response({}, status=status, headers={"Retry-After": "4"})
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(refuse))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+    for attempt, transient in (
+        (store.find(fox.digest), to_look),
+        (store.put_image(fox.digest, 0, picture), to_store),
+    ):
+        with pytest.raises(StoreError, match=f"storage answered {status}") as caught:
+            await attempt
+        assert caught.value.transient is transient
+        assert caught.value.retry_after_s == 4.0
+    assert requests == ["GET", "POST"], "there is a hidden retry layer"
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_breaks_is_worth_another_try(session, serve, monkeypatch, fox):
+    async def hang_up(request):
+        request.transport.close()
+        return web.Response()
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(hang_up))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+    with pytest.raises(StoreError, match="storage cannot be reached") as caught:
+        await store.find(fox.digest)
+    assert caught.value.transient

@@ -1,0 +1,126 @@
+"""A backfill's counts."""
+
+import json
+from collections import Counter
+
+import apache_beam as beam
+import pytest
+from apache_beam.pipeline import PipelineVisitor
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beam_jobs.outcomes import Failure, Prediction, Reason, Work
+from beam_jobs.pipeline.report import WriteReport, render, tally
+from beam_jobs.pipeline.transforms import Outcomes
+
+
+def prediction(*, reused=False, **work) -> Prediction:
+    return Prediction("id", "d", "a fox", (), "m", "s", reused, "now", 1, {}, Work(**work))
+
+
+def failure(reason, **work) -> Failure:
+    return Failure("id", reason, "why", True, 1, b"", work=Work(**work))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (
+            prediction(images=2, bytes=10, calls=3),
+            {"predictions": 1, "images": 2, "bytes": 10, "model_calls": 3},
+        ),
+        (prediction(reused=True), {"predictions": 1, "reused": 1}),
+        (
+            failure(Reason.BLOCKED, calls=1),
+            {"failures": 1, "failures.BLOCKED": 1, "model_calls": 1},
+        ),
+        # Images of a prompt that failed later were paid for nevertheless.
+        (
+            failure(Reason.MODEL_ERROR, images=1, bytes=5, calls=2),
+            {"failures": 1, "failures.MODEL_ERROR": 1, "images": 1, "bytes": 5, "model_calls": 2},
+        ),
+    ],
+)
+def test_an_outcome_counts_for_what_it_is_and_what_it_cost(outcome, expected):
+    assert {name: count for name, count in tally(outcome).items() if count} == expected
+
+
+def test_an_empty_report_has_every_count():
+    assert render(Counter(), "backfill:x") == {
+        "schema": "imagen.report/1",
+        "source": "backfill:x",
+        "prompts": 0,
+        "predictions": 0,
+        "reused": 0,
+        "failures": 0,
+        "images": 0,
+        "bytes": 0,
+        "model_calls": 0,
+        "failures_by_reason": {},
+    }
+
+
+OUTCOMES = [
+    prediction(images=2, bytes=10, calls=2),
+    prediction(reused=True),
+    failure(Reason.UNAVAILABLE, calls=5),
+    failure(Reason.BLOCKED, calls=1),
+    failure(Reason.BLOCKED, calls=1),
+]
+
+
+@pytest.mark.parametrize("outcomes", [OUTCOMES, []], ids=["some", "none"])
+@pytest.mark.parametrize("where", ["local", "gs"])
+def test_the_report_holds_prompts_against_outcomes(request, tmp_path, where, outcomes):
+    path = str(tmp_path / "report.json")
+    if where == "gs":
+        lane = request.getfixturevalue("lane")
+        path = lane.images_location.replace("images", "report.json")
+    with beam.Pipeline(FnApiRunner()) as pipeline:
+        parsed = pipeline | "Parsed" >> beam.Create([object.__name__] * len(outcomes))
+        ended = pipeline | "Ended" >> beam.Create(outcomes)
+        published = pipeline | "Published" >> beam.Create([])
+        Outcomes(parsed, ended) | WriteReport(path, "backfill:x", (published, published))
+    if where == "gs":
+        content = lane.objects("report.json")["report.json"]
+    else:
+        content = (tmp_path / "report.json").read_bytes()
+    report = json.loads(content)
+    assert report["prompts"] == len(outcomes) == report["predictions"] + report["failures"]
+    if outcomes:
+        assert report["failures_by_reason"] == {"BLOCKED": 2, "UNAVAILABLE": 1}
+        assert (report["images"], report["bytes"], report["model_calls"]) == (2, 10, 9)
+        assert report["reused"] == 1
+
+
+def test_there_is_no_report_when_publishing_fails(tmp_path):
+    path = tmp_path / "report.json"
+
+    def refuse(_):
+        raise RuntimeError("not published")
+
+    pipeline = beam.Pipeline(FnApiRunner())
+    parsed = pipeline | "Parsed" >> beam.Create([1])
+    ended = pipeline | "Ended" >> beam.Create([prediction()])
+    published = ended | "Publish" >> beam.Map(refuse)
+    Outcomes(parsed, ended) | WriteReport(str(path), "backfill:x", (published,))
+    with pytest.raises(RuntimeError, match="not published"):
+        pipeline.run()
+    assert not path.exists()
+
+
+def test_the_report_has_every_publishing_to_wait_for(tmp_path):
+    """Nothing else makes a runner publish first; that the FnApiRunner does is its own affair."""
+    waited_for = []
+
+    class Visitor(PipelineVisitor):
+        def visit_transform(self, node):
+            if node.full_label.endswith("/Write"):
+                waited_for.extend(side.pvalue for side in node.side_inputs)
+
+    pipeline = beam.Pipeline(FnApiRunner())
+    parsed = pipeline | "Parsed" >> beam.Create([1])
+    ended = pipeline | "Ended" >> beam.Create([prediction()])
+    published = tuple(ended | f"Publish {topic}" >> beam.Map(str) for topic in ("a", "b"))
+    Outcomes(parsed, ended) | WriteReport(str(tmp_path / "r.json"), "backfill:x", published)
+    pipeline.visit(Visitor())
+    assert [one for one in waited_for if one in published] == list(published)

@@ -1,0 +1,387 @@
+"""Prompt files of every format, whole and broken, on disk and on Cloud Storage."""
+
+import gzip
+import json
+import os
+import tracemalloc
+
+import pytest
+
+from beam_jobs.outcomes import Failure, Reason
+from beam_jobs.prompts.files import read_prompts
+from beam_jobs.prompts.incoming import RawPrompt
+from beam_jobs.prompts.parse import MAX_BODY_BYTES, Prompt, PromptDefaults, parse
+
+BOM = b"\xef\xbb\xbf"
+TOO_LONG = b"x" * (MAX_BODY_BYTES + 1)
+
+
+@pytest.fixture(params=["local", "gs"])
+def place(request, tmp_path):
+    """Write a file, on disk and in storage in turn, and return its path."""
+    if request.param == "local":
+
+        def write(name, content):
+            (tmp_path / name).write_bytes(content)
+            return str(tmp_path / name)
+
+        return write
+    return request.getfixturevalue("lane").put
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name, content):
+        (tmp_path / name).write_bytes(content)
+        return str(tmp_path / name)
+
+    return write
+
+
+def read(path):
+    return list(read_prompts(path, source="backfill:x"))
+
+
+def bodies(rows):
+    assert not [row.detail for row in rows if isinstance(row, Failure)]
+    return [row.body for row in rows]
+
+
+def fields(rows):
+    return [json.loads(body) for body in bodies(rows)]
+
+
+def failures(rows):
+    return [row for row in rows if isinstance(row, Failure)]
+
+
+CONTENTS = {
+    "p.txt": b"a fox\nan owl\n",
+    "p.jsonl": b'{"prompt": "a fox"}\n{"prompt": "an owl"}\n',
+    "p.csv": b"prompt\na fox\nan owl\n",
+}
+
+
+def text_of(body):
+    return json.loads(body)["prompt"] if body.startswith(b"{") else body.decode()
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("name", CONTENTS)
+def test_every_format_is_read_row_by_row_wherever_it_lies(place, name, packed):
+    content = CONTENTS[name]
+    path = place(name + ".gz" * packed, gzip.compress(content) if packed else content)
+    rows = read(path)
+    assert [text_of(body) for body in bodies(rows)] == ["a fox", "an owl"]
+    lines = (2, 3) if name == "p.csv" else (1, 2)
+    assert [row.origin for row in rows] == [f"{path}:{line}" for line in lines]
+    assert [row.attributes for row in rows] == [{"file": path, "line": str(line)} for line in lines]
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda content: BOM + content,
+        lambda content: content.replace(b"\n", b"\r\n"),
+        lambda content: b"\n" + content.replace(b"\n", b"\n\n\n"),
+        lambda content: (
+            content.replace(b"\n", b"\n \t\n") if b"prompt\n" not in content else content
+        ),
+        lambda content: content.removesuffix(b"\n"),
+        lambda content: BOM + content.replace(b"\n", b"\r\n\r\n").removesuffix(b"\r\n"),
+    ],
+    ids=["BOM", "CRLF", "blank lines", "blank-looking lines", "no last line end", "all at once"],
+)
+def test_how_an_editor_saved_the_file_does_not_matter(write, name, disguise):
+    rows = read(write(name, disguise(CONTENTS[name])))
+    assert [text_of(body) for body in bodies(rows)] == ["a fox", "an owl"]
+
+
+@pytest.mark.parametrize("name", [*CONTENTS, "p.txt.gz"])
+def test_an_empty_file_has_no_prompts(write, name):
+    assert read(write(name, b"")) == []
+
+
+def test_members_of_a_gzip_that_was_appended_to_are_all_read(write):
+    packed = gzip.compress(b"a fox\n") + gzip.compress(b"an owl\n")
+    assert bodies(read(write("p.txt.gz", packed))) == [b"a fox", b"an owl"]
+
+
+def test_a_line_of_a_text_file_may_be_a_structured_prompt(write):
+    rows = read(write("p.txt", b'{"prompt": "a fox", "images": 2}\n'))
+    assert fields(rows) == [{"prompt": "a fox", "images": 2}]
+
+
+def test_a_line_of_jsonl_that_is_no_object_is_a_failure_that_keeps_it(write):
+    path = write("p.jsonl", b'{"prompt": "a fox"}\na fox\n["a fox"]\n{"prompt": "an owl"}\n')
+    first, second, third, fourth = read(path)
+    assert isinstance(first, RawPrompt)
+    assert isinstance(fourth, RawPrompt)
+    assert second.detail == f"{path} line 2: expected a JSON object"
+    assert (second.body, third.body) == (b"a fox", b'["a fox"]')
+    assert (second.prompt_id, second.source) == (f"{path}:2", "backfill:x")
+    assert (second.reason, second.retryable) == (Reason.INVALID_PROMPT, False)
+
+
+# CSV
+
+
+def test_csv_columns_become_fields_in_any_order_and_empty_cells_are_not_given(write):
+    rows = read(
+        write(
+            "p.csv",
+            b"images, prompt ,seed,reuse,aspect_ratio,id\n"
+            b"2,a fox,7,FALSE,16:9,a\n"
+            b",an owl,,,,\n"
+            b" 3 ,a hen,-1,true,,b\n",
+        )
+    )
+    assert fields(rows) == [
+        {
+            "images": 2,
+            "prompt": "a fox",
+            "seed": 7,
+            "reuse": False,
+            "aspect_ratio": "16:9",
+            "id": "a",
+        },
+        {"prompt": "an owl"},
+        {"images": 3, "prompt": "a hen", "seed": -1, "reuse": True, "id": "b"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cell", "field"),
+    [
+        ("two", "images"),
+        ("1.5", "images"),
+        ("9" * 25, "images"),
+        ("maybe", "reuse"),
+        ("²", "images"),
+    ],
+)
+def test_a_cell_of_another_type_is_left_for_the_parser_to_name(write, cell, field):
+    (row,) = read(write("p.csv", f"prompt,{field}\na fox,{cell}\n".encode()))
+    assert json.loads(row.body)[field] == cell
+    result = parse(
+        row.body,
+        row.attributes,
+        origin=row.origin,
+        defaults=PromptDefaults("gemini-3.1-flash-image", frozenset()),
+    )
+    assert isinstance(result, Failure)
+    assert f"field '{field}'" in result.detail
+
+
+def test_quoted_cells_may_hold_commas_quotes_and_line_breaks(write):
+    rows = read(
+        write("p.csv", b'prompt,images\r\n"a ""red"" fox,\r\n\r\nin the snow",2\r\nan owl,1\r\n')
+    )
+    assert fields(rows) == [
+        {"prompt": 'a "red" fox,\n\nin the snow', "images": 2},
+        {"prompt": "an owl", "images": 1},
+    ]
+
+
+def test_an_empty_prompt_cell_stays_for_the_parser_to_refuse(write):
+    assert fields(read(write("p.csv", b"prompt,images\n,2\n"))) == [{"prompt": "", "images": 2}]
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (b"text,images", "no column 'prompt'; the columns are ['text', 'images']"),
+        (b"a fox", "no column 'prompt'"),
+        (b"prompt,style", "unknown column 'style'; known are prompt, id, model"),
+        (b"prompt,images,prompt", "a column is named twice"),
+        (b"prompt,", "unknown column ''"),
+        (b"prompt,\xff", "unknown column '\\udcff'"),
+    ],
+)
+def test_a_header_that_cannot_be_meant_ends_the_file_with_one_failure(write, header, expected):
+    path = write("p.csv", header + b"\na fox,2\nan owl,2\n")
+    (failure,) = read(path)
+    assert failure.detail.startswith(f"{path} line 1: {expected}")
+
+
+def test_rows_of_a_csv_that_cannot_be_read_are_failures_between_those_that_can(write):
+    path = write(
+        "p.csv",
+        b"prompt,images\na fox,2\ntoo,many,cells\nfew\nc\xe9sar,1\nan owl,1\n",
+    )
+    first, many, few, undecodable, last = read(path)
+    assert (json.loads(first.body)["prompt"], json.loads(last.body)["prompt"]) == (
+        "a fox",
+        "an owl",
+    )
+    assert many.detail == f"{path} line 3: expected 2 cells, got 3"
+    assert few.detail == f"{path} line 4: expected 2 cells, got 1"
+    assert undecodable.detail == f"{path} line 5: column 'prompt' is not UTF-8 at character 1"
+    assert (many.body, undecodable.body) == (b"too,many,cells", b"c\xe9sar,1")
+    assert [one.prompt_id for one in (many, few, undecodable)] == [f"{path}:{n}" for n in (3, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'prompt\na fox\n"unclosed\nan owl\n', "line 4: not CSV: unexpected end of data"),
+        (b'prompt\na fox\n"a" b\nan owl\n', "line 3: not CSV: ',' expected after '\"'"),
+        (b"prompt\na fox\na\rb\nan owl\n", "line 3: not CSV: new-line character seen"),
+    ],
+)
+def test_where_the_quoting_breaks_the_rest_of_a_csv_is_one_failure(write, content, expected):
+    path = write("p.csv", content)
+    fox, failure = read(path)
+    assert json.loads(fox.body) == {"prompt": "a fox"}
+    assert failure.detail.startswith(f"{path} {expected}")
+    assert failure.detail.endswith("nothing after this line was read")
+
+
+# Too long
+
+
+@pytest.mark.parametrize(
+    ("name", "header"), [("p.txt", b""), ("p.jsonl", b""), ("p.csv", b"prompt\n")]
+)
+@pytest.mark.parametrize("size", [MAX_BODY_BYTES + 1, MAX_BODY_BYTES + 3, 3 * MAX_BODY_BYTES])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_an_over_long_row_is_a_failure_and_the_next_is_read(write, name, header, size, end):
+    rows = [b'{"prompt": "a fox"}', b"{" * size, b'{"prompt": "an owl"}']
+    if name == "p.csv":
+        rows = [b"a fox", b"x" * size, b"an owl"]
+    path = write(name, header + b"".join(row + end for row in rows))
+    fox, failure, owl = read(path)
+    assert (text_of(fox.body), text_of(owl.body)) == ("a fox", "an owl")
+    line = 3 if header else 2
+    assert failure.detail == f"{path} line {line}: row is longer than 262,144 bytes"
+    assert failure.prompt_id == f"{path}:{line}"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_a_row_as_long_as_is_allowed_is_read(write, end):
+    longest = b"x" * MAX_BODY_BYTES
+    assert bodies(read(write("p.txt", longest + end))) == [longest]
+
+
+def test_a_row_of_many_short_lines_is_bounded_like_one_of_a_long_line(write):
+    cell = '"' + "line\n" * 60_000 + '"'
+    path = write("p.csv", f"prompt\na fox\n{cell}\nan owl\n".encode())
+    *rows, failure = read(path)
+    assert [row.body for row in rows] == [b'{"prompt": "a fox"}']
+    assert "row is longer than 262,144 bytes; nothing after this line was read" in failure.detail
+
+
+def test_an_over_long_line_within_a_quoted_cell_ends_the_file(write):
+    # Where the cell ends cannot be told any more: what follows must not be taken for prompts.
+    path = write("p.csv", b'prompt\na fox\n"begun\n' + TOO_LONG + b'\nan owl\n"\na hen\n')
+    fox, failure = read(path)
+    assert json.loads(fox.body) == {"prompt": "a fox"}
+    assert failure.detail.startswith(f"{path} line 4: row is longer than")
+    assert failure.detail.endswith("nothing after this line was read")
+
+
+def test_a_quoted_cell_longer_than_any_prompt_ends_the_file(write):
+    path = write("p.csv", b'prompt\n"' + b"x" * 1000 + b"\n" + (b"y" * 1000 + b"\n") * 300 + b'"\n')
+    (failure,) = read(path)
+    assert "row is longer than 262,144 bytes; nothing after" in failure.detail
+
+
+# Broken files
+
+
+def test_a_truncated_gzip_gives_its_rows_and_one_failure(place):
+    content = b"".join(b"prompt %d\n" % number for number in range(20_000))
+    path = place("p.txt.gz", gzip.compress(content)[:-2000])
+    rows = read(path)
+    (failure,) = failures(rows)
+    assert failure is rows[-1]
+    assert len(rows) > 1000
+    assert [row.body for row in rows[:2]] == [b"prompt 0", b"prompt 1"]
+    assert "broken gzip: Compressed file ended" in failure.detail
+    assert f"nothing after line {len(rows) - 1} was read" in failure.detail
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a fox\nan owl\n",
+        gzip.compress(b"a fox\n")[:-8] + b"\0" * 8,
+        gzip.compress(os.urandom(1000))[:200] + b"damaged" * 200,
+    ],
+    ids=["not gzip", "wrong checksum", "damaged"],
+)
+def test_what_is_no_gzip_is_one_failure(write, content):
+    path = write("p.txt.gz", content)
+    (failure,) = failures(read(path))
+    assert "broken gzip" in failure.detail
+    assert failure.reason is Reason.INVALID_PROMPT
+
+
+@pytest.mark.parametrize(
+    "name", ["p.json", "p", "p.parquet", "p.txt.zip", "p.TXT", "p.gz", "p.csv.gz.gz"]
+)
+def test_another_kind_of_file_is_refused_by_its_name_without_opening_it(name):
+    (failure,) = read(f"/nowhere/{name}")
+    assert failure.detail == (
+        f"/nowhere/{name}: expected a file ending in .txt, .jsonl, .csv, or .gz after it"
+    )
+
+
+def test_a_missing_file_is_a_storage_error_and_not_an_exception(tmp_path, lane):
+    for path in (f"{tmp_path}/gone.txt", lane.images_location + "/gone.csv", "gs://no-such/p.txt"):
+        (failure,) = read(path)
+        assert failure.reason is Reason.STORAGE_ERROR
+        assert failure.detail.startswith(f"{path}: cannot be read after line 0")
+
+
+def test_a_folder_that_is_named_like_a_file_is_a_storage_error(tmp_path):
+    folder = tmp_path / "p.txt"
+    folder.mkdir()
+    (failure,) = read(str(folder))
+    assert failure.reason is Reason.STORAGE_ERROR
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["p.txt.gz", "p.csv.gz"])
+def test_a_decompression_bomb_does_not_fill_the_memory(write, name):
+    zeros = gzip.compress(bytes(10_000_000))
+    header = gzip.compress(b"prompt\n") if name == "p.csv.gz" else b""
+    path = write(name, header + zeros * 20 + gzip.compress(b"\n{a fox}\n"))
+    tracemalloc.start()
+    try:
+        rows = read(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    bomb, fox = rows
+    assert "row is longer than" in bomb.detail
+    assert b"{a fox}" in fox.body
+    assert peak < 8_000_000
+
+
+def test_rows_come_as_they_are_read(write):
+    path = write("p.txt", b"a prompt that is repeated\n" * 50_000)
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in read_prompts(path, source="x"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == 50_000
+    assert peak < 4_000_000
+
+
+def test_a_very_long_path_still_fits_into_an_attribute(write, tmp_path):
+    folder = tmp_path
+    for _ in range(8):
+        folder = folder / ("ordner-ä" * 20)
+    folder.mkdir(parents=True)
+    path = folder / "p.txt"
+    path.write_bytes(b"a fox\n")
+    (row,) = read(str(path))
+    assert len(row.attributes["file"].encode()) <= 1024
+    assert row.attributes["file"].endswith("/p.txt")
+    defaults = PromptDefaults("gemini-3.1-flash-image", frozenset())
+    result = parse(row.body, row.attributes, origin=row.origin, defaults=defaults)
+    assert isinstance(result, Prompt)

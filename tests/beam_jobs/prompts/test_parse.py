@@ -1,0 +1,422 @@
+"""What decides an image's identity, and what each bad prompt is told."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
+from beam_jobs.prompts.parse import (
+    FIELDS,
+    MAX_BODY_BYTES,
+    MAX_ID_CHARS,
+    MAX_PROMPT_CHARS,
+    MAX_SEED,
+    Canary,
+    Prompt,
+    PromptDefaults,
+    parse,
+)
+
+GEMINI = "gemini-3.1-flash-image"
+FLUX = "flux-1"
+DEFAULTS = PromptDefaults(model=GEMINI, allowed_models=frozenset({GEMINI, FLUX}))
+
+
+def parsed(body, attributes=None, *, origin="message-1", defaults=DEFAULTS):
+    if isinstance(body, dict):
+        body = json.dumps(body)
+    data = body.encode() if isinstance(body, str) else body
+    return parse(data, attributes or {}, origin=origin, defaults=defaults)
+
+
+def prompt(body, attributes=None, **others) -> Prompt:
+    result = parsed(body, attributes, **others)
+    assert isinstance(result, Prompt), result
+    return result
+
+
+def detail(body, attributes=None) -> str:
+    result = parsed(body, attributes)
+    assert isinstance(result, Failure), result
+    assert result.reason is Reason.INVALID_PROMPT
+    assert not result.retryable
+    assert result.attempts == 0
+    return result.detail
+
+
+def fox(**fields) -> dict:
+    return {"prompt": "a fox", **fields}
+
+
+# What a prompt is
+
+
+def test_a_plain_body_is_the_prompt_with_the_defaults():
+    result = prompt("  a fox in the snow\n", {"team": "ads"})
+    assert result.text == "a fox in the snow"
+    assert (result.model, result.images) == (GEMINI, 1)
+    assert (result.aspect_ratio, result.image_size) == (None, None)
+    assert (result.seed, result.negative_prompt) == (None, None)
+    assert result.prompt_id == result.digest
+    assert (result.body, result.attributes) == (b"  a fox in the snow\n", {"team": "ads"})
+
+
+def test_a_json_object_sets_every_field():
+    result = prompt(
+        {
+            "prompt": "a fox",
+            "id": "order-17/a",
+            "model": FLUX,
+            "images": 4,
+            "aspect_ratio": "16:9",
+            "image_size": "2K",
+            "seed": 0,
+            "negative_prompt": " snow ",
+            "reuse": True,
+        }
+    )
+    assert result.prompt_id == "order-17/a" != result.digest
+    assert (result.model, result.images, result.seed) == (FLUX, 4, 0)
+    assert (result.aspect_ratio, result.image_size) == ("16:9", "2K")
+    assert result.negative_prompt == "snow"
+
+
+def test_a_field_that_is_null_is_a_field_not_given():
+    assert prompt(fox(**dict.fromkeys(FIELDS[1:]))).digest == prompt("a fox").digest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{a fox} in curly braces",
+        "{",
+        "[1, 2]",
+        '"quoted"',
+        "null",
+        "42",
+        'a fox saying {"prompt": 1}',
+        "naïve 🦊 狐狸",
+        "first line\nsecond line",
+    ],
+)
+def test_text_that_only_resembles_json_is_a_prompt(text):
+    assert prompt(text).text == text
+
+
+# Identity
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        fox(),
+        fox(id="mine"),
+        fox(reuse=True),
+        fox(images=1),
+        fox(model=GEMINI),
+        {"prompt": "  a fox \n"},
+        "a fox\n",
+    ],
+    ids=str,
+)
+def test_what_does_not_decide_the_image_does_not_change_its_digest(other):
+    assert prompt(other, {"team": "ads"}, origin="elsewhere").digest == prompt("a fox").digest
+
+
+def test_the_order_of_the_keys_does_not_change_the_digest():
+    fields = fox(images=2, seed=7, aspect_ratio="1:1")
+    backwards = dict(reversed(fields.items()))
+    assert prompt(backwards).digest == prompt(fields).digest
+
+
+def test_each_field_that_decides_the_image_changes_its_digest():
+    bodies = [
+        fox(),
+        {"prompt": "a Fox"},
+        {"prompt": "a  fox"},
+        fox(model=FLUX),
+        fox(images=2),
+        fox(aspect_ratio="16:9"),
+        fox(image_size="2K"),
+        fox(seed=0),
+        fox(seed=1),
+        fox(model=FLUX, negative_prompt="snow"),
+    ]
+    digests = {prompt(body).digest for body in bodies}
+    assert len(digests) == len(bodies)
+    assert all(len(digest) == 32 and int(digest, 16) >= 0 for digest in digests)
+
+
+def test_the_digest_is_the_same_in_every_release():
+    # Images are stored under it: a change here makes every image be paid for again.
+    assert prompt("a fox").digest == "eda3fac1b79df180e033479c3d68c761"
+
+
+def test_the_default_model_decides_the_image_as_a_named_one_does():
+    other = PromptDefaults(model=FLUX, allowed_models=frozenset({FLUX}))
+    assert prompt("a fox", defaults=other).digest == prompt(fox(model=FLUX)).digest
+
+
+def test_without_reuse_each_delivery_has_a_digest_of_its_own_and_keeps_it():
+    first = prompt(fox(reuse=False), origin="message-1").digest
+    assert first == prompt(fox(reuse=False), origin="message-1").digest
+    assert first != prompt(fox(reuse=False), origin="message-2").digest
+    assert first != prompt(fox()).digest
+
+
+def test_without_reuse_the_senders_id_stands_for_the_delivery():
+    first = prompt(fox(reuse=False, id="a"), origin="message-1").digest
+    assert first == prompt(fox(reuse=False, id="a"), origin="message-2").digest
+    assert first != prompt(fox(reuse=False, id="b"), origin="message-1").digest
+
+
+# What a bad prompt is told
+
+
+ILL_TYPED = {
+    "prompt": [None, 1, True, ["a"], {"a": 1}, 1.5],
+    "id": [1, "", "-a", "a b", "x" * (MAX_ID_CHARS + 1), "é", True, ["a"]],
+    "model": ["gpt-image", "", 1, True, GEMINI.upper(), [GEMINI]],
+    "images": [0, 5, -1, True, False, 1.0, "2", [1], 10**30],
+    "aspect_ratio": ["2:1", "16 : 9", "", 1.5, True],
+    "image_size": ["1k", "8K", 1024, True],
+    "seed": [-1, MAX_SEED + 1, True, 1.5, "1", 10**400],
+    "negative_prompt": [1, True, ["snow"]],
+    "reuse": [1, 0, "true", "false", []],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field, values in ILL_TYPED.items() for value in values],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_an_ill_typed_field_is_named_with_what_was_given(field, value):
+    said = detail(fox(model=FLUX) | {field: value})
+    assert said.startswith(f"field '{field}'")
+    assert "expected" in said
+    assert "got " in said
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", "field 'prompt' is empty"),
+        (b" \n\t ", "field 'prompt' is empty"),
+        ('{"prompt": "  "}', "field 'prompt' is empty"),
+        (fox(model=FLUX, negative_prompt=" "), "field 'negative_prompt' is empty"),
+        (b"a \xff fox", "body is not UTF-8: byte 0xff at offset 2"),
+        (b"cut off \xf0\x9f\xa6", "body is not UTF-8: byte 0xf0 at offset 8"),
+        ("x" * (MAX_PROMPT_CHARS + 1), "field 'prompt' has 8,001 characters; at most 8,000"),
+        (
+            fox(model=FLUX, negative_prompt="x" * (MAX_PROMPT_CHARS + 1)),
+            "field 'negative_prompt' has 8,001 characters; at most 8,000",
+        ),
+        (b"x" * (MAX_BODY_BYTES + 1), "body has 262,145 bytes; a prompt has at most 262,144"),
+        (fox(style="noir"), "unknown field 'style'; known are prompt, id, model"),
+        (fox(Images=2), "unknown field 'Images'"),
+        ({"text": "a fox"}, "field 'prompt' is missing"),
+        ("{}", "field 'prompt' is missing"),
+        ('{"prompt": "a", "prompt": "b"}', "field 'prompt' is given twice"),
+        ('{"prompt": "a", "x": {"y": 1, "y": 2}}', "field 'y' is given twice"),
+        ('{"prompt": "a fox', "body begins like a JSON object but is not one"),
+        ('{"prompt": "a fox"} trailing', "body begins like a JSON object but is not one"),
+        ('{"prompt": "a\nfox"}', "at line 1 column 14"),
+        ('{"prompt": "\\ud83e fox"}', "field 'prompt' is not Unicode text: lone surrogate"),
+        (
+            {"prompt": "a", "model": FLUX, "negative_prompt": "ab\udc00"},
+            "field 'negative_prompt' is not Unicode text: lone surrogate at character 2",
+        ),
+        ({"prompt": "a\x00fox"}, "field 'prompt' has a NUL character in it"),
+        (b"a\x00fox", "field 'prompt' has a NUL character in it"),
+        ('{"prompt": "a", "seed": ' + "9" * 5000 + "}", "body is not usable JSON"),
+        ('{"prompt": "a", "seed": NaN}', "field 'seed': expected a whole number"),
+        ('{"prompt": "a", "seed": 1e999}', "field 'seed': expected a whole number"),
+        ('{"prompt": "a", "seed": ' + "[" * 50_000, "JSON nested too deeply"),
+        ('{"prompt": ' + '{"a":' * 50_000, "JSON nested too deeply"),
+        (fox(negative_prompt="snow"), "field 'negative_prompt': gemini-3.1-flash-image has none"),
+        (fox(model=FLUX, aspect_ratio="21:9"), "field 'aspect_ratio': expected one of 16:9, 1:1"),
+        (fox(model=FLUX, image_size="4K"), "field 'image_size': expected one of 1K, 2K, got '4K'"),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_a_bad_body_is_told_what_is_wrong_with_it(body, expected):
+    assert expected in detail(body)
+
+
+@pytest.mark.parametrize("field", ["prompt", "seed", "style"])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_no_depth_of_nesting_raises(field, opening, closing):
+    for depth in range(880, 1010):
+        value = opening * depth + "1" + closing * depth
+        fields = (
+            f'"{field}": {value}' if field == "prompt" else f'"prompt": "a", "{field}": {value}'
+        )
+        assert isinstance(parsed("{" + fields + "}"), Failure)
+
+
+def test_the_largest_that_is_allowed_is_allowed():
+    assert len(prompt("x" * MAX_PROMPT_CHARS).text) == MAX_PROMPT_CHARS
+    assert len(prompt(fox(id="x" * MAX_ID_CHARS)).prompt_id) == MAX_ID_CHARS
+    assert prompt(fox(seed=MAX_SEED)).seed == MAX_SEED
+    escaped = "".join(
+        f"\\u{unit:04x}" for _ in range(MAX_PROMPT_CHARS) for unit in (0xD83E, 0xDD8A)
+    )
+    assert prompt('{"prompt": "' + escaped + '"}').text == "🦊" * MAX_PROMPT_CHARS
+
+
+def test_thousands_of_fields_are_refused_at_once():
+    names = [f'"{number:x}":1' for number in range(25_000)]
+    started = time.thread_time()
+    assert "is given twice" in detail("{" + ",".join([*names, names[-1]]) + "}")
+    assert "unknown field" in detail('{"prompt":"a",' + ",".join(names) + "}")
+    assert time.thread_time() - started < 2
+
+
+def test_a_failure_keeps_the_message_for_replay_and_is_named_after_its_delivery():
+    attributes = {"team": "ads", "prompt_id": "theirs"}
+    failure = parse(
+        b"{}",
+        attributes,
+        origin="gs://b/f.csv:3",
+        defaults=PromptDefaults(GEMINI, frozenset(), source="backfill:x"),
+    )
+    assert isinstance(failure, Failure)
+    assert (failure.body, failure.attributes) == (b"{}", attributes)
+    assert (failure.prompt_id, failure.source) == ("gs://b/f.csv:3", "backfill:x")
+
+
+def test_rows_of_a_file_with_a_very_long_path_have_failures_of_their_own():
+    path = "gs://bucket/" + "folder/" * 60 + "prompts.txt"
+    ids = {parsed(b"", origin=f"{path}:{line}").prompt_id for line in range(1, 20)}
+    assert len(ids) == 19
+    assert all(len(one) <= 200 for one in ids)
+
+
+# Attributes
+
+
+def test_attributes_travel_but_for_reserved_ones_and_googles():
+    attributes = {
+        "team": "ads",
+        "prompt_id": "x",
+        "source": "x",
+        "reason": "x",
+        "retryable": "x",
+        "googclient_schemaencoding": "JSON",
+        "goog": "x",
+        "Google": "kept",
+    }
+    assert prompt("a fox", attributes).attributes == {"team": "ads", "Google": "kept"}
+
+
+def many(count: int) -> dict[str, str]:
+    return {f"key{number}": "value" for number in range(count)}
+
+
+def test_as_many_attributes_as_fit_travel_and_one_more_is_refused():
+    assert len(prompt("a fox", many(MAX_ATTRIBUTES)).attributes) == MAX_ATTRIBUTES
+    assert "message has 97 attributes; at most 96" in detail("a fox", many(MAX_ATTRIBUTES + 1))
+    assert prompt("a fox", {**many(MAX_ATTRIBUTES), "goog1": "dropped", "source": "dropped"})
+
+
+def test_a_prompt_that_was_let_in_is_let_in_again_when_it_is_replayed():
+    attributes = {**many(MAX_ATTRIBUTES), REPLAYS_ATTRIBUTE: "1"}
+    assert prompt("a fox", attributes).attributes == attributes
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("probe-1", "probe-1"), ("", "message-1"), ("x" * 300, "x" * 197 + "...")],
+)
+def test_a_message_with_the_canary_attribute_is_a_canary_whatever_its_body(value, expected):
+    for body in (b"", b"\xff", b'{"prompt": 1}', b"a fox"):
+        canary = parsed(body, {"canary": value, "source": "x"})
+        assert isinstance(canary, Canary)
+        assert canary.prompt_id == expected
+        assert (canary.body, canary.attributes) == (body, {"canary": value})
+
+
+def test_a_canary_with_more_attributes_than_can_be_published_is_refused():
+    assert "message has 97 attributes" in detail("", {"canary": "x", **many(MAX_ATTRIBUTES)})
+
+
+# Whatever comes in
+
+_texts = st.text(max_size=40)
+_json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.integers()
+    | st.floats()
+    | _texts
+    | st.sampled_from(["1:1", "16:9", "1K", "2K", GEMINI, FLUX]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
+    max_leaves=6,
+)
+_objects = st.dictionaries(st.sampled_from(FIELDS) | _texts, _json_values, max_size=5)
+_bodies = (
+    st.binary(max_size=200)
+    | _texts.map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | _objects.map(lambda fields: json.dumps(fields).encode())
+    | st.tuples(_objects, _texts).map(
+        lambda pair: json.dumps({**pair[0], "prompt": pair[1]}).encode()
+    )
+    | st.tuples(_objects, st.integers(0, 200)).map(lambda p: json.dumps(p[0]).encode()[: p[1]])
+)
+_attributes = st.dictionaries(st.sampled_from(["canary", "source", "googx"]) | _texts, _texts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(body=_bodies, attributes=_attributes, origin=_texts)
+def test_parse_never_raises_and_keeps_the_body(body, attributes, origin):
+    result = parse(body, attributes, origin=origin, defaults=DEFAULTS)
+    assert isinstance(result, Prompt | Canary | Failure)
+    assert result.body == body
+    assert isinstance(result, Canary) == ("canary" in attributes)
+    if isinstance(result, Failure):
+        assert result.reason is Reason.INVALID_PROMPT
+        assert result.detail
+        assert result.detail.encode("utf-8"), "a detail that cannot be published"
+
+
+_good = st.fixed_dictionaries(
+    {
+        "prompt": st.text(
+            st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1
+        )
+    },
+    optional={
+        "id": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@/+=-]{0,20}", fullmatch=True),
+        "model": st.sampled_from([GEMINI, FLUX]),
+        "images": st.integers(1, 4),
+        "aspect_ratio": st.sampled_from(["1:1", "3:4", "16:9"]),
+        "image_size": st.sampled_from(["1K", "2K"]),
+        "seed": st.integers(0, MAX_SEED),
+        "reuse": st.booleans(),
+    },
+).filter(lambda fields: fields["prompt"].strip())
+
+
+@settings(max_examples=300, deadline=None)
+@given(fields=_good, ascii_only=st.booleans())
+def test_an_accepted_prompt_written_as_json_again_has_the_same_digest(fields, ascii_only):
+    first = prompt(fields)
+    again = {
+        "prompt": first.text,
+        "model": first.model,
+        "images": first.images,
+        "aspect_ratio": first.aspect_ratio,
+        "image_size": first.image_size,
+        "seed": first.seed,
+        "id": None if first.prompt_id == first.digest else first.prompt_id,
+        "reuse": fields.get("reuse"),
+    }
+    body = json.dumps(again, ensure_ascii=ascii_only, indent=2, sort_keys=True)
+    second = prompt(body)
+    assert (second.digest, second.prompt_id) == (first.digest, first.prompt_id)

@@ -1,0 +1,68 @@
+"""DAGs whose runs end in every way, monitored as ours are."""
+
+import time
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from imagen_ops.alerts.alert import alert
+from imagen_ops.dag.defaults import DAG_DEFAULTS
+
+ONE_TRY = {"default_args": {**DAG_DEFAULTS["default_args"], "retries": 0}}
+TEXT = 'a line\nbreak, 100 % "quoted" {braces} ünd [brackets]'
+
+with DAG(
+    "fickle",
+    schedule=None,
+    params={"fail": Param(False, type="boolean"), "prompt": "a fox"},
+    **{**DAG_DEFAULTS, **ONE_TRY},
+):
+
+    @task
+    def tell() -> None:
+        """Alert, as the operators of health do."""
+        alert("stream_verdict", TEXT, status="DOWN")
+
+    @task
+    def may_fail() -> None:
+        """Fail on demand."""
+        if get_current_context()["params"]["fail"]:
+            raise RuntimeError("as demanded")
+
+    tell() >> may_fail()
+
+
+with DAG(
+    "slow",
+    schedule=None,
+    dagrun_timeout=timedelta(seconds=2),
+    **{**DAG_DEFAULTS, **ONE_TRY},
+):
+
+    @task
+    def sleep() -> None:
+        """Take longer than a run may."""
+        time.sleep(60)
+
+    sleep()
+
+
+with DAG("long", schedule=None, **{**DAG_DEFAULTS, **ONE_TRY}):
+
+    @task(task_id="sleep")
+    def sleep_on() -> None:
+        """Take longer than anybody needs to mark it."""
+        time.sleep(600)
+
+    sleep_on()
+
+
+with DAG("idle", schedule=None, **{**DAG_DEFAULTS, **ONE_TRY}):
+
+    @task
+    def skip() -> None:
+        """Find nothing to do."""
+        raise AirflowSkipException("nothing to do")
+
+    skip()

@@ -1,0 +1,105 @@
+"""What a look keeps for the next one, and what it makes of what the last one kept."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from imagen_ops.google.reading import Reading
+from imagen_ops.health.assessment.decide import assess
+from imagen_ops.health.assessment.signals import Canary, Signals
+from imagen_ops.health.assessment.verdict import Status, Verdict
+from imagen_ops.health.collect import (
+    CollectedSignals,
+    PreviousCheck,
+    _canary,
+    _counts,
+    health_record,
+    thresholds_of,
+)
+from imagen_ops.jobs.job import Job, JobState
+from imagen_ops.settings import Settings, SettingsError
+from tests.plugins.imagen_ops.test_settings import COMPLETE
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+
+
+def look(**others: Any) -> dict[str, Any]:
+    signals = Signals(at=NOW, wanted=True, **others)
+    collected = CollectedSignals(signals, {"predictions": 7, "failures": 2})
+    return health_record("run-1", collected, assess(signals, thresholds_of(settings())))
+
+
+def settings(**others: str) -> Settings:
+    return Settings.from_environment({**COMPLETE, **others})
+
+
+def test_what_a_look_keeps_is_what_the_next_one_reads() -> None:
+    before = PreviousCheck.of(look(job=Job("job-1", "imagen-stream", JobState.RUNNING)))
+    assert before.at == NOW
+    assert before.totals_of("job-1") == {"predictions": 7, "failures": 2}
+    assert before.previous is not None
+
+
+def test_the_counts_of_another_job_are_not_subtracted() -> None:
+    before = PreviousCheck.of(look(job=Job("job-1", "imagen-stream", JobState.RUNNING)))
+    assert before.totals_of("job-2") == {}
+
+
+@pytest.mark.parametrize(
+    "record", [None, {}, {"at": "yesterday"}, {"at": NOW.isoformat(), "verdict": 7, "job": None}]
+)
+def test_a_record_that_cannot_be_read_counts_as_none(record: Any) -> None:
+    assert PreviousCheck.of(record) == PreviousCheck()
+
+
+def test_a_record_has_what_plots_are_drawn_from() -> None:
+    record = look(
+        backlog_age=Reading(12.0, NOW),
+        backlog_size=Reading(3, NOW),
+        canary=Canary(NOW - timedelta(seconds=9), NOW - timedelta(seconds=7.5)),
+    )
+    assert record["readings"] == {"backlog_age": 12.0, "backlog_size": 3}
+    assert record["canary_seconds"] == 1.5
+    assert Verdict.from_json(record["verdict"]).status is Status.DOWN, "no job"
+
+
+def test_counts_are_those_since_the_last_look() -> None:
+    counts = _counts(
+        {"predictions": 10, "failures": 1, "failures_BLOCKED": 1},
+        {"predictions": 25, "failures": 4, "failures_BLOCKED": 2, "failures_NO_IMAGE": 2},
+    )
+    assert (counts.prompts, counts.failures) == (18, 3)
+    assert counts.by_reason == {"BLOCKED": 1, "NO_IMAGE": 2}
+
+
+def test_counters_that_began_anew_count_from_nothing() -> None:
+    counts = _counts({"predictions": 100, "failures": 9}, {"predictions": 5})
+    assert (counts.prompts, counts.failures) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("result", "canary"),
+    [
+        (None, None),
+        ({"error": "no answer"}, None),
+        ({"sent_at": NOW.isoformat(), "returned_at": None}, Canary(NOW, None)),
+        ({"sent_at": NOW.isoformat(), "returned_at": NOW.isoformat()}, Canary(NOW, NOW)),
+    ],
+)
+def test_what_the_sensor_found_becomes_a_signal(result: Any, canary: Canary | None) -> None:
+    assert _canary(result) == canary
+
+
+def test_settings_move_the_limits() -> None:
+    limits = thresholds_of(
+        settings(IMAGEN_MAX_BACKLOG_AGE_SECONDS="7200", IMAGEN_MAX_FAILURE_RATIO="0.5")
+    )
+    assert limits.backlog_age_degraded_s == 7200
+    assert limits.backlog_age_down_s == 7200, "never below what is degraded"
+    assert limits.failure_ratio_degraded == 0.5
+
+
+def test_limits_that_make_no_sense_are_an_error_of_the_settings() -> None:
+    with pytest.raises(SettingsError, match="failure_ratio_degraded"):
+        thresholds_of(settings(IMAGEN_MAX_FAILURE_RATIO="1.5"))

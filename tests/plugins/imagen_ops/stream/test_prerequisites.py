@@ -1,0 +1,50 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.plugins.conftest import Deployment
+
+
+def check() -> Any:
+    from imagen_ops.stream.prerequisites import CheckPrerequisites
+
+    return CheckPrerequisites(task_id="check")
+
+
+def test_a_complete_deployment_passes(deployment: Deployment, run_task: Callable[..., Any]) -> None:
+    assert run_task(check(), params=deployment.form()) is None
+
+
+def test_one_message_lists_all_that_is_missing(
+    deployment: Deployment, run_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    monkeypatch.setenv("IMAGEN_PROMPTS_TOPIC", "no-such-topic")
+    monkeypatch.setenv("IMAGEN_CANARY_SUBSCRIPTION", "no-such-sub")
+    monkeypatch.setenv("IMAGEN_BUCKET", "no-such-bucket")
+    monkeypatch.setenv("IMAGEN_STREAM_TEMPLATE", "gs://no-such-bucket/stream.json")
+    with pytest.raises(AirflowFailException) as refused:
+        run_task(check(), params=deployment.form())
+    for name in ("no-such-topic", "no-such-sub", "gs://no-such-bucket:", "/stream.json"):
+        assert f"{name}" in str(refused.value)
+    assert "predictions-sub" not in str(refused.value), "what is there is not listed"
+    assert "composer.tf" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "named"),
+    [
+        ({"model_endpoint": "projects/p/locations/l/endpoints/7"}, "model_endpoint"),
+        ({"model": "my-flux"}, "model_endpoint"),
+        ({"model": "imagen-4.0-generate-001", "request_tier": "flex"}, "request_tier"),
+    ],
+)
+def test_a_form_that_contradicts_itself_is_refused_in_the_first_task(
+    deployment: Deployment, run_task: Callable[..., Any], form: dict[str, Any], named: str
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    with pytest.raises(AirflowFailException, match=named):
+        run_task(check(), params=deployment.form(**form))
