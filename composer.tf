@@ -3,9 +3,9 @@
 #   terraform init
 #   terraform apply -var project=my-project -var image_tag=0123456789ab
 #
-# It reads from top to bottom: what can be chosen, the APIs, the network, who may do what, storage,
-# messages, images and templates, the Composer environment, alerts, a dashboard, outputs. README.md
-# says how to deploy with it, docs/runbook.md how to operate what it made.
+# Read it from top to bottom: variables, APIs, network, service accounts and roles, storage, messages,
+# images and templates, the Composer environment, alerts, a dashboard, outputs. docs/deploying.md says
+# how to deploy with it, docs/operating.md and docs/runbook.md how to operate the result.
 
 terraform {
   required_version = ">= 1.9"
@@ -23,19 +23,19 @@ provider "google" {
   default_labels = { app = "imagen" }
 }
 
-# What can be chosen.
+# Variables.
 
 variable "project" {
-  description = "Id of the Google Cloud project, which has to exist and have billing."
+  description = "The ID of the Google Cloud project. It must exist and have billing."
   type        = string
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
-    error_message = "Expected a project id such as my-project: 6 to 30 lower-case letters, digits and hyphens."
+    error_message = "Expected a project ID such as my-project: 6 to 30 lower-case letters, digits and hyphens."
   }
 }
 
 variable "region" {
-  description = "Where all of it is. The Gemini image models are called at their global location."
+  description = "The region of all resources. The Gemini image models are called at their global location."
   type        = string
   default     = "us-central1"
   validation {
@@ -45,36 +45,36 @@ variable "region" {
 }
 
 variable "bucket" {
-  description = "Bucket for images, prompt files, templates and records. Default: the project's id, then -imagen."
+  description = "The bucket for images, prompt files, templates, and records. Default: the project ID followed by -imagen."
   type        = string
   default     = null
   validation {
     condition     = var.bucket == null || can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket))
-    error_message = "Expected a bucket's name of 3 to 63 characters, without gs://."
+    error_message = "Expected a bucket name of 3 to 63 characters, without gs://."
   }
 }
 
 variable "image_tag" {
-  description = "Tag of the images that the templates launch. scripts/build_image.sh builds it; an older one rolls back."
+  description = "The tag of the images that the templates launch. scripts/build_image.sh builds it. An older tag rolls back."
   type        = string
   validation {
     condition     = can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", var.image_tag)) && !can(regex("^(latest|no-git)$|-dirty$", var.image_tag))
-    error_message = "Expected the tag of a build from a commit, such as its hash: what runs should be found again."
+    error_message = "Expected a tag that names a commit, such as its hash, so that you can find the code of what runs."
   }
 }
 
 variable "model" {
-  description = "The model of prompts that name none."
+  description = "The model of prompts that don't name one."
   type        = string
   default     = "gemini-3.1-flash-image"
   validation {
     condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$", var.model))
-    error_message = "Expected a model's id, such as gemini-3.1-flash-image."
+    error_message = "Expected a model ID, such as gemini-3.1-flash-image."
   }
 }
 
 variable "worker_machine_type" {
-  description = "Machine type of the Dataflow workers. They wait for the model; two cores keep 64 calls in flight."
+  description = "The machine type of the Dataflow workers. They mostly wait for the model: two cores keep 64 calls in flight."
   type        = string
   default     = "n2-standard-2"
   validation {
@@ -84,11 +84,11 @@ variable "worker_machine_type" {
 }
 
 locals {
-  # Settings of the DAGs that have defaults, by the names that plugins/imagen_ops/settings.py explains.
+  # Settings of the DAGs that have defaults. plugins/imagen_ops/settings.py explains them.
   settings_in_words = [
     "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule",
-    # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}; no secrets, they belong
-    # into an Airflow connection.
+    # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}. No secrets: they belong in
+    # an Airflow connection.
     "notifier",
   ]
   settings_in_numbers = [
@@ -98,15 +98,15 @@ locals {
   ]
 }
 
-# Not an object: of that Terraform drops names that it does not know without a word.
+# Not an object type: Terraform silently drops unknown attributes of an object.
 variable "settings" {
-  description = "Settings of the DAGs that have defaults, by the names that plugins/imagen_ops/settings.py explains; null leaves the default."
+  description = "Settings of the DAGs that have defaults. plugins/imagen_ops/settings.py explains them. null keeps the default."
   type        = map(string)
   default     = {}
   nullable    = false
   validation {
     condition     = length(setsubtract(keys(var.settings), concat(local.settings_in_words, local.settings_in_numbers))) == 0
-    error_message = "Expected settings out of ${join(", ", sort(concat(local.settings_in_words, local.settings_in_numbers)))}; what else there is follows from other variables."
+    error_message = "Expected only these settings: ${join(", ", sort(concat(local.settings_in_words, local.settings_in_numbers)))}. All others follow from other variables."
   }
   validation {
     condition     = alltrue([for name in local.settings_in_numbers : can(tonumber(lookup(var.settings, name, null)))])
@@ -115,23 +115,23 @@ variable "settings" {
 }
 
 variable "composer_image" {
-  description = "Image of the Composer environment. A new build is an upgrade in place."
+  description = "The image of the Composer environment. Changing it upgrades the environment in place."
   type        = string
   default     = "composer-3-airflow-3.3.1-build.2"
   validation {
     condition     = can(regex("^composer-3-airflow-3\\.[0-9]+\\.[0-9]+(-build\\.[0-9]+)?$", var.composer_image))
-    error_message = "Expected an image of Composer 3 with Airflow 3, such as composer-3-airflow-3.3.1-build.2; `gcloud composer environments list-upgrades` lists them."
+    error_message = "Expected an image of Composer 3 with Airflow 3, such as composer-3-airflow-3.3.1-build.2. To list them: `gcloud composer environments list-upgrades`."
   }
 }
 
 variable "airflow_config" {
-  description = "Options of Airflow, as section-option; Composer refuses some. null takes back one that is set here."
+  description = "Airflow options, as section-option. Composer refuses some. null removes an option that this file sets."
   type        = map(string)
   default     = {}
 }
 
 variable "maintenance_window" {
-  description = "When Composer may work on the environment: at least 12 hours a week, UTC. The stream does not notice."
+  description = "When Composer can do maintenance: at least 12 hours a week, in UTC. The stream keeps running meanwhile."
   type = object({
     start_time = string
     end_time   = string
@@ -145,7 +145,7 @@ variable "maintenance_window" {
 }
 
 variable "metadata_retention_days" {
-  description = "How long Airflow remembers runs; their records in the bucket stay."
+  description = "How many days Airflow keeps its history of runs. Their records in the bucket stay."
   type        = number
   default     = 60
   validation {
@@ -155,13 +155,13 @@ variable "metadata_retention_days" {
 }
 
 variable "snapshots" {
-  description = "Whether a snapshot of the environment is taken every night."
+  description = "Whether to take a snapshot of the environment every night."
   type        = bool
   default     = false
 }
 
 variable "web_server_ranges" {
-  description = "Addresses from which Airflow's UI can be reached, as CIDR ranges; a login is asked for in any case. Empty: from everywhere."
+  description = "CIDR ranges that can reach Airflow's UI. A login is required in any case. Empty: any address."
   type        = list(string)
   default     = []
   validation {
@@ -171,7 +171,7 @@ variable "web_server_ranges" {
 }
 
 variable "operators" {
-  description = "Who may use Airflow and do what docs/runbook.md asks, besides those who may do everything, such as group:oncall@example.com."
+  description = "Who can use Airflow and do what docs/runbook.md asks, besides project owners. For example, group:oncall@example.com."
   type        = list(string)
   default     = []
   validation {
@@ -181,7 +181,7 @@ variable "operators" {
 }
 
 variable "network_range" {
-  description = "Addresses of the workers' subnetwork: one per Dataflow worker."
+  description = "The address range of the workers' subnetwork. Each Dataflow worker takes one address."
   type        = string
   default     = "10.20.0.0/22"
   validation {
@@ -191,23 +191,23 @@ variable "network_range" {
 }
 
 variable "notification_emails" {
-  description = "Who is told of alerts, by mail. Empty: alerts are seen in the console only."
+  description = "Email addresses that get alerts. Empty: alerts appear in the console only."
   type        = list(string)
   default     = []
   validation {
     condition     = alltrue([for email in var.notification_emails : can(regex("^[^@\\s]+@[^@\\s]+$", email))])
-    error_message = "Expected e-mail addresses."
+    error_message = "Expected email addresses."
   }
 }
 
 variable "runbook_url" {
-  description = "Where docs/runbook.md can be read by those who get alerts."
+  description = "The URL where people who get alerts can read docs/runbook.md."
   type        = string
   default     = "docs/runbook.md"
 }
 
 variable "dead_letters_per_10_minutes" {
-  description = "More dead letters than this in ten minutes are an alert."
+  description = "Maximum number of dead letters in 10 minutes. More than this raises an alert."
   type        = number
   default     = 100
   validation {
@@ -217,7 +217,7 @@ variable "dead_letters_per_10_minutes" {
 }
 
 variable "keep_data" {
-  description = "Whether `terraform destroy` stops at a bucket that is not empty, instead of deleting what is in it."
+  description = "Whether `terraform destroy` stops at a bucket that isn't empty. If false, it deletes the contents."
   type        = bool
   default     = true
 }
@@ -240,11 +240,11 @@ resource "google_project_service" "needed" {
     "storage.googleapis.com",
   ])
   service = each.key
-  # Something else in the project may use them.
+  # Something else in the project can use them.
   disable_on_destroy = false
 }
 
-# The network: no machine has a public address.
+# The network. No machine has a public address.
 
 resource "google_compute_network" "imagen" {
   name                    = "imagen"
@@ -257,7 +257,7 @@ resource "google_compute_subnetwork" "imagen" {
   network       = google_compute_network.imagen.id
   region        = var.region
   ip_cidr_range = var.network_range
-  # Google's APIs and the registry are reached without leaving Google's network; the rest by NAT.
+  # Traffic to Google's APIs and the registry stays in Google's network. All other traffic uses NAT.
   private_ip_google_access = true
   log_config {
     aggregation_interval = "INTERVAL_10_MIN"
@@ -301,29 +301,30 @@ resource "google_compute_firewall" "workers" {
   }
 }
 
-# Who there is.
+# Service accounts.
 
 resource "google_service_account" "composer" {
   account_id   = "imagen-composer"
-  display_name = "Airflow: starts, watches and drains the jobs"
+  display_name = "Airflow: starts, watches, and drains the jobs"
   depends_on   = [google_project_service.needed]
 }
 
 resource "google_service_account" "worker" {
   account_id   = "imagen-worker"
-  display_name = "Dataflow workers: take prompts, call the model, store images"
+  display_name = "Dataflow workers: read prompts, call the model, store images"
   depends_on   = [google_project_service.needed]
 }
 
 resource "google_service_account" "build" {
   account_id   = "imagen-build"
-  display_name = "Cloud Build: builds the images that the jobs run in"
+  display_name = "Cloud Build: builds the container images of the jobs"
   depends_on   = [google_project_service.needed]
 }
 
-# Who may do what: on the project only what cannot be given on a resource.
+# Roles. Granted on the project only where a single resource is not possible.
 
-# Calling a model, and nothing else of Vertex AI; roles/aiplatform.user could also train and delete.
+# Allows calling a model, and nothing else of Vertex AI. roles/aiplatform.user also allows training and
+# deleting.
 resource "google_project_iam_custom_role" "predictor" {
   role_id     = "imagen_predictor"
   title       = "Calls models on Vertex AI"
@@ -331,11 +332,11 @@ resource "google_project_iam_custom_role" "predictor" {
   depends_on  = [google_project_service.needed]
 }
 
-# What the runbook's commands need and no small role of Google's has: roles/compute.viewer could also
-# look into every machine of the project.
+# What the runbook's commands need and no narrow predefined role has: roles/compute.viewer also shows
+# every machine of the project.
 resource "google_project_iam_custom_role" "operator" {
   role_id     = "imagen_operator"
-  title       = "Uses Airflow's command line, looks at a region's quotas"
+  title       = "Uses Airflow's command line and reads a region's quotas"
   permissions = ["composer.environments.executeAirflowCommand", "compute.regions.get"]
   depends_on  = [google_project_service.needed]
 }
@@ -345,8 +346,8 @@ locals {
   worker   = google_service_account.worker.member
   build    = google_service_account.build.member
 
-  # Airflow's first role is the least that Composer takes; it holds some of what follows today. What
-  # the DAGs need is given by name, so that nothing leans on that.
+  # Composer requires roles/composer.worker, which already includes some of the roles below. The DAGs'
+  # roles are granted by name all the same, so that nothing depends on that.
   on_project = {
     composer_works         = { member = local.composer, role = "roles/composer.worker" }
     composer_runs_jobs     = { member = local.composer, role = "roles/dataflow.developer" }
@@ -383,7 +384,7 @@ locals {
     worker_sees_the_subscription = { member = local.worker, role = "roles/pubsub.viewer", on = "prompts-sub" }
   }
 
-  # People: what the commands of docs/runbook.md need. Who applies or builds has more than this anyway.
+  # People: what the commands of docs/runbook.md need. People who apply or build need more than this.
   operators_on_project = {
     use_airflow     = { role = "roles/composer.user" }
     command_airflow = { role = google_project_iam_custom_role.operator.id }
@@ -391,7 +392,7 @@ locals {
     read_logs       = { role = "roles/logging.viewer" }
     read_metrics    = { role = "roles/monitoring.viewer" }
   }
-  # Nothing on predictions-sub: what one pulls there is kept from those whom it is for.
+  # Nothing on predictions-sub: a message that an operator pulls there does not reach its consumer.
   operators_on_subscriptions = {
     look_at_prompts      = { role = "roles/pubsub.subscriber", on = "prompts-sub" }
     look_at_dead_letters = { role = "roles/pubsub.subscriber", on = "dead-letters-sub" }
@@ -400,7 +401,7 @@ locals {
 }
 
 resource "google_project_iam_member" "granted" {
-  # checkov:skip=CKV_GCP_49: neither Composer nor Dataflow takes roles/composer.worker and roles/dataflow.developer on anything smaller; neither role can act as another account
+  # checkov:skip=CKV_GCP_49: roles/composer.worker and roles/dataflow.developer can be granted on a project only; neither role can act as another account
   for_each = local.on_project
   project  = var.project
   member   = each.value.member
@@ -462,7 +463,7 @@ resource "google_artifact_registry_repository_iam_member" "operators_see_tags" {
   role       = "roles/artifactregistry.reader"
 }
 
-# Airflow launches jobs whose workers are somebody else.
+# Airflow launches jobs whose workers run as another account.
 resource "google_service_account_iam_member" "composer_launches_as_worker" {
   service_account_id = google_service_account.worker.name
   member             = local.composer
@@ -491,8 +492,8 @@ locals {
 
 # images/, prompts/, templates/, records/, dead-letters/, staging/, temp/, builds/
 resource "google_storage_bucket" "imagen" {
-  # checkov:skip=CKV_GCP_78: names of images say what is in them, so none is written twice; what was deleted or replaced comes back from soft delete
-  # checkov:skip=CKV_GCP_62: who read an image is in the audit logs of Cloud Storage, where the project wants them
+  # checkov:skip=CKV_GCP_78: an image's name follows from its prompt, so no name is written twice; soft delete restores what was deleted or replaced
+  # checkov:skip=CKV_GCP_62: Cloud Storage's audit logs, where the project enables them, say who read an image
   name                        = local.bucket
   location                    = var.region
   uniform_bucket_level_access = true
@@ -501,7 +502,7 @@ resource "google_storage_bucket" "imagen" {
   soft_delete_policy {
     retention_duration_seconds = 7 * 24 * 3600
   }
-  # Not staging/: a streaming job's workers fetch from there for as long as it runs.
+  # Not staging/: the workers of a streaming job read from there as long as it runs.
   lifecycle_rule {
     condition {
       age            = 30
@@ -511,7 +512,7 @@ resource "google_storage_bucket" "imagen" {
       type = "Delete"
     }
   }
-  # Of the images themselves none: only the index by time that the jobs write beside them.
+  # Deletes no image: only the index by time, which the jobs write beside them.
   lifecycle_rule {
     condition {
       age            = 14
@@ -532,9 +533,9 @@ resource "google_storage_bucket" "imagen" {
   depends_on = [google_project_service.needed]
 }
 
-# Composer's own: dags/, plugins/, logs. Ours, so that it goes when the environment goes.
+# Composer's bucket: dags/, plugins/, logs. Created here so that it goes when the environment goes.
 resource "google_storage_bucket" "composer" {
-  # checkov:skip=CKV_GCP_78: what is in it comes from the repository
+  # checkov:skip=CKV_GCP_78: its contents come from the repository
   # checkov:skip=CKV_GCP_62: only Airflow and Terraform use it
   name                        = "${local.bucket}-composer"
   location                    = var.region
@@ -548,8 +549,8 @@ resource "google_storage_bucket" "composer" {
 
 locals {
   days = 24 * 3600
-  # A subscription's topic, its filter, and for how long it keeps what nobody has taken. Canaries are
-  # probes of health: whoever takes predictions should not see them.
+  # Each subscription's topic, filter, and how long it keeps messages that nobody acknowledged. Canaries
+  # are health probes, so consumers of predictions should not see them.
   subscriptions = {
     prompts-sub      = { topic = "prompts", filter = "", keep = 31 * local.days }
     predictions-sub  = { topic = "predictions", filter = "NOT attributes:canary", keep = 7 * local.days }
@@ -559,7 +560,7 @@ locals {
 }
 
 resource "google_pubsub_topic" "imagen" {
-  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages; none is a secret
+  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages, and none is a secret
   for_each   = toset([for subscription in local.subscriptions : subscription.topic])
   name       = each.key
   depends_on = [google_project_service.needed]
@@ -570,10 +571,10 @@ resource "google_pubsub_subscription" "imagen" {
   name     = each.key
   topic    = google_pubsub_topic.imagen[each.value.topic].id
   filter   = each.value.filter
-  # Until a runner extends the lease; a call of the model may take minutes.
+  # The runner extends this: a model call can take minutes.
   ack_deadline_seconds       = 60
   message_retention_duration = "${each.value.keep}s"
-  # Never: a subscription that nobody reads for a month still collects what is published.
+  # Never expires: a subscription that nobody reads for a month still collects messages.
   expiration_policy {
     ttl = ""
   }
@@ -582,12 +583,12 @@ resource "google_pubsub_subscription" "imagen" {
 # Images and templates.
 
 resource "google_artifact_registry_repository" "imagen" {
-  # checkov:skip=CKV_GCP_84: Google's own keys encrypt the images; the code is no secret
+  # checkov:skip=CKV_GCP_84: Google's own keys encrypt the images, and the code is not secret
   repository_id = "imagen"
   location      = var.region
   format        = "DOCKER"
-  description   = "Images that the Dataflow jobs run in"
-  # A tag always means the same image, so that rolling back is exact.
+  description   = "Container images of the Dataflow jobs"
+  # A tag always names the same image, so a rollback is exact.
   docker_config {
     immutable_tags = true
   }
@@ -599,7 +600,7 @@ locals {
   images     = { for job in ["stream", "backfill"] : job => "${local.repository}/imagen-${job}:${var.image_tag}" }
 }
 
-# A warning, not an error: before the first build there is none.
+# A warning, not an error: before the first build there is no image.
 check "images_are_built" {
   data "google_artifact_registry_docker_image" "stream" {
     location      = var.region
@@ -608,7 +609,14 @@ check "images_are_built" {
   }
   assert {
     condition     = data.google_artifact_registry_docker_image.stream.name != ""
-    error_message = "The templates name imagen-stream:${var.image_tag}, which is not there: run scripts/build_image.sh before anything is launched."
+    error_message = "The templates name imagen-stream:${var.image_tag}, which doesn't exist. Run scripts/build_image.sh before you launch a job."
+  }
+}
+
+locals {
+  template_metadata = {
+    for name in keys(local.images) :
+    name => jsondecode(file("${path.module}/beam_jobs/templates/${name}.json"))
   }
 }
 
@@ -618,9 +626,15 @@ resource "google_storage_bucket_object" "template" {
   name         = "templates/${each.key}.json"
   content_type = "application/json"
   content = jsonencode({
-    image    = each.value
-    sdkInfo  = { language = "PYTHON" }
-    metadata = jsondecode(file("${path.module}/beam_jobs/templates/${each.key}.json"))
+    image   = each.value
+    sdkInfo = { language = "PYTHON" }
+    metadata = merge(local.template_metadata[each.key], {
+      # A template's own parameters, then those that both templates have.
+      parameters = concat(
+        local.template_metadata[each.key].parameters,
+        jsondecode(file("${path.module}/beam_jobs/templates/parameters.json")),
+      )
+    })
     # Workers run in the image that launched them.
     defaultEnvironment = { sdkContainerImage = each.value }
   })
@@ -675,15 +689,15 @@ resource "google_composer_environment" "imagen" {
       web_server_plugins_mode = "ENABLED"
       env_variables           = { for name, value in local.settings : "IMAGEN_${name}" => value if value != null }
       airflow_config_overrides = { for name, value in merge({
-        # Health and the nightly backfill go to work as soon as they are there.
+        # The health DAG and the nightly backfill start to run as soon as they are deployed.
         "core-dags_are_paused_at_creation" = "False"
-        # Lines of callbacks, such as run_failed, are in no log otherwise.
+        # Otherwise the log lines of callbacks, such as run_failed, are in no log.
         "logging-dag_processor_log_target" = "stdout"
       }, var.airflow_config) : name => value if value != null }
     }
-    # Tasks wait without holding a slot, and DAGs parse in milliseconds: little of everything will do.
-    # Nothing defers, so nothing runs in a triggerer. Memory is for the six tasks that Composer lets half
-    # a core run at once; a plan of 100,000 prompts adds 8 MB.
+    # Waiting tasks hold no slot, and DAGs parse in milliseconds, so small sizes are enough. Nothing is
+    # deferred, so there is no triggerer. The memory is for the six tasks that Composer runs at once on
+    # half a core. Planning 100,000 prompts adds 8 MB.
     workloads_config {
       scheduler {
         count      = 1
@@ -749,8 +763,8 @@ resource "google_composer_environment" "imagen" {
   depends_on = [google_project_iam_member.granted]
 }
 
-# The DAGs' plans read prompt files with the jobs' own rules, hence beam_jobs/, which
-# plugins/.airflowignore keeps Airflow from importing.
+# Backfill plans read prompt files with the jobs' own rules, so beam_jobs/ is uploaded too.
+# plugins/.airflowignore keeps Airflow from importing it as a plugin.
 resource "google_storage_bucket_object" "plugin" {
   for_each = merge(
     { for file in fileset(path.module, "plugins/**/*.{py,html,css,js,svg}") : file => file },
@@ -763,7 +777,7 @@ resource "google_storage_bucket_object" "plugin" {
   depends_on = [google_composer_environment.imagen]
 }
 
-# After what they import.
+# Uploaded after the plugins that they import.
 resource "google_storage_bucket_object" "dag" {
   for_each   = fileset(path.module, "dags/*.py")
   bucket     = google_storage_bucket.composer.name
@@ -772,7 +786,7 @@ resource "google_storage_bucket_object" "dag" {
   depends_on = [google_storage_bucket_object.plugin]
 }
 
-# Alerts: each says what to do first, and where the rest is.
+# Alerts. Each says what to do first and links to the runbook.
 
 resource "google_monitoring_notification_channel" "email" {
   for_each     = toset(var.notification_emails)
@@ -783,8 +797,8 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 locals {
-  # Looser than what the health DAG calls unhealthy (plugins/imagen_ops/health/assessment/thresholds.py): these
-  # are for when it could not help, or does not run.
+  # Looser than the health DAG's limits (plugins/imagen_ops/health/assessment/thresholds.py): these are
+  # for when the DAG could not help, or does not run.
   # The metrics: https://cloud.google.com/monitoring/api/metrics_gcp
   stream_alerts = {
     job-failed = {
@@ -794,7 +808,7 @@ locals {
       above    = 0
       lasting  = "0s"
       severity = "CRITICAL"
-      first    = "Health starts a stream that failed again within 5 minutes, three times an hour at most. Look at the last verdict of the DAG imagen_stream_health, then at the job's messages."
+      first    = "If the stream failed, health restarts it within 5 minutes, at most three times an hour. Read the last verdict of the DAG imagen_stream_health, then the job's messages."
     }
     system-lag = {
       title    = "prompts are stuck in the stream"
@@ -803,50 +817,50 @@ locals {
       above    = 15 * 60
       lasting  = "300s"
       severity = "WARNING"
-      first    = "A prompt has been in the job for more than 15 minutes. Look whether the model answers: throttled calls and failures by reason on the dashboard."
+      first    = "A prompt has been in the job for more than 15 minutes. Check whether the model answers: the dashboard shows throttled calls and failures by reason."
     }
     watermark-age = {
-      title    = "the stream falls behind"
+      title    = "the stream is falling behind"
       filter   = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/data_watermark_age\" AND resource.labels.job_name = \"${local.stream_job}\""
       aligner  = "ALIGN_MAX"
       above    = 30 * 60
       lasting  = "300s"
       severity = "WARNING"
-      first    = "The oldest prompt under way is more than 30 minutes old. Compare prompts and predictions a minute on the dashboard."
+      first    = "The oldest unfinished prompt is more than 30 minutes old. Compare prompts and predictions per minute on the dashboard."
     }
     backlog-age = {
-      title    = "prompts wait, and nobody takes them"
+      title    = "prompts have been waiting too long"
       filter   = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.imagen["prompts-sub"].name}\""
       aligner  = "ALIGN_MAX"
       above    = 30 * 60
       lasting  = "300s"
       severity = "CRITICAL"
-      first    = "Is there a stream? It is expected where somebody drained it: start it with the DAG imagen_stream_start. Nothing is lost for 31 days."
+      first    = "Check whether a stream is running. If somebody drained it, this alert is expected: start it with the DAG imagen_stream_start. Prompts are kept for 31 days."
     }
     dag-run-failed = {
       title = "a DAG run failed"
-      # The label is the environment and the DAG, with a dot between them.
+      # The label is ENVIRONMENT.DAG.
       filter   = "resource.type = \"cloud_composer_workflow\" AND metric.type = \"composer.googleapis.com/workflow/run_count\" AND metric.labels.state = \"failed\" AND resource.labels.workflow_name = monitoring.regex.full_match(\"(.*[.])?imagen_.*\")"
       aligner  = "ALIGN_SUM"
       above    = 0
       lasting  = "0s"
       severity = "WARNING"
-      first    = "Open the failed run in Airflow: the last lines of the task that failed say what was given, what was expected and what to do."
+      first    = "Open the failed run in Airflow: the last lines of the failed task's log say what was given, what was expected, and what to do."
     }
   }
-  # Lines that tasks write, see plugins/imagen_ops/alerts/alert.py.
+  # Log lines that tasks write. See plugins/imagen_ops/alerts/alert.py.
   line_alerts = {
     crash-loop = {
-      title    = "the stream dies again and again"
+      title    = "the stream keeps dying"
       event    = "stream_crash_loop"
       severity = "CRITICAL"
-      first    = "Health has stopped starting it. The verdict of imagen_stream_health says what the job died of; roll back if a new image came out."
+      first    = "Health has stopped restarting it. The verdict of imagen_stream_health says why the job died. If you deployed a new image, roll back."
     }
     unaccounted = {
       title    = "a backfill does not add up"
       event    = "backfill_unaccounted"
       severity = "ERROR"
-      first    = "Prompts of a backfill ended neither as a prediction nor as a dead letter. Clear the run: what was made is found again and not paid twice."
+      first    = "Some prompts of a backfill have neither a prediction nor a dead letter. Clear the run: existing images are found again and not paid twice."
     }
   }
 }
@@ -880,8 +894,8 @@ resource "google_monitoring_alert_policy" "stream" {
   depends_on = [google_project_service.needed]
 }
 
-# The number of messages is the count of a distribution, which only PromQL takes apart. Names are made
-# by the rules of https://cloud.google.com/monitoring/promql/promql-mapping.
+# The number of messages is the count of a distribution, which only PromQL can query. The names follow
+# https://cloud.google.com/monitoring/promql/promql-mapping.
 resource "google_monitoring_alert_policy" "dead_letters" {
   display_name          = "imagen: many prompts fail"
   severity              = "WARNING"
@@ -900,7 +914,7 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   }
   documentation {
     mime_type = "text/markdown"
-    content   = "Read a few dead letters: their reason says whether the model, its quota, storage or the prompts are to blame. Those worth it go back by the DAG imagen_dead_letters_replay, when the cause is gone.\n\nRunbook: ${var.runbook_url}#alert-dead-letters"
+    content   = "Read a few dead letters. Their reason says whether the model, its quota, storage, or the prompts are to blame. After you fix the cause, replay them with the DAG imagen_dead_letters_replay.\n\nRunbook: ${var.runbook_url}#alert-dead-letters"
   }
 }
 
@@ -911,7 +925,7 @@ resource "google_monitoring_alert_policy" "line" {
   combiner              = "OR"
   notification_channels = local.told
   conditions {
-    display_name = "a line says ${each.value.event}"
+    display_name = "a log line says ${each.value.event}"
     condition_matched_log {
       filter = "resource.type = \"cloud_composer_environment\" AND resource.labels.environment_name = \"imagen\" AND \"imagen.alert/1\" AND \"${each.value.event}\""
     }
@@ -937,18 +951,18 @@ locals {
   of_stream       = "resource.type = \"dataflow_job\" AND resource.labels.job_name = \"${local.stream_job}\""
   of_subscription = { for name, subscription in google_pubsub_subscription.imagen : name => "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${subscription.name}\"" }
 
-  # What is drawn: the largest of a gauge (most), the counts of a minute (sum), or a query.
+  # Each chart shows the maximum of a gauge (most), counts per minute (sum), or a query.
   charts = [
-    { title = "Messages a minute, by topic", query = "60 * sum by (topic_id) (rate(pubsub_googleapis_com:topic_message_sizes_count{monitored_resource=\"pubsub_topic\"}[5m]))" },
-    { title = "Prompts that wait", most = "${local.of_subscription["prompts-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },
-    { title = "Age of the oldest prompt that waits (s)", most = "${local.of_subscription["prompts-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"" },
+    { title = "Messages per minute, by topic", query = "60 * sum by (topic_id) (rate(pubsub_googleapis_com:topic_message_sizes_count{monitored_resource=\"pubsub_topic\"}[5m]))" },
+    { title = "Waiting prompts", most = "${local.of_subscription["prompts-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },
+    { title = "Age of the oldest waiting prompt (s)", most = "${local.of_subscription["prompts-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"" },
     { title = "System lag of the stream (s)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/system_lag\"" },
     { title = "Watermark age of the stream (s)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/data_watermark_age\"" },
-    { title = "Prompts, predictions, images and failures since the job's start", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"prompts|predictions|reused|images|failures.*\")", by = ["metric.labels.metric_name"] },
-    { title = "Calls of the model, and those refused for quota, since the job's start", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"model_calls|quota_refusals\")", by = ["metric.labels.metric_name"] },
-    { title = "Time that calls were held back since the job's start (ms)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = \"throttled_ms\"" },
+    { title = "Prompts, predictions, images, and failures since the job started", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"prompts|predictions|reused|images|failures.*\")", by = ["metric.labels.metric_name"] },
+    { title = "Model calls, and calls refused for quota, since the job started", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"model_calls|quota_refusals\")", by = ["metric.labels.metric_name"] },
+    { title = "Time that calls waited for quota since the job started (ms)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = \"throttled_ms\"" },
     { title = "Cores of the stream's workers", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/current_num_vcpus\"" },
-    { title = "Dead letters that wait", most = "${local.of_subscription["dead-letters-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },
+    { title = "Waiting dead letters", most = "${local.of_subscription["dead-letters-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },
     { title = "DAG runs, by state", sum = "resource.type = \"cloud_composer_workflow\" AND metric.type = \"composer.googleapis.com/workflow/run_count\"", by = ["metric.labels.state"] },
   ]
 }
@@ -987,10 +1001,10 @@ resource "google_monitoring_dashboard" "imagen" {
   depends_on = [google_project_service.needed]
 }
 
-# What scripts and people need to know.
+# Outputs, for scripts and people.
 
 output "environment" {
-  description = "What scripts/00_set_environment.sh takes from here."
+  description = "The values that scripts/00_set_environment.sh reads."
   value = {
     PROJECT                  = var.project
     REGION                   = var.region
@@ -1011,7 +1025,7 @@ output "environment" {
 }
 
 output "airflow_uri" {
-  description = "Airflow's UI."
+  description = "The address of Airflow's UI."
   value       = google_composer_environment.imagen.config[0].airflow_uri
 }
 

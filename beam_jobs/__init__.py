@@ -1,5 +1,5 @@
-"""What happens to a prompt: parse, look up, generate, store, publish.
+"""The two Beam jobs: parse prompts, generate and store their images, publish the outcomes.
 
-Runs on any Beam runner. Knows nothing of Airflow, and nothing of where it runs: endpoints and
-credentials come from the environment, everything else from the options.
+Runs on any Beam runner. Must not know about Airflow, or where it runs: endpoints and credentials
+come from the environment, everything else from the options.
 """

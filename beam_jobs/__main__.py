@@ -1,4 +1,4 @@
-"""`python -m beam_jobs`: publish prompts, watch what becomes of them, see the images.
+"""`python -m beam_jobs`: publish prompts, watch their outcomes, see their images.
 
 python -m beam_jobs publish "A fox in the snow" --images 2 --aspect-ratio 16:9
 python -m beam_jobs publish --file prompts.csv
@@ -19,37 +19,39 @@ from pathlib import Path
 from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
 
+from beam_jobs import names
 from beam_jobs.cli import gallery, watch
-from beam_jobs.cli.progress import Progress
+from beam_jobs.cli.progress import Progress, counted
 from beam_jobs.cli.publish import MAX_WAITING, bodies_of_file, body_of, publish
 from beam_jobs.cli.screen import Screen
 from beam_jobs.cli.sheet import contact_sheet
 from beam_jobs.cli.terminal import StatusLine, printable
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import Location
+from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
 
-# As a shell reports of a program that writes to nobody.
+# The exit code that shells report for a program that dies of SIGPIPE (128 + 13).
 _BROKEN_PIPE = 141
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one of the commands; the exit code."""
+    """Run one command and return the exit code."""
     arguments = _parser().parse_args(argv)
     if not arguments.project:
-        return _fail("no project: give --project, or set GOOGLE_CLOUD_PROJECT")
+        return _fail("no project: pass --project, or set GOOGLE_CLOUD_PROJECT")
     try:
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Python would try once more to write when it ends.
+        # Otherwise Python writes to the closed pipe once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except api_exceptions.NotFound as error:
-        return _fail(f"{error.message}: create it, or name another")
+        return _fail(f"{error.message}; create it, or name one that exists")
     except (api_exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError) as error:
         return _fail(f"{type(error).__name__}: {error}")
     except TimeoutError:
-        return _fail("no answer within a minute; is the service, or its stand-in, up?")
+        return _fail("no answer within 60 s; check that Pub/Sub, or its local stand-in, is running")
     except ValueError as error:
         return _fail(str(error))
 
@@ -60,43 +62,74 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--project", default=os.environ.get("GOOGLE_CLOUD_PROJECT"))
+    parser.add_argument(
+        "--project",
+        default=os.environ.get("GOOGLE_CLOUD_PROJECT"),
+        help="Google Cloud project; default: the value of GOOGLE_CLOUD_PROJECT",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    add = commands.add_parser("publish", help="publish a prompt, or a file of them")
-    add.set_defaults(run=_publish)
-    what = add.add_mutually_exclusive_group(required=True)
-    what.add_argument("prompt", nargs="?", help="the text, as it is")
-    what.add_argument("--file", help="a .txt, .jsonl or .csv file, local or gs://")
-    add.add_argument("--topic", default="prompts")
-    add.add_argument("--id")
-    add.add_argument("--model")
-    add.add_argument("--images", type=int)
-    add.add_argument("--aspect-ratio")
-    add.add_argument("--image-size")
-    add.add_argument("--seed", type=int)
-    add.add_argument("--negative-prompt")
-    add.add_argument("--attribute", action="append", default=[], metavar="NAME=VALUE")
-
-    add = commands.add_parser("watch", help="show predictions and dead letters as they come")
-    add.set_defaults(run=_watch)
-    add.add_argument("--count", type=int, help="stop after so many")
-    add.add_argument("--seconds", type=float, help="stop after so long")
-    where = add.add_mutually_exclusive_group()
-    where.add_argument("--topics", nargs="+", default=["predictions", "dead-letters"])
-    where.add_argument(
-        "--subscription",
-        metavar="NAME",
-        help="take what this one holds and gets: acknowledged once it is shown",
+    command = commands.add_parser("publish", help="publish one prompt, or all prompts of a file")
+    command.set_defaults(run=_publish)
+    prompt_source = command.add_mutually_exclusive_group(required=True)
+    prompt_source.add_argument("prompt", nargs="?", help="the text of one prompt")
+    prompt_source.add_argument(
+        "--file", help="a .txt, .jsonl or .csv file, local or gs://, also with .gz after its name"
+    )
+    command.add_argument(
+        "--topic", default=names.PROMPTS_TOPIC, help="topic to publish to; default: %(default)s"
+    )
+    for field in FIELDS[1:]:
+        name = f"--{field.name.replace('_', '-')}"
+        if field.kind is Kind.BOOLEAN:
+            switch = argparse.BooleanOptionalAction
+            command.add_argument(name, action=switch, default=None, help=field.help)
+        else:
+            convert = int if field.kind is Kind.INTEGER else str
+            command.add_argument(name, type=convert, help=field.help)
+    command.add_argument(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="message attribute to command; can be repeated",
     )
 
-    add = commands.add_parser("images", help="list the newest images, open one, or make a sheet")
-    add.set_defaults(run=_images)
-    add.add_argument("path", nargs="?", help="a gs:// path of one image, to open")
-    add.add_argument("--location", help="gs://BUCKET/FOLDER; default: gs://PROJECT-imagen/images")
-    add.add_argument("--limit", type=int, default=20)
-    add.add_argument("--open", action="store_true", help="open the newest, or the sheet")
-    add.add_argument("--sheet", type=Path, metavar="FOLDER", help="write a contact sheet there")
+    command = commands.add_parser("watch", help="show predictions and dead letters as they arrive")
+    command.set_defaults(run=_watch)
+    command.add_argument("--count", type=int, help="stop after this many messages")
+    command.add_argument("--seconds", type=float, help="stop after this many seconds")
+    message_source = command.add_mutually_exclusive_group()
+    outcomes = [names.PREDICTIONS_TOPIC, names.DEAD_LETTERS_TOPIC]
+    message_source.add_argument(
+        "--topics",
+        nargs="+",
+        default=outcomes,
+        metavar="NAME",
+        help=f"topics to watch, without taking messages from anyone; default: {' '.join(outcomes)}",
+    )
+    message_source.add_argument(
+        "--subscription",
+        metavar="NAME",
+        help="show the messages of this subscription, and acknowledge each one once it is shown",
+    )
+
+    command = commands.add_parser(
+        "images", help="list the newest images, open one, or write a contact sheet"
+    )
+    command.set_defaults(run=_images)
+    command.add_argument("path", nargs="?", help="gs:// path of one image to open")
+    command.add_argument(
+        "--location",
+        help="image folder, as gs://BUCKET/FOLDER; default: gs://PROJECT-imagen/images",
+    )
+    command.add_argument(
+        "--limit", type=int, default=20, help="maximum prompts to show; default: %(default)s"
+    )
+    command.add_argument("--open", action="store_true", help="open the newest image, or the sheet")
+    command.add_argument(
+        "--sheet", type=Path, metavar="FOLDER", help="write a contact sheet to this folder"
+    )
     return parser
 
 
@@ -109,11 +142,12 @@ def _publish(arguments: argparse.Namespace) -> int:
         attributes[name] = value
     topic = f"projects/{arguments.project}/topics/{arguments.topic}"
     if arguments.file:
-        print(f"published {_publish_file(arguments.file, topic, attributes)} to {topic}")
+        count = _publish_file(arguments.file, topic, attributes)
+        print(f"published {counted(count, 'prompt')} to {topic}")
         return 0
-    fields = ("id", "model", "images", "aspect_ratio", "image_size", "seed", "negative_prompt")
-    body = body_of(arguments.prompt, {f: getattr(arguments, f) for f in fields})
-    print(f"published {publish(topic, [body], attributes)} to {topic}")
+    fields = {name: getattr(arguments, name) for name in FIELD_NAMES[1:]}
+    body = body_of(arguments.prompt, fields)
+    print(f"published {counted(publish(topic, [body], attributes), 'prompt')} to {topic}")
     return 0
 
 
@@ -127,10 +161,11 @@ def _publish_file(file: str, topic: str, attributes: dict[str, str]) -> int:
         with status.showing(publishing.__str__, ended=publishing.ended):
             return publish(topic, bodies, attributes, published=publishing.add)
     except BaseException:
-        if there := publishing.count:
-            unsure = min(MAX_WAITING, len(bodies) - there)
+        if count := publishing.count:
+            unconfirmed = min(MAX_WAITING, len(bodies) - count)
             print(
-                f"{there} of {len(bodies)} were published, and perhaps {unsure} more",
+                f"published {count:,} of {len(bodies):,} prompts; up to {unconfirmed:,} more may "
+                "have been published",
                 file=sys.stderr,
             )
         raise
@@ -138,25 +173,27 @@ def _publish_file(file: str, topic: str, attributes: dict[str, str]) -> int:
 
 def _watch(arguments: argparse.Namespace) -> int:
     if arguments.subscription:
-        return _take(arguments)
+        return _consume(arguments)
     screen = Screen(arguments.count)
-    with watch.watching(arguments.project, arguments.topics) as arrived, screen.open():
-        screen.say(f"watching {', '.join(arguments.topics)} of {arguments.project}")
-        for message in watch.arrivals(arrived, count=arguments.count, seconds=arguments.seconds):
+    with watch.watch_topics(arguments.project, arguments.topics) as messages, screen.open():
+        screen.say(f"watching {', '.join(arguments.topics)} in {arguments.project}")
+        for message in watch.arrivals(messages, count=arguments.count, seconds=arguments.seconds):
             screen.show(message)
     return 0
 
 
-def _take(arguments: argparse.Namespace) -> int:
+def _consume(arguments: argparse.Namespace) -> int:
     screen, name = Screen(arguments.count), arguments.subscription
-    screen.say(f"taking what is on {name} of {arguments.project}")
-    messages = watch.taken(
+    screen.say(
+        f"consuming {name} in {arguments.project}: each message is acknowledged once it is shown"
+    )
+    messages = watch.consume(
         arguments.project,
         name,
         count=arguments.count,
         seconds=arguments.seconds,
-        passed_over=lambda message_id: screen.say(
-            f"message {message_id} is neither a prediction nor a dead letter: it stays there"
+        on_foreign_message=lambda message_id: screen.say(
+            f"message {message_id} is neither a prediction nor a dead letter; it stays in {name}"
         ),
     )
     with contextlib.closing(messages), screen.open():
@@ -194,7 +231,11 @@ def _temporary() -> Path:
 
 def _open(path: Path) -> int:
     print(path)
-    return 0 if webbrowser.open(path.resolve().as_uri()) else _fail("no browser to open it with")
+    return (
+        0
+        if webbrowser.open(path.resolve().as_uri())
+        else _fail("no browser found; open that file yourself")
+    )
 
 
 def _fail(message: str) -> int:

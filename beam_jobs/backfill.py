@@ -1,4 +1,4 @@
-"""The batch job: prompts from files, with a report of its counts at the end.
+"""The batch job: reads prompts from files, and writes a report of its counts at the end.
 
 python -m beam_jobs.backfill --prompts='gs://B/prompts/ds=2026-11-01/*' …
 """
@@ -16,7 +16,14 @@ from beam_jobs.pipeline.transforms import PromptsToOutcomes, PublishOutcomes, Re
 
 
 def build(pipeline: beam.Pipeline, config: JobConfig, prompts: str, report: str | None) -> None:
-    """Add the backfill's transforms to `pipeline`."""
+    """Add the backfill's transforms to `pipeline`.
+
+    Args:
+        pipeline: the pipeline to extend.
+        config: the job's checked options.
+        prompts: path or glob of the prompt files.
+        report: path to write the job's counts to; None for no report.
+    """
     source = config.defaults.source
     outcomes = (
         pipeline
@@ -32,10 +39,10 @@ def build(pipeline: beam.Pipeline, config: JobConfig, prompts: str, report: str 
 
 
 def main(argv: list[str]) -> int:
-    """Run the job that `argv` describes; the exit code."""
+    """Run the job with the options in `argv` and return the exit code."""
     options = PipelineOptions(argv)
-    given = options.view_as(ImagenOptions)
-    prompts, report = given.prompts, given.report
+    imagen = options.view_as(ImagenOptions)
+    prompts, report = imagen.prompts, imagen.report
     return submit.run(
         options,
         streaming=False,

@@ -1,14 +1,14 @@
-"""Which models there are, which protocol each speaks, and what each can be asked for.
+"""The known models: their prices, their API, and the options that each API offers.
 
-Pure data: prompts are checked against it before anything is paid. Prices are in no code path
-that spends; they are for estimates and carry their date.
+Pure data. Prompts are checked against it before anything is paid. The prices are only for
+estimates, and `PRICES_AS_OF` states their date.
 """
 
 import dataclasses
 from enum import StrEnum
 
-# Vertex AI release notes and pricing page, as of 2026-11. Every Imagen model answers 404 since
-# 2026-06-30; these are their successors.
+# From the Vertex AI release notes and pricing page, as of 2026-11. Since 2026-06-30, every Imagen
+# model answers 404; these models are their successors.
 DEFAULT_MODEL = "gemini-3.1-flash-image"
 PRICES_AS_OF = "2026-11"
 PRICE_PER_1K_IMAGE_USD = {
@@ -20,24 +20,40 @@ PRICE_PER_1K_IMAGE_USD = {
 }
 KNOWN_MODELS = tuple(sorted(PRICE_PER_1K_IMAGE_USD))
 
+# Models, locations and endpoints become part of the URL that a job calls with its own credentials.
+MODEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}"
+LOCATION_PATTERN = r"[a-z][a-z0-9-]*"
+_PARENT = rf"projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/{LOCATION_PATTERN}"
+ENDPOINT_PATTERN = rf"{_PARENT}/endpoints/{MODEL_PATTERN}"
+# What speaks :predict: a deployed endpoint, or a model of a publisher.
+PREDICT_PATTERN = (
+    rf"{_PARENT}/(endpoints/{MODEL_PATTERN}|publishers/{MODEL_PATTERN}/models/{MODEL_PATTERN})"
+)
+
 
 class Family(StrEnum):
-    """A protocol of Vertex AI that answers with images."""
+    """An API of Vertex AI that returns images."""
 
-    GEMINI = "gemini"  # :generateContent, one image a call
-    PREDICT = "predict"  # :predict, as Imagen and open models on an endpoint speak it
+    GEMINI = "gemini"  # :generateContent, one image per call
+    PREDICT = "predict"  # :predict, the API of Imagen and of open models on an endpoint
 
 
 @dataclasses.dataclass(frozen=True)
 class Capabilities:
-    """What a family can be asked for; asking for more is an invalid prompt, not a silent drop."""
+    """The options that an API offers. A prompt that asks for others is invalid.
+
+    Args:
+        aspect_ratios: such as `16:9`.
+        image_sizes: such as `2K`.
+        negative_prompt: whether a prompt may have one.
+    """
 
     aspect_ratios: frozenset[str]
     image_sizes: frozenset[str]
     negative_prompt: bool
 
 
-# google-genai's `ImageConfig` and the Imagen API reference list these values.
+# From google-genai's `ImageConfig` and the Imagen API reference.
 CAPABILITIES = {
     Family.GEMINI: Capabilities(
         aspect_ratios=frozenset(
@@ -55,5 +71,5 @@ CAPABILITIES = {
 
 
 def family_of(model: str) -> Family:
-    """Return the protocol that `model` speaks, which its name tells."""
+    """Return the API of `model`, which its name tells."""
     return Family.GEMINI if model.startswith("gemini-") else Family.PREDICT

@@ -2,13 +2,11 @@
 
 from apache_beam.metrics import Metrics
 
-from beam_jobs.outcomes import Failure, Outcome
-
-NAMESPACE = "imagen"
+from beam_jobs.outcomes import METRICS_NAMESPACE, Failure, Outcome
 
 
 def count_outcome(outcome: Outcome) -> None:
-    """Count one ended prompt. Only from within a DoFn: Beam's metrics belong to its threads."""
+    """Count one finished prompt. Call only from a DoFn: Beam binds metrics to its own threads."""
     if isinstance(outcome, Failure):
         _add("failures")
         _add(f"failures_{outcome.reason.value}")
@@ -24,14 +22,14 @@ def count_outcome(outcome: Outcome) -> None:
     _add("model_calls", work.calls)
     _add("quota_refusals", work.quota_refusals)
     _add("throttled_ms", work.throttled_ms)
-    Metrics.distribution(NAMESPACE, "latency_ms").update(work.latency_ms)
+    Metrics.distribution(METRICS_NAMESPACE, "latency_ms").update(work.latency_ms)
 
 
 def count_prompt() -> None:
-    """Count one prompt that came in, whatever becomes of it."""
+    """Count one incoming prompt, whether it succeeds or fails."""
     _add("prompts")
 
 
 def _add(name: str, value: int = 1) -> None:
     if value:
-        Metrics.counter(NAMESPACE, name).inc(value)
+        Metrics.counter(METRICS_NAMESPACE, name).inc(value)

@@ -1,7 +1,7 @@
 """How a prompt ends: as a `Prediction` or as a `Failure`, and how either is written to Pub/Sub.
 
-This is the only place that knows the two message formats; consumers, health checks and replays
-read what `encode` writes.
+This module is the only place that knows the two message formats. Consumers, health checks and
+replays read what `encode` writes.
 """
 
 import base64
@@ -13,24 +13,29 @@ from typing import Any
 
 PREDICTION_SCHEMA = "imagen.prediction/1"
 FAILURE_SCHEMA = "imagen.failure/1"
+# The schema of the counts that a backfill writes to --report.
+REPORT_SCHEMA = "imagen.report/1"
 
-# A message that carries this attribute is a health probe: it travels the whole way, but no model
-# is called for it, and `predictions-sub` filters it out.
+# The namespace of both jobs' counters.
+METRICS_NAMESPACE = "imagen"
+
+# A message with this attribute is a health probe. It passes through the whole job, but no model is
+# called for it, and `predictions-sub` filters it out.
 CANARY_ATTRIBUTE = "canary"
 
-# Set by us on what we publish; an incoming attribute of the same name gives way.
+# The jobs set these on the messages they publish. Incoming attributes with these names are dropped.
 RESERVED_ATTRIBUTES = frozenset({"prompt_id", "source", "reason", "retryable"})
 
-# How often a prompt has been a dead letter and come back; set by whoever replays it.
+# How often a prompt has been replayed from the dead letters. Set by whoever replays it.
 REPLAYS_ATTRIBUTE = "replays"
 
-# https://cloud.google.com/pubsub/quotas#resource_limits: 100 attributes a message, 1,024 bytes a
-# value. What we add must still fit. The count of replays is not among them: a prompt that was let
-# in must not be turned away when it comes again.
+# https://cloud.google.com/pubsub/quotas#resource_limits: at most 100 attributes per message and
+# 1,024 bytes per value. The reserved attributes must still fit. The replay count does not count
+# towards this limit: a prompt that was accepted once must be accepted again when it is replayed.
 MAX_ATTRIBUTES = 100 - len(RESERVED_ATTRIBUTES)
 
-# Of a body that is larger than any valid prompt, only the beginning goes into the dead letter: a
-# 10 MB message in base64 would not fit into a Pub/Sub message again.
+# A dead letter holds only the beginning of a body that is larger than any valid prompt: in base64,
+# a 10 MB message would no longer fit into a Pub/Sub message.
 MAX_DEAD_LETTER_BODY_BYTES = 1 << 20
 
 
@@ -47,11 +52,15 @@ class Reason(StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """What a prompt cost, for the metrics; not part of any message.
+    """What one prompt cost, for the metrics. Not part of any message.
 
-    `images` and `bytes` are those paid for now (none when reused), `calls` the model calls made,
-    `quota_refusals` those of them that were answered 429, `throttled_ms` the time spent waiting for
-    quota.
+    Args:
+        images: images that this prompt paid for; 0 when all were reused.
+        bytes: size of those images.
+        calls: model calls.
+        quota_refusals: model calls that were answered with 429.
+        throttled_ms: milliseconds spent waiting for quota.
+        latency_ms: milliseconds from the start of the work to its end.
     """
 
     images: int = 0
@@ -64,7 +73,22 @@ class Work:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction:
-    """The images of one prompt. `images` are `gs://` paths, empty for a canary."""
+    """The images of one prompt.
+
+    Args:
+        prompt_id: the id that the sender gave, or the digest.
+        digest: names everything that decides the images; empty for a canary.
+        prompt: the prompt's text; empty for a canary.
+        images: `gs://` paths; empty for a canary.
+        model: the model's name; empty for a canary.
+        source: `stream` or `backfill:RUN`.
+        reused: whether the images existed already, so that nothing was paid for them.
+        created_at: UTC time in ISO 8601, with milliseconds.
+        latency_ms: milliseconds from the start of the work to its end.
+        attributes: those of the incoming message, without the reserved ones.
+        settings: the prompt's other fields that decide the image, by name; not in the message.
+        work: what the prompt cost.
+    """
 
     prompt_id: str
     digest: str
@@ -76,11 +100,12 @@ class Prediction:
     created_at: str
     latency_ms: int
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     work: Work = Work()
 
     @property
     def canary(self) -> bool:
-        """Whether this is a health probe on its way back."""
+        """Whether this answers a health probe."""
         return CANARY_ATTRIBUTE in self.attributes
 
 
@@ -88,8 +113,17 @@ class Prediction:
 class Failure:
     """Why one prompt has no images.
 
-    `detail` says what was given, what was expected and where; `retryable` whether the same body
-    may succeed later, unchanged; `body` is the original message, so that it can be replayed.
+    Args:
+        prompt_id: the id that the sender gave, or the digest; for a body that is not a prompt, its
+            message id, or file and line.
+        reason: the kind of failure.
+        detail: what was given, what was expected and where.
+        retryable: whether the same body may succeed later without changes.
+        attempts: model calls.
+        body: the original message body, for replays.
+        attributes: those of the original message.
+        source: `stream` or `backfill:RUN`.
+        work: what the prompt cost.
     """
 
     prompt_id: str
@@ -107,7 +141,7 @@ Outcome = Prediction | Failure
 
 
 def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
-    """Return the body (JSON in UTF-8) and the attributes of the message that reports `outcome`."""
+    """Return the Pub/Sub message for `outcome`: its body (JSON in UTF-8) and its attributes."""
     if isinstance(outcome, Prediction):
         payload: dict[str, Any] = {
             "schema": PREDICTION_SCHEMA,
@@ -146,6 +180,6 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
             "reason": outcome.reason.value,
             "retryable": str(outcome.retryable).lower(),
         }
-    # A service's words may hold half of a pair of surrogates, which JSON can only say escaped.
+    # A service's error text may hold a lone surrogate, which UTF-8 JSON can only hold escaped.
     text = json.dumps(payload, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace"), attributes

@@ -1,4 +1,4 @@
-"""The streaming job: prompts from a subscription, until it is drained.
+"""The streaming job: reads prompts from a subscription until it is drained.
 
 python -m beam_jobs.stream --messages_subscription=projects/P/subscriptions/prompts-sub …
 """
@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from beam_jobs.config.options import ImagenOptions, JobConfig
 from beam_jobs.pipeline import submit
-from beam_jobs.pipeline.transforms import PromptsToOutcomes, PublishOutcomes, message_of
+from beam_jobs.pipeline.transforms import PromptsToOutcomes, PublishOutcomes, raw_prompt_of
 
 
 def build(pipeline: beam.Pipeline, config: JobConfig, subscription: str) -> None:
@@ -18,14 +18,14 @@ def build(pipeline: beam.Pipeline, config: JobConfig, subscription: str) -> None
     outcomes = (
         pipeline
         | "Prompts" >> beam.io.ReadFromPubSub(subscription=subscription, with_attributes=True)
-        | "Messages" >> beam.Map(message_of)
+        | "Messages" >> beam.Map(raw_prompt_of)
         | "Imagen" >> PromptsToOutcomes(config)
     )
     outcomes.ended | "Publish" >> PublishOutcomes(config)
 
 
 def main(argv: list[str]) -> int:
-    """Run the job that `argv` describes; the exit code."""
+    """Run the job with the options in `argv` and return the exit code."""
     options = PipelineOptions(argv)
     options.view_as(StandardOptions).streaming = True
     subscription = options.view_as(ImagenOptions).messages_subscription

@@ -1,1 +1,1 @@
-"""Measurements: what this project gives on the machine at hand, and what others give beside it."""
+"""Benchmarks of this project and of alternatives, on the machine at hand."""

@@ -1,10 +1,10 @@
-"""`python -m bench`: every scenario, one after another, and `docs/benchmarks.md` of their figures.
+"""`python -m bench`: run all scenarios, and write their figures to `docs/benchmarks.md`.
 
-    python -m bench --only quota latency      some of them; the page keeps the others' figures,
-                                              and says of when they are
+    python -m bench --only quota latency      run some scenarios; the page keeps the earlier
+                                              figures of the others, with their date
 
-The figures themselves are in `.state/bench/results.json`. On two cores all of it takes about half
-an hour, in which nothing else should run.
+The figures are saved in `.state/bench/results.json`. On two cores all scenarios take about half an
+hour, during which nothing else should run.
 """
 
 import argparse
@@ -31,32 +31,42 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), default=list(SCENARIOS))
-    wanted = parser.parse_args().only
-    whole = set(wanted) == set(SCENARIOS)
-    if not whole and not RESULTS.exists():
-        parser.error(f"--only: {RESULTS} has no earlier figures of the others; measure all first")
-    print("packages of a worker …", flush=True)
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(SCENARIOS),
+        default=list(SCENARIOS),
+        help="run these scenarios only (default: all)",
+    )
+    selected = parser.parse_args().only
+    run_all = set(selected) == set(SCENARIOS)
+    if not run_all and not RESULTS.exists():
+        parser.error(
+            f"--only needs earlier figures of the other scenarios, but {RESULTS} does not exist; "
+            "run all scenarios first"
+        )
+    print("Installing the packages of a worker …", flush=True)
     python()
     results: dict[str, Any] = {}
-    if not whole:
+    if not run_all:
         results = json.loads(RESULTS.read_text())
-    here = results["machine"] = machine()
-    for name in wanted:
+    this_machine = results["machine"] = machine()
+    for name in selected:
         print(f"── {name}", flush=True)
-        with cloud() as there:
-            found = SCENARIOS[name](there, lambda line: print(f"   {line}", flush=True))
-        results[name] = {**found, "machine": here}
+        with cloud() as running_cloud:
+            figures = SCENARIOS[name](running_cloud, lambda line: print(f"   {line}", flush=True))
+        results[name] = {**figures, "machine": this_machine}
         RESULTS.write_text(json.dumps(results))
     (DOCS / "benchmarks.md").write_text(report.page(results))
     plots.draw(results, DOCS)
-    for one in checks.checks(results):
-        print(f"{'✓' if one.met else '✗'} {one.figure}: {one.measured} ({one.target})")
+    for check in checks.checks(results):
+        mark = "✓" if check.met else "✗"
+        print(f"{mark} {check.figure}: {check.measured} (target: {check.target})")
     return 0
 
 
 def machine() -> dict[str, Any]:
-    """What the figures are of."""
+    """Describe the machine and the versions that the figures are from."""
     memory = int(_field("/proc/meminfo", "MemTotal").split()[0]) / (1 << 20)
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

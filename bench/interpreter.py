@@ -1,7 +1,7 @@
-"""The Python that jobs and contenders run with: one that has what a worker's image has.
+"""The Python for jobs and contenders, with the packages of a worker's image.
 
-This environment has Airflow in it as well, whose packages Beam imports where it finds them (pandas
-alone is 50 MB), so that memory and the time of starting would be those of no worker.
+The project's own environment also contains Airflow. Beam imports Airflow's packages if it finds
+them (pandas alone takes 50 MB), so memory and start-up time would not be those of a worker.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ FOLDER = ROOT / ".state/bench/venv"
 
 
 def python() -> Path:
-    """The interpreter; its packages are installed unless they are there already."""
+    """Return the interpreter; install its packages if they are missing or outdated."""
     files = [ROOT / "bench/requirements.txt", ROOT / "beam_jobs/requirements.txt"]
     constraints = ROOT / "constraints.txt"
-    wanted = hashlib.sha256(b"".join(file.read_bytes() for file in [*files, constraints]))
-    mark, interpreter = FOLDER / ".installed", FOLDER / "bin/python"
-    if mark.exists() and mark.read_text() == wanted.hexdigest():
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in [*files, constraints]))
+    marker, interpreter = FOLDER / ".installed", FOLDER / "bin/python"
+    if marker.exists() and marker.read_text() == digest.hexdigest():
         return interpreter
     uv = str(Path(sys.executable).with_name("uv"))
     subprocess.run(
@@ -27,5 +27,5 @@ def python() -> Path:
     )
     install = [uv, "pip", "install", "--quiet", "--python", str(interpreter)]
     subprocess.run([*install, "-r", str(files[0]), "-c", str(constraints)], check=True)
-    mark.write_text(wanted.hexdigest())
+    marker.write_text(digest.hexdigest())
     return interpreter

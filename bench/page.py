@@ -1,9 +1,9 @@
-"""`python -m bench.page`: how soon the page in Airflow is there, and what it costs the API server.
+"""`python -m bench.page`: how fast the page in Airflow loads, and what it costs the API server.
 
-A real Airflow and the local cloud run beside a headless Chromium on the same cores, with what
-20,000 images and 500 backfills leave in storage. Cold is the first visit to an API server process
-that has just started; warm visits come when what the panels had read is no longer kept. A browser
-has nothing kept in either. Prints a line of JSON for each.
+A real Airflow and the local cloud run beside a headless Chromium on the same cores, with the data
+of 20,000 images and 500 backfills in storage. A cold visit is the first one to an API server that
+has just started. A warm visit comes after the panels' caches have expired. The browser's cache is
+empty in both cases. Prints a line of JSON for each kind of visit.
 """
 
 import argparse
@@ -23,25 +23,25 @@ from typing import Any
 import httpx
 import psutil
 
-from bench import fortnight
-from bench.waits import Waits
+from bench import sample_data
+from bench.event_loop_probe import EventLoopProbe
 from localcloud import __main__ as localcloud_cli
 from localcloud.airflow import Airflow
 
 PAGE, FRAMED, OTHER = "/imagen/", "/plugin/imagen", "/dags"
-# Longer than anything that a panel has read is kept.
-FORGOTTEN_S = 16.0
+# Longer than the panels cache what they have read.
+CACHE_EXPIRED_S = 16.0
 IDLE_S = 8.0
-# Told by the page itself: when nothing of it is busy any more.
-WATCH = """
+# Runs in the page, and records when no part of it is busy any more.
+RECORD_COMPLETION = """
 new MutationObserver((all, self) => {
   if (!document.getElementById("dead-letters") || document.querySelector("[aria-busy]")) return;
   window.completeAt = performance.now();
   self.disconnect();
 }).observe(document, { subtree: true, childList: true, attributes: true });
 """
-# In milliseconds since the navigation of the window, whichever frame they are of.
-TOLD = """() => {
+# Both in milliseconds since the window's navigation, also if the page is in a frame.
+READ_TIMES = """() => {
   const paint = performance.getEntriesByName("first-contentful-paint")[0];
   if (!window.completeAt || !paint) return null;
   const since = performance.timeOrigin - window.top.performance.timeOrigin;
@@ -50,19 +50,26 @@ TOLD = """() => {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--backfills", type=int, default=500)
-    parser.add_argument("--failures", type=int, default=2_000)
-    parser.add_argument("--visits", type=int, default=7, help="of each kind")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in (("images", 20_000), ("backfills", 500), ("failures", 2_000)):
+        parser.add_argument(
+            f"--{name}", type=int, default=default, help=f"{name} in storage (default: {default})"
+        )
+    parser.add_argument(
+        "--visits", type=int, default=7, help="visits of each kind (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     chromium = shutil.which("chromium")
     if chromium is None:
-        print("error: there is no chromium on PATH (Debian: chromium)", file=sys.stderr)
+        print(
+            "error: no `chromium` on PATH; install it (Debian package: chromium)", file=sys.stderr
+        )
         return 1
     with tempfile.TemporaryDirectory(prefix="imagen-bench-") as folder:
         state = Path(folder)
-        fortnight.fill(
+        sample_data.fill(
             state / "storage",
             images=arguments.images,
             backfills=arguments.backfills,
@@ -76,7 +83,7 @@ def main() -> int:
 
 @contextlib.contextmanager
 def airflow(state: Path) -> Iterator[Airflow]:
-    """An Airflow over a local cloud of its own. Health stays as it was put."""
+    """Run an Airflow with a local cloud of its own. The health DAG is not scheduled."""
     options = ["--state", str(state)]
     if localcloud_cli.main([*options, "up", "--detach"]):
         raise SystemExit(1)
@@ -104,66 +111,74 @@ def browser(chromium: str) -> Iterator[Any]:
 def measured(running: Airflow, browser: Any, visits: int) -> Iterator[dict[str, Any]]:
     token = login(running)
     with without_the_page(running):
-        fresh(running)
-        with Waits(running.url) as waits:
+        restart_api_server(running)
+        with EventLoopProbe(running.url) as probe:
             time.sleep(IDLE_S)
-        yield {"without the page": "idle", "longest_wait_ms": waits.longest_ms()}
-        others = [once(running, browser, token, OTHER) for _ in range(visits)]
-        yield {"without the page": f"warm, {OTHER}", **summary(others)}
+        yield {"without the page": "idle", "longest_wait_ms": probe.longest_ms()}
+        warm_without = [visit(running, browser, token, OTHER) for _ in range(visits)]
+        yield {"without the page": f"warm, {OTHER}", **summary(warm_without)}
         before = memory_mb(running)
     cold = [first_visit(running, browser, token, PAGE) for _ in range(visits)]
     yield {"visits": f"cold, {PAGE}", **summary(cold)}
     cold = [first_visit(running, browser, token, FRAMED) for _ in range(visits)]
     yield {"visits": f"cold, {FRAMED}", **summary(cold)}
-    fresh(running)
+    restart_api_server(running)
     for _ in range(visits):
-        look(browser, running.url, token, OTHER)
-    yield {"memory": "before anybody looks", **grown(before, memory_mb(running))}
+        load(browser, running.url, token, OTHER)
+    yield {"memory": "before the first visit", **growth(before, memory_mb(running))}
     for path in (PAGE, FRAMED):
-        warm = [once(running, browser, token, path, FORGOTTEN_S) for _ in range(visits)]
+        warm = [visit(running, browser, token, path, CACHE_EXPIRED_S) for _ in range(visits)]
         yield {"visits": f"warm, {path}", **summary(warm)}
-    yield {"memory": "after all visits", **grown(before, memory_mb(running))}
+    yield {"memory": "after all visits", **growth(before, memory_mb(running))}
 
 
 @contextlib.contextmanager
 def without_the_page(running: Airflow) -> Iterator[None]:
-    """An API server without plugins, for what Airflow takes by itself."""
+    """Use an API server without plugins, to measure Airflow by itself."""
     started = running.home.started()
     assert started is not None
     with tempfile.TemporaryDirectory() as empty:
         bare = started.environment | {"AIRFLOW__CORE__PLUGINS_FOLDER": empty}
         running.home.note_start(dataclasses.replace(started, environment=bare))
         yield
-    now = running.home.started()
-    assert now is not None
-    running.home.note_start(dataclasses.replace(now, environment=started.environment))
+    current = running.home.started()
+    assert current is not None
+    running.home.note_start(dataclasses.replace(current, environment=started.environment))
 
 
 def first_visit(running: Airflow, browser: Any, token: str, path: str) -> dict[str, float]:
-    fresh(running)
-    return once(running, browser, token, path)
+    restart_api_server(running)
+    return visit(running, browser, token, path)
 
 
-def once(
+def visit(
     running: Airflow, browser: Any, token: str, path: str, pause_s: float = 0.0
 ) -> dict[str, float]:
-    """One visit, and the longest that the server's event loop let others wait meanwhile."""
+    """Load a page once, and measure the longest wait for the server's event loop meanwhile.
+
+    Args:
+        running: the Airflow.
+        browser: a Playwright browser.
+        token: an API token, for the login cookie.
+        path: the page's path.
+        pause_s: seconds to wait before the visit.
+    """
     time.sleep(pause_s)
-    with Waits(running.url) as waits:
-        paint, complete = look(browser, running.url, token, path)
+    with EventLoopProbe(running.url) as probe:
+        paint, complete = load(browser, running.url, token, path)
     return {
         "first_paint_ms": paint,
         "panels_shown_ms": complete,
-        "longest_wait_ms": waits.longest_ms(),
+        "longest_wait_ms": probe.longest_ms(),
     }
 
 
-def look(browser: Any, url: str, token: str, path: str) -> tuple[float, float]:
-    """When the first of the page was painted, and when all panels were shown, ms."""
+def load(browser: Any, url: str, token: str, path: str) -> tuple[float, float]:
+    """Return when a page was first painted, and when all panels were shown, in ms."""
     context = browser.new_context(viewport={"width": 1440, "height": 1100})
     try:
         context.add_cookies([{"name": "_token", "value": token, "url": url}])
-        context.add_init_script(WATCH)
+        context.add_init_script(RECORD_COMPLETION)
         page = context.new_page()
         page.goto(url + path)
         if path == OTHER:
@@ -175,25 +190,25 @@ def look(browser: Any, url: str, token: str, path: str) -> tuple[float, float]:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             frames = [frame for frame in page.frames if frame.url.endswith(PAGE)]
-            if frames and (told := frames[0].evaluate(TOLD)):
-                return told[0], told[1]
+            if frames and (times := frames[0].evaluate(READ_TIMES)):
+                return times[0], times[1]
             page.wait_for_timeout(20)
-        raise SystemExit(f"error: {path} was not shown within 60 s")
+        raise SystemExit(f"error: {path} did not load within 60 s")
     finally:
         context.close()
 
 
-def fresh(running: Airflow) -> None:
-    """Replace the API server, and wait until it serves and its start is over."""
+def restart_api_server(running: Airflow) -> None:
+    """Restart the API server, and wait until it serves and is idle."""
     running.restart("api-server")
     running.wait_until_ready()
-    busy = psutil.Process(running.components()["api-server"])
-    while cpu_seconds(busy) > 0.02:
+    server = psutil.Process(running.components()["api-server"])
+    while cpu_seconds(server) > 0.02:
         pass
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """What the process and its children use in half a second."""
+    """Return the CPU seconds that a process and its children use in half a second."""
 
     def used() -> float:
         times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
@@ -205,7 +220,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def memory_mb(running: Airflow) -> dict[str, float]:
-    """Of the API server's processes: what each has resident, and their share of what is shared."""
+    """Return the resident set size (RSS) and proportional set size (PSS) of the API server."""
     server = psutil.Process(running.components()["api-server"])
     full = [each.memory_full_info() for each in (server, *server.children(recursive=True))]
     return {
@@ -214,9 +229,9 @@ def memory_mb(running: Airflow) -> dict[str, float]:
     }
 
 
-def grown(before: dict[str, float], now: dict[str, float]) -> dict[str, float]:
-    told = {name: round(now[name] - before[name]) for name in now}
-    return {**told, "of_pss_mb": round(now["pss_mb"])}
+def growth(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    differences = {name: round(after[name] - before[name]) for name in after}
+    return {**differences, "of_pss_mb": round(after["pss_mb"])}
 
 
 def login(running: Airflow) -> str:
@@ -226,10 +241,11 @@ def login(running: Airflow) -> str:
 
 
 def summary(visits: list[dict[str, float]]) -> dict[str, list[int]]:
-    """Median, least and most of each figure."""
-    ways: tuple[Callable[[list[float]], float], ...] = (statistics.median, min, max)
+    """Return the median, minimum and maximum of each figure."""
+    functions: tuple[Callable[[list[float]], float], ...] = (statistics.median, min, max)
     return {
-        name: [round(way([visit[name] for visit in visits])) for way in ways] for name in visits[0]
+        name: [round(function([each[name] for each in visits])) for function in functions]
+        for name in visits[0]
     }
 
 

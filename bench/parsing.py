@@ -1,4 +1,4 @@
-"""What Airflow's DAG processor pays for our DAG files, in a process of its own, as it does."""
+"""Measures how long the DAG files take to import, in a process of its own like Airflow's."""
 
 import json
 import os
@@ -21,7 +21,7 @@ print(json.dumps(time.monotonic() - began))
 
 
 def seconds() -> float:
-    """Seconds to import all DAG files, `airflow.sdk` being there."""
+    """Return the seconds to import all DAG files after `airflow.sdk`."""
     with tempfile.TemporaryDirectory() as home:
         environment = {
             "PATH": os.defpath,
@@ -34,7 +34,7 @@ def seconds() -> float:
             "IMAGEN_STREAM_TEMPLATE": "gs://demo-project-imagen/templates/stream.json",
             "IMAGEN_BACKFILL_TEMPLATE": "gs://demo-project-imagen/templates/backfill.json",
         }
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", _PROGRAM],
             cwd=ROOT,
             env=environment,
@@ -42,4 +42,4 @@ def seconds() -> float:
             capture_output=True,
             text=True,
         ).stdout
-    return round(float(json.loads(said.splitlines()[-1])), 3)
+    return round(float(json.loads(output.splitlines()[-1])), 3)

@@ -1,9 +1,9 @@
-"""`python -m bench.planning`: the plan of 100,000 prompts in 1,000 files, on this machine.
+"""`python -m bench.planning`: plans a backfill of 100,000 prompts in 1,000 files.
 
-The local cloud's storage runs beside it on the same cores. Prints one line of JSON for each state
-of the images' folder: empty; every fifth prompt made; and as if so many other images lay between
-that each prompt has to be looked up by itself, up to the limit. Memory is what the planning process
-grows by, from its imports to its largest.
+The local cloud's storage runs on the same cores. Prints one line of JSON for each state of the
+images folder: empty; with the images of every fifth prompt; and as if it had so many other images
+that each prompt must be looked up by itself, up to the limit. Memory is how much the planning
+process grows after its imports, up to its peak.
 """
 
 import argparse
@@ -32,9 +32,15 @@ PLUGINS = Path(__file__).parents[1] / "plugins"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--prompts", type=int, default=100_000)
-    parser.add_argument("--files", type=int, default=1000)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--prompts", type=int, default=100_000, help="number of prompts (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--files", type=int, default=1000, help="number of files (default: %(default)s)"
+    )
     parser.add_argument("--state", choices=STATES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.state:
@@ -75,7 +81,7 @@ def put_files(prompts: int, files: int) -> None:
 
 
 def put_records(prompts: int) -> None:
-    """Make the images and the records of every fifth prompt."""
+    """Store images and records for every fifth prompt."""
     bucket = storage.Client(project=NAMES.project).bucket(NAMES.bucket)
     defaults = PromptDefaults(DEFAULT_MODEL, frozenset(KNOWN_MODELS))
 
@@ -93,16 +99,16 @@ def put_records(prompts: int) -> None:
 
 def measured(state: str) -> dict[str, Any]:
     sys.path.insert(0, str(PLUGINS))
-    import airflow.sdk  # noqa: F401 - a task has it before it plans
+    import airflow.sdk  # noqa: F401 - a task has imported it before planning
 
-    from imagen_ops.backfill import already_made, planning
+    from imagen_ops.backfill import planning, stored_records
 
     if state == "one by one":
-        already_made.PAGE_NAMES = 1
+        stored_records.PAGE_NAMES = 1
     client = storage.Client(project=NAMES.project)
     before = memory_mb("VmRSS")
     started, cpu = time.monotonic(), time.process_time()
-    plan = planning.plan(
+    plan = planning.plan_backfill(
         client, GLOB, model=DEFAULT_MODEL, images_location=f"gs://{NAMES.bucket}/images"
     )
     seconds = time.monotonic() - started
@@ -120,7 +126,7 @@ def measured(state: str) -> dict[str, Any]:
 
 
 def memory_mb(field: str) -> float:
-    """One of the sizes of this process that Linux tells, MB."""
+    """Return a field of /proc/self/status in MB."""
     status = Path("/proc/self/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024

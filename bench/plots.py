@@ -1,4 +1,4 @@
-"""The figures as pictures."""
+"""Plots of the figures."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ _LABELS = {
 
 
 def draw(results: dict[str, Any], folder: Path) -> None:
-    """Draw a picture for each scenario that has one."""
+    """Draw the plots of the scenarios in `results` into `folder`."""
     for scenario, picture in (
         ("comparison", _comparison),
         ("quota", _quota),
@@ -33,7 +33,7 @@ def draw(results: dict[str, Any], folder: Path) -> None:
             plt.close(figure)
 
 
-def _comparison(found: dict[str, Any]) -> Any:
+def _comparison(figures: dict[str, Any]) -> Any:
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
     for axis, (name, title) in zip(
         axes,
@@ -44,18 +44,18 @@ def _comparison(found: dict[str, Any]) -> Any:
         ),
         strict=True,
     ):
-        names = [one for one in _LABELS if checks.of(found["runs"], one)]
-        values = [[run[name] for run in checks.of(found["runs"], one)] for one in names]
-        middles = [checks.median(checks.of(found["runs"], one), name) for one in names]
+        contenders = [each for each in _LABELS if checks.runs_of(figures["runs"], each)]
+        values = [[run[name] for run in checks.runs_of(figures["runs"], c)] for c in contenders]
+        medians = [checks.median(checks.runs_of(figures["runs"], c), name) for c in contenders]
         spread = [
-            [middle - min(each) for middle, each in zip(middles, values, strict=True)],
-            [max(each) - middle for middle, each in zip(middles, values, strict=True)],
+            [median - min(each) for median, each in zip(medians, values, strict=True)],
+            [max(each) - median for median, each in zip(medians, values, strict=True)],
         ]
-        colours = [_OURS if one in ("backfill", "stream") else _OTHERS for one in names]
+        colours = [_OURS if each in ("backfill", "stream") else _OTHERS for each in contenders]
         bars = axis.bar(
-            [_LABELS[one] for one in names], middles, yerr=spread, color=colours, capsize=3
+            [_LABELS[each] for each in contenders], medians, yerr=spread, color=colours, capsize=3
         )
-        axis.bar_label(bars, [f"{middle:.0f}" for middle in middles], padding=4)
+        axis.bar_label(bars, [f"{median:.0f}" for median in medians], padding=4)
         axis.set_title(title)
         axis.tick_params(axis="x", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
@@ -63,14 +63,14 @@ def _comparison(found: dict[str, Any]) -> Any:
     return figure
 
 
-def _quota(found: dict[str, Any]) -> Any:
+def _quota(figures: dict[str, Any]) -> Any:
     figure, axis = plt.subplots(figsize=(12, 3.8), layout="constrained")
-    rows = checks.rates(found["rows"])
+    rows = checks.rates(figures["rows"])
     times = [row[0] for row in rows]
     axis.plot(times, [row[1] for row in rows], color=_OURS, label="accepted")
     axis.fill_between(times, [row[2] for row in rows], color=_BAD, alpha=0.6, label="refused (429)")
-    per_s = found["per_minute"] / 60
-    edges = [*found["changes"], found["until"]]
+    per_s = figures["per_minute"] / 60
+    edges = [*figures["changes"], figures["until"]]
     axis.step(
         edges,
         [per_s, per_s / 2, per_s, per_s],
@@ -86,13 +86,13 @@ def _quota(found: dict[str, Any]) -> Any:
     return figure
 
 
-def _latency(found: dict[str, Any]) -> Any:
+def _latency(figures: dict[str, Any]) -> Any:
     figure, axis = plt.subplots(figsize=(12, 3.2), layout="constrained")
-    axis.hist(found["added_s"], bins=40, color=_OURS)
-    axis.axvline(found["median_s"], color="#202124", ls="--", lw=1)
-    axis.axvline(found["p99_s"], color=_BAD, ls="--", lw=1)
+    axis.hist(figures["added_s"], bins=40, color=_OURS)
+    axis.axvline(figures["median_s"], color="#202124", ls="--", lw=1)
+    axis.axvline(figures["p99_s"], color=_BAD, ls="--", lw=1)
     axis.set(
-        xlabel="seconds from publish to prediction, less the model's ten",
+        xlabel="seconds from publish to prediction, without the model's 10 s",
         ylabel="prompts",
         xlim=(0, None),
     )

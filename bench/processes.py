@@ -1,4 +1,4 @@
-"""Processes that are measured: their CPU time, memory, and end."""
+"""The measured processes: their CPU time, their memory, and their end."""
 
 import os
 import signal
@@ -13,12 +13,12 @@ _END_WITHIN_S = 120.0
 
 
 class Process:
-    """A program of a worker's Python, started when this is made.
+    """A process with a worker's Python, which starts at once.
 
     Args:
-        arguments: of the interpreter, such as `-m beam_jobs.stream`.
-        environment: beyond what a program needs anyway.
-        log: where it writes.
+        arguments: the interpreter's arguments, such as `-m beam_jobs.stream`.
+        environment: variables in addition to PATH, HOME and PYTHONPATH.
+        log: the file for its output.
     """
 
     def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
@@ -40,42 +40,42 @@ class Process:
         return self._process.poll() is None
 
     def cpu_s(self) -> float:
-        """CPU time so far; once it has ended, as of the last look."""
+        """Return the CPU seconds so far; after its end, as of the last call before that."""
         self._cpu_s = max(self._cpu_s, cpu_s(self._process.pid))
         return self._cpu_s
 
     def peak_mb(self) -> float:
-        """The largest resident size so far, MB; once it has ended, as of the last look."""
+        """Return the peak resident size in MB; after its end, as of the last call before that."""
         self._peak_mb = max(self._peak_mb, peak_mb(self._process.pid))
         return self._peak_mb
 
     def drain(self) -> None:
-        """Ask it to end, and wait."""
+        """Ask the process to end, and wait for it."""
         if self.running:
             self._process.send_signal(signal.SIGTERM)
         self.wait()
 
     def wait(self) -> None:
-        """Wait for the end.
+        """Wait for the process's end.
 
         Raises:
-            RuntimeError: it failed; the message has the end of its log.
+            RuntimeError: the process failed; the message has the end of its log.
         """
         code = self._process.wait(_END_WITHIN_S)
         if code:
             tail = self.log.read_text(errors="replace")[-3000:]
             raise RuntimeError(
-                f"{' '.join(map(str, self._process.args))} ended with {code}:\n{tail}"
+                f"{' '.join(map(str, self._process.args))} ended with exit code {code}:\n{tail}"
             )
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time of a process so far, seconds; 0 once it has gone."""
+    """Return the CPU seconds of a process so far; 0 after its end."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -84,7 +84,7 @@ def cpu_s(pid: int) -> float:
 
 
 def machine_s() -> tuple[float, float]:
-    """Time that all cores were in use, and that they were idle, seconds each."""
+    """Return the seconds that all cores have been busy, and idle."""
     first = Path("/proc/stat").read_text().splitlines()[0]
     user, nice, system, idle, waiting, *interrupts = map(int, first.split()[1:8])
     used = user + nice + system + sum(interrupts)
@@ -92,7 +92,7 @@ def machine_s() -> tuple[float, float]:
 
 
 def peak_mb(pid: int) -> float:
-    """Largest resident size of a process so far, MB; 0 once it has gone."""
+    """Return the peak resident size of a process so far, in MB; 0 after its end."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The prompts of a run: all different, and none that another run has had."""
+"""The prompts of a run: all different, and different from those of other runs."""
 
 
 def text(run: str, number: int) -> str:

@@ -1,4 +1,4 @@
-"""Takes predictions and dead letters as they come, at little cost to what is measured."""
+"""Receives predictions and dead letters, with little impact on what is measured."""
 
 import contextlib
 import json
@@ -13,14 +13,14 @@ from bench.stand_ins import NAMES
 from localcloud.clients import raw_client
 
 _WAIT_S = 1.0
-# Gathered, so that many come with one request; what it adds to a latency is taken off nowhere.
+# Pulling at intervals gets many messages with one request. Latencies include this interval.
 _EVERY_S = 0.2
 
 
 class Receiver:
-    """What has arrived on both topics since it was made: `arrived` has times and messages.
+    """Receives from both topics; `arrived` has the times and messages.
 
-    The first of each prompt: what is delivered again is nobody's work.
+    Only the first message of each prompt counts: a redelivery is not work of the job.
     """
 
     def __init__(self) -> None:
@@ -38,23 +38,26 @@ class Receiver:
             threading.Thread(target=self._take, args=(name,), daemon=True).start()
 
     def wait(self, count: int, within_s: float) -> None:
-        """Wait until `count` prompts have come back in all.
+        """Wait until the outcomes of `count` prompts have arrived in total.
 
         Raises:
-            TimeoutError: they do not come.
+            TimeoutError: they did not arrive within `within_s` seconds.
         """
         deadline = time.monotonic() + within_s
         with self._changed:
             while len(self.arrived) < count:
                 if not self._changed.wait(deadline - time.monotonic()):
-                    raise TimeoutError(f"{len(self.arrived)} of {count} arrived in {within_s} s")
+                    raise TimeoutError(
+                        f"only {len(self.arrived)} of {count} prompts came back within "
+                        f"{within_s:g} s"
+                    )
 
     def times(self, since: int) -> list[float]:
-        """When each came, but for the first `since`."""
+        """Return when each outcome arrived, without the first `since`."""
         return [at for at, _ in self.arrived[since:]]
 
     def failures(self) -> list[dict[str, Any]]:
-        """Those of them that are dead letters."""
+        """Return the dead letters that have arrived."""
         return [message for _, message in self.arrived if "reason" in message]
 
     def close(self) -> None:
@@ -63,19 +66,19 @@ class Receiver:
     def _take(self, name: str) -> None:
         while not self._done.wait(_EVERY_S):
             try:
-                found = self._client.pull(subscription=name, max_messages=1000, timeout=_WAIT_S)
+                response = self._client.pull(subscription=name, max_messages=1000, timeout=_WAIT_S)
             except (api_exceptions.DeadlineExceeded, api_exceptions.Cancelled):
                 continue
-            except api_exceptions.NotFound:  # another receiver has taken its place
+            except api_exceptions.NotFound:  # another receiver has replaced the subscription
                 return
-            if not found.received_messages:
+            if not response.received_messages:
                 continue
             now = time.monotonic()
-            taken = [(now, json.loads(one.message.data)) for one in found.received_messages]
-            ids = [one.ack_id for one in found.received_messages]
+            outcomes = [(now, json.loads(each.message.data)) for each in response.received_messages]
+            ids = [each.ack_id for each in response.received_messages]
             self._client.acknowledge(subscription=name, ack_ids=ids)
             with self._changed:
-                for at, message in taken:
+                for at, message in outcomes:
                     if message["prompt_id"] not in self._prompt_ids:
                         self._prompt_ids.add(message["prompt_id"])
                         self.arrived.append((at, message))

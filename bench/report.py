@@ -1,4 +1,4 @@
-"""The figures as a page."""
+"""Renders the figures as a Markdown page."""
 
 import statistics
 from collections.abc import Iterator
@@ -13,29 +13,30 @@ NAMES = {
     "stream": "ours, stream",
 }
 _ABOUT = (
-    "Everything shares these cores: the job or contender, the stand-ins for Google Cloud, and",
-    "what publishes and receives. The models answer from encoded bytes. Contenders call the same",
-    "models and write into a folder in memory; ours looks each prompt up, stores image and record,",
-    "and publishes. All run with a worker's packages. Rates are from the first model call to the",
-    "last outcome; CPU is of the process, per prompt; memory is its largest resident size.",
+    "Everything shares these cores: the job or contender, the stand-ins for Google Cloud, and the",
+    "programs that publish and receive. The models return prepared images. Contenders call the",
+    "same models and write images into a folder in memory. Our jobs also look up each prompt,",
+    "store image and record, and publish the prediction. All run with a worker's packages. Rates",
+    "are measured from the first model call to the last outcome. CPU is the process's, per prompt;",
+    "memory is its peak resident size.",
 )
 
 
 def page(results: Figures) -> str:
-    """The page in Markdown."""
+    """Return the page in Markdown."""
     machine = results["machine"]
     lines = [
         "# Benchmarks",
         "",
-        f"By `make bench`, {_where(machine)}.",
+        f"Measured by `make bench` {_environment(machine)}.",
         "",
         *_ABOUT,
         "",
         "| figure | target | measured | |",
         "|---|---|---|---|",
         *(
-            f"| {one.figure} | {one.target} | {one.measured} | {'✓' if one.met else '✗'} |"
-            for one in checks(results)
+            f"| {check.figure} | {check.target} | {check.measured} | {'✓' if check.met else '✗'} |"
+            for check in checks(results)
         ),
         "",
     ]
@@ -43,11 +44,11 @@ def page(results: Figures) -> str:
         if scenario in results:
             lines += [*section(results[scenario]), ""]
             if (own := results[scenario].get("machine", machine)) != machine:
-                lines += [f"(This part {_where(own)}.)", ""]
+                lines += [f"(This section was measured {_environment(own)}.)", ""]
     return "\n".join(lines)
 
 
-def _where(machine: Figures) -> str:
+def _environment(machine: Figures) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"on {machine['date']}: {machine['cores']} cores ({machine['processor']}), "
@@ -59,50 +60,52 @@ def _table(runs: list[Figures]) -> Iterator[str]:
     yield "| | prompts | prompts/s | CPU per prompt | peak memory | refused | paid twice |"
     yield "|---|---|---|---|---|---|---|"
     for group in dict.fromkeys((run["contender"], run["prompts"]) for run in runs):
-        mine = [run for run in runs if (run["contender"], run["prompts"]) == group]
+        grouped = [run for run in runs if (run["contender"], run["prompts"]) == group]
 
-        def spread(name: str, form: str, mine: list[Figures] = mine) -> str:
-            values = sorted(run[name] for run in mine)
-            middle = f"{statistics.median(values):{form}}"
+        def spread(name: str, form: str, grouped: list[Figures] = grouped) -> str:
+            values = sorted(run[name] for run in grouped)
+            median = f"{statistics.median(values):{form}}"
             if len(values) == 1:
-                return middle
-            return f"{middle} ({values[0]:{form}}–{values[-1]:{form}})"
+                return median
+            return f"{median} ({values[0]:{form}}–{values[-1]:{form}})"
 
         yield (
             f"| {NAMES.get(group[0], group[0])} | {group[1]:,} | {spread('per_s', '.1f')} "
             f"| {spread('cpu_ms', '.1f')} ms | {spread('peak_mb', '.0f')} MB "
-            f"| {sum(run['refused'] for run in mine)} | {sum(run['paid_twice'] for run in mine)} |"
+            f"| {sum(run['refused'] for run in grouped)} "
+            f"| {sum(run['paid_twice'] for run in grouped)} |"
         )
 
 
-def _comparison_section(found: Figures) -> Iterator[str]:
-    yield "## Against what else people would run"
+def _comparison_section(figures: Figures) -> Iterator[str]:
+    yield "## Compared with alternatives"
     yield ""
-    yield "0.5 s of latency, 1.5 MB images, 64 in flight where that can be said. Median, and from"
-    yield "least to most."
+    yield "0.5 s of latency, 1.5 MB images, 64 calls in flight where that can be configured. Each"
+    yield "figure is the median, with the range in parentheses."
     yield ""
-    yield from _table(found["runs"])
+    yield from _table(figures["runs"])
     yield ""
     yield "![Prompts a second, CPU and memory of the contenders and ours](bench-comparison.png)"
 
 
-def _scaling_section(found: Figures) -> Iterator[str]:
-    yield "## Few prompts and many"
+def _scaling_section(figures: Figures) -> Iterator[str]:
+    yield "## Few and many prompts"
     yield ""
-    yield from _table(found["runs"])
+    yield from _table(figures["runs"])
 
 
-def _wide_section(found: Figures) -> Iterator[str]:
-    yield f"## {found['in_flight']} in flight, small images"
+def _wide_section(figures: Figures) -> Iterator[str]:
+    yield f"## {figures['in_flight']} in flight, small images"
     yield ""
-    yield "What a prompt takes of the cores. Python computes on one core at a time: a process with"
-    yield "a core to itself could do what the last column says; here it shares two with the"
-    yield "stand-ins. *In the middle*: between the first tenth of the answers and the last, as in a"
-    yield "run without an end; the window opens from 64, and at the end there is less to do."
+    yield "The CPU time that a prompt takes. Python computes on one core at a time, so the last"
+    yield "column is what a process with a core of its own could reach; here it shares two cores"
+    yield "with the stand-ins. *In the middle* leaves out the first and the last tenth of the"
+    yield "responses, as in an endless run: the window starts at 64, and near the end there is less"
+    yield "to do."
     yield ""
     yield "| | prompts/s | in the middle | the job | stand-ins | cores busy | one process at most |"
     yield "|---|---|---|---|---|---|---|"
-    for run in found["runs"]:
+    for run in figures["runs"]:
         yield (
             f"| {NAMES[run['contender']]} | {run['per_s']:.0f} | {run['middle_per_s']:.0f} "
             f"| {run['cpu_ms']:.1f} ms "
@@ -110,59 +113,61 @@ def _wide_section(found: Figures) -> Iterator[str]:
         )
 
 
-def _tail_section(found: Figures) -> Iterator[str]:
+def _tail_section(figures: Figures) -> Iterator[str]:
     yield "## One call in a hundred takes twenty times as long"
     yield ""
-    yield "Rates between the first tenth of the answers and the last, as in a run without an end."
-    yield "A slow call keeps its place in the window: one that was full, and stays so, then gives"
-    yield "1 ÷ (0.99 + 0.01 × 20) = 0.84 of what it gave; less is lost where it was not full."
+    yield "Rates leave out the first and the last tenth of the responses, as in an endless run. A"
+    yield "slow call occupies its place in the window. So a window that stays full reaches"
+    yield "1 ÷ (0.99 + 0.01 × 20) = 0.84 of its rate without slow calls; a window that was not full"
+    yield "loses less."
     yield ""
-    yield "| | calls that take as long | prompts/s | in flight, of the window |"
+    yield "| | slow calls | prompts/s | in flight, of the window |"
     yield "|---|---|---|---|"
-    for run in found["runs"]:
+    for run in figures["runs"]:
         yield (
             f"| {NAMES[run['contender']]} | {run['tail_rate']:.0%} | {run['middle_per_s']:.0f} "
-            f"| {run['middle_in_flight']:.1f} of {found['in_flight']} |"
+            f"| {run['middle_in_flight']:.1f} of {figures['in_flight']} |"
         )
 
 
-def _files_section(found: Figures) -> Iterator[str]:
-    yield "## Short prompts from files, a model that answers at once"
+def _files_section(figures: Figures) -> Iterator[str]:
+    yield "## Short prompts from files, a model without latency"
     yield ""
-    yield from _table(found["runs"])
+    yield from _table(figures["runs"])
 
 
-def _quota_section(found: Figures) -> Iterator[str]:
-    del found
+def _quota_section(figures: Figures) -> Iterator[str]:
+    del figures
     yield "## A quota that is halved and restored"
     yield ""
-    yield "*Settled*: from then on two windows of 2 s in three are within 10 % of the quota."
+    yield "*Settled* means that from then on two in three windows of 2 s are within 10% of the"
+    yield "quota."
     yield ""
     yield "![Accepted and refused calls a second over time](bench-quota.png)"
 
 
-def _latency_section(found: Figures) -> Iterator[str]:
-    yield "## What the way adds to the model's latency"
+def _latency_section(figures: Figures) -> Iterator[str]:
+    yield "## Latency in addition to the model's"
     yield ""
-    yield f"![How {found['prompts']} prompts' added latencies are spread](bench-latency.png)"
+    yield f"![Distribution of the added latency of {figures['prompts']} prompts](bench-latency.png)"
 
 
-def _cold_section(found: Figures) -> Iterator[str]:
-    yield "## Starting"
+def _cold_section(figures: Figures) -> Iterator[str]:
+    yield "## Start-up"
     yield ""
-    for name, values in found["seconds"].items():
+    for name, values in figures["seconds"].items():
         yield (
             f"- {name}: {statistics.median(values):.1f} s ({min(values):.1f}–{max(values):.1f}) "
             "from the start of the process to its first model call"
         )
 
 
-def _parsing_section(found: Figures) -> Iterator[str]:
-    values = found["seconds"]
+def _parsing_section(figures: Figures) -> Iterator[str]:
+    values = figures["seconds"]
     yield (
         f"- DAG files: {1000 * statistics.median(values):.0f} ms "
-        f"({1000 * min(values):.0f}–{1000 * max(values):.0f}) to parse all of them, beyond "
-        "`airflow.sdk`"
+        f"({1000 * min(values):.0f}–{1000 * max(values):.0f}) to parse all of them, without the "
+        "import of `airflow.sdk`"
     )
 
 

@@ -1,4 +1,4 @@
-"""One run of ours or of a contender: started, watched, counted."""
+"""Runs a job or a contender once, and measures it."""
 
 import contextlib
 import dataclasses
@@ -20,24 +20,31 @@ from bench.stand_ins import NAMES, Cloud, Samples
 from localcloud.clients import raw_client
 
 P = f"projects/{NAMES.project}"
-_LOOK_EVERY_S = 0.02
-_PUBLISH_AT_ONCE = 500
-_PROMPTS_A_FILE = 1000
-_STARTS_WITHIN_S = 60.0
+_POLL_S = 0.02
+_PUBLISH_BATCH = 500
+_PROMPTS_PER_FILE = 1000
+_START_WITHIN_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Figures of one run.
+    """The figures of one run, in which every prompt got its image.
 
-    `seconds` is from the first model call to the last outcome: for ours the last prediction that
-    was received, for a contender the last image that the model answered. CPU is of the process
-    in that time, per prompt; `others_cpu_ms` that of the stand-ins; `busy` is the share of all the
-    machine's cores that was in use. `cold_start_s` is from the start of the process to its first
-    model call. Between the first tenth of the answers and the last, as in a run without an end,
-    `middle_per_s` is their rate (of answers, for outcomes come a batch at a time), and
-    `middle_in_flight` how many calls were in flight. A run is one in which every prompt got its
-    image: with fewer there are no figures.
+    Attributes:
+        contender: `backfill`, `stream`, or the name of a contender.
+        prompts: the number of prompts.
+        seconds: from the first model call to the last outcome. For our jobs, that is the last
+            prediction received; for a contender, the last image that the model returned.
+        cpu_ms: the process's CPU time during those seconds, per prompt.
+        others_cpu_ms: the same of the stand-ins.
+        busy: the used share of all the machine's cores.
+        peak_mb: the process's peak resident size.
+        cold_start_s: from the start of the process to its first model call.
+        middle_per_s: responses of the model per second, without the first and the last tenth, as
+            in an endless run. Outcomes would not do, because they arrive in batches.
+        middle_in_flight: the mean number of calls in flight, without those tenths.
+        refused: calls refused because of the quota.
+        paid_twice: images beyond one per prompt.
     """
 
     contender: str
@@ -63,10 +70,10 @@ class Run:
 
 
 class _Watch:
-    """Notes CPU times when the first call is made, and makes a `Run` of it all at the end.
+    """Records CPU times at the first model call, and computes a `Run` at the end.
 
-    Of a process that has worked before, they are noted `at_once`: then prompts may be worked on
-    before all of them are published.
+    With `at_once`, it records them immediately. This is for a process that is already running,
+    which may process prompts before all of them are published.
     """
 
     def __init__(
@@ -75,25 +82,25 @@ class _Watch:
         self._cloud, self._process, self._samples = cloud, process, samples
         if not at_once:
             self.wait_for_call()
-        self._note()
+        self._record()
 
     def wait_for_call(self) -> None:
-        """Wait until the first call was made."""
+        """Wait for the first model call."""
         process, samples = self._process, self._samples
-        deadline = time.monotonic() + _STARTS_WITHIN_S
+        deadline = time.monotonic() + _START_WITHIN_S
         while samples.first_call() is None:
             if not process.running or time.monotonic() > deadline:
                 tail = process.log.read_text(errors="replace")[-3000:]
-                raise RuntimeError(f"no call was made; the end of {process.log}:\n{tail}")
-            time.sleep(_LOOK_EVERY_S)
+                raise RuntimeError(f"no model call was made; the end of {process.log}:\n{tail}")
+            time.sleep(_POLL_S)
         self.first = samples.first_call() or 0.0
 
-    def _note(self) -> None:
+    def _record(self) -> None:
         self._cpu, self._others = self._process.cpu_s(), self._cloud.cpu_s()
         self._machine = machine_s()
 
     def run(self, contender: str, prompts: int, ended: Sequence[float]) -> Run:
-        """Say what happened; `ended` has the times at which outcomes came, or only the last."""
+        """Return the figures; `ended` has the times of all outcomes, or of the last one only."""
         return Run(
             contender=contender,
             prompts=prompts,
@@ -106,23 +113,32 @@ class _Watch:
             **_middle(self._samples.rows, prompts),
         )
 
-    def settled(self, found: Run) -> Run:
-        """Add what was refused and paid again: known once the process has ended, not before."""
+    def settled(self, run: Run) -> Run:
+        """Add refused and repeated calls, which are known only after the process has ended."""
         counts = self._samples.last
         return dataclasses.replace(
-            found,
+            run,
             refused=counts["refused_for_quota"],
-            paid_twice=max(0, counts["images"] - found.prompts),
+            paid_twice=max(0, counts["images"] - run.prompts),
         )
 
     def _busy(self) -> float:
-        used, idle = (now - then for now, then in zip(machine_s(), self._machine, strict=True))
-        # One prompt may be done before the machine has counted a tick.
+        used, idle = (
+            after - before for after, before in zip(machine_s(), self._machine, strict=True)
+        )
+        # A single prompt may finish within one clock tick.
         return round(used / max(used + idle, 0.01), 3)
 
 
 def contender(cloud: Cloud, name: str, prompts: int, in_flight: int) -> Run:
-    """Run one of `bench.contenders`."""
+    """Run one of `bench.contenders`.
+
+    Args:
+        cloud: the local cloud.
+        name: the contender's module.
+        prompts: the number of prompts.
+        in_flight: maximum calls in flight, if the contender can be configured.
+    """
     folder = cloud.folder / "contender"
     folder.mkdir(exist_ok=True)
     arguments = ["-m", f"bench.contenders.{name}", "--prompts", str(prompts)]
@@ -131,40 +147,40 @@ def contender(cloud: Cloud, name: str, prompts: int, in_flight: int) -> Run:
         process = Process(arguments, cloud.environment, cloud.folder / f"{name}.log")
         with _ended(process):
             watch = _Watch(cloud, process, samples)
-            found = _to_the_last_image(watch, process, samples, name, prompts)
+            figures = _to_the_last_image(watch, process, samples, name, prompts)
             process.wait()
-            found = watch.settled(found)
+            figures = watch.settled(figures)
     written = sum(1 for _ in folder.iterdir())
     shutil.rmtree(folder)
     if written != prompts:
         raise RuntimeError(f"{name} wrote {written} of {prompts} images")
-    return found
+    return figures
 
 
 def _to_the_last_image(
     watch: _Watch, process: Process, samples: Samples, name: str, prompts: int
 ) -> Run:
-    """Watch a contender until it has ended; say what it took until its last image.
+    """Watch a contender until its end; return the figures up to its last image.
 
-    Which one is the last is known afterwards: one that is paid twice does not stand in for another.
+    Only at the end is it known which image was the last, because some images may be paid for twice.
     """
-    found: Run | None = None
+    figures: Run | None = None
     images = 0
     running = True
     while running:
         running = process.running
-        process.cpu_s(), process.peak_mb()  # it may have ended at the next look
+        process.cpu_s(), process.peak_mb()  # the process may have ended at the next poll
         at, counts = samples.rows[-1]
-        if found is None or counts["images"] > images:
+        if figures is None or counts["images"] > images:
             images = counts["images"]
-            found = watch.run(name, prompts, [at])
-        time.sleep(_LOOK_EVERY_S)
-    assert found is not None
-    return found
+            figures = watch.run(name, prompts, [at])
+        time.sleep(_POLL_S)
+    assert figures is not None
+    return figures
 
 
 def backfill(cloud: Cloud, prompts: int, in_flight: int) -> Run:
-    """Run the batch job over files of prompts."""
+    """Run the backfill job over files of prompts."""
     run = _new()
     put_files(run, prompts)
     receiver = Receiver()
@@ -180,17 +196,17 @@ def backfill(cloud: Cloud, prompts: int, in_flight: int) -> Run:
             watch = _Watch(cloud, process, samples)
             receiver.wait(prompts, _within(prompts))
             _refuse_failures(receiver)
-            found = watch.run("backfill", prompts, receiver.times(0))
+            figures = watch.run("backfill", prompts, receiver.times(0))
             process.wait()
-            found = watch.settled(found)
+            figures = watch.settled(figures)
     report = json.loads((cloud.folder / "report.json").read_text())
     if report["prompts"] != prompts or report["predictions"] != prompts:
-        raise RuntimeError(f"of {prompts} prompts the report says {report}")
-    return found
+        raise RuntimeError(f"expected {prompts} predictions, but the report says: {report}")
+    return figures
 
 
 def stream(cloud: Cloud, prompts: int, in_flight: int) -> Run:
-    """Run the streaming job on a backlog of prompts, and drain it."""
+    """Run the streaming job over a backlog of prompts, and drain it."""
     run = _new()
     with streaming(cloud, in_flight) as (process, receiver), Samples(cloud) as samples:
         before = len(receiver.arrived)
@@ -199,14 +215,14 @@ def stream(cloud: Cloud, prompts: int, in_flight: int) -> Run:
         watch.wait_for_call()
         receiver.wait(before + prompts, _within(prompts))
         _refuse_failures(receiver)
-        found = watch.run("stream", prompts, receiver.times(before))
+        figures = watch.run("stream", prompts, receiver.times(before))
         process.drain()
-        return watch.settled(found)
+        return watch.settled(figures)
 
 
 @contextlib.contextmanager
 def streaming(cloud: Cloud, in_flight: int) -> Iterator[tuple[Process, Receiver]]:
-    """Give a streaming job that has made its first prediction, and what receives from it."""
+    """Run a streaming job; yield it after its first prediction, with a receiver."""
     receiver = Receiver()
     arguments = [
         *_job("stream", in_flight),
@@ -217,31 +233,31 @@ def streaming(cloud: Cloud, in_flight: int) -> Iterator[tuple[Process, Receiver]
         process = Process(arguments, cloud.environment, cloud.folder / "stream.log")
         with _ended(process):
             publish([text(_new(), 0)])
-            receiver.wait(1, _STARTS_WITHIN_S)
+            receiver.wait(1, _START_WITHIN_S)
             yield process, receiver
             process.drain()
 
 
 def cold_stream(cloud: Cloud, in_flight: int) -> float:
-    """Seconds from the start of the streaming job to its first model call."""
+    """Return the seconds from the start of the streaming job to its first model call."""
     with Samples(cloud) as samples, streaming(cloud, in_flight) as (process, _):
         return round(_Watch(cloud, process, samples).first - process.started, 2)
 
 
 def publish(prompts: list[str]) -> None:
-    """Publish prompts, many with each request."""
+    """Publish prompts in batches."""
     publisher = raw_client(pubsub_v1.PublisherClient)
-    for start in range(0, len(prompts), _PUBLISH_AT_ONCE):
-        part = prompts[start : start + _PUBLISH_AT_ONCE]
-        messages = [pubsub_v1.PubsubMessage(data=prompt.encode()) for prompt in part]
+    for start in range(0, len(prompts), _PUBLISH_BATCH):
+        batch = prompts[start : start + _PUBLISH_BATCH]
+        messages = [pubsub_v1.PubsubMessage(data=prompt.encode()) for prompt in batch]
         publisher.publish(topic=f"{P}/topics/prompts", messages=messages)
 
 
 def put_files(run: str, prompts: int) -> None:
-    """Store files of prompts below `prompts/<run>/`, of a size that is never forgotten."""
+    """Store files of prompts in `prompts/<run>/`, small enough that they are not deleted."""
     bucket = storage.Client(project=NAMES.project).bucket(NAMES.bucket)
-    for file, first in enumerate(range(0, prompts, _PROMPTS_A_FILE)):
-        numbers = range(first, min(prompts, first + _PROMPTS_A_FILE))
+    for file, first in enumerate(range(0, prompts, _PROMPTS_PER_FILE)):
+        numbers = range(first, min(prompts, first + _PROMPTS_PER_FILE))
         lines = "\n".join(text(run, n) for n in numbers)
         bucket.blob(f"prompts/{run}/{file:05}.txt").upload_from_string(lines)
 
@@ -259,7 +275,7 @@ def _job(name: str, in_flight: int) -> list[str]:
 
 @contextlib.contextmanager
 def _ended(process: Process) -> Iterator[None]:
-    """Leave no process behind, whatever happens."""
+    """Kill the process if it is still running at the end."""
     try:
         yield
     finally:
@@ -268,11 +284,11 @@ def _ended(process: Process) -> Iterator[None]:
 
 
 def _refuse_failures(receiver: Receiver) -> None:
-    """Raise where a prompt has failed: that takes less time than an image."""
+    """Raise if a prompt has failed, because a failure takes less time than an image."""
     if failures := receiver.failures():
         first = failures[0]
         raise RuntimeError(
-            f"{len(failures)} prompts failed, the first by {first['reason']}: {first['detail']}"
+            f"{len(failures)} prompts failed, the first with {first['reason']}: {first['detail']}"
         )
 
 
@@ -285,7 +301,7 @@ def _middle(
 ) -> dict[str, float | None]:
     tenth = prompts // 10
     inside = [(at, n) for at, n in rows if tenth <= n["images"] <= prompts - tenth]
-    # All of a short run may be answered between two looks.
+    # All prompts of a short run may be answered between two samples.
     if not tenth or len(inside) < 2:
         return {"middle_per_s": None, "middle_in_flight": None}
     (begin, before), (end, after) = inside[0], inside[-1]

@@ -1,8 +1,8 @@
-"""The local cloud that all of it runs against: the models in one process, the rest in another.
+"""The local cloud for the benchmarks: the models in one process, everything else in another.
 
-Two processes, so that no interpreter lock of theirs is what is measured. What is written lies in
-memory and is forgotten after some seconds: this is no measurement of a disk, and 20,000 images of
-1.5 MB are 30 GB.
+Two processes avoid measuring the interpreter lock of a single one. Stored images are kept in memory
+and deleted after some seconds: the benchmarks do not measure a disk, and 20,000 images of 1.5 MB
+are 30 GB.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ from localcloud import __main__ as localcloud_cli
 from localcloud.resources import Names
 
 NAMES = Names()
-_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder in it gets a name of its own
-_FORGET_AFTER_S = 4.0
+_MEMORY = Path("/dev/shm")  # noqa: S108 - each run creates a folder of its own in it
+_DELETE_AFTER_S = 4.0
 _LARGE_BYTES = 200_000
 _SAMPLE_EVERY_S = 0.1
 
 
 class Cloud:
-    """Both processes, and the environment that points at them."""
+    """Both processes, and the environment variables that point at them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,13 +43,13 @@ class Cloud:
     def start(self) -> None:
         for state in (self._services, self._models):
             if localcloud_cli.main(["--state", str(state), "up", "--detach"]):
-                raise RuntimeError(f"the local cloud does not start; its log is {state}/log")
+                raise RuntimeError(f"the local cloud did not start; see {state}/log")
         self.environment = localcloud_cli.environment_of(self._services) or {}
         models = localcloud_cli.environment_of(self._models) or {}
         self.environment["GOOGLE_VERTEX_BASE_URL"] = models["GOOGLE_VERTEX_BASE_URL"]
         os.environ.update(self.environment)
         _patch(self.environment["STORAGE_EMULATOR_HOST"], md5=0)
-        threading.Thread(target=self._forget, daemon=True).start()
+        threading.Thread(target=self._delete_old_images, daemon=True).start()
 
     def stop(self) -> None:
         self._done.set()
@@ -57,20 +57,20 @@ class Cloud:
             localcloud_cli.main(["--state", str(state), "down"])
 
     def models(self, **settings: float) -> dict[str, Any]:
-        """Change how the models behave; their counts so far."""
+        """Change the models' settings; return their counts so far."""
         if "canned_bytes" in settings:
             self._large = settings["canned_bytes"] > _LARGE_BYTES
         return dict(_patch(self.environment["GOOGLE_VERTEX_BASE_URL"], **settings)["counts"])
 
     def cpu_s(self) -> float:
-        """CPU time of both processes so far."""
+        """Return the CPU seconds of both processes so far."""
         pids = (localcloud_cli._owner(state) for state in (self._services, self._models))
         return sum(cpu_s(pid) for pid in pids if pid)
 
-    def _forget(self) -> None:
-        # By another program, and at its pace: a walk in Python over 100,000 small files would take
-        # a core from what is measured.
-        large = ["-size", f"+{_LARGE_BYTES}c", "!", "-newermt", f"{_FORGET_AFTER_S:g} seconds ago"]
+    def _delete_old_images(self) -> None:
+        # `find` does this, because walking over 100,000 small files in Python would take a core
+        # away from what is measured.
+        large = ["-size", f"+{_LARGE_BYTES}c", "!", "-newermt", f"{_DELETE_AFTER_S:g} seconds ago"]
         contents = self._services / "storage/contents"
         while not self._done.wait(1.0):
             if self._large:
@@ -85,29 +85,29 @@ def _patch(url: str, **settings: float) -> dict[str, Any]:
     headers = {"Content-Type": "application/json"}
     connection.request("PATCH", "/localcloud", json.dumps(settings), headers)
     answer = connection.getresponse()
-    said = json.loads(answer.read())
+    content = json.loads(answer.read())
     connection.close()
     if answer.status != 200:
-        raise RuntimeError(f"{url} does not take {settings}: {said}")
-    return dict(said)
+        raise RuntimeError(f"{url} rejected {settings} with {answer.status}: {content}")
+    return dict(content)
 
 
 @contextlib.contextmanager
 def cloud() -> Iterator[Cloud]:
-    """A local cloud of its own, gone afterwards."""
+    """Run a local cloud in a temporary folder, which is deleted afterwards."""
     root = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="imagen-bench-", dir=root))
-    there = Cloud(folder)
+    running = Cloud(folder)
     try:
-        there.start()
-        yield there
+        running.start()
+        yield running
     finally:
-        there.stop()
+        running.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class Samples:
-    """What the models have counted, ten times a second, as differences from the beginning."""
+    """Samples the models' counts ten times a second, as differences from the start."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -126,15 +126,15 @@ class Samples:
 
     @property
     def last(self) -> dict[str, int]:
-        """The counts now."""
-        now = self._cloud.models()
+        """The current counts."""
+        counts = self._cloud.models()
         return {
-            name: now[name] - self._before[name]
+            name: counts[name] - self._before[name]
             for name in ("calls", "images", "refused_for_quota")
         }
 
     def first_call(self) -> float | None:
-        """When the first call was seen, by the monotonic clock."""
+        """Return when the first call was seen, on the monotonic clock; None if there was none."""
         return next((at for at, counts in self.rows if counts["calls"]), None)
 
     def _run(self) -> None:

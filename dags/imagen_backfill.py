@@ -1,4 +1,4 @@
-"""Prompt files, night by night: planned, held to a budget, run, and accounted for."""
+"""The backfill DAG: every night it generates the images of the prompt files of the day before."""
 
 import os
 from datetime import timedelta
@@ -11,7 +11,7 @@ from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
 from imagen_ops.jobs.params import JOB_FIELDS
 from imagen_ops.settings import DEFAULT_BACKFILL_SCHEDULE
 
-# Whoever schedules on new images names this Asset.
+# Other DAGs can schedule on this Asset: it gets an event when new images are stored.
 IMAGES = Asset("imagen_images")
 _POOL = os.environ.get("IMAGEN_BACKFILL_POOL") or "default_pool"
 
@@ -22,30 +22,38 @@ _FORM = {
         pattern=r"^gs://[a-z0-9][a-z0-9._-]*/\S.*$",
         title="Prompt files",
         description_md=(
-            "A path, or a glob as gs://BUCKET/prompts/mine/*.csv, in the deployment's bucket. "
-            "**Empty**: those of the run's day, prompts/ds=YYYY-MM-DD/*."
+            "A path or a glob in the deployment's bucket, such as "
+            "`gs://BUCKET/prompts/mine/*.csv`. **Empty**: the files of the run's day, "
+            "`prompts/ds=YYYY-MM-DD/*`."
         ),
     ),
     "dry_run": Param(
         False,
         type="boolean",
         title="Dry run",
-        description_md="Plan, and stop there: files, prompts, images, cost. Nothing is paid.",
+        description_md=(
+            "Only plan the run: count files, prompts and images, and estimate the cost. Nothing is "
+            "launched or paid for."
+        ),
     ),
     "max_images": Param(
         None,
         type=["null", "integer"],
         minimum=1,
-        title="Most images to pay",
-        description_md="Above that nothing starts. **Empty**: IMAGEN_BACKFILL_MAX_IMAGES.",
+        title="Maximum images",
+        description_md=(
+            "If the run would generate more images than this, nothing starts. Images that are "
+            "already stored do not count. **Empty**: IMAGEN_BACKFILL_MAX_IMAGES."
+        ),
     ),
     "max_cost_usd": Param(
         None,
         type=["null", "number"],
         exclusiveMinimum=0,
-        title="Most it may cost (USD, estimated)",
+        title="Maximum cost (USD, estimated)",
         description_md=(
-            "Above that nothing starts. Counted at the price of 1K images. **Empty**: "
+            "If the run would cost more than this, nothing starts. The estimate uses the price of "
+            "1K images, so larger images cost more than estimated. **Empty**: "
             "IMAGEN_BACKFILL_MAX_COST_USD."
         ),
     ),
@@ -54,41 +62,45 @@ _FORM = {
 
 with DAG(
     "imagen_backfill",
-    # The day that has ended.
+    # A run covers the day that has just ended.
     schedule=CronDataIntervalTimetable(
         os.environ.get("IMAGEN_BACKFILL_SCHEDULE") or DEFAULT_BACKFILL_SCHEDULE, timezone="UTC"
     ),
-    # Jobs take turns as IMAGEN_BACKFILLS_AT_ONCE says; runs that wait for theirs hold no slot.
+    # IMAGEN_BACKFILLS_AT_ONCE limits the jobs. A run that waits for a free place holds no slot.
     max_active_runs=16,
-    description="Make the images of a night's prompt files",
+    description="Generate the images of a day's prompt files",
     tags=[TAG, "backfill"],
-    # As long as its tasks may take, one after the other: a job that runs has to be accounted for.
+    # The sum of its tasks' timeouts: a run must not end before its job is reconciled.
     dagrun_timeout=timedelta(hours=50),
     params=_FORM,
     doc_md="""
 ### Backfill: images for files of prompts
 
-Every midnight (UTC) over `prompts/ds=YYYY-MM-DD/*` of the day that ended, in the bucket. Files are
-`.txt`, `.jsonl` or `.csv`, plain or `.gz`. Predictions go where the stream's go, with
-`source = backfill:<run>`.
+Every midnight (UTC), this DAG generates the images of the prompt files of the day that just ended:
+`prompts/ds=YYYY-MM-DD/*` in the deployment's bucket. Files end in `.txt`, `.jsonl` or `.csv`, plain
+or with `.gz`. Predictions go to the same topic as the stream's, with `source = backfill:<run>`.
 
-**By hand**: for other files fill in *Prompt files*. **For past days**: `airflow backfill create
---dag-id imagen_backfill --from-date … --to-date …`. Run twice it pays for nothing the second time:
-what is made already is found.
+**To run it by hand**, trigger it and fill in *Prompt files*. **For past days**, run
+`airflow backfill create --dag-id imagen_backfill --from-date … --to-date …`. You can run the same
+files twice: images that are already stored are not paid for again.
 
-**When not to use it.** For a few prompts: publish them to the topic. While the model is down: it
-would only make dead letters.
+**When not to use it.** For a few prompts, publish them to the topic instead. While the model is
+down, wait: every prompt would become a dead letter.
 
 | task | what it does | if it fails |
 |---|---|---|
-| `plan` | files, prompts, images, what is made already, cost; no prompts: skipped | storage |
-| `check` | stops what is over its budget | says by how much, and where to raise it |
-| `launch` | starts the job in its turn; changed files are planned anew | its message says why |
-| `wait` | until the job is DONE; a retry launches it again | shows what the job said |
-| `reconcile` | prompts = predictions + failures, or the run is red; keeps a record | unaccounted |
+| `plan` | counts prompts, images and what is already stored; estimates the cost | Storage refused |
+| `check` | stops a run that is over its budget | says by how much, and where to raise it |
+| `launch` | launches the job when there is a free place | the error says why |
+| `wait` | waits until the job is DONE; a retry launches it again | shows the job's errors |
+| `reconcile` | checks that prompts = predictions + failures | says what is missing |
 
-A bad row is a dead letter that names file and line, and no reason for a red run. Each run leaves a
-record under `records/backfills` in the bucket, and an event of the Asset `imagen_images`.
+Without any prompts, the run is skipped after `plan`. If files change before `launch`, it plans them
+again and checks the budget again.
+
+An invalid row becomes a dead letter that names the file and the line. It does not fail the run.
+Each run leaves a record under `records/backfills` in the bucket. If every prompt is accounted for,
+the run also creates an event of the Asset `imagen_images`.
 """,
     **DAG_DEFAULTS,
 ):

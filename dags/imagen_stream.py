@@ -1,4 +1,4 @@
-"""The streaming job, operated: start it, look after it, drain it."""
+"""The DAGs of the streaming job: start it, check its health, drain it."""
 
 import os
 from datetime import timedelta
@@ -17,7 +17,7 @@ from imagen_ops.stream.sensors import JobEndedSensor, JobRunningSensor, MakeWayS
 
 START = "imagen_stream_start"
 
-# Each of them is about the one stream there is: two at a time would only get in each other's way.
+# There is one stream. Two runs of the same DAG at a time would interfere with each other.
 _ONE_STREAM: dict[str, Any] = {**DAG_DEFAULTS, "max_active_runs": 1}
 
 _START_FORM = {
@@ -27,10 +27,10 @@ _START_FORM = {
         enum=["keep", "update", "replace"],
         title="If a stream is active already",
         description_md=(
-            "**keep** it as it is, with what it was started with. **update** it in place: a new "
-            "job takes over its state; for a changed template or changed options. **replace** it: "
-            "drain it, then start anew; the safe choice when an update is refused. Prompts wait "
-            "meanwhile."
+            "**keep**: leave it as it is, with the form of its last start. **update**: a new job "
+            "takes over from it in place; use this for a changed template or changed options. "
+            "**replace**: drain it, then start a new job; use this if Dataflow refuses the update. "
+            "Prompts wait in the subscription until the new job is RUNNING."
         ),
     ),
     **JOB_FIELDS,
@@ -39,38 +39,38 @@ _START_FORM = {
 with DAG(
     START,
     schedule=None,
-    description="Start the stream, or change the one that runs",
+    description="Start the stream, or update or replace the running one",
     tags=[TAG, "stream"],
     dagrun_timeout=timedelta(hours=14),
     params=_START_FORM,
     doc_md="""
 ### Start the stream
 
-Brings up the Dataflow job that turns prompts from the topic `prompts` into images, and shows with a
-canary that it works. The stream is then *wanted*: `imagen_stream_health` starts it again should it
-die, with what this form says, until `imagen_stream_drain` ends it.
+Starts the Dataflow job that turns prompts from the topic `prompts` into images, and sends a canary
+through it to show that it works. The stream is then *wanted*: if it dies, `imagen_stream_health`
+restarts it with the values of this form, until `imagen_stream_drain` ends it.
 
-**When not to use it.** To change nothing, do nothing: health restarts a stream that died. For files
-of prompts there is the backfill.
+**When not to use it.** If the stream has died, do nothing: `imagen_stream_health` restarts it. For
+files of prompts, use `imagen_backfill`.
 
 | task | what it does | if it fails |
 |---|---|---|
-| `check_prerequisites` | form, topics, subscriptions, bucket, template | lists what is missing |
-| `make_way` | waits until the job's name is free; **replace**: drains | the old job does not end |
-| `launch` | launches, updates or keeps | its message says what Dataflow refused |
-| `wait_until_running` | minutes: Dataflow starts its workers | shows what the job said |
-| `send_canary`, `wait_for_canary` | a message through the stream, unpaid | look at the job's logs |
+| `check_prerequisites` | checks form, topics, subscriptions, bucket, template | lists problems |
+| `make_way` | waits until it can launch; **replace**: drains the job | the old job does not end |
+| `launch` | launches, updates or keeps the job | shows what Dataflow refused |
+| `wait_until_running` | waits some minutes for the workers to start | shows the job's errors |
+| `send_canary`, `wait_for_canary` | a test message, no model call | read the job's logs |
 
-Clearing a task, marking it failed or running this DAG twice never starts a second job, and never
+Clearing a task, marking it failed or running this DAG twice never starts a second job and never
 stops one. Links on the tasks lead to the job, its logs and its metrics.
 """,
     **_ONE_STREAM,
 ):
     check = CheckPrerequisites(task_id="check_prerequisites")
-    # A drain ends when its slowest prompt does; 12 hours is for a model that is down.
+    # A drain takes as long as its slowest prompt. 12 hours allows for a model that is down.
     make_way = MakeWaySensor(task_id="make_way", timeout=timedelta(hours=12))
     launch = LaunchStream(task_id="launch")
-    # Launcher and workers take 5 to 10 minutes to come up.
+    # The launcher and the workers take 5 to 10 minutes to come up.
     running = JobRunningSensor(
         task_id="wait_until_running", job_id=launch.output, timeout=timedelta(minutes=45)
     )
@@ -87,29 +87,34 @@ stops one. Links on the tasks lead to the job, its logs and its metrics.
 with DAG(
     "imagen_stream_health",
     schedule=os.environ.get("IMAGEN_HEALTH_SCHEDULE") or DEFAULT_HEALTH_SCHEDULE,
-    description="Decide how the stream is, restart it if it died, fail if it is down",
+    description="Check the stream, restart it if it died, fail if it is DOWN",
     tags=[TAG, "stream"],
     dagrun_timeout=timedelta(minutes=30),
     doc_md="""
 ### Health of the stream
 
-Every five minutes: gathers signals, decides, keeps a record under `records/health` in the bucket,
-and writes an alert line when the verdict is another than before. **A red run means DOWN**, and its
-error says why.
+Every five minutes, this DAG collects signals, decides on a verdict, keeps a record under
+`records/health` in the bucket, and writes an alert line if the verdict has changed. **A red run
+means DOWN**, and the error of `conclude` says why.
 
 | verdict | meaning |
 |---|---|
-| HEALTHY | it runs and keeps up; or it was drained on purpose |
-| DEGRADED | something is wrong: lag, backlog, failures, errors, a source that does not answer |
-| DOWN | it should run and does not, or nothing gets through |
+| HEALTHY | the stream runs and keeps up, or was drained on purpose |
+| DEGRADED | something is wrong: lag, backlog, failures, errors, or a source that does not answer |
+| DOWN | the stream should run and does not, or nothing gets through |
 
-`send_canary` and `wait_for_canary` probe the way through the stream, unpaid; `assess` decides;
-`restart` starts a stream that should run and has no job, as it was started last: at most
-`IMAGEN_RESTARTS_PER_HOUR` times an hour. Beyond that it says so and leaves it to you. What somebody
-drained stays drained. `conclude` is red when the stream is down.
+| task | what it does |
+|---|---|
+| `send_canary`, `wait_for_canary` | send a test message through the stream, without a model call |
+| `assess` | collects the signals and decides |
+| `restart` | if the stream should run and has no job, starts it with the form of its last start |
+| `conclude` | fails the run if the stream is DOWN |
 
-**By hand** it does no harm: trigger it to know now. Pause it while you work on the job outside of
-these DAGs.
+`restart` acts at most `IMAGEN_RESTARTS_PER_HOUR` times an hour. After that it fails, and restarting
+is up to you. A stream that somebody drained stays drained.
+
+**Trigger it by hand** to get a verdict now; that does no harm. Pause it while you work on the job
+outside these DAGs.
 """,
     **_ONE_STREAM,
 ):
@@ -120,7 +125,7 @@ these DAGs.
         required=False,
         timeout=timedelta(minutes=15),
     )
-    # Whatever became of the canary: a verdict is due.
+    # A verdict is due whatever happened to the canary.
     assess = AssessStream(task_id="assess", canary=returned.output, trigger_rule="all_done")
     restart = RestartStream(task_id="restart", verdict=assess.output, start_dag_id=START)
     conclude = FailWhenDown(
@@ -143,29 +148,29 @@ with DAG(
             maximum=1440,
             title="Cancel after (minutes)",
             description_md=(
-                "A job that is still draining after this long is cancelled. What it has under way "
-                "is not lost: those prompts stay in the subscription. **0**: never cancel."
+                "Cancels the job if it is still draining after this time. Its prompts in progress "
+                "are not lost: they stay in the subscription. **0**: never cancel."
             ),
         ),
     },
     doc_md="""
 ### Drain the stream
 
-The job takes no more prompts, finishes those that it has, and ends. From then on the stream is not
-*wanted*: health leaves it alone until `imagen_stream_start`. Prompts that come meanwhile wait in
-`prompts-sub`, for up to its retention.
+The job takes no more prompts, finishes those it has, and ends. The stream is then no longer
+*wanted*: `imagen_stream_health` leaves it alone until you run `imagen_stream_start`. Meanwhile, new
+prompts wait in `prompts-sub`, for at most its retention period.
 
-**When not to use it.** To change the model or the options: `imagen_stream_start` with **update** or
-**replace** does it with less of a gap.
+**When not to use it.** To change the model or the options, run `imagen_stream_start` with
+**update** or **replace**: the interruption is shorter.
 
 | task | what it does |
 |---|---|
-| `drain` | remembers that the stream should not run, then asks the job to drain |
-| `wait_until_drained` | minutes; as long as the slowest prompt, while the model is down longer |
-| `cancel`, `wait_until_cancelled` | only if you asked for it in the form |
-| `report` | how it ended, its counts, and how many prompts are left |
+| `drain` | records that the stream should not run, then asks the job to drain |
+| `wait_until_drained` | waits for the slowest prompt: minutes, or longer while the model is down |
+| `cancel`, `wait_until_cancelled` | cancel the job, if the form says after how many minutes |
+| `report` | reports how the job ended, its counts, and the prompts that remain |
 
-A drain cannot be taken back. Marking a task failed does not stop it either.
+A drain cannot be undone. Marking a task failed does not stop it either.
 """,
     **_ONE_STREAM,
 ):

@@ -1,1 +1,1 @@
-"""Google Cloud on one machine: stand-ins that speak Google's protocols to Google's own clients."""
+"""Google Cloud on one machine: stand-ins that serve Google's protocols to Google's own clients."""

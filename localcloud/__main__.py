@@ -1,10 +1,10 @@
-"""`python -m localcloud`: Google Cloud on one machine, up, down, and the way there.
+"""`python -m localcloud`: start, use and stop a local stand-in for Google Cloud.
 
-python -m localcloud up            serve until SIGTERM or ctrl-C; prints the environment
-python -m localcloud up --detach   the same in the background; returns once it is ready
+python -m localcloud up            run until SIGTERM or ctrl-C; print the environment
+python -m localcloud up --detach   run in the background; return once it is ready
 python -m localcloud env           print `export` lines for a shell: eval "$(…)"
 python -m localcloud run CMD …     run a command with that environment
-python -m localcloud down          stop the one that `up` started
+python -m localcloud down          stop the local cloud
 """
 
 import argparse
@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
-from localcloud import knobs
+from localcloud import tunable_settings
 from localcloud.cloud import ENVIRONMENT_FILE, LocalCloud
 from localcloud.resources import Names
 from localcloud.vertex import Behaviour, Settings
@@ -31,7 +31,7 @@ _DOWN_WITHIN_S = 30.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one of the commands; the exit code."""
+    """Run a command and return the exit code: 0 for success, 1 for a failure."""
     arguments = _parser().parse_args(argv)
     state: Path = arguments.state.resolve()
     if arguments.command == "up":
@@ -40,16 +40,21 @@ def main(argv: list[str] | None = None) -> int:
         return _down(state)
     environment = environment_of(state)
     if environment is None:
-        return _fail(f"nothing runs on {state}; start it with: python -m localcloud up")
+        return _fail(
+            f"no local cloud is running on {state}; start it with: python -m localcloud "
+            f"--state {shlex.quote(str(state))} up --detach"
+        )
     if arguments.command == "env":
         for name, value in environment.items():
             print(f"export {name}={shlex.quote(value)}")
         return 0
     os.environ.update(environment)
+    if not arguments.arguments:
+        return _fail("run: expected a command, for example: python -m localcloud run env")
     try:
-        os.execvp(arguments.arguments[0], arguments.arguments)  # noqa: S606 - that is the command
-    except (OSError, IndexError) as error:
-        return _fail(f"cannot run {' '.join(arguments.arguments) or 'nothing'}: {error}")
+        os.execvp(arguments.arguments[0], arguments.arguments)  # noqa: S606 - the user's command
+    except OSError as error:
+        return _fail(f"cannot run {' '.join(arguments.arguments)}: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,23 +63,31 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--state", type=Path, default=Path(".state/localcloud"), metavar="FOLDER")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".state/localcloud"),
+        metavar="FOLDER",
+        help="where state and logs are kept (default: %(default)s)",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="serve")
-    up.add_argument("--detach", action="store_true", help="in the background")
-    up.add_argument("--project", default=Names.project)
-    up.add_argument("--bucket", default=Names.bucket)
-    up.add_argument("--seed", type=int, help="makes what happens by chance repeatable")
+    up = commands.add_parser("up", help="start the local cloud")
+    up.add_argument(
+        "--detach", action="store_true", help="run in the background; return once it is ready"
+    )
+    up.add_argument("--project", default=Names.project, help="project ID (default: %(default)s)")
+    up.add_argument("--bucket", default=Names.bucket, help="bucket name (default: %(default)s)")
+    up.add_argument("--seed", type=int, help="make random faults repeatable")
     up.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=NUMBER",
-        help="how the models behave, e.g. latency_s=2 or quota_per_minute=600; may be repeated",
+        help="a setting of the models, such as latency_s=2 or quota_per_minute=600; repeatable",
     )
-    commands.add_parser("down", help="stop")
+    commands.add_parser("down", help="stop the local cloud")
     commands.add_parser("env", help="print the environment as export lines")
-    run = commands.add_parser("run", help="run a command with the environment")
+    run = commands.add_parser("run", help="run a command with that environment")
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="CMD")
     return parser
 
@@ -83,14 +96,19 @@ def _up(state: Path, arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = Settings()
     try:
-        knobs.update(settings, dict(_setting(text) for text in arguments.set))
+        tunable_settings.update_settings(
+            settings, dict(_parse_setting(text) for text in arguments.set)
+        )
     except ValueError as error:
         return _fail(f"--set: {error}")
     state.mkdir(parents=True, exist_ok=True)
     with open(state / "lock", "a+", encoding="utf-8") as lock:
-        if not _take(lock):
-            return _fail(f"another one runs on {state}; stop it, or name another --state")
-        # One that was killed has left its own: nobody may take it for this one's readiness.
+        if not _try_lock(lock):
+            return _fail(
+                f"another local cloud is running on {state}; stop it, or choose another folder "
+                "with --state"
+            )
+        # A killed process leaves this file behind, and its presence means "ready".
         (state / ENVIRONMENT_FILE).unlink(missing_ok=True)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -118,7 +136,7 @@ async def _serve(cloud: LocalCloud) -> None:
 
 def _up_detached(state: Path, arguments: argparse.Namespace) -> int:
     if environment_of(state) is not None:
-        return _fail(f"one runs on {state} already")
+        return _fail(f"a local cloud is already running on {state}")
     state.mkdir(parents=True, exist_ok=True)
     log = state / "log"
     command = [sys.executable, "-m", "localcloud", "--state", str(state), "up"]
@@ -134,7 +152,9 @@ def _up_detached(state: Path, arguments: argparse.Namespace) -> int:
         if process.poll() is not None:
             break
         time.sleep(0.05)
-    return _fail(f"it did not start; its log is {log}")
+    return _fail(
+        f"the local cloud was not ready within {_READY_WITHIN_S:.0f} s, or stopped; see {log}"
+    )
 
 
 def _down(state: Path) -> int:
@@ -145,13 +165,15 @@ def _down(state: Path) -> int:
     deadline = time.monotonic() + _DOWN_WITHIN_S
     while _owner(state) is not None:
         if time.monotonic() > deadline:
-            return _fail(f"process {pid} has not stopped after {_DOWN_WITHIN_S:.0f} s")
+            return _fail(
+                f"the local cloud (process {pid}) did not stop within {_DOWN_WITHIN_S:.0f} s"
+            )
         time.sleep(0.05)
     return 0
 
 
 def environment_of(state: Path) -> dict[str, str] | None:
-    """Return how to reach the one that runs on `state`, once it is ready."""
+    """Return the environment of the local cloud on folder `state`; None unless it is ready."""
     if _owner(state) is None:
         return None
     try:
@@ -162,7 +184,7 @@ def environment_of(state: Path) -> dict[str, str] | None:
 
 
 def _owner(state: Path) -> int | None:
-    """Return the process that holds the folder, or None: a lock outlives no process."""
+    """Return the id of the process that holds the folder's lock; None if no process does."""
     try:
         with open(state / "lock", encoding="utf-8") as lock:
             try:
@@ -174,8 +196,8 @@ def _owner(state: Path) -> int | None:
     return None
 
 
-def _take(lock: TextIO) -> bool:
-    """Lock the folder; tried for a moment, since whoever asks for its owner holds it briefly."""
+def _try_lock(lock: TextIO) -> bool:
+    """Lock the folder. Retries for 1 s, because `_owner` holds the lock briefly."""
     deadline = time.monotonic() + 1.0
     while True:
         try:
@@ -187,11 +209,14 @@ def _take(lock: TextIO) -> bool:
             time.sleep(0.02)
 
 
-def _setting(text: str) -> tuple[str, float]:
+def _parse_setting(text: str) -> tuple[str, float]:
     name, separator, value = text.partition("=")
-    if not separator:
-        raise ValueError(f"expected NAME=NUMBER, got {text!r}")
-    return name, float(value)
+    try:
+        if not separator:
+            raise ValueError
+        return name, float(value)
+    except ValueError:
+        raise ValueError(f"expected NAME=NUMBER, got {text!r}") from None
 
 
 def _fail(message: str) -> int:

@@ -1,4 +1,4 @@
-"""Google's raw Pub/Sub clients, for the emulator where the environment names one."""
+"""Google's low-level Pub/Sub clients, pointed at the emulator if the environment names one."""
 
 import os
 from typing import Any
@@ -7,10 +7,11 @@ import grpc
 
 
 def raw_client(kind: Any, host: str | None = None) -> Any:
-    """Return a `google.pubsub_v1` client of `kind`, at `host` or `PUBSUB_EMULATOR_HOST` if given.
+    """Return a client of class `kind` from `google.pubsub_v1`.
 
-    Only google-cloud-pubsub's own wrappers look at that variable, and they batch and lease in
-    threads of their own, which is not wanted where batches and leases are the caller's work.
+    The client connects to `host`, else to `PUBSUB_EMULATOR_HOST`, else to Google. Only the
+    wrappers in google-cloud-pubsub read that variable, but they batch and lease in threads of
+    their own. Callers of this function manage batches and leases themselves.
     """
     host = host or os.environ.get("PUBSUB_EMULATOR_HOST")
     if not host:

@@ -1,4 +1,4 @@
-"""All stand-ins in one process, on one state folder, and the environment that points at them."""
+"""All stand-ins in one process on one state folder, and the environment that points at them."""
 
 import asyncio
 import dataclasses
@@ -12,7 +12,6 @@ from localcloud import resources
 from localcloud.dataflow import JobService, dataflow_app
 from localcloud.files import write_json
 from localcloud.http import HttpServer
-from localcloud.knobs import add_knobs
 from localcloud.metadata import metadata_app
 from localcloud.monitoring import Sampler, monitoring_app
 from localcloud.monitoring.catalog import Series, readings
@@ -20,23 +19,25 @@ from localcloud.pubsub import Faults, PubSubServer
 from localcloud.resources import Names
 from localcloud.storage import ObjectStore, storage_app
 from localcloud.storage.errors import StorageError
+from localcloud.tunable_settings import add_settings_routes
 from localcloud.vertex import Behaviour, vertex_app
 
 ENVIRONMENT_FILE = "environment.json"
 _PORTS_FILE = "ports.json"
-# An identity as GKE's metadata server names it. For one with an e-mail address google-auth asks
-# Google itself where that account may be used; nothing here may ask Google anything.
+# An identity in the form of GKE's metadata server. For an identity with an e-mail address,
+# google-auth asks Google itself where the account may be used; nothing here may call Google.
 _IDENTITY = "<project>.svc.id.goog"
 
 
 class LocalCloud:
-    """Google Cloud, as far as this project needs it. Use from one event loop.
+    """The parts of Google Cloud that this project needs. Use it from one event loop.
 
     Args:
-        state: a folder of its own; made if need be. Topics, subscriptions, unacknowledged
-            messages, objects and jobs outlive the process in it; active jobs go on with the next
-            start. So do the ports, where they are still free, so that clients survive a restart.
-        names: what is provisioned.
+        state: the state folder, created if missing. It keeps topics, subscriptions,
+            unacknowledged messages, objects and jobs across restarts; active jobs resume at the
+            next start. It also keeps the ports, which are reused if they are still free, so that
+            clients survive a restart.
+        names: the names of the resources to create.
         behaviour: how Vertex AI behaves.
         seed: makes the faults of Cloud Storage, Pub/Sub, Dataflow and Monitoring repeatable.
     """
@@ -57,31 +58,37 @@ class LocalCloud:
         self._http: list[HttpServer] = []
 
     async def start(self) -> dict[str, str]:
-        """Serve, provision, and return the environment for clients; also left in the folder."""
+        """Start all stand-ins and create the resources.
+
+        Returns:
+            The environment variables for clients, which are also written into the state folder.
+        """
         self._state.mkdir(parents=True, exist_ok=True)
-        before = _read(self._state / _PORTS_FILE)
+        last_ports = _read_ports(self._state / _PORTS_FILE)
         self._store = ObjectStore(self._state / "storage")
         ports = {
             "storage": await self._serve(
-                lambda: storage_app(self._store, seed=self._seed), before.get("storage")
+                lambda: storage_app(self._store, seed=self._seed), last_ports.get("storage")
             ),
             "vertex": await self._serve(
-                lambda: vertex_app(self.behaviour), before.get("vertex"), abandon_with_client=True
+                lambda: vertex_app(self.behaviour),
+                last_ports.get("vertex"),
+                abandon_with_client=True,
             ),
             "metadata": await self._serve(
                 lambda: metadata_app(self.names.project, service_account=_IDENTITY),
-                before.get("metadata"),
+                last_ports.get("metadata"),
             ),
-            "pubsub": await self._serve_pubsub(before.get("pubsub")),
+            "pubsub": await self._serve_pubsub(last_ports.get("pubsub")),
         }
         environment: dict[str, str] = {}
         self._jobs = JobService(self._state / "dataflow", environment)
         self._sampler = Sampler(self._readings)
         ports["dataflow"] = await self._serve(
             lambda: dataflow_app(self._jobs, _Objects(self._store), environment, seed=self._seed),
-            before.get("dataflow"),
+            last_ports.get("dataflow"),
         )
-        ports["monitoring"] = await self._serve(self._monitoring_app, before.get("monitoring"))
+        ports["monitoring"] = await self._serve(self._monitoring_app, last_ports.get("monitoring"))
         environment |= {
             "GOOGLE_CLOUD_PROJECT": self.names.project,
             "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{ports['pubsub']}",
@@ -90,7 +97,8 @@ class LocalCloud:
             # With these, every Google library finds credentials the way it does in production.
             "GCE_METADATA_HOST": f"127.0.0.1:{ports['metadata']}",
             "GCE_METADATA_IP": f"127.0.0.1:{ports['metadata']}",
-            # gcloud's own names for its endpoints; what else needs them reads them there, too.
+            # gcloud's own names for its endpoints. Other code that needs the endpoints reads the
+            # same variables.
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW": f"http://127.0.0.1:{ports['dataflow']}/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING": (
                 f"http://127.0.0.1:{ports['monitoring']}/"
@@ -109,10 +117,10 @@ class LocalCloud:
         return environment
 
     async def stop(self) -> None:
-        """Stop serving; everything is in the folder."""
+        """Stop all stand-ins. Their state stays in the folder."""
         (self._state / ENVIRONMENT_FILE).unlink(missing_ok=True)
         self._sampler.stop()
-        # Jobs first: what they have under way they finish against the other services.
+        # Jobs stop first: they need the other services to finish their work in progress.
         await self._jobs.stop()
         await asyncio.gather(*(server.stop() for server in self._http), self._pubsub.stop())
         self._store.close()
@@ -124,13 +132,13 @@ class LocalCloud:
         *,
         abandon_with_client: bool = False,
     ) -> int:
-        for wanted in (port or 0, 0):
-            # An app serves once: what it shut down when the port was taken stays shut down.
-            server = HttpServer(make_app(), port=wanted, abandon_with_client=abandon_with_client)
+        for candidate in (port or 0, 0):
+            # Build the app anew for each try: an app that was shut down cannot be served again.
+            server = HttpServer(make_app(), port=candidate, abandon_with_client=abandon_with_client)
             try:
                 chosen = await server.start()
             except OSError:
-                if not wanted:
+                if not candidate:
                     raise
                 continue
             self._http.append(server)
@@ -138,22 +146,22 @@ class LocalCloud:
         raise AssertionError("unreachable")
 
     async def _serve_pubsub(self, port: int | None) -> int:
-        for wanted in (port or 0, 0):
+        for candidate in (port or 0, 0):
             self._pubsub = PubSubServer(
-                self._state / "pubsub", port=wanted, faults=self._pubsub_faults
+                self._state / "pubsub", port=candidate, faults=self._pubsub_faults
             )
             try:
                 return await self._pubsub.start()
             except RuntimeError:
-                if not wanted:
+                if not candidate:
                     raise
         raise AssertionError("unreachable")
 
     def _monitoring_app(self) -> web.Application:
         app = monitoring_app(self._sampler, seed=self._seed)
-        # Pub/Sub itself speaks gRPC only.
+        # Pub/Sub itself serves gRPC only, so its settings are served here.
         faults = self._pubsub_faults
-        add_knobs(
+        add_settings_routes(
             app, faults.settings, lambda: dataclasses.asdict(faults.counts), "/localcloud/pubsub"
         )
         return app
@@ -167,7 +175,7 @@ class LocalCloud:
 
 
 class _Objects:
-    """Cloud Storage as Dataflow reads it: templates and what is staged."""
+    """Cloud Storage as Dataflow reads it: templates and staged files."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -186,7 +194,7 @@ class _Objects:
         return True
 
 
-def _read(path: Path) -> dict[str, int]:
+def _read_ports(path: Path) -> dict[str, int]:
     try:
         return {str(k): int(v) for k, v in json.loads(path.read_text()).items()}
     except (FileNotFoundError, ValueError, AttributeError, TypeError):

@@ -1,4 +1,4 @@
-"""How the stand-ins write what outlives them, or what others read: whole, or not at all."""
+"""Atomic writes, for files that outlive the process or that other processes read."""
 
 import json
 import os
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def write_json(path: Path, content: object, *, mode: int = 0o666) -> None:
-    """Replace a file, made if need be, in one step: no reader ever finds a part of it.
+    """Create or replace a JSON file atomically: no reader ever sees a part of it.
 
     Args:
-        path: of the file; beside it there is, for a moment, one that ends in `.part`.
-        content: what JSON can say.
-        mode: of a new file, less what the process's umask takes away.
+        path: the file. A file beside it that ends in `.part` exists during the write.
+        content: anything that JSON can represent.
+        mode: permission bits of the file, reduced by the process's umask.
     """
     part = path.with_name(f"{path.name}.part")
     with open(

@@ -1,24 +1,27 @@
-"""How every HTTP stand-in is put on a port: one place for the server's settings.
-
-It knows nothing of what the application answers.
-"""
+"""Serves an aiohttp application on a port. All HTTP stand-ins share these server settings."""
 
 from aiohttp import web
 
 READ_BUFFER_BYTES = 256 * 1024
-"""Up to twice this much of a request body waits per connection. aiohttp's 64 KiB makes a 1.5 MB
-upload stop and resume the socket a dozen times; 256 KiB is also what asyncio reads at once."""
+"""Each connection buffers up to twice this much of a request body. With aiohttp's default of
+64 KiB, a 1.5 MB upload pauses and resumes the socket a dozen times; 256 KiB is also what asyncio
+reads at once."""
 
 SHUTDOWN_SECONDS = 5.0
-"""How long `stop` waits for requests in progress before it cuts them off."""
+"""How long `stop` waits for requests in progress before it cancels them."""
 
 
 class HttpServer:
     """Serves one aiohttp application on one TCP port.
 
-    With port 0 the system picks a free port; `start` says which. There is no access log: the
-    stand-ins share the machine with what is measured against them. With `abandon_with_client`, a
-    request whose client has gone is not worked on any further, and none holds up the end.
+    There is no access log: the stand-ins share the machine with what is measured against them.
+
+    Args:
+        app: the application.
+        host: the address to listen on.
+        port: the TCP port; with 0 the system picks a free port, which `start` returns.
+        abandon_with_client: cancel a request when its client disconnects, and do not wait for
+            requests in progress when stopping.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class HttpServer:
         """Start serving and return the port.
 
         Raises:
-            OSError: the port is taken, or the host is no address of this machine.
+            OSError: the port is in use, or the host is not an address of this machine.
         """
         await self._runner.setup()
         try:
@@ -56,5 +59,5 @@ class HttpServer:
         return port
 
     async def stop(self) -> None:
-        """Stop accepting, let requests in progress finish, close the connections."""
+        """Stop accepting requests, let those in progress finish, and close the connections."""
         await self._runner.cleanup()

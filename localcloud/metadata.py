@@ -1,9 +1,9 @@
-"""The metadata server that a machine on Google Cloud has at 169.254.169.254.
+"""The metadata server that a machine on Google Cloud finds at 169.254.169.254.
 
-With `GCE_METADATA_HOST` and `GCE_METADATA_IP` set to where this app is served,
-`google.auth.default()` finds credentials as it does in production, so that nothing needs an
-"anonymous" branch. Answers are shaped as google-auth, gcloud-aio-auth, google-genai and Beam ask
-for them; https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys has the keys.
+With `GCE_METADATA_HOST` and `GCE_METADATA_IP` pointing at this app, `google.auth.default()` finds
+credentials as it does in production, so that no code needs a branch for anonymous access. The
+answers have the form that google-auth, gcloud-aio-auth, google-genai and Beam request. The keys are
+listed at https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys.
 """
 
 import base64
@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 TOKEN_SECONDS = 3599
-"""Life of an access token. Google's lasts an hour; clients refresh a few minutes before its end."""
+"""Lifetime of an access token. Google's last an hour; clients refresh some minutes before that."""
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 ZONE = "us-central1-a"
@@ -30,11 +30,11 @@ def metadata_app(
     project: str,
     service_account: str = "imagen-worker@<project>.iam.gserviceaccount.com",
 ) -> web.Application:
-    """The metadata server of a machine in `project` that runs as `service_account`.
+    """Return the metadata server of a machine in `project` that runs as `service_account`.
 
-    `<project>` in `service_account` stands for the project. Tokens are random per app and are never
-    logged. Everything except `/` answers 403 without the header `Metadata-Flavor: Google`, as the
-    real server does, so that a client that forgets the header is found out here.
+    `<project>` in `service_account` is replaced by the project. Each app has a random token, which
+    is never logged. As on the real server, every path except `/` answers 403 without the header
+    `Metadata-Flavor: Google`, so that tests catch a client that forgets the header.
     """
     server = _MetadataServer(project, service_account.replace("<project>", project))
     app = web.Application(middlewares=[_metadata_flavor])
@@ -42,7 +42,7 @@ def metadata_app(
     app.router.add_get(f"{ROOT}/{{key:.*}}", server.value)
     app.router.add_get("/computeMetadata", server.root)
     accounts = f"{ROOT}/instance/service-accounts/{{account}}"
-    # Agent identities ask for their token with POST and a certificate chain; the token is the same.
+    # Agent identities request their token with POST and a certificate chain; the token is the same.
     app.router.add_post(f"{accounts}/token", server.value)
     return app
 
@@ -52,7 +52,7 @@ async def _metadata_flavor(request: web.Request, handler: _Handler) -> web.Strea
     if request.path != "/" and request.headers.get("Metadata-Flavor") != "Google":
         response: web.StreamResponse = web.Response(
             status=403,
-            text=f"{request.path} wants the header Metadata-Flavor: Google. Send it.\n",
+            text=f"{request.path} requires the header Metadata-Flavor: Google.\n",
         )
     else:
         try:
@@ -65,7 +65,7 @@ async def _metadata_flavor(request: web.Request, handler: _Handler) -> web.Strea
 
 
 class _MetadataServer:
-    """The tree of values; a `dict` is a directory, a callable is worked out per request."""
+    """The tree of values. A `dict` is a directory; a callable is evaluated for each request."""
 
     def __init__(self, project: str, email: str) -> None:
         self._email = email
@@ -97,11 +97,11 @@ class _MetadataServer:
         }
 
     async def root(self, request: web.Request) -> web.Response:
-        """What `google.auth` pings to learn whether it runs on Google Cloud."""
+        """Answer the ping by which `google.auth` detects that it runs on Google Cloud."""
         return web.Response(text="computeMetadata/\n", content_type="application/text")
 
     async def value(self, request: web.Request) -> web.Response:
-        """One value, one directory, or with `recursive=true` all that is under it as JSON."""
+        """Answer with a value, a directory, or with `recursive=true` a whole subtree as JSON."""
         path = request.path.removeprefix(ROOT)
         node: Any = self._tree
         for step in filter(None, path.split("/")):
@@ -137,7 +137,7 @@ class _MetadataServer:
         }
 
     def _identity(self, query: Mapping[str, str]) -> str:
-        """A JWT of the right shape for `audience`; its signature is random and verifies nowhere."""
+        """Return a JWT of the right form for `audience`, with a random signature."""
         if not query.get("audience"):
             raise web.HTTPBadRequest(reason="non-empty audience parameter required")
         now = int(time.time())
@@ -157,7 +157,7 @@ class _MetadataServer:
 
 
 def _static(node: Any) -> Any:
-    """A directory without what is worked out per request: recursion must not hand out tokens."""
+    """Return a directory without its callables: a recursive request must not return tokens."""
     if isinstance(node, dict):
         return {name: _static(below) for name, below in node.items() if not callable(below)}
     return node

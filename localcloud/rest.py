@@ -1,7 +1,4 @@
-"""What Google's REST APIs have in common: errors, times, pages, enums, and faults on demand.
-
-It knows nothing of any one API.
-"""
+"""What Google's REST APIs have in common: errors, times, pages, enums, and injected faults."""
 
 import asyncio
 import datetime as dt
@@ -29,7 +26,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ApiError(Exception):
-    """An answer that is an error: HTTP `code`, a message for the reader, a google.rpc status."""
+    """An error response.
+
+    Args:
+        code: the HTTP status.
+        message: for the reader.
+        status: the google.rpc status; derived from `code` by default.
+        details: the `details` of a google.rpc.Status.
+    """
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class ApiError(Exception):
         self.details = details
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON body of Google's APIs."""
+        """Return the JSON body in the format of Google's APIs."""
         error: dict[str, Any] = {"code": self.code, "message": str(self), "status": self.status}
         if self.details:
             error["details"] = list(self.details)
@@ -53,12 +57,12 @@ class ApiError(Exception):
 
 
 def failed_precondition(message: str) -> ApiError:
-    """400: the request is well-formed, and what it is about is in no state for it."""
+    """Return a 400: the request is valid, but not in the resource's current state."""
     return ApiError(400, message, status="FAILED_PRECONDITION")
 
 
 class FaultSettings(Protocol):
-    """The settings that `Faults` heeds."""
+    """The settings that `Faults` reads."""
 
     error_rate: float
     error_status: int
@@ -66,27 +70,37 @@ class FaultSettings(Protocol):
 
 
 class Faults:
-    """Counts calls by method, and lets some of them fail or wait, as the settings say."""
+    """Counts calls by method, and delays or fails some of them as configured.
+
+    Args:
+        settings: `latency_s` delays every call; the share `error_rate`, from 0 to 1, fails with
+            the HTTP status `error_status`.
+        seed: makes the faults repeatable.
+    """
 
     def __init__(self, settings: FaultSettings, *, seed: int | None = None) -> None:
         self._settings = settings
         self.counts: Counter[str] = Counter()
         self._chance = random.Random(seed)  # noqa: S311 - chance, not a secret
 
-    async def strike(self, method: str) -> None:
-        """Count a call; wait and fail as it is due."""
+    async def inject(self, method: str) -> None:
+        """Count a call, delay it, and fail it if it is chosen.
+
+        Raises:
+            ApiError: the call was chosen to fail.
+        """
         self.counts[method] += 1
         await asyncio.sleep(self._settings.latency_s)
         if self._chance.random() < self._settings.error_rate:
             raise ApiError(self._settings.error_status, "The service is currently unavailable.")
 
     def wrap(self, method: str, handler: Handler) -> Handler:
-        """Return `handler` as a method of the API: authenticated, counted, at times failing."""
+        """Return `handler` as an API method: with authentication, counting and injected faults."""
 
         async def call(request: web.Request) -> web.StreamResponse:
             if not request.headers.get("Authorization", "").startswith("Bearer "):
                 raise ApiError(401, "Request is missing required authentication credential.")
-            await self.strike(method)
+            await self.inject(method)
             return await handler(request)
 
         return call
@@ -94,7 +108,7 @@ class Faults:
 
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer what is raised in the format of Google's errors."""
+    """Turn exceptions into responses in the format of Google's errors."""
     try:
         return await handler(request)
     except ApiError as error:
@@ -105,7 +119,11 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def json_object(request: web.Request) -> dict[str, Any]:
-    """Return the request's body, a JSON object; 400 for anything else."""
+    """Return the request's body, which must be a JSON object; empty if there is no body.
+
+    Raises:
+        ApiError: 400; the body is not a JSON object.
+    """
     try:
         body = await request.json() if request.can_read_body else {}
     except ValueError as error:
@@ -116,20 +134,24 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 
 def now() -> float:
-    """Return the time in whole microseconds: what `rfc3339` shows, `time_of` gives back."""
+    """Return the seconds since 1970, rounded so that `parse_time(rfc3339(now()))` is the same."""
     return round(time.time(), 6)
 
 
 def rfc3339(seconds: float) -> str:
-    """Return a time, seconds since 1970, as JSON has it."""
+    """Format seconds since 1970 as Google's JSON does."""
     when = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond:06d}Z"
 
 
-def time_of(name: str, text: str) -> float:
-    """Return an RFC 3339 time as seconds since 1970; 400 if it is none."""
+def parse_time(name: str, text: str) -> float:
+    """Parse an RFC 3339 time into seconds since 1970.
+
+    Raises:
+        ApiError: 400; `text` is not such a time. The message names the field `name`.
+    """
     try:
-        # In a query string a "+" that nobody has escaped arrives as a space.
+        # In a query string, an unescaped "+" arrives as a space.
         when = dt.datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
         when = dt.datetime.min
@@ -138,8 +160,17 @@ def time_of(name: str, text: str) -> float:
     return when.timestamp()
 
 
-def one_of(name: str, value: str | None, names: Sequence[str]) -> str:
-    """Return an enum's value, given by name or by number; its first when not given; else 400."""
+def parse_enum(name: str, value: str | None, names: Sequence[str]) -> str:
+    """Parse an enum's value, given by name or by number.
+
+    Args:
+        name: the field, for the error message.
+        value: as the client sent it; None or empty means the first of `names`.
+        names: the enum's values, in the order of their numbers.
+
+    Raises:
+        ApiError: 400; the value is not in `names`.
+    """
     if value is None or value == "":
         return names[0]
     if value in names:
@@ -149,15 +180,27 @@ def one_of(name: str, value: str | None, names: Sequence[str]) -> str:
     raise ApiError(400, f"Invalid value at '{name}' (TYPE_ENUM), \"{value}\"; one of {names}")
 
 
-def page_of(
+def paginate(
     items: Sequence[_Item], query: Mapping[str, str], *, largest: int
 ) -> tuple[Sequence[_Item], str | None]:
-    """Return the page that `pageSize` and `pageToken` ask for, and the next page's token."""
+    """Return the page that `pageSize` and `pageToken` request, and the next page's token.
+
+    Args:
+        items: all items.
+        query: the request's query parameters.
+        largest: the maximum and default page size.
+
+    Raises:
+        ApiError: 400; `pageSize` or `pageToken` is invalid.
+    """
     try:
         size = int(query.get("pageSize") or 0) or largest
         start = int(query.get("pageToken") or 0)
     except ValueError:
-        raise ApiError(400, "pageSize or pageToken is invalid: expected what we gave.") from None
+        raise ApiError(
+            400,
+            "pageSize or pageToken is invalid: expected a number and a token from a previous page.",
+        ) from None
     if size < 0 or start < 0:
         raise ApiError(400, "pageSize or pageToken is invalid: out of range.")
     end = start + min(size, largest)

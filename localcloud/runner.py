@@ -1,14 +1,14 @@
-"""How a streaming job runs on one machine: Beam's FnApiRunner in overlapping micro-batches.
+"""Runs a streaming job on one machine: Beam's FnApiRunner in overlapping micro-batches.
 
     python -m beam_jobs.stream --runner=localcloud.runner.MicroBatchRunner …
 
-Beam's own streaming DirectRunner acknowledges what it has pulled before it has worked on it,
-cannot drain, and gives 3 prompts a second. Here a micro-batch is pulled under a lease, the same
-pipeline runs over it, and it is acknowledged when that has succeeded; the lease is extended
-meanwhile. Many micro-batches run side by side in one process and share its model object, so a
-prompt that takes a minute holds up nobody behind it.
+Beam's own streaming DirectRunner acknowledges messages before it has processed them, cannot drain,
+and handles 3 prompts a second. This runner pulls a micro-batch under a lease, runs the same
+pipeline over it, and acknowledges it once the run has succeeded. It extends the lease meanwhile.
+Many micro-batches run in parallel in one process and share its model object, so a prompt that takes
+a minute does not delay those behind it.
 
-For one machine; Dataflow is what it grows into.
+The runner is for one machine. To scale beyond that, run the job on Dataflow.
 """
 
 import logging
@@ -31,25 +31,31 @@ from localcloud.microbatch.overrides import Source, bind_batch, overrides_for
 
 _log = logging.getLogger(__name__)
 
-# These log a line for every run of a pipeline, which here is several times a second.
-_TALKATIVE = ("apache_beam.runners.worker.statecache", "apache_beam.transforms.util")
+# These log a line for every run of a pipeline, which means several times a second here.
+_NOISY_LOGGERS = ("apache_beam.runners.worker.statecache", "apache_beam.transforms.util")
 
 
 class MicroBatchOptions(PipelineOptions):
-    """Options of this runner."""
+    """Options of `MicroBatchRunner`."""
 
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument(
-            "--max_micro_batches", type=int, default=64, help="most micro-batches side by side"
+            "--max_micro_batches",
+            type=int,
+            default=64,
+            help="Maximum number of micro-batches that run in parallel.",
         )
-        # A slow prompt holds up its micro-batch. Where 1 % of the calls took twenty times as long,
-        # a window of 64 did 98 prompts a second with 1,024 of them, and 106 with 2,048.
+        # A slow prompt delays its micro-batch. When 1 % of the calls took 20 times as long, a
+        # window of 64 handled 98 prompts a second with 1,024 messages, and 106 with 2,048.
         parser.add_argument(
-            "--max_outstanding", type=int, default=2048, help="most messages under lease at once"
+            "--max_outstanding",
+            type=int,
+            default=2048,
+            help="Maximum number of messages under lease at once.",
         )
         parser.add_argument(
-            "--metrics_file", help="a file that the running metrics are written to, as JSON"
+            "--metrics_file", help="File that the job's metrics are written to, as JSON."
         )
 
 
@@ -57,9 +63,13 @@ class MicroBatchRunner(PipelineRunner):
     """Runs a pipeline that reads from one Pub/Sub subscription, until SIGTERM drains it."""
 
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> "MicroBatchResult":
-        """Start the job; the result's `wait_until_finish` works until it is drained."""
-        given = options.view_as(MicroBatchOptions)
-        for name in _TALKATIVE:
+        """Prepare the job; the result's `wait_until_finish` runs it until it is drained.
+
+        Raises:
+            ValueError: the pipeline does not read from a Pub/Sub subscription.
+        """
+        own_options = options.view_as(MicroBatchOptions)
+        for name in _NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.WARNING)
         source = Source()
         pipeline.replace_all(overrides_for(source))
@@ -68,8 +78,8 @@ class MicroBatchRunner(PipelineRunner):
                 "this runner needs a pipeline with ReadFromPubSub(subscription=…); for one "
                 "without, use the default runner"
             )
-        metrics = RunningMetrics(given.metrics_file)
-        # Translated once; each micro-batch runs the same graph over other messages.
+        metrics = RunningMetrics(own_options.metrics_file)
+        # Translated once: each micro-batch runs the same graph over other messages.
         graph = _Graph(pipeline, options)
 
         def run(batch: list[Any]) -> None:
@@ -80,14 +90,14 @@ class MicroBatchRunner(PipelineRunner):
         batches = Batches(
             leases,
             run,
-            most_batches=given.max_micro_batches,
-            most_messages=given.max_outstanding,
+            max_batches=own_options.max_micro_batches,
+            max_messages=own_options.max_outstanding,
         )
         return MicroBatchResult(batches, metrics)
 
 
 class _Graph:
-    """The pipeline as FnApiRunner wants it."""
+    """The pipeline in the form that FnApiRunner runs."""
 
     def __init__(self, pipeline: beam.Pipeline, options: PipelineOptions) -> None:
         self._options = options
@@ -98,12 +108,12 @@ class _Graph:
 
     def run(self) -> Any:
         proto = beam_runner_api_pb2.Pipeline()
-        proto.CopyFrom(self._proto)  # optimizing it changes it
+        proto.CopyFrom(self._proto)  # the runner's optimizer modifies the proto
         return FnApiRunner().run_via_runner_api(proto, self._options)
 
 
 class MicroBatchResult(PipelineResult):
-    """A running stream. SIGTERM or SIGINT drains it; a second one gives up what is under way."""
+    """A streaming job. SIGTERM or SIGINT drains it; a second signal abandons work in progress."""
 
     def __init__(self, batches: Batches, metrics: RunningMetrics) -> None:
         super().__init__(PipelineState.RUNNING)
@@ -113,7 +123,7 @@ class MicroBatchResult(PipelineResult):
         self._force = threading.Event()
 
     def wait_until_finish(self, duration: int | None = None) -> str:
-        """Work until drained or cancelled, or for `duration` milliseconds; return the state."""
+        """Run until drained or cancelled, or for `duration` milliseconds; return the state."""
         deadline = None if duration is None else time.monotonic() + duration / 1000
         restore = self._handle_signals()
         try:
@@ -130,11 +140,11 @@ class MicroBatchResult(PipelineResult):
         return str(self._state)
 
     def drain(self) -> None:
-        """Take no more messages; finish and acknowledge those under way."""
+        """Pull no more messages; finish and acknowledge those in progress."""
         self._stop.set()
 
     def cancel(self) -> str:
-        """Leave at once; what is under way is delivered again when its lease runs out."""
+        """Stop at once. Messages in progress are delivered again when their leases expire."""
         self._stop.set()
         self._force.set()
         return str(PipelineState.CANCELLED)
@@ -149,7 +159,7 @@ class MicroBatchResult(PipelineResult):
 
         def on_signal(number: int, _: object) -> None:
             if self._stop.is_set():
-                _log.warning("%s again: leaving at once", signal.Signals(number).name)
+                _log.warning("second %s: stopping at once", signal.Signals(number).name)
                 self._force.set()
             else:
                 _log.info("%s: draining", signal.Signals(number).name)

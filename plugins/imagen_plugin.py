@@ -1,4 +1,4 @@
-"""What Airflow's web server has to know of `imagen_ops`: the links of its tasks, and its page."""
+"""What Airflow's web server needs from `imagen_ops`: the links on its tasks, and its page."""
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -10,21 +10,23 @@ _PAGE = LazyApp(build_page)
 
 
 class ImagenPlugin(AirflowPlugin):
-    """Registers the links to Dataflow, and the page with its place in the menu."""
+    """Registers the links to Dataflow, the page and its menu entry."""
 
     name = "imagen"
-    operator_extra_links = list(JOB_LINKS)  # noqa: RUF012 - declared so by Airflow
+    operator_extra_links = list(JOB_LINKS)  # noqa: RUF012 - Airflow declares it this way
     fastapi_apps = [  # noqa: RUF012
         {"app": _PAGE, "url_prefix": "/imagen", "name": "Imagen"}
     ]
-    # None that any request passes through: it is how Airflow says that it serves.
+    # Not a real middleware, and no request passes through it. Airflow builds its middlewares when
+    # it begins to serve, and that is when the page has to be built.
     fastapi_root_middlewares = [  # noqa: RUF012
-        {"middleware": _PAGE.begin, "name": "Imagen begins"}
+        {"middleware": _PAGE.begin, "name": "Imagen start-up"}
     ]
     external_views = [  # noqa: RUF012
         {
             "name": "Imagen",
-            # Relative: Airflow may be served under a path. With its slash, or it is Airflow's own.
+            # Relative, because Airflow may be served under a path. Without the trailing slash the
+            # address would be the one of Airflow's own view.
             "href": "imagen/",
             "url_route": "imagen",
             "destination": "nav",

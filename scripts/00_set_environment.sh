@@ -1,21 +1,21 @@
 # shellcheck shell=bash
-# Sets what the scripts and Terraform need to know of a deployment. To be sourced, by bash or zsh, from
-# the top directory:
+# Sets the variables of a deployment that the scripts and Terraform need. Source it with bash or zsh,
+# from the top directory:
 #
 #   export PROJECT=my-project REGION=us-central1
 #   source scripts/00_set_environment.sh
 #
-# What you have set yourself stays. The rest is read from `terraform output`, if that is of the same
-# project and region, or has a default. To set something to your own, export it and source this again.
+# Variables that you have set stay. The others come from `terraform output`, if it belongs to the same
+# project and region, or else from a default. To override one, export it and source this file again.
 #
-# With LOCALCLOUD, the state folder of stand-ins that run on this machine (`python -m localcloud`), all
-# scripts work against these. They decide on the project, the region and the bucket:
+# If LOCALCLOUD is set to the state folder of stand-ins on this machine (`python -m localcloud`), all
+# scripts use these. The stand-ins then decide the project, region, and bucket:
 #
 #   export LOCALCLOUD=.state/localcloud
 #   source scripts/00_set_environment.sh
 #
-# Each sourcing first takes back what the one before it had set (SCRIPTS_SET lists it) and brings back
-# what it had put aside (SCRIPTS_PUT_ASIDE), so nothing is left over from another project or place.
+# Each time, this file first unsets what it set before (SCRIPTS_SET) and restores what it put aside
+# (SCRIPTS_PUT_ASIDE), so nothing is left over from another project.
 
 _imagen_take_back() {
   local line name value
@@ -23,7 +23,7 @@ _imagen_take_back() {
     name="${line%%=*}"
     [ -n "$name" ] || continue
     eval "value=\"\${$name-}\""
-    # Another value is one that you have set since.
+    # A different value is one that you have set since.
     if [ "$name=$value" = "$line" ]; then unset "$name"; fi
   done <<EOF
 ${SCRIPTS_SET-}
@@ -63,7 +63,7 @@ $1="}"
   esac
 }
 
-# What you have set wins, then what Terraform made, then the default.
+# Your own value wins, then Terraform's output, then the default.
 _imagen_default() { # NAME DEFAULT
   local value
   eval "value=\"\${$1-}\""
@@ -77,7 +77,7 @@ _imagen_default() { # NAME DEFAULT
   _imagen_show "$1" "${value:+terraform output}"
 }
 
-# What follows from something else is not yours to set; what you have set is put aside.
+# For variables that follow from others. A value that you have set is put aside.
 _imagen_force() { # NAME VALUE
   local value
   eval "value=\"\${$1-}\""
@@ -88,8 +88,8 @@ _imagen_force() { # NAME VALUE
   _imagen_set "$1" "$2"
 }
 
-# The map that composer.tf gives out, as lines of NAME=value after a first one that is empty; nothing
-# where nothing is deployed.
+# Prints the output `environment` of composer.tf as lines of NAME=value, after an empty first line.
+# Prints nothing if nothing is deployed.
 _imagen_deployed() {
   command -v terraform >/dev/null 2>&1 || return 0
   [ -d .terraform ] || [ -f terraform.tfstate ] || return 0
@@ -105,11 +105,11 @@ _imagen_wrong() {
 _imagen_stand_ins() {
   local lines line name value
   if [ ! -x .venv/bin/python ]; then
-    _imagen_wrong ".venv is not there; make it with: make install"
+    _imagen_wrong ".venv doesn't exist; create it with: make install"
     return 1
   fi
   if ! lines="$(.venv/bin/python -m localcloud --state "$LOCALCLOUD" env 2>/dev/null)"; then
-    _imagen_wrong "LOCALCLOUD is set, and no stand-ins run on $LOCALCLOUD; start them with:" \
+    _imagen_wrong "LOCALCLOUD is set, but no stand-ins run with the state folder $LOCALCLOUD; start them with:" \
       ".venv/bin/python -m localcloud --state '$LOCALCLOUD' up --detach (or: unset LOCALCLOUD)"
     return 1
   fi
@@ -126,7 +126,7 @@ EOF
   _imagen_force REGION us-central1
   _imagen_force BUCKET "$PROJECT-imagen"
   value="${CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW%/}"
-  # Beam speaks REST only to an endpoint that is called localhost.
+  # Beam uses REST only for an endpoint whose host is localhost.
   _imagen_force DATAFLOW_ENDPOINT "http://localhost:${value##*:}"
   _imagen_show PROJECT "the stand-ins'"
   _imagen_show REGION "the stand-ins'"
@@ -136,7 +136,7 @@ EOF
 
 _imagen_google_cloud() {
   local name value project region
-  # All that stand-ins set. Google has other endpoints than the usual ones, which are left alone.
+  # The variables that stand-ins set. Other endpoints of Google are accepted.
   for name in PUBSUB_EMULATOR_HOST STORAGE_EMULATOR_HOST GOOGLE_VERTEX_BASE_URL GCE_METADATA_HOST \
     GCE_METADATA_IP CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING; do
     eval "value=\"\${$name-}\""
@@ -153,7 +153,7 @@ _imagen_google_cloud() {
   region="$value"
   if [ "${PROJECT:-$project}/${REGION:-$region}" != "$project/$region" ]; then
     if [ -n "$deployed" ]; then
-      echo "note: terraform output is of $project in $region; nothing is taken from it"
+      echo "note: terraform output belongs to $project in $region, so it is ignored"
     fi
     deployed=""
   fi
@@ -162,10 +162,10 @@ _imagen_google_cloud() {
   [ -n "${REGION:-$deployed}" ] ||
     _imagen_wrong "REGION is not set; for example: export REGION=us-central1"
   case "${PROJECT-}" in
-    *[!a-z0-9-]*) _imagen_wrong "PROJECT is no project's id, such as my-project: $PROJECT" ;;
+    *[!a-z0-9-]*) _imagen_wrong "PROJECT: expected a project ID such as my-project, got $PROJECT" ;;
   esac
   case "${REGION-}" in
-    *-*-* | *[!a-z0-9-]*) _imagen_wrong "REGION is no region, such as us-central1: $REGION" ;;
+    *-*-* | *[!a-z0-9-]*) _imagen_wrong "REGION: expected a region such as us-central1, got $REGION" ;;
   esac
   [ -z "$wrong" ] || return 1
   _imagen_default PROJECT ""
@@ -173,8 +173,8 @@ _imagen_google_cloud() {
   _imagen_default BUCKET "$PROJECT-imagen"
 }
 
-# The last commit that changed what the images hold: what runs can then be found again, and a change of
-# anything else needs no new images.
+# The last commit that changed the contents of the images. So you can find the code of what runs, and
+# other changes need no new images.
 _imagen_commit() {
   local commit
   commit="$(git log -1 --abbrev=12 --format=%h -- beam_jobs constraints.txt 2>/dev/null)" || true
@@ -192,7 +192,7 @@ _imagen_environment() {
   local wrong="" deployed=""
   _imagen_take_back
   if [ ! -f beam_jobs/stream.py ] || [ ! -f scripts/00_set_environment.sh ]; then
-    _imagen_wrong "this is not the project's top directory, where scripts/ is; go there first"
+    _imagen_wrong "this isn't the project's top directory, which contains scripts/; change to it first"
     return 1
   fi
   if [ -n "${LOCALCLOUD-}" ]; then
@@ -216,7 +216,7 @@ _imagen_environment() {
   _imagen_default WORKER_SERVICE_ACCOUNT "imagen-worker@$PROJECT.iam.gserviceaccount.com"
   _imagen_default WORKER_SUBNETWORK "regions/$REGION/subnetworks/imagen"
   _imagen_default BUILD_SERVICE_ACCOUNT "imagen-build@$PROJECT.iam.gserviceaccount.com"
-  # Terraform cannot deploy to stand-ins: there it is not told anything.
+  # Terraform cannot deploy to stand-ins, so its variables are not set there.
   if [ -z "${LOCALCLOUD-}" ]; then
     _imagen_force TF_VAR_project "$PROJECT"
     _imagen_force TF_VAR_region "$REGION"
@@ -239,7 +239,7 @@ _imagen_done() {
 }
 
 if [ -n "${BASH_VERSION-}" ] && ! (return 0 2>/dev/null); then
-  echo "error: what a program sets is gone with it; type: source scripts/00_set_environment.sh" >&2
+  echo "error: a script can't set variables of your shell; type: source scripts/00_set_environment.sh" >&2
   false
 elif _imagen_environment; then
   _imagen_done

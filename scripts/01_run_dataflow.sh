@@ -4,43 +4,43 @@
 #
 #   scripts/01_run_dataflow.sh
 #   scripts/01_run_dataflow.sh --max_in_flight=32 --request_tier=flex
-#   scripts/01_run_dataflow.sh --update       # in place of the one that runs
+#   scripts/01_run_dataflow.sh --update       # replaces the running job in place
 #
-# Takes all that `python -m beam_jobs.stream` takes, over what is set here. Needs PROJECT and REGION, or
-# LOCALCLOUD, as scripts/00_set_environment.sh says; gcloud, logged in, and its application default
-# credentials; the image (scripts/build_image.sh); `make install` with the Python that the image has.
+# Accepts all options of `python -m beam_jobs.stream`; they override those set here. Needs PROJECT and REGION,
+# or LOCALCLOUD (see scripts/00_set_environment.sh); gcloud, logged in, with application default
+# credentials; the image (scripts/build_image.sh); and `make install` with the image's Python version.
 set -euo pipefail
 if [ ! -f scripts/lib.sh ]; then
-  echo "error: run it from the project's top directory, as scripts/${0##*/}" >&2
+  echo "error: run this from the project's top directory, as scripts/${0##*/}" >&2
   exit 1
 fi
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-# What is pickled here has to be read there.
+# The workers must be able to unpickle what is pickled here.
 need_python_of_the_image() {
   local here there
   [ -x .venv/bin/python ] || return 0
   here="$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-  # The image's own Python is that of Beam's base image, which names it.
+  # The Dockerfile's base image names the Python version.
   there="$(sed -n 's/^FROM .*python[^ 0-9]*\(3\.[0-9]*\).*/\1/p' beam_jobs/Dockerfile | head -n 1)"
   [ "$here" = "$there" ] ||
-    lacks "the image's Python is ${there:-unknown, see beam_jobs/Dockerfile}, and that of .venv $here:" \
-      "they cannot read each other's code; make clean && make install PYTHON=python${there:-3.11}"
+    lacks "the image has Python ${there:-unknown, see beam_jobs/Dockerfile} and .venv has $here, so workers" \
+      "can't read the pickled code; run: make clean && make install PYTHON=python${there:-3.11}"
 }
 
 need_image() {
   local built
   [ -z "$missing" ] || return 0
   if ! built="$(built_images)"; then
-    lacks "the registry $REPOSITORY cannot be read (see above); terraform apply makes it"
+    lacks "can't read the registry $REPOSITORY (see above); terraform apply creates it"
   elif ! printf '%s\n' "$built" | grep -qx imagen-stream; then
     lacks "there is no image $REPOSITORY/imagen-stream:$IMAGE_TAG; build it with:" \
-      "scripts/build_image.sh, or set IMAGE_TAG to one that is there"
+      "scripts/build_image.sh, or set IMAGE_TAG to an existing tag"
   fi
 }
 
-# Google's own refusal does not give the job's id, Beam's and the stand-in's do.
+# Google's refusal doesn't contain the job ID. Beam's and the stand-in's do.
 active_job() {
   local id
   id="$(sed -n 's/.*active job named [^ ]* with id:* \([0-9A-Za-z_-]*\).*/\1/p' "$log" | tail -n 1)"
@@ -53,10 +53,10 @@ active_job() {
 
 say_refused() { # JOB-ID
   cat <<EOF
-error: refused: a job named $STREAM_JOB_NAME is active already: $1
-  To leave it as it is, do nothing: it works on the prompts.
-  To put this one in its place:  scripts/01_run_dataflow.sh --update
-  To end it first, drain it, and launch again once it is drained:
+error: a job named $STREAM_JOB_NAME is already active: $1
+  To keep it, do nothing: it is processing prompts.
+  To replace it in place:  scripts/01_run_dataflow.sh --update
+  To end it first, drain it, then launch again when it has drained:
 EOF
   if on_google_cloud; then
     echo "    gcloud dataflow jobs drain $1 --project=$PROJECT --region=$REGION"
@@ -107,13 +107,13 @@ if ! on_google_cloud; then
 fi
 
 log="$(mktemp "${TMPDIR:-/tmp}/imagen-launch.XXXXXX")"
-echo "Launching $STREAM_JOB_NAME in $PROJECT, $REGION; what Beam says goes to $log"
+echo "Launching $STREAM_JOB_NAME in $PROJECT, $REGION; Beam's log is in $log"
 if ! .venv/bin/python -m beam_jobs.stream "${options[@]}" "$@" >"$log" 2>&1; then
   if grep -q 'already \(an \)*active job named' "$log"; then
     say_refused "$(active_job)" >&2
   elif ! grep '^error: ' "$log" >&2; then
     tail -n 20 "$log" >&2
-    echo "error: the job was not launched; the whole of what Beam said is in $log" >&2
+    echo "error: the job was not launched; Beam's full log is in $log" >&2
   fi
   exit 1
 fi
@@ -121,6 +121,6 @@ id="$(sed -n 's/.*Submitted job: //p' "$log" | tail -n 1)"
 rm "$log"
 cat <<EOF
 Submitted: job $id
-  look at it: $console/dataflow/jobs/$REGION/$id?project=$PROJECT
-  try it:     scripts/publish_prompt.sh "A fox in the snow" && scripts/watch_predictions.sh --count 1
+  watch it: $console/dataflow/jobs/$REGION/$id?project=$PROJECT
+  try it:   scripts/publish_prompt.sh "A fox in the snow" && scripts/watch_predictions.sh --count 1
 EOF

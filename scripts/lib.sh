@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the scripts have in common; they source it. Each looks for all that it needs before it does
-# anything, so that one run names all that is missing. Not to be run.
+# Functions that the scripts share. The scripts source this file; don't run it. Each script first checks
+# everything that it needs, so that one run names all that is missing.
 
 missing=""
 
@@ -13,7 +13,7 @@ all_is_there() {
   [ -z "$missing" ] || exit 1
 }
 
-# The comment at the head of the script that runs.
+# Prints the comment at the top of the running script.
 usage() {
   sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
   exit "$1"
@@ -25,31 +25,31 @@ on_google_cloud() {
 
 need_environment() {
   if [ ! -x .venv/bin/python ]; then
-    lacks ".venv is not there; make it with: make install"
+    lacks ".venv doesn't exist; create it with: make install"
     on_google_cloud || return 0
   fi
   # shellcheck source=scripts/00_set_environment.sh
   . scripts/00_set_environment.sh >/dev/null || missing=yes
 }
 
-# For Google's libraries: they publish, pull and submit as whom these belong to.
+# Google's libraries publish, pull, and submit with these credentials.
 need_credentials() {
   command -v gcloud >/dev/null || return 0
   gcloud auth application-default print-access-token >/dev/null 2>&1 ||
-    lacks "no application default credentials; get them with: gcloud auth application-default login"
+    lacks "there are no application default credentials; create them with: gcloud auth application-default login"
 }
 
 need_gcloud() {
   if ! command -v gcloud >/dev/null; then
-    lacks "gcloud is not installed; see https://cloud.google.com/sdk/docs/install"
+    lacks "gcloud isn't installed; see https://cloud.google.com/sdk/docs/install"
     return
   fi
   gcloud auth print-access-token >/dev/null 2>&1 ||
-    lacks "gcloud is not logged in; log in with: gcloud auth login"
+    lacks "gcloud isn't logged in; run: gcloud auth login"
 }
 
-# Which of the images (imagen-stream, imagen-backfill) there are with the tag, one per line.
-# Not `images describe`: that asks Container Analysis too, which nothing else here needs.
+# Prints which of the images (imagen-stream, imagen-backfill) exist with the tag, one per line. Doesn't
+# use `images describe`, which also needs the Container Analysis API.
 built_images() {
   gcloud artifacts docker tags list "$REPOSITORY" --project="$PROJECT" \
     --format='value(image.basename(),tag.basename())' |

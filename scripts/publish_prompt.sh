@@ -5,11 +5,11 @@
 #   scripts/publish_prompt.sh "A fox in the snow" --images 2 --aspect-ratio 16:9
 #   scripts/publish_prompt.sh --file prompts.csv
 #
-# Takes all that `python -m beam_jobs publish` takes. Needs PROJECT and REGION, or LOCALCLOUD, as
-# scripts/00_set_environment.sh says; gcloud's application default credentials; `make install`.
+# Accepts all options of `python -m beam_jobs publish`. Needs PROJECT and REGION, or LOCALCLOUD (see
+# scripts/00_set_environment.sh); gcloud's application default credentials; and `make install`.
 set -euo pipefail
 if [ ! -f scripts/lib.sh ]; then
-  echo "error: run it from the project's top directory, as scripts/${0##*/}" >&2
+  echo "error: run this from the project's top directory, as scripts/${0##*/}" >&2
   exit 1
 fi
 # shellcheck source=scripts/lib.sh

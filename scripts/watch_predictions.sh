@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Shows predictions as they arrive on the subscription predictions-sub, and takes them from it: each is
-# acknowledged once it is shown, and comes again if this is ended before. Where something else consumes
-# that subscription, watch without taking: .venv/bin/python -m beam_jobs watch
+# Shows predictions as they arrive on the subscription predictions-sub, and acknowledges each one after
+# showing it. If another program consumes that subscription, watch without acknowledging instead:
+# .venv/bin/python -m beam_jobs watch
 #
 #   scripts/watch_predictions.sh
 #   scripts/watch_predictions.sh --count 2 --seconds 60
 #
-# Needs PROJECT and REGION, or LOCALCLOUD, as scripts/00_set_environment.sh says; gcloud's application
-# default credentials; `make install`.
+# Needs PROJECT and REGION, or LOCALCLOUD (see scripts/00_set_environment.sh); gcloud's application
+# default credentials; and `make install`.
 set -euo pipefail
 if [ ! -f scripts/lib.sh ]; then
-  echo "error: run it from the project's top directory, as scripts/${0##*/}" >&2
+  echo "error: run this from the project's top directory, as scripts/${0##*/}" >&2
   exit 1
 fi
 # shellcheck source=scripts/lib.sh

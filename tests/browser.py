@@ -1,4 +1,4 @@
-"""A headless Chromium, watched: nothing may leave the page's server, fail, or be blocked."""
+"""A headless Chromium that tests watch: no request may go to another host, fail or be blocked."""
 
 import dataclasses
 import os
@@ -23,7 +23,7 @@ from playwright.sync_api import (
 from tests.conftest import eventually
 
 CHROMIUM = shutil.which("chromium")
-# Other tests may share the machine.
+# Generous, because other tests may share the machine.
 expect.set_options(timeout=120_000)
 WATCH = """
 window.violations = [];
@@ -40,12 +40,12 @@ new MutationObserver((all, self) => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for a module, and gone with it: its event loop would be in the way of other tests."""
+    """One browser per module. It ends with the module: its event loop would disturb other tests."""
     if CHROMIUM is None:
-        pytest.skip("there is no chromium on PATH (Debian: apt-get install chromium)")
-    # On what it takes for a slow connection, it fetches pictures from much further below.
+        pytest.skip("no chromium on PATH: install it (on Debian: apt-get install chromium)")
+    # If Chromium takes the connection for slow, it loads images from much further below the fold.
     flags = ["--force-effective-connection-type=4G"]
-    # Its sandbox wants a user that is not root.
+    # Chromium's sandbox does not run as root.
     flags += ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=120_000)
@@ -57,64 +57,74 @@ def browser() -> Iterator[Browser]:
 class Watched:
     """What happened on the pages of a test.
 
-    `may_fail`: whether requests that are answered with an error are what the test is about.
+    Attributes:
+        requests: addresses of all requests.
+        messages: on the console, and uncaught errors.
+        dialogs: messages of the dialogs that opened.
+        contexts: the browser contexts to check.
+        may_fail: whether the test provokes requests that fail.
     """
 
     requests: list[str] = dataclasses.field(default_factory=list)
-    said: list[str] = dataclasses.field(default_factory=list)
+    messages: list[str] = dataclasses.field(default_factory=list)
     dialogs: list[str] = dataclasses.field(default_factory=list)
     contexts: list[BrowserContext] = dataclasses.field(default_factory=list)
     may_fail: bool = False
 
     def watch(self, page: Page, *, listen: bool = True) -> None:
-        """Watch a page; `listen` also to what it says of itself, as to a page that is ours."""
-        page.on("request", self._asks)
-        page.on("dialog", self._dialog)
+        """Watch a page.
+
+        Args:
+            page: the page.
+            listen: also record its console, which makes sense for pages that are ours.
+        """
+        page.on("request", self._on_request)
+        page.on("dialog", self._on_dialog)
         if listen:
-            page.on("console", self._tells)
-            page.on("pageerror", self._throws)
+            page.on("console", self._on_console)
+            page.on("pageerror", self._on_error)
 
     def leave(self, page: Page) -> None:
-        """Watch it no more: what comes from now on is another test's."""
-        page.remove_listener("request", self._asks)
-        page.remove_listener("console", self._tells)
-        page.remove_listener("pageerror", self._throws)
-        page.remove_listener("dialog", self._dialog)
+        """Stop watching a page, which another test will use."""
+        page.remove_listener("request", self._on_request)
+        page.remove_listener("console", self._on_console)
+        page.remove_listener("pageerror", self._on_error)
+        page.remove_listener("dialog", self._on_dialog)
 
-    def _asks(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         self.requests.append(request.url)
 
-    def _tells(self, message: ConsoleMessage) -> None:
-        self._says(message.text)
+    def _on_console(self, message: ConsoleMessage) -> None:
+        self._record(message.text)
 
-    def _throws(self, error: Error) -> None:
-        self.said.append(f"uncaught: {error}")
+    def _on_error(self, error: Error) -> None:
+        self.messages.append(f"uncaught: {error}")
 
-    def _dialog(self, dialog: Dialog) -> None:
+    def _on_dialog(self, dialog: Dialog) -> None:
         self.dialogs.append(dialog.message)
         dialog.dismiss()
 
-    def _says(self, text: str) -> None:
-        # Said by the browser itself: of every answer that is an error, and of Airflow's frame.
+    def _record(self, text: str) -> None:
+        # The browser's own messages: about failed requests, and about Airflow's iframe.
         expected = ["An iframe which has both allow-scripts and allow-same-origin"]
         if self.may_fail:
             expected.append("Failed to load resource")
         if not text.startswith(tuple(expected)):
-            self.said.append(text)
+            self.messages.append(text)
 
     def settle(self, origin: str) -> None:
-        """Assert that nothing happened that should not."""
+        """Assert that no prompt ran as a script, and nothing failed or left the server."""
         violations = []
         for context in self.contexts:
             for page in context.pages:
                 for frame in page.frames:
                     violations += frame.evaluate("window.violations ?? []")
-                    assert frame.evaluate("window.pwned") is None, "a prompt was run as a script"
+                    assert frame.evaluate("window.pwned") is None, "a prompt ran as a script"
         assert violations == []
-        assert self.said == []
+        assert self.messages == []
         assert self.dialogs == []
-        away = [url for url in self.requests if not url.startswith((origin, "data:", "blob:"))]
-        assert away == [], "requests to other hosts"
+        elsewhere = [url for url in self.requests if not url.startswith((origin, "data:", "blob:"))]
+        assert elsewhere == [], "requests to other hosts"
 
 
 @pytest.fixture
@@ -123,17 +133,17 @@ def watched() -> Watched:
 
 
 def resize(page: Page, width: int, height: int = 900) -> None:
-    """Give the page another size, and wait until it and its plots are drawn in that."""
+    """Resize the page, and wait until it and its plots are redrawn."""
     page.set_viewport_size({"width": width, "height": height})
     eventually(lambda: page.evaluate("innerWidth") == width, what=f"a width of {width} px")
-    # What looks at sizes is told of a new one between two frames.
+    # Resize observers run between two frames.
     page.evaluate(
         "() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
     )
 
 
 def overflow(page: Page) -> Any:
-    """What reaches beyond the page's right edge, if anything makes it scroll sideways."""
+    """Return what makes the page scroll sideways: elements beyond its right edge."""
     return page.evaluate(
         """() => {
             const root = document.documentElement;
@@ -141,19 +151,19 @@ def overflow(page: Page) -> Any:
             const wide = [...document.querySelectorAll("body *")]
                 .filter((node) => node.getBoundingClientRect().right > root.clientWidth + 1)
                 .map((node) => `${node.nodeName}.${node.className}`)
-            // Text may reach beyond its box, and then no box is too wide.
+            // Text may overflow its box, and then no box is too wide.
             return [`${root.scrollWidth} of ${root.clientWidth} px`, ...wide.slice(0, 5)]
         }"""
     )
 
 
 def faults(page: Page, **options: Any) -> list[str]:
-    """What axe finds that is serious or critical, as the page looks now."""
-    given = {"resultTypes": ["violations"], **options}
-    found = Axe().run(page, options=given).response["violations"]
+    """Return the serious and critical faults that axe finds on the page as it is now."""
+    axe_options = {"resultTypes": ["violations"], **options}
+    violations = Axe().run(page, options=axe_options).response["violations"]
     return [
-        f"{one['impact']} {one['id']}: {node['target']} {node.get('failureSummary', '')[:300]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"]
+        f"{rule['impact']} {rule['id']}: {node['target']} {node.get('failureSummary', '')[:300]}"
+        for rule in violations
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
     ]

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -24,6 +25,12 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import reaper
+
+# Once for a run: xdist's processes inherit the mark of the one that starts them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    reaper.start()
 
 ROOT = Path(__file__).parents[1]
 PROJECT = "demo-project"
@@ -74,22 +81,26 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] = "300"
 
 
-# Files whose tests one process runs, one after the other: so an Airflow serves several files, and
-# few are up at once.
+# Files whose tests one process runs, one after the other and in this order, so that one Airflow
+# serves all of them: it takes half a minute of CPU to start.
 _TOGETHER = {
-    "tests/e2e/test_backfill.py": "an Airflow",
-    "tests/e2e/test_dead_letters.py": "an Airflow",
-    "tests/e2e/test_page.py": "an Airflow",
-    "tests/e2e/test_stream.py": "another Airflow",
-    "tests/e2e/test_page_in_a_browser.py": "another Airflow",
+    "tests/e2e/test_stream.py": "the deployed Airflow",
+    "tests/e2e/test_page_in_a_browser.py": "the deployed Airflow",
+    "tests/e2e/test_backfill.py": "the deployed Airflow",
+    "tests/e2e/test_dead_letters.py": "the deployed Airflow",
+    "tests/e2e/test_page.py": "the deployed Airflow",
+    "tests/plugins/imagen_ops/alerts/test_run_callbacks_in_airflow.py": "the small Airflow",
+    # Stops it at its end.
+    "tests/localcloud/airflow/test_standalone.py": "the small Airflow",
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none is left to run alone at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    whole = {ROOT / name for name in (*_TOGETHER, "tests/localcloud/test_demo.py")}
-    items.sort(key=lambda item: (item.path not in whole, item.path not in slow))
+    first = [ROOT / name for name in (*_TOGETHER, "tests/localcloud/test_demo.py")]
+    order = {path: place for place, path in enumerate(first)}
+    items.sort(key=lambda item: (order.get(item.path, len(order)), item.path not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -335,6 +346,61 @@ def lane(cloud: Cloud) -> Lane:
             name=lane.subscription(kind), topic=lane.topic(kind), ack_deadline_seconds=60
         )
     return lane
+
+
+@dataclasses.dataclass
+class SmallAirflow:
+    """An Airflow with DAGs of the tests' own, in a folder that they may change."""
+
+    airflow: Any
+    folder: Path
+
+    def notifications(self) -> list[dict[str, Any]]:
+        """Return what its notifier was given, line by line."""
+        lines = (self.folder / "alerts.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def small_airflow(
+    _cloud: Cloud, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SmallAirflow]:
+    """One for the tests of `localcloud.airflow` and those of callbacks."""
+    from localcloud.airflow import Airflow
+
+    folder = tmp_path_factory.mktemp("airflow")
+    dags = folder / "dags"
+    for source in ("localcloud/airflow/dags", "plugins/imagen_ops/alerts/monitored"):
+        shutil.copytree(ROOT / "tests" / source, dags, dirs_exist_ok=True)
+    notifier = {
+        "class": "fake_notifiers.FileNotifier",
+        "kwargs": {
+            "file": str(folder / "alerts.jsonl"),
+            "text": "{{ event }}: {{ text }}",
+            # An Airflow Variable, which only some contexts have.
+            "where": "{{ var.value.region_of_ops if var is defined else '' }}",
+        },
+    }
+    settings = {
+        "IMAGEN_POKE_SECONDS": "7",
+        "IMAGEN_NOTIFIER": json.dumps(notifier),
+        # As on Composer; `imagen_ops.alerts.alert` says why.
+        "AIRFLOW__LOGGING__DAG_PROCESSOR_LOG_TARGET": "stdout",
+    }
+    airflow = Airflow(folder)
+    airflow.start(_cloud.environment, dags=dags, settings=settings)
+    try:
+        airflow.wait_until_ready(within_s=400)
+        yield SmallAirflow(airflow, folder)
+    finally:
+        airflow.stop()
+
+
+@pytest.fixture
+def admin(small_airflow: SmallAirflow) -> Iterator[Any]:
+    """A client of the small Airflow with all rights."""
+    with small_airflow.airflow.client("admin") as client:
+        yield client
 
 
 @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""The small command line for people: publish prompts, watch what becomes of them, see the images.
+"""The command line for people: publish prompts, watch their outcomes, see their images.
 
-Works on Google Cloud and on a laptop alike; the environment says which.
+Works with Google Cloud and with the local cloud; environment variables say which.
 """

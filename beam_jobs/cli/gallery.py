@@ -1,4 +1,4 @@
-"""Images for people: the newest, or one as a file."""
+"""Finds the newest images, and downloads one."""
 
 import contextlib
 import itertools
@@ -12,30 +12,31 @@ from google.api_core import exceptions as api_exceptions
 from google.cloud import storage
 
 from beam_jobs.images import recent_index
-from beam_jobs.images.store import RECORD_SCHEMA, Location
+from beam_jobs.images.location import PREDICTIONS, Location
+from beam_jobs.images.store import RECORD_SCHEMA
 
-# An object of the index may hold one line, and that line be about images made long ago.
+# An index object may hold a single entry, and that entry may be about reused, older images.
 _OBJECTS_PER_RECORD = 2
-# Below a location only folders of digests begin so: where to end a listing of images.
+# A listing of images ends before this name: image folders are named by hex digits (0 to f).
 _AFTER_DIGESTS = "g"
 _IMAGE = re.compile(r"([0-9a-f]{2}/[0-9a-f]{32})-\d\.\w+")
 
 
 def newest(location: Location, project: str, limit: int) -> list[dict[str, Any]]:
-    """Return the records of the `limit` newest sets of images, newest first.
+    """Return the records of the `limit` newest prompts with images, newest first.
 
-    Asks the jobs' index. Where that knows too few, goes through the names of all images under
-    `location`: for people, and thousands of images.
+    Reads the jobs' index. If the index has too few entries, lists all images in `location`, which
+    is fine for thousands of images.
     """
     client = storage.Client(project=project)
-    found = list(itertools.islice(_indexed(client, location, limit), limit))
-    if len(found) < limit:
-        found = list(itertools.islice(_listed(client, location), limit))
-    return found
+    records = list(itertools.islice(_indexed(client, location, limit), limit))
+    if len(records) < limit:
+        records = list(itertools.islice(_listed(client, location), limit))
+    return records
 
 
 def download(path: str, project: str, folder: Path) -> Path:
-    """Copy the image at `path` (gs://…) into `folder` and return where it is."""
+    """Download the image at `path` (`gs://…`) into `folder` and return its local path."""
     location = Location.parse(path)
     name = location.prefix.rstrip("/")
     client = storage.Client(project=project)
@@ -46,44 +47,44 @@ def download(path: str, project: str, folder: Path) -> Path:
 
 
 def _indexed(client: storage.Client, location: Location, limit: int) -> Iterator[dict[str, Any]]:
-    """Yield the records of the images that the index says were made last."""
+    """Yield the records of the newest images according to the index."""
     bucket = client.bucket(location.bucket)
     folder = location.url(location.prefix)
     names: set[str] = set()
-    for told in recent_index.read(
-        client, location, recent_index.PREDICTIONS, limit * _OBJECTS_PER_RECORD
+    for entry in recent_index.read_newest(
+        client, location, PREDICTIONS, limit * _OBJECTS_PER_RECORD
     ):
-        images = told.get("images")
-        if told.get("reused") or not (images and isinstance(images, list)):
+        images = entry.get("images")
+        if entry.get("reused") or not (images and isinstance(images, list)):
             continue
         match = _IMAGE.fullmatch(str(images[0]).removeprefix(folder))
         if match and match[1] not in names:
             names.add(match[1])
-            with contextlib.suppress(api_exceptions.NotFound):  # somebody has deleted them
+            with contextlib.suppress(api_exceptions.NotFound):  # deleted since
                 blob = bucket.blob(f"{location.prefix}{match[1]}.json")
                 if record := _record(blob.download_as_bytes()):
                     yield record
 
 
 def _listed(client: storage.Client, location: Location) -> Iterator[dict[str, Any]]:
-    """Yield the records that are stored, newest first."""
+    """Yield all stored records, newest first."""
     blobs = client.list_blobs(
         location.bucket,
         prefix=location.prefix,
         end_offset=f"{location.prefix}{_AFTER_DIGESTS}",
     )
-    records = [blob for blob in blobs if blob.name.endswith(".json")]
-    records.sort(key=lambda blob: blob.time_created, reverse=True)
-    for blob in records:
+    record_blobs = [blob for blob in blobs if blob.name.endswith(".json")]
+    record_blobs.sort(key=lambda blob: blob.time_created, reverse=True)
+    for blob in record_blobs:
         if record := _record(blob.download_as_bytes()):
             yield record
 
 
 def _record(data: bytes) -> dict[str, Any] | None:
-    """Return the record that `data` is, or None: somebody may have put other files there."""
+    """Return the record in `data`; None for any other file."""
     try:
         record = json.loads(data)
     except ValueError:
         return None
-    ours = isinstance(record, dict) and record.get("schema") == RECORD_SCHEMA
-    return record if ours else None
+    is_record = isinstance(record, dict) and record.get("schema") == RECORD_SCHEMA
+    return record if is_record else None

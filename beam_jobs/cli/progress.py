@@ -1,22 +1,22 @@
-"""How far something has come, in words: counts, how many a second, how long, how much longer."""
+"""Progress as text: count, rate, time so far and time left."""
 
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Long enough to be read, short enough to tell what goes on now.
+# The rate covers this many seconds: long enough to be steady, short enough to be current.
 _WINDOW_S = 10.0
 _BAR_CHARS = 12
 
 
 class Progress:
-    """Counts, and tells what has come of it.
+    """A counter that describes its progress as text.
 
     Args:
-        doing: what goes on, in a word or two.
-        total: of what is counted, if it is known.
-        clock: seconds.
+        doing: the activity, in a word or two, such as "publishing".
+        total: the count at the end, if it is known.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Progress:
         self._total = total
         self._clock = clock
         self._began = clock()
-        self._looks: deque[tuple[float, int]] = deque([(self._began, 0)])
+        self._samples: deque[tuple[float, int]] = deque([(self._began, 0)])
         self.count = 0
 
     def add(self) -> None:
@@ -35,7 +35,7 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """For how long it has been going on."""
+        """Seconds since the start."""
         return self._clock() - self._began
 
     def __str__(self) -> str:
@@ -46,27 +46,27 @@ class Progress:
         share = count / self._total if self._total else 1.0
         if per_second and count < self._total:
             parts.append(f"{duration((self._total - count) / per_second)} left")
-        told = f"{self._doing} {share:4.0%} {bar(share)} {count:,}/{self._total:,}"
-        return " · ".join([told, *parts])
+        summary = f"{self._doing} {share:4.0%} {bar(share)} {count:,}/{self._total:,}"
+        return " · ".join([summary, *parts])
 
     def ended(self) -> str:
-        """Return what came of it: how many in how long; empty if there was none."""
+        """Return the final count, time and rate as text; empty if nothing was counted."""
         seconds = max(self.seconds, 1e-3)
-        told = f"{self.count:,} in {duration(seconds)}, {rate(self.count / seconds)}"
-        return told if self.count else ""
+        summary = f"{self.count:,} in {duration(seconds)}, {rate(self.count / seconds)}"
+        return summary if self.count else ""
 
     def _per_second(self) -> float:
-        """How many a second of late: what comes in spells has no rate since its beginning."""
+        """Return the recent rate. Work can come in bursts, so the overall rate would mislead."""
         now = self._clock()
-        self._looks.append((now, self.count))
-        while len(self._looks) > 2 and now - self._looks[1][0] >= _WINDOW_S:
-            self._looks.popleft()
-        then, count = self._looks[0]
-        return (self._looks[-1][1] - count) / (now - then) if now > then else 0.0
+        self._samples.append((now, self.count))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= _WINDOW_S:
+            self._samples.popleft()
+        start, count = self._samples[0]
+        return (self._samples[-1][1] - count) / (now - start) if now > start else 0.0
 
 
 class Tally:
-    """Predictions, dead letters and canaries, counted as they come."""
+    """Counts predictions, dead letters and canaries."""
 
     def __init__(self) -> None:
         self._kinds: Counter[str] = Counter()
@@ -74,7 +74,7 @@ class Tally:
         self._reasons: Counter[str] = Counter()
 
     def add(self, message: Mapping[str, Any]) -> None:
-        """Count one, as `watch` gives it."""
+        """Count one message, as `watch` decodes it."""
         if "reason" in message:
             self._kinds["dead letter"] += 1
             self._reasons[message["reason"]] += 1
@@ -99,25 +99,25 @@ class Tally:
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return a count with its noun."""
+    """Return a count with its noun, such as "1 image" or "2 images"."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as a clock would: 0:07, 12:34, 1:02:03."""
+    """Return seconds as a clock shows them: 0:07, 12:34, 1:02:03."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def rate(per_second: float) -> str:
-    """Return how many a second, or a minute where a second is too short to see one."""
+    """Return a rate per second, or per minute if it is below one per second."""
     if 0 < per_second < 1:
         return f"{per_second * 60:.0f}/min"
     return f"{per_second:,.1f}/s" if per_second < 10 else f"{per_second:,.0f}/s"
 
 
 def bar(share: float) -> str:
-    """Return a bar of which the share, from 0 to 1, is full."""
+    """Return a progress bar; `share` of it, from 0 to 1, is filled."""
     full = int(min(max(share, 0.0), 1.0) * _BAR_CHARS)
     return "█" * full + "░" * (_BAR_CHARS - full)

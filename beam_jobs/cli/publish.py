@@ -1,4 +1,4 @@
-"""Publishes prompts: one from the command line, or all of a file."""
+"""Publishes one prompt from the command line, or all prompts of a file."""
 
 import json
 from collections import deque
@@ -10,38 +10,44 @@ from google.cloud import pubsub_v1
 from beam_jobs.outcomes import Failure
 from beam_jobs.prompts.files import read_prompts
 
-# Enough to fill some batches, which the client sends side by side; few enough to end soon.
+# Messages that wait for their confirmation. Enough to fill several batches, which the client sends
+# in parallel; few enough to finish soon after the last one.
 MAX_WAITING = 2000
-_WITHIN_S = 60
+_TIMEOUT_S = 60
 
 
 def body_of(text: str, fields: Mapping[str, Any]) -> bytes:
-    """Return the message for one prompt: the text as it is, or JSON where it has parameters."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    if not given:
+    """Return the message body for one prompt: plain text, or JSON if any field has a value.
+
+    Args:
+        text: the prompt.
+        fields: the other fields by name; None means no value.
+    """
+    values = {name: value for name, value in fields.items() if value is not None}
+    if not values:
         return text.encode("utf-8")
-    return json.dumps({"prompt": text, **given}, ensure_ascii=False).encode("utf-8")
+    return json.dumps({"prompt": text, **values}, ensure_ascii=False).encode("utf-8")
 
 
 def bodies_of_file(path: str, *, read: Callable[[], None] = lambda: None) -> Iterator[bytes]:
-    """Yield the messages for the prompts in a .txt, .jsonl or .csv file, local or on storage.
+    """Yield the message bodies for the prompts in a .txt, .jsonl or .csv file, local or `gs://`.
 
     Args:
-        path: of the file.
-        read: called for each row that was read.
+        path: a local path or `gs://` URL.
+        read: called after each row.
 
     Raises:
-        ValueError: a row is no prompt; says which, before anything is published.
+        ValueError: rows are invalid; raised before the first body, with one line for each row.
     """
-    bodies, wrong = [], []
+    bodies, problems = [], []
     for row in read_prompts(path, source="publish"):
         if isinstance(row, Failure):
-            wrong.append(row.detail)
+            problems.append(row.detail)
         else:
             bodies.append(row.body)
         read()
-    if wrong:
-        raise ValueError("\n".join(wrong))
+    if problems:
+        raise ValueError("\n".join(problems))
     yield from bodies
 
 
@@ -52,28 +58,29 @@ def publish(
     *,
     published: Callable[[], None] = lambda: None,
 ) -> int:
-    """Publish `bodies` to `topic` (projects/P/topics/T) and return how many, once all are there.
+    """Publish messages, wait until Pub/Sub has confirmed all of them, and return their number.
 
-    Where it is broken off, up to `MAX_WAITING` more may be there than `published` was called for.
+    If this is interrupted, up to `MAX_WAITING` messages more than `published` has counted may have
+    been published.
 
     Args:
-        topic: where to.
-        bodies: of the messages.
-        attributes: of each message.
-        published: called for each message that is there.
+        topic: `projects/PROJECT/topics/NAME`.
+        bodies: one for each message.
+        attributes: added to each message.
+        published: called for each confirmed message.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: they are not.
-        TimeoutError: there was no answer within a minute.
+        google.api_core.exceptions.GoogleAPIError: Pub/Sub refused a message.
+        TimeoutError: Pub/Sub did not answer within 60 s.
     """
     publisher = pubsub_v1.PublisherClient()
     waiting: deque[Any] = deque()
     count = 0
 
-    def settle(most: int) -> None:
+    def settle(max_waiting: int) -> None:
         nonlocal count
-        while len(waiting) > most:
-            waiting[0].result(timeout=_WITHIN_S)
+        while len(waiting) > max_waiting:
+            waiting[0].result(timeout=_TIMEOUT_S)
             waiting.popleft()
             count += 1
             published()

@@ -1,4 +1,4 @@
-"""What somebody who watches sees: a line or more for each message, and what came so far below."""
+"""The output of `watch`: each message in one or more lines, with running totals below."""
 
 import contextlib
 import sys
@@ -13,20 +13,21 @@ _MARKS = {"✓": terminal.GREEN, "✗": terminal.RED, "◇": terminal.FAINT}
 
 
 class Screen:
-    """Shows messages on standard output, and what else there is to say on standard error.
+    """Shows messages on standard output and everything else on standard error.
 
     Args:
-        count: of the messages to come, if it is known.
+        count: the number of messages to expect, if it is known.
     """
 
     def __init__(self, count: int | None) -> None:
-        # Lines that go through a pipe often come back to the same terminal: | grep, | less.
+        # Piped output often ends up on the same terminal, as with | grep or | less. It would mix
+        # with the status line.
         self._status = StatusLine(sys.stderr, shown=is_terminal(sys.stdout, sys.stderr))
         self._seen, self._tally = Progress("seen", count), Tally()
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Tell on a terminal how much has come and how fast; at the end, what it was in all."""
+        """Show count, rate and totals on a terminal, and leave the totals there at the end."""
         with self._status.showing(
             lambda: f"{self._seen} · {self._tally}",
             ended=lambda: f"{self._tally} in {duration(self._seen.seconds)}",
@@ -34,8 +35,8 @@ class Screen:
             yield
 
     def show(self, message: dict[str, Any]) -> None:
-        """Show one message, and count it."""
-        text = watch.line(message)
+        """Show one message and count it."""
+        text = watch.describe(message)
         mark = painted(text[0], _MARKS[text[0]], sys.stdout)
         with self._status.aside():
             print(mark + text[1:], flush=True)
@@ -43,6 +44,6 @@ class Screen:
         self._tally.add(message)
 
     def say(self, text: str) -> None:
-        """Say something that is no message."""
+        """Print a notice, on standard error."""
         with self._status.aside():
             print(text, file=sys.stderr)

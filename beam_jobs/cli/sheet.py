@@ -1,6 +1,6 @@
-"""A contact sheet: a page of images, each with its prompt, that needs nothing but its folder.
+"""A contact sheet: a page of images with their prompts, which needs only the files in its folder.
 
-Prompts are other people's words and come as text only. The page runs no script and asks no host.
+Prompts are untrusted and appear as text only. The page runs no scripts and contacts no host.
 """
 
 import datetime
@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 from beam_jobs.cli.gallery import download
 from beam_jobs.cli.progress import counted
+from beam_jobs.prompts.fields import SETTINGS, Kind
 
-# More prompts than fit on a screen are listed before their images.
+# A sheet with more prompts than this, about a screenful, begins with a list of them.
 _MAX_UNLISTED = 12
 _MAX_ALT_CHARS = 200
-# Longer captions scroll within their figure, and so must be within a keyboard's reach.
+# Longer captions scroll inside their figure, so they must be reachable by keyboard.
 _MAX_OPEN_CHARS = 240
 _PICTURES = ("image/png", "image/jpeg", "image/webp")
 _POLICY = "script-src 'none'; object-src 'none'; base-uri 'none'; form-action 'none'"
@@ -69,10 +70,10 @@ def contact_sheet(
     """Write `index.html` with the images of `records` beside it, and return its path.
 
     Args:
-        records: of sets of images, as the job stores them.
-        project: that reads them.
-        folder: made if it is not there.
-        fetched: called for each image that is there.
+        records: the records that the job stores beside its images.
+        project: the Google Cloud project used to download them.
+        folder: created if it does not exist.
+        fetched: called after each downloaded image.
     """
     figures = "".join(
         _figure(_anchor(number, record), record, list(_fetched(record, project, folder, fetched)))
@@ -105,12 +106,12 @@ def _list(records: list[dict[str, Any]]) -> str:
     )
     return (
         f'<nav aria-label="Prompts"><details><summary>All {len(records):,} prompts, '
-        f"the newest first</summary><ol>{items}</ol></details></nav>"
+        f"newest first</summary><ol>{items}</ol></details></nav>"
     )
 
 
 def _anchor(number: int, record: dict[str, Any]) -> str:
-    """Return a name that stays the prompt's own on the next sheet, where its record has one."""
+    """Return an anchor for a prompt: its digest, the same on each sheet, or its number."""
     digest = str(record.get("digest"))
     return f"prompt-{digest if re.fullmatch('[0-9a-f]{8,64}', digest) else number}"
 
@@ -121,19 +122,19 @@ def _figure(anchor: str, record: dict[str, Any], names: list[str]) -> str:
         f'<a href="{name}"><img loading="lazy" alt="{_alt(text, index, count)}" src="{name}"></a>'
         for index, name in enumerate((html.escape(quote(name)) for name in names), 1)
     )
-    reach = ' tabindex="0"' if len(text) > _MAX_OPEN_CHARS or text.count("\n") > 2 else ""
+    focus = ' tabindex="0"' if len(text) > _MAX_OPEN_CHARS or text.count("\n") > 2 else ""
     paths = "".join(f'<span class="path">{html.escape(path)}</span>' for path in record["images"])
     return (
         f'<figure id="{anchor}"><div class="images">{images}</div><figcaption>'
-        f'<div class="prompt"{reach}><a href="#{anchor}" dir="auto">{html.escape(text)}</a></div>'
+        f'<div class="prompt"{focus}><a href="#{anchor}" dir="auto">{html.escape(text)}</a></div>'
         f"<small>{' · '.join(_settings(record))}</small><small>{paths}</small>"
         "</figcaption></figure>"
     )
 
 
 def _alt(prompt: str, index: int, count: int) -> str:
-    which = f" ({index} of {count})" if count > 1 else ""
-    return html.escape(f"{_short(prompt)}{which}")
+    position = f" ({index} of {count})" if count > 1 else ""
+    return html.escape(f"{_short(prompt)}{position}")
 
 
 def _short(prompt: str) -> str:
@@ -153,20 +154,20 @@ def _fetched(
 
 def _settings(record: dict[str, Any]) -> Iterator[str]:
     yield html.escape(record["model"])
-    for field in ("aspect_ratio", "image_size"):
-        if record.get(field):
-            yield html.escape(record[field])
-    if record.get("seed") is not None:
-        yield f"seed {html.escape(str(record['seed']))}"
+    for field in SETTINGS:
+        if (value := record.get(field.name)) is not None:
+            # A choice, such as 16:9, needs no label.
+            label = "" if field.kind is Kind.CHOICE else f"{field.name.replace('_', ' ')} "
+            yield html.escape(f"{label}{value}")
     if created := record.get("created_at"):
         machine = html.escape(created)
         yield f'<time datetime="{machine}">{html.escape(_minute(created))}</time>'
 
 
 def _minute(created: str) -> str:
-    """Return when, as people write it; as it is where it is no time."""
+    """Return a time to the minute, or the text itself if it is not a time."""
     try:
-        then = datetime.datetime.fromisoformat(created)
+        time = datetime.datetime.fromisoformat(created)
     except ValueError:
         return created
-    return f"{then:%Y-%m-%d %H:%M} {then.tzname() or ''}".rstrip()
+    return f"{time:%Y-%m-%d %H:%M} {time.tzname() or ''}".rstrip()

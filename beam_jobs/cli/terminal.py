@@ -1,7 +1,7 @@
-"""What a terminal gets and a file does not: colours, and a last line that is rewritten in place.
+"""Output that only a terminal gets: colours, and a status line that is rewritten in place.
 
-Knows nothing of what is told. No mode of the terminal is changed, so that a program that is killed
-leaves nothing to be undone.
+Must not know what the output is about. It never changes the terminal's mode, so that a killed
+program leaves nothing to undo.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ GREEN, RED, YELLOW, FAINT, BOLD = "32", "31", "33", "2", "1"
 
 _EVERY_S = 0.1
 _ERASE = "\r\033[K"
-# What moves the cursor, changes colours, turns around the order of what follows, or cannot be
-# written at all: half a character.
+# Characters that move the cursor, change colours, reverse the text direction, or cannot be encoded
+# (lone surrogates).
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -26,22 +26,22 @@ def is_terminal(*streams: TextIO) -> bool:
 
 
 def painted(text: str, colour: str, out: TextIO) -> str:
-    """Return `text` in a colour where `out` shows it, unless NO_COLOR is set (no-color.org)."""
-    wanted = colour and is_terminal(out) and not os.environ.get("NO_COLOR")
-    return f"\033[{colour}m{text}\033[0m" if wanted else text
+    """Return `text` in a colour if `out` is a terminal and NO_COLOR is not set (no-color.org)."""
+    coloured = colour and is_terminal(out) and not os.environ.get("NO_COLOR")
+    return f"\033[{colour}m{text}\033[0m" if coloured else text
 
 
 def printable(text: str) -> str:
-    """Return somebody else's text without what would act on the terminal."""
+    """Return untrusted text with the characters that would control the terminal replaced."""
     return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class StatusLine:
-    """The last line of a terminal, while something goes on.
+    """A status line at the bottom of a terminal, for the time that some work takes.
 
     Args:
-        out: where it is written.
-        shown: whether it is written at all; default: if `out` is a terminal.
+        out: the stream to write it to.
+        shown: whether to show it; default: only if `out` is a terminal.
     """
 
     def __init__(self, out: TextIO, *, shown: bool | None = None) -> None:
@@ -55,52 +55,53 @@ class StatusLine:
     def showing(
         self, text: Callable[[], str], *, ended: Callable[[], str] | None = None
     ) -> Iterator[None]:
-        """Show what `text` returns, asked some times a second in another thread, until the end.
+        """Show what `text` returns while the block runs.
 
-        What is over at once is not shown. Within another one the inner text is shown.
+        A thread calls `text` ten times a second. A block that ends within the first tenth of a
+        second shows nothing. In nested blocks, the inner text is shown.
 
         Args:
-            text: one line; what does not fit is cut off.
-            ended: what to leave on the terminal, whichever way it ends; default, or where it is
-                empty: nothing.
+            text: returns one line; it is cut off at the terminal's width.
+            ended: returns the line to leave on the terminal when the block ends, even by an
+                exception; default, or if it is empty: no line.
         """
         if not self._shown:
             yield
             return
-        outer, over = self._text, threading.Event()
+        outer, finished = self._text, threading.Event()
         try:
             self._text = text
             if outer is None:
-                threading.Thread(target=self._tick, args=(over,), daemon=True).start()
+                threading.Thread(target=self._tick, args=(finished,), daemon=True).start()
             yield
         finally:
-            # Before anything that may be interrupted: nobody draws after this.
-            over.set()
+            # First of all, because what follows may be interrupted: stop the thread from drawing.
+            finished.set()
             self._text = outer
             with self.aside():
-                if ended is not None and (left := ended()):
-                    print(left, file=self._out, flush=True)
+                if ended is not None and (last_line := ended()):
+                    print(last_line, file=self._out, flush=True)
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
-        """Take the line away for what else is written meanwhile, to any terminal's stream."""
+        """Hide the status line while the block writes other output to the terminal."""
         with self._lock:
             self._draw("")
             yield
 
-    def _tick(self, over: threading.Event) -> None:
-        while not over.wait(_EVERY_S):
+    def _tick(self, finished: threading.Event) -> None:
+        while not finished.wait(_EVERY_S):
             with self._lock:
-                if over.is_set() or self._text is None:
+                if finished.is_set() or self._text is None:
                     return
                 self._draw(self._text())
 
     def _draw(self, text: str) -> None:
         if text == self._drawn:
             return
-        # The terminal may have gone: then nobody is there to see that nothing is shown.
+        # If the terminal has gone, nobody is there to miss the line.
         with contextlib.suppress(OSError, ValueError):
-            # In the last column some terminals have gone to the next line already.
+            # After a character in the last column, some terminals move to the next line.
             self._out.write(f"{_ERASE}{text[: self._columns() - 1]}")
             self._out.flush()
         self._drawn = text

@@ -1,8 +1,8 @@
-"""Watches predictions and dead letters as they come.
+"""Shows predictions and dead letters as they arrive.
 
-`watching` takes nothing from anybody: it reads through subscriptions of its own, made for the
-purpose and deleted afterwards. `taken` is for a subscription that nobody else consumes, to see what
-it holds: what is shown is acknowledged.
+`watch_topics` takes no messages from anyone: it creates subscriptions of its own and deletes them
+afterwards. `consume` reads an existing subscription that nobody else consumes, and acknowledges
+each message once it is shown.
 """
 
 import contextlib
@@ -21,21 +21,26 @@ from google.protobuf import duration_pb2
 from beam_jobs.cli.terminal import printable
 from beam_jobs.outcomes import CANARY_ATTRIBUTE, FAILURE_SCHEMA, PREDICTION_SCHEMA
 
-# The least that Pub/Sub allows: a watcher that was killed leaves nothing behind for long.
+# The minimum that Pub/Sub allows, so that the subscription of a killed watcher soon goes away.
 _EXPIRES_AFTER_S = 24 * 3600
-# How long one pull waits, and how many it leases: few enough to be shown within the lease.
+# How long one pull waits, and how many messages it leases: few enough to be shown before their
+# leases end.
 _PULL_S = 20.0
 _PULL_MAX = 100
 
 
 @contextlib.contextmanager
-def watching(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[str, Any]]"]:
-    """Give a queue that the messages of `topics` arrive in from now on, decoded.
+def watch_topics(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[str, Any]]"]:
+    """Yield a queue that receives each new message of `topics`, decoded.
 
-    Each has the key `canary` besides its own, true for a health probe.
+    Each message has an extra key, `canary`: whether it answers a health probe.
+
+    Args:
+        project: the Google Cloud project of the topics.
+        topics: their short names.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: a topic is not there, or not to be read.
+        google.api_core.exceptions.GoogleAPIError: a topic does not exist, or may not be read.
     """
     subscriber = pubsub_v1.SubscriberClient()
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
@@ -61,22 +66,30 @@ def watching(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[str,
         yield arrived
 
 
-def taken(
+def consume(
     project: str,
     subscription: str,
     *,
     count: int | None,
     seconds: float | None,
-    passed_over: Callable[[str], None],
+    on_foreign_message: Callable[[str], None],
 ) -> Generator[dict[str, Any], None, None]:
-    """Yield what a subscription holds and gets, as `watching` does, and take it from there.
+    """Yield the messages of a subscription, decoded as by `watch_topics`, and acknowledge them.
 
-    A message is acknowledged when the next one is asked for, so one that the caller did not come
-    to show comes again. No more are leased than `count`. What is neither a prediction nor a failure
-    belongs to somebody else: `passed_over` is told its id, once, and it stays in the subscription.
+    A message is acknowledged when the caller asks for the next one. If the caller fails to show it,
+    it is delivered again.
+
+    Args:
+        project: the Google Cloud project of the subscription.
+        subscription: its short name.
+        count: stop after this many messages, and lease no more than that; None for no limit.
+        seconds: stop after this many seconds; None for no limit.
+        on_foreign_message: called once with the id of each message that is neither a prediction
+            nor a dead letter. Such a message stays in the subscription.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: the subscription is not there, or not to be read.
+        google.api_core.exceptions.GoogleAPIError: the subscription does not exist, or may not be
+            read.
     """
     subscriber = pubsub_v1.SubscriberClient()
     name = f"projects/{project}/subscriptions/{subscription}"
@@ -86,19 +99,21 @@ def taken(
     shown = 0
     try:
         while count is None or shown < count:
-            left = _PULL_S if deadline is None else min(deadline - time.monotonic(), _PULL_S)
-            if left <= 0:
+            remaining_s = _PULL_S if deadline is None else min(deadline - time.monotonic(), _PULL_S)
+            if remaining_s <= 0:
                 return
-            most = _PULL_MAX if count is None else min(count - shown, _PULL_MAX)
+            max_messages = _PULL_MAX if count is None else min(count - shown, _PULL_MAX)
             with contextlib.suppress(api_exceptions.DeadlineExceeded):
-                response = subscriber.pull(subscription=name, max_messages=most, timeout=left)
+                response = subscriber.pull(
+                    subscription=name, max_messages=max_messages, timeout=remaining_s
+                )
                 leased.extend(response.received_messages)
             while leased:
                 message, ack_id = leased[0].message, leased[0].ack_id
                 content = decoded(message.data)
                 if content is None:
                     if message.message_id not in foreign:
-                        passed_over(message.message_id)
+                        on_foreign_message(message.message_id)
                     foreign[message.message_id] = ack_id
                 else:
                     yield {**content, "canary": CANARY_ATTRIBUTE in message.attributes}
@@ -106,11 +121,11 @@ def taken(
                     shown += 1
                 del leased[0]
     finally:
-        _give_back(subscriber, name, [*(item.ack_id for item in leased), *foreign.values()])
+        _release(subscriber, name, [*(item.ack_id for item in leased), *foreign.values()])
 
 
 def decoded(data: bytes) -> dict[str, Any] | None:
-    """Return the prediction or failure that `data` is, or None: the topic is not ours alone."""
+    """Return the prediction or dead letter in `data`; None for another sender's message."""
     try:
         content = json.loads(data)
     except ValueError:
@@ -122,34 +137,34 @@ def decoded(data: bytes) -> dict[str, Any] | None:
 def arrivals(
     arrived: "queue.Queue[dict[str, Any]]", *, count: int | None, seconds: float | None
 ) -> Iterator[dict[str, Any]]:
-    """Yield what arrives, until `count` have or `seconds` are over."""
+    """Yield messages from the queue until `count` have arrived or `seconds` are over."""
     deadline = None if seconds is None else time.monotonic() + seconds
     seen = 0
     while count is None or seen < count:
-        left = 1.0 if deadline is None else deadline - time.monotonic()
-        if left <= 0:
+        remaining_s = 1.0 if deadline is None else deadline - time.monotonic()
+        if remaining_s <= 0:
             return
         with contextlib.suppress(queue.Empty):
-            yield arrived.get(timeout=min(left, 1.0))
+            yield arrived.get(timeout=min(remaining_s, 1.0))
             seen += 1
 
 
-def line(message: dict[str, Any]) -> str:
-    """Return one line for a person: what became of which prompt; what is theirs made harmless."""
+def describe(message: dict[str, Any]) -> str:
+    """Describe a message in a line or more, with control characters in untrusted text replaced."""
     if "reason" in message:
-        again = ", may be replayed" if message["retryable"] else ""
+        replay = ", can be replayed" if message["retryable"] else ""
         detail, prompt_id = printable(message["detail"]), printable(message["prompt_id"])
-        return f"✗ {message['reason']}: {detail} ({prompt_id}{again})"
+        return f"✗ {message['reason']}: {detail} ({prompt_id}{replay})"
     if message.get("canary"):
         return f"◇ canary {printable(message['prompt_id'])}"
-    note = "reused" if message["reused"] else f"{message['latency_ms'] / 1000:.1f} s"
+    result = "reused" if message["reused"] else f"{message['latency_ms'] / 1000:.1f} s"
     prompt = printable(" ".join(message["prompt"].split()))
     prompt = prompt if len(prompt) <= 60 else prompt[:59] + "…"
-    return "\n".join([f"✓ {prompt} ({note})", *(f"  {path}" for path in message["images"])])
+    return "\n".join([f"✓ {prompt} ({result})", *(f"  {path}" for path in message["images"])])
 
 
-def _give_back(subscriber: Any, name: str, ack_ids: list[str]) -> None:
-    """End leases at once, rather than with their time."""
+def _release(subscriber: Any, name: str, ack_ids: list[str]) -> None:
+    """End the leases now, so that the messages can be delivered again at once."""
     if ack_ids:
         with contextlib.suppress(api_exceptions.GoogleAPIError):
             subscriber.modify_ack_deadline(

@@ -1,1 +1,1 @@
-"""What a job is told: its options, and whether what they name is there."""
+"""A job's options, and the check that the resources they name exist."""

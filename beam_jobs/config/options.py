@@ -1,4 +1,4 @@
-"""The job's options: their names, their help, and what makes no sense together."""
+"""The options of both jobs: their names, their help texts and the checks on their values."""
 
 import argparse
 import dataclasses
@@ -15,85 +15,131 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS, Family, family_of
-from beam_jobs.images.store import Location
+from beam_jobs.catalog import (
+    DEFAULT_MODEL,
+    KNOWN_MODELS,
+    LOCATION_PATTERN,
+    MODEL_PATTERN,
+    PREDICT_PATTERN,
+    Family,
+    family_of,
+)
+from beam_jobs.images.location import Location
 from beam_jobs.prompts.parse import PromptDefaults
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
-# These become parts of the address that is called, with the job's credentials.
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
-_LOCATION = re.compile(r"[a-z][a-z0-9-]*")
-_ENDPOINT = re.compile(
-    rf"projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/{_LOCATION.pattern}"
-    rf"/(endpoints/{_MODEL.pattern}|publishers/{_MODEL.pattern}/models/{_MODEL.pattern})"
-)
+_MODEL = re.compile(MODEL_PATTERN)
+_LOCATION = re.compile(LOCATION_PATTERN)
+_ENDPOINT = re.compile(PREDICT_PATTERN)
 _SOURCE = re.compile(r"stream|backfill:[A-Za-z0-9._:@/+=-]{1,200}")
 
-# What Beam's Dataflow options call "one SDK process per worker, however many cores": the job waits
-# for the model, it does not compute, and one process's event loop holds all of its calls.
+# Beam's Dataflow experiment for one SDK process per worker, however many cores it has. The job
+# waits for the model rather than computing, and one process's event loop handles all calls.
 ONE_PROCESS_PER_WORKER = "no_use_multiple_sdk_containers"
 
 
 class OptionsError(ValueError):
-    """The options contradict each other; the message lists everything that is wrong."""
+    """The options are invalid. The message has one line for each problem."""
 
 
 class ImagenOptions(PipelineOptions):
-    """Options of both jobs. The first three names are older than this project."""
+    """The options of both jobs. The first three names are older than this project."""
 
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
-        add("--messages_subscription", help="stream: projects/P/subscriptions/S to read from")
-        add("--responses_topic", help="projects/P/topics/T that predictions are published to")
-        add("--images_output_location", help="gs://BUCKET/FOLDER that images are stored under")
-        add("--dead_letter_topic", help="projects/P/topics/T that failures are published to")
-        add("--prompts", help="backfill: a path or glob of .txt, .jsonl or .csv files, or .gz")
-        add("--report", help="backfill: a path that the job's counts are written to, as JSON")
-        add("--source", help="what predictions say they come from: stream, or backfill:RUN")
-        add("--model", default=DEFAULT_MODEL, help="the model of a prompt that names none")
+        add(
+            "--messages_subscription",
+            help="stream only: subscription to read prompts from, as "
+            "projects/PROJECT/subscriptions/NAME",
+        )
+        add(
+            "--responses_topic",
+            help="topic to publish predictions to, as projects/PROJECT/topics/NAME",
+        )
+        add(
+            "--images_output_location",
+            help="Cloud Storage folder to store images in, as gs://BUCKET/FOLDER",
+        )
+        add(
+            "--dead_letter_topic",
+            help="topic to publish dead letters to, as projects/PROJECT/topics/NAME",
+        )
+        add(
+            "--prompts",
+            help="backfill only: path or glob of prompt files (.txt, .jsonl or .csv, plain or with "
+            ".gz after it)",
+        )
+        add(
+            "--report",
+            help="backfill only: path to write the job's counts to, as JSON; default: no report",
+        )
+        add(
+            "--source",
+            help="source to state in predictions and dead letters: stream, or backfill:RUN",
+        )
+        add("--model", default=DEFAULT_MODEL, help="model for prompts that name none")
         add(
             "--allowed_models",
-            help="comma-separated models that a prompt may name; default: the known ones",
+            help="comma-separated models that a prompt may name; default: all known Gemini image "
+            "models",
         )
-        add("--model_endpoint", help="projects/P/locations/L/endpoints/E that serves --model")
-        add("--model_location", help="location of the models; default: global for Gemini")
-        add("--max_in_flight", type=int, default=64, help="most model calls at once, per worker")
+        add(
+            "--model_endpoint",
+            help="endpoint that serves --model, as "
+            "projects/PROJECT/locations/LOCATION/endpoints/ID",
+        )
+        add(
+            "--model_location",
+            help="location to call models in; default: global for Gemini models, the job's region "
+            "for others",
+        )
+        add(
+            "--max_in_flight",
+            type=int,
+            default=64,
+            help="maximum concurrent model calls per worker",
+        )
         add(
             "--max_requests_per_minute",
             type=float,
-            help="most model calls a minute, job-wide: split evenly over --max_num_workers",
+            help="maximum model calls per minute for the whole job, split evenly over "
+            "--max_num_workers; default: only the model's quota limits them",
         )
         add(
             "--max_retry_seconds",
             type=float,
             default=600.0,
-            help="how long a prompt is tried again before it is a retryable failure",
+            help="seconds to retry a failing prompt before it becomes a retryable failure",
         )
         add(
             "--call_timeout_seconds",
             type=float,
             default=300.0,
-            help="how long one model call may take",
+            help="timeout of one model call, in seconds",
         )
         add(
             "--max_images",
             type=int,
-            help="budget, job-wide, split over the workers, and anew for one that starts again: "
-            "past it prompts fail as retryable, unpaid",
+            help="maximum images that the whole job pays for, split evenly over --max_num_workers. "
+            "Prompts beyond it fail as retryable, at no cost. A worker process that restarts "
+            "starts with its full share again. Default: no limit",
         )
         add(
             "--request_tier",
             choices=("standard", "flex"),
             default="standard",
-            help="flex: half the price, slower",
+            help="flex costs half as much but is slower; Gemini models only",
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class JobConfig:
-    """What the transforms and the model handler need to know; checked, and small to pickle."""
+    """The checked options, as the transforms and the model handler need them. Small to pickle.
+
+    `requests_per_minute` and `max_images` are one worker's share; None means no limit.
+    """
 
     responses_topic: str
     dead_letter_topic: str
@@ -104,70 +150,74 @@ class JobConfig:
     gemini_location: str
     predict_location: str
     max_in_flight: int
-    requests_per_minute: float | None  # of one worker
+    requests_per_minute: float | None
     max_retry_s: float
     call_timeout_s: float
-    max_images: int | None  # of one worker
+    max_images: int | None
     flex: bool
 
 
 def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
-    """Check the options of a job, all of them.
+    """Check all options of a job and return what they say.
 
     Raises:
-        OptionsError: something is missing, malformed or contradicts something else.
+        OptionsError: an option is missing, malformed, unknown or contradicts another one.
     """
-    given = options.view_as(ImagenOptions)
+    imagen = options.view_as(ImagenOptions)
     cloud = options.view_as(GoogleCloudOptions)
-    wrong = [*_unknown(options), *_wrong_for(given, streaming=streaming), *_wrong(given)]
-    source = given.source or ("stream" if streaming else "backfill:manual")
+    problems = [
+        *_unknown_options(options),
+        *_job_problems(imagen, streaming=streaming),
+        *_value_problems(imagen),
+    ]
+    source = imagen.source or ("stream" if streaming else "backfill:manual")
     if not _SOURCE.fullmatch(source) or (source == "stream") != streaming:
-        wrong.append(
+        problems.append(
             f"--source: expected {'stream' if streaming else 'backfill:RUN'}, got {source!r}"
         )
     try:
-        location = Location.parse(given.images_output_location or "")
+        location = Location.parse(imagen.images_output_location or "")
     except ValueError as error:
-        wrong.append(f"--images_output_location: {error}")
-    project = cloud.project or _project_of(given.responses_topic)
-    most_workers = options.view_as(WorkerOptions).max_num_workers
-    workers = most_workers or 1
-    wrong += _unsplit(given, options, most_workers)
-    if 0 < (given.max_images or workers) < workers:
-        wrong.append(
-            f"--max_images: {given.max_images} is less than one for each of --max_num_workers "
-            f"{workers}, which it is split over"
+        problems.append(f"--images_output_location: {error}")
+    project = cloud.project or _project_of(imagen.responses_topic)
+    max_workers = options.view_as(WorkerOptions).max_num_workers
+    workers = max_workers or 1
+    problems += _unsplittable(imagen, options, max_workers)
+    if 0 < (imagen.max_images or workers) < workers:
+        problems.append(
+            f"--max_images: expected at least --max_num_workers ({workers}), because the workers "
+            f"share it evenly, got {imagen.max_images}"
         )
-    if wrong:
-        raise OptionsError("\n".join(wrong))
-    allowed = _names(given.allowed_models) or frozenset(
+    if problems:
+        raise OptionsError("\n".join(problems))
+    allowed = _model_names(imagen.allowed_models) or frozenset(
         name for name in KNOWN_MODELS if family_of(name) is Family.GEMINI
     )
     return JobConfig(
-        responses_topic=given.responses_topic,
-        dead_letter_topic=given.dead_letter_topic,
+        responses_topic=imagen.responses_topic,
+        dead_letter_topic=imagen.dead_letter_topic,
         location=location,
         defaults=PromptDefaults(
-            model=given.model, allowed_models=allowed | {given.model}, source=source
+            model=imagen.model, allowed_models=allowed | {imagen.model}, source=source
         ),
         project=project,
-        model_endpoint=given.model_endpoint,
-        gemini_location=given.model_location or "global",
-        predict_location=given.model_location or cloud.region or "us-central1",
-        max_in_flight=given.max_in_flight,
-        requests_per_minute=_share(given.max_requests_per_minute, workers),
-        max_retry_s=given.max_retry_seconds,
-        call_timeout_s=given.call_timeout_seconds,
-        max_images=None if given.max_images is None else given.max_images // workers,
-        flex=given.request_tier == "flex",
+        model_endpoint=imagen.model_endpoint,
+        gemini_location=imagen.model_location or "global",
+        predict_location=imagen.model_location or cloud.region or "us-central1",
+        max_in_flight=imagen.max_in_flight,
+        requests_per_minute=_worker_share(imagen.max_requests_per_minute, workers),
+        max_retry_s=imagen.max_retry_seconds,
+        call_timeout_s=imagen.call_timeout_seconds,
+        max_images=None if imagen.max_images is None else imagen.max_images // workers,
+        flex=imagen.request_tier == "flex",
     )
 
 
 def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
-    """Set what suits these jobs' workers on Dataflow, unless it is set.
+    """Set the Dataflow worker options that suit these jobs, unless they are set already.
 
-    Dataflow's bundles of a stream are often one element large, so calls in flight are bounded by
-    the threads of the harness (12 by default); a thread that waits costs next to nothing.
+    A streaming bundle on Dataflow often holds one element, so the harness threads (12 by default)
+    limit the calls in flight. A waiting thread costs next to nothing.
     """
     if "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
         return
@@ -178,35 +228,45 @@ def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
         debug.number_of_worker_harness_threads = max(12, config.max_in_flight)
     setup = options.view_as(SetupOptions)
     if setup.save_main_session is None:
-        # Workers import what the pipeline is made of; for Dataflow alone Beam would send more.
+        # Workers import the pipeline's code from their image. For Dataflow alone, Beam's default is
+        # to pickle and send the main module's globals too.
         setup.save_main_session = False
 
 
-def _wrong_for(given: ImagenOptions, *, streaming: bool) -> list[str]:
-    """Return what is missing, or belongs to the other of the two jobs."""
-    wrong = []
+def _job_problems(imagen: ImagenOptions, *, streaming: bool) -> list[str]:
+    """Return the problems with options that depend on which of the two jobs runs."""
+    problems = []
     required = {"responses_topic": _TOPIC, "dead_letter_topic": _TOPIC}
     if streaming:
         required["messages_subscription"] = _SUBSCRIPTION
     for name, pattern in required.items():
-        value = getattr(given, name)
+        value = getattr(imagen, name)
         if not value or not pattern.fullmatch(value):
-            wrong.append(f"--{name}: expected {_readable(pattern)}, got {value!r}")
-    if streaming and (given.prompts or given.report):
-        wrong.append("--prompts and --report are for beam_jobs.backfill; a stream has no end")
-    if not streaming and given.messages_subscription:
-        wrong.append("--messages_subscription is for beam_jobs.stream; a backfill reads --prompts")
-    if not streaming and not given.prompts:
-        wrong.append("--prompts: expected a path or glob of prompt files, got nothing")
-    if given.responses_topic and given.responses_topic == given.dead_letter_topic:
-        wrong.append(
-            "--responses_topic and --dead_letter_topic: expected two topics, got one twice"
+            got = repr(value) if value else "nothing"
+            problems.append(f"--{name}: expected {_example_of(pattern)}, got {got}")
+    if streaming and (imagen.prompts or imagen.report):
+        problems.append(
+            "--prompts and --report are only for beam_jobs.backfill; remove them, a stream reads "
+            "--messages_subscription and never ends"
         )
-    return wrong
+    if not streaming and imagen.messages_subscription:
+        problems.append(
+            "--messages_subscription is only for beam_jobs.stream; remove it, a backfill reads "
+            "--prompts"
+        )
+    if not streaming and not imagen.prompts:
+        problems.append("--prompts: expected a path or glob of prompt files, got nothing")
+    if imagen.responses_topic and imagen.responses_topic == imagen.dead_letter_topic:
+        problems.append(
+            "--responses_topic and --dead_letter_topic: expected two different topics, got "
+            f"{imagen.responses_topic} for both"
+        )
+    return problems
 
 
-def _wrong(given: ImagenOptions) -> list[str]:
-    wrong = [
+def _value_problems(imagen: ImagenOptions) -> list[str]:
+    """Return the problems with values that are checked the same way for both jobs."""
+    problems = [
         f"--{name}: expected a number above 0, got {value}"
         for name in (
             "max_in_flight",
@@ -215,86 +275,97 @@ def _wrong(given: ImagenOptions) -> list[str]:
             "call_timeout_seconds",
             "max_images",
         )
-        if (value := getattr(given, name)) is not None and not 0 < value < math.inf
+        if (value := getattr(imagen, name)) is not None and not 0 < value < math.inf
     ]
-    wrong += [
-        f"--{option}: expected names such as {DEFAULT_MODEL}, got {name!r}"
+    problems += [
+        f"--{option}: expected a model name such as {DEFAULT_MODEL}, got {name!r}"
         for option, names in (
-            ("model", [given.model]),
-            ("allowed_models", sorted(_names(given.allowed_models) - {given.model})),
+            ("model", [imagen.model]),
+            ("allowed_models", sorted(_model_names(imagen.allowed_models) - {imagen.model})),
         )
         for name in names
-        # What is deployed on the endpoint is called whatever somebody has called it.
-        if not (given.model_endpoint and option == "model" and _is_deployed(name))
+        # A model deployed on an endpoint may have any name.
+        if not (imagen.model_endpoint and option == "model" and _needs_endpoint(name))
         and not _MODEL.fullmatch(name)
     ]
-    wrong += [
-        f"--allowed_models: {name!r} is not one of Google's own, and --model_endpoint serves "
-        "--model alone"
-        for name in sorted(_names(given.allowed_models) - {given.model})
-        if _is_deployed(name)
+    problems += [
+        f"--allowed_models: {name!r} is not a Google model, and --model_endpoint serves only "
+        "--model; remove it from the list"
+        for name in sorted(_model_names(imagen.allowed_models) - {imagen.model})
+        if _needs_endpoint(name)
     ]
-    if given.model_location and not _LOCATION.fullmatch(given.model_location):
-        wrong.append(
+    if imagen.model_location and not _LOCATION.fullmatch(imagen.model_location):
+        problems.append(
             "--model_location: expected a location such as global or europe-west4, "
-            f"got {given.model_location!r}"
+            f"got {imagen.model_location!r}"
         )
-    family = family_of(given.model)
-    if given.model_endpoint:
-        if not _ENDPOINT.fullmatch(given.model_endpoint):
-            wrong.append(
-                "--model_endpoint: expected projects/P/locations/L/endpoints/E, "
-                f"got {given.model_endpoint!r}"
+    family = family_of(imagen.model)
+    if imagen.model_endpoint:
+        if not _ENDPOINT.fullmatch(imagen.model_endpoint):
+            problems.append(
+                "--model_endpoint: expected projects/PROJECT/locations/LOCATION/endpoints/ID, "
+                f"got {imagen.model_endpoint!r}"
             )
         if family is Family.GEMINI:
-            wrong.append(
-                f"--model_endpoint is for models that speak :predict; --model {given.model} does "
-                "not. Name the deployed model with --model"
+            problems.append(
+                "--model_endpoint is only for models with the :predict API, and --model "
+                f"{imagen.model} does not have it; remove --model_endpoint, or set --model to the "
+                "deployed model"
             )
-    elif _is_deployed(given.model):
-        wrong.append(
-            f"--model {given.model} is not one of Google's own; say with --model_endpoint where it "
-            "is deployed"
+    elif _needs_endpoint(imagen.model):
+        problems.append(
+            f"--model {imagen.model} is not a Google model; set --model_endpoint to the endpoint "
+            "that serves it"
         )
-    if given.request_tier == "flex" and family is Family.PREDICT:
-        wrong.append(f"--request_tier flex is offered for Gemini models, not for {given.model}")
-    return wrong
+    if imagen.request_tier == "flex" and family is Family.PREDICT:
+        problems.append(
+            f"--request_tier: flex is only for Gemini models, and --model is {imagen.model}; use "
+            "standard"
+        )
+    return problems
 
 
-def _unsplit(given: ImagenOptions, options: PipelineOptions, most_workers: int | None) -> list[str]:
-    """Return what is job-wide and cannot be split: Dataflow would give each worker all of it."""
-    if most_workers or "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
+def _unsplittable(
+    imagen: ImagenOptions, options: PipelineOptions, max_workers: int | None
+) -> list[str]:
+    """Return a problem for each job-wide limit that lacks a number of workers to split it over.
+
+    Without the maximum number of workers, each worker on Dataflow would get the whole limit.
+    """
+    if max_workers or "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
         return []
     return [
-        f"--{name} is split over the workers: say with --max_num_workers how many there may be"
+        f"--{name} is split evenly over the workers: set --max_num_workers as well"
         for name in ("max_requests_per_minute", "max_images")
-        if getattr(given, name) is not None
+        if getattr(imagen, name) is not None
     ]
 
 
-def _unknown(options: PipelineOptions) -> list[str]:
-    """Return the options that nobody reads: Beam would log them and go on without.
+def _unknown_options(options: PipelineOptions) -> list[str]:
+    """Return a problem for each option that does not exist; Beam would only log and ignore it.
 
-    From a flex template's launcher that is what happens: the service has checked the parameters
-    against the template, and what else there is are flags of its own.
+    Options from a flex template's launcher are not checked: the service has checked the parameters
+    against the template already, and adds flags of its own.
     """
     if options.view_as(GoogleCloudOptions).template_location:
         return []
     known = PipelineOptions([]).get_all_options()
-    given = options.get_all_options(retain_unknown_options=True)
-    return [f"--{name}: no such option" for name in sorted(set(given) - set(known))]
+    passed = options.get_all_options(retain_unknown_options=True)
+    return [
+        f"--{name}: no such option; check its spelling" for name in sorted(set(passed) - set(known))
+    ]
 
 
-def _is_deployed(model: str) -> bool:
-    """Return whether a model is called at an endpoint of somebody's own, not at Google's."""
+def _needs_endpoint(model: str) -> bool:
+    """Return whether a model is served by an endpoint of your own rather than by Google."""
     return family_of(model) is Family.PREDICT and not model.startswith("imagen-")
 
 
-def _names(value: str | None) -> frozenset[str]:
+def _model_names(value: str | None) -> frozenset[str]:
     return frozenset(name.strip() for name in (value or "").split(",") if name.strip())
 
 
-def _share(value: float | None, workers: int) -> float | None:
+def _worker_share(value: float | None, workers: int) -> float | None:
     return None if value is None else value / workers
 
 
@@ -302,5 +373,5 @@ def _project_of(resource: Any) -> str:
     return resource.split("/")[1] if resource and resource.count("/") > 1 else ""
 
 
-def _readable(pattern: re.Pattern[str]) -> str:
+def _example_of(pattern: re.Pattern[str]) -> str:
     return pattern.pattern.replace("[^/]+", "PROJECT", 1).replace("[^/]+", "NAME", 1)

@@ -1,1 +1,1 @@
-"""The work on a prompt: how many at once, how fast, how often, and what it took."""
+"""The work on prompts: concurrency, pace, retries and the count of what each prompt costs."""

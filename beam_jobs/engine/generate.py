@@ -1,10 +1,11 @@
-"""The work on one prompt: look up, generate, store; one coroutine each, and no exception leaves.
+"""The work on one prompt: look up its images, generate and store them, and return the outcome.
 
-Retries live here and nowhere else. Everything runs on one event loop, so plain dictionaries and
+All retries are in this module. Everything runs in one event loop, so plain dictionaries and
 counters need no locks.
 """
 
 import asyncio
+import dataclasses
 import datetime
 import functools
 import logging
@@ -23,31 +24,31 @@ from beam_jobs.prompts.parse import Canary, Parsed, Prompt
 
 _log = logging.getLogger(__name__)
 
-# Exponential backoff with full jitter: https://aws.amazon.com/blogs/architecture/
-# exponential-backoff-and-jitter/. The cap is about what one image takes.
+# Seconds of exponential backoff with full jitter: https://aws.amazon.com/blogs/architecture/
+# exponential-backoff-and-jitter/. The maximum is about the time that one image takes.
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
-# How often an answer without an image is asked for again: each may be charged.
+# After this many answers without an image the prompt fails, because each may be charged.
 MAX_EMPTY_ANSWERS = 3
-# Calls that were answered hold images until they are stored: so many more than are in flight may be
-# under way before new ones wait.
+# An answered call holds its images until they are stored. So calls between their start and the end
+# of storing may exceed the maximum in flight by this factor, before new calls wait.
 ROOM_OVER_IN_FLIGHT = 1.25
 
 T = TypeVar("T")
 
 
 class Generator:
-    """AnswerSlots prompts into outcomes.
+    """Turns prompts into outcomes.
 
     Args:
-        model_of: gives the adapter for a model's name.
-        store: where images go.
+        model_of: returns the adapter for a model's name.
+        store: stores the images.
         limiter: paces the model calls of this process.
-        answer_slots: bounds how many of their answers are in memory.
-        max_in_flight: most model calls at once, as the limiter's ceiling.
-        max_retry_s: how long a failing call is repeated, from its first failure.
-        max_images: how many images this process may pay for, or None.
-        source: what predictions say they come from.
+        answer_slots: limits how many model answers are in memory.
+        max_in_flight: maximum concurrent model calls, the same as the limiter's ceiling.
+        max_retry_s: how many seconds a failing call is retried, counted from its first failure.
+        max_images: how many images this process may pay for; None for no limit.
+        source: the source that outcomes name: `stream` or `backfill:RUN`.
     """
 
     def __init__(
@@ -66,72 +67,88 @@ class Generator:
         self._store = store
         self._limiter = limiter
         self._answer_slots = answer_slots
-        # Of prompts, which are looked up; and of calls, for a prompt of four images may take four.
-        room = int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1
-        self._room = asyncio.Semaphore(room)
-        self._calls_room = asyncio.Semaphore(room)
+        # One limits prompts, the other calls: a prompt for four images may need four calls.
+        max_under_way = int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1
+        self._prompt_semaphore = asyncio.Semaphore(max_under_way)
+        self._call_semaphore = asyncio.Semaphore(max_under_way)
         self._max_retry_s = max_retry_s
         self._budget = max_images
         self._source = source
-        self._making: dict[str, asyncio.Future[list[str]]] = {}
+        self._in_progress: dict[str, asyncio.Future[list[str]]] = {}
 
     async def outcome(self, item: Parsed) -> Outcome:
-        """Do the work on one prompt; a failure has ended already. Raises only cancellation."""
+        """Return the outcome of one prompt; a failure is returned as it is. Never raises."""
         if isinstance(item, Failure):
             return item
         if isinstance(item, Canary):
-            return self._prediction(item.prompt_id, "", "", [], "", False, item, Work())
+            return self._prediction(item, Work())
         usage = PromptUsage()
         try:
             images, reused = await self._images(item, usage)
         except CallError as error:
-            return self._failure(item, error.reason, error.detail, error.replayable, usage)
+            return self._failure(
+                item,
+                usage,
+                reason=error.reason,
+                detail=error.detail,
+                retryable=error.replayable,
+            )
         except StoreError as error:
-            return self._failure(item, Reason.STORAGE_ERROR, str(error), True, usage)
+            return self._failure(
+                item, usage, reason=Reason.STORAGE_ERROR, detail=str(error), retryable=True
+            )
         except Exception as error:
-            # A fault of ours must neither crash the job nor lose the prompt.
+            # A bug in this package must neither crash the job nor lose the prompt.
             _log.exception("unexpected error on prompt %s", item.digest)
             detail = f"unexpected {type(error).__name__}: {error}"[:500]
-            return self._failure(item, Reason.MODEL_ERROR, detail, True, usage)
-        return self._prediction(
-            item.prompt_id, item.digest, item.text, images, item.model, reused, item, usage.work()
+            return self._failure(
+                item, usage, reason=Reason.MODEL_ERROR, detail=detail, retryable=True
+            )
+        return dataclasses.replace(
+            self._prediction(item, usage.work()),
+            digest=item.digest,
+            prompt=item.text,
+            images=tuple(images),
+            model=item.model,
+            reused=reused,
+            settings=item.settings,
         )
 
     async def _images(self, prompt: Prompt, usage: PromptUsage) -> tuple[list[str], bool]:
-        """Return the paths, and whether somebody had made them before."""
-        if leader := self._making.get(prompt.digest):
-            # The same prompt is under way in this process: wait for it instead of paying again.
+        """Return the paths of the images, and whether all of them existed already."""
+        if leader := self._in_progress.get(prompt.digest):
+            # The same prompt is in progress in this process. Wait for it instead of paying twice.
             return await asyncio.shield(leader), True
         future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
-        self._making[prompt.digest] = future
+        self._in_progress[prompt.digest] = future
         try:
-            async with self._room:
+            async with self._prompt_semaphore:
                 usage.start()
-                images, reused = await self._find_or_make(prompt, usage)
+                images, reused = await self._find_or_generate(prompt, usage)
                 usage.stop()
         except BaseException as error:
             if isinstance(error, Exception):
                 future.set_exception(error)
-                future.exception()  # nobody may be waiting for it
+                future.exception()  # mark it as retrieved, in case no other prompt waits for it
             else:
                 future.cancel()
             raise
         finally:
-            del self._making[prompt.digest]
+            del self._in_progress[prompt.digest]
         future.set_result(images)
         return images, reused
 
-    async def _find_or_make(self, prompt: Prompt, usage: PromptUsage) -> tuple[list[str], bool]:
-        found = await self._persist(lambda: self._store.find(prompt.digest))
-        if found.record is not None:
-            return list(found.record["images"]), True
-        paths = {i: path for i, path in found.images.items() if i < prompt.images}
+    async def _find_or_generate(self, prompt: Prompt, usage: PromptUsage) -> tuple[list[str], bool]:
+        stored = await self._persist(lambda: self._store.find(prompt.digest))
+        if stored.record is not None:
+            return list(stored.record["images"]), True
+        paths = {i: path for i, path in stored.images.items() if i < prompt.images}
         missing = [i for i in range(prompt.images) if i not in paths]
         model = self._model_of(prompt.model)
         results = await asyncio.gather(
             *(
-                self._make(model, prompt, group, usage)
-                for group in _calls(missing, model.images_per_call)
+                self._generate_and_store(model, prompt, group, usage)
+                for group in _call_ranges(missing, model.images_per_call)
             ),
             return_exceptions=True,
         )
@@ -141,18 +158,18 @@ class Generator:
                 errors.append(result)
             else:
                 paths |= result
-        _raise_worst(errors, complete=bool(paths))
+        _raise_deciding(errors, any_image=bool(paths))
         images = [paths[i] for i in sorted(paths)]
-        created_at = _now()
+        created_at = _utc_now()
         return await self._persist(
             lambda: self._store.put_record(prompt, images, created_at)
         ), not missing
 
-    async def _make(
+    async def _generate_and_store(
         self, model: ImageModel, prompt: Prompt, indices: range, usage: PromptUsage
     ) -> dict[int, str]:
-        """Pay for one call, and store what it gave: index to path."""
-        async with self._calls_room:
+        """Pay for one call and store its images; return their paths by index."""
+        async with self._call_semaphore:
             self._spend(len(indices))
             images: list[Image] = []
             with self._answer_slots.slot() as answer_slot:
@@ -164,8 +181,8 @@ class Generator:
                 paths = {}
                 for index, image in zip(indices, images, strict=False):
                     put = functools.partial(self._store.put_image, prompt.digest, index, image)
-                    # While storage fails answers are read all the same: they are paid for, and
-                    # lost with their connections.
+                    # If storage fails, let other answers be read meanwhile: they are paid for, and
+                    # would be lost with their connections.
                     paths[index] = await self._persist(put, failed=answer_slot.release)
         return paths
 
@@ -177,9 +194,9 @@ class Generator:
         usage: PromptUsage,
         answer_slot: AnswerSlot,
     ) -> list[Image]:
-        """Call the model until it answers, refuses, or the time for retries is over."""
+        """Call the model until it returns an image, refuses, or the time for retries is over."""
         failing_since: float | None = None
-        tries = empty = 0
+        attempts = empty_answers = 0
         while True:
             error = None
             async with self._limiter.slot() as call_slot:
@@ -189,8 +206,8 @@ class Generator:
                         images = await model.generate(
                             prompt, first=indices.start, count=len(indices)
                         )
-                except CallError as caught:
-                    error = caught
+                except CallError as call_error:
+                    error = call_error
             if error is None:
                 self._limiter.succeeded()
                 return images
@@ -202,15 +219,15 @@ class Generator:
                 self._limiter.unavailable(call_slot.started_at, error.retry_after_s)
             else:
                 self._limiter.succeeded()
-            # From the first failure, not from the start: waiting for a slot is no failing.
+            # Counted from the first failure, because waiting for a slot is not a failure.
             failing_since = failing_since or time.monotonic()
-            empty += error.retry is Retry.FEW
-            if error.retry is Retry.NEVER or empty >= MAX_EMPTY_ANSWERS:
+            empty_answers += error.retry is Retry.LIMITED
+            if error.retry is Retry.NEVER or empty_answers >= MAX_EMPTY_ANSWERS:
                 raise error
-            pause = _backoff(tries, error.retry_after_s, self._left_s(failing_since))
+            pause = _backoff(attempts, error.retry_after_s, self._remaining_s(failing_since))
             if pause is None:
                 raise error
-            tries += 1
+            attempts += 1
             if error.over_quota:
                 usage.add_throttle(pause)
             await asyncio.sleep(pause)
@@ -218,25 +235,27 @@ class Generator:
     async def _persist(
         self, request: Callable[[], Awaitable[T]], *, failed: Callable[[], None] = lambda: None
     ) -> T:
-        """Repeat a storage request until it is done or the time for retries is over.
+        """Retry a storage request until it succeeds or the time for retries is over.
 
-        `failed` is called when it has failed and is to be repeated.
+        Args:
+            request: sends the request.
+            failed: called before each retry.
         """
         failing_since: float | None = None
-        tries = 0
+        attempts = 0
         while True:
             try:
                 return await request()
             except StoreError as error:
                 failing_since = failing_since or time.monotonic()
-                pause = _backoff(tries, error.retry_after_s, self._left_s(failing_since))
+                pause = _backoff(attempts, error.retry_after_s, self._remaining_s(failing_since))
                 if pause is None or not error.transient:
                     raise
-                tries += 1
+                attempts += 1
                 failed()
                 await asyncio.sleep(pause)
 
-    def _left_s(self, failing_since: float) -> float:
+    def _remaining_s(self, failing_since: float) -> float:
         return failing_since + self._max_retry_s - time.monotonic()
 
     def _spend(self, images: int) -> None:
@@ -245,8 +264,8 @@ class Generator:
         if self._budget < images:
             raise CallError(
                 Reason.UNAVAILABLE,
-                f"budget of --max_images is used up: {self._budget} left, {images} wanted; raise "
-                "it, or replay this prompt in a run that has a budget of its own",
+                f"the budget of --max_images is used up: {self._budget} left, {images} needed; "
+                "raise it, or replay this prompt in another run",
                 retry=Retry.NEVER,
                 replayable=True,
             )
@@ -256,33 +275,24 @@ class Generator:
         if self._budget is not None:
             self._budget += images
 
-    def _prediction(
-        self,
-        prompt_id: str,
-        digest: str,
-        text: str,
-        images: list[str],
-        model: str,
-        reused: bool,
-        item: Prompt | Canary,
-        work: Work,
-    ) -> Prediction:
+    def _prediction(self, item: Prompt | Canary, work: Work) -> Prediction:
+        """Return the prediction for a canary; for a prompt, `outcome` adds the rest."""
         return Prediction(
-            prompt_id=prompt_id,
-            digest=digest,
-            prompt=text,
-            images=tuple(images),
-            model=model,
+            prompt_id=item.prompt_id,
+            digest="",
+            prompt="",
+            images=(),
+            model="",
             source=self._source,
-            reused=reused,
-            created_at=_now(),
+            reused=False,
+            created_at=_utc_now(),
             latency_ms=work.latency_ms,
             attributes=item.attributes,
             work=work,
         )
 
     def _failure(
-        self, prompt: Prompt, reason: Reason, detail: str, retryable: bool, usage: PromptUsage
+        self, prompt: Prompt, usage: PromptUsage, *, reason: Reason, detail: str, retryable: bool
     ) -> Failure:
         return Failure(
             prompt_id=prompt.prompt_id,
@@ -297,44 +307,53 @@ class Generator:
         )
 
 
-def _calls(missing: list[int], most: int) -> list[range]:
-    """Return the runs of consecutive indices to ask for, none longer than `most`."""
-    runs: list[range] = []
+def _call_ranges(missing: list[int], images_per_call: int) -> list[range]:
+    """Return the ranges of indices to ask for, one per call, from the `missing` indices."""
+    ranges: list[range] = []
     for index in missing:
-        if runs and runs[-1].stop == index and len(runs[-1]) < most:
-            runs[-1] = range(runs[-1].start, index + 1)
+        if ranges and ranges[-1].stop == index and len(ranges[-1]) < images_per_call:
+            ranges[-1] = range(ranges[-1].start, index + 1)
         else:
-            runs.append(range(index, index + 1))
-    return runs
+            ranges.append(range(index, index + 1))
+    return ranges
 
 
-def _raise_worst(errors: list[BaseException], *, complete: bool) -> None:
-    """Raise the error that decides the prompt's end, if one does.
+def _raise_deciding(errors: list[BaseException], *, any_image: bool) -> None:
+    """Raise the error that decides the prompt's outcome, if there is one.
 
-    Where some images are there and the others were refused or came out empty, the prompt has
-    what it can get. Whatever may go well another time makes it a failure to be replayed; the
-    images that are there are kept for that.
+    If some images exist and the others were refused or empty, the prompt has all it can get, so
+    nothing is raised. An error that may go away makes the prompt a failure to replay; the replay
+    reuses the images that exist.
+
+    Args:
+        errors: those of the prompt's calls.
+        any_image: whether at least one image exists.
     """
     final = (Reason.BLOCKED, Reason.NO_IMAGE)
     for error in errors:
         if not (isinstance(error, CallError) and error.reason in final):
             raise error
-    if errors and not complete:
+    if errors and not any_image:
         raise errors[0]
 
 
-def _backoff(tries: int, retry_after_s: float | None, left_s: float) -> float | None:
-    """Return how long to wait before the next try, or None where the time for tries is over.
+def _backoff(attempts: int, retry_after_s: float | None, remaining_s: float) -> float | None:
+    """Return the seconds to wait before the next attempt; None if the time for retries is over.
 
-    The last try comes at the very end of that time, and not before what the service asked for. (It
-    may wait for its slot then, as any call does: with little quota left that is the longer part.)
+    The last attempt starts at the very end of that time, and not before the time that the service
+    asked for. Like any call, it may then wait for a slot; with little quota, that takes longer.
+
+    Args:
+        attempts: how many attempts failed before this one.
+        retry_after_s: how many seconds the service asks to wait, if it says so.
+        remaining_s: seconds until the time for retries is over.
     """
-    asked_s = retry_after_s or 0.0
-    if left_s <= 0 or asked_s > left_s:
+    requested_s = retry_after_s or 0.0
+    if remaining_s <= 0 or requested_s > remaining_s:
         return None
-    most = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(tries, 16))
-    return min(left_s, max(random.uniform(0, most), asked_s))  # noqa: S311 - jitter
+    max_pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(attempts, 16))
+    return min(remaining_s, max(random.uniform(0, max_pause_s), requested_s))  # noqa: S311 - jitter
 
 
-def _now() -> str:
+def _utc_now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

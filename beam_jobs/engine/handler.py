@@ -1,7 +1,7 @@
-"""Beam's side of the work: a `ModelHandler` whose model is one event loop per process.
+"""Connects the engine to Beam: a `ModelHandler` whose "model" is one event loop per process.
 
-All threads of a worker, and all pipelines of a process, share one `Engine`: one window of calls
-in flight, one connection pool, one view of which prompts are under way.
+All threads of a worker, and all pipelines of a process, share one `Engine`: one window of calls in
+flight, one connection pool and one record of the prompts in progress.
 """
 
 import asyncio
@@ -12,32 +12,36 @@ from typing import Any, TypeVar
 import aiohttp
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
+from typing_extensions import override
 
 from beam_jobs.catalog import Family, family_of
 from beam_jobs.config.options import JobConfig
 from beam_jobs.engine.generate import Generator
 from beam_jobs.engine.limiter import AdaptiveLimiter
-from beam_jobs.engine.process_memory import bound_arenas, freeze_what_is_there
+from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
 from beam_jobs.images.store import ImageStore
-from beam_jobs.metrics import NAMESPACE
 from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
 from beam_jobs.models.base import ImageModel
-from beam_jobs.outcomes import Outcome
+from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
 from beam_jobs.prompts.parse import Parsed
 
-# aiohttp holds up to twice this of an answer whose slot has not come.
+# aiohttp buffers up to twice this many bytes of an answer that waits for its slot.
 READ_BUFFER_BYTES = 1 << 16
-# How often a batch fills the window of calls.
+# A batch holds this many times the maximum of calls in flight.
 BATCH_WINDOWS = 4
 
 T = TypeVar("T")
 
 
 class Engine:
-    """An event loop in a thread of its own, with everything that lives on it."""
+    """An event loop in its own thread, with the limiter, the connections and the generator on it.
+
+    Args:
+        config: the job's checked options.
+    """
 
     def __init__(self, config: JobConfig) -> None:
-        # On a Dataflow worker this is the first of our code that runs.
+        # On a Dataflow worker, this is the first code of the package that runs.
         bound_arenas()
         self._config = config
         self._loop = asyncio.new_event_loop()
@@ -48,11 +52,11 @@ class Engine:
 
     @property
     def in_flight(self) -> int:
-        """Model calls under way at this moment."""
+        """How many model calls are in flight now."""
         return self._limiter.in_flight
 
     def run(self, items: Sequence[Parsed]) -> list[Outcome]:
-        """Work on all `items` at once, from any thread; the outcomes are in their order."""
+        """Work on all `items` at once, and return their outcomes in order. Call from any thread."""
         return self._await(self._all(items))
 
     async def _all(self, items: Sequence[Parsed]) -> list[Outcome]:
@@ -60,7 +64,7 @@ class Engine:
 
     async def _start(self) -> None:
         self._session = aiohttp.ClientSession(
-            # The limiter bounds the connections.
+            # No limit here: the limiter limits the calls.
             connector=aiohttp.TCPConnector(limit=0),
             read_bufsize=READ_BUFFER_BYTES,
             response_class=SlottedResponse,
@@ -78,9 +82,9 @@ class Engine:
 
     def _model_of(self, name: str) -> ImageModel:
         if name not in self._models:
-            self._models[name] = _model(name, self._config, self._session)
-            # Its client is the last of what is imported.
-            freeze_what_is_there()
+            self._models[name] = _build_model(name, self._config, self._session)
+            # The model's client library is the last import of the process.
+            freeze_imported_objects()
         return self._models[name]
 
     def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -92,7 +96,7 @@ _engines_lock = threading.Lock()
 
 
 def engine_for(config: JobConfig) -> Engine:
-    """Return this process's engine for `config`."""
+    """Return this process's engine for `config`, and start it at the first call."""
     with _engines_lock:
         if config not in _engines:
             _engines[config] = Engine(config)
@@ -100,41 +104,49 @@ def engine_for(config: JobConfig) -> Engine:
 
 
 class ImagenHandler(ModelHandler[Parsed, Outcome, Engine]):
-    """Hands batches of prompts to the process's engine. One outcome per prompt, no exceptions."""
+    """Passes batches of prompts to the process's engine.
+
+    Returns one outcome per prompt, in their order, and raises no exceptions. A batch's size in
+    bytes is that of its message bodies. The metrics are in the namespace `imagen`.
+
+    Args:
+        config: the job's checked options.
+    """
 
     def __init__(self, config: JobConfig) -> None:
-        # A batch ends with its slowest prompt, and others beside it, in other threads, keep the
-        # window of calls full meanwhile: it takes that many for calls that last twenty times as
-        # long as most. With longer ones outcomes are published later.
+        # A batch takes as long as its slowest prompt. Meanwhile, batches in other threads keep the
+        # window of calls full; this size is enough for a call that takes twenty times as long as
+        # most. In larger batches, outcomes would be published later.
         batch = BATCH_WINDOWS * config.max_in_flight
         super().__init__(min_batch_size=batch, max_batch_size=batch)
         self._config = config
 
+    @override
     def load_model(self) -> Engine:
-        """Return the engine that this process has, or make it."""
         return engine_for(self._config)
 
+    @override
     def run_inference(
         self,
         batch: Sequence[Parsed],
         model: Engine,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[Outcome]:
-        """Return the outcomes of `batch`, in its order."""
-        Metrics.distribution(NAMESPACE, "in_flight").update(model.in_flight)
+        Metrics.distribution(METRICS_NAMESPACE, "in_flight").update(model.in_flight)
         return model.run(batch)
 
+    @override
     def get_num_bytes(self, batch: Sequence[Parsed]) -> int:
-        """Return the size of what came in, without pickling it for the purpose."""
+        # Beam would pickle the batch to measure it.
         return sum(len(item.body) for item in batch)
 
+    @override
     def get_metrics_namespace(self) -> str:
-        """Return the namespace of RunInference's own metrics."""
-        return NAMESPACE
+        return METRICS_NAMESPACE
 
 
-def _model(name: str, config: JobConfig, session: aiohttp.ClientSession) -> ImageModel:
-    # Each adapter's client library takes seconds to import; a job mostly uses one of them.
+def _build_model(name: str, config: JobConfig, session: aiohttp.ClientSession) -> ImageModel:
+    # Each adapter's client library takes seconds to import, and most jobs use only one.
     if family_of(name) is Family.GEMINI:
         from beam_jobs.models.gemini import GeminiModel
 
@@ -156,11 +168,12 @@ def _model(name: str, config: JobConfig, session: aiohttp.ClientSession) -> Imag
 
 
 def resource_of(name: str, config: JobConfig) -> str:
-    """Return what serves a model by `:predict`: the job's endpoint its own, Google the others.
+    """Return the endpoint or publisher model that serves the model `name` over `:predict`.
 
-    Else one model would draw under another's name, and be found under it ever after.
+    The job's endpoint serves only the job's default model, and Google serves all others. Otherwise
+    one model would generate images under the name of another, and they would be reused for it.
     """
     if config.model_endpoint and name == config.defaults.model:
         return config.model_endpoint
-    place = f"projects/{config.project}/locations/{config.predict_location}"
-    return f"{place}/publishers/google/models/{name}"
+    parent = f"projects/{config.project}/locations/{config.predict_location}"
+    return f"{parent}/publishers/google/models/{name}"

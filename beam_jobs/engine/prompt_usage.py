@@ -1,4 +1,4 @@
-"""What the work on one prompt costs, as it goes on."""
+"""Adds up what the work on one prompt costs."""
 
 import time
 
@@ -7,7 +7,7 @@ from beam_jobs.outcomes import Work
 
 
 class PromptUsage:
-    """Calls, images, bytes and time of one prompt."""
+    """The running totals of one prompt: calls, images, bytes and time."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -19,33 +19,33 @@ class PromptUsage:
         self._stopped: float | None = None
 
     def start(self) -> None:
-        """The prompt's turn has come; waiting for it is not its latency."""
+        """Start the latency clock. Waiting before this is not part of the latency."""
         self._started = time.monotonic()
 
     def stop(self) -> None:
-        """The prompt is done."""
+        """Stop the latency clock."""
         self._stopped = time.monotonic()
 
     def add_call(self, throttled_s: float) -> None:
-        """A model call begins, after quota held it up for `throttled_s`."""
+        """Count a model call that waited `throttled_s` seconds for quota."""
         self.calls += 1
         self._throttled_s += throttled_s
 
     def add_refusal(self) -> None:
-        """A model call was answered that there is no quota for it."""
+        """Count a model call that was refused for quota."""
         self._refusals += 1
 
     def add_throttle(self, seconds: float) -> None:
-        """Quota holds the prompt up for so long."""
+        """Add seconds that the prompt waits for quota."""
         self._throttled_s += seconds
 
     def add_images(self, images: list[Image]) -> None:
-        """The model made, and charges for, `images`."""
+        """Count images that the model generated and charges for."""
         self._images += len(images)
         self._bytes += sum(len(image.data) for image in images)
 
     def work(self) -> Work:
-        """Return the sums so far."""
+        """Return the totals so far."""
         return Work(
             images=self._images,
             bytes=self._bytes,

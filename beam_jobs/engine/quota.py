@@ -1,89 +1,103 @@
-"""What rate of calls the service's quota allows, learned from the calls that it refuses.
+"""Learns the rate of calls that the service's quota allows from the calls that it refuses.
 
-Nobody says how large a shared quota is, and it changes. What is let through can be counted, though:
-after a refusal calls go on a little below that rate, come back to it, stay around it for some
-seconds, and then probe faster and faster until calls are refused again, as CUBIC (RFC 9438) does
-with TCP's window. Near the quota that costs two or three refused calls in some seven seconds.
-Probing that has gone on for longer than a quota that is the same would let it has found a larger
-one, and hurries. Where a few calls are refused at any rate, as by a pool that all customers share,
-that is no reason to ask for less.
+No API tells how large a shared quota is, and it changes. But the accepted calls can be counted. The
+rate follows CUBIC (RFC 9438), as TCP's window does: after a refusal it drops a little below the
+accepted rate, returns to it, stays near it for some seconds, and then rises faster and faster until
+calls are refused again. Near the quota this costs two or three refused calls in about 7 s.
 
-Knows nothing of event loops: whoever asks brings the time, seconds of a monotonic clock.
+If the rate has risen for longer than an unchanged quota would allow, the quota must be larger, and
+the rate rises faster still. A few refusals at any rate, as in a pool that all customers share, are
+no reason to slow down.
+
+Must not know about event loops: the caller passes the time, in seconds of a monotonic clock.
 """
 
 from collections import deque
 
-# After a refusal: this share of what was let through.
-BACK_OFF = 0.93
-# And the next call waits for so many more intervals between calls: the service has nothing left
-# at that moment.
+# After a refusal, the rate drops to this factor of the accepted rate.
+BACK_OFF_FACTOR = 0.93
+# After a refusal, the next call waits for this many extra intervals between calls, because the
+# service has no quota left at that moment.
 PAUSE_INTERVALS = 0.5
-# A refusal says that it is less, not that it is next to nothing.
-MAX_CUT = 0.5
-# Of the cubic, per second³: with it the old rate is reached again after 2.7 s.
-GROWTH = 0.0035
-# And from so many seconds of probing on the growth itself grows, by so much of it a second. By
-# simulation as in tests/beam_jobs/engine/test_quota.py: of a steady 20 calls/s 1.6 % are refused,
-# and one that is halved and restored is settled upon in 3 s and in 8 s.
+# One refusal drops the rate to this factor at the lowest: it means that the quota is smaller, not
+# that it is almost nothing.
+LOWEST_FACTOR = 0.5
+# CUBIC's coefficient C, per second³. With this value, the old rate is reached again after 2.7 s.
+CUBIC_COEFFICIENT = 0.0035
+# After this many seconds above the old rate, the growth itself increases, by this factor per
+# second. Simulated as in tests/beam_jobs/engine/test_quota.py: at a steady quota of 20 calls/s,
+# 1.6% of the calls are refused. The rate settles 3 s after the quota is halved, and 8 s after it is
+# restored.
 ACCELERATE_AFTER_S = 2.8
-ACCELERATION = 20.0
-# Of the calls that are looked back on, this share of those beyond the first so many may be refused
-# without it meaning anything: slower calls are too few to tell. Without that a service that refuses
-# 2 % at any rate is asked for 25 calls/s where it would take 128.
-NOISE = 0.04
-NOISE_BEYOND = 60
-# Below so many calls a second all of that takes longer, by as much: a probe of a slow rate needs
-# calls to be told by. Five times longer at most: a service that refused all has to be found well.
-FULL_SPEED_PER_S = 10.0
-MIN_SPEED = 0.2
-# A refused call costs nothing; one in five seconds finds out when there is quota again.
-MIN_PER_S = 0.2
-# What is let through is counted over two seconds, or as many calls as tell something.
+ACCELERATION_PER_S = 20.0
+# Refusals that do not slow down calls: up to this share of the recent calls beyond this number,
+# since fewer calls are too few to judge by. Without this, a service that refuses 2% at any rate
+# gets only 25 calls/s where it would accept 128.
+NOISE_SHARE = 0.04
+NOISE_MIN_CALLS = 60
+# Below this rate, in calls per second, all of the above runs proportionally slower, because it
+# takes longer to see enough calls. At most five times slower (factor 0.2), so that the rate
+# recovers in time from a service that refused everything.
+FULL_SPEED_CALLS_PER_S = 10.0
+MIN_SPEED_FACTOR = 0.2
+# The lowest rate: one call every 5 s. A refused call costs nothing, and one has to find out when
+# there is quota again.
+MIN_CALLS_PER_S = 0.2
+# The recent calls: those of the last 2 s, but at least the last 40 and at most the last 256.
 LOOK_BACK_S = 2.0
-LOOK_BACK_CALLS = 40
-MAX_CALLS = 256
-# After a pause of more than this many intervals between calls at the known rate, what was
-# before it says nothing about what the service allows now.
+MIN_LOOK_BACK_CALLS = 40
+MAX_LOOK_BACK_CALLS = 256
+# After a pause of more than this many intervals between calls, and of more than `LOOK_BACK_S`,
+# older calls say nothing about what the service allows now.
 IDLE_INTERVALS = 3
-# A burst is no rate: a few calls at once are taken for what they would be in this time.
+# Recent calls count as spread over at least this many seconds, because a short burst is not a rate.
 MIN_SPAN_S = 0.25
-# How far starts may be behind their times, by other work of the process, and catch up.
-CATCH_UP_S = 0.1
+# If other work of the process delays starts, they may catch up with up to this many seconds.
+MAX_CATCH_UP_S = 0.1
 
 
 class LearnedQuota:
-    """The rate at which calls may start: no bound before the first refusal."""
+    """The rate at which calls may start; unlimited until the first refusal.
+
+    All times are seconds of the caller's monotonic clock.
+    """
 
     def __init__(self) -> None:
         self._cut_at: float | None = None
-        # The rate before the cut, and when, in the cubic's time, it is reached again.
-        self._origin = 0.0
-        self._plateau = 0.0
-        self._due = float("-inf")
+        # The rate before the last cut, and the seconds after the cut when it is reached again, at
+        # full speed.
+        self._rate_before_cut = 0.0
+        self._recovery_s = 0.0
+        # When the last call was due to start; the next one is due one interval later.
+        self._last_due = float("-inf")
         self._starts: deque[float] = deque()
-        # When each refused call was started, and when its refusal came. That may be long after;
-        # it is held against the calls that were started meanwhile.
+        # For each refused call, when it started and when its refusal arrived. The refusal may
+        # arrive much later; it counts against the calls that started in the meantime.
         self._refusals: deque[tuple[float, float]] = deque()
 
     def per_second(self, now: float) -> float | None:
-        """Return the rate at this moment, or None while none is known."""
+        """Return how many calls may start per second at `now`; None before the first refusal."""
         if self._cut_at is None:
             return None
-        speed = min(1.0, max(MIN_SPEED, self._origin / FULL_SPEED_PER_S))
-        probing = (now - self._cut_at) * speed - self._plateau
-        growth = GROWTH * probing**3 * (1 + ACCELERATION * max(0.0, probing - ACCELERATE_AFTER_S))
-        return max(MIN_PER_S, self._origin * (1 + growth))
+        speed = min(1.0, max(MIN_SPEED_FACTOR, self._rate_before_cut / FULL_SPEED_CALLS_PER_S))
+        probing_s = (now - self._cut_at) * speed - self._recovery_s
+        growth = (
+            CUBIC_COEFFICIENT
+            * probing_s**3
+            * (1 + ACCELERATION_PER_S * max(0.0, probing_s - ACCELERATE_AFTER_S))
+        )
+        return max(MIN_CALLS_PER_S, self._rate_before_cut * (1 + growth))
 
     def wait_s(self, now: float) -> float:
-        """Return how long the next call has to wait, as far as is known now."""
+        """Return how many seconds the next call has to wait, as known at `now`."""
         rate = self.per_second(now)
-        return 0.0 if rate is None else max(0.0, self._due + 1 / rate - now)
+        return 0.0 if rate is None else max(0.0, self._last_due + 1 / rate - now)
 
     def started(self, now: float) -> None:
-        """A call has started."""
+        """Note that a call started at `now`."""
         rate = self.per_second(now)
-        due = now if rate is None else max(self._due + 1 / rate, now - CATCH_UP_S)
-        self._due = min(due, now)
+        due = now if rate is None else max(self._last_due + 1 / rate, now - MAX_CATCH_UP_S)
+        self._last_due = min(due, now)
         idle_s = LOOK_BACK_S if rate is None else max(LOOK_BACK_S, IDLE_INTERVALS / rate)
         if self._starts and now - self._starts[-1] > idle_s:
             self._starts.clear()
@@ -92,33 +106,37 @@ class LearnedQuota:
         self._forget(now)
 
     def refused(self, started_at: float, now: float) -> None:
-        """A call that started at `started_at` was refused for quota."""
+        """Note that the call that started at `started_at` was refused for quota at `now`."""
         self._refusals.append((started_at, now))
         self._forget(now)
-        # What was on its way when the rate was last cut says nothing about the new one.
+        # Calls that started before the last cut say nothing about the new rate.
         if self._cut_at is not None and started_at <= self._cut_at:
             return
         if self._cut_at is not None and self._is_noise(self._cut_at):
             return
-        span = max(now - self._starts[0] if self._starts else 0.0, MIN_SPAN_S)
-        tried = len(self._starts) / span
-        let_through = max(0, len(self._starts) - len(self._refusals)) / span
-        known = self.per_second(now)
-        before = tried if known is None else min(known, tried)
-        rate = max(MIN_PER_S, MAX_CUT * before, BACK_OFF * min(before, let_through))
-        self._origin = max(rate, let_through if known is None else before)
-        self._plateau = ((1 - rate / self._origin) / GROWTH) ** (1 / 3)
+        span_s = max(now - self._starts[0] if self._starts else 0.0, MIN_SPAN_S)
+        attempted_rate = len(self._starts) / span_s
+        accepted_rate = max(0, len(self._starts) - len(self._refusals)) / span_s
+        current_rate = self.per_second(now)
+        rate_before = attempted_rate if current_rate is None else min(current_rate, attempted_rate)
+        rate = max(
+            MIN_CALLS_PER_S,
+            LOWEST_FACTOR * rate_before,
+            BACK_OFF_FACTOR * min(rate_before, accepted_rate),
+        )
+        self._rate_before_cut = max(rate, accepted_rate if current_rate is None else rate_before)
+        self._recovery_s = ((1 - rate / self._rate_before_cut) / CUBIC_COEFFICIENT) ** (1 / 3)
         self._cut_at = now
-        self._due = now + PAUSE_INTERVALS / rate
+        self._last_due = now + PAUSE_INTERVALS / rate
 
     def _is_noise(self, cut_at: float) -> bool:
         refused = sum(started_at > cut_at for started_at, _ in self._refusals)
-        return refused <= NOISE * (len(self._starts) - NOISE_BEYOND)
+        return refused <= NOISE_SHARE * (len(self._starts) - NOISE_MIN_CALLS)
 
     def _forget(self, now: float) -> None:
         starts, refusals = self._starts, self._refusals
-        while len(starts) > LOOK_BACK_CALLS and (
-            starts[0] < now - LOOK_BACK_S or len(starts) > MAX_CALLS
+        while len(starts) > MIN_LOOK_BACK_CALLS and (
+            starts[0] < now - LOOK_BACK_S or len(starts) > MAX_LOOK_BACK_CALLS
         ):
             starts.popleft()
         while refusals and (not starts or refusals[0][1] < starts[0]):

@@ -1,1 +1,1 @@
-"""Where images are kept, and the index of the newest ones."""
+"""Image storage, and the index of the newest images."""

@@ -1,8 +1,9 @@
-"""The newest outcomes by time, for people who look: images have names that tell nothing of when.
+"""An index of the newest outcomes, for people: the names of images do not tell when they were made.
 
-Lines of JSON in objects under `<location>/recent/`, whose names put the newest first: one page of
-a listing has them, however many images there are. A convenience, written beside the work by a
-thread of its own: a line may be lost with its worker, but no prompt waits for one, or fails by it.
+Entries are lines of JSON in objects under `<location>/recent/`. Object names sort newest first, so
+one page of a listing has the newest, however many images there are. The index is a convenience that
+a background thread writes: an entry may be lost with its worker, but no prompt waits for the index
+or fails because of it.
 """
 
 import atexit
@@ -22,61 +23,55 @@ from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import storage
 
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import END_OF_TIME_MS, FAILURES, KINDS, PREDICTIONS, Location
 from beam_jobs.outcomes import Outcome, Prediction
 
 _log = logging.getLogger(__name__)
 
 RECENT_SCHEMA = "imagen.recent/1"
-PREDICTIONS, FAILURES = KINDS = ("predictions", "failures")
-# Of a prompt and of a detail; whole they are in the record and in the dead letter.
+# Characters of a prompt and of a detail. The record and the dead letter hold all of them.
 MAX_CHARS = 500
+# Entries per object.
 MAX_LINES = 200
-# Of each kind; when storage does not take them, the oldest go.
+# Entries per kind that may wait. While storage fails, the oldest are dropped.
 MAX_WAITING = 2000
-# Cloud Storage charges for each object that is written: 0.43 $ for a day of one a second
-# (cloud.google.com/storage/pricing: class A, 0.005 $ for 1,000).
+# Seconds between two objects of a kind. Cloud Storage charges for each write: one per second costs
+# $0.43 a day (cloud.google.com/storage/pricing: class A, $0.005 per 1,000).
 BETWEEN_OBJECTS_S = 1.0
+# Seconds until the next attempt after an error, and between two log lines about errors.
 AFTER_ERROR_S = 10.0
 ERRORS_EVERY_S = 60.0
 REQUEST_TIMEOUT_S = 10.0
-# How long a process that ends may be held up for its last lines.
+# How many seconds the last entries may delay the exit of a process.
 AT_EXIT_S = 3.0
-# The most names that Cloud Storage puts on a page.
+# Maximum names on one page of a Cloud Storage listing.
 PAGE_NAMES = 1000
 
-# Names count down from here, in milliseconds: 13 digits until the year 2286.
-_END_OF_TIME_MS = 9_999_999_999_999
 
-
-def folder(location: Location, kind: str) -> str:
-    """Return what the names of a kind's objects begin with."""
-    return f"{location.prefix}recent/{kind}/"
-
-
-def note(outcome: Outcome, location: Location) -> None:
-    """Have one ended prompt written to the index of `location`, soon. Never blocks nor raises."""
+def record_outcome(outcome: Outcome, location: Location) -> None:
+    """Queue one outcome for the index of `location`. Never blocks or raises; skips canaries."""
     if isinstance(outcome, Prediction) and outcome.canary:
         return
     _index_of(location).add(outcome)
 
 
-def line(outcome: Outcome) -> dict[str, Any]:
-    """Return what the index says of an outcome that has just come about."""
+def index_entry(outcome: Outcome) -> dict[str, Any]:
+    """Return the index entry for an outcome, with the current time."""
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    told: dict[str, Any] = {"schema": RECENT_SCHEMA, "at": at, "prompt_id": outcome.prompt_id}
+    entry: dict[str, Any] = {"schema": RECENT_SCHEMA, "at": at, "prompt_id": outcome.prompt_id}
     if isinstance(outcome, Prediction):
-        return told | {
+        return entry | {
             "prompt": outcome.prompt[:MAX_CHARS],
             "model": outcome.model,
             "images": list(outcome.images),
             "source": outcome.source,
             "reused": outcome.reused,
             "latency_ms": outcome.latency_ms,
+            "settings": dict(outcome.settings),
         }
-    # A character has four bytes at most; a body may have ten million.
+    # A character has at most 4 bytes; a body may have ten million.
     body = outcome.body[: 4 * MAX_CHARS].decode("utf-8", "replace")
-    return told | {
+    return entry | {
         "prompt": body[:MAX_CHARS],
         "reason": outcome.reason.value,
         "detail": outcome.detail[:MAX_CHARS],
@@ -85,30 +80,34 @@ def line(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def read(
-    client: storage.Client, location: Location, kind: str, most_objects: int
+def read_newest(
+    client: storage.Client, location: Location, kind: str, max_objects: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield the lines of the newest objects, newest first; one page of a listing at most.
+    """Yield the entries of the newest objects, newest first. Lines that are no entries are skipped.
 
-    What is no line is passed over. Google's exceptions pass through.
+    Args:
+        client: reads Cloud Storage; its exceptions pass through.
+        location: the image folder.
+        kind: `PREDICTIONS` or `FAILURES`.
+        max_objects: how many objects to read, at most one page of a listing.
     """
     blobs = client.list_blobs(
         location.bucket,
-        prefix=folder(location, kind),
-        max_results=min(most_objects, PAGE_NAMES),
+        prefix=location.index(kind),
+        max_results=min(max_objects, PAGE_NAMES),
         fields="items(name),nextPageToken",
     )
     for blob in list(blobs):
-        with contextlib.suppress(api_exceptions.NotFound):  # its days were over just now
+        with contextlib.suppress(api_exceptions.NotFound):  # expired since the listing
             for text in reversed(blob.download_as_bytes().splitlines()):
                 with contextlib.suppress(ValueError):
-                    told = json.loads(text)
-                    if isinstance(told, dict) and told.get("schema") == RECENT_SCHEMA:
-                        yield told
+                    entry = json.loads(text)
+                    if isinstance(entry, dict) and entry.get("schema") == RECENT_SCHEMA:
+                        yield entry
 
 
 class _Lines:
-    """The lines of one kind: those that wait, and the object that they become."""
+    """The entries of one kind that wait to be written, and the object they are written to."""
 
     def __init__(self, prefix: str) -> None:
         self.waiting: collections.deque[dict[str, Any]] = collections.deque(maxlen=MAX_WAITING)
@@ -117,64 +116,65 @@ class _Lines:
         self._next: tuple[str, bytes] | None = None
 
     @property
-    def left(self) -> bool:
-        """Whether there is something to write."""
+    def pending(self) -> bool:
+        """Whether entries wait to be written."""
         return bool(self._next or self.waiting)
 
     def next(self) -> tuple[str, bytes] | None:
-        """Return name and content of the next object, the same until `written`; None if none."""
-        if self._next is None and (lines := list(self._taken())):
-            content = "".join(f"{json.dumps(told)}\n" for told in lines)
+        """Return name and content of the next object, the same until `written`; None if empty."""
+        if self._next is None and (lines := list(self._take())):
+            content = "".join(f"{json.dumps(entry)}\n" for entry in lines)
             self._next = self._name(), content.encode("ascii")
         return self._next
 
     def written(self) -> None:
-        """The object is in storage."""
+        """Note that the object is in storage."""
         self._next = None
 
-    def _taken(self) -> Iterator[dict[str, Any]]:
+    def _take(self) -> Iterator[dict[str, Any]]:
         with contextlib.suppress(IndexError):
             for _ in range(MAX_LINES):
                 yield self.waiting.popleft()
 
     def _name(self) -> str:
-        # A clock that is set back, or two objects in a millisecond, must not turn the order round.
+        # Names must keep their order even if the clock is set back, or for two objects in a
+        # millisecond.
         self._last_ms = max(self._last_ms + 1, time.time_ns() // 1_000_000)
-        return f"{self._prefix}{_END_OF_TIME_MS - self._last_ms:013d}-{secrets.token_hex(4)}.jsonl"
+        return f"{self._prefix}{END_OF_TIME_MS - self._last_ms:013d}-{secrets.token_hex(4)}.jsonl"
 
 
 class _Index:
-    """Writes the lines of this process to one location, from a thread of its own."""
+    """Writes this process's entries for one location, from a thread of its own."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._lines = {kind: _Lines(folder(location, kind)) for kind in KINDS}
+        self._lines = {kind: _Lines(location.index(kind)) for kind in KINDS}
         self._bucket: storage.Bucket | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._work = threading.Event()
         self._closing = threading.Event()
-        self._complained_at = float("-inf")
+        self._reported_at = float("-inf")
 
     def add(self, outcome: Outcome) -> None:
-        """Let the line of one outcome wait for its object."""
+        """Queue the entry of one outcome."""
         kind = PREDICTIONS if isinstance(outcome, Prediction) else FAILURES
         try:
-            self._lines[kind].waiting.append(line(outcome))
+            self._lines[kind].waiting.append(index_entry(outcome))
             if self._thread is None:
                 self._start()
             if not self._work.is_set():
                 self._work.set()
-        except Exception as error:  # such as a system that has no thread left for us
-            self._complain(error)
+        except Exception as error:  # such as no more threads
+            self._report(error)
 
     def close(self) -> None:
-        """Have all that waits written at once."""
+        """Start writing all waiting entries at once, and stop afterwards."""
         self._closing.set()
         self._work.set()
 
     def join(self, seconds: float) -> None:
-        """Wait for the end of a closed index, no longer than `seconds`."""
+        """Wait up to `seconds` until a closed index has stopped."""
         if self._thread is not None:
             self._thread.join(max(0.0, seconds))
 
@@ -190,31 +190,31 @@ class _Index:
         while not closing:
             self._work.wait()
             closing = self._closing.wait(pause)
-            # Before the lines are taken: what is added meanwhile sets it again.
+            # Cleared before the entries are taken, so that an entry added meanwhile sets it again.
             self._work.clear()
             pause = BETWEEN_OBJECTS_S
             try:
                 self._write(everything=closing)
             except Exception as error:
-                self._complain(error)
+                self._report(error)
                 pause = AFTER_ERROR_S
-            if any(lines.left for lines in self._lines.values()):
+            if any(lines.pending for lines in self._lines.values()):
                 self._work.set()
 
     def _write(self, *, everything: bool) -> None:
-        """Write one object of each kind, or all that there are."""
+        """Write one object of each kind, or all waiting entries."""
         for lines in self._lines.values():
-            while found := lines.next():
-                self._create(*found)
+            while next_object := lines.next():
+                self._create(*next_object)
                 lines.written()
                 if not everything:
                     break
 
     def _create(self, name: str, content: bytes) -> None:
         if self._bucket is None:
-            # Objects belong to their bucket; no project needs to be known.
+            # Access to objects depends on the bucket, so no project is needed.
             self._bucket = storage.Client(project=None).bucket(self._location.bucket)
-        # An earlier try may have come through, and only its answer not.
+        # An earlier attempt may have succeeded although its answer was lost.
         with contextlib.suppress(api_exceptions.PreconditionFailed):
             self._bucket.blob(name).upload_from_string(
                 content,
@@ -224,16 +224,16 @@ class _Index:
                 retry=None,
             )
 
-    def _complain(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         now = time.monotonic()
-        if now - self._complained_at < ERRORS_EVERY_S:
+        if now - self._reported_at < ERRORS_EVERY_S:
             return
-        self._complained_at = now
+        self._reported_at = now
         known = (api_exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError, OSError)
-        # Nobody knows whether another error's text quotes a prompt.
+        # The text of any other error might quote a prompt.
         detail = f": {str(error)[:200]}" if isinstance(error, known) else ""
         _log.warning(
-            "the index of recent outcomes at %s is not written; prompts go on without it: %s%s",
+            "cannot write the index of recent outcomes in %s; prompts are not affected: %s%s",
             self._location.url(self._location.prefix),
             type(error).__name__,
             detail,
@@ -245,7 +245,7 @@ _indexes_lock = threading.Lock()
 
 
 def flush(seconds: float = AT_EXIT_S) -> None:
-    """Write what waits, and end. Returns after `seconds` at the latest."""
+    """Write all waiting entries and stop. Returns after `seconds` at the latest."""
     deadline = time.monotonic() + seconds
     with _indexes_lock:
         indexes = list(_indexes.values())
@@ -265,7 +265,7 @@ def _index_of(location: Location) -> _Index:
 
 
 def _forget() -> None:
-    """In the child of a fork: its parent's lines are its parent's, and so is the thread."""
+    """Forget the indexes in a forked child: their entries and threads belong to its parent."""
     global _indexes_lock
     _indexes_lock = threading.Lock()
     _indexes.clear()

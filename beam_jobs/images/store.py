@@ -1,8 +1,8 @@
-"""Where images are kept, and under which names: `<location>/<digest[:2]>/<digest>-<index>.<ext>`.
+"""Stores images as `<location>/<digest[:2]>/<digest>-<index>.<ext>`.
 
-The names are decided by the prompt alone, and nothing is ever overwritten (`ifGenerationMatch=0`):
-a bundle that runs again, or a prompt that comes again, finds what was paid for. The record,
-`<digest>.json`, is written last: where it is, all images are.
+A name depends only on the prompt, and no object is ever overwritten (`ifGenerationMatch=0`). So a
+retried bundle or a repeated prompt finds the images that are already paid for. The record,
+`<digest>.json`, is written last: if it exists, all images exist.
 """
 
 import asyncio
@@ -14,24 +14,30 @@ import aiohttp
 import orjson
 from gcloud.aio.storage import Storage
 
-from beam_jobs.models.base import Image, retry_after
+from beam_jobs.images.location import Location
+from beam_jobs.models.base import Image, describe_error, parse_retry_after
 from beam_jobs.prompts.parse import Prompt
 
 RECORD_SCHEMA = "imagen.record/1"
-# One request of a few megabytes; past this the connection is taken for dead.
+# Seconds for one request of a few megabytes. After that the connection counts as dead.
 REQUEST_TIMEOUT_S = 60
-# Fewer uploads side by side end sooner each, and let go of their images: 64 at once took 60 MB more
-# and were slower. At Cloud Storage's 0.1 to 0.2 s a request this is some 100 images a second.
+# With fewer parallel uploads, each finishes sooner and frees its image: 64 at once took 60 MB more
+# and were slower. At 0.1 to 0.2 s per request to Cloud Storage, 16 store about 100 images a second.
 UPLOADS_AT_ONCE = 16
 
-# What is to be written has been paid for: a right that is given back in time saves it.
+# The image to write is paid for. Retry these, because a permission that is restored in time saves
+# it.
 _REFUSED = (401, 403, 404)
-
-_LOCATION = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/([^?#*\[\]\r\n]*))?")
 
 
 class StoreError(Exception):
-    """Storage did not do what was asked. `transient` says whether trying again may help."""
+    """A storage request failed.
+
+    Args:
+        detail: what failed, and why.
+        transient: whether a retry may succeed.
+        retry_after_s: how many seconds the service asks to wait before a retry, if it says so.
+    """
 
     def __init__(self, detail: str, *, transient: bool, retry_after_s: float | None = None) -> None:
         super().__init__(detail)
@@ -40,35 +46,12 @@ class StoreError(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Location:
-    """A bucket and a folder in it; `prefix` ends with a slash, or is empty."""
-
-    bucket: str
-    prefix: str
-
-    @classmethod
-    def parse(cls, url: str) -> "Location":
-        """Return the location that `url`, `gs://bucket/folder`, names.
-
-        Raises:
-            ValueError: it names none.
-        """
-        match = _LOCATION.fullmatch(url)
-        if not match:
-            raise ValueError(f"expected gs://<bucket>/<folder>, got {url!r}")
-        folder = (match[2] or "").strip("/")
-        return cls(bucket=match[1], prefix=f"{folder}/" if folder else "")
-
-    def url(self, name: str) -> str:
-        """Return the `gs://` path of the object `name`."""
-        return f"gs://{self.bucket}/{name}"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """What there is already for a digest.
+    """What is already stored for a digest.
 
-    `record` is there when the set is complete; `images` maps index to path, complete or not.
+    Args:
+        record: the record; None while images are missing.
+        images: the path of each stored image by its index.
     """
 
     record: dict[str, Any] | None
@@ -76,9 +59,11 @@ class Found:
 
 
 class ImageStore:
-    """Images and their records in one location of Cloud Storage.
+    """Images and their records in one Cloud Storage location. Use it from one event loop only.
 
-    `session` carries the calls; gcloud-aio-storage adds credentials. Used from one event loop.
+    Args:
+        session: sends the requests; gcloud-aio-storage adds credentials.
+        location: the bucket and folder.
     """
 
     def __init__(self, session: aiohttp.ClientSession, location: Location) -> None:
@@ -90,9 +75,9 @@ class ImageStore:
         """Look up what is stored for `digest`, in one or two requests.
 
         Raises:
-            StoreError: storage cannot tell.
+            StoreError: a request failed, or the record is malformed.
         """
-        stem = self._stem(digest)
+        stem = self._location.stem(digest)
         listing = await self._call(
             self._storage.list_objects(
                 self._location.bucket,
@@ -106,48 +91,51 @@ class ImageStore:
             for name in names
             if (match := re.fullmatch(re.escape(stem) + r"-(\d)\.\w+", name))
         }
-        record = await self._record(digest) if f"{stem}.json" in names else None
+        record = await self._record(digest) if self._location.record(digest) in names else None
         return Found(record=record, images=images)
 
     async def put_image(self, digest: str, index: int, image: Image) -> str:
-        """Store one image and return its path; what is there already stays.
+        """Store one image and return its path. An existing image is kept.
+
+        Args:
+            digest: of the prompt.
+            index: of the image among the prompt's images, from 0.
+            image: the encoded picture.
 
         Raises:
-            StoreError: it is not stored.
+            StoreError: the image could not be stored.
         """
-        name = f"{self._stem(digest)}-{index}.{image.extension}"
+        name = f"{self._location.stem(digest)}-{index}.{image.extension}"
         async with self._uploads:
             await self._create(name, image.data, image.mime_type)
         return self._location.url(name)
 
     async def put_record(self, prompt: Prompt, images: list[str], created_at: str) -> list[str]:
-        """Complete the set, and return its paths: those of the record that was there first.
+        """Store the record, and return the image paths; if a record exists already, its paths.
+
+        Args:
+            prompt: the prompt that the images are for.
+            images: their `gs://` paths, by index.
+            created_at: UTC time in ISO 8601.
 
         Raises:
-            StoreError: it is not stored.
+            StoreError: the record could not be stored, or the existing one is malformed.
         """
         record = {
             "schema": RECORD_SCHEMA,
             "digest": prompt.digest,
-            "prompt": prompt.text,
-            "model": prompt.model,
+            **prompt.deciding,
+            # Their paths, which also say how many there are.
             "images": images,
-            "aspect_ratio": prompt.aspect_ratio,
-            "image_size": prompt.image_size,
-            "seed": prompt.seed,
-            "negative_prompt": prompt.negative_prompt,
             "created_at": created_at,
         }
-        name = f"{self._stem(prompt.digest)}.json"
+        name = self._location.record(prompt.digest)
         if await self._create(name, orjson.dumps(record), "application/json"):
             return images
         return list((await self._record(prompt.digest))["images"])
 
-    def _stem(self, digest: str) -> str:
-        return f"{self._location.prefix}{digest[:2]}/{digest}"
-
     async def _record(self, digest: str) -> dict[str, Any]:
-        name = f"{self._stem(digest)}.json"
+        name = self._location.record(digest)
         try:
             data = await self._call(
                 self._storage.download(self._location.bucket, name, timeout=REQUEST_TIMEOUT_S)
@@ -155,18 +143,22 @@ class ImageStore:
             record = orjson.loads(data)
             images = record["images"]
         except (ValueError, KeyError, TypeError) as error:
-            # Somebody wrote there by hand. Paying again would hide it.
+            # Someone has changed the object. Paying for the images again would hide that.
             raise StoreError(
-                f"{self._location.url(name)} is not a record: {error!r}; remove it to have the "
-                "images made again",
+                f"{self._location.url(name)} is not a record ({describe_error(error)}); "
+                "delete it, then replay the prompt",
                 transient=False,
             ) from error
         if not isinstance(images, list) or not all(isinstance(path, str) for path in images):
-            raise StoreError(f"{self._location.url(name)} names no images", transient=False)
+            raise StoreError(
+                f"{self._location.url(name)} is a record without image paths; delete it, then "
+                "replay the prompt",
+                transient=False,
+            )
         return dict(record)
 
     async def _create(self, name: str, data: bytes, mime_type: str) -> bool:
-        """Return whether the object is new; False where there was one already."""
+        """Create an object, and return whether it is new; an existing object is kept."""
         try:
             await self._call(
                 self._storage.upload(
@@ -176,8 +168,8 @@ class ImageStore:
                     content_type=mime_type,
                     parameters={"ifGenerationMatch": "0"},
                     timeout=REQUEST_TIMEOUT_S,
-                    # Whatever the size. A resumable upload that fails is repeated by the client
-                    # itself, with the whole body under a range that Cloud Storage refuses (9.6.5).
+                    # For any size: the client retries a failed resumable upload itself, and sends
+                    # the whole body with a range that Cloud Storage refuses (9.6.5).
                     force_resumable_upload=False,
                 )
             )
@@ -201,7 +193,9 @@ class ImageStore:
                 f"storage answered {error.status} for gs://{self._location.bucket}: "
                 f"{error.message[:200]}",
                 transient=error.status in (408, 429) or error.status >= 500,
-                retry_after_s=retry_after(headers.get("Retry-After")),
+                retry_after_s=parse_retry_after(headers.get("Retry-After")),
             ) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise StoreError(f"storage cannot be reached: {error!r}", transient=True) from error
+            raise StoreError(
+                f"storage cannot be reached: {describe_error(error)}", transient=True
+            ) from error

@@ -1,1 +1,1 @@
-"""The image models: one small interface, an adapter for each of Vertex AI's two protocols."""
+"""The image models: one interface, with an adapter for each of Vertex AI's two protocols."""

@@ -1,11 +1,12 @@
-"""How much of Gemini's answers may be in memory at once; the rest waits in its sockets.
+"""Limits how many of Gemini's answers are in memory at once; the others wait in their sockets.
 
-An answer of megabytes is several of them while it is read, and an image until it is stored. Answers
-that arrive together would otherwise all be in memory together: with 64 in flight and 1.5 MB an
-image some 60 MB more. (The clients of the `:predict` family read with a session of their own.)
+An answer takes several times its size while it is read, and its image takes memory until it is
+stored. Without a limit, answers that arrive together are all in memory together: with 64 calls in
+flight and 1.5 MB per image, that takes about 60 MB more. (The client of the `:predict` API reads
+with a session of its own.)
 
-The slot is taken where the answer's body is read, in the depths of a client library, and given back
-where its image has been stored. What connects the two is the context that their task runs in.
+A slot is acquired where the answer's body is read, deep inside a client library, and released once
+the image is stored. A context variable of the task connects the two.
 """
 
 import asyncio
@@ -15,29 +16,34 @@ from contextvars import ContextVar
 
 import aiohttp
 
-# Of the calls in flight: a model takes far longer than reading its answer and storing the image.
-SHARE = 1 / 4
-MIN_AT_ONCE = 12
-# Then an answer is read all the same: it is paid for, and lost when its call's time is up. Nobody
-# waits as long but while storage hangs.
+# Slots per call in flight. Few are enough, because a model takes far longer than reading its answer
+# and storing the image.
+SLOTS_PER_CALL = 1 / 4
+MIN_SLOTS = 12
+# After this many seconds, an answer is read without a slot: it is paid for, and would be lost at
+# its call's timeout. Only while storage hangs does an answer wait this long.
 MAX_WAIT_S = 10.0
-# A picture of 4096 x 4096 pixels, the largest that a model makes, has some 20 MB as PNG.
+# An image of 4096 x 4096 pixels, the largest that a model generates, takes about 20 MB as PNG.
 MAX_ANSWER_BYTES = 40_000_000
 
 
 class AnswerTooLargeError(aiohttp.ClientPayloadError):
-    """An answer is longer than any image."""
+    """An answer is larger than any image."""
 
 
 class AnswerSlot:
-    """One prompt's: not taken until an answer is there to be read."""
+    """The slot of one model call, acquired when its answer can be read.
 
-    def __init__(self, places: asyncio.Semaphore) -> None:
-        self._semaphore = places
+    Args:
+        semaphore: counts the free slots of the process.
+    """
+
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore = semaphore
         self._held = False
 
     async def acquire(self) -> None:
-        """Wait for a place, unless there is one already; no longer than `MAX_WAIT_S`."""
+        """Acquire the slot, unless it is held. Gives up after `MAX_WAIT_S` and then returns too."""
         if self._held:
             return
         try:
@@ -48,41 +54,41 @@ class AnswerSlot:
         self._held = True
 
     def release(self) -> None:
-        """Let somebody else have the place, if it was taken."""
+        """Release the slot, if it is held."""
         if self._held:
             self._held = False
             self._semaphore.release()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Have the answers that are read inside wait for this slot.
+        """Make answers that are read inside the block wait for this slot.
 
-        Only the model's: one of storage's that waited, in the middle of an upload, would wait for
-        those who hold a place until they may upload.
+        Use it for model calls only. If an answer of an upload waited, it would wait for slots that
+        are held until their uploads finish.
         """
-        mark = _slot.set(self)
+        token = _slot.set(self)
         try:
             yield
         finally:
-            _slot.reset(mark)
+            _slot.reset(token)
 
 
 _slot: ContextVar[AnswerSlot | None] = ContextVar("answer_slot", default=None)
 
 
 class AnswerSlots:
-    """The places of one process. Used from one event loop.
+    """The slots of one process. Use them from one event loop only.
 
     Args:
-        max_in_flight: most model calls at once.
+        max_in_flight: maximum concurrent model calls.
     """
 
     def __init__(self, max_in_flight: int) -> None:
-        self._semaphore = asyncio.Semaphore(max(MIN_AT_ONCE, int(max_in_flight * SHARE)))
+        self._semaphore = asyncio.Semaphore(max(MIN_SLOTS, int(max_in_flight * SLOTS_PER_CALL)))
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[AnswerSlot]:
-        """Yield a slot, which is given back at the end, at the latest."""
+        """Yield a slot for one model call; it is released at the end of the block at the latest."""
         slot = AnswerSlot(self._semaphore)
         try:
             yield slot
@@ -91,18 +97,18 @@ class AnswerSlots:
 
 
 class SlottedResponse(aiohttp.ClientResponse):
-    """A response whose body is bounded, and is read only with a slot where there are slots."""
+    """A response of limited size. Inside `AnswerSlot.reading`, reading it waits for the slot."""
 
     async def read(self) -> bytes:
         """Read the body.
 
         Raises:
-            AnswerTooLargeError: it has more than `MAX_ANSWER_BYTES`; no more than that was read.
+            AnswerTooLargeError: the body has more than `MAX_ANSWER_BYTES`. Reading stops there.
         """
         if self._body is not None:
             return self._body
         slot = _slot.get()
-        # The limiter has to hear of a refusal at once, and it is small.
+        # The limiter must learn of a refusal at once, and a refusal is small.
         if slot is not None and self.ok:
             await slot.acquire()
         if (self.content_length or 0) > MAX_ANSWER_BYTES:
@@ -123,5 +129,5 @@ class SlottedResponse(aiohttp.ClientResponse):
     def _too_large(self) -> AnswerTooLargeError:
         self.close()
         return AnswerTooLargeError(
-            f"the answer has more than {MAX_ANSWER_BYTES:,} bytes; no image has"
+            f"the answer has more than {MAX_ANSWER_BYTES:,} bytes; no image is that large"
         )

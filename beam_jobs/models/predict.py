@@ -1,7 +1,7 @@
-"""The `:predict` family, through google-cloud-aiplatform.
+"""The adapter for models with the `:predict` API, with google-cloud-aiplatform.
 
-Imagen's protocol, which tuned Imagen and open models (FLUX, Stable Diffusion) on a Vertex AI
-endpoint speak as well: one call, up to four images.
+It is Imagen's API. Tuned Imagen and open models (FLUX, Stable Diffusion) on a Vertex AI endpoint
+have it too. One call returns up to four images.
 """
 
 import asyncio
@@ -23,33 +23,36 @@ from google.cloud.aiplatform_v1.services.prediction_service.transports.rest_asyn
 )
 from google.cloud.aiplatform_v1.types import PredictRequest
 from google.protobuf import json_format, struct_pb2
+from typing_extensions import override
 
 from beam_jobs.models.base import (
     CallError,
     Image,
-    blocked,
-    from_status,
-    image_from,
-    no_image,
-    retry_after,
-    unreachable,
+    ImageModel,
+    blocked_error,
+    describe_error,
+    error_from_status,
+    image_from_bytes,
+    no_image_error,
+    parse_retry_after,
+    unreachable_error,
 )
 from beam_jobs.prompts.parse import MAX_IMAGES, Prompt
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
-# Imagen refuses a prompt with HTTP 400 and one of these in the message, see "Responsible AI" in
-# the Imagen API reference; another 400 is about the request.
+# Imagen refuses a prompt with HTTP 400 and one of these words in the message: see "Responsible AI"
+# in the Imagen API reference. Any other 400 means a bad request.
 _REFUSAL_WORDS = ("responsible ai", "safety", "sensitive", "prohibited", "violat", "blocked")
 
 
-class PredictModel:
-    """A publisher model or a deployed endpoint that speaks `:predict`.
+class PredictModel(ImageModel):
+    """A publisher model or a deployed endpoint with the `:predict` API.
 
     Args:
         resource: `projects/…/locations/…/endpoints/…` or `…/publishers/google/models/…`.
-        base_url: where the API is, when not at Google's own address for the location.
-        timeout_s: how long one call may take.
+        timeout_s: timeout of one call, in seconds.
+        base_url: the API's URL; default: Google's URL for the location.
     """
 
     images_per_call = MAX_IMAGES
@@ -66,55 +69,55 @@ class PredictModel:
         self._resource = resource
         self._timeout_s = timeout_s
 
+    @override
     async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
-        """See `ImageModel.generate`."""
         request = PredictRequest(
             endpoint=self._resource,
             parameters=_value(parameters(prompt, first=first, count=count)),
         )
-        # Not through the constructor: proto-plus would take the list for one value, a list.
+        # Not passed to the constructor: proto-plus would read the list as one value of type list.
         request.instances.append(_value({"prompt": prompt.text}))
         try:
             response = await self._client.predict(request=request, timeout=self._timeout_s)
         except (TimeoutError, auth_exceptions.TimeoutError) as error:
-            raise unreachable("model did not answer within the call time-out") from error
+            raise unreachable_error("model did not answer within the call timeout") from error
         except (aiohttp.ClientError, OSError, auth_exceptions.TransportError) as error:
-            raise unreachable(f"model cannot be reached: {error!r}") from error
+            raise unreachable_error(f"model cannot be reached: {describe_error(error)}") from error
         except auth_exceptions.GoogleAuthError as error:
-            raise unreachable(f"no credentials for the model: {error}") from error
+            raise unreachable_error(f"no credentials for the model: {error}") from error
         except (json_format.ParseError, ValueError) as error:
-            raise no_image(f"model's answer is not understood: {str(error)[:200]}") from error
+            raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
         return images(list(response.predictions))
 
 
 def parameters(prompt: Prompt, *, first: int, count: int) -> dict[str, Any]:
-    """Return the `parameters` of the request, only those that the prompt decides."""
-    wanted: dict[str, Any] = {
+    """Return the `parameters` of a request for `count` images of `prompt`, from index `first`."""
+    values: dict[str, Any] = {
         "sampleCount": count,
         "includeRaiReason": True,
         "outputOptions": {"mimeType": "image/png"},
     }
     if prompt.aspect_ratio:
-        wanted["aspectRatio"] = prompt.aspect_ratio
+        values["aspectRatio"] = prompt.aspect_ratio
     if prompt.image_size:
-        wanted["sampleImageSize"] = prompt.image_size
+        values["sampleImageSize"] = prompt.image_size
     if prompt.negative_prompt:
-        wanted["negativePrompt"] = prompt.negative_prompt
+        values["negativePrompt"] = prompt.negative_prompt
     if prompt.seed is not None:
-        # Imagen takes a seed only without its watermark.
-        wanted |= {"seed": (prompt.seed + first) % (2**31), "addWatermark": False}
-    return wanted
+        # Imagen accepts a seed only with its watermark off.
+        values |= {"seed": (prompt.seed + first) % (2**31), "addWatermark": False}
+    return values
 
 
 def images(predictions: list[Any]) -> list[Image]:
-    """Return the pictures of a `:predict` answer.
+    """Return the images of a `:predict` answer.
 
     Raises:
-        CallError: all were refused, or there are none.
+        CallError: all images were refused, or the answer holds none.
     """
-    found: list[Image] = []
+    decoded: list[Image] = []
     refused = ""
-    wrong: CallError | None = None
+    decode_error: CallError | None = None
     for prediction in predictions:
         if not isinstance(prediction, Mapping):
             continue
@@ -123,28 +126,28 @@ def images(predictions: list[Any]) -> list[Image]:
             refused = str(prediction.get("raiFilteredReason") or refused)
             continue
         try:
-            found.append(image_from(pybase64.b64decode(data, validate=True)))
+            decoded.append(image_from_bytes(pybase64.b64decode(data, validate=True)))
         except ValueError as error:  # binascii.Error is one
-            wrong = no_image(f"model's answer is not base64: {error}")
+            decode_error = no_image_error(f"model's answer is not base64: {error}")
         except CallError as error:
-            wrong = error
-    if found:  # paid for, whatever became of the others
-        return found
-    if wrong:
-        raise wrong
+            decode_error = error
+    if decoded:  # they are paid for, even if the other images failed
+        return decoded
+    if decode_error:
+        raise decode_error
     if refused:
-        raise blocked(f"image refused: {refused}")
-    raise no_image(f"model answered {len(predictions)} predictions, none with an image")
+        raise blocked_error(f"image refused: {refused}")
+    raise no_image_error(f"model answered {len(predictions)} predictions, none with an image")
 
 
 def _error(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
     try:
         message = str(orjson.loads(body)["error"]["message"])
-    except (ValueError, LookupError, TypeError):  # a proxy's page
+    except (ValueError, LookupError, TypeError):  # such as an HTML page from a proxy
         message = body[:200].decode("utf-8", "replace")
     if status == 400 and any(word in message.lower() for word in _REFUSAL_WORDS):
-        return blocked(f"prompt refused: {message}")
-    return from_status(status, message, retry_after(headers.get("Retry-After")))
+        return blocked_error(f"prompt refused: {message}")
+    return error_from_status(status, message, parse_retry_after(headers.get("Retry-After")))
 
 
 def _value(content: dict[str, Any]) -> struct_pb2.Value:
@@ -152,9 +155,9 @@ def _value(content: dict[str, Any]) -> struct_pb2.Value:
 
 
 class _OneAttemptSession(sessions.AsyncAuthorizedSession):
-    """A session that leaves retries to `generate`, and raises errors as `CallError`.
+    """A session that does not retry, and raises HTTP errors as `CallError`.
 
-    The client above it reads an error's body as JSON, and a 502 from a proxy is a page.
+    The client that uses it would parse an error's body as JSON, but a proxy's 502 is an HTML page.
     """
 
     async def request(
@@ -168,7 +171,7 @@ class _OneAttemptSession(sessions.AsyncAuthorizedSession):
         total_attempts: int = 1,
         **kwargs: Any,
     ) -> Any:
-        # The time for one attempt is the time for all of them, and one it is.
+        # There is only one attempt, so its timeout is also the total timeout.
         response = await super().request(method, url, data, headers, timeout, timeout, 1, **kwargs)
         if response.status_code >= 400:
             raise _error(response.status_code, await response.read(), response.headers)
@@ -176,10 +179,10 @@ class _OneAttemptSession(sessions.AsyncAuthorizedSession):
 
 
 class _OneAttemptTransport(AsyncPredictionServiceRestTransport):
-    """The transport, with a session that does not repeat calls on its own account.
+    """A transport with a session that does not retry.
 
-    There is no public way to hand it one. It has to be there before the methods are wrapped: they
-    are looked up by what they are bound to, the session among it.
+    There is no public way to set the session. It must be set before the methods are wrapped,
+    because the wrapped methods are looked up by the objects they are bound to, such as the session.
     """
 
     def _prep_wrapped_messages(self, client_info: Any) -> None:
@@ -188,9 +191,9 @@ class _OneAttemptTransport(AsyncPredictionServiceRestTransport):
 
 
 class _AdcCredentials(async_credentials.Credentials):
-    """Application default credentials for google-auth's asynchronous sessions.
+    """Application Default Credentials for google-auth's asynchronous sessions.
 
-    google-auth finds credentials only for synchronous use; these are refreshed in a thread.
+    google-auth finds credentials only for synchronous use, so they are refreshed in a thread.
     """
 
     def __init__(self) -> None:
@@ -211,5 +214,5 @@ class _AdcCredentials(async_credentials.Credentials):
 
 
 def base_url_from_environment() -> str | None:
-    """Return another place for Vertex AI, from the variable that google-genai reads too."""
+    """Return the Vertex AI URL from `GOOGLE_VERTEX_BASE_URL`, which google-genai reads too."""
     return os.environ.get("GOOGLE_VERTEX_BASE_URL") or None

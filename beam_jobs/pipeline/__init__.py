@@ -1,1 +1,1 @@
-"""The way of a prompt as Beam sees it, and how a job is submitted."""
+"""The Beam transforms of both jobs, and how a job is submitted."""

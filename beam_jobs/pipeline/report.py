@@ -1,7 +1,7 @@
-"""A backfill's counts, as one JSON file that appears only when everything has been published.
+"""A backfill's counts, as one JSON file that is written only once everything has been published.
 
 Prompts are counted where they are parsed and outcomes where they are published, so that the two
-can be held against each other.
+counts can be compared.
 """
 
 import json
@@ -12,13 +12,17 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
-from beam_jobs.outcomes import Failure, Outcome
-
-REPORT_SCHEMA = "imagen.report/1"
+from beam_jobs.outcomes import REPORT_SCHEMA, Failure, Outcome
 
 
 class WriteReport(beam.PTransform):
-    """Counts what came in and how it ended, and writes that to `path`."""
+    """Counts prompts and their outcomes, and writes the counts to a file.
+
+    Args:
+        path: the file, local or `gs://`.
+        source: the source to state in the report, `backfill:RUN`.
+        published: the outputs of the publishing transforms, which the report waits for.
+    """
 
     def __init__(self, path: str, source: str, published: tuple[PCollection[Any], ...]) -> None:
         super().__init__()
@@ -27,12 +31,12 @@ class WriteReport(beam.PTransform):
         self._published = published
 
     def expand(self, outcomes: Any) -> PCollection[Any]:
-        """Wire counting of `Outcomes`, and a wait for the publishing, which the side inputs are."""
-        # Each is summed up where it comes about: one sum for both would first collect their parts.
+        """Count `Outcomes`, then write the report. Its side inputs make it wait for publishing."""
+        # Each is counted where it arises. A single sum over both would first collect their parts.
         prompts = outcomes.parsed | "Count prompts" >> beam.combiners.Count.Globally()
         ended = (
             outcomes.ended
-            | "Tally outcomes" >> beam.Map(tally)
+            | "Tally outcomes" >> beam.Map(counts_of)
             | "Sum" >> beam.CombineGlobally(_add)
         )
         return (
@@ -49,8 +53,8 @@ class WriteReport(beam.PTransform):
         )
 
 
-def tally(outcome: Outcome) -> dict[str, int]:
-    """Return what one outcome adds to the report."""
+def counts_of(outcome: Outcome) -> dict[str, int]:
+    """Return the counts that one outcome adds to the report."""
     counts = {
         "images": outcome.work.images,
         "bytes": outcome.work.bytes,
@@ -66,7 +70,12 @@ def tally(outcome: Outcome) -> dict[str, int]:
 
 
 def render(counts: dict[str, int], source: str) -> dict[str, Any]:
-    """Return the report as JSON has it."""
+    """Return the report as it is written to JSON.
+
+    Args:
+        counts: by name; `failures.REASON` counts the failures with a reason.
+        source: the source to state, `backfill:RUN`.
+    """
     return {
         "schema": REPORT_SCHEMA,
         "source": source,
@@ -90,10 +99,10 @@ def render(counts: dict[str, int], source: str) -> dict[str, Any]:
     }
 
 
-def _add(tallies: Iterable[dict[str, int]]) -> dict[str, int]:
+def _add(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
-    for one in tallies:
-        for name, count in one.items():
+    for part in counts:
+        for name, count in part.items():
             total[name] = total.get(name, 0) + count
     return total
 
@@ -101,7 +110,7 @@ def _add(tallies: Iterable[dict[str, int]]) -> dict[str, int]:
 def _write(
     path: str, source: str, prompts: int, counts: dict[str, int], *published: Iterable[Any]
 ) -> str:
-    del published  # here only so that this runs after them
+    del published  # a parameter only so that this runs after publishing
     content = json.dumps(render({"prompts": prompts, **counts}, source), indent=2).encode("utf-8")
     with FileSystems.create(path, mime_type="application/json") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""What both entry points do around their pipeline: check, submit, and wait where that is theirs."""
+"""Runs a job: checks its options, submits its pipeline and, except on Dataflow, waits for it."""
 
 import importlib
 import logging
@@ -21,12 +21,12 @@ from beam_jobs.config.options import JobConfig, OptionsError, job_config, tune_f
 from beam_jobs.engine.process_memory import bound_arenas
 
 EXIT_WRONG_OPTIONS = 2
-# Set in the image of a flex template, to the image's own name.
+# The image of a flex template sets this to the image's own name.
 IMAGE_VARIABLE = "IMAGEN_IMAGE"
-# Parts of the input side by side where Beam runs it on this machine, so that a batch that waits for
-# its slowest prompt leaves the window of calls to others.
+# Into how many parallel parts a local run splits its input. While one batch waits for its slowest
+# prompt, the others keep the window of calls full.
 LOCAL_PARTS = 8
-# Warns of that on each run.
+# Logs a warning about that setting on each run.
 _FN_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner"
 
 
@@ -40,10 +40,21 @@ def run(
 ) -> int:
     """Check the options, build the pipeline and run it; return the exit code.
 
-    On Dataflow this returns once the job is submitted; its life is Dataflow's from there.
+    On Dataflow, this returns once the job is submitted. On other runners, it waits for the job.
+
+    Args:
+        options: of the job and of Beam.
+        streaming: whether the job is the stream or a backfill.
+        build: adds the job's transforms to a pipeline.
+        subscription: for the stream, the subscription to check.
+        prompts: for a backfill, the path or glob to check.
+
+    Returns:
+        0 for success, 1 for a failed job, `EXIT_WRONG_OPTIONS` for options that do not pass the
+        checks; those are printed as one error per line.
     """
     bound_arenas()
-    # Forced: a library that logged while it was imported has left a handler of its own.
+    # Forced, because a library that logs during its import leaves a handler of its own.
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -71,24 +82,24 @@ def run(
 
 
 def _runner(options: PipelineOptions, *, streaming: bool) -> str:
-    """Return the runner's name; for a batch job that names none, the one that needs nothing.
+    """Return the name of the runner; the default for a batch job is FnApiRunner.
 
-    Beam's own default first downloads another runner, Prism, and tries that.
+    It needs no download. Beam's own default first downloads another runner, Prism.
     """
     standard = options.view_as(StandardOptions)
     if standard.runner:
-        # As Beam reads it: `direct` and `dataflowrunner` name them, too.
+        # Beam ignores case and accepts short names, such as `direct` and `dataflowrunner`.
         known = {name.lower(): name for name in StandardOptions.KNOWN_RUNNER_NAMES}
-        given = standard.runner.lower()
-        standard.runner = known.get(given) or known.get(f"{given}runner") or standard.runner
+        name = standard.runner.lower()
+        standard.runner = known.get(name) or known.get(f"{name}runner") or standard.runner
     elif not streaming:
         standard.runner = "FnApiRunner"
-        # 1 is also what Beam has where nobody has said anything; the two cannot be told apart.
+        # 1 is also Beam's default, so it is impossible to tell whether the option was given.
         local = options.view_as(DirectOptions)
         if local.direct_num_workers == 1 and local.direct_running_mode == "in_memory":
-            # In memory each part has a thread. `multi_threading` would put gRPC in between, whose
-            # sender (Beam 2.77, data_plane.py) takes what is written once a second, be it in the
-            # middle of an element, and the reader then decodes without an end.
+            # In memory, each part has a thread. `multi_threading` would add gRPC between them. Its
+            # sender (Beam 2.77, data_plane.py) sends what is written once a second, even in the
+            # middle of an element, and then the reader never finishes decoding it.
             local.direct_num_workers = LOCAL_PARTS
             logging.getLogger(_FN_RUNNER).addFilter(_not_about_workers)
     return str(standard.runner or "DirectRunner")
@@ -99,28 +110,30 @@ def _not_about_workers(record: logging.LogRecord) -> bool:
 
 
 def _import_runner(runner: str) -> None:
-    """Import a runner that is named by its path: it may bring options of its own."""
+    """Import a runner that is named by its module path; it may define options of its own."""
     if "." in runner:
         try:
             importlib.import_module(runner.rpartition(".")[0])
         except ImportError as error:
-            raise OptionsError(f"--runner: {runner} cannot be imported: {error}") from error
+            raise OptionsError(
+                f"--runner: {runner} cannot be imported: {error}; install it, or use another one"
+            ) from error
 
 
 def _refuse_direct_runner(runner: str, *, streaming: bool) -> None:
     if streaming and runner.endswith("DirectRunner"):
         raise OptionsError(
-            "--runner: a stream on the DirectRunner acknowledges prompts before it has worked on "
-            "them, and loses them when it stops; name DataflowRunner, or one that acknowledges "
+            "--runner: the DirectRunner acknowledges a stream's prompts before their images are "
+            "done, and loses them when it stops; use DataflowRunner, or a runner that acknowledges "
             "afterwards"
         )
 
 
 def _name_worker_image(options: PipelineOptions, runner: str) -> None:
-    """Have Dataflow's workers run the image that this runs in, unless another is named.
+    """Let Dataflow workers use the image that this process runs in, unless an option names one.
 
-    A template's spec names it too. Where that did not come through, Beam would choose an image
-    without this package, and workers would fail on their first import.
+    A template's spec names the image too. If that setting is lost, Beam chooses an image without
+    this package, and workers fail at their first import.
     """
     if "Dataflow" not in runner:
         return
@@ -129,6 +142,6 @@ def _name_worker_image(options: PipelineOptions, runner: str) -> None:
     setup = options.view_as(SetupOptions)
     if not (worker.sdk_container_image or setup.setup_file or setup.extra_packages):
         raise OptionsError(
-            "--sdk_container_image: expected an image for the workers that holds beam_jobs, such "
-            "as beam_jobs/Dockerfile makes, got nothing"
+            "--sdk_container_image: expected a worker image that contains beam_jobs, such as the "
+            "one that beam_jobs/Dockerfile builds, got nothing"
         )

@@ -1,4 +1,4 @@
-"""The way of a prompt as Beam sees it: the same composite transform for stream and backfill."""
+"""The Beam transforms that the stream and the backfill share: parse, generate, publish."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,12 +8,13 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection, TaggedOutput
+from typing_extensions import override
 
 from beam_jobs import metrics
 from beam_jobs.config.options import JobConfig
 from beam_jobs.engine.handler import ImagenHandler
 from beam_jobs.images import recent_index
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Outcome, encode
 from beam_jobs.prompts.files import read_prompts
 from beam_jobs.prompts.incoming import RawPrompt
@@ -23,40 +24,48 @@ FAILURES = "failures"
 
 
 class Outcomes(NamedTuple):
-    """What `PromptsToOutcomes` gives: what was parsed, and how all of it ended."""
+    """The two outputs of `PromptsToOutcomes`.
+
+    Args:
+        parsed: one item per message: a prompt, a canary or a failure.
+        ended: one outcome per item.
+    """
 
     parsed: PCollection[Any]
     ended: PCollection[Any]
 
 
 class PromptsToOutcomes(beam.PTransform):
-    """Messages, and failures of reading them, into one outcome each.
+    """Turns messages, and failures of reading them, into one outcome each; returns `Outcomes`.
 
-    What parsing rejects takes the same way as the prompts, untouched. On a branch of its own it
-    would have to be flattened with the outcomes, and there FnApiRunner collects all of them before
-    it goes on: nothing would be published before the last prompt is done.
+    Failures of parsing pass through the same steps as prompts, unchanged. On a branch of their own
+    they would have to be flattened with the outcomes, where FnApiRunner collects everything before
+    it continues: it would publish nothing before the last prompt is done.
     """
 
     def __init__(self, config: JobConfig) -> None:
         super().__init__()
         self._config = config
 
+    @override
     def expand(self, messages: PCollection[Any]) -> Any:
-        """Wire parse and inference."""
         parsed = messages | "Parse" >> beam.ParDo(Parse(self._config.defaults))
         ended = parsed | "Generate" >> RunInference(ImagenHandler(self._config))
         return Outcomes(parsed=parsed, ended=ended)
 
 
 class PublishOutcomes(beam.PTransform):
-    """Predictions to one topic, failures to the other; returns both writes' (empty) outputs."""
+    """Publishes predictions to one topic and failures to another.
+
+    Returns the outputs of both writes, which are empty, for other steps to wait for.
+    """
 
     def __init__(self, config: JobConfig) -> None:
         super().__init__()
         self._config = config
 
+    @override
     def expand(self, outcomes: PCollection[Any]) -> Any:
-        """Wire encoding and both topics."""
         encoded = outcomes | "Encode" >> beam.ParDo(Encode(self._config.location)).with_outputs(
             FAILURES, main="predictions"
         )
@@ -71,13 +80,13 @@ class PublishOutcomes(beam.PTransform):
 
 
 class Parse(beam.DoFn):
-    """A message into a prompt, a canary, or the failure of what is neither."""
+    """Parses a message into a prompt, a canary or a failure. Failures of reading pass through."""
 
     def __init__(self, defaults: PromptDefaults) -> None:
         self._defaults = defaults
 
+    @override
     def process(self, message: RawPrompt | Failure) -> Iterator[Parsed]:
-        """Parse one message; a failure of reading passes through."""
         item = (
             message
             if isinstance(message, Failure)
@@ -91,35 +100,36 @@ class Parse(beam.DoFn):
 
 
 class Encode(beam.DoFn):
-    """An outcome into the message that reports it, counted and noted on the way.
+    """Turns an outcome into its message, counts it and adds it to the index of recent outcomes.
 
-    Holds where to note it, never the writer: that is the process's own.
+    A failure's message goes to the output tag `failures`. The index's writer belongs to the process
+    and is not part of this object, which is pickled.
     """
 
     def __init__(self, location: Location) -> None:
         self._location = location
 
+    @override
     def process(self, outcome: Outcome) -> Iterator[Any]:
-        """Encode one outcome; a failure's message goes to the tag `failures`."""
         metrics.count_outcome(outcome)
         message = PubsubMessage(*encode(outcome))
-        recent_index.note(outcome, self._location)
+        recent_index.record_outcome(outcome, self._location)
         yield TaggedOutput(FAILURES, message) if isinstance(outcome, Failure) else message
 
 
 class ReadPromptFile(beam.DoFn):
-    """A file's metadata into its messages, and a failure for each row that cannot be read."""
+    """Turns the metadata of a file into its rows, with a failure for each unreadable row."""
 
     def __init__(self, source: str) -> None:
         self._source = source
 
+    @override
     def process(self, file: FileMetadata) -> Iterator[RawPrompt | Failure]:
-        """Read one file."""
         yield from read_prompts(file.path, source=self._source)
 
 
-def message_of(message: PubsubMessage) -> RawPrompt:
-    """Return a Pub/Sub message as what the parser takes."""
+def raw_prompt_of(message: PubsubMessage) -> RawPrompt:
+    """Convert a Pub/Sub message into the parser's input."""
     return RawPrompt(
         body=message.data or b"",
         attributes=dict(message.attributes or {}),

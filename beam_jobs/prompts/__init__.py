@@ -1,1 +1,1 @@
-"""What comes in and what it asks for: files, rows, messages, and the prompts they hold."""
+"""Reading prompts: files, their rows, messages, and the parser that turns them into prompts."""

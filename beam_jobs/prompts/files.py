@@ -1,4 +1,4 @@
-"""Prompt files wherever Beam's file systems reach: a local path, or Cloud Storage."""
+"""Reads prompt files from any of Beam's file systems: local paths or Cloud Storage."""
 
 from collections.abc import Iterator
 
@@ -11,8 +11,14 @@ from beam_jobs.prompts.rows import PromptFile
 
 
 def read_prompts(path: str, *, source: str) -> Iterator[RawPrompt | Failure]:
-    """Yield what is in the file at `path`, row by row. Raises nothing."""
-    # Beam would decompress by itself, and neither bound a row nor say where a file breaks off.
+    """Yield the rows of the file at `path`; an unreadable row is a `Failure`. Never raises.
+
+    Args:
+        path: a local path or `gs://` URL; the suffix tells the format.
+        source: the source that the failures name, such as `backfill:RUN`.
+    """
+    # Beam could decompress the file itself, but would not limit the row size or say where a damaged
+    # file ends.
     yield from PromptFile(path, source).read(
         lambda: FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     )

@@ -1,39 +1,33 @@
-"""What makes two prompts the same: everything that decides the image, and nothing else.
+"""The digest of a prompt, which covers everything that decides its images and nothing else.
 
-The digest names the images for good. A change here makes every prompt a new one, to be paid again.
+The digest names the images in storage. If it changes, every prompt counts as new, and all images
+are paid for again.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
+# These fields are in the digest even without a value. A field that was added later is in it only
+# with a value, so that prompts that do not use it keep their digest.
+_ALWAYS = frozenset(
+    {"prompt", "model", "images", "aspect_ratio", "image_size", "seed", "negative_prompt"}
+)
 
-def digest_of(
-    *,
-    text: str,
-    model: str,
-    images: int,
-    aspect_ratio: str | None,
-    image_size: str | None,
-    seed: int | None,
-    negative_prompt: str | None,
-    fresh: str | None = None,
-) -> str:
+
+def digest_of(deciding: Mapping[str, Any], *, fresh: str | None = None) -> str:
     """Return 32 hex digits that name everything that decides the image.
 
-    `fresh` is given only where the sender asked not to reuse: it makes the identity one of this
-    delivery, so that a redelivery still finds what it has paid for.
+    Args:
+        deciding: the values of the deciding fields by name; None for a field without a value.
+        fresh: for a prompt with `"reuse": false` only: what identifies this delivery. The digest
+            then belongs to the delivery, so that a redelivery finds the images it has paid for.
     """
-    decisive: dict[str, Any] = {
-        "prompt": text,
-        "model": model,
-        "images": images,
-        "aspect_ratio": aspect_ratio,
-        "image_size": image_size,
-        "seed": seed,
-        "negative_prompt": negative_prompt,
+    parts = {
+        name: value for name, value in deciding.items() if value is not None or name in _ALWAYS
     }
     if fresh is not None:
-        decisive["fresh"] = fresh
-    canonical = json.dumps(decisive, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        parts["fresh"] = fresh
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What comes in, before anybody has looked at it: a Pub/Sub message or a row of a file."""
+"""A prompt before parsing: a Pub/Sub message or a row of a file."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,7 +6,14 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RawPrompt:
-    """A body, its attributes, and `origin`, which names this delivery for good."""
+    """A prompt before parsing.
+
+    Args:
+        body: the bytes of the message or row.
+        attributes: of the message; for a row, its file and line.
+        origin: identifies this delivery: the message id, or `FILE:LINE`. Stays the same when the
+            message is delivered again.
+    """
 
     body: bytes
     attributes: Mapping[str, str]

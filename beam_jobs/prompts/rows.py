@@ -1,9 +1,10 @@
-"""The rows of a prompt file: lines of .txt, objects of .jsonl, columns of .csv; or any of them .gz.
+"""Reads the rows of a prompt file: .txt lines, .jsonl objects or .csv rows, each also gzipped.
 
-Reads row by row in bounded memory, whatever the file is. A row that cannot
-be read becomes a `Failure` that names file and line, and so does the rest of a file that breaks
-off. Knows nothing of Beam or of file systems: whoever plans a backfill reads with it, too, and must
-see the rows that the job will see.
+Reads row by row in bounded memory, whatever the file holds. A row that cannot be read becomes a
+`Failure` that names its file and line. So does the unread rest of a damaged file.
+
+Must not import Beam or a file system: the planning of a backfill reads files with this module too,
+and must see the same rows as the job.
 """
 
 import csv
@@ -17,34 +18,37 @@ from contextlib import AbstractContextManager
 from typing import Any, BinaryIO
 
 from beam_jobs.outcomes import Failure, Reason
+from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import FIELDS, MAX_BODY_BYTES, invalid
+from beam_jobs.prompts.parse import MAX_BODY_BYTES, invalid
 
 SUFFIXES = (".txt", ".jsonl", ".csv")
 # https://cloud.google.com/pubsub/quotas#resource_limits
 _MAX_ATTRIBUTE_BYTES = 1024
-_INTEGERS = ("images", "seed")
+_KINDS = {field.name: field.kind for field in FIELDS}
 _INTEGER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 _BOOLEANS = {"true": True, "false": False}
 
 
 class _RowError(ValueError):
-    """One row is no prompt."""
+    """A row cannot be read as a prompt. The rows after it can be."""
 
 
 class _FileError(ValueError):
-    """The file cannot be read, or not any further."""
+    """The file cannot be read, or not beyond this row."""
 
 
 class PromptFile:
-    """One file of prompts, and where in it reading has come to.
+    """One file of prompts, with the position of the reader in it.
 
     Args:
-        path: names the file in messages and failures; its end tells the format.
-        source: what its failures say they come from.
+        path: names the file in messages and failures. Its suffix tells the format.
+        source: the source that its failures name, such as `backfill:RUN`.
 
-    `line` is the number of the line that was read last, from 1; `broken` says, once `read` has
-    ended, why it ended before the file did: None where it did not.
+    Attributes:
+        line: number of the line that was read last, starting at 1.
+        broken: once `read` has finished, why it could not read the file to its end; None if it
+            could.
     """
 
     def __init__(self, path: str, source: str) -> None:
@@ -55,31 +59,36 @@ class PromptFile:
         self._row_bytes = 0
 
     def read(
-        self, opened: Callable[[], AbstractContextManager[BinaryIO]]
+        self, open_file: Callable[[], AbstractContextManager[BinaryIO]]
     ) -> Iterator[RawPrompt | Failure]:
-        """Yield what is in the file, as stored, that `opened` opens; once. Raises nothing.
+        """Yield the rows of the file; call it once. Never raises.
 
-        A file whose name tells no format is not opened. Where the file is `broken`, the last item
-        is the failure that says so.
+        A file with an unknown suffix is not opened. If the file is `broken`, the last item is the
+        failure that says why.
+
+        Args:
+            open_file: opens the file for reading its bytes as stored, not decompressed.
         """
         suffix = next((s for s in SUFFIXES if self._path.removesuffix(".gz").endswith(s)), None)
         if suffix is None:
-            yield self._break(f"expected a file ending in {', '.join(SUFFIXES)}, or .gz after it")
+            yield self._break(
+                f"expected a file ending in {', '.join(SUFFIXES)}, or one of these and .gz"
+            )
             return
         try:
-            with opened() as raw:
-                packed = self._path.endswith(".gz")
-                stream: Any = gzip.GzipFile(fileobj=raw) if packed else raw
+            with open_file() as raw:
+                is_gzip = self._path.endswith(".gz")
+                stream: Any = gzip.GzipFile(fileobj=raw) if is_gzip else raw
                 yield from self._rows(stream, suffix)
         except _FileError as error:
             yield self._break(str(error))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             yield self._break(f"broken gzip: {error}; nothing after line {self.line} was read")
         except Exception as error:
-            # Whatever a file system raises (each has exceptions of its own) must not stop the
-            # others.
+            # Each file system has its own exceptions. None of them may stop the other files.
             yield self._break(
-                f"cannot be read after line {self.line}: {error!r}"[:500], Reason.STORAGE_ERROR
+                f"cannot be read after line {self.line}: {type(error).__name__}: {error}"[:500],
+                Reason.STORAGE_ERROR,
             )
 
     def _rows(self, stream: BinaryIO, suffix: str) -> Iterator[RawPrompt | Failure]:
@@ -93,7 +102,7 @@ class PromptFile:
                 if suffix == ".jsonl" and not body.startswith(b"{"):
                     yield self._failure("expected a JSON object", body=body)
                 else:
-                    yield self._message(body)
+                    yield self._raw_prompt(body)
 
     def _break(self, detail: str, reason: Reason = Reason.INVALID_PROMPT) -> Failure:
         self.broken = detail
@@ -102,9 +111,9 @@ class PromptFile:
     def _failure(
         self, detail: str, reason: Reason = Reason.INVALID_PROMPT, body: bytes = b""
     ) -> Failure:
-        place = f"{self._path} line {self.line}" if self.line else self._path
+        location = f"{self._path} line {self.line}" if self.line else self._path
         failure = invalid(
-            f"{place}: {detail}",
+            f"{location}: {detail}",
             body,
             self._attributes(),
             origin=self._origin(),
@@ -113,7 +122,7 @@ class PromptFile:
         return dataclasses.replace(failure, reason=reason)
 
     def _lines(self, stream: BinaryIO) -> Iterator[bytes | None]:
-        """Yield lines without their ends; None for one that is too long, which is passed over."""
+        """Yield lines without their line ends, and None in place of a line that is too long."""
         while line := stream.readline(MAX_BODY_BYTES + 2):
             self.line += 1
             if self.line == 1:
@@ -125,8 +134,8 @@ class PromptFile:
             yield None if too_long else line.rstrip(b"\r\n")
 
     def _csv(self, stream: BinaryIO) -> Iterator[RawPrompt | Failure]:
-        # Undecodable bytes pass through the csv module as lone surrogates and fail in their row.
-        # A field with a line break in it is put together again from its lines.
+        # Bytes that are not UTF-8 pass through the csv module as lone surrogates; their row fails
+        # later. The csv module rejoins the lines of a field that contains line breaks.
         rows = csv.reader(map(self._csv_line, self._lines(stream)), strict=True)
         csv.field_size_limit(MAX_BODY_BYTES)
         header: list[str] | None = None
@@ -152,47 +161,58 @@ class PromptFile:
                 raw = ",".join(row).encode("utf-8", "surrogateescape")
                 yield self._failure(str(error), body=raw)
             else:
-                yield self._message(body)
+                yield self._raw_prompt(body)
 
     def _csv_line(self, line: bytes | None) -> str:
-        begun = self._row_bytes > 0
+        inside_quotes = self._row_bytes > 0
         self._row_bytes += 1 + len(line or b"")
         if line is None or self._row_bytes > MAX_BODY_BYTES + 1:
             too_long = f"row is longer than {MAX_BODY_BYTES:,} bytes"
-            if begun:  # within quotes: where the row ends cannot be told any more
+            if inside_quotes:  # inside quotes: the end of this row cannot be found any more
                 raise _FileError(f"{too_long}; nothing after this line was read")
             raise _RowError(too_long)
         return line.decode("utf-8", "surrogateescape") + "\n"
 
-    def _message(self, body: bytes) -> RawPrompt:
+    def _raw_prompt(self, body: bytes) -> RawPrompt:
         return RawPrompt(body=body, attributes=self._attributes(), origin=self._origin())
 
     def _origin(self) -> str:
         return f"{self._path}:{self.line}"
 
     def _attributes(self) -> dict[str, str]:
-        # A name on a local disk may be any bytes.
+        # On a local disk, a file name may hold any bytes.
         name = self._path.encode("utf-8", "replace")[-_MAX_ATTRIBUTE_BYTES:]
         return {"file": name.decode("utf-8", "ignore"), "line": str(self.line)}
 
 
 def _header(row: list[str]) -> list[str]:
+    """Return the column names.
+
+    Raises:
+        _FileError: the column `prompt` is missing, or a column is unknown or appears twice.
+    """
     names = [name.strip() for name in row]
     if "prompt" not in names:
-        raise _FileError(f"no column 'prompt'; the columns are {ascii(names)[:200]}")
-    unknown = sorted(set(names) - set(FIELDS))
+        raise _FileError(f"no column 'prompt'; the columns are {_quoted(names)}")
+    unknown = sorted(set(names) - set(FIELD_NAMES))
     if unknown:
-        raise _FileError(f"unknown column {ascii(unknown[0])[:60]}; known are {', '.join(FIELDS)}")
+        raise _FileError(
+            f"unknown column {ascii(unknown[0])[:60]}; expected one of {', '.join(FIELD_NAMES)}"
+        )
     if len(set(names)) < len(names):
-        raise _FileError(f"a column is named twice: {ascii(names)[:200]}")
+        raise _FileError(f"a column name appears twice; the columns are {_quoted(names)}")
     return names
 
 
+def _quoted(names: list[str]) -> str:
+    return ", ".join(map(ascii, names))[:200]
+
+
 def _fields(header: list[str], row: list[str]) -> dict[str, Any]:
-    """Return a row as the structured prompt it stands for; an empty cell is a field not given.
+    """Return the fields of the structured prompt in a row; an empty cell means no value.
 
     Raises:
-        _RowError: it has another number of cells than the header, or cannot be decoded.
+        _RowError: the row has more or fewer cells than the header, or is not UTF-8.
     """
     if len(row) != len(header):
         raise _RowError(f"expected {len(header)} cells, got {len(row)}")
@@ -204,9 +224,9 @@ def _fields(header: list[str], row: list[str]) -> dict[str, Any]:
             raise _RowError(f"column '{name}' is not UTF-8 at character {error.start}") from None
         if cell == "" and name != "prompt":
             continue
-        if name in _INTEGERS and _INTEGER.fullmatch(cell):
+        if _KINDS[name] is Kind.INTEGER and _INTEGER.fullmatch(cell):
             fields[name] = int(cell)
-        elif name == "reuse":
+        elif _KINDS[name] is Kind.BOOLEAN:
             fields[name] = _BOOLEANS.get(cell.strip().lower(), cell)
         else:
             fields[name] = cell

@@ -1,1 +1,1 @@
-"""What else people would run: each a program that makes N images and writes them into a folder."""
+"""The alternatives: programs that generate N images and write them into a folder."""

@@ -1,4 +1,4 @@
-"""No Beam at all: one asyncio loop with google-genai, images into a folder."""
+"""Without Beam: one asyncio loop with google-genai that writes images into a folder."""
 
 import asyncio
 import hashlib
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from google import genai
 from google.genai import types
 
-from bench.contenders.arguments import MODEL, Task, task
+from bench.contenders.arguments import MODEL, Task, parse_task
 
 
-async def work(client: genai.Client, prompts: Iterator[str], given: Task) -> None:
+async def work(client: genai.Client, prompts: Iterator[str], task: Task) -> None:
     config = types.GenerateContentConfig(response_modalities=["IMAGE"])
     for prompt in prompts:
         answer = await client.aio.models.generate_content(
@@ -18,14 +18,14 @@ async def work(client: genai.Client, prompts: Iterator[str], given: Task) -> Non
         )
         data = answer.candidates[0].content.parts[0].inline_data.data  # type: ignore[index, union-attr]
         name = hashlib.sha256(prompt.encode()).hexdigest()
-        await asyncio.to_thread((given.folder / f"{name}.png").write_bytes, data or b"")
+        await asyncio.to_thread((task.folder / f"{name}.png").write_bytes, data or b"")
 
 
 async def main() -> None:
-    given = task(__doc__)
+    task = parse_task(__doc__)
     client = genai.Client(vertexai=True, project="demo-project", location="global")
-    prompts = iter(given.prompts)
-    await asyncio.gather(*(work(client, prompts, given) for _ in range(given.in_flight)))
+    prompts = iter(task.prompts)
+    await asyncio.gather(*(work(client, prompts, task) for _ in range(task.in_flight)))
 
 
 if __name__ == "__main__":

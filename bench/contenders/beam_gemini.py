@@ -1,4 +1,4 @@
-"""Beam's own GeminiModelHandler, one prompt a batch: more would all go into one request."""
+"""Beam's own GeminiModelHandler with one prompt per batch, since a batch becomes one request."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from apache_beam.ml.inference.gemini_inference import (
 )
 from google.genai import types
 
-from bench.contenders.arguments import MODEL, task
+from bench.contenders.arguments import MODEL, parse_task
 from bench.contenders.one_by_one import Save, options
 
 
 def main() -> None:
-    given = task(__doc__)
+    task = parse_task(__doc__)
     handler = GeminiModelHandler(
         MODEL,
         generate_image_from_strings_and_images,
@@ -28,11 +28,11 @@ def main() -> None:
         "config": types.GenerateContentConfig(response_modalities=["IMAGE"])
     }
     with beam.Pipeline(options=options()) as pipeline:
-        prompts = pipeline | beam.Create(given.prompts) | beam.Reshuffle()
+        prompts = pipeline | beam.Create(task.prompts) | beam.Reshuffle()
         _ = (
             prompts
             | RunInference(handler, inference_args=arguments)
-            | beam.ParDo(Save(given.folder))
+            | beam.ParDo(Save(task.folder))
         )
 
 

@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from google import genai
 from google.genai import types
 
-from bench.contenders.arguments import MODEL, THREADS, task
+from bench.contenders.arguments import MODEL, THREADS, parse_task
 
 
 class Handler(ModelHandler[str, PredictionResult, genai.Client]):
@@ -43,17 +43,17 @@ class Save(beam.DoFn):
 def options() -> PipelineOptions:
     return PipelineOptions(
         runner="FnApiRunner",
-        # In memory each of them is a thread, without gRPC: see beam_jobs/pipeline/submit.py.
+        # In memory, each worker is a thread without gRPC: see beam_jobs/pipeline/submit.py.
         direct_running_mode="in_memory",
         direct_num_workers=THREADS,
     )
 
 
 def main() -> None:
-    given = task(__doc__)
+    task = parse_task(__doc__)
     with beam.Pipeline(options=options()) as pipeline:
-        prompts = pipeline | beam.Create(given.prompts) | beam.Reshuffle()
-        _ = prompts | RunInference(Handler()) | beam.ParDo(Save(given.folder))
+        prompts = pipeline | beam.Create(task.prompts) | beam.Reshuffle()
+        _ = prompts | RunInference(Handler()) | beam.ParDo(Save(task.folder))
 
 
 if __name__ == "__main__":

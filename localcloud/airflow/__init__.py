@@ -1,11 +1,12 @@
 """A real Airflow on one machine, pointed at the local cloud.
 
-The same Airflow, provider and DAG files as on Composer; only where Google's APIs are differs, and
-that it is told by environment variables alone. It is talked to as anybody else would: as processes
-and over its REST API. Nothing here imports Airflow, which reads its configuration when imported.
+Airflow, the provider and the DAG files are the same as on Composer. Only the addresses of Google's
+APIs differ, and they are set by environment variables alone. This package controls Airflow from
+outside: as processes, and over its REST API. It never imports Airflow, which reads its
+configuration on import.
 """
 
-from localcloud.airflow.client import AirflowClient, AirflowError, AnswerError, RunState
+from localcloud.airflow.client import AirflowApiError, AirflowClient, AirflowError, RunState
 from localcloud.airflow.standalone import Airflow
 
-__all__ = ["Airflow", "AirflowClient", "AirflowError", "AnswerError", "RunState"]
+__all__ = ["Airflow", "AirflowApiError", "AirflowClient", "AirflowError", "RunState"]

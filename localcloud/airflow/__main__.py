@@ -1,9 +1,9 @@
-"""`python -m localcloud.airflow`: an Airflow beside the local cloud, up, down, and into its DAGs.
+"""`python -m localcloud.airflow`: run an Airflow beside the local cloud.
 
-python -m localcloud.airflow up             start it; returns once the DAGs are there
-python -m localcloud.airflow url            print where it is, and the logins
-python -m localcloud.airflow trigger DAG    start a run; --wait until it has succeeded
-python -m localcloud.airflow down           stop it, and what a crash left behind
+python -m localcloud.airflow up             start Airflow; return once the DAGs are parsed
+python -m localcloud.airflow url            print the address and the logins
+python -m localcloud.airflow trigger DAG    start a DAG run; with --wait, wait for its success
+python -m localcloud.airflow down           stop Airflow and any processes left by a crash
 """
 
 import argparse
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.__main__ import environment_of
-from localcloud.airflow.answers import AirflowError
 from localcloud.airflow.environment import USERS
+from localcloud.airflow.responses import AirflowError
 from localcloud.airflow.standalone import ROOT, Airflow
 from localcloud.resources import Names
 
-_DAG_WITHIN_S = 600.0
+_RUN_WITHIN_S = 600.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one of the commands; the exit code."""
+    """Run a command and return the exit code: 0 for success, 1 for a failure."""
     arguments = _parser().parse_args(argv)
     airflow = Airflow(arguments.state)
     try:
@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         elif arguments.command == "down":
             airflow.stop()
         else:
-            _must_run(airflow)
-            _show(airflow)
+            _check_running(airflow)
+            _print_logins(airflow)
     except (AirflowError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -47,30 +47,54 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--state", type=Path, default=Path(".state/localcloud"), metavar="FOLDER")
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(".state/localcloud"),
+        metavar="FOLDER",
+        help="the local cloud's state folder (default: %(default)s)",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="start it")
-    up.add_argument("--dags", type=Path, default=ROOT / "dags", metavar="FOLDER")
-    up.add_argument("--plugins", type=Path, default=ROOT / "plugins", metavar="FOLDER")
-    up.add_argument("--bucket", default=Names.bucket)
-    up.add_argument("--triggerer", action="store_true", help="run what tasks defer, too")
-    up.add_argument("--paused", action="store_true", help="leave new DAGs switched off")
+    up = commands.add_parser("up", help="start Airflow")
+    up.add_argument(
+        "--dags",
+        type=Path,
+        default=ROOT / "dags",
+        metavar="FOLDER",
+        help="DAG files (default: the project's dags/)",
+    )
+    up.add_argument(
+        "--plugins",
+        type=Path,
+        default=ROOT / "plugins",
+        metavar="FOLDER",
+        help="plugins (default: the project's plugins/)",
+    )
+    up.add_argument("--bucket", default=Names.bucket, help="bucket name (default: %(default)s)")
+    up.add_argument(
+        "--triggerer", action="store_true", help="also start the triggerer, for deferrable tasks"
+    )
+    up.add_argument("--paused", action="store_true", help="create new DAGs paused")
     up.add_argument(
         "--set",
         action="append",
         default=[],
         type=_setting,
         metavar="NAME=VALUE",
-        help="one more variable for Airflow, e.g. IMAGEN_POKE_SECONDS=5; may be repeated",
+        help="an environment variable for Airflow, such as IMAGEN_POKE_SECONDS=5; repeatable",
     )
-    commands.add_parser("down", help="stop it")
-    commands.add_parser("url", help="print where it is, and the logins")
-    trigger = commands.add_parser("trigger", help="start a run of a DAG")
+    commands.add_parser("down", help="stop Airflow")
+    commands.add_parser("url", help="print the address and the logins")
+    trigger = commands.add_parser("trigger", help="start a DAG run")
     trigger.add_argument("dag", metavar="DAG")
     trigger.add_argument(
-        "--conf", type=_conf, default={}, metavar="JSON", help="values for the DAG's params"
+        "--conf", type=_conf, default={}, metavar="JSON", help="values for the trigger form"
     )
-    trigger.add_argument("--wait", action="store_true", help="until it has succeeded")
+    trigger.add_argument(
+        "--wait",
+        action="store_true",
+        help=f"wait until the run has succeeded, up to {_RUN_WITHIN_S / 60:.0f} min",
+    )
     return parser
 
 
@@ -78,12 +102,12 @@ def _up(airflow: Airflow, arguments: argparse.Namespace) -> None:
     cloud = environment_of(arguments.state.resolve())
     if cloud is None:
         raise AirflowError(
-            f"no local cloud runs on {arguments.state}; start it with: "
+            f"no local cloud is running on {arguments.state}; start it with: "
             f"python -m localcloud --state {arguments.state} up --detach"
         )
-    if airflow.components() and (lost := airflow.lost()):
-        print(f"started again what had ended: {', '.join(lost)}")
-        for name in lost:
+    if airflow.components() and (stopped := airflow.stopped_components()):
+        print(f"restarting components that had stopped: {', '.join(stopped)}")
+        for name in stopped:
             airflow.restart(name)
         airflow.wait_until_ready()
         return
@@ -99,28 +123,28 @@ def _up(airflow: Airflow, arguments: argparse.Namespace) -> None:
     try:
         airflow.wait_until_ready()
     finally:
-        _show(airflow)
+        _print_logins(airflow)
 
 
-def _show(airflow: Airflow) -> None:
+def _print_logins(airflow: Airflow) -> None:
     print(f"Airflow is at {airflow.url}")
     for user, password in airflow.home.passwords().items():
-        print(f"  log in as {user} with {password} (role: {USERS.get(user, 'unknown')})")
+        print(f"  user {user}, password {password} (role: {USERS.get(user, 'unknown')})")
 
 
 def _trigger(airflow: Airflow, arguments: argparse.Namespace) -> None:
-    _must_run(airflow)
+    _check_running(airflow)
     with airflow.client() as client:
         run_id = client.trigger(arguments.dag, arguments.conf)
         print(f"{airflow.url}/dags/{arguments.dag}/runs/{run_id}", flush=True)
         if arguments.wait:
-            client.wait_for_run(arguments.dag, run_id, within_s=_DAG_WITHIN_S)
+            client.wait_for_run(arguments.dag, run_id, within_s=_RUN_WITHIN_S)
 
 
-def _must_run(airflow: Airflow) -> None:
+def _check_running(airflow: Airflow) -> None:
     if not airflow.running():
         raise AirflowError(
-            "no Airflow runs on this state; start it with: "
+            f"no Airflow is running on {airflow.home.path.parent}; start it with: "
             f"python -m localcloud.airflow --state {airflow.home.path.parent} up"
         )
 

@@ -1,6 +1,6 @@
-"""What Airflow's processes find in their environment: the whole of their configuration.
+"""The environment variables of Airflow's processes, which are all of their configuration.
 
-Pure: what goes in decides what comes out, so that it can be read and tested without an Airflow.
+The functions are pure, so that the configuration can be read and tested without an Airflow.
 """
 
 import dataclasses
@@ -12,16 +12,16 @@ from localcloud.resources import Names
 
 REGION = "us-central1"
 USERS = {"admin": "admin", "viewer": "viewer"}
-"""User name to role, of Airflow's SimpleAuthManager."""
+"""Roles of Airflow's SimpleAuthManager, by user name."""
 
 MARK = "LOCALCLOUD_AIRFLOW_HOME"
-"""In the environment of every process that belongs to an Airflow of ours: the folder of which."""
+"""Set in every process of an Airflow that this package started, to the Airflow's home folder."""
 
 DATAFLOW = "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW"
 MONITORING = "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING"
 
-# A machine with two cores runs the model's stand-in, the streaming job and Airflow. A task waits
-# most of its time; sensors that reschedule hold no slot.
+# Sized for two cores shared by the model's stand-in, the streaming job and Airflow. Tasks spend
+# most of their time waiting; sensors that reschedule hold no slot.
 _PARALLELISM = 4
 
 _ALWAYS = {
@@ -29,45 +29,46 @@ _ALWAYS = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__PARALLELISM": str(_PARALLELISM),
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{u}:{r}" for u, r in USERS.items()),
-    # The default asks the network for the machine's full name, which may take seconds.
+    # The default looks up the machine's full name over the network, which can take seconds.
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-    # A file that changed is parsed when the folder is looked at again; one that did not, for the
-    # sake of the plugins it imports.
+    # A changed file is parsed at the next refresh of the folder. An unchanged one is parsed at
+    # the last of these intervals, because the plugins that it imports may have changed.
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
     "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2",
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-    # A first parse compiles Airflow and Google's libraries, for which 30 and 50 s may be too short.
+    # The first parse compiles Airflow and Google's libraries, which can exceed the defaults of
+    # 30 s and 50 s.
     "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
     "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "360",
     "AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
-    # A crashed scheduler's tasks are taken over after this, seen at the interval below it. The
-    # heartbeat comes every 5 s; Airflow's own 30 s and 300 s are for fleets.
+    # How long after a scheduler's crash its tasks are adopted, and how often that is checked. The
+    # scheduler's heartbeat comes every 5 s; Airflow's defaults of 30 s and 300 s are for fleets.
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
-    # A task's end is noticed at the next heartbeat; its worker's slot stays taken until then.
+    # The end of a task is noticed at its next heartbeat; its worker slot is in use until then.
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
-    # The default of 5 s is too short for the first request after a start on a busy machine, and a
-    # "task began" that is sent twice fails the task.
+    # The default of 5 s is too short for the first request after a start on a busy machine, and
+    # a "task started" message that is sent twice fails the task.
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
     "AIRFLOW__API__HOST": "127.0.0.1",
     "AIRFLOW__API__WORKERS": "1",
-    # Also how long an open page may hold up the server's end.
+    # Also how long an open page can delay the server's shutdown.
     "AIRFLOW__API__WORKER_TIMEOUT": "10",
     "AIRFLOW__API__INSTANCE_NAME": "Image generation on this machine",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-    # Two threads' allocations need no eight heaps each; saves some memory in every process.
+    # glibc allows eight heaps for each core by default. Fewer save memory in every process.
     "MALLOC_ARENA_MAX": "2",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Secrets:
-    """What signs and encrypts; made once per home, so that sessions outlive a restart."""
+    """Keys for signing and encryption, created once for each home so that sessions survive."""
 
     fernet_key: str = dataclasses.field(repr=False)
     jwt_secret: str = dataclasses.field(repr=False)
@@ -86,22 +87,22 @@ def environment_for(
     paused: bool = False,
     settings: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Return the variables that make Airflow's processes ours.
+    """Return the environment variables for Airflow's processes.
 
     Args:
-        home: AIRFLOW_HOME; database, logs and passwords live there.
-        cloud: the local cloud's environment; all of it is passed on. Where it names endpoints of
-            Dataflow and Monitoring, the Google connection carries them.
-        port: of the API server, on 127.0.0.1.
-        secrets: see `Secrets`.
+        home: AIRFLOW_HOME, the folder of the database, logs and passwords.
+        cloud: the local cloud's environment; all of it is passed on. If it names endpoints of
+            Dataflow and Monitoring, the Google connection uses them.
+        port: the API server's port on 127.0.0.1.
+        secrets: keys for signing and encryption.
         dags: the folder of DAG files.
         plugins: the folder of plugins.
         bucket: the bucket of images, prompts and templates.
-        paused: whether a new DAG waits to be switched on.
-        settings: further variables, `IMAGEN_…` or `AIRFLOW__…`; they win.
+        paused: whether new DAGs are created paused.
+        settings: further variables, `IMAGEN_…` or `AIRFLOW__…`, which override all others.
 
     Raises:
-        KeyError: `cloud` does not name the project, so it is no local cloud's environment.
+        KeyError: `cloud` lacks GOOGLE_CLOUD_PROJECT, so it is not a local cloud's environment.
     """
     url = f"http://127.0.0.1:{port}"
     project = cloud["GOOGLE_CLOUD_PROJECT"]
@@ -115,7 +116,7 @@ def environment_for(
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(paused),
         "AIRFLOW__CORE__FERNET_KEY": secrets.fernet_key,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        # Several processes write; each waits for its turn, the 5 s of the default are too short.
+        # Several processes write to SQLite in turn; the default wait of 5 s is too short.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": url,
@@ -128,20 +129,20 @@ def environment_for(
 
 
 def inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what of the caller's environment the processes may see.
+    """Return the part of the caller's environment that Airflow's processes inherit.
 
-    Not another Airflow's configuration, nor settings of ours from elsewhere; and whatever proxy
-    there is, this machine itself is reached without.
+    Leaves out another Airflow's configuration and this project's settings. Exempts this machine
+    from any proxy.
     """
-    kept = {
+    variables = {
         name: value
         for name, value in environment.items()
         if not name.startswith(("AIRFLOW", "IMAGEN_")) and name != MARK
     }
     for name in ("NO_PROXY", "no_proxy"):
-        hosts = [host for host in kept.get(name, "").split(",") if host]
-        kept[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
-    return kept
+        hosts = [host for host in variables.get(name, "").split(",") if host]
+        variables[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost"]))
+    return variables
 
 
 def _google_connection(project: str, cloud: Mapping[str, str]) -> str:

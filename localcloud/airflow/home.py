@@ -1,4 +1,4 @@
-"""The folder that an Airflow lives in: what is made once and kept, whatever runs or not."""
+"""The home folder of an Airflow: files that are created once and kept between starts."""
 
 import base64
 import dataclasses
@@ -17,19 +17,19 @@ _SECRETS = "secrets.json"
 _STARTED = "started.json"
 _MIGRATED = "migrated"
 _LOCAL_SETTINGS = Path(__file__).parent / "config" / "airflow_local_settings.py"
-# Where SimpleAuthManager looks for passwords before it makes some up and prints them.
+# SimpleAuthManager reads passwords here. Without the file, it would generate and print some.
 _PASSWORDS = "simple_auth_manager_passwords.json.generated"
 
 
 @dataclasses.dataclass(frozen=True)
 class Started:
-    """How what runs was started. Times are in seconds since the epoch.
+    """A record of the last start. Times are in seconds since 1970.
 
     Attributes:
-        at: when all of it was.
-        environment: of every component.
-        components: their process ids, by name.
-        replaced: when those were that have been replaced since, by name.
+        at: when Airflow was started.
+        environment: the environment of every component.
+        components: the components' process ids, by name.
+        replaced: when components were restarted since, by name.
     """
 
     at: float
@@ -38,24 +38,24 @@ class Started:
     replaced: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def since(self, name: str) -> float:
-        """Return since when a component is the one that it is."""
+        """Return when the current process of a component was started."""
         return self.replaced.get(name, self.at)
 
 
 class Home:
-    """An AIRFLOW_HOME. All its files are for their owner's eyes alone.
+    """An AIRFLOW_HOME folder, readable by its owner only.
 
     Args:
-        path: the folder, made by `prepare`.
+        path: the folder, created by `prepare`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def prepare(self) -> None:
-        """Make the folder, its settings, and the users' passwords where they are missing."""
+        """Create the folder, its settings and the users' passwords, where they are missing."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Airflow writes one with keys of its own otherwise, each component at once.
+        # Without the file, all components write one with keys of their own at the same time.
         config = self.path / "airflow.cfg"
         if not config.exists():
             config.write_text("# Airflow's settings here come from the environment.\n")
@@ -66,33 +66,37 @@ class Home:
         self._write(_PASSWORDS, passwords)
 
     def passwords(self) -> dict[str, str]:
-        """Return the users' passwords by name; empty before `prepare`."""
+        """Return the passwords by user name; empty before `prepare`."""
         return {str(user): str(word) for user, word in self._read(_PASSWORDS).items()}
 
     def secrets(self) -> Secrets:
-        """Return the keys, made at the first call."""
-        kept = self._read(_SECRETS)
-        if not kept:
-            kept = {
+        """Return the keys; the first call creates them."""
+        keys = self._read(_SECRETS)
+        if not keys:
+            keys = {
                 "fernet_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
                 "jwt_secret": secrets.token_urlsafe(64),
                 "secret_key": secrets.token_urlsafe(32),
             }
-            self._write(_SECRETS, kept)
-        return Secrets(**kept)
+            self._write(_SECRETS, keys)
+        return Secrets(**keys)
 
     def port(self) -> int | None:
-        """Return the API server's port, as last chosen."""
+        """Return the API server's port that was chosen last."""
         port = self._read(_PORTS).get("api")
         return None if port is None else int(port)
 
     def choose_port(self) -> int:
-        """Return a free port for the API server: the last one, if nobody has taken it."""
-        for wanted in (self.port() or 0, 0):
+        """Choose a free port for the API server: the last one if it is still free.
+
+        Raises:
+            OSError: no port is free.
+        """
+        for candidate in (self.port() or 0, 0):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind(("127.0.0.1", wanted))
+                    probe.bind(("127.0.0.1", candidate))
                 except OSError:
                     continue
                 port: int = probe.getsockname()[1]
@@ -101,27 +105,27 @@ class Home:
         raise OSError("no port is free on 127.0.0.1")
 
     def started(self) -> Started | None:
-        """Return how the last start was done; what it started may have ended since."""
-        kept = self._read(_STARTED)
-        return Started(**kept) if kept else None
+        """Return the record of the last start. Its processes may have ended since."""
+        record = self._read(_STARTED)
+        return Started(**record) if record else None
 
     def note_start(self, started: Started) -> None:
-        """Keep how the start was done, for whoever comes later."""
+        """Save the record of a start."""
         self._write(_STARTED, dataclasses.asdict(started))
 
     def forget_start(self) -> None:
-        """Nothing runs any more."""
+        """Delete the record of the last start: nothing is running any more."""
         (self.path / _STARTED).unlink(missing_ok=True)
 
     def migrated_to(self) -> str | None:
-        """Return the Airflow version that the database's tables are of."""
+        """Return the Airflow version that the database was last migrated to."""
         try:
             return (self.path / _MIGRATED).read_text()
         except FileNotFoundError:
             return None
 
     def note_migration(self, version: str) -> None:
-        """Keep the version that the tables are of now."""
+        """Save the version that the database was migrated to."""
         (self.path / _MIGRATED).write_text(version)
 
     def _read(self, name: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Airflow's processes: started apart from the one that starts them, and found again by anyone.
+"""Starts Airflow's processes detached from their parent, and finds them again later.
 
-Airflow forks, renames its processes and leaves children behind when it is killed, and a number in
-a file may be somebody else's process by now. So a process is known by what it cannot lose by
-accident: the leash, an open file that forks inherit, or the mark in its environment, which the
-programs that tasks start inherit. (Renaming a process wipes the environment that others can read.)
+Airflow forks, renames its processes and leaves children behind when it is killed, and a saved
+process id may belong to another process by now. So a process is recognized by something that it
+cannot lose by accident. One is the leash, an open file that forks inherit. The other is the mark in
+the environment, which programs started by tasks inherit. (Renaming a process erases the environment
+that other processes can read.)
 """
 
 import contextlib
@@ -16,15 +17,16 @@ import psutil  # type: ignore[import-untyped]  # ships no types
 
 from localcloud.airflow.environment import MARK
 
-# Workers end their task at SIGTERM, the API server its requests; what hangs longer is lost anyway.
+# After SIGTERM, workers finish their task and the API server its requests. A process that takes
+# longer is stuck.
 GRACE_S = 10.0
 
 
-class Pack:
-    """All processes of one Airflow home, and the components among them.
+class ProcessGroup:
+    """All processes of one Airflow home, including its components.
 
     Args:
-        home: the folder; the leash and the components' logs are kept in it.
+        home: the folder of the leash and the components' logs.
     """
 
     def __init__(self, home: Path) -> None:
@@ -33,7 +35,7 @@ class Pack:
         self._children: list[subprocess.Popen[bytes]] = []
 
     def spawn(self, name: str, command: list[str], environment: Mapping[str, str]) -> int:
-        """Start a component in a session of its own and return its process id."""
+        """Start a component in a session of its own, and return its process id."""
         with open(self._leash, "a", encoding="utf-8") as leash, self.log(name).open("ab") as log:
             process = subprocess.Popen(
                 command,
@@ -45,25 +47,25 @@ class Pack:
                 start_new_session=True,
                 pass_fds=(leash.fileno(),),
             )
-        self._children.append(process)  # somebody has to ask how it ended, or it stays a zombie
+        self._children.append(process)  # polled later: an unpolled child stays a zombie
         return process.pid
 
     def log(self, name: str) -> Path:
-        """Return where a component's output goes."""
+        """Return the path of a component's log."""
         return self._home / f"{name}.log"
 
     def members(self, session: int | None = None) -> list[psutil.Process]:
-        """Return the living processes of this home; with `session`, those of one component."""
+        """Return the running processes of this home; with `session`, those of one component."""
         return [
             process
             for process in psutil.process_iter()
             if process.pid != os.getpid()
-            and self._is_ours(process)
+            and self._is_member(process)
             and session in (None, _session_of(process))
         ]
 
     def end(self, processes: Iterable[psutil.Process], *, grace_s: float = GRACE_S) -> None:
-        """Ask the processes to end, insist after `grace_s` seconds, and see that they are gone."""
+        """Terminate processes, and kill those that have not ended after `grace_s` seconds."""
         waiting = list(processes)
         for process in waiting:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -75,7 +77,7 @@ class Pack:
         psutil.wait_procs(alive, timeout=grace_s)
         self._children = [child for child in self._children if child.poll() is None]
 
-    def _is_ours(self, process: psutil.Process) -> bool:
+    def _is_member(self, process: psutil.Process) -> bool:
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 return False
@@ -83,7 +85,7 @@ class Pack:
                 return True
             return any(file.path == str(self._leash) for file in process.open_files())
         except (psutil.Error, OSError):
-            return False  # gone, or another user's
+            return False  # the process has ended, or belongs to another user
 
 
 def _session_of(process: psutil.Process) -> int | None:

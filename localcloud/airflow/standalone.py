@@ -1,8 +1,8 @@
-"""An Airflow on this machine: its components started, watched, replaced and ended together.
+"""An Airflow on this machine: starts, watches, restarts and stops its components.
 
-`airflow standalone` is not what starts them: its log server listens on every address, its parent
-is one more Airflow in memory, and it ends where one component is to be replaced. The components
-are the same commands that it runs.
+`airflow standalone` runs the same commands, but is unsuitable. Its log server listens on every
+address, its parent process is one more Airflow in memory, and it stops when one component is
+replaced.
 """
 
 import contextlib
@@ -16,47 +16,47 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from localcloud.airflow.answers import AirflowError
 from localcloud.airflow.client import AirflowClient
 from localcloud.airflow.environment import environment_for, inherited
 from localcloud.airflow.home import Home, Started
-from localcloud.airflow.processes import GRACE_S, Pack
-from localcloud.airflow.ready import wait_until_ready
+from localcloud.airflow.processes import GRACE_S, ProcessGroup
+from localcloud.airflow.readiness import wait_until_ready
+from localcloud.airflow.responses import AirflowError
 from localcloud.resources import Names
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Logs are read from the folder that they are written to: nobody has to serve them.
+# Logs are read from the folder that they are written to, so no log server is needed.
 COMPONENTS = {
     "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
 }
-# Runs what tasks defer. None of ours does, and it is the dearest to leave idle.
+# For deferrable tasks. The project has none, and an idle triggerer costs the most CPU.
 TRIGGERER = {"triggerer": ("triggerer", "--skip-serve-logs")}
 
 _MIGRATION_WITHIN_S = 180.0
-# Workers without their scheduler turn a deaf ear to SIGTERM.
+# Workers that have lost their scheduler ignore SIGTERM.
 _LEFTOVER_GRACE_S = 2.0
 
 
 class Airflow:
-    """The Airflow of one state folder; it need not have been started by this object.
+    """The Airflow of one state folder, whether or not this object started it.
 
     Args:
-        state: the folder that the local cloud keeps its state in; ours is `airflow` below it.
+        state: the local cloud's state folder; Airflow's home is `airflow` below it.
     """
 
     def __init__(self, state: Path) -> None:
         self.home = Home(state.resolve() / "airflow")
-        self._pack = Pack(self.home.path)
+        self._processes = ProcessGroup(self.home.path)
 
     @property
     def url(self) -> str:
-        """Where the UI and the API are.
+        """The URL of the UI and the API.
 
         Raises:
-            AirflowError: it was never started here.
+            AirflowError: no Airflow was ever started here.
         """
         port = self.home.port()
         if port is None:
@@ -68,20 +68,20 @@ class Airflow:
         return AirflowClient(self.url, user, self.home.passwords()[user])
 
     def running(self) -> bool:
-        """Return whether anything of it runs, whole or not."""
-        return bool(self._pack.members())
+        """Return whether any of its processes is running."""
+        return bool(self._processes.members())
 
-    def lost(self) -> list[str]:
-        """Return the components that were started, not stopped, and run no more."""
+    def stopped_components(self) -> list[str]:
+        """Return the components that were started and have stopped by themselves."""
         started = self.home.started()
         return sorted(set(started.components) - set(self.components())) if started else []
 
     def components(self) -> dict[str, int]:
-        """Return the process ids of the components that run, by name."""
+        """Return the process ids of the running components, by name."""
         started = self.home.started()
         if started is None:
             return {}
-        alive = {process.pid for process in self._pack.members()}
+        alive = {process.pid for process in self._processes.members()}
         return {name: pid for name, pid in started.components.items() if pid in alive}
 
     def start(
@@ -95,26 +95,28 @@ class Airflow:
         triggerer: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the components; `wait_until_ready` says when they serve.
+        """Start the components; `wait_until_ready` waits until they serve.
 
         Args:
-            cloud: the local cloud's environment; `environment_for` explains the rest.
+            cloud: the local cloud's environment.
             dags: the folder of DAG files.
             plugins: the folder of plugins.
             bucket: the bucket of images, prompts and templates.
-            paused: whether a new DAG waits to be switched on.
-            triggerer: whether to run what tasks defer.
-            settings: further variables; they win.
+            paused: whether new DAGs are created paused.
+            triggerer: whether to start the triggerer, for deferrable tasks.
+            settings: further environment variables, which override all others.
 
         Raises:
-            AirflowError: it runs already, or its database cannot be made.
+            AirflowError: Airflow is running already, or its database cannot be created.
         """
         self.home.prepare()
         with self._alone():
             if self.components():
-                raise AirflowError(f"Airflow runs on {self.home.path.parent} already: {self.url}")
-            # What a crash left behind.
-            self._pack.end(self._pack.members(), grace_s=_LEFTOVER_GRACE_S)
+                raise AirflowError(
+                    f"Airflow is already running on {self.home.path.parent}, at {self.url}"
+                )
+            # Processes that a crash left behind.
+            self._processes.end(self._processes.members(), grace_s=_LEFTOVER_GRACE_S)
             environment = inherited(os.environ) | environment_for(
                 self.home.path,
                 cloud=cloud,
@@ -126,7 +128,7 @@ class Airflow:
                 paused=paused,
                 settings=settings,
             )
-            # Composer gets beam_jobs/ beside the plugins: tasks read prompt files with its rules.
+            # On Composer, beam_jobs/ lies beside the plugins: tasks read prompt files with it.
             environment["PYTHONPATH"] = str(ROOT)
             environment["PATH"] = f"{_airflow().parent}{os.pathsep}{environment.get('PATH', '')}"
             at = time.time()
@@ -141,16 +143,16 @@ class Airflow:
     def wait_until_ready(
         self, *, expected: frozenset[str] | None = None, within_s: float = 120.0
     ) -> None:
-        """Wait until it serves, schedules, and has parsed the DAGs' folder.
+        """Wait until Airflow serves, schedules and has parsed the DAG files.
 
         Args:
-            expected: ids of DAGs that must be there; default: at least one for each file that
-                looks like a DAG's.
-            within_s: seconds.
+            expected: ids of DAGs that must be parsed; by default, at least one from each file
+                that looks like a DAG file.
+            within_s: how long to wait, in seconds.
 
         Raises:
-            AirflowError: a component ended, a DAG file cannot be imported, or the time is up; the
-                message carries the log's end, or the import's error.
+            AirflowError: a component stopped, a DAG file cannot be imported, or Airflow was not
+                ready in time. The message carries the end of the log, or the import error.
         """
         started = self.home.started()
         if started is None:
@@ -159,16 +161,16 @@ class Airflow:
             wait_until_ready(
                 client,
                 started,
-                ended=self.lost,
-                log=self._pack.log,
+                stopped=self.stopped_components,
+                log=self._processes.log,
                 expected=expected,
                 within_s=within_s,
             )
 
     def restart(self, name: str) -> int:
-        """Replace a component, whether it still runs or not, and return its process id.
+        """Restart a component, whether it is still running or not, and return its process id.
 
-        What it has left behind is ended with it, as if its machine had gone.
+        Its child processes are stopped with it, as if its machine had gone.
 
         Raises:
             AirflowError: there is no such component.
@@ -176,11 +178,13 @@ class Airflow:
         with self._alone():
             started = self.home.started()
             if started is None or name not in started.components:
-                known = ", ".join(started.components) if started else "none, it was not started"
-                raise AirflowError(f"no component {name!r}; there are: {known}")
+                known = (
+                    ", ".join(started.components) if started else "none (Airflow was not started)"
+                )
+                raise AirflowError(f"no component {name!r}; known components: {known}")
             grace_s = GRACE_S if name in self.components() else 0.0
-            left = self._pack.members(session=started.components[name])
-            self._pack.end(left, grace_s=grace_s)
+            remaining = self._processes.members(session=started.components[name])
+            self._processes.end(remaining, grace_s=grace_s)
             at = time.time()
             arguments = (COMPONENTS | TRIGGERER)[name]
             pid = self._spawn(name, arguments, started.environment)
@@ -194,32 +198,35 @@ class Airflow:
         return pid
 
     def stop(self) -> bool:
-        """End everything, also what a crash left behind; whether there was anything.
+        """Stop Airflow, including processes that a crash left behind.
 
-        Tasks are let finish for some seconds, with the API server there to hear of it.
+        Running tasks get some seconds to finish, while the API server still takes their reports.
+
+        Returns:
+            Whether any process was running.
         """
         if not self.home.path.is_dir():
             return False
         with self._alone():
             components = self.components()
-            found = self._pack.members()
-            first = [p for p in found if p.pid in components.values()]
-            self._pack.end([p for p in first if p.pid != components.get("api-server")])
-            # Nobody is left who would ask it anything; open pages may keep it for long.
-            server = [p for p in first if p.pid == components.get("api-server")]
-            self._pack.end(server, grace_s=_LEFTOVER_GRACE_S)
-            self._pack.end(self._pack.members(), grace_s=_LEFTOVER_GRACE_S)
+            members = self._processes.members()
+            parents = [p for p in members if p.pid in components.values()]
+            self._processes.end([p for p in parents if p.pid != components.get("api-server")])
+            # No task needs the API server any more, but open pages can delay its end for long.
+            server = [p for p in parents if p.pid == components.get("api-server")]
+            self._processes.end(server, grace_s=_LEFTOVER_GRACE_S)
+            self._processes.end(self._processes.members(), grace_s=_LEFTOVER_GRACE_S)
             self.home.forget_start()
-        return bool(found)
+        return bool(members)
 
     def _spawn(self, name: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> int:
-        return self._pack.spawn(name, [str(_airflow()), *arguments], environment)
+        return self._processes.spawn(name, [str(_airflow()), *arguments], environment)
 
     def _migrate(self, environment: Mapping[str, str]) -> None:
-        wanted = version("apache-airflow-core")
-        if self.home.migrated_to() == wanted and (self.home.path / "airflow.db").exists():
+        installed = version("apache-airflow-core")
+        if self.home.migrated_to() == installed and (self.home.path / "airflow.db").exists():
             return
-        log = self._pack.log("migrate")
+        log = self._processes.log("migrate")
         try:
             with log.open("ab") as out:
                 subprocess.run(
@@ -233,23 +240,23 @@ class Airflow:
                     timeout=_MIGRATION_WITHIN_S,
                 )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            raise AirflowError(f"the database cannot be made; see {log}") from error
-        self.home.note_migration(wanted)
+            raise AirflowError(f"Airflow's database cannot be created; see {log}") from error
+        self.home.note_migration(installed)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one start, stop or replace at a time."""
+        """Let only one process start, stop or restart components at a time."""
         with open(self.home.path / "lock", "a", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise AirflowError(
-                    f"somebody else is starting or stopping the Airflow of {self.home.path.parent};"
-                    " try again in a moment"
+                    "another process is starting or stopping the Airflow on "
+                    f"{self.home.path.parent}; try again in a moment"
                 ) from None
             yield
 
 
 def _airflow() -> Path:
-    """Return the command beside this Python: the one on PATH may be another installation's."""
+    """Return the command beside this Python; the one on PATH may be another installation's."""
     return Path(sys.executable).parent / "airflow"

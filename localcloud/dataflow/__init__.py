@@ -1,4 +1,4 @@
-"""A stand-in for the Dataflow API: launches templates, and runs each job as a process here."""
+"""A stand-in for the Dataflow API that runs each job as a process on this machine."""
 
 from localcloud.dataflow.app import dataflow_app
 from localcloud.dataflow.service import JobService

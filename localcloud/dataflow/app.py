@@ -1,4 +1,4 @@
-"""The HTTP face of the stand-in for Dataflow: routes, requests, answers."""
+"""The HTTP interface of the stand-in for Dataflow: routes, requests and responses."""
 
 import asyncio
 import re
@@ -17,14 +17,14 @@ from localcloud.dataflow.schema import checked
 from localcloud.dataflow.service import JobService
 from localcloud.dataflow.states import JobState, View
 from localcloud.dataflow.submissions import Objects, submitted_job
-from localcloud.knobs import add_knobs
 from localcloud.rest import ApiError
+from localcloud.tunable_settings import add_settings_routes
 
 _PAGE_LOG_LINES = 200
 _PAGE_MESSAGES = 200
-# A submission carries its pipeline's description; the service takes 10 MB.
+# A submission carries its pipeline's description; the service accepts up to 10 MB.
 _MAX_BYTES = 10 << 20
-# As `jobs.new_id` makes them; the console's links have more around it.
+# The form of `jobs.new_job_id`. Links to the console have more text around the id.
 _JOB_ID = re.compile(r"\d{4}-\d\d-\d\d_\d\d_\d\d_\d\d-\d+")
 
 
@@ -35,42 +35,48 @@ def dataflow_app(
     *,
     seed: int | None = None,
 ) -> web.Application:
-    """Return the app that answers as Dataflow does, v1b3.
+    """Return an app that serves version v1b3 of Dataflow's API.
 
-    Beyond Google's routes, `GET /localcloud` tells counts (of calls by method) and settings, a
+    Beyond Google's routes, `GET /localcloud` returns call counts by method and the settings, a
     PATCH of it with a JSON object changes settings, and `/dataflow/jobs/LOCATION/ID` shows a job.
+
+    Args:
+        service: runs the jobs.
+        objects: Cloud Storage, for templates and staged files.
+        environment: the variables by which jobs find the other stand-ins.
+        seed: makes injected faults repeatable.
     """
-    face = _Face(service, objects, environment)
+    api = _Api(service, objects, environment)
     faults = rest.Faults(service.settings, seed=seed)
     app = web.Application(client_max_size=_MAX_BYTES, middlewares=[rest.errors])
     project = "/v1b3/projects/{project}"
     place = f"{project}/locations/{{location}}"
     for http, path, method, handler in (
-        ("POST", f"{place}/flexTemplates:launch", "flexTemplates.launch", face.launch),
-        ("GET", f"{project}/jobs:aggregated", "jobs.aggregated", face.list_jobs),
+        ("POST", f"{place}/flexTemplates:launch", "flexTemplates.launch", api.launch),
+        ("GET", f"{project}/jobs:aggregated", "jobs.aggregated", api.list_jobs),
         *(
             route
             for where in (place, project)
             for route in (
-                ("POST", f"{where}/jobs", "jobs.create", face.create),
-                ("GET", f"{where}/jobs", "jobs.list", face.list_jobs),
-                ("GET", f"{where}/jobs/{{job}}", "jobs.get", face.get),
-                ("PUT", f"{where}/jobs/{{job}}", "jobs.update", face.update),
-                ("GET", f"{where}/jobs/{{job}}/metrics", "jobs.getMetrics", face.metrics),
-                ("GET", f"{where}/jobs/{{job}}/messages", "jobs.messages.list", face.messages),
+                ("POST", f"{where}/jobs", "jobs.create", api.create),
+                ("GET", f"{where}/jobs", "jobs.list", api.list_jobs),
+                ("GET", f"{where}/jobs/{{job}}", "jobs.get", api.get),
+                ("PUT", f"{where}/jobs/{{job}}", "jobs.update", api.update),
+                ("GET", f"{where}/jobs/{{job}}/metrics", "jobs.getMetrics", api.metrics),
+                ("GET", f"{where}/jobs/{{job}}/messages", "jobs.messages.list", api.messages),
             )
         ),
     ):
         app.router.add_route(http, path, faults.wrap(method, handler))
 
-    add_knobs(app, service.settings, lambda: faults.counts)
-    app.router.add_get("/dataflow/jobs/{location}/{job:.+}", face.page)
-    # The console's search over logs, for one job: its page shows its log.
-    app.router.add_get("/logs/{job:query;query=(?s:.+)}", face.page)
+    add_settings_routes(app, service.settings, lambda: faults.counts)
+    app.router.add_get("/dataflow/jobs/{location}/{job:.+}", api.page)
+    # Stands in for the console's log search for one job: the job's page shows its log.
+    app.router.add_get("/logs/{job:query;query=(?s:.+)}", api.page)
     return app
 
 
-class _Face:
+class _Api:
     def __init__(
         self, service: JobService, objects: Objects, environment: Mapping[str, str]
     ) -> None:
@@ -81,11 +87,11 @@ class _Face:
 
     async def launch(self, request: web.Request) -> web.Response:
         body = await rest.json_object(request)
-        launch = await asyncio.to_thread(Launch.of_request, body, self._objects.read)
-        # From here on nothing waits: of two launches of one name, one comes first.
+        launch = await asyncio.to_thread(Launch.from_request, body, self._objects.read)
+        # There is no await from here on, so that of two launches of one name only one succeeds.
         job = launch.job(self._registry, request.match_info["project"], _location(request))
         if launch.validate_only:
-            self._registry.check_free(job.project, job.location, job.name, job.replaces)
+            self._registry.check_name_free(job.project, job.location, job.name, job.replaces)
             return web.json_response({})
         job = self._service.launch(job)
         shown = job.resource(View.SUMMARY)
@@ -109,7 +115,7 @@ class _Face:
         )
 
     async def list_jobs(self, request: web.Request) -> web.Response:
-        # Without a location this lists every region's, which is what `aggregated` is for.
+        # Without a location, list the jobs of all regions, as `aggregated` does.
         location = request.match_info.get("location") or request.query.get("location")
         jobs = self._registry.all(request.match_info["project"], location)
         return web.json_response(jobs_page(jobs, request.query))
@@ -132,11 +138,11 @@ class _Face:
         folder = self._registry.folder(self._job(request).id)
         answer = await asyncio.to_thread(metrics.job_metrics, folder)
         if start := request.query.get("startTime"):
-            since = rest.time_of("start_time", start)
+            since = rest.parse_time("start_time", start)
             answer["metrics"] = [
                 update
                 for update in answer.get("metrics", ())
-                if rest.time_of("update_time", update["updateTime"]) >= since
+                if rest.parse_time("update_time", update["updateTime"]) >= since
             ]
         return web.json_response(answer)
 
@@ -145,9 +151,9 @@ class _Face:
         return web.json_response(messages_page(messages, request.query))
 
     async def page(self, request: web.Request) -> web.Response:
-        """Answer with a job's page; whatever the console's own links have after the id is let go.
+        """Answer with a job's page. Ignores what the console's own links append to the id.
 
-        Those are `/dataflow/jobs/LOCATION/ID/step=…;…?project=…` and `…/ID;step=…`.
+        Those links are `/dataflow/jobs/LOCATION/ID/step=…;…?project=…` and `…/ID;step=…`.
         """
         match = _JOB_ID.search(request.match_info["job"])
         job_id = match[0] if match else "of that id"
@@ -178,4 +184,4 @@ def _location(request: web.Request) -> str:
 
 
 def _view(request: web.Request) -> View:
-    return View(rest.one_of("view", request.query.get("view"), list(View)))
+    return View(rest.parse_enum("view", request.query.get("view"), list(View)))

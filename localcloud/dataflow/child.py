@@ -1,9 +1,9 @@
-"""Becomes a job's process, after it has asked the system to die together with the local cloud.
+"""Becomes a job's process, after asking the system to kill it when the local cloud dies.
 
-Run by path, with nothing but the standard library: python -I -S child.py PARENT PROGRAM ARGUMENT…
+Run it by path, with only the standard library: python -I -S child.py PARENT PROGRAM ARGUMENT…
 
-The request has to be made by the child itself, and the way to run code in the child of a process
-that has threads is to be another program first.
+The child itself has to make that request. The parent has threads, so it can safely run code in a
+child only by starting another program, which is this one.
 """
 
 import ctypes
@@ -15,14 +15,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Replace this process by the program that the arguments name."""
+    """Replace this process with the program in the arguments."""
     parent, *command = sys.argv[1:]
-    # Only Linux has this. Elsewhere a job outlives a crash, and its leases end when it does.
+    # Only Linux supports this. Elsewhere a job keeps running, and keeps its leases, after the
+    # local cloud has crashed.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != int(parent):
-            sys.exit("the local cloud has gone")
-    os.execv(command[0], command)  # noqa: S606 - that is the command
+            sys.exit("error: the local cloud has stopped")
+    os.execv(command[0], command)  # noqa: S606 - the job's own command
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The environment of a launch: as flags, the way the Python launcher gives them, and as shown."""
+"""The environment of a launch, as flags of the Python launcher and as the API shows it."""
 
 import re
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ _MAX_WORKERS = 1000
 def flags_of(environment: Mapping[str, Any]) -> list[str]:
     """Return the flags for a FlexTemplateRuntimeEnvironment.
 
-    What concerns the launcher's machine or the Java SDK only has no flag.
+    Fields that concern only the launcher's machine or the Java SDK have no flag.
     """
     flags = [
         f"--{flag}={environment[name]}" for name, flag in _VALUES.items() if environment.get(name)
@@ -70,33 +70,45 @@ def flags_of(environment: Mapping[str, Any]) -> list[str]:
 
 
 def check_environment(environment: Mapping[str, Any]) -> None:
-    """Refuse, with 400, what no environment can be."""
+    """Validate a FlexTemplateRuntimeEnvironment.
+
+    Raises:
+        ApiError: 400, listing everything that is wrong.
+    """
     labels = environment.get("additionalUserLabels") or {}
-    wrong = [
+    problems = [
         f"additionalUserLabels: {key}={value} is no label"
         for key, value in labels.items()
         if not (_LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value))
     ]
     if len(labels) > _MAX_LABELS:
-        wrong.append(f"additionalUserLabels: {len(labels)} labels; at most {_MAX_LABELS}")
-    wrong += [
+        problems.append(f"additionalUserLabels: {len(labels)} labels; at most {_MAX_LABELS}")
+    problems += [
         f"{name}: expected gs://BUCKET/FOLDER, got {environment[name]!r}"
         for name in ("tempLocation", "stagingLocation")
         if environment.get(name) and not environment[name].startswith("gs://")
     ]
-    most = environment.get("maxWorkers") or 0
-    if not 0 <= most <= _MAX_WORKERS:
-        wrong.append(f"maxWorkers: expected 1 to {_MAX_WORKERS}, got {most}")
-    if most and (environment.get("numWorkers") or 0) > most:
-        wrong.append(f"numWorkers: {environment['numWorkers']} is more than maxWorkers, {most}")
-    if wrong:
-        raise ApiError(400, "The environment is invalid: " + "; ".join(wrong))
+    max_workers = environment.get("maxWorkers") or 0
+    if not 0 <= max_workers <= _MAX_WORKERS:
+        problems.append(f"maxWorkers: expected 1 to {_MAX_WORKERS}, got {max_workers}")
+    if max_workers and (environment.get("numWorkers") or 0) > max_workers:
+        problems.append(
+            f"numWorkers: {environment['numWorkers']} is more than maxWorkers, {max_workers}"
+        )
+    if problems:
+        raise ApiError(400, "The environment is invalid: " + "; ".join(problems))
 
 
 def shown_environment(
     environment: Mapping[str, Any], options: Mapping[str, Any], *, streaming: bool
 ) -> dict[str, Any]:
-    """Return the Environment that a job made from a template shows."""
+    """Return the API's Environment of a job that was launched from a template.
+
+    Args:
+        environment: the FlexTemplateRuntimeEnvironment of the launch.
+        options: the job's pipeline options.
+        streaming: whether the job is a streaming job.
+    """
     pool: dict[str, Any] = {
         "kind": "harness",
         "numWorkers": environment.get("numWorkers"),
@@ -118,14 +130,14 @@ def shown_environment(
         "workerZone": environment.get("workerZone"),
         "version": {"job_type": "FNAPI_STREAMING" if streaming else "FNAPI_BATCH", "major": "8"},
         "sdkPipelineOptions": {"options": dict(options)},
-        "workerPools": [_given(pool)],
+        "workerPools": [_nonempty(pool)],
     }
     if environment.get("tempLocation"):
         shown["tempStoragePrefix"] = environment["tempLocation"].replace(
             "gs:/", "storage.googleapis.com"
         )
-    return _given(shown)
+    return _nonempty(shown)
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def _nonempty(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}

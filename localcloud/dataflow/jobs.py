@@ -1,4 +1,4 @@
-"""What a job is: the record that outlives the process, and how the API shows it."""
+"""A job: the record that outlives its process, and how the API shows it."""
 
 import dataclasses
 import datetime as dt
@@ -16,8 +16,16 @@ from localcloud.rest import rfc3339
 class Job:
     """A job. Times are seconds since 1970.
 
-    `module` and `arguments` are the process that it is; `environment` an Environment and
-    `parameters` what the launch gave, as the API's JSON has them; `subscription` what it reads.
+    Attributes:
+        module: the Python module that the job's process runs.
+        arguments: the arguments of that process.
+        requested: the state that a client has requested, if any.
+        parameters: the launch's parameters, as in the API's JSON.
+        environment: an Environment, as in the API's JSON.
+        subscription: the subscription that a streaming job reads from.
+        template: the `gs://` path of the template, if the job was launched from one.
+        replaces: the id of the job that this one replaces, if any.
+        replaced_by: the id of the job that replaced this one, if any.
     """
 
     id: str
@@ -43,16 +51,16 @@ class Job:
 
     @property
     def streaming(self) -> bool:
-        """Whether it can be drained."""
+        """Whether the job is a streaming job, which can be drained."""
         return self.type is JobType.STREAMING
 
     @property
     def active(self) -> bool:
-        """Whether it holds its name."""
+        """Whether the job still runs, and so holds its name."""
         return not self.state.terminal
 
     def resource(self, view: View) -> dict[str, Any]:
-        """Return the API's Job. A summary has no labels and no environment, as documented."""
+        """Return the API's Job. As documented, a summary has neither labels nor environment."""
         shown: dict[str, Any] = {
             "id": self.id,
             "projectId": self.project,
@@ -76,12 +84,12 @@ class Job:
         return shown | {name: value for name, value in optional.items() if value}
 
     def record(self) -> dict[str, Any]:
-        """Return it as JSON for the state folder."""
+        """Return the job as JSON for the state folder."""
         return dataclasses.asdict(self)
 
     @staticmethod
-    def of_record(record: dict[str, Any]) -> "Job":
-        """Return what `record` has kept."""
+    def from_record(record: dict[str, Any]) -> "Job":
+        """Return the job that `record` has saved."""
         requested = record["requested"]
         return Job(
             **record
@@ -114,7 +122,7 @@ class Message:
 
 
 def new_job_id() -> str:
-    """Return an id of Google's form: when, then a random number."""
+    """Return an id of Google's form: the time, then a random number."""
     now = dt.datetime.fromtimestamp(time.time(), dt.UTC)
     return f"{now:%Y-%m-%d_%H_%M_%S}-{secrets.randbelow(9 * 10**18) + 10**18}"
 

@@ -1,4 +1,4 @@
-"""From a request to a job: the launch of a template, and what all new jobs have in common."""
+"""Turns a request into a job: launches of templates, and what all new jobs have in common."""
 
 import dataclasses
 import re
@@ -15,13 +15,13 @@ from localcloud.rest import ApiError, now
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,1022}[a-z0-9])?")
 _RUNNER = "localcloud.runner.MicroBatchRunner"
-# What the stream's and the backfill's option is called that says what a streaming job reads.
+# The option that names the subscription a streaming job reads from.
 _SUBSCRIPTION = "messages_subscription"
 
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """A launch of a template, checked as far as it can be without looking at other jobs."""
+    """A launch of a template, validated except for conflicts with other jobs."""
 
     template: Template
     name: str
@@ -32,31 +32,36 @@ class Launch:
     validate_only: bool
 
     @staticmethod
-    def of_request(body: dict[str, Any], read: Callable[[str, str], bytes]) -> "Launch":
-        """Return what a LaunchFlexTemplateRequest asks for. Blocks while it reads the template.
+    def from_request(body: dict[str, Any], read: Callable[[str, str], bytes]) -> "Launch":
+        """Parse a LaunchFlexTemplateRequest. Blocks while it reads the template.
+
+        Args:
+            body: the request's JSON.
+            read: returns an object's content, by bucket and name; raises LookupError.
 
         Raises:
-            ApiError: 400 or 404; see `Template`, `check_name` and `flags.check_environment`.
+            ApiError: 404, the template does not exist; 400, the template, the job's name, a
+                parameter or the environment is invalid.
         """
         request = checked("LaunchFlexTemplateRequest", body)
-        given = request.get("launchParameter")
-        if not given:
+        launch = request.get("launchParameter")
+        if not launch:
             raise ApiError(400, "launchParameter: expected what to launch, got nothing.")
-        check_name(given.get("jobName") or "")
-        template = Template.read(given.get("containerSpecGcsPath") or "", read)
-        parameters = given.get("parameters") or {}
+        check_name(launch.get("jobName") or "")
+        template = Template.read(launch.get("containerSpecGcsPath") or "", read)
+        parameters = launch.get("parameters") or {}
         template.check(parameters)
-        environment = {**template.environment, **(given.get("environment") or {})}
+        environment = {**template.environment, **(launch.get("environment") or {})}
         flags.check_environment(environment)
-        if given.get("update") and template.program.type is not JobType.STREAMING:
+        if launch.get("update") and template.program.type is not JobType.STREAMING:
             raise ApiError(400, "update: only streaming jobs can be updated.")
         return Launch(
             template,
-            given["jobName"],
+            launch["jobName"],
             parameters,
             environment,
-            bool(given.get("update")),
-            given.get("transformNameMappings") or {},
+            bool(launch.get("update")),
+            launch.get("transformNameMappings") or {},
             bool(request.get("validateOnly")),
         )
 
@@ -64,12 +69,12 @@ class Launch:
         """Return the new job.
 
         Raises:
-            ApiError: 400; it is to replace a job, and there is none, or it is being replaced.
+            ApiError: 400; the launch is an update, and no job of that name can be updated.
         """
         program = self.template.program
         replaces = replaced_job(registry, project, location, self.name) if self.update else None
-        extra = [f"--{name}={value}" for name, value in self.parameters.items()]
-        extra += flags.flags_of(self.environment)
+        arguments = [f"--{name}={value}" for name, value in self.parameters.items()]
+        arguments += flags.flags_of(self.environment)
         options = {
             "job_name": self.name,
             "project": project,
@@ -82,7 +87,7 @@ class Launch:
             name=self.name,
             project=project,
             location=location,
-            options=extra,
+            options=arguments,
             labels=dict(self.environment.get("additionalUserLabels") or {}),
             parameters=dict(self.parameters),
             environment=flags.shown_environment(
@@ -102,9 +107,19 @@ def new_job(
     project: str,
     location: str,
     options: Sequence[str],
-    **others: Any,
+    **fields: Any,
 ) -> Job:
-    """Return a new job, QUEUED, that runs `program` on this machine with these options."""
+    """Return a new QUEUED job that runs a program on this machine.
+
+    Args:
+        registry: where the job will be added; says where its metrics go.
+        program: the program to run.
+        name: the job's name.
+        project: the job's project.
+        location: the job's region.
+        options: further command-line arguments of the program.
+        fields: further fields of `Job`.
+    """
     job_id = new_job_id()
     arguments = [f"--job_name={name}", f"--project={project}", f"--region={location}", *options]
     if program.type is JobType.STREAMING:
@@ -120,17 +135,21 @@ def new_job(
         arguments=tuple(arguments),
         created_at=at,
         state_at=at,
-        **others,
+        **fields,
     )
 
 
 def program_of(kind: JobType) -> Program:
-    """Return the program that is a job of that kind."""
+    """Return the program that runs as a job of that type."""
     return next(program for program in PROGRAMS.values() if program.type is kind)
 
 
 def check_name(name: str) -> None:
-    """Refuse, with 400, what is no name of a job."""
+    """Validate a job's name.
+
+    Raises:
+        ApiError: 400; the name is invalid.
+    """
     if not _NAME.fullmatch(name):
         raise ApiError(
             400,
@@ -140,12 +159,13 @@ def check_name(name: str) -> None:
 
 
 def replaced_job(registry: Registry, project: str, location: str, name: str) -> str:
-    """Return the id of the active job of that name, for another to take its place.
+    """Return the id of the active job of that name, which an update is about to replace.
 
     Raises:
-        ApiError: 400; there is none, it is being cancelled, or another is replacing it already.
+        ApiError: 400; there is no such job, it is being cancelled or replaced, or it is not a
+            streaming job.
     """
-    holders = registry.holders(project, location, name)
+    holders = registry.active_jobs_named(project, location, name)
     if not holders:
         raise ApiError(
             400,

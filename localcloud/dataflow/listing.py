@@ -1,11 +1,11 @@
-"""Which of the jobs, and of a job's messages, a reader asks for."""
+"""Filters and pages of jobs, and of a job's messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localcloud.dataflow.jobs import Job, Message
 from localcloud.dataflow.states import Importance, View
-from localcloud.rest import one_of, page_of, time_of
+from localcloud.rest import paginate, parse_enum, parse_time
 
 _FILTERS = ("UNKNOWN", "ALL", "TERMINATED", "ACTIVE")
 _MAX_JOBS = 1000
@@ -13,30 +13,33 @@ _MAX_MESSAGES = 1000
 
 
 def jobs_page(jobs: Sequence[Job], query: Mapping[str, str]) -> dict[str, Any]:
-    """Return a ListJobsResponse: summaries, always, and nothing at all where there are no jobs.
+    """Return a ListJobsResponse: always with summaries, and empty if there are no jobs.
 
     Args:
-        jobs: of the project, and of the location that was asked for; the newest first.
+        jobs: the jobs of the requested project and location, the newest first.
         query: `filter`, `name`, `createTimeRange`, `terminationTimeRange`, paging.
+
+    Raises:
+        ApiError: 400; a query parameter is invalid.
     """
-    wanted = one_of("filter", query.get("filter"), _FILTERS)
+    selection = parse_enum("filter", query.get("filter"), _FILTERS)
     active = sorted((job for job in jobs if job.active), key=lambda job: job.created_at)
     ended = sorted((job for job in jobs if not job.active), key=lambda job: job.state_at)
-    found = {
+    selected = {
         "UNKNOWN": list(jobs),
         "ALL": active + ended,
         "TERMINATED": ended,
         "ACTIVE": active,
-    }[wanted]
+    }[selection]
     if name := query.get("name"):
-        found = [job for job in found if job.name == name]
-    found = [
+        selected = [job for job in selected if job.name == name]
+    selected = [
         job
-        for job in found
+        for job in selected
         if _within(query, "createTimeRange", job.created_at)
         and (job.active or _within(query, "terminationTimeRange", job.state_at))
     ]
-    page, token = page_of(found, query, largest=_MAX_JOBS)
+    page, token = paginate(selected, query, largest=_MAX_JOBS)
     answer: dict[str, Any] = {}
     if page:
         answer["jobs"] = [job.resource(View.SUMMARY) for job in page]
@@ -44,20 +47,24 @@ def jobs_page(jobs: Sequence[Job], query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def messages_page(messages: Sequence[Message], query: Mapping[str, str]) -> dict[str, Any]:
-    """Return a ListJobMessagesResponse, the oldest first."""
-    least = Importance(
-        one_of("minimumImportance", query.get("minimumImportance"), list(Importance))
+    """Return a ListJobMessagesResponse, the oldest message first.
+
+    Raises:
+        ApiError: 400; a query parameter is invalid.
+    """
+    minimum = Importance(
+        parse_enum("minimumImportance", query.get("minimumImportance"), list(Importance))
     )
-    start = time_of("start_time", query["startTime"]) if query.get("startTime") else None
-    end = time_of("end_time", query["endTime"]) if query.get("endTime") else None
-    found = [
+    start = parse_time("start_time", query["startTime"]) if query.get("startTime") else None
+    end = parse_time("end_time", query["endTime"]) if query.get("endTime") else None
+    selected = [
         message
         for message in messages
-        if message.importance.rank >= least.rank
+        if message.importance.rank >= minimum.rank
         and (start is None or message.time >= start)
         and (end is None or message.time < end)
     ]
-    page, token = page_of(found, query, largest=_MAX_MESSAGES)
+    page, token = paginate(selected, query, largest=_MAX_MESSAGES)
     answer: dict[str, Any] = {}
     if page:
         answer["jobMessages"] = [message.resource() for message in page]
@@ -66,4 +73,6 @@ def messages_page(messages: Sequence[Message], query: Mapping[str, str]) -> dict
 
 def _within(query: Mapping[str, str], name: str, when: float) -> bool:
     start, end = query.get(f"{name}.startTime"), query.get(f"{name}.endTime")
-    return not (start and when < time_of(name, start)) and not (end and when >= time_of(name, end))
+    return not (start and when < parse_time(name, start)) and not (
+        end and when >= parse_time(name, end)
+    )

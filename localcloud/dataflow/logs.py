@@ -1,24 +1,24 @@
-"""What a job's log says that its messages should say: records of errors, and tracebacks."""
+"""Finds errors and tracebacks in a job's log, for the job's messages."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 MAX_TEXT = 4000
-"""So many characters of a record go into a message: the first, and of a traceback the last."""
+"""Maximum characters of a message. A longer record loses its middle, not its beginning or end."""
 
-_AT_ONCE = 256 * 1024
-_TAIL = 64 * 1024
+_READ_BYTES = 256 * 1024
+_TAIL_BYTES = 64 * 1024
 _RECORD = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (\w+) ")
 _ERRORS = ("ERROR", "CRITICAL", "FATAL")
 
 
 class LogReader:
-    """Reads a log that grows. Blocks: not for an event loop.
+    """Reads a growing log. Blocks, so do not use it in an event loop.
 
     Args:
-        path: the log; need not be there yet.
-        offset: where to begin.
+        path: the log, which need not exist yet.
+        offset: where to begin, in bytes.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -28,10 +28,10 @@ class LogReader:
         self._record: list[str] = []
 
     def errors(self, *, last: bool = False) -> Iterator[str]:
-        """Yield the errors logged since the last time.
+        """Yield the errors logged since the last call.
 
-        A record ends where the next begins, or where nothing more came since the last time:
-        `last` says that nothing will.
+        A record ends where the next one begins, or when nothing was added since the last call.
+        With `last`, the log is complete and so is its last record.
         """
         lines = list(self._lines(last=last))
         for line in lines:
@@ -49,12 +49,12 @@ class LogReader:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                data = file.read(_AT_ONCE)
+                data = file.read(_READ_BYTES)
         except FileNotFoundError:
             return
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if (last and self._rest) or len(self._rest) > _AT_ONCE:
+        if (last and self._rest) or len(self._rest) > _READ_BYTES:
             lines.append(self._rest)
             self._rest = b""
         for line in lines:
@@ -75,11 +75,11 @@ def _begins_error(line: str) -> bool:
 
 
 def tail(path: Path, lines: int) -> str:
-    """Return the last lines of a log, of its last 64 KiB. Blocks."""
+    """Return up to `lines` lines from the last 64 KiB of a log. Blocks."""
     try:
         with path.open("rb") as file:
             file.seek(0, 2)
-            file.seek(max(0, file.tell() - _TAIL))
+            file.seek(max(0, file.tell() - _TAIL_BYTES))
             text = file.read().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""

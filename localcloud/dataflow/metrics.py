@@ -1,4 +1,4 @@
-"""A job's metrics: what its runner has counted, in the shape of the API."""
+"""A job's metrics: what its runner has counted, in the format of the API."""
 
 import json
 import os
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from beam_jobs.outcomes import METRICS_NAMESPACE
 from localcloud.dataflow.registry import JobFolder
 from localcloud.files import write_json
 from localcloud.rest import rfc3339
 
-NAMESPACE = "imagen"
-# The runner adds its metrics up over steps, and tells which they are of no longer.
+# The runner sums its metrics over all steps, so there is only one step to report.
 _STEP = "Imagen"
-# Messages that the process works on now: this does not add up.
+# The messages in progress now. Unlike counters, this must not be added up over processes.
 _UNDER_WAY = "under_way"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def carry_over(folder: JobFolder) -> None:
-    """Keep what a process has counted that is no more, before the next begins at nothing."""
+    """Save the metrics of a process that has ended, before the next one starts from zero."""
     ended = _read(folder.metrics)
     if ended:
         write_json(folder.earlier_metrics, _sum(_read(folder.earlier_metrics), ended))
@@ -29,12 +29,15 @@ def carry_over(folder: JobFolder) -> None:
 
 
 def totals(folder: JobFolder) -> dict[str, Any]:
-    """Return all that the job has counted, by name: numbers, and distributions as objects."""
+    """Return the job's metrics over all its processes, by name.
+
+    Counters are numbers; distributions are objects with count, sum, min and max.
+    """
     return _sum(_read(folder.earlier_metrics), _read(folder.metrics))
 
 
 def job_metrics(folder: JobFolder) -> dict[str, Any]:
-    """Return the API's JobMetrics. Blocks for a moment."""
+    """Return the API's JobMetrics. Blocks briefly."""
     counted_at = _counted_at(folder)
     updates = [
         _update(name, value, counted_at, tentative=tentative)
@@ -46,7 +49,7 @@ def job_metrics(folder: JobFolder) -> dict[str, Any]:
 
 
 def _update(name: str, value: Any, at: float, *, tentative: bool) -> dict[str, Any]:
-    context = {"namespace": NAMESPACE, "step": _STEP}
+    context = {"namespace": METRICS_NAMESPACE, "step": _STEP}
     if tentative:
         context["tentative"] = "true"
     update: dict[str, Any] = {
@@ -62,7 +65,7 @@ def _update(name: str, value: Any, at: float, *, tentative: bool) -> dict[str, A
 
 
 def _service_metrics(folder: JobFolder) -> Iterator[dict[str, Any]]:
-    """Yield what the service says of a worker: what its process uses, where the system tells."""
+    """Yield the service's own metrics of a worker: the process's memory and CPU, on Linux."""
     try:
         pid = int(folder.pid.read_text())
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

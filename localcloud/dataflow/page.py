@@ -1,4 +1,4 @@
-"""A job's page for people: stands where links to the Cloud console lead."""
+"""A job's web page, in place of the page that links to the Cloud console open."""
 
 import dataclasses
 import html
@@ -22,7 +22,7 @@ pre{background:#f5f5f5;padding:1rem;overflow:auto;font-size:13px}
 
 @dataclasses.dataclass(frozen=True)
 class JobPage:
-    """What the page shows; `log` is the log's end."""
+    """The page's contents; `log` is the end of the job's log."""
 
     job: Job
     messages: Sequence[Message]
@@ -30,7 +30,7 @@ class JobPage:
     log: str
 
     def html(self) -> str:
-        """Return the page. Everything in it is escaped; it loads nothing from anywhere."""
+        """Return the page as HTML. All values are escaped, and the page loads nothing else."""
         job = self.job
         refresh = '<meta http-equiv="refresh" content="5">' if job.active else ""
         facts = {

@@ -1,7 +1,7 @@
-"""Looks at a submitted pipeline and its options, in a process of its own.
+"""Checks a submitted pipeline and its options, in a process of its own.
 
-Standard input is JSON: `streaming`, `options` (those of sdkPipelineOptions), `pipeline` (the staged
-proto, in base64). The last line of standard output is a `Found` as JSON.
+Standard input is JSON with `streaming`, `options` (those of sdkPipelineOptions) and `pipeline` (the
+staged proto in base64). The last line of standard output is a `CheckResult` as JSON.
 """
 
 import base64
@@ -10,8 +10,9 @@ import json
 import sys
 from typing import Any
 
-# Of Beam's own options, those that say where a job runs and how large; the rest is the runner's.
-_PLACES = (
+# Beam's own options that say where a job runs and how large it is. The other options of Beam
+# concern the runner that submitted the job.
+_KEPT_BEAM_OPTIONS = (
     "temp_location",
     "staging_location",
     "num_workers",
@@ -25,16 +26,28 @@ _PLACES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What is wrong with a pipeline; the arguments it was submitted with; what it reads."""
+class CheckResult:
+    """The result of a check.
+
+    Attributes:
+        problems: what is wrong with the pipeline; empty if nothing is.
+        arguments: the command-line arguments that it was submitted with.
+        subscription: the subscription that it reads from; None for a batch job.
+    """
 
     problems: list[str]
     arguments: list[str]
     subscription: str | None
 
 
-def look(*, streaming: bool, options: dict[str, Any], pipeline: bytes) -> Found:
-    """Return what there is to say of a submission."""
+def check(*, streaming: bool, options: dict[str, Any], pipeline: bytes) -> CheckResult:
+    """Check a submission.
+
+    Args:
+        streaming: whether it was submitted as a streaming job.
+        options: its sdkPipelineOptions.
+        pipeline: its serialized pipeline proto.
+    """
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.portability import common_urns
     from apache_beam.portability.api import beam_runner_api_pb2
@@ -46,7 +59,7 @@ def look(*, streaming: bool, options: dict[str, Any], pipeline: bytes) -> Found:
     try:
         proto.ParseFromString(pipeline)
     except DecodeError as error:
-        return Found([f"the staged pipeline is no pipeline: {error}"], [], None)
+        return CheckResult([f"the staged pipeline is no pipeline: {error}"], [], None)
     problems = []
     if not proto.components.transforms:
         problems.append("the staged pipeline has no transforms")
@@ -56,36 +69,36 @@ def look(*, streaming: bool, options: dict[str, Any], pipeline: bytes) -> Found:
             payload = beam_runner_api_pb2.PubSubReadPayload()
             payload.ParseFromString(transform.spec.payload)
             subscriptions.append(payload.subscription)
-    wanted = options.get("messages_subscription")
-    if streaming and subscriptions != [wanted]:
+    expected = options.get("messages_subscription")
+    if streaming and subscriptions != [expected]:
         problems.append(
-            f"expected a pipeline that reads from {wanted!r}, got one that reads from "
+            f"expected a pipeline that reads from {expected!r}, got one that reads from "
             f"{subscriptions or 'no subscription'}"
         )
-    ours = set(ImagenOptions([]).get_all_options(current_only=True))
+    kept = set(ImagenOptions([]).get_all_options(current_only=True)) | set(_KEPT_BEAM_OPTIONS)
     defaults = PipelineOptions([]).get_all_options()
     arguments = [
         argument
         for name, value in sorted(options.items())
-        if name in ours | set(_PLACES) and value != defaults.get(name)
+        if name in kept and value != defaults.get(name)
         for argument in _arguments(name, value)
     ]
-    return Found(problems, arguments, wanted if streaming else None)
+    return CheckResult(problems, arguments, expected if streaming else None)
 
 
 def _arguments(name: str, value: Any) -> list[str]:
     if isinstance(value, list):
         return [f"--{name}={each}" for each in value]
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # numbers come as floats, whatever they were
+        value = int(value)  # JSON turns all numbers into floats
     return [f"--{name}={value}"]
 
 
 def main() -> None:
-    """See the module."""
+    """Read a submission from standard input, and print the result of its check."""
     request = json.load(sys.stdin)
     request["pipeline"] = base64.b64decode(request["pipeline"])
-    print(json.dumps(dataclasses.asdict(look(**request))))
+    print(json.dumps(dataclasses.asdict(check(**request))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A job's process: started, signalled, waited for. It knows nothing of states."""
+"""A job's process: starts it, signals it and waits for it. Knows nothing of job states."""
 
 import asyncio
 import contextlib
@@ -12,12 +12,12 @@ from localcloud.dataflow.registry import JobFolder
 
 ROOT = Path(__file__).parents[2]
 _CHILD = Path(__file__).with_name("child.py")
-# Between the first SIGTERM, which drains, and the second, which gives up what is under way.
+# Between the first SIGTERM, which drains, and the second, which abandons work in progress.
 _SECOND_SIGNAL_AFTER_S = 0.2
 
 
 class JobProcess:
-    """A process of a job, with its output in the job's log. It dies with this one."""
+    """A job's process. It writes to the job's log, and dies with the local cloud."""
 
     def __init__(self, process: asyncio.subprocess.Process, folder: JobFolder) -> None:
         self._process = process
@@ -27,7 +27,14 @@ class JobProcess:
     async def start(
         folder: JobFolder, module: str, arguments: Sequence[str], environment: Mapping[str, str]
     ) -> "JobProcess":
-        """Run `python -m module arguments` from the top directory of the tree."""
+        """Run `python -m module arguments` from the repository's root.
+
+        Args:
+            folder: the job's folder, for its log and process id.
+            module: the Python module to run.
+            arguments: the module's arguments.
+            environment: variables in addition to this process's own.
+        """
         child = [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid())]
         with folder.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
@@ -38,7 +45,7 @@ class JobProcess:
                 stderr=log,
                 cwd=ROOT,
                 env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-                # What ctrl-C in a terminal sends is for the local cloud, which stops its jobs.
+                # ctrl-C in a terminal must reach only the local cloud, which then stops its jobs.
                 start_new_session=True,
             )
         folder.pid.write_text(str(process.pid))
@@ -46,30 +53,30 @@ class JobProcess:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
     async def wait(self) -> int:
-        """Return its exit code, negative for the signal that killed it."""
+        """Wait for its end; return its exit code, or minus the number of the signal."""
         try:
             return await self._process.wait()
         finally:
             self._folder.pid.unlink(missing_ok=True)
 
     def terminate(self) -> None:
-        """Ask it to finish what is under way, and end."""
+        """Ask the process to finish its work in progress and end."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
 
     async def force(self, grace_s: float) -> None:
-        """Have it give up what is under way; kill it if it has not ended after `grace_s`."""
+        """Ask the process to abandon its work, and kill it after `grace_s` seconds."""
         self.terminate()
         await asyncio.sleep(_SECOND_SIGNAL_AFTER_S)
         self.terminate()
         await self.kill_after(grace_s)
 
     async def kill_after(self, grace_s: float) -> None:
-        """Give it so many seconds to end, then kill it and all that it has started."""
+        """Wait `grace_s` seconds for its end, then kill it and its child processes."""
         try:
             await asyncio.wait_for(self._process.wait(), grace_s)
         except TimeoutError:
@@ -79,7 +86,7 @@ class JobProcess:
 
 
 def how_it_ended(code: int) -> str:
-    """Return what an exit code says, in words."""
+    """Describe an exit code in words."""
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"

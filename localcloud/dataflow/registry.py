@@ -1,7 +1,6 @@
-"""All jobs and their messages, in memory and in the state folder; who holds which name.
+"""All jobs and their messages, in memory and in the state folder.
 
-Files are small and are left to the system to flush: what is written survives the process being
-killed, which is what there is to survive here.
+Files are written without fsync: they survive a killed process, which is all that is required here.
 """
 
 import dataclasses
@@ -16,51 +15,53 @@ from localcloud.files import write_json
 from localcloud.rest import ApiError, now
 
 MAX_MESSAGES = 2000
-"""So many of a job's newest messages are kept in memory, and read back after a restart."""
+"""How many of a job's newest messages are kept in memory, and read back after a restart."""
 
 
 @dataclasses.dataclass(frozen=True)
 class JobFolder:
-    """Where a job's files are; `pid` names its process while there is one."""
+    """The paths of a job's files. `pid` exists only while the job has a process."""
 
     path: Path
 
     @property
     def record(self) -> Path:
-        """The job."""
+        """The job's record."""
         return self.path / "job.json"
 
     @property
     def messages(self) -> Path:
-        """Its messages, one JSON object a line."""
+        """The job's messages, one JSON object per line."""
         return self.path / "messages.jsonl"
 
     @property
     def log(self) -> Path:
-        """What its processes have printed."""
+        """The output of the job's processes."""
         return self.path / "log"
 
     @property
     def metrics(self) -> Path:
-        """What its present process has counted."""
+        """The metrics of the current process."""
         return self.path / "metrics.json"
 
     @property
     def earlier_metrics(self) -> Path:
-        """What its former processes had counted."""
+        """The summed metrics of earlier processes."""
         return self.path / "metrics.earlier.json"
 
     @property
     def pid(self) -> Path:
-        """The number of its process."""
+        """The id of the current process."""
         return self.path / "pid"
 
 
 class Registry:
-    """See the module. For one event loop: between two awaits nothing comes between.
+    """Stores jobs and their messages, and ensures that names of active jobs are unique.
+
+    Use it from one event loop: calls without an await between them are atomic.
 
     Args:
-        root: the folder of all jobs; made if need be.
+        root: the folder of all jobs, created if missing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -69,25 +70,29 @@ class Registry:
         self._messages: dict[str, list[Message]] = {}
         root.mkdir(parents=True, exist_ok=True)
         for path in sorted(root.glob("*/job.json")):
-            job = Job.of_record(json.loads(path.read_text()))
+            job = Job.from_record(json.loads(path.read_text()))
             self._jobs[job.id] = job
             self._messages[job.id] = _read_messages(JobFolder(path.parent).messages)
 
     def folder(self, job_id: str) -> JobFolder:
-        """Return where the job's files are."""
+        """Return the paths of a job's files."""
         return JobFolder(self._root / job_id)
 
     def all(self, project: str | None = None, location: str | None = None) -> list[Job]:
-        """Return the jobs of a project and a location, or of all, the newest first."""
-        found = [
+        """Return the jobs of a project and a location, the newest first. None means any."""
+        jobs = [
             job
             for job in self._jobs.values()
             if project in (None, job.project) and location in (None, job.location)
         ]
-        return sorted(found, key=lambda job: (job.created_at, job.id), reverse=True)
+        return sorted(jobs, key=lambda job: (job.created_at, job.id), reverse=True)
 
     def get(self, project: str, location: str | None, job_id: str) -> Job:
-        """Return a job; 404 if it is not there. Without a location, of any."""
+        """Return a job of a project, in `location` or, if that is None, anywhere.
+
+        Raises:
+            ApiError: 404; there is no such job.
+        """
         job = self._jobs.get(job_id)
         if job is None or job.project != project or location not in (None, job.location):
             where = f"project {project}" + (f", location {location}" if location else "")
@@ -95,25 +100,33 @@ class Registry:
         return job
 
     def job(self, job_id: str) -> Job:
-        """Return a job that is known to be there."""
+        """Return a job that is known to exist."""
         return self._jobs[job_id]
 
-    def holders(self, project: str, location: str, name: str) -> list[Job]:
-        """Return the active jobs of that name: one, or two while one takes the other's place."""
+    def active_jobs_named(self, project: str, location: str, name: str) -> list[Job]:
+        """Return the active jobs of that name: at most one, or two while one replaces another."""
         return [job for job in self.all(project, location) if job.name == name and job.active]
 
     def add(self, job: Job) -> None:
-        """Take in a new job; see `check_free`."""
-        self.check_free(job.project, job.location, job.name, job.replaces)
+        """Add a new job.
+
+        Raises:
+            ApiError: 409; another active job, which this one does not replace, has the name.
+        """
+        self.check_name_free(job.project, job.location, job.name, job.replaces)
         self.folder(job.id).path.mkdir(parents=True)
         self._messages[job.id] = []
         self._save(job)
 
-    def check_free(
+    def check_name_free(
         self, project: str, location: str, name: str, replaces: str | None = None
     ) -> None:
-        """Refuse, with ALREADY_EXISTS, a name that another job holds than the replaced one."""
-        for holder in self.holders(project, location, name):
+        """Check that no active job has the name, except the job `replaces`.
+
+        Raises:
+            ApiError: 409; an active job has the name.
+        """
+        for holder in self.active_jobs_named(project, location, name):
             if holder.id != replaces:
                 raise ApiError(
                     409,
@@ -122,19 +135,19 @@ class Registry:
                 )
 
     def change(self, job_id: str, **fields: Any) -> Job:
-        """Change some of a job's fields, and keep that."""
+        """Change fields of a job, and save it."""
         return self._save(dataclasses.replace(self._jobs[job_id], **fields))
 
-    def move(self, job_id: str, state: JobState, **fields: Any) -> Job:
-        """Put a job into a state, and say so in a message."""
+    def set_state(self, job_id: str, state: JobState, **fields: Any) -> Job:
+        """Change a job's state and other fields, and add a message about it."""
         job = self.change(job_id, state=state, state_at=now(), **fields)
-        self.say(job_id, Importance.BASIC, f"The job is now in state {state.value}.")
+        self.add_message(job_id, Importance.BASIC, f"The job is now in state {state.value}.")
         return job
 
-    def say(self, job_id: str, importance: Importance, text: str) -> None:
-        """Add a message."""
+    def add_message(self, job_id: str, importance: Importance, text: str) -> None:
+        """Add a message to a job."""
         messages = self._messages[job_id]
-        # Never at the same time twice: readers go on after the last time that they have seen.
+        # Every message has a time of its own: readers continue after the last time they have seen.
         at = max(now(), round(messages[-1].time + 1e-6, 6) if messages else 0.0)
         message = Message(f"{job_id}-{time.monotonic_ns()}", at, importance, text)
         messages.append(message)

@@ -1,6 +1,6 @@
-"""Checks requests against the API's own description, as Google's JSON parser does.
+"""Validates requests against the API's own description, as Google's JSON parser does.
 
-The description is the discovery document that Google's client carries with it.
+The description is the discovery document that comes with Google's client.
 """
 
 import functools
@@ -30,9 +30,13 @@ def _schemas() -> dict[str, Any]:
 
 
 def checked(schema: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Return `body` with the names and enums that the documentation uses.
+    """Return `body` with field names and enums in the documentation's spelling.
 
-    Like the service, it takes field names in both spellings, and enums by number.
+    Like the service, it accepts field names in camelCase and snake_case, and enums by number.
+
+    Args:
+        schema: the name of the message type, such as `Job`.
+        body: the request's JSON.
 
     Raises:
         ApiError: 400, listing every unknown name and every value of a wrong type.
@@ -61,19 +65,19 @@ def _object(schema: str, body: Any, at: str, problems: list[tuple[str, str]]) ->
         return {}
     properties = _schemas()[schema].get("properties", {})
     result = {}
-    for given, value in body.items():
-        name = given if given in properties else _CAMEL.sub(lambda m: m[1].upper(), given)
+    for field, value in body.items():
+        name = field if field in properties else _CAMEL.sub(lambda m: m[1].upper(), field)
         if name not in properties:
             where = f" at '{at}'" if at else ""
             problems.append(
                 (
                     at,
-                    f'Invalid JSON payload received. Unknown name "{given}"{where}: '
+                    f'Invalid JSON payload received. Unknown name "{field}"{where}: '
                     "Cannot find field.",
                 )
             )
             continue
-        if value is not None:  # as if it were not there
+        if value is not None:  # null means absent
             path = f"{at}.{_snake(name)}" if at else _snake(name)
             result[name] = _value(properties[name], value, path, problems)
     return result
@@ -97,7 +101,7 @@ def _value(spec: dict[str, Any], value: Any, at: str, problems: list[tuple[str, 
         return _enum(spec["enum"], value, at, problems)
     name, types = _KINDS.get(kind, (kind, ()))
     if spec.get("format") in ("int32", "int64", "uint32", "uint64") and isinstance(value, str):
-        # JSON has numbers of 53 bits only: Google takes integers as strings, too.
+        # JSON numbers have 53 bits only, so Google also accepts integers as strings.
         if re.fullmatch(r"-?\d+", value):
             return int(value) if kind == "integer" else value
     elif isinstance(value, types) and not (isinstance(value, bool) and kind != "boolean"):

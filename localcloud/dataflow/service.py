@@ -1,4 +1,4 @@
-"""The jobs of the local cloud: taken in, resumed after a restart, changed on request, stopped."""
+"""Starts, resumes, drains, cancels and stops the jobs of the local cloud."""
 
 import asyncio
 import contextlib
@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from localcloud.dataflow.job_lifecycle import JobLifecycle
 from localcloud.dataflow.jobs import Job
-from localcloud.dataflow.life import Life
 from localcloud.dataflow.registry import Registry
 from localcloud.dataflow.settings import Settings
 from localcloud.dataflow.states import Importance, JobState
@@ -15,15 +15,16 @@ from localcloud.rest import ApiError, failed_precondition
 
 _log = logging.getLogger(__name__)
 
-_DRAIN = (JobState.DRAINED, JobState.DRAINING)  # Beam's own client asks for the latter
+_DRAIN = (JobState.DRAINED, JobState.DRAINING)  # Beam's own client requests the latter
 
 
 class JobService:
-    """See the module. For one event loop.
+    """Runs all jobs. Use it from one event loop.
 
     Args:
-        state: the folder that jobs outlive the process in.
-        environment: what jobs find the other services with.
+        state: the folder in which jobs survive a restart.
+        environment: variables by which jobs find the other stand-ins.
+        settings: how the service behaves; defaults if None.
     """
 
     def __init__(
@@ -32,34 +33,38 @@ class JobService:
         self.settings = settings or Settings()
         self.registry = Registry(state / "jobs")
         self._environment = environment
-        self._lives: dict[str, tuple[Life, asyncio.Task[None]]] = {}
+        self._lifecycles: dict[str, tuple[JobLifecycle, asyncio.Task[None]]] = {}
         self._stopping = False
 
     def start(self) -> None:
-        """Go on with the jobs that were active when the local cloud ended."""
+        """Resume the jobs that were active when the local cloud stopped."""
         for job in self.registry.all():
-            # Requests are answered before this is called: what they have launched runs already.
-            if job.active and job.id not in self._lives:
+            # Requests are served before this is called, so some jobs may be running already.
+            if job.active and job.id not in self._lifecycles:
                 if job.state in (JobState.PENDING, JobState.RUNNING):
-                    self.registry.say(
-                        job.id, Importance.BASIC, "The job's worker was lost; it is replaced."
+                    self.registry.add_message(
+                        job.id, Importance.BASIC, "The job's worker was lost and is replaced."
                     )
                 self._begin(job)
 
     async def stop(self) -> None:
-        """End all processes, within a bounded time. Active jobs go on after the next start."""
+        """End all processes within a bounded time. Active jobs resume at the next start."""
         self._stopping = True
-        for life, _ in self._lives.values():
-            life.leave()
-        tasks = [task for _, task in self._lives.values()]
+        for lifecycle, _ in self._lifecycles.values():
+            lifecycle.shut_down()
+        tasks = [task for _, task in self._lifecycles.values()]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def launch(self, job: Job) -> Job:
-        """Take in a job, at once: of two with one name, exactly one; ALREADY_EXISTS."""
+        """Add a job and start it.
+
+        Raises:
+            ApiError: 409, an active job has the name; 503, the local cloud is stopping.
+        """
         if self._stopping:
             raise ApiError(503, "The local cloud is stopping.")
         self.registry.add(job)
-        self.registry.say(job.id, Importance.BASIC, f"The job {job.name} was created.")
+        self.registry.add_message(job.id, Importance.BASIC, f"The job {job.name} was created.")
         self._begin(job)
         return job
 
@@ -67,7 +72,7 @@ class JobService:
         """Drain or cancel a job.
 
         Raises:
-            ApiError: 400; the job cannot go into that state, or not from where it is.
+            ApiError: 400; that state cannot be requested, or not in the job's current state.
         """
         if state is JobState.CANCELLED:
             return self._cancel(job)
@@ -81,8 +86,8 @@ class JobService:
     def _cancel(self, job: Job) -> Job:
         self._refuse_terminal(job, "cancel")
         if job.state is not JobState.CANCELLING:
-            job = self.registry.move(job.id, JobState.CANCELLING, requested=JobState.CANCELLED)
-            self._look(job)
+            job = self.registry.set_state(job.id, JobState.CANCELLING, requested=JobState.CANCELLED)
+            self._wake(job)
         return job
 
     def _drain(self, job: Job) -> Job:
@@ -92,8 +97,8 @@ class JobService:
                 f"Workflow modification failed. Causes: Operation drain not allowed for job "
                 f"{job.id}. Only streaming jobs can be drained; cancel this one."
             )
-        # DRAINING may be set "only as a transition from JOB_STATE_RUNNING", says the reference:
-        # before that there is nothing to finish, and cancelling is what ends a job.
+        # The API reference: DRAINING may be set "only as a transition from JOB_STATE_RUNNING".
+        # Before that there is no work to finish; a job is ended by cancelling it.
         if job.state not in (JobState.RUNNING, JobState.DRAINING):
             raise failed_precondition(
                 f"Workflow modification failed. Causes: Operation drain not allowed for job "
@@ -101,8 +106,8 @@ class JobService:
                 f"{job.state.value}. Please retry in a few minutes."
             )
         if job.state is JobState.RUNNING:
-            job = self.registry.move(job.id, JobState.DRAINING, requested=JobState.DRAINED)
-            self._look(job)
+            job = self.registry.set_state(job.id, JobState.DRAINING, requested=JobState.DRAINED)
+            self._wake(job)
         return job
 
     def _refuse_terminal(self, job: Job, operation: str) -> None:
@@ -113,25 +118,31 @@ class JobService:
             )
 
     def _begin(self, job: Job) -> None:
-        life = Life(job.id, self.registry, self.settings, self._environment, self._take_over)
-        task = asyncio.create_task(life.lead(), name=f"job {job.id}")
+        lifecycle = JobLifecycle(
+            job.id,
+            self.registry,
+            self.settings,
+            self._environment,
+            on_running=self._finish_replaced_job,
+        )
+        task = asyncio.create_task(lifecycle.run(), name=f"job {job.id}")
         task.add_done_callback(lambda _: self._forget(job.id))
-        self._lives[job.id] = life, task
+        self._lifecycles[job.id] = lifecycle, task
 
     def _forget(self, job_id: str) -> None:
-        _, task = self._lives.pop(job_id)
+        _, task = self._lifecycles.pop(job_id)
         with contextlib.suppress(asyncio.CancelledError):
             if error := task.exception():
-                _log.error("job %s", job_id, exc_info=error)
+                _log.error("job %s failed in the local cloud", job_id, exc_info=error)
 
-    def _take_over(self, job: Job) -> None:
-        """A job that replaces another runs: the other has been UPDATED, and finishes."""
+    def _finish_replaced_job(self, job: Job) -> None:
+        """Mark the job that a running job replaces as UPDATED, so that it finishes."""
         if job.replaces is None:
             return
         old = self.registry.job(job.replaces)
         if old.active:
-            self._look(self.registry.move(old.id, JobState.UPDATED, replaced_by=job.id))
+            self._wake(self.registry.set_state(old.id, JobState.UPDATED, replaced_by=job.id))
 
-    def _look(self, job: Job) -> None:
-        if job.id in self._lives:
-            self._lives[job.id][0].look()
+    def _wake(self, job: Job) -> None:
+        if job.id in self._lifecycles:
+            self._lifecycles[job.id][0].wake()

@@ -1,4 +1,4 @@
-"""How the stand-in for Dataflow behaves; can be changed while running."""
+"""Settings of the stand-in for Dataflow, which can be changed while it runs."""
 
 import dataclasses
 
@@ -7,8 +7,12 @@ import dataclasses
 class Settings:
     """Set by a PATCH of `/localcloud`.
 
-    `error_rate` of all calls, from 0 to 1, answer `error_status`; every call takes `latency_s`
-    more. A job is QUEUED for `queued_s` and PENDING for `pending_s`, or until its process works.
+    Attributes:
+        error_rate: the share of calls that fail, from 0 to 1.
+        error_status: the HTTP status of those calls.
+        latency_s: seconds added to every call.
+        queued_s: seconds that a job is QUEUED.
+        pending_s: minimum seconds that a job is PENDING; it lasts until the job's process works.
     """
 
     error_rate: float = 0.0

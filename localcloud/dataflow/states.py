@@ -1,10 +1,10 @@
-"""The words of the Dataflow API: states, types, importances; with their numbers on the wire."""
+"""Enums of the Dataflow API: job states, job types, views and message importances."""
 
 from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """A job's state. In the order of the API's numbers, which clients may send instead."""
+    """A job's state, in the order of the API's numbers, which clients may send instead."""
 
     UNKNOWN = "JOB_STATE_UNKNOWN"
     STOPPED = "JOB_STATE_STOPPED"
@@ -37,7 +37,7 @@ _TERMINAL = frozenset(
 
 
 class JobType(StrEnum):
-    """Whether a job has an end."""
+    """Whether a job is a batch job or a streaming job."""
 
     UNKNOWN = "JOB_TYPE_UNKNOWN"
     BATCH = "JOB_TYPE_BATCH"
@@ -45,7 +45,7 @@ class JobType(StrEnum):
 
 
 class View(StrEnum):
-    """How much of a job a reader wants."""
+    """How much of a job the API returns."""
 
     UNKNOWN = "JOB_VIEW_UNKNOWN"
     SUMMARY = "JOB_VIEW_SUMMARY"
@@ -54,7 +54,7 @@ class View(StrEnum):
 
 
 class Importance(StrEnum):
-    """How much a message matters. In the order of the API's numbers, not of importance."""
+    """How important a message is, in the order of the API's numbers, not of importance."""
 
     UNKNOWN = "JOB_MESSAGE_IMPORTANCE_UNKNOWN"
     DEBUG = "JOB_MESSAGE_DEBUG"
@@ -65,7 +65,7 @@ class Importance(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Higher matters more."""
+        """The position in the order of importance; higher is more important."""
         return _RANKS.index(self)
 
 

@@ -1,8 +1,8 @@
-"""Jobs that are submitted as pipelines, by Beam's DataflowRunner: checked, and made to run here.
+"""Accepts jobs that Beam's DataflowRunner submits as pipelines.
 
-A pipeline is not run from its proto: what was staged is looked at, and the job's own program runs
-with the options that it was submitted with. Beam is imported by a process of its own, since that
-takes seconds.
+A submitted pipeline is not run from its proto. The staged files are checked, then the job's own
+program runs with the options of the submission. Importing Beam takes seconds, so the pipeline is
+checked in a process of its own.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ _SCHEME = "gs://"
 
 
 class Objects(Protocol):
-    """What is needed of Cloud Storage. May block; called in threads."""
+    """The parts of Cloud Storage that are needed here. Methods may block; called in threads."""
 
     def read(self, bucket: str, name: str) -> bytes:
-        """Return an object's content; LookupError if it is not there."""
+        """Return an object's content; raise LookupError if it does not exist."""
 
     def exists(self, bucket: str, name: str) -> bool:
-        """Tell whether an object is there."""
+        """Return whether an object exists."""
 
 
 async def submitted_job(
@@ -47,10 +47,20 @@ async def submitted_job(
     replaces: str | None,
     environment: Mapping[str, str],
 ) -> Job:
-    """Return the job that a `jobs.create` asks for; an earlier one if it is the same request.
+    """Return the job for a `jobs.create` request; the earlier job if the request is repeated.
+
+    Args:
+        body: the request's JSON, a Job.
+        registry: the existing jobs.
+        objects: Cloud Storage, for the staged files.
+        project: the project in the request's path.
+        location: the region in the request's path.
+        replaces: the id of the job to replace, from the query string.
+        environment: variables for the process that checks the pipeline.
 
     Raises:
-        ApiError: 400, listing all that is wrong with the submission.
+        ApiError: 400, listing everything that is wrong with the submission; 404 or 409, the name
+            is in use or the job to replace does not exist.
     """
     request = checked("Job", body)
     name = request.get("name") or ""
@@ -61,7 +71,7 @@ async def submitted_job(
             return job
     replaces = request.get("replaceJobId") or replaces
     if replaces is None:
-        registry.check_free(project, location, name)
+        registry.check_name_free(project, location, name)
     else:
         old = registry.get(project, location, replaces)
         if not old.active or old.name != name:
@@ -69,59 +79,59 @@ async def submitted_job(
                 400, f"replaceJobId: expected the id of the active job named {name}, got {replaces}"
             )
     kind = JobType(request.get("type") or JobType.UNKNOWN)
-    wanted = request.get("environment") or {}
-    options = (wanted.get("sdkPipelineOptions") or {}).get("options")
+    job_environment = request.get("environment") or {}
+    options = (job_environment.get("sdkPipelineOptions") or {}).get("options")
     if kind is JobType.UNKNOWN or not isinstance(options, dict):
         raise ApiError(
             400,
             "The workflow could not be created: expected type JOB_TYPE_STREAMING or JOB_TYPE_BATCH "
             "and environment.sdkPipelineOptions.options.",
         )
-    wrong, pipeline = await asyncio.to_thread(_staged, wanted, options, objects)
-    found = await _check_pipeline(kind, options, pipeline, environment) if pipeline else None
-    wrong += found.problems if found else []
-    if wrong or found is None:
-        raise ApiError(400, "The workflow could not be created. Causes: " + "; ".join(wrong))
+    problems, pipeline = await asyncio.to_thread(_check_staged, job_environment, options, objects)
+    result = await _check_pipeline(kind, options, pipeline, environment) if pipeline else None
+    problems += result.problems if result else []
+    if problems or result is None:
+        raise ApiError(400, "The workflow could not be created. Causes: " + "; ".join(problems))
     return new_job(
         registry,
         program_of(kind),
         name=name,
         project=project,
         location=location,
-        options=found.arguments,
+        options=result.arguments,
         labels=request.get("labels") or {},
-        environment=wanted,
-        parameters=dict(argument[2:].split("=", 1) for argument in found.arguments),
-        subscription=found.subscription,
+        environment=job_environment,
+        parameters=dict(argument[2:].split("=", 1) for argument in result.arguments),
+        subscription=result.subscription,
         client_request_id=request_id,
         replaces=replaces,
     )
 
 
-def _staged(
+def _check_staged(
     environment: dict[str, Any], options: dict[str, Any], objects: Objects
 ) -> tuple[list[str], bytes]:
-    """Return what is missing of what should have been staged, and the pipeline. Blocks."""
-    wrong = []
+    """Return which staged files are missing, and the serialized pipeline. Blocks."""
+    problems = []
     pipeline = b""
     url = str(options.get("pipelineUrl") or "")
     try:
         pipeline = objects.read(*_split(url, _SCHEME))
     except (LookupError, ValueError):
-        wrong.append(f"the pipeline is not at pipelineUrl {url!r}")
+        problems.append(f"the pipeline is not at pipelineUrl {url!r}")
     else:
         if not pipeline:
-            wrong.append(f"the pipeline at {url} is empty")
+            problems.append(f"the pipeline at {url} is empty")
     for pool in environment.get("workerPools") or ():
         for package in pool.get("packages") or ():
-            where = package.get("location") or ""
+            location = package.get("location") or ""
             try:
-                there = objects.exists(*_split(where, _STORAGE))
+                exists = objects.exists(*_split(location, _STORAGE))
             except ValueError:
-                there = False
-            if not there:
-                wrong.append(f"package {package.get('name')} is not at {where!r}")
-    return wrong, pipeline
+                exists = False
+            if not exists:
+                problems.append(f"package {package.get('name')} is not at {location!r}")
+    return problems, pipeline
 
 
 def _split(path: str, prefix: str) -> tuple[str, str]:
@@ -133,7 +143,7 @@ def _split(path: str, prefix: str) -> tuple[str, str]:
 
 async def _check_pipeline(
     kind: JobType, options: dict[str, Any], pipeline: bytes, environment: Mapping[str, str]
-) -> pipeline_check.Found:
+) -> pipeline_check.CheckResult:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", pipeline_check.__name__),
         stdin=asyncio.subprocess.PIPE,
@@ -157,5 +167,5 @@ async def _check_pipeline(
             await process.wait()
     if process.returncode:
         text = err.decode("utf-8", "replace")[-1000:]
-        raise ApiError(500, f"The pipeline could not be looked at: {text}")
-    return pipeline_check.Found(**json.loads(out.splitlines()[-1]))
+        raise ApiError(500, f"The pipeline could not be checked: {text}")
+    return pipeline_check.CheckResult(**json.loads(out.splitlines()[-1]))

@@ -1,4 +1,4 @@
-"""Flex templates: the spec object, and the check of parameters against its metadata."""
+"""Flex templates: reads their specs, and validates parameters against their metadata."""
 
 import dataclasses
 import json
@@ -14,13 +14,13 @@ _PATH = re.compile(r"gs://([^/]+)/(.+)")
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What an image holds: the module to run, and the kind of job that it is."""
+    """What an image contains: the Python module to run, and the type of job that it is."""
 
     module: str
     type: JobType
 
 
-# By the image's last path component. This stands in for pulling it and asking its launcher.
+# By the last path component of the image's name. This replaces pulling the image.
 PROGRAMS = {
     "imagen-stream": Program("beam_jobs.stream", JobType.STREAMING),
     "imagen-backfill": Program("beam_jobs.backfill", JobType.BATCH),
@@ -42,11 +42,12 @@ class Template:
         """Return the template at a `gs://` path.
 
         Args:
-            path: as in `containerSpecGcsPath`.
+            path: the launch's `containerSpecGcsPath`.
             read: returns an object's content, by bucket and name; raises LookupError.
 
         Raises:
-            ApiError: 400 or 404; it is not there, no JSON, or names an image that is not known.
+            ApiError: 404, the object does not exist; 400, it is not a template, or its image is
+                unknown.
         """
         match = _PATH.fullmatch(path)
         if not match:
@@ -81,12 +82,12 @@ class Template:
         )
 
     def check(self, parameters: Mapping[str, str]) -> None:
-        """Refuse parameters that do not fit the metadata, as the service does: all at once.
+        """Validate parameters against the metadata, as the service does.
 
-        A template without metadata takes what comes, which is also the service's way.
+        Like the service, a template without metadata accepts all parameters.
 
         Raises:
-            ApiError: 400, listing what is missing, unrecognized or matches no regex.
+            ApiError: 400, listing every parameter that is missing, unknown or matches no regex.
         """
         if not self.metadata:
             return

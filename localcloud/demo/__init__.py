@@ -1,1 +1,1 @@
-"""The whole way on one machine, shown: stream, backfill, replay, drain, and the pictures."""
+"""The whole product on one machine: stream, backfill, replay, drain, and a contact sheet."""

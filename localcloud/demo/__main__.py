@@ -1,9 +1,11 @@
-"""`python -m localcloud.demo`: prompts in, images out, operated by Airflow, on this machine.
+"""`python -m localcloud.demo`: prompts in, images out, run by Airflow on this machine.
 
-Starts the local cloud and Airflow, has the DAGs start the stream, publishes prompts of every kind
-and shows what becomes of each, asks health for its verdict, has the DAGs run a backfill over files
-of every format, replay a dead letter and drain the stream, adds up, and leaves a contact sheet.
-What it started ends with it, however it ends.
+The demo starts the local cloud and Airflow, then runs the DAGs. They start the stream, assess its
+health, run a backfill over files of every format, replay a dead letter and drain the stream. The
+demo publishes prompts of every kind and shows the outcome of each. At the end it checks that every
+prompt is accounted for and writes a contact sheet of the images.
+
+However the demo ends, it stops everything that it started.
 """
 
 import argparse
@@ -17,67 +19,72 @@ from localcloud.demo import scenes
 from localcloud.demo.errors import one_line
 from localcloud.demo.folder import Folder
 from localcloud.demo.interrupts import Interrupted, Interrupts
+from localcloud.demo.output import Output
 from localcloud.demo.stage import Stage
-from localcloud.demo.telling import Teller
 
-# What a shell reports of a process that a signal has ended.
-_SIGNALLED = 128
+# Shells report 128 + N for a process that was ended by signal N.
+_SIGNAL_EXIT_BASE = 128
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demo; the exit code: 0, 1 for a failure, 128 and the signal's number for one."""
+    """Run the demo.
+
+    Returns:
+        The exit code: 0 for success, 1 for a failure, 128 + N after signal N.
+    """
     arguments = _parser().parse_args(argv)
     folder = Folder(arguments.state.resolve())
-    tell = Teller(sys.stdout)
+    output = Output(sys.stdout)
     with Interrupts() as interrupts:
         try:
             with folder.fresh():
-                _run(folder, arguments.dags.resolve(), tell, interrupts)
+                _run(folder, arguments.dags.resolve(), output, interrupts)
         except Interrupted as interrupted:
-            _say_why(f"{interrupted}; everything that was started has ended", folder)
-            return _SIGNALLED + interrupted.number
-        # The edge of the program: whatever it is, it becomes a line, and its trace a file.
+            _print_error(f"{interrupted}; everything the demo started has been stopped", folder)
+            return _SIGNAL_EXIT_BASE + interrupted.number
+        # The edge of the program: any error becomes one line, and its traceback a file.
         except Exception as error:
             return _fail(error, folder)
     return 0
 
 
-def _run(folder: Folder, dags: Path, tell: Teller, interrupts: Interrupts) -> None:
+def _run(folder: Folder, dags: Path, output: Output, interrupts: Interrupts) -> None:
     stage = Stage(folder, dags, interrupts)
     try:
         try:
-            scenes.show(stage, folder, tell)
-            with tell.scene("ending", "Ending everything that was started"):
-                _close(stage, tell)
+            scenes.run(stage, folder, output)
+            with output.scene("stopping", "Stopping everything the demo started"):
+                _close(stage, output)
         finally:
-            _close(stage, tell)
+            _close(stage, output)
     finally:
         # An interrupt may have come between two lines above; there is no second one.
         stage.close()
-    tell.line(f"Took {tell.split()}")
-    tell.line(
-        "`make up` starts the same and leaves it running: the local cloud, the stream, and "
-        "Airflow's UI, at the address and with the login that it prints; `make down` ends it."
+    output.line(f"Finished in {output.timing()}")
+    output.line(
+        "`make up` starts the same setup and leaves it running: the local cloud, the streaming "
+        "job and Airflow. It prints the address and the logins of Airflow's UI. `make down` stops "
+        "all of it."
     )
 
 
-def _close(stage: Stage, tell: Teller) -> None:
-    with tell.waiting(lambda: "for the job, Airflow and the local cloud to end"):
+def _close(stage: Stage, output: Output) -> None:
+    with output.waiting(lambda: "waiting for the job, Airflow and the local cloud to stop"):
         stage.close()
 
 
 def _fail(error: Exception, folder: Folder) -> int:
     if isinstance(error, BrokenPipeError):
-        # Nobody reads any more; Python would try once more to write when it ends.
+        # The reader has gone. Without this, Python would try to flush stdout again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if folder.path.is_dir():
         folder.error.write_text("".join(traceback.format_exception(error)))
-    _say_why(one_line(error), folder)
+    _print_error(one_line(error), folder)
     return 1
 
 
-def _say_why(why: str, folder: Folder) -> None:
-    print(f"error: {why} (logs: {folder.path})", file=sys.stderr)
+def _print_error(message: str, folder: Folder) -> None:
+    print(f"error: {message} (logs: {folder.path})", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,9 +93,19 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--state", type=Path, default=Path(".state/demo"), metavar="FOLDER")
     parser.add_argument(
-        "--dags", type=Path, default=ROOT / "dags", metavar="FOLDER", help="other DAG files"
+        "--state",
+        type=Path,
+        default=Path(".state/demo"),
+        metavar="FOLDER",
+        help="where state, logs and the contact sheet go (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dags",
+        type=Path,
+        default=ROOT / "dags",
+        metavar="FOLDER",
+        help="the folder of DAG files (default: the project's dags/)",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""The demo's folder: what is in it, made anew for each run, and one demo at a time."""
+"""The demo's folder: its contents, created anew for each run, for one demo at a time."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from localcloud.demo.errors import DemoError
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """Where everything is that the demo makes."""
+    """Where the demo writes all its files."""
 
     path: Path
 
@@ -25,20 +25,20 @@ class Folder:
 
     @property
     def sheet(self) -> Path:
-        """The contact sheet and its pictures."""
+        """The contact sheet and its images."""
         return self.path / "contact-sheet"
 
     @property
     def error(self) -> Path:
-        """What went wrong, whole."""
+        """The full traceback of the error that ended the demo."""
         return self.path / "error.log"
 
     @contextlib.contextmanager
     def fresh(self) -> Iterator[None]:
-        """Clear away what an earlier demo left, also what it left running; nothing else.
+        """Remove what an earlier demo left behind, including processes, and nothing else.
 
         Raises:
-            DemoError: another demo is at work on the folder.
+            DemoError: another demo uses the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a") as lock:
@@ -46,12 +46,13 @@ class Folder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise DemoError(
-                    f"another demo runs on {self.path}; wait for it, or name another --state"
+                    f"another demo is running on {self.path}; wait for it to finish, or choose "
+                    "another folder with --state"
                 ) from None
             # Only a demo that was killed leaves any of these running.
             Airflow(self.cloud).stop()
             if localcloud_cli.main(["--state", str(self.cloud), "down"]):
-                raise DemoError(f"an earlier local cloud on {self.cloud} does not end")
+                raise DemoError(f"the earlier local cloud on {self.cloud} does not stop")
             for folder in (self.cloud, self.sheet):
                 shutil.rmtree(folder, ignore_errors=True)
             self.error.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""ctrl-C and SIGTERM, as something that ends the demo and never the ending of what it started."""
+"""Turns ctrl-C, SIGTERM and SIGHUP into an exception that ends the demo but not its clean-up."""
 
 import contextlib
 import signal
@@ -10,10 +10,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
-    """Somebody wants the demo to end. No `Exception`: whoever passes over errors must not eat it.
+    """A signal asks the demo to end.
+
+    Not an `Exception`, so that code which ignores errors does not swallow it.
 
     Attributes:
-        number: of the signal.
+        number: the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -22,16 +24,16 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Raises `Interrupted` in the main thread, wherever it is, once; then there is no hurrying."""
+    """Raises `Interrupted` in the main thread at the first signal, and ignores later ones."""
 
     def __init__(self) -> None:
-        self._held = False
-        self._noted: int | None = None
-        self._before: dict[int, Any] = {}
+        self._on_hold = False
+        self._pending: int | None = None
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._on_signal)
+            self._previous_handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -40,31 +42,31 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
     def hold(self) -> None:
-        """From now on, raise no more."""
-        self._held = True
+        """Raise nothing from now on."""
+        self._on_hold = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Let a step be done whole, such as to start a process and note that it was started.
+        """Let a step run to its end, such as starting a process and recording that it runs.
 
         Raises:
-            Interrupted: at the end, if a signal came meanwhile.
+            Interrupted: at the end of the step, if a signal came during it.
         """
-        before, self._held = self._held, True
+        before, self._on_hold = self._on_hold, True
         try:
             yield
         finally:
-            self._held = before
-        if self._noted is not None and not before:
-            self._raise(self._noted)
+            self._on_hold = before
+        if self._pending is not None and not before:
+            self._raise(self._pending)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self._held:
-            self._noted = number
+        if self._on_hold:
+            self._pending = number
         else:
             self._raise(number)
 

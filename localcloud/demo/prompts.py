@@ -1,11 +1,11 @@
-"""The prompts that the demo sends: good ones in every script, and every kind of bad one."""
+"""The prompts that the demo sends: valid ones in many scripts, and every kind of invalid one."""
 
 import gzip
 from collections.abc import Iterator
 from importlib import resources
 
-# The local models take these words as requests for trouble.
-_TROUBLE = (
+# The local models take these words as requests for a fault.
+_FAULTS = (
     "Trouble that passes: fault:unavailable-once",
     "Quota that runs out: fault:quota-once",
     "An answer without an image, at first: fault:empty-once",
@@ -13,8 +13,8 @@ _TROUBLE = (
     "An image that is withheld: fault:blocked-image",
     "A request that the model does not take: fault:invalid",
 )
-# Nothing in it asks for trouble: it comes while the model gives nobody an image.
-_UNLUCKY = "A comet above an orchard in bloom"
+# This prompt requests no fault: it is sent while the model returns no images to anybody.
+_DURING_OUTAGE = "A comet above an orchard in bloom"
 _MALFORMED = (
     b"\xff\xfe not UTF-8",
     b""" {"prompt": "An unknown field", "imagse": 2}""",
@@ -26,21 +26,21 @@ _MALFORMED = (
 
 
 def stream_bodies() -> Iterator[bytes]:
-    """Yield the messages for the stream."""
+    """Yield the message bodies for the stream."""
     yield from _sample("stream.txt").splitlines()
     yield from _sample("structured.jsonl").splitlines()
-    for text in _TROUBLE:
+    for text in _FAULTS:
         yield text.encode("utf-8")
     yield from _MALFORMED
 
 
-def unlucky_body() -> bytes:
-    """Return the message that fails while the model gives no images, and succeeds afterwards."""
-    return _UNLUCKY.encode("utf-8")
+def outage_body() -> bytes:
+    """Return the message body that fails during the model's outage and succeeds afterwards."""
+    return _DURING_OUTAGE.encode("utf-8")
 
 
-def night_files() -> dict[str, bytes]:
-    """Return the prompt files of a night, one of every format, by name."""
+def backfill_files() -> dict[str, bytes]:
+    """Return the prompt files of one night, one of every format, by name."""
     files = {name: _sample(name) for name in ("markets.txt", "animals.csv", "harbours.jsonl")}
     files["gardens.txt.gz"] = gzip.compress(_sample("gardens.txt"))
     return files

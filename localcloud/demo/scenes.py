@@ -1,6 +1,6 @@
-"""The demo's scenes, in order: the stream started, used, looked after and drained, by its DAGs.
+"""The demo's scenes in order: the DAGs start the stream, use it, assess it and drain it.
 
-While it runs, a night of prompt files is made beside it, and a dead letter is given another chance.
+While the stream runs, a backfill generates images from prompt files, and a dead letter is replayed.
 """
 
 import contextlib
@@ -13,192 +13,226 @@ from beam_jobs.cli import gallery, watch
 from beam_jobs.cli.progress import Progress, Tally
 from beam_jobs.cli.publish import publish
 from beam_jobs.cli.sheet import contact_sheet
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import Location
 from localcloud.airflow import AirflowClient
 from localcloud.demo import prompts, runs
+from localcloud.demo.accounting import Accounting, Outcomes, format_counts
 from localcloud.demo.errors import DemoError
 from localcloud.demo.folder import Folder
+from localcloud.demo.output import Output
 from localcloud.demo.stage import Stage
-from localcloud.demo.sums import Ended, Sums, in_words
-from localcloud.demo.telling import Teller
 from localcloud.resources import Names
 
 START, HEALTH, DRAIN = "imagen_stream_start", "imagen_stream_health", "imagen_stream_drain"
 BACKFILL, REPLAY = "imagen_backfill", "imagen_dead_letters_replay"
 
-# On a machine that is busy with other things.
+# Long enough for a machine that is busy with other things.
 _WITHIN_S = 300.0
 _NAMES = Names()
-_P = f"projects/{_NAMES.project}"
-_LOCATION = f"gs://{_NAMES.bucket}/images"
-_NIGHT = f"gs://{_NAMES.bucket}/prompts/ds=2026-11-01"
+_PROJECT_PATH = f"projects/{_NAMES.project}"
+_IMAGES = f"gs://{_NAMES.bucket}/images"
+_PROMPT_FILES = f"gs://{_NAMES.bucket}/prompts/ds=2026-11-01"
 _MAX_PICTURES = 500
-# How predictions and dead letters say whose they are.
+# How the `source` of predictions and dead letters begins.
 _STREAM, _BACKFILL = "stream", "backfill:"
 
-Arrived = queue.Queue[dict[str, Any]]
+OutcomeQueue = queue.Queue[dict[str, Any]]
 
 
-def show(stage: Stage, folder: Folder, tell: Teller) -> None:
-    """Show all scenes.
+def run(stage: Stage, folder: Folder, output: Output) -> None:
+    """Run all scenes.
 
     Raises:
-        DemoError, AirflowError, google.api_core.exceptions.GoogleAPIError: one did not go as it
-            should, or it does not add up.
+        DemoError, AirflowError, google.api_core.exceptions.GoogleAPIError: a scene failed, or the
+            totals do not add up.
     """
     with (
-        tell.scene("local cloud", "Local cloud: Pub/Sub, Storage, Vertex AI, Dataflow, Monitoring"),
-        tell.waiting(lambda: "for the local cloud to serve"),
+        output.scene(
+            "local cloud",
+            "Local cloud: Pub/Sub, Cloud Storage, Vertex AI, Dataflow and Monitoring",
+        ),
+        output.waiting(lambda: "waiting for the local cloud to start"),
     ):
         stage.start_cloud()
-    with contextlib.ExitStack() as opened:
-        with tell.scene("Airflow", "Airflow, with dags/ and plugins/; prompt files meanwhile"):
+    with contextlib.ExitStack() as resources:
+        with output.scene("Airflow", "Airflow with dags/ and plugins/; prompt files are uploaded"):
             stage.start_airflow()
-            files = _upload_night()
-            tell.line(f"{_NIGHT}/ has {', '.join(files)}")
-            arrived = opened.enter_context(
-                watch.watching(_NAMES.project, ["predictions", "dead-letters"])
+            files = _upload_prompt_files()
+            output.line(f"uploaded to {_PROMPT_FILES}/: {', '.join(files)}")
+            arrived = resources.enter_context(
+                watch.watch_topics(_NAMES.project, ["predictions", "dead-letters"])
             )
-            with tell.waiting(stage.waits_for):
+            with output.waiting(stage.airflow_status):
                 airflow = stage.airflow()
-            client = opened.enter_context(airflow.client())
+            client = resources.enter_context(airflow.client())
             password = airflow.home.passwords()["admin"]
-            tell.line(f"its UI, for as long as this runs: {airflow.url} (admin, {password})")
-        with tell.scene("start", f"DAG {START}: launch the job, send a canary there and back"):
-            runs.run(client, START, tell, check=stage.check, within_s=_WITHIN_S)
+            output.line(
+                f"Airflow's UI while the demo runs: {airflow.url} (user admin, password {password})"
+            )
+        with output.scene("start", f"DAG {START}: launch the job and send a canary through it"):
+            runs.run(client, START, output, check=stage.check, within_s=_WITHIN_S)
         bodies = list(prompts.stream_bodies())
-        with tell.scene(
+        with output.scene(
             "prompts",
-            f"Publishing {len(bodies)} prompts: text, JSON, every script, refused, malformed",
+            f"Publishing {len(bodies)} prompts: text, JSON, many scripts, blocked and malformed",
         ):
-            ended = _stream(stage, bodies, arrived, tell)
-        with tell.scene("health", f"DAG {HEALTH}: how is the stream, of which many were bad?"):
-            run_id = runs.run(client, HEALTH, tell, check=stage.check, within_s=_WITHIN_S)
-            tell.line(f"verdict: {client.xcom(HEALTH, run_id, 'conclude')}")
-        with tell.scene("backfill", f"DAG {BACKFILL}: over those files, while the stream runs"):
-            backfill, followed = _backfill(stage, client, arrived, tell)
-        with tell.scene("dead letter", "A prompt comes while the model gives no images"):
-            unlucky = _fail(stage, arrived, tell, known=ended.prompt_ids)
-        with tell.scene("replay", f"DAG {REPLAY}: the model is well again"):
-            replay, again = _replay(stage, client, arrived, tell, known=ended.prompt_ids)
-        with tell.scene("drain", f"DAG {DRAIN}: no more prompts, finish those under way"):
-            drained = _drain(stage, client, tell)
-    with tell.scene("pictures", "Adding up"):
-        sums = Sums(
+            streamed = _stream(stage, bodies, arrived, output)
+        with output.scene("health", f"DAG {HEALTH}: assess the stream after those prompts"):
+            run_id = runs.run(client, HEALTH, output, check=stage.check, within_s=_WITHIN_S)
+            output.line(f"verdict: {client.xcom(HEALTH, run_id, 'conclude')}")
+        with output.scene(
+            "backfill", f"DAG {BACKFILL}: images for the uploaded files, while the stream runs"
+        ):
+            backfill, backfill_outcomes = _backfill(stage, client, arrived, output)
+        with output.scene("dead letter", "Publishing a prompt while the model returns no images"):
+            outage = _publish_during_outage(stage, arrived, output, known=streamed.prompt_ids)
+        with output.scene("replay", f"DAG {REPLAY}: the model returns images again"):
+            replay, replayed = _replay(stage, client, arrived, output, known=streamed.prompt_ids)
+        with output.scene("drain", f"DAG {DRAIN}: take no more prompts, finish those in progress"):
+            drain = _drain(stage, client, output)
+    with output.scene("images", "Checking the totals and fetching the images"):
+        accounting = Accounting(
             published=len(bodies),
-            stream=ended,
+            stream=streamed,
             backfill=backfill,
-            followed=followed,
-            unlucky=unlucky,
+            backfill_outcomes=backfill_outcomes,
+            outage=outage,
             replay=replay,
-            again=again,
-            drained=drained,
+            replayed_outcomes=replayed,
+            drain=drain,
         )
-        if wrong := sums.wrong():
-            raise DemoError(f"it does not add up: {'; '.join(wrong)}")
-        tell.line("Every prompt is accounted for")
-        records = gallery.newest(Location.parse(_LOCATION), _NAMES.project, _MAX_PICTURES)
+        if discrepancies := accounting.discrepancies():
+            raise DemoError(f"the totals do not add up: {'; '.join(discrepancies)}")
+        output.line("Every prompt is accounted for")
+        records = gallery.newest(Location.parse(_IMAGES), _NAMES.project, _MAX_PICTURES)
         fetching = Progress("fetching images", sum(len(record["images"]) for record in records))
-        with tell.going_on(fetching.__str__):
+        with output.progress(fetching.__str__):
             sheet = contact_sheet(records, _NAMES.project, folder.sheet, fetched=fetching.add)
-        tell.line(f"The pictures: {sheet}")
+        output.line(f"Contact sheet of all images: {sheet}")
 
 
-def _stream(stage: Stage, bodies: list[bytes], arrived: Arrived, tell: Teller) -> Ended:
-    began = time.monotonic()
-    publish(f"{_P}/topics/prompts", iter(bodies), {})
-    ended = _follow(stage, arrived, len(bodies), tell, source=_STREAM)
-    seconds = time.monotonic() - began
-    tell.line(f"{len(bodies)} prompts in {seconds:.1f} s: {ended}")
-    return ended
+def _stream(stage: Stage, bodies: list[bytes], arrived: OutcomeQueue, output: Output) -> Outcomes:
+    started = time.monotonic()
+    publish(f"{_PROJECT_PATH}/topics/prompts", iter(bodies), {})
+    outcomes = _collect(stage, arrived, len(bodies), output, source=_STREAM)
+    seconds = time.monotonic() - started
+    output.line(f"{len(bodies)} prompts in {seconds:.1f} s: {outcomes}")
+    return outcomes
 
 
 def _backfill(
-    stage: Stage, client: AirflowClient, arrived: Arrived, tell: Teller
-) -> tuple[Mapping[str, Any], Ended]:
-    conf = {"prompts": f"{_NIGHT}/*"}
-    run_id = runs.run(client, BACKFILL, tell, check=stage.check, within_s=_WITHIN_S, conf=conf)
+    stage: Stage, client: AirflowClient, arrived: OutcomeQueue, output: Output
+) -> tuple[Mapping[str, Any], Outcomes]:
+    conf = {"prompts": f"{_PROMPT_FILES}/*"}
+    run_id = runs.run(client, BACKFILL, output, check=stage.check, within_s=_WITHIN_S, conf=conf)
     for line in client.xcom(BACKFILL, run_id, "check").splitlines():
-        tell.line(f"plan: {line.strip()}")
+        output.line(f"plan: {line.strip()}")
     record: dict[str, Any] = client.xcom(BACKFILL, run_id, "reconcile")
     counts = record["counts"]
-    outcomes = counts["predictions"] + counts["failures"]
-    followed = _follow(stage, arrived, outcomes, tell, source=_BACKFILL)
-    tell.line(
+    total = counts["predictions"] + counts["failures"]
+    outcomes = _collect(stage, arrived, total, output, source=_BACKFILL)
+    output.line(
         f"report: {counts['prompts']} prompts = {counts['predictions']} predictions "
-        f"({counts['reused']} reused, unpaid) + {counts['failures']} failures"
+        f"({counts['reused']} reused at no cost) + {counts['failures']} failures"
     )
     for line in record["noted"]:
-        tell.line(f"noted: {line}")
-    return record, followed
+        output.line(f"note: {line}")
+    return record, outcomes
 
 
-def _fail(stage: Stage, arrived: Arrived, tell: Teller, *, known: Set[str]) -> Ended:
-    stage.models(empty_rate=1)
-    publish(f"{_P}/topics/prompts", iter([prompts.unlucky_body()]), {})
-    ended = _follow(stage, arrived, 1, tell, source=_STREAM, known=known)
-    stage.models(empty_rate=0)
-    return ended
+def _publish_during_outage(
+    stage: Stage, arrived: OutcomeQueue, output: Output, *, known: Set[str]
+) -> Outcomes:
+    stage.configure_models(empty_rate=1)
+    publish(f"{_PROJECT_PATH}/topics/prompts", iter([prompts.outage_body()]), {})
+    outcomes = _collect(stage, arrived, 1, output, source=_STREAM, known=known)
+    stage.configure_models(empty_rate=0)
+    return outcomes
 
 
 def _replay(
-    stage: Stage, client: AirflowClient, arrived: Arrived, tell: Teller, *, known: Set[str]
-) -> tuple[Mapping[str, Any], Ended]:
-    run_id = runs.run(client, REPLAY, tell, check=stage.check, within_s=_WITHIN_S)
+    stage: Stage,
+    client: AirflowClient,
+    arrived: OutcomeQueue,
+    output: Output,
+    *,
+    known: Set[str],
+) -> tuple[Mapping[str, Any], Outcomes]:
+    run_id = runs.run(client, REPLAY, output, check=stage.check, within_s=_WITHIN_S)
     record: dict[str, Any] = client.xcom(REPLAY, run_id, "replay")
     replayed, archived = record["replayed"], record["archived"]
-    tell.line(f"{sum(replayed.values())} back to the prompts: {in_words(replayed)}")
-    tell.line(f"{sum(archived.values())} that would fail again archived: {in_words(archived)}")
-    again = _follow(stage, arrived, sum(replayed.values()), tell, source=_STREAM, known=known)
-    return record, again
+    count = sum(replayed.values())
+    output.line(f"{count} published again: {format_counts(replayed)}")
+    output.line(
+        f"{sum(archived.values())} archived, because they would fail again: "
+        f"{format_counts(archived)}"
+    )
+    outcomes = _collect(stage, arrived, count, output, source=_STREAM, known=known)
+    return record, outcomes
 
 
-def _drain(stage: Stage, client: AirflowClient, tell: Teller) -> Mapping[str, Any]:
-    run_id = runs.run(client, DRAIN, tell, check=stage.check, within_s=_WITHIN_S)
-    drained: dict[str, Any] = client.xcom(DRAIN, run_id, "report")
-    tell.line(f"report: the job is {drained['state']}; left in the backlog: {drained['backlog']}")
-    return drained
+def _drain(stage: Stage, client: AirflowClient, output: Output) -> Mapping[str, Any]:
+    run_id = runs.run(client, DRAIN, output, check=stage.check, within_s=_WITHIN_S)
+    report: dict[str, Any] = client.xcom(DRAIN, run_id, "report")
+    output.line(
+        f"report: the job is {report['state']}; prompts left in the backlog: {report['backlog']}"
+    )
+    return report
 
 
-def _follow(
+def _collect(
     stage: Stage,
-    arrived: Arrived,
+    arrived: OutcomeQueue,
     count: int,
-    tell: Teller,
+    output: Output,
     *,
     source: str,
     known: Set[str] = frozenset(),
-) -> Ended:
-    """Tell of what a source's prompts have become until `count` of them were seen.
+) -> Outcomes:
+    """Print the outcomes of a source's prompts until `count` of them have arrived.
 
-    What was seen before, here or in an earlier scene (`known`), is a prompt that came twice.
+    An outcome whose prompt was counted before, here or in an earlier scene, is a redelivery.
+
+    Args:
+        stage: checked for failures while waiting.
+        arrived: the queue that outcomes arrive in.
+        count: the number of prompts to wait for.
+        output: where outcomes are printed.
+        source: how the `source` of the outcomes begins; others are ignored.
+        known: the ids of prompts that earlier scenes have counted.
+
+    Raises:
+        DemoError: not all of them arrived in time, or the local cloud has stopped.
     """
-    ended = Ended()
-    came, tally = Progress("prompts back", count), Tally()
+    outcomes = Outcomes()
+    progress, tally = Progress("prompts back", count), Tally()
     deadline = time.monotonic() + _WITHIN_S
-    with tell.going_on(lambda: f"{came} · {tally}"):
-        while ended.total() < count:
+    with output.progress(lambda: f"{progress} · {tally}"):
+        while outcomes.total() < count:
             stage.check()
             if time.monotonic() > deadline:
-                raise DemoError(f"{count - ended.total()} of {count} prompts have not come back")
+                raise DemoError(
+                    f"{count - outcomes.total()} of {count} prompts did not come back within "
+                    f"{_WITHIN_S:.0f} s"
+                )
             for message in watch.arrivals(arrived, count=1, seconds=1.0):
-                # Canaries are health's, which probes the stream whenever it likes.
+                # The health DAG sends canaries whenever it likes.
                 if message["canary"] or not message["source"].startswith(source):
                     continue
-                if message["prompt_id"] in known or not ended.add(message):
+                if message["prompt_id"] in known or not outcomes.add(message):
                     continue
-                came.add()
+                progress.add()
                 tally.add(message)
-                tell.item(ended.total(), count, watch.line(message))
-    return ended
+                output.item(outcomes.total(), count, watch.describe(message))
+    return outcomes
 
 
-def _upload_night() -> list[str]:
+def _upload_prompt_files() -> list[str]:
     from google.cloud import storage
 
     bucket = storage.Client(project=_NAMES.project).bucket(_NAMES.bucket)
-    prefix = Location.parse(_NIGHT).prefix
-    files = prompts.night_files()
+    prefix = Location.parse(_PROMPT_FILES).prefix
+    files = prompts.backfill_files()
     for name, content in files.items():
         bucket.blob(prefix + name).upload_from_string(content)
     return list(files)

@@ -1,4 +1,4 @@
-"""What the demo runs on: the local cloud and Airflow; both end with it."""
+"""What the demo runs on: the local cloud and Airflow. Both stop when the demo ends."""
 
 import concurrent.futures
 import contextlib
@@ -17,25 +17,25 @@ from localcloud.demo.folder import Folder
 from localcloud.demo.interrupts import Interrupts
 
 _ROOT = Path(__file__).resolve().parents[2]
-# The demo's night is over when the demo says so; a scheduled run would only be in its way.
 _SETTINGS = {
+    # The demo triggers the backfill itself; a scheduled run would only interfere.
     "IMAGEN_BACKFILL_SCHEDULE": "0 0 1 1 *",
-    # Nobody changes a plugin meanwhile, and each look at the DAG files costs seconds.
+    # No plugin changes during the demo, and each pass over the DAG files costs seconds.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
 }
-# The longest any of it may take on a machine that is busy with other things.
+# Long enough for a machine that is busy with other things.
 _READY_WITHIN_S = 300.0
-# Longer than the local cloud gives its jobs.
+# Longer than the grace period that the local cloud gives its jobs.
 _GRACE_S = 30.0
 
 
 class Stage:
-    """Starts processes, and ends them all in `close`, the last one first.
+    """Starts processes, and stops them all in `close`, in reverse order.
 
     Args:
         folder: where their state and logs go.
         dags: the folder of DAG files.
-        interrupts: held while something is started or ended.
+        interrupts: put on hold while a process is started or stopped.
     """
 
     def __init__(self, folder: Folder, dags: Path, interrupts: Interrupts) -> None:
@@ -48,15 +48,15 @@ class Stage:
         self._starting: concurrent.futures.Future[None] | None = None
 
     def close(self) -> None:
-        """End everything, within a bounded time; no signal hurries it. May be called again."""
+        """Stop everything within a bounded time. Ignores signals. Safe to call again."""
         self._interrupts.hold()
         self._started.close()
 
     def start_cloud(self) -> None:
-        """Start the local cloud, wait until it serves, and point this process at it.
+        """Start the local cloud, wait until it is ready, and point this process at it.
 
         Raises:
-            DemoError: it does not come up.
+            DemoError: the local cloud stopped, or was not ready in time.
         """
         self._folder.cloud.mkdir(parents=True, exist_ok=True)
         log = self._folder.cloud / "log"
@@ -65,23 +65,23 @@ class Stage:
         while (environment := environment_of(self._folder.cloud)) is None:
             self.check()
             if time.monotonic() > deadline:
-                raise DemoError(f"the local cloud is not ready in {_READY_WITHIN_S:.0f} s")
+                raise DemoError(f"the local cloud was not ready within {_READY_WITHIN_S:.0f} s")
             time.sleep(0.05)
         os.environ.update(environment)
 
     def check(self) -> None:
-        """See that what everything else waits for is still there.
+        """Check that the local cloud is still running.
 
         Raises:
-            DemoError: the local cloud has ended.
+            DemoError: the local cloud has stopped.
         """
         code = None if self._cloud is None else self._cloud.poll()
         if code is not None:
             log = self._folder.cloud / "log"
-            raise DemoError(f"the local cloud has ended with exit code {code}; its log: {log}")
+            raise DemoError(f"the local cloud stopped with exit code {code}; see its log: {log}")
 
     def start_airflow(self) -> None:
-        """Begin to start Airflow, which goes on while this process does other things."""
+        """Start Airflow in the background; `airflow` waits for it."""
         environment = environment_of(self._folder.cloud)
         assert environment is not None
         with self._interrupts.held():
@@ -92,55 +92,56 @@ class Stage:
             )
             helper.shutdown(wait=False)
 
-    def waits_for(self) -> str:
-        """Return what Airflow still lacks, in words."""
+    def airflow_status(self) -> str:
+        """Return what Airflow's start is waiting for, as text."""
         if self._starting is None or not self._starting.done():
-            return "for Airflow's database to be made, and its components to start"
+            return "waiting for Airflow's database to be created and its components to start"
         components = ", ".join(self._airflow.components())
-        return f"for Airflow to answer, beat and have parsed the DAGs: {components}"
+        return f"waiting for Airflow and its DAGs: {components}"
 
     def airflow(self) -> Airflow:
-        """Wait for what `start_airflow` has begun, and return the Airflow that is ready.
+        """Wait until the Airflow that `start_airflow` started is ready, and return it.
 
         Raises:
-            AirflowError: it will not be; see `Airflow.start` and `Airflow.wait_until_ready`.
+            AirflowError: Airflow did not start, a component stopped, a DAG file cannot be
+                imported, or it was not ready in time.
         """
-        assert self._starting is not None, "start_airflow comes first"
+        assert self._starting is not None, "call start_airflow first"
         self._starting.result()
         self._airflow.wait_until_ready(within_s=_READY_WITHIN_S)
         return self._airflow
 
-    def models(self, **settings: float) -> None:
-        """Change how the local cloud's models behave; see `localcloud.vertex.Settings`.
+    def configure_models(self, **settings: float) -> None:
+        """Change fields of `localcloud.vertex.Settings`, which control the local models.
 
         Raises:
-            httpx.HTTPError: the local cloud does not take it.
+            httpx.HTTPError: the local cloud rejected the settings or did not answer.
         """
         url = f"{os.environ['GOOGLE_VERTEX_BASE_URL']}/localcloud"
         httpx.patch(url, json=settings, trust_env=False).raise_for_status()
 
-    def _spawn(self, words: list[str], log: Path) -> "subprocess.Popen[bytes]":
+    def _spawn(self, module: list[str], log: Path) -> "subprocess.Popen[bytes]":
         with self._interrupts.held(), log.open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", *words],
+                [sys.executable, "-m", *module],
                 cwd=_ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                # ctrl-C in a terminal is for the demo, which ends this one in its turn.
+                # ctrl-C in a terminal must reach only the demo, which then stops this process.
                 start_new_session=True,
             )
-            self._started.callback(_end, process)
+            self._started.callback(_terminate, process)
         return process
 
     def _stop_airflow(self) -> None:
         assert self._starting is not None
-        # What is just being started cannot be stopped yet.
+        # A start in progress cannot be stopped yet.
         concurrent.futures.wait([self._starting])
         self._airflow.stop()
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _terminate(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         process.terminate()
         try:

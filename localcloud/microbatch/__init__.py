@@ -1,1 +1,1 @@
-"""The parts of the micro-batch runner: leases, batches, Beam overrides, running metrics."""
+"""The parts of the micro-batch runner: leases, batches, Beam overrides and metrics."""

@@ -1,4 +1,4 @@
-"""Micro-batches side by side: pulls while there is room, runs, acknowledges."""
+"""Runs micro-batches in parallel: pulls messages, runs the pipeline, acknowledges."""
 
 import logging
 import threading
@@ -15,25 +15,26 @@ from localcloud.microbatch.leases import Leases
 
 _log = logging.getLogger(__name__)
 
-# A run of the pipeline costs some 0.1 s of CPU however few messages it has. Starting one at most
-# this often keeps that to a fraction of a core, and costs a prompt a quarter of a second at most.
+# A run of the pipeline costs some 0.1 s of CPU, however few messages it has. With at least this
+# time between starts that is a fraction of a core, and delays a prompt by 0.25 s at most.
 BETWEEN_STARTS_S = 0.25
-# A batch is published when all of it is done: one slow prompt may hold up this share, at most, of
-# what is under way.
+# A batch is published when all of it is done, so one slow prompt delays its whole batch: at most
+# this share of the messages in progress.
 LARGEST_BATCH = 1 / 8
-# After a failed run (say, a topic that is gone) its messages come back this much later.
+# Messages of a failed run are delivered again after this time. A run fails, for example, when a
+# topic has been deleted.
 RETRY_AFTER_S = 10
 PULL_ERROR_PAUSE_S = 1.0
 
 
 class Batches:
-    """Works off a subscription.
+    """Processes the messages of a subscription in micro-batches.
 
     Args:
-        leases: where messages come from.
-        run: runs the pipeline over one batch, in the calling thread; raises if it failed.
-        most_batches: most runs side by side.
-        most_messages: most messages under lease at once.
+        leases: pulls and acknowledges messages.
+        run: runs the pipeline over one batch in the calling thread, and raises if that fails.
+        max_batches: maximum number of parallel runs.
+        max_messages: maximum number of messages under lease at once.
     """
 
     def __init__(
@@ -41,14 +42,14 @@ class Batches:
         leases: Leases,
         run: Callable[[list[PubsubMessage]], None],
         *,
-        most_batches: int,
-        most_messages: int,
+        max_batches: int,
+        max_messages: int,
     ) -> None:
         self._leases = leases
         self._run = run
-        self._most_batches = most_batches
-        self._room = most_messages
-        self._most_in_batch = max(1, int(most_messages * LARGEST_BATCH))
+        self._max_batches = max_batches
+        self._room = max_messages
+        self._max_batch_size = max(1, int(max_messages * LARGEST_BATCH))
         self._batches = 0
         self._changed = threading.Condition()
 
@@ -59,45 +60,51 @@ class Batches:
         force: Callable[[], bool],
         progress: Callable[[int], None],
     ) -> str:
-        """Pull and run until `stop`, then finish what is under way, unless `force`.
+        """Process messages until told to stop, then finish those in progress.
 
-        `progress` is called about once a second with the number of messages under way.
+        Args:
+            stop: returns whether to pull no more messages.
+            force: returns whether to abandon messages in progress.
+            progress: called about once a second with the number of messages in progress.
+
+        Returns:
+            DRAINED, or CANCELLED if messages were abandoned.
         """
-        most_messages = self._room
+        max_messages = self._room
         while not stop():
-            progress(most_messages - self._room)
+            progress(max_messages - self._room)
             if room := self._wait_for_room():
                 started = time.monotonic()
-                messages = self._pull(min(room, self._most_in_batch))
-                if stop():  # what a waiting pull still brought is for whoever comes next
+                messages = self._pull(min(room, self._max_batch_size))
+                if stop():  # a pull that was waiting may still have returned messages
                     self._leases.release([message.ack_id for message in messages], 0)
                 elif messages:
                     self._begin(len(messages))
-                    # A daemon: a forced stop must not wait for it.
+                    # A daemon thread, because a forced stop must not wait for it.
                     threading.Thread(target=self._work_on, args=(messages,), daemon=True).start()
                     time.sleep(max(0.0, started + BETWEEN_STARTS_S - time.monotonic()))
-        _log.info("draining: %d messages under way", most_messages - self._room)
+        _log.info("draining: %d messages in progress", max_messages - self._room)
         while self._batches and not force():
-            progress(most_messages - self._room)
+            progress(max_messages - self._room)
             with self._changed:
                 self._changed.wait(1.0)
         self._leases.close()
         if self._batches:
-            _log.warning("left with %d messages under way", most_messages - self._room)
+            _log.warning("stopped with %d messages in progress", max_messages - self._room)
             return str(PipelineState.CANCELLED)
         return str(PipelineState.DRAINED)
 
     def _wait_for_room(self) -> int:
         with self._changed:
-            if self._batches >= self._most_batches or self._room == 0:
+            if self._batches >= self._max_batches or self._room == 0:
                 self._changed.wait(1.0)
-            return self._room if self._batches < self._most_batches else 0
+            return self._room if self._batches < self._max_batches else 0
 
-    def _pull(self, most: int) -> list[pubsub_v1.ReceivedMessage]:
+    def _pull(self, limit: int) -> list[pubsub_v1.ReceivedMessage]:
         try:
-            return self._leases.pull(most)
+            return self._leases.pull(limit)
         except api_exceptions.GoogleAPIError as error:
-            _log.error("cannot pull, trying again: %s", error)
+            _log.error("cannot pull messages, will retry: %s", error)
             time.sleep(PULL_ERROR_PAUSE_S)
             return []
 
@@ -113,7 +120,9 @@ class Batches:
             self._leases.acknowledge(ids)
         except Exception:
             _log.exception(
-                "micro-batch of %d failed; its messages come again in %d s", len(ids), RETRY_AFTER_S
+                "micro-batch of %d failed; its messages will be delivered again in %d s",
+                len(ids),
+                RETRY_AFTER_S,
             )
             self._leases.release(ids, RETRY_AFTER_S)
         finally:

@@ -1,4 +1,4 @@
-"""Messages under lease: pulled, kept while their micro-batch works, acknowledged after success."""
+"""Leases on messages: pulls them, extends their leases, and acknowledges or releases them."""
 
 import logging
 import threading
@@ -10,12 +10,12 @@ from localcloud.clients import raw_client
 
 _log = logging.getLogger(__name__)
 
-# How long a lease is asked for, and how often it is renewed: two renewals may fail.
+# The duration of a lease, and how often it is renewed. Two renewals in a row can fail.
 LEASE_S = 60
 RENEW_EVERY_S = 20
-# A pull waits this long for a first message; also how long a drain takes to notice.
+# How long a pull waits for a first message, and so how long a drain takes to be noticed.
 PULL_WAIT_S = 1.0
-# Requests carry at most this many ack ids (of some 200 bytes; a request may have 512 KB).
+# Maximum number of ack ids in a request: an id has some 200 bytes, a request can have 512 KB.
 _MAX_IDS = 1000
 
 
@@ -30,11 +30,14 @@ class Leases:
         self._closed = threading.Event()
         threading.Thread(target=self._renew, name="leases", daemon=True).start()
 
-    def pull(self, most: int) -> list[pubsub_v1.ReceivedMessage]:
-        """Return up to `most` messages, under lease; none if none come within a second."""
+    def pull(self, max_messages: int) -> list[pubsub_v1.ReceivedMessage]:
+        """Lease and return up to `max_messages` messages; none if none arrive within 1 s."""
         try:
             response = self._client.pull(
-                subscription=self._subscription, max_messages=most, timeout=PULL_WAIT_S, retry=None
+                subscription=self._subscription,
+                max_messages=max_messages,
+                timeout=PULL_WAIT_S,
+                retry=None,
             )
         except (api_exceptions.DeadlineExceeded, api_exceptions.Cancelled):
             return []
@@ -45,18 +48,18 @@ class Leases:
         return list(response.received_messages)
 
     def acknowledge(self, ids: list[str]) -> None:
-        """The work on these is done and published."""
+        """Acknowledge messages, whose outcomes have been published."""
         for part in _parts(ids):
             self._client.acknowledge(subscription=self._subscription, ack_ids=part, timeout=30.0)
         self._drop(ids)
 
     def release(self, ids: list[str], after_s: int) -> None:
-        """Let these be delivered again, in `after_s` seconds."""
+        """Have messages delivered again after `after_s` seconds."""
         self._drop(ids)
         self._extend(ids, after_s)
 
     def close(self) -> None:
-        """Stop renewing; what is still held is delivered again when its lease runs out."""
+        """Stop renewing leases. Messages still held are delivered again when they expire."""
         self._closed.set()
 
     def _drop(self, ids: list[str]) -> None:
@@ -79,8 +82,8 @@ class Leases:
                     timeout=10.0,
                 )
             except api_exceptions.GoogleAPIError as error:
-                # The worst that comes of it is a second delivery, which finds the images made.
-                _log.warning("lease of %d messages not extended: %s", len(part), error)
+                # At worst the messages are delivered again, and their images are reused.
+                _log.warning("cannot extend the leases of %d messages: %s", len(part), error)
 
 
 def _parts(ids: list[str]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The metrics of a stream that never ends: those of its micro-batches, added up as they come."""
+"""The metrics of a streaming job: those of its micro-batches, summed as they finish."""
 
 import logging
 import threading
@@ -9,6 +9,7 @@ from typing import Any
 from apache_beam.metrics.cells import DistributionData, DistributionResult
 from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metric import MetricResults
+from typing_extensions import override
 
 from localcloud.files import write_json
 
@@ -18,10 +19,12 @@ LOG_EVERY_S = 10.0
 
 
 class RunningMetrics(MetricResults):
-    """Sums of the micro-batches' metrics; queried like any pipeline result's. Thread-safe.
+    """Sums of the micro-batches' metrics, with Beam's `query` interface. Thread-safe.
+
+    `query` returns the sums as Beam does for any pipeline result.
 
     Args:
-        path: a file that is rewritten, about once a second, with the sums as JSON; or None.
+        path: a file that is rewritten about once a second with the sums as JSON; None for none.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -34,19 +37,19 @@ class RunningMetrics(MetricResults):
         self._written_at = 0.0
 
     def add(self, results: MetricResults) -> None:
-        """Add what one micro-batch counted."""
-        found = results.query()
+        """Add the metrics of one micro-batch."""
+        metrics = results.query()
         with self._lock:
             self._changed = True
-            for counter in found[MetricResults.COUNTERS]:
+            for counter in metrics[MetricResults.COUNTERS]:
                 self._counters[counter.key] = self._counters.get(counter.key, 0) + counter.committed
-            for distribution in found[MetricResults.DISTRIBUTIONS]:
+            for distribution in metrics[MetricResults.DISTRIBUTIONS]:
                 data = distribution.committed.data
                 before = self._distributions.get(distribution.key)
                 self._distributions[distribution.key] = before.combine(data) if before else data
 
+    @override
     def query(self, filter: Any = None) -> dict[str, list[MetricResult]]:
-        """See `MetricResults.query`."""
         with self._lock:
             counters = list(self._counters.items())
             distributions = list(self._distributions.items())
@@ -67,14 +70,14 @@ class RunningMetrics(MetricResults):
         }
 
     def totals(self, namespace: str = "imagen") -> dict[str, Any]:
-        """Return counters by name, and distributions as count, sum, min and max."""
+        """Return counters by name, and distributions as objects with count, sum, min and max."""
         totals: dict[str, Any] = {}
-        found = self.query()
-        for counter in found[self.COUNTERS]:
+        metrics = self.query()
+        for counter in metrics[self.COUNTERS]:
             name = counter.key.metric
             if name.namespace == namespace:
                 totals[name.name] = totals.get(name.name, 0) + counter.committed
-        for distribution in found[self.DISTRIBUTIONS]:
+        for distribution in metrics[self.DISTRIBUTIONS]:
             name = distribution.key.metric
             if name.namespace == namespace:
                 data = distribution.committed.data
@@ -87,13 +90,16 @@ class RunningMetrics(MetricResults):
         return totals
 
     def report(self, under_way: int) -> None:
-        """Log the sums now and then while there is something new, and write the file."""
+        """Log the sums every 10 s if they have changed, and write the file every second.
+
+        `under_way` is the number of messages in progress.
+        """
         now = time.monotonic()
         if self._changed and now - self._logged_at > LOG_EVERY_S:
             self._changed, self._logged_at = False, now
             totals = self.totals()
             _log.info(
-                "%s, %d under way",
+                "%s, %d in progress",
                 ", ".join(
                     f"{totals.get(name, 0)} {name}"
                     for name in ("prompts", "predictions", "failures")

@@ -1,8 +1,8 @@
-"""What stands in for Pub/Sub's two transforms inside a micro-batch.
+"""Replaces Pub/Sub's two transforms inside a micro-batch.
 
-The read becomes the messages of the batch that the current thread runs; the write one publish
-request per bundle, through one client for the whole process (Beam's own write makes a client, with
-a channel and threads of its own, for every run of the pipeline).
+The read returns the messages of the batch that the current thread runs. The write sends one publish
+request per bundle, through one client for the whole process. Beam's own write would create a client
+with a channel and threads of its own for every run of the pipeline.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from google import pubsub_v1
 
 from localcloud.clients import raw_client
 
-# https://cloud.google.com/pubsub/quotas#resource_limits, with room for what surrounds the messages.
+# https://cloud.google.com/pubsub/quotas#resource_limits, with room for the rest of the request.
 _MAX_MESSAGES = 1000
 _MAX_BYTES = 9_000_000
 _PUBLISH_TIMEOUT_S = 60.0
@@ -27,7 +27,7 @@ _thread = threading.local()
 
 
 class Source:
-    """Which subscription the pipeline turned out to read."""
+    """The subscription that the pipeline reads from; None until it has been found."""
 
     def __init__(self) -> None:
         self.subscription: str | None = None
@@ -35,9 +35,10 @@ class Source:
 
 @contextlib.contextmanager
 def bind_batch(batch: list[PubsubMessage]) -> Iterator[None]:
-    """Make `batch` what the pipeline reads when this thread runs it.
+    """Make the pipeline read `batch` when this thread runs it.
 
-    FnApiRunner's embedded worker processes bundles in the thread that runs the pipeline.
+    This works because FnApiRunner's embedded worker processes bundles in the thread that runs the
+    pipeline.
     """
     _thread.batch = batch
     try:
@@ -47,7 +48,7 @@ def bind_batch(batch: list[PubsubMessage]) -> Iterator[None]:
 
 
 def overrides_for(source: Source) -> list[PTransformOverride]:
-    """Return the overrides, and note in `source` what is read."""
+    """Return the overrides. Applying them sets the subscription of `source`."""
     return [_ReadOverride(source), _WriteOverride()]
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for Cloud Monitoring: the time series that a health check reads, from real state."""
+"""A stand-in for Cloud Monitoring, with the time series that the health check reads."""
 
 from localcloud.monitoring.app import monitoring_app
 from localcloud.monitoring.sampler import Sampler, Settings

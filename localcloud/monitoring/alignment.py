@@ -1,4 +1,4 @@
-"""Brings a series' points into step: one for each period, counted back from the interval's end."""
+"""Aligns the points of a series: one point per period, counted back from the interval's end."""
 
 import dataclasses
 import math
@@ -29,14 +29,18 @@ _ALIGNERS: dict[str, Callable[[Sequence[int]], float]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """How points are to be aligned; without a name, not at all."""
+    """The aligner's name, and the period in seconds. ALIGN_NONE does not align."""
 
     name: str
     period_s: float
 
     @staticmethod
-    def of_query(query: Mapping[str, str]) -> "Alignment":
-        """Return what `aggregation.*` asks for; 400 for what is wrong or not offered here."""
+    def from_query(query: Mapping[str, str]) -> "Alignment":
+        """Parse the query's `aggregation.*` parameters.
+
+        Raises:
+            ApiError: 400; a value is invalid, or not supported by this stand-in.
+        """
         name = query.get("aggregation.perSeriesAligner") or _NONE
         reducer = query.get("aggregation.crossSeriesReducer") or "REDUCE_NONE"
         if reducer != "REDUCE_NONE" or any(n.startswith("secondaryAggregation.") for n in query):
@@ -58,15 +62,15 @@ class Alignment:
 
     @property
     def value_type(self) -> str:
-        """The type that an INT64 has after it."""
+        """The value type of an INT64 series after alignment."""
         return "DOUBLE" if self.name == "ALIGN_MEAN" else "INT64"
 
     def align(self, points: Sequence[Point], end: float) -> list[tuple[float, float]]:
-        """Return the aligned points, the newest first; none for a period that has no points.
+        """Return the aligned points, the newest first. A period without points has none.
 
         Args:
-            points: the oldest first, none after `end`.
-            end: of the interval, seconds since 1970.
+            points: the series' points, the oldest first, none after `end`.
+            end: the end of the interval, in seconds since 1970.
         """
         if self.name == _NONE:
             return list(reversed(points))

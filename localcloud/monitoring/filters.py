@@ -1,4 +1,4 @@
-"""Monitoring filters: the part of the language that selects series by exact labels.
+"""Monitoring filters: the part of the language that selects series by exact label values.
 
 https://cloud.google.com/monitoring/api/v3/filters
 """
@@ -26,10 +26,10 @@ Predicate = Callable[[Series], bool]
 
 
 def compile_filter(text: str) -> tuple[str, Predicate]:
-    """Return the metric that a filter names, and whether a series matches.
+    """Return the metric that a filter names, and a predicate for the series that match.
 
     Raises:
-        ApiError: 400 for what is not understood, or fits no metric; 404 for an unknown metric.
+        ApiError: 400, the filter cannot be parsed or fits no metric; 404, the metric is unknown.
     """
     terms = _terms(text)
     metrics = [value for name, equal, value in terms if name == "metric.type" and equal]

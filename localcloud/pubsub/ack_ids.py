@@ -1,4 +1,4 @@
-"""The ticket that a subscriber shows to acknowledge one delivery of one message."""
+"""Ack ids: what a subscriber sends to acknowledge one delivery of one message."""
 
 from collections.abc import Iterable
 
@@ -6,15 +6,19 @@ from localcloud.pubsub.errors import invalid
 
 
 def format_ack_id(subscription: str, message_id: int, lease: int) -> str:
-    """An ack id: opaque to subscribers, and of use for this subscription only."""
+    """Return the ack id of a delivery. It is valid for this subscription only."""
     return f"{subscription}:{message_id}:{lease}"
 
 
 def parse_ack_ids(subscription: str, ack_ids: Iterable[str]) -> list[tuple[int, int]]:
-    """(message id, lease) of each. INVALID_ARGUMENT for what is no ack id of `subscription`."""
+    """Return the message id and the lease number of each ack id.
+
+    Raises:
+        PubSubError: INVALID_ARGUMENT; one of them is not an ack id of `subscription`.
+    """
     parsed = []
     for ack_id in ack_ids:
-        # From the right: a project's id may hold a colon (example.com:project).
+        # Split from the right: a project id can contain a colon (example.com:project).
         rest, _, lease = ack_id.rpartition(":")
         name, _, message_id = rest.rpartition(":")
         if not (message_id.isdecimal() and lease.isdecimal()) or name != subscription:

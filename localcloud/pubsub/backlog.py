@@ -1,11 +1,12 @@
 """One subscription's unacknowledged messages and the leases on them.
 
-Time comes in as an argument: `now` in steady seconds for leases, nanoseconds since 1970 for ages.
-Every operation costs the same however deep the backlog is: what is acknowledged is left as a
-tombstone in the queues that hold it, and a queue that is mostly tombstones is rebuilt.
+Times are arguments: seconds on the steady clock for leases, nanoseconds since 1970 for ages.
 
-An ack id counts until its message is delivered again, nacked or acknowledged: an ack that comes
-after the lease has expired, but before the redelivery, is accepted, as Google's emulator does.
+The cost of an operation does not depend on the size of the backlog. An acknowledged message stays
+in its queues as a tombstone, and a queue that is mostly tombstones is rebuilt.
+
+An ack id is valid until its message is delivered again, nacked or acknowledged. So an ack after the
+lease has expired, but before the redelivery, is accepted, as in Google's emulator.
 """
 
 import heapq
@@ -14,16 +15,22 @@ from collections.abc import Callable, Iterator
 
 from localcloud.pubsub.entry import Consumer, Entry, State
 from localcloud.pubsub.message import Message
-from localcloud.pubsub.ready import ReadyQueue
+from localcloud.pubsub.ready_queue import ReadyQueue
 from localcloud.pubsub.redelivery import after_lease
 from localcloud.pubsub.settings import SubscriptionSettings
 
 _TOMBSTONES = 1024
-"""So many dead items a queue may hold beyond twice its live ones before it is rebuilt."""
+"""A queue is rebuilt when it exceeds twice its live items by this number."""
 
 
 class Backlog:
-    """See the module. `dropped` is called with each message that leaves, for whatever reason."""
+    """The unacknowledged messages of one subscription.
+
+    Args:
+        settings: the subscription's settings.
+        lease_numbers: the source of lease numbers, shared by all subscriptions.
+        dropped: called with each message that leaves the backlog, for whatever reason.
+    """
 
     def __init__(
         self,
@@ -33,7 +40,7 @@ class Backlog:
     ) -> None:
         self.settings = settings
         self._lease_numbers = lease_numbers
-        self._before_restart = next(lease_numbers)
+        self._first_lease = next(lease_numbers)
         self._dropped = dropped
         self._entries: dict[int, Entry] = {}
         self._by_age: deque[Entry] = deque()
@@ -46,16 +53,16 @@ class Backlog:
 
     @property
     def leased(self) -> int:
-        """How many messages are with a subscriber."""
+        """The number of messages under lease."""
         return self._leased
 
     @property
     def messages(self) -> list[Message]:
-        """Every unacknowledged message, oldest first. Takes time in proportion."""
+        """All unacknowledged messages, the oldest first. Takes time in proportion."""
         return [entry.message for entry in self._entries.values()]
 
     def add(self, message: Message) -> None:
-        """Queue a message. Its id must be higher than all before it."""
+        """Add a message. Its id must be higher than all earlier ones."""
         entry = self._entries[message.id] = Entry(message)
         self._by_age.append(entry)
         self._ready.push(entry)
@@ -63,33 +70,40 @@ class Backlog:
     def take(
         self, limit: int, max_bytes: int, deadline: float, consumer: Consumer | None
     ) -> list[Entry]:
-        """Lease up to `limit` messages until `deadline`; the first one even beyond `max_bytes`."""
-        taken: list[Entry] = []
+        """Lease messages.
+
+        Args:
+            limit: maximum number of messages.
+            max_bytes: maximum total size, except that the first message may exceed it.
+            deadline: when the leases end, in seconds on the steady clock.
+            consumer: the streaming subscriber, which may limit the number further.
+        """
+        leased: list[Entry] = []
         size = 0
-        while len(taken) < limit and (consumer is None or consumer.has_room):
-            entries = self._ready.pop(limit - len(taken))
+        while len(leased) < limit and (consumer is None or consumer.has_room):
+            entries = self._ready.pop(limit - len(leased))
             if not entries:
                 break
             for index, entry in enumerate(entries):
-                full = taken and size + entry.message.size > max_bytes
+                full = leased and size + entry.message.size > max_bytes
                 if full or (consumer is not None and not consumer.has_room):
                     self._ready.put_back(entries[index:])
-                    return taken
+                    return leased
                 size += entry.message.size
                 entry.lease = next(self._lease_numbers)
                 entry.attempts += 1
                 self._lease(entry, deadline, consumer)
-                taken.append(entry)
-        return taken
+                leased.append(entry)
+        return leased
 
     def ack(self, message_id: int, lease: int) -> None:
-        """Forget a message, unless `lease` has been superseded: then nothing happens."""
+        """Remove a message. Does nothing if a later lease has superseded `lease`."""
         entry = self._current(message_id, lease)
         if entry is not None:
             self.remove(entry)
 
     def extend(self, message_id: int, lease: int, deadline: float) -> None:
-        """Move a lease's end. An expired lease revives if the message has not gone out again."""
+        """Change when a lease ends. Revives an expired one before a redelivery."""
         entry = self._current(message_id, lease)
         if entry is None or entry.state is State.EXHAUSTED:
             return
@@ -101,7 +115,11 @@ class Backlog:
             self._lease(entry, deadline, None)
 
     def nack(self, message_id: int, lease: int, now: float) -> list[Entry]:
-        """Give a message back. Returns it in a list if its delivery attempts are used up."""
+        """Return a message to the queue.
+
+        Returns:
+            The entry in a list if its delivery attempts are used up, else an empty list.
+        """
         entry = self._current(message_id, lease)
         if entry is None:
             return []
@@ -111,9 +129,13 @@ class Backlog:
         return [entry] if entry.state is State.EXHAUSTED else []
 
     def expire(self, now: float) -> tuple[bool, list[Entry]]:
-        """End what is due. Returns whether any is READY now, and those with no attempt left."""
+        """End the leases and delays that are due.
+
+        Returns:
+            Whether any message has become READY, and the entries without attempts left.
+        """
         exhausted: list[Entry] = []
-        freed = False
+        any_ready = False
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, entry = due = heapq.heappop(self._deadlines)
             if not self._valid(due):
@@ -124,40 +146,40 @@ class Backlog:
                 self._return(entry, now)
             if entry.state is State.EXHAUSTED:
                 exhausted.append(entry)
-            freed = freed or entry.state is State.READY
-        return freed, exhausted
+            any_ready = any_ready or entry.state is State.READY
+        return any_ready, exhausted
 
     def next_deadline(self) -> float | None:
-        """When `expire` next has something to do, if ever."""
+        """Return when `expire` next has something to do, in steady seconds; None for never."""
         while self._deadlines and not self._valid(self._deadlines[0]):
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
     def drop_older(self, publish_ns: int) -> None:
-        """Drop every message published before `publish_ns`, leased or not."""
+        """Remove all messages published before `publish_ns`, leased or not."""
         while (oldest := self._oldest()) is not None and oldest.message.publish_ns < publish_ns:
             self.remove(oldest)
 
     def oldest_publish_ns(self) -> int | None:
-        """When the oldest unacknowledged message was published."""
+        """Return when the oldest unacknowledged message was published; None if there is none."""
         oldest = self._oldest()
         return None if oldest is None else oldest.message.publish_ns
 
     def remove(self, entry: Entry) -> None:
-        """Take an entry out for good."""
+        """Remove an entry from the backlog."""
         if entry.state is State.LEASED:
             self._release(entry)
         entry.state = State.GONE
         del self._entries[entry.message.id]
         self._dropped(entry.message)
-        most = 2 * len(self._entries) + _TOMBSTONES
-        if len(self._by_age) > most:
+        max_items = 2 * len(self._entries) + _TOMBSTONES
+        if len(self._by_age) > max_items:
             self._by_age = deque(self._entries.values())
-        if len(self._ready) > most:
+        if len(self._ready) > max_items:
             self._ready.sweep()
 
     def requeue(self, entry: Entry) -> None:
-        """Deliver an EXHAUSTED entry again after all: there is nowhere to forward it to."""
+        """Make an EXHAUSTED entry deliverable again, because its dead-letter topic is gone."""
         self._make_ready(entry)
 
     def _oldest(self) -> Entry | None:
@@ -166,15 +188,15 @@ class Backlog:
         return self._by_age[0] if self._by_age else None
 
     def _current(self, message_id: int, lease: int) -> Entry | None:
-        """The entry that an ack id speaks of, if it is the last one handed out.
+        """Return the entry of an ack id; None unless the ack id is the entry's latest.
 
-        An ack id of before a restart counts until the message is delivered again: its holder may
-        well be about to finish, and sparing the redelivery spares the work.
+        An ack id from before a restart is valid until the message is delivered again. Its holder
+        may be about to finish, and then a redelivery would only repeat the work.
         """
         entry = self._entries.get(message_id)
         if entry is None:
             return None
-        from_before = entry.lease == 0 and 0 < lease < self._before_restart
+        from_before = entry.lease == 0 and 0 < lease < self._first_lease
         return entry if entry.lease == lease or from_before else None
 
     def _lease(self, entry: Entry, deadline: float, consumer: Consumer | None) -> None:
@@ -198,7 +220,7 @@ class Backlog:
         return self._ready.released(entry)
 
     def _return(self, entry: Entry, now: float) -> None:
-        """End a lease without an ack. Later leases of the same ordering key end with it."""
+        """End a lease without an ack, and with it all later leases of the same ordering key."""
         followers = self._release(entry)
         entry.state, delay_s = after_lease(entry, self.settings)
         if entry.state is State.EXHAUSTED:

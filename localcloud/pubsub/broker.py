@@ -1,7 +1,7 @@
-"""Topics, subscriptions and what happens to a message between them, without any I/O.
+"""Topics, subscriptions, and the path of a message between them, without any I/O.
 
-Everything is synchronous and runs in one thread; time comes from a `Clock`, what has to survive a
-restart goes to a `Log`, and who waits for messages is told through a `Listener`. Refusals are
+Everything is synchronous and runs in one thread. Time comes from a `Clock`, everything that must
+survive a restart goes to a `Log`, and a `Listener` learns when messages are ready. Errors are
 `PubSubError`s with the service's wording.
 """
 
@@ -9,6 +9,8 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+
+from typing_extensions import override
 
 from localcloud.pubsub import names
 from localcloud.pubsub.ack_ids import format_ack_id, parse_ack_ids
@@ -23,43 +25,53 @@ from localcloud.pubsub.message import Delivery, Draft, Message, SubscriptionStat
 from localcloud.pubsub.settings import SubscriptionSettings, TopicSettings
 
 RESPONSE_BYTES = 3_500_000
-"""Size at which a response is full. gRPC clients take 4 MiB at most unless told more."""
+"""Maximum size of a response. By default, gRPC clients accept at most 4 MiB."""
 
 _LEASES_PER_START = 1 << 40
 
 
 class Listener(Protocol):
-    """Who wants to know of a subscription, by name. Called from within the broker: be brief."""
+    """Receives events of subscriptions, by name. Called inside the broker, so it must be quick."""
 
     def ready(self, subscription: str) -> None:
-        """There may be messages to pull, or the subscription is gone."""
+        """The subscription may have messages to pull, or it was deleted."""
 
     def deadline(self, subscription: str, at_s: float) -> None:
-        """`expire` has something to do for this subscription at `at_s` on the steady clock."""
+        """`expire` must be called for this subscription at `at_s` on the steady clock."""
 
 
-class _Nobody:
+class _NoListener(Listener):
+    @override
     def ready(self, subscription: str) -> None:
-        """Nobody waits."""
+        pass
 
+    @override
     def deadline(self, subscription: str, at_s: float) -> None:
-        """Nobody keeps time."""
+        pass
 
 
 @dataclass(slots=True)
 class _Subscription:
     settings: SubscriptionSettings
-    wants: Predicate
+    matches: Predicate
     backlog: Backlog
 
 
 class Broker:
-    """See the module. `restored` is what the log kept of an earlier run."""
+    """All topics and subscriptions.
+
+    Methods that take a name raise `PubSubError` with NOT_FOUND if it does not exist.
+
+    Args:
+        clock: the time; the system's clocks by default.
+        log: records changes; nothing is recorded by default.
+        restored: the state that the log kept from an earlier run.
+    """
 
     def __init__(
         self, clock: Clock | None = None, log: Log | None = None, restored: Restored | None = None
     ) -> None:
-        self.listener: Listener = _Nobody()
+        self.listener: Listener = _NoListener()
         self._clock = clock or Clock()
         self._log = log or NoLog()
         restored = restored or Restored()
@@ -76,21 +88,21 @@ class Broker:
                 self._holders[message.id] = self._holders.get(message.id, 0) + 1
 
     def create_topic(self, topic: TopicSettings) -> TopicSettings:
-        """Add a topic. ALREADY_EXISTS if there is one of that name."""
+        """Create a topic; ALREADY_EXISTS if there is one with that name."""
         if topic.name in self._topics:
             raise already_exists(topic.name)
         self._attached[topic.name] = []
         return self._save_topic(topic)
 
     def topic(self, name: str) -> TopicSettings:
-        """A topic's settings. NOT_FOUND if there is none."""
+        """Return a topic's settings."""
         topic = self._topics.get(name)
         if topic is None:
             raise not_found(name)
         return topic
 
     def topics(self, project: str) -> list[TopicSettings]:
-        """Every topic of a `projects/<project>`, by name."""
+        """Return all topics of a `projects/<project>`, sorted by name."""
         return [
             self._topics[name] for name in sorted(self._topics) if name.startswith(f"{project}/")
         ]
@@ -98,11 +110,11 @@ class Broker:
     def update_topic(
         self, name: str, change: Callable[[TopicSettings], TopicSettings]
     ) -> TopicSettings:
-        """Replace a topic's settings by what `change` makes of them."""
+        """Replace a topic's settings with what `change` returns for them."""
         return self._save_topic(change(self.topic(name)))
 
     def delete_topic(self, name: str) -> None:
-        """Remove a topic. Its subscriptions keep their backlog and name `_deleted-topic_`."""
+        """Delete a topic. Its subscriptions keep their backlog, with topic `_deleted-topic_`."""
         self.topic(name)
         for subscription in self._attached.pop(name):
             self._save_subscription(
@@ -112,26 +124,26 @@ class Broker:
         self._log.topic_deleted(name)
 
     def publish(self, topic: str, drafts: Sequence[Draft]) -> list[int]:
-        """Accept messages and hand them to the subscriptions of `topic`; ids in the same order."""
+        """Add messages to the subscriptions of a topic; return the messages' ids in order."""
         self.topic(topic)
         now_ns = self._clock.wall_ns()
         messages = [
-            Message.of(self._next_message_id + index, now_ns, draft)
+            Message.from_draft(self._next_message_id + index, now_ns, draft)
             for index, draft in enumerate(drafts)
         ]
         self._next_message_id += len(messages)
-        wanted = [
-            (subscription, [each for each in messages if subscription.wants(each.attributes)])
+        batches = [
+            (subscription, [each for each in messages if subscription.matches(each.attributes)])
             for subscription in self._attached[topic]
         ]
-        for _, batch in wanted:
+        for _, batch in batches:
             for message in batch:
                 self._holders[message.id] = self._holders.get(message.id, 0) + 1
-        # A message that nobody holds has been delivered to all who wanted it.
+        # A message that matches no subscription need not be stored.
         self._log.stored(
             [message for message in messages if message.id in self._holders], self._next_message_id
         )
-        for subscription, batch in wanted:
+        for subscription, batch in batches:
             if batch:
                 self._log.published(batch, subscription.settings.name)
                 for message in batch:
@@ -140,7 +152,12 @@ class Broker:
         return [message.id for message in messages]
 
     def create_subscription(self, settings: SubscriptionSettings) -> SubscriptionSettings:
-        """Attach a subscription to its topic. It sees what is published from now on."""
+        """Create a subscription. It receives messages that are published from now on.
+
+        Raises:
+            PubSubError: ALREADY_EXISTS, there is one with that name; NOT_FOUND, its topic or
+                dead-letter topic does not exist.
+        """
         if settings.name in self._subscriptions:
             raise already_exists(settings.name)
         self.topic(settings.topic)
@@ -149,11 +166,11 @@ class Broker:
         return settings
 
     def subscription(self, name: str) -> SubscriptionSettings:
-        """A subscription's settings. NOT_FOUND if there is none."""
+        """Return a subscription's settings."""
         return self._subscription(name).settings
 
     def subscriptions(self, project: str) -> list[SubscriptionSettings]:
-        """Every subscription of a `projects/<project>`, by name."""
+        """Return all subscriptions of a `projects/<project>`, sorted by name."""
         return [
             self._subscriptions[name].settings
             for name in sorted(self._subscriptions)
@@ -161,14 +178,14 @@ class Broker:
         ]
 
     def subscriptions_of(self, topic: str) -> list[str]:
-        """The names of a topic's subscriptions, sorted. NOT_FOUND if there is no such topic."""
+        """Return the sorted names of a topic's subscriptions."""
         self.topic(topic)
         return sorted(subscription.settings.name for subscription in self._attached[topic])
 
     def update_subscription(
         self, name: str, change: Callable[[SubscriptionSettings], SubscriptionSettings]
     ) -> SubscriptionSettings:
-        """Replace a subscription's settings by what `change` makes of them."""
+        """Replace a subscription's settings with what `change` returns for them."""
         subscription = self._subscription(name)
         settings = change(subscription.settings)
         self._check_dead_letter(settings)
@@ -176,18 +193,18 @@ class Broker:
         return settings
 
     def delete_subscription(self, name: str) -> None:
-        """Remove a subscription and its backlog. Whoever waits for it is woken to find it gone."""
+        """Delete a subscription and its backlog, and wake all who wait for it."""
         subscription = self._subscription(name)
         del self._subscriptions[name]
         if subscription in (attached := self._attached.get(subscription.settings.topic, [])):
             attached.remove(subscription)
         for message in subscription.backlog.messages:
-            self._let_go(message)
+            self._release(message)
         self._log.subscription_deleted(name)
         self.listener.ready(name)
 
     def subscription_stats(self, name: str) -> SubscriptionStats:
-        """How far behind a subscription is, at a cost that does not depend on it."""
+        """Return a subscription's backlog statistics, at a cost independent of its size."""
         backlog = self._subscription(name).backlog
         self._apply_retention(backlog)
         oldest_ns = backlog.oldest_publish_ns()
@@ -201,10 +218,15 @@ class Broker:
         deadline_s: float | None = None,
         consumer: Consumer | None = None,
     ) -> list[Delivery]:
-        """Lease up to `limit` messages, or as many as fit a response; possibly none.
+        """Lease messages, as many as fit into a response; possibly none.
 
-        The leases last for `deadline_s`, or what the subscription says. A `consumer` also limits
-        what is taken, and is charged for it until each lease ends.
+        Args:
+            name: the subscription.
+            limit: maximum number of messages.
+            deadline_s: how long the leases last, in seconds; the subscription's ack deadline by
+                default.
+            consumer: a streaming subscriber, whose limits also apply. The messages count against
+                those limits until their leases end.
         """
         subscription = self._subscription(name)
         self._apply_retention(subscription.backlog)
@@ -225,21 +247,28 @@ class Broker:
         ]
 
     def acknowledge(self, name: str, ack_ids: Iterable[str]) -> None:
-        """Forget messages for this subscription. An ack id that counts no longer does nothing.
+        """Remove messages from a subscription. Outdated ack ids are ignored.
 
-        INVALID_ARGUMENT, and nothing acknowledged, if one of them is not of this subscription.
+        Raises:
+            PubSubError: INVALID_ARGUMENT; an ack id belongs to another subscription. Nothing has
+                been acknowledged.
         """
         subscription = self._subscription(name)
         for message_id, lease in parse_ack_ids(name, ack_ids):
             subscription.backlog.ack(message_id, lease)
         if subscription.settings.ordered:
-            # What waited behind an ordering key may go out now.
+            # Messages that waited behind an ordering key may be deliverable now.
             self.listener.ready(name)
 
     def modify_ack_deadline(self, name: str, changes: Iterable[tuple[str, float]]) -> None:
-        """Give each ack id's lease so many seconds from now; 0 returns the message at once.
+        """Set how long leases last from now.
 
-        INVALID_ARGUMENT as for `acknowledge`.
+        Args:
+            name: the subscription.
+            changes: ack ids, each with seconds from now; 0 returns the message at once.
+
+        Raises:
+            PubSubError: INVALID_ARGUMENT; an ack id belongs to another subscription.
         """
         subscription = self._subscription(name)
         changes = list(changes)
@@ -257,19 +286,19 @@ class Broker:
             self.listener.ready(name)
 
     def expire(self, name: str) -> None:
-        """End the leases that are due; their messages can be pulled again."""
+        """End the leases that are due, so that their messages can be pulled again."""
         subscription = self._subscription(name)
-        freed, exhausted = subscription.backlog.expire(self._clock.steady_s())
+        any_ready, exhausted = subscription.backlog.expire(self._clock.steady_s())
         self._forward(subscription, exhausted)
         self._watch(subscription)
-        if freed:
+        if any_ready:
             self.listener.ready(name)
 
     def seek(self, name: str, time_ns: int) -> None:
-        """Acknowledge everything published before `time_ns`; what comes after stays as it is.
+        """Acknowledge all messages published before `time_ns`, nanoseconds since 1970.
 
-        Acknowledged messages are not kept, so a seek into the past brings nothing back: as on a
-        subscription of the service that does not retain acknowledged messages.
+        Acknowledged messages are not kept, so a seek into the past restores nothing. This is what
+        the service does on a subscription that does not retain acknowledged messages.
         """
         subscription = self._subscription(name)
         subscription.backlog.drop_older(time_ns)
@@ -296,7 +325,7 @@ class Broker:
     def _attach(self, settings: SubscriptionSettings) -> _Subscription:
         def dropped(message: Message) -> None:
             self._log.dropped(settings.name, message.id)
-            self._let_go(message)
+            self._release(message)
 
         subscription = _Subscription(
             settings,
@@ -307,7 +336,7 @@ class Broker:
         self._attached.get(settings.topic, []).append(subscription)
         return subscription
 
-    def _let_go(self, message: Message) -> None:
+    def _release(self, message: Message) -> None:
         self._holders[message.id] -= 1
         if not self._holders[message.id]:
             del self._holders[message.id]
@@ -326,13 +355,14 @@ class Broker:
             self.listener.deadline(subscription.settings.name, at_s)
 
     def _forward(self, subscription: _Subscription, exhausted: list[Entry]) -> None:
-        """Send messages to the dead-letter topic, or back into the queue if that was deleted."""
+        """Publish messages to the dead-letter topic, or requeue them if that topic was deleted."""
         policy = subscription.settings.dead_letter
         for entry in exhausted:
             if policy is None or policy.topic not in self._topics:
                 subscription.backlog.requeue(entry)
                 continue
             draft = dead_letter(subscription.settings.name, entry.message, entry.attempts)
-            # Not `self`: forwarding is the service's own doing, which no client's trouble stops.
+            # Bypass the overrides of `FaultyBroker`: the service forwards messages itself, so
+            # faults of clients' publishes do not apply.
             Broker.publish(self, policy.topic, [draft])
             subscription.backlog.remove(entry)

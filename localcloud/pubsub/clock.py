@@ -1,4 +1,4 @@
-"""The two clocks that Pub/Sub needs, so that tests can turn both by hand."""
+"""The two clocks that Pub/Sub needs, which tests can replace."""
 
 import time
 from collections.abc import Callable
@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`wall_ns`: nanoseconds since 1970, for publish times. `steady_s`: seconds, for leases.
+    """The wall clock for publish times, and a steady clock for leases.
 
-    Leases run on a clock of their own because the wall clock of a laptop jumps.
+    Leases use a steady clock because the wall clock of a laptop jumps.
+
+    Attributes:
+        wall_ns: returns nanoseconds since 1970.
+        steady_s: returns seconds since an arbitrary moment.
     """
 
     wall_ns: Callable[[], int] = time.time_ns

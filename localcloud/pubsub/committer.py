@@ -1,7 +1,7 @@
-"""Getting the journal written from an event loop without holding it up.
+"""Writes the journal from an event loop without blocking it.
 
-One thread writes. Whatever is recorded while it writes goes into the next transaction together, so
-many small requests at once cost few transactions.
+One thread writes. Everything that is recorded during a write goes into the next transaction, so
+many small concurrent requests need few transactions.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class Committer:
-    """Writes a journal, or does nothing when there is none. To be used from one event loop."""
+    """Writes a journal; does nothing without one. Use it from one event loop."""
 
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
@@ -24,17 +24,17 @@ class Committer:
         self._writing: asyncio.Task[None] | None = None
 
     async def durable(self) -> None:
-        """Return once everything recorded so far is on disk. Raises what the write raised."""
+        """Return once everything recorded so far is on disk; raise the error if a write fails."""
         covering = self._covering()
         if covering is not None:
             await asyncio.shield(covering)
 
     def soon(self) -> None:
-        """Have everything recorded so far written, without waiting for it."""
+        """Start writing everything recorded so far, without waiting for it."""
         self._covering()
 
     async def close(self) -> None:
-        """Write what is left and close the journal."""
+        """Write what is still pending, and close the journal."""
         while self._writing is not None and not self._writing.done():
             await asyncio.wait([self._writing])
         if self._journal is not None:
@@ -42,7 +42,10 @@ class Committer:
         self._thread.shutdown()
 
     def _covering(self) -> asyncio.Future[None] | None:
-        """The transaction that holds what is recorded by now; None when it has been written."""
+        """Return a future for the write that covers everything recorded so far.
+
+        None means that everything has been written.
+        """
         if self._journal is None:
             return None
         if self._journal.pending or self._next is not None:
@@ -63,7 +66,7 @@ class Committer:
                 await loop.run_in_executor(self._thread, journal.write, changes)
             except Exception as error:
                 journal.put_back(changes)
-                _log.exception("The Pub/Sub journal could not be written; it is kept for later.")
+                _log.exception("Cannot write the Pub/Sub journal; the changes are retried later")
                 covered.set_exception(error)
                 covered.exception()
             else:

@@ -1,4 +1,4 @@
-"""What becomes of a message whose delivery attempts are used up."""
+"""Builds the dead letter for a message whose delivery attempts are used up."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ _PREFIX = "CloudPubSubDeadLetterSource"
 
 
 def dead_letter(subscription: str, message: Message, attempts: int) -> Draft:
-    """`message` as the service forwards it: with where it came from in its attributes."""
+    """Return `message` as the service forwards it: its attributes also tell its origin."""
     published = datetime.fromtimestamp(message.publish_ns / 1e9, UTC).replace(tzinfo=None)
     origin = {
         f"{_PREFIX}Subscription": subscription.rpartition("/")[2],

@@ -1,4 +1,4 @@
-"""One message in one subscription, and the subscriber that holds it."""
+"""One message in one subscription, and the subscriber that has leased it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,20 +8,25 @@ from localcloud.pubsub.message import Message
 
 
 class State(Enum):
-    """What is the matter with an unacknowledged message."""
+    """The state of a message in a subscription."""
 
     READY = "waits for a subscriber"
-    LEASED = "is with a subscriber until its deadline"
+    LEASED = "is leased to a subscriber until its deadline"
     DELAYED = "is held back by the retry policy until its deadline"
-    EXHAUSTED = "has had its delivery attempts and is due for the dead-letter topic"
-    GONE = "is acknowledged, dropped or forwarded"
+    EXHAUSTED = "has used up its delivery attempts and must be forwarded to the dead-letter topic"
+    GONE = "was acknowledged, dropped or forwarded"
 
 
 @dataclass(slots=True, eq=False)
 class Consumer:
-    """A streaming subscriber's share: how much it may hold (0: no limit) and how much it holds.
+    """The flow control of one streaming subscriber.
 
-    `wake` is called when something it held is acknowledged, nacked or expired.
+    Attributes:
+        max_messages: maximum number of leased messages; 0 means no limit.
+        max_bytes: maximum size of leased messages; 0 means no limit.
+        wake: called when one of its leases ends.
+        messages: number of messages leased now.
+        bytes: size of the messages leased now.
     """
 
     max_messages: int
@@ -32,17 +37,17 @@ class Consumer:
 
     @property
     def has_room(self) -> bool:
-        """Whether one more message may be sent. Bytes may overshoot by one, as documented."""
+        """Whether one more message can be sent. It may exceed `max_bytes`, as documented."""
         return (self.max_messages <= 0 or self.messages < self.max_messages) and (
             self.max_bytes <= 0 or self.bytes < self.max_bytes
         )
 
 
 class Entry:
-    """One message in one subscription. Mutable, and shared by the queue, the leases and the log.
+    """One message in one subscription. Mutable, and shared by the queues and the leases.
 
-    `lease` is the number in the ack id handed out last: 0 if there is none since the server
-    started, and NACKED once that ack id counts for nothing.
+    `lease` is the number in the latest ack id: 0 if there is none since the server started, and
+    NACKED once that ack id is invalid.
     """
 
     NACKED = -1

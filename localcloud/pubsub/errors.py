@@ -1,15 +1,15 @@
-"""What the service refuses, as the rest of the package raises it.
+"""The errors of the service.
 
-The broker knows no gRPC, so that it can be tested without; `service` turns a `PubSubError` into the
-gRPC status of the same name. Where the wording of Google's service is known, it is used as it is,
-because people search for it and programs match on it.
+The broker does not know gRPC, so that it can be tested without it; `service` turns a `PubSubError`
+into the gRPC status of the same name. Messages use the wording of Google's service where it is
+known, because people search for it and programs match on it.
 """
 
 from enum import Enum
 
 
 class Status(Enum):
-    """The gRPC status codes that Pub/Sub answers with, by name."""
+    """The gRPC status codes that Pub/Sub returns, by name."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     NOT_FOUND = "NOT_FOUND"
@@ -20,7 +20,7 @@ class Status(Enum):
 
 
 class PubSubError(Exception):
-    """A request that was understood and refused. Nothing of it has been carried out."""
+    """A request was rejected. None of it has been carried out."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -29,19 +29,25 @@ class PubSubError(Exception):
 
 
 def invalid(message: str) -> PubSubError:
-    """The request itself is wrong, whatever the state of the server."""
+    """Return an error for a request that is wrong regardless of the server's state."""
     return PubSubError(Status.INVALID_ARGUMENT, message)
 
 
 def not_found(name: str) -> PubSubError:
-    """`name` is the full resource name; the service's message shows its last part only."""
+    """Return an error for a missing resource; `name` is its full name.
+
+    As in the service's message, only the last part of the name is shown.
+    """
     return PubSubError(
         Status.NOT_FOUND, f"Resource not found (resource={name.rpartition('/')[2]})."
     )
 
 
 def already_exists(name: str) -> PubSubError:
-    """`name` is the full resource name; the service's message shows its last part only."""
+    """Return an error for a resource that exists; `name` is its full name.
+
+    As in the service's message, only the last part of the name is shown.
+    """
     return PubSubError(
         Status.ALREADY_EXISTS,
         f"Resource already exists in the project (resource={name.rpartition('/')[2]}).",
@@ -49,7 +55,7 @@ def already_exists(name: str) -> PubSubError:
 
 
 def unimplemented(what: str) -> PubSubError:
-    """Google's service can do `what`, this one cannot: better said than silently left out."""
+    """Return an error for a feature of Google's service that this one lacks."""
     return PubSubError(
         Status.UNIMPLEMENTED, f"{what} is not available in localcloud's Pub/Sub; leave it out."
     )

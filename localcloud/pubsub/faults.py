@@ -1,11 +1,14 @@
-"""What may go wrong with Pub/Sub, on demand: refused publishes, lost acks, messages in any order.
+"""Injects faults into Pub/Sub: rejected publishes, lost acks, messages in any order.
 
-All of it is within what the service promises: at least once, in no order, with errors that pass.
+All of them are within what the service promises: at-least-once delivery in no particular order,
+with temporary errors.
 """
 
 import dataclasses
 import random
 from collections.abc import Iterable, Sequence
+
+from typing_extensions import override
 
 from localcloud.pubsub.ack_ids import parse_ack_ids
 from localcloud.pubsub.broker import Broker
@@ -20,9 +23,11 @@ from localcloud.pubsub.message import Delivery, Draft
 class Settings:
     """Set by a PATCH of `/localcloud/pubsub` of the stand-in for Monitoring.
 
-    While `publish_down` is set every publish is refused. Of all messages that are acknowledged for
-    the first time the share `lost_ack_rate`, from 0 to 1, comes again at once. With `shuffled` what
-    a pull gives comes in any order.
+    Attributes:
+        publish_down: reject every publish.
+        lost_ack_rate: the share of messages, from 0 to 1, whose first acknowledgement is lost, so
+            that they are delivered again at once.
+        shuffled: return the messages of a pull in random order.
     """
 
     publish_down: bool = False
@@ -32,14 +37,14 @@ class Settings:
 
 @dataclasses.dataclass
 class Counts:
-    """What has happened since the start: refused publishes, and lost acks by subscription."""
+    """Counters since the start: rejected publishes, and lost acks by subscription."""
 
     publishes_refused: int = 0
     acks_lost: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Faults:
-    """Settings, counts, and what has been lost already. `seed` makes the rates repeatable."""
+    """Settings, counters, and which acks were lost. `seed` makes random faults repeatable."""
 
     def __init__(self, *, seed: int | None = None) -> None:
         self.settings = Settings()
@@ -47,8 +52,8 @@ class Faults:
         self.chance = random.Random(seed)  # noqa: S311 - chance, not a secret
         self._acknowledged: set[tuple[str, int]] = set()
 
-    def strikes_ack(self, subscription: str, message_id: int) -> bool:
-        """Whether this acknowledgement is lost; the first of a message at most is."""
+    def loses_ack(self, subscription: str, message_id: int) -> bool:
+        """Decide whether an acknowledgement is lost. Only the first of a message can be."""
         if (subscription, message_id) in self._acknowledged:
             return False
         self._acknowledged.add((subscription, message_id))
@@ -60,7 +65,11 @@ class Faults:
 
 
 class FaultyBroker(Broker):
-    """A broker on which `faults` strike; without any it is as any other."""
+    """A broker with injected faults.
+
+    `publish` raises UNAVAILABLE while `publish_down` is set, `pull` shuffles messages while
+    `shuffled` is set, and `acknowledge` loses acks at `lost_ack_rate`.
+    """
 
     def __init__(
         self,
@@ -72,13 +81,14 @@ class FaultyBroker(Broker):
         super().__init__(clock, log, restored)
         self._faults = faults
 
+    @override
     def publish(self, topic: str, drafts: Sequence[Draft]) -> list[int]:
-        """See `Broker`; UNAVAILABLE while that is asked for."""
         if self._faults.settings.publish_down:
             self._faults.counts.publishes_refused += 1
             raise PubSubError(Status.UNAVAILABLE, "The service is currently unavailable.")
         return super().publish(topic, drafts)
 
+    @override
     def pull(
         self,
         name: str,
@@ -86,14 +96,14 @@ class FaultyBroker(Broker):
         deadline_s: float | None = None,
         consumer: Consumer | None = None,
     ) -> list[Delivery]:
-        """See `Broker`; in any order if that is asked for."""
+
         deliveries = super().pull(name, limit, deadline_s, consumer)
         if self._faults.settings.shuffled:
             self._faults.chance.shuffle(deliveries)
         return deliveries
 
+    @override
     def acknowledge(self, name: str, ack_ids: Iterable[str]) -> None:
-        """See `Broker`; those that are lost come again at once."""
         if not self._faults.settings.lost_ack_rate:
             super().acknowledge(name, ack_ids)
             return
@@ -102,7 +112,7 @@ class FaultyBroker(Broker):
         lost = [
             ack_id
             for ack_id, (message_id, _) in zip(ids, parsed, strict=True)
-            if self._faults.strikes_ack(name, message_id)
+            if self._faults.loses_ack(name, message_id)
         ]
         super().acknowledge(name, set(ids).difference(lost))
         self.modify_ack_deadline(name, [(ack_id, 0) for ack_id in lost])

@@ -1,4 +1,4 @@
-"""The language in which a subscription says which messages it wants.
+"""The filter language of subscriptions.
 
     filter    := not_term (("AND" not_term)+ | ("OR" not_term)+)?
     not_term  := ("NOT" | "-")? term
@@ -7,9 +7,9 @@
     prefix    := "hasPrefix" "(" "attributes" "." key "," string ")"
     key       := identifier of letters, digits, "_" and "-" | string
 
-As described at https://cloud.google.com/pubsub/docs/subscription-message-filter. Operators are
-upper case; AND and OR do not mix without parentheses. `attributes.key != "v"` is true of a message
-that lacks the key. A filter sees attributes only, never a message's body.
+The language is described at https://cloud.google.com/pubsub/docs/subscription-message-filter.
+Operators are upper case. AND and OR cannot be mixed without parentheses. `attributes.key != "v"` is
+true for a message without that key. A filter sees a message's attributes, never its body.
 """
 
 import re
@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from localcloud.pubsub.errors import PubSubError, invalid
 
 MAX_BYTES = 256
-"""Length of the longest filter that the service accepts, in UTF-8."""
+"""Maximum length of a filter in UTF-8, as in the service."""
 
 Predicate = Callable[[Mapping[str, str]], bool]
-"""Whether a message with these attributes passes."""
+"""Whether a message with these attributes matches."""
 
 _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<word>[A-Za-z0-9_][A-Za-z0-9_-]*)|(?P<mark>!=|[-:.=(),]))"""
@@ -34,9 +34,10 @@ _RESERVED = ("AND", "OR", "NOT")
 
 
 def compile_filter(text: str) -> Predicate:
-    """The predicate that `text` means; an empty or blank filter lets everything through.
+    """Return the predicate for a filter; an empty or blank filter matches every message.
 
-    Raises INVALID_ARGUMENT that shows where the text stops making sense.
+    Raises:
+        PubSubError: INVALID_ARGUMENT; the message shows where the filter is invalid.
     """
     if len(text.encode()) > MAX_BYTES:
         raise invalid(
@@ -55,7 +56,7 @@ class _Token:
 
 
 class _Parser:
-    """One filter, read from left to right with one token of look-ahead."""
+    """Parses one filter from left to right with one token of look-ahead."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -188,8 +189,8 @@ class _Parser:
 
 
 def _bad_filter(text: str, at: int, expected: str) -> PubSubError:
-    found = f"{text[at : at + 20]!r}" if at < len(text.rstrip()) else "the end"
+    actual = f"{text[at : at + 20]!r}" if at < len(text.rstrip()) else "the end"
     return invalid(
-        f"Invalid filter at character {at + 1}: found {found}, expected {expected}.\n"
+        f"Invalid filter at character {at + 1}: found {actual}, expected {expected}.\n"
         f"  {text}\n  {' ' * at}^"
     )

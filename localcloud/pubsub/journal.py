@@ -1,9 +1,11 @@
-"""The broker's state in one SQLite file, so that it outlives the process, SIGKILL included.
+"""The broker's state in a SQLite file, so that it survives the process, even a SIGKILL.
 
-Recording is appending to lists in memory; `take` hands over what has gathered and `write` puts it
-down in one transaction, from any one thread at a time. So whoever answers a publisher can wait for
-the write that covers it, share that write with everyone else who waits, and keep the event loop
-free. Leases and delivery attempts are not kept: after a restart everything unacknowledged is due.
+Changes are recorded in lists in memory. `take` returns the recorded changes, and `write` writes
+them in one transaction, from one thread at a time. So a publish request can wait for the write that
+covers it, and many requests share a write, without blocking the event loop.
+
+Leases and delivery attempts are not saved: after a restart, all unacknowledged messages can be
+delivered at once.
 """
 
 import json
@@ -13,7 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from localcloud.pubsub.log import Restored
+from typing_extensions import override
+
+from localcloud.pubsub.log import Log, Restored
 from localcloud.pubsub.message import Draft, Message
 from localcloud.pubsub.settings import (
     DeadLetterPolicy,
@@ -25,7 +29,7 @@ from localcloud.pubsub.settings import (
 FILE = "pubsub.sqlite3"
 
 _ID_GAP = 10_000
-"""Ids skipped at a start: those that may have been delivered before the write that covers them."""
+"""Ids skipped at a start, because they may have been delivered before their write."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
@@ -44,8 +48,10 @@ _COUNT = "INSERT OR REPLACE INTO counters VALUES (?, ?)"
 
 @dataclass(slots=True)
 class Changes:
-    """What one transaction writes. `ordered` holds (statement, rows); drops may come last,
-    since neither message ids nor subscription numbers are ever used again.
+    """The changes of one transaction.
+
+    `ordered` holds statements with their rows. Deletions can come last, because neither message
+    ids nor subscription numbers are ever reused.
     """
 
     ordered: list[tuple[str, list[tuple[Any, ...]]]] = field(default_factory=list)
@@ -56,10 +62,14 @@ class Changes:
         return bool(self.ordered or self.dropped or self.forgotten)
 
 
-class Journal:
-    """A `Log` on disk. `folder` is made if missing; one server at a time may have it open.
+class Journal(Log):
+    """A `Log` on disk. Only one server at a time can have its folder open.
 
-    Raises `RuntimeError` when another server has it.
+    Args:
+        folder: the state folder, created if missing.
+
+    Raises:
+        RuntimeError: another server has the folder open.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,10 +79,10 @@ class Journal:
             self._path, isolation_level=None, check_same_thread=False, timeout=0.5
         )
         try:
-            # Held until `close`: two servers on one state would both believe they own it.
+            # The lock is held until `close`, so that no second server uses the same state.
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("PRAGMA journal_mode = WAL")
-            # A killed process loses nothing; a power cut may lose the last moments, not the file.
+            # A killed process loses nothing. A power cut can lose the latest writes, not the file.
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.executescript(_SCHEMA)
         except sqlite3.OperationalError as error:
@@ -88,7 +98,7 @@ class Journal:
         self._next_number = 1
 
     def restore(self) -> Restored:
-        """What the file holds. To be called once, before anything is recorded."""
+        """Return the state in the file. Call it once, before anything is recorded."""
         counters: dict[str, int] = dict(self._db.execute("SELECT name, value FROM counters"))
         start = counters.get("start", 0) + 1
         next_message_id = counters.get("next_message_id", 1)
@@ -109,7 +119,7 @@ class Journal:
             for (settings,) in self._db.execute("SELECT settings FROM topics ORDER BY name")
         ]
         messages = {
-            row[0]: Message.of(row[0], row[1], Draft(row[2], json.loads(row[3]), row[4]))
+            row[0]: Message.from_draft(row[0], row[1], Draft(row[2], json.loads(row[3]), row[4]))
             for row in self._db.execute("SELECT * FROM messages")
         }
         backlog: dict[str, list[Message]] = {name: [] for name in names.values()}
@@ -121,23 +131,27 @@ class Journal:
 
     @property
     def pending(self) -> bool:
-        """Whether something has been recorded that `take` has not handed over."""
+        """Whether there are recorded changes that `take` has not returned."""
         return bool(self._changes)
 
     def take(self) -> Changes:
-        """What has been recorded since the last time, for `write`."""
+        """Return the changes recorded since the last call, for `write`."""
         changes, self._changes = self._changes, Changes()
         return changes
 
     def put_back(self, changes: Changes) -> None:
-        """Undo a `take` whose `write` failed: the next one includes it."""
+        """Undo a `take` whose `write` failed, so that the next `take` returns them again."""
         changes.ordered += self._changes.ordered
         changes.dropped += self._changes.dropped
         changes.forgotten += self._changes.forgotten
         self._changes = changes
 
     def write(self, changes: Changes) -> None:
-        """Put changes down, all or none. Raises `sqlite3.Error`, for instance on a full disk."""
+        """Write all of the changes, or none.
+
+        Raises:
+            sqlite3.Error: the write failed, for example because the disk is full.
+        """
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for statement, rows in changes.ordered:
@@ -153,26 +167,26 @@ class Journal:
             raise
 
     def flush(self) -> None:
-        """Write what has been recorded, here and now."""
+        """Write all recorded changes synchronously."""
         self.write(self.take())
 
     def close(self) -> None:
-        """Write what is left and give the file free."""
+        """Write all recorded changes, and close the file."""
         self.flush()
         self._db.close()
 
+    @override
     def topic_saved(self, topic: TopicSettings) -> None:
-        """See `Log`."""
         self._record(
             "INSERT OR REPLACE INTO topics VALUES (?, ?)", (topic.name, json.dumps(asdict(topic)))
         )
 
+    @override
     def topic_deleted(self, name: str) -> None:
-        """See `Log`."""
         self._record("DELETE FROM topics WHERE name = ?", (name,))
 
+    @override
     def subscription_saved(self, subscription: SubscriptionSettings) -> None:
-        """See `Log`."""
         number = self._numbers.get(subscription.name)
         if number is None:
             number = self._numbers[subscription.name] = self._next_number
@@ -182,21 +196,21 @@ class Journal:
             (number, subscription.name, json.dumps(asdict(subscription))),
         )
 
+    @override
     def subscription_deleted(self, name: str) -> None:
-        """See `Log`."""
         number = self._numbers.pop(name)
         self._record("DELETE FROM subscriptions WHERE number = ?", (number,))
         self._record("DELETE FROM backlog WHERE subscription = ?", (number,))
 
+    @override
     def published(self, messages: Sequence[Message], subscription: str) -> None:
-        """See `Log`."""
         number = self._numbers[subscription]
         self._record(
             "INSERT INTO backlog VALUES (?, ?)", *((number, message.id) for message in messages)
         )
 
+    @override
     def stored(self, messages: Sequence[Message], next_message_id: int) -> None:
-        """See `Log`."""
         self._record(_COUNT, ("next_message_id", next_message_id))
         self._record(
             "INSERT INTO messages VALUES (?, ?, ?, ?, ?)",
@@ -212,12 +226,12 @@ class Journal:
             ),
         )
 
+    @override
     def dropped(self, subscription: str, message_id: int) -> None:
-        """See `Log`."""
         self._changes.dropped.append((self._numbers[subscription], message_id))
 
+    @override
     def forgotten(self, message_id: int) -> None:
-        """See `Log`."""
         self._changes.forgotten.append((message_id,))
 
     def _record(self, statement: str, *rows: tuple[Any, ...]) -> None:

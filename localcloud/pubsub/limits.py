@@ -1,7 +1,7 @@
-"""How large a publish request and its messages may be.
+"""The size limits of a publish request and its messages.
 
-Figures: https://cloud.google.com/pubsub/quotas#resource_limits. The service counts a request by its
-encoded size, and in decimal megabytes, as google-cloud-pubsub does before it sends one.
+The limits are from https://cloud.google.com/pubsub/quotas#resource_limits. The service measures the
+encoded size of a request, in decimal megabytes, as google-cloud-pubsub does before sending one.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,11 @@ MAX_ORDERING_KEY_BYTES = 1_024
 
 
 def parse_publish(request: Any) -> list[Draft]:
-    """The messages of a `PublishRequest`. INVALID_ARGUMENT if one breaks a limit: none is taken."""
+    """Return the messages of a `PublishRequest`.
+
+    Raises:
+        PubSubError: INVALID_ARGUMENT; the request or one of its messages exceeds a limit.
+    """
     count = len(request.messages)
     if not count:
         raise _out_of_bounds("message_count", "small", 0, "minimum value is 1")
@@ -54,7 +58,7 @@ def _check_attributes(index: int, attributes: Mapping[str, str]) -> None:
             "allowed."
         )
     for key, value in attributes.items():
-        # The length in characters settles most keys and values without encoding them.
+        # A character has at most 4 bytes, so most keys and values need not be encoded here.
         if not key or (len(key) * 4 > MAX_KEY_BYTES and len(key.encode()) > MAX_KEY_BYTES):
             raise invalid(
                 f"Message {index}: an attribute key has {len(key.encode())} bytes; 1 to "
@@ -72,7 +76,7 @@ def _check_attributes(index: int, attributes: Mapping[str, str]) -> None:
             )
 
 
-def _out_of_bounds(name: str, side: str, given: int, limit: str) -> PubSubError:
+def _out_of_bounds(name: str, side: str, value: int, limit: str) -> PubSubError:
     return invalid(
-        f"The value for {name} is too {side}. You passed {given} in the request, but the {limit}."
+        f"The value for {name} is too {side}. You passed {value} in the request, but the {limit}."
     )

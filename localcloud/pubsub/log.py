@@ -1,8 +1,10 @@
-"""What the broker tells whoever keeps its state, and what it wants back at the next start."""
+"""The interface between the broker and the storage of its state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from typing_extensions import override
 
 from localcloud.pubsub.message import Message
 from localcloud.pubsub.settings import SubscriptionSettings, TopicSettings
@@ -10,7 +12,7 @@ from localcloud.pubsub.settings import SubscriptionSettings, TopicSettings
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The state of an earlier run. `start` counts the runs; `backlog` is per subscription name."""
+    """The saved state. `start` is the number of this run; `backlog` is by subscription name."""
 
     start: int = 1
     next_message_id: int = 1
@@ -20,56 +22,64 @@ class Restored:
 
 
 class Log(Protocol):
-    """Records changes in the order they are made. Must not fail: writing them out comes later."""
+    """Records changes in order. Methods must not fail: changes are written to disk later."""
 
     def topic_saved(self, topic: TopicSettings) -> None:
         """A topic was created or updated."""
 
     def topic_deleted(self, name: str) -> None:
-        """A topic is gone; its subscriptions are saved separately."""
+        """A topic was deleted. Its subscriptions are saved separately."""
 
     def subscription_saved(self, subscription: SubscriptionSettings) -> None:
         """A subscription was created or updated."""
 
     def subscription_deleted(self, name: str) -> None:
-        """A subscription is gone, and its part of the backlog with it."""
+        """A subscription was deleted, together with its backlog."""
 
     def published(self, messages: Sequence[Message], subscription: str) -> None:
-        """These messages are in this subscription's backlog from now on."""
+        """Messages were added to a subscription's backlog."""
 
     def stored(self, messages: Sequence[Message], next_message_id: int) -> None:
-        """These messages have been accepted. Ids from `next_message_id` on are unused."""
+        """Messages were accepted. Ids from `next_message_id` on are unused."""
 
     def dropped(self, subscription: str, message_id: int) -> None:
-        """A message has left a subscription's backlog."""
+        """A message was removed from a subscription's backlog."""
 
     def forgotten(self, message_id: int) -> None:
-        """No subscription holds this message any longer."""
+        """A message is in no subscription's backlog any more."""
 
 
-class NoLog:
-    """Keeps nothing: for a server without a state folder."""
+class NoLog(Log):
+    """Records nothing, for a server without a state folder."""
 
+    @override
     def topic_saved(self, topic: TopicSettings) -> None:
-        """Not kept."""
+        pass
 
+    @override
     def topic_deleted(self, name: str) -> None:
-        """Not kept."""
+        pass
 
+    @override
     def subscription_saved(self, subscription: SubscriptionSettings) -> None:
-        """Not kept."""
+        pass
 
+    @override
     def subscription_deleted(self, name: str) -> None:
-        """Not kept."""
+        pass
 
+    @override
     def published(self, messages: Sequence[Message], subscription: str) -> None:
-        """Not kept."""
+        pass
 
+    @override
     def stored(self, messages: Sequence[Message], next_message_id: int) -> None:
-        """Not kept."""
+        pass
 
+    @override
     def dropped(self, subscription: str, message_id: int) -> None:
-        """Not kept."""
+        pass
 
+    @override
     def forgotten(self, message_id: int) -> None:
-        """Not kept."""
+        pass

@@ -1,4 +1,4 @@
-"""A published message, shared by every subscription that has yet to acknowledge it."""
+"""Messages, from publishing to delivery. Subscriptions share one message object."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,13 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that has been accepted. Ids increase; `publish_ns` is nanoseconds since 1970.
+    """A message that has been accepted.
 
-    `size` in bytes is what flow control and the cap on a response count: body, attributes, key.
+    Attributes:
+        id: the message's id; ids increase.
+        publish_ns: when it was published, in nanoseconds since 1970.
+        size: the size of data, attributes and ordering key in bytes, as it counts for flow
+            control and for the maximum size of a response.
     """
 
     id: int
@@ -28,8 +32,8 @@ class Message:
     size: int
 
     @classmethod
-    def of(cls, message_id: int, publish_ns: int, draft: Draft) -> "Message":
-        """`draft`, accepted under an id and a time."""
+    def from_draft(cls, message_id: int, publish_ns: int, draft: Draft) -> "Message":
+        """Return the message for an accepted draft."""
         size = len(draft.data) + len(draft.ordering_key)
         size += sum(len(key) + len(value) for key, value in draft.attributes.items())
         return cls(message_id, publish_ns, draft.data, draft.attributes, draft.ordering_key, size)
@@ -37,7 +41,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as a subscriber gets it. `attempt` is 0 unless the subscription dead-letters."""
+    """A message as delivered. `attempt` is 0 unless the subscription has a dead-letter policy."""
 
     ack_id: str
     message: Message
@@ -46,10 +50,13 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStats:
-    """How far behind a subscription is.
+    """Backlog statistics of a subscription.
 
-    `num_undelivered` counts every unacknowledged message, leased ones included, as Cloud
-    Monitoring's metric of that name does; `outstanding` those that are leased right now.
+    Attributes:
+        num_undelivered: all unacknowledged messages, including leased ones, as in Cloud
+            Monitoring's metric of that name.
+        oldest_unacked_age_s: the age of the oldest of them, in seconds.
+        outstanding: the messages under lease.
     """
 
     num_undelivered: int

@@ -1,8 +1,7 @@
-"""Which names Pub/Sub accepts for topics, subscriptions and projects.
+"""Validates the names of topics, subscriptions and projects.
 
-The rule (https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names): an id has 3 to 255
-characters, begins with a letter, holds letters, digits and `-._~+%`, and does not begin with
-`goog`.
+An id has 3 to 255 characters, begins with a letter, consists of letters, digits and `-._~+%`, and
+does not begin with `goog`: https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names
 """
 
 import re
@@ -10,7 +9,7 @@ import re
 from localcloud.pubsub.errors import PubSubError, invalid
 
 DELETED_TOPIC = "_deleted-topic_"
-"""What a subscription names as its topic once that has been deleted."""
+"""The topic of a subscription whose topic has been deleted."""
 
 _PROJECT = re.compile(r"projects/[^/]+")
 _RESOURCE = re.compile(
@@ -19,24 +18,24 @@ _RESOURCE = re.compile(
 
 
 def check_topic(name: str) -> str:
-    """`name` itself, or INVALID_ARGUMENT when it is no `projects/<project>/topics/<topic>`."""
+    """Return `name`; raise INVALID_ARGUMENT unless it is `projects/<project>/topics/<topic>`."""
     return _check("topics", name)
 
 
 def check_subscription(name: str) -> str:
-    """`name` itself, or INVALID_ARGUMENT if it is no `projects/<project>/subscriptions/<sub>`."""
+    """Return `name`; raise INVALID_ARGUMENT unless it is `projects/<p>/subscriptions/<id>`."""
     return _check("subscriptions", name)
 
 
 def check_project(name: str) -> str:
-    """`name` itself, or INVALID_ARGUMENT when it is not `projects/<project>`."""
+    """Return `name`; raise INVALID_ARGUMENT unless it is `projects/<project>`."""
     if not _PROJECT.fullmatch(name):
         raise invalid(f"Invalid [projects] name: (name={name}). Expected projects/<project>.")
     return name
 
 
 def project_of(name: str) -> str:
-    """The project id inside the full name of a topic or subscription."""
+    """Return the project id in the full name of a topic or subscription."""
     return name.split("/", 2)[1]
 
 

@@ -1,4 +1,4 @@
-"""Lists in pages. A page token is the last name of the page before, so it outlives changes."""
+"""Pages of lists. A page token is the previous page's last name, so that changes do not matter."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,9 +13,16 @@ _Item = TypeVar("_Item")
 def page(
     items: Sequence[_Item], name: Callable[[_Item], str], size: int, token: str
 ) -> tuple[list[_Item], str]:
-    """Up to `size` (0: as many as allowed) of `items`, sorted by name, and the next token.
+    """Return a page of items, and the next page's token, which is empty on the last page.
 
-    The token is empty when nothing is left. INVALID_ARGUMENT for a negative size.
+    Args:
+        items: all items, sorted by name.
+        name: returns an item's name.
+        size: maximum number of items; 0 means the maximum allowed.
+        token: the token from the previous page; empty for the first page.
+
+    Raises:
+        PubSubError: INVALID_ARGUMENT; the size is negative.
     """
     if size < 0:
         raise invalid(f"page_size is {size}; expected 0 (the default) to {MAX_PAGE}.")

@@ -1,15 +1,15 @@
-"""Topics and subscriptions as they travel, turned into settings and back.
+"""Converts topics and subscriptions between protobuf and settings.
 
-This is where a resource is checked and its defaults are filled in. A field that this server does
-not act on is refused when it is set, so that nobody relies on what does not happen; those that only
-describe (labels, expiration) are kept and given back.
+Resources are validated and defaults are filled in here. Fields that this server does not implement
+are rejected when set, so that nobody relies on them. Fields that are only informative (labels,
+expiration) are stored and returned.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from localcloud.pubsub import names, wire
+from localcloud.pubsub import names, protobuf
 from localcloud.pubsub.errors import PubSubError, Status, invalid, unimplemented
 from localcloud.pubsub.filters import compile_filter
 from localcloud.pubsub.settings import (
@@ -43,7 +43,11 @@ _SUBSCRIPTION_FIXED = ("name", "topic", "filter", "enable_message_ordering")
 
 
 def parse_topic(pb: Any) -> TopicSettings:
-    """The settings of a `google.pubsub.v1.Topic`. INVALID_ARGUMENT or UNIMPLEMENTED if not."""
+    """Return the settings of a `google.pubsub.v1.Topic`.
+
+    Raises:
+        PubSubError: INVALID_ARGUMENT, a field is invalid; UNIMPLEMENTED, a field is not supported.
+    """
     names.check_topic(pb.name)
     _refuse(pb, _TOPIC_REFUSED)
     retention_s = None
@@ -53,15 +57,15 @@ def parse_topic(pb: Any) -> TopicSettings:
 
 
 def topic_pb(topic: TopicSettings) -> Any:
-    """A `google.pubsub.v1.Topic` of these settings."""
-    pb = wire.Topic(name=topic.name, labels=topic.labels)
+    """Return a `google.pubsub.v1.Topic` with these settings."""
+    pb = protobuf.Topic(name=topic.name, labels=topic.labels)
     if topic.retention_s is not None:
         _set_seconds(pb.message_retention_duration, topic.retention_s)
     return pb
 
 
 def updated_topic(old: TopicSettings, pb: Any, paths: list[str]) -> TopicSettings:
-    """`old` with the fields that `paths` name taken from `pb`."""
+    """Return `old` with the fields in `paths` replaced by those of `pb`."""
     new = parse_topic(_masked("Topic", pb, paths, fixed=("name",)))
     changes: dict[str, Any] = {}
     for path in paths:
@@ -74,9 +78,11 @@ def updated_topic(old: TopicSettings, pb: Any, paths: list[str]) -> TopicSetting
 
 
 def parse_subscription(pb: Any) -> SubscriptionSettings:
-    """The settings of a `google.pubsub.v1.Subscription`, defaults filled in.
+    """Return the settings of a `google.pubsub.v1.Subscription`, with defaults filled in.
 
-    INVALID_ARGUMENT, OUT_OF_RANGE or UNIMPLEMENTED if it cannot be had.
+    Raises:
+        PubSubError: INVALID_ARGUMENT or OUT_OF_RANGE, a field is invalid; UNIMPLEMENTED, a field is
+            not supported.
     """
     names.check_subscription(pb.name)
     names.check_topic(pb.topic)
@@ -85,15 +91,15 @@ def parse_subscription(pb: Any) -> SubscriptionSettings:
 
 
 def subscription_pb(settings: SubscriptionSettings) -> Any:
-    """A `google.pubsub.v1.Subscription` of these settings."""
-    pb = wire.Subscription(
+    """Return a `google.pubsub.v1.Subscription` with these settings."""
+    pb = protobuf.Subscription(
         name=settings.name,
         topic=settings.topic,
         ack_deadline_seconds=settings.ack_deadline_s,
         labels=settings.labels,
         filter=settings.filter,
         enable_message_ordering=settings.ordered,
-        state=wire.Subscription.State.ACTIVE,
+        state=protobuf.Subscription.State.ACTIVE,
     )
     pb.push_config.SetInParent()
     pb.expiration_policy.SetInParent()
@@ -112,7 +118,7 @@ def subscription_pb(settings: SubscriptionSettings) -> Any:
 def updated_subscription(
     old: SubscriptionSettings, pb: Any, paths: list[str]
 ) -> SubscriptionSettings:
-    """`old` with the fields that `paths` name taken from `pb`."""
+    """Return `old` with the fields in `paths` replaced by those of `pb`."""
     new = _mutable(_masked("Subscription", pb, paths, fixed=_SUBSCRIPTION_FIXED))
     changes: dict[str, Any] = {}
     for path in paths:
@@ -145,7 +151,7 @@ def _mutable(pb: Any) -> SubscriptionSettings:
             )
         settings = replace(settings, ack_deadline_s=pb.ack_deadline_seconds)
     if pb.HasField("message_retention_duration"):
-        # The API's reference says 31 days; Google's emulator stops at seven.
+        # The API reference says 31 days; Google's emulator allows only 7.
         retention_s = _seconds(pb, "message_retention_duration", 600, 31 * DAY_S)
         settings = replace(settings, retention_s=retention_s)
     if pb.HasField("expiration_policy"):
@@ -202,7 +208,7 @@ def _labels(pb: Any) -> Mapping[str, str]:
 
 
 def _masked(kind: str, pb: Any, paths: list[str], fixed: tuple[str, ...]) -> Any:
-    """What `paths` say of `pb`, and nothing else of it: the rest may be anything."""
+    """Return `pb` with only its name and the fields in `paths`, after validating `paths`."""
     where = f"update_mask provided in the Update{kind}Request"
     if not paths:
         raise invalid(
@@ -225,14 +231,14 @@ def _masked(kind: str, pb: Any, paths: list[str], fixed: tuple[str, ...]) -> Any
     return masked
 
 
-def _seconds(pb: Any, name: str, least: float, most: float | None) -> float:
+def _seconds(pb: Any, name: str, minimum: float, maximum: float | None) -> float:
     duration = getattr(pb, name)
     seconds = float(duration.seconds + duration.nanos / 1e9)
-    if seconds < least or (most is not None and seconds > most):
-        upper = "" if most is None else f" and at most {most:g}s"
+    if seconds < minimum or (maximum is not None and seconds > maximum):
+        upper = "" if maximum is None else f" and at most {maximum:g}s"
         raise invalid(
             f"The value for {name} is out of bounds. You passed {seconds:g}s in the request, but "
-            f"the value must be at least {least:g}s{upper}."
+            f"the value must be at least {minimum:g}s{upper}."
         )
     return seconds
 

@@ -1,4 +1,4 @@
-"""The Pub/Sub server: what `PUBSUB_EMULATOR_HOST` points at."""
+"""The Pub/Sub server that `PUBSUB_EMULATOR_HOST` points at."""
 
 import asyncio
 from pathlib import Path
@@ -17,15 +17,20 @@ from localcloud.pubsub.subscriber import Subscriber
 from localcloud.pubsub.wakeups import Wakeups
 
 _MAX_REQUEST_BYTES = 20_000_000
-"""Beyond the limit of the service, so that it is the service that refuses, and says why."""
+"""Larger than the service's limit, so that the service rejects the request and explains why."""
 
 
 class PubSubServer:
     """A Pub/Sub server over gRPC without encryption, in the event loop that starts it.
 
-    `state_dir` is where topics, subscriptions and unacknowledged messages survive a restart;
-    without one they do not. `port` 0 means any free one. After `stop` it can be started again.
-    `faults` strike when they are told to.
+    After `stop` it can be started again.
+
+    Args:
+        state_dir: keeps topics, subscriptions and unacknowledged messages across restarts; None
+            keeps nothing.
+        host: the address to listen on.
+        port: the TCP port; 0 picks a free one.
+        faults: injected faults, which can be configured while the server runs.
     """
 
     def __init__(
@@ -43,22 +48,24 @@ class PubSubServer:
 
     @property
     def broker(self) -> Broker:
-        """Topics, subscriptions and their statistics. Use it from the server's event loop only.
+        """The broker, for use from the server's event loop only.
 
-        Raises `RuntimeError` unless the server is running.
+        Raises:
+            RuntimeError: the server is not running.
         """
         if self._running is None:
-            raise RuntimeError("The Pub/Sub server is not running: await start() first.")
+            raise RuntimeError("The Pub/Sub server is not running; await start() first.")
         return self._running.broker
 
     async def start(self) -> int:
-        """Restore the state, listen, and return the port.
+        """Restore the state, start listening, and return the port.
 
-        Raises `RuntimeError` if the server is running already, if another one has the state folder,
-        or if the address is taken.
+        Raises:
+            RuntimeError: the server is running already, another server uses the state folder, or
+                the address is in use.
         """
         if self._running is not None:
-            raise RuntimeError("The Pub/Sub server is running already.")
+            raise RuntimeError("The Pub/Sub server is already running.")
         journal = None if self._state_dir is None else Journal(self._state_dir)
         running = _Running(journal, self._faults)
         try:
@@ -70,10 +77,10 @@ class PubSubServer:
         return port
 
     async def stop(self, grace_s: float | None = 1.0) -> None:
-        """Refuse new requests, let current ones end within `grace_s` seconds, write what is left.
+        """Reject new requests, let current ones finish within `grace_s` seconds, save the state.
 
-        Waiting pulls come back empty and streams end with UNAVAILABLE at once. Leases are given up:
-        after the next start what they covered is due again.
+        Waiting pulls return empty, and streams end with UNAVAILABLE at once. Leases are not saved:
+        their messages can be delivered again after the next start.
         """
         running, self._running = self._running, None
         if running is not None:
@@ -82,7 +89,7 @@ class PubSubServer:
 
 
 class _Running:
-    """The parts of a server that live from one start to the next stop."""
+    """The parts of a server that exist between `start` and `stop`."""
 
     def __init__(self, journal: Journal | None, faults: Faults) -> None:
         clock = Clock()
@@ -96,9 +103,9 @@ class _Running:
             options=[
                 ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
                 ("grpc.max_send_message_length", -1),
-                # Two servers on one port would share its connections without a word.
+                # Otherwise two servers on one port would silently share its connections.
                 ("grpc.so_reuseport", 0),
-                # Clients of a subscription that is silent ping more often than gRPC expects.
+                # Clients of an idle subscription ping more often than gRPC allows by default.
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
                 ("grpc.keepalive_permit_without_calls", 1),
             ]
@@ -128,5 +135,5 @@ class _Running:
         try:
             self.broker.expire(subscription)
         except PubSubError:
-            return  # It was deleted while its timer ran.
+            return  # the subscription was deleted while its timer ran
         self._committer.soon()

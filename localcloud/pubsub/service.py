@@ -1,4 +1,4 @@
-"""The two services as gRPC handlers: errors become statuses, unknown methods say so."""
+"""The gRPC handlers of both services, including errors and unknown methods."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from localcloud.pubsub import wire
+from localcloud.pubsub import protobuf
 from localcloud.pubsub.errors import PubSubError
 from localcloud.pubsub.publisher import Publisher
 from localcloud.pubsub.subscriber import Subscriber
@@ -15,11 +15,11 @@ _Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
 def handlers(publisher: Publisher, subscriber: Subscriber) -> tuple[Any, ...]:
-    """What to add to a `grpc.aio` server, in this order: the last one answers everything else."""
+    """Return the handlers for a `grpc.aio` server. The last one handles all other methods."""
     streaming = grpc.stream_stream_rpc_method_handler(
-        _answering(subscriber.streaming_pull),
-        request_deserializer=wire.StreamingPullRequest.FromString,
-        response_serializer=wire.StreamingPullResponse.SerializeToString,
+        _with_errors(subscriber.streaming_pull),
+        request_deserializer=protobuf.StreamingPullRequest.FromString,
+        response_serializer=protobuf.StreamingPullResponse.SerializeToString,
     )
     return (
         grpc.method_handlers_generic_handler("google.pubsub.v1.Publisher", _unary(publisher)),
@@ -33,7 +33,7 @@ def handlers(publisher: Publisher, subscriber: Subscriber) -> tuple[Any, ...]:
 def _unary(service: Publisher | Subscriber) -> dict[str, Any]:
     return {
         name: grpc.unary_unary_rpc_method_handler(
-            _answering(method),
+            _with_errors(method),
             request_deserializer=request.FromString,
             response_serializer=_serialize,
         )
@@ -46,14 +46,14 @@ def _serialize(response: Any) -> bytes:
     return encoded
 
 
-def _answering(method: _Handler) -> _Handler:
+def _with_errors(method: _Handler) -> _Handler:
     async def answer(request: Any, context: Any) -> Any:
         try:
             return await method(request, context)
         except PubSubError as error:
             await context.abort(grpc.StatusCode[error.status.value], error.message)
         except sqlite3.Error as error:
-            # Clients take UNAVAILABLE for a passing fault, and try again.
+            # Clients treat UNAVAILABLE as temporary, and retry.
             await context.abort(
                 grpc.StatusCode.UNAVAILABLE,
                 f"The state folder could not be written ({error}). Is the disk full?",
@@ -64,7 +64,7 @@ def _answering(method: _Handler) -> _Handler:
 
 # grpc's base class has no types, so mypy sees a subclass of Any.
 class _Unimplemented(grpc.GenericRpcHandler):
-    """Answers each method that nobody else does, whatever its kind, with UNIMPLEMENTED."""
+    """Answers every other method, of whatever kind, with UNIMPLEMENTED."""
 
     def service(self, handler_call_details: Any) -> Any:
         method: str = handler_call_details.method

@@ -1,7 +1,7 @@
-"""What a topic and a subscription are told to be, apart from the messages they hold.
+"""The settings of topics and subscriptions.
 
-Plain values, so that the broker neither knows protobuf nor asks for defaults: `resources` has
-checked them and filled them in.
+They are plain values, so that the broker needs to know neither protobuf nor defaults: `resources`
+validates them and fills in defaults.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class TopicSettings:
-    """A topic. `retention_s` is kept for who reads it; nothing is replayed from a topic here."""
+    """A topic. `retention_s` is only stored and returned; a topic cannot be replayed here."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -21,7 +21,7 @@ class TopicSettings:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterPolicy:
-    """Where a message goes that has been delivered `max_attempts` times without an ack."""
+    """The topic for messages that were delivered `max_attempts` times without an ack."""
 
     topic: str
     max_attempts: int = 5
@@ -29,19 +29,19 @@ class DeadLetterPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long a message stays away after a nack or an expired lease: doubling, between the two."""
+    """The delay after a nack or an expired lease: it doubles from `minimum_s` to `maximum_s`."""
 
     minimum_s: float = 10.0
     maximum_s: float = 600.0
 
     def delay_s(self, attempts: int) -> float:
-        """The wait before the next delivery of a message that has had `attempts` (1 or more)."""
+        """Return the seconds until the next delivery, after `attempts` (at least 1) deliveries."""
         return min(self.maximum_s, self.minimum_s * 2.0 ** min(attempts - 1, 32))
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionSettings:
-    """A subscription. `expiration_s` (None: never) is kept for who reads it; none expires here."""
+    """A subscription. `expiration_s` is only stored and returned; subscriptions never expire."""
 
     name: str
     topic: str

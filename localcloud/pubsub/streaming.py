@@ -1,4 +1,4 @@
-"""StreamingPull: a stream on which messages go one way and acks and lease extensions the other."""
+"""StreamingPull: a stream with messages in one direction, acks and lease changes in the other."""
 
 import asyncio
 import contextlib
@@ -6,23 +6,23 @@ from typing import Any
 
 import grpc
 
-from localcloud.pubsub import names, wire
+from localcloud.pubsub import names, protobuf
 from localcloud.pubsub.broker import Broker
 from localcloud.pubsub.committer import Committer
-from localcloud.pubsub.deliveries import received_pb
 from localcloud.pubsub.entry import Consumer
 from localcloud.pubsub.errors import invalid
+from localcloud.pubsub.received_message import received_pb
 from localcloud.pubsub.wakeups import Wakeups
 
 KEEPALIVE_S = 30.0
-"""Silence after which a client that speaks protocol version 1 is sent an empty response."""
+"""An idle client with protocol version 1 is sent an empty response at this interval."""
 
 _BATCH = 100
-"""Most messages in one response, so that streams that share a subscription share its messages."""
+"""Maximum messages in a response, so that parallel streams share a subscription's messages."""
 
 
 class Stream:
-    """One stream. Its leases outlive it: what it does not ack comes back at its deadline."""
+    """One stream. Its leases outlive it: unacknowledged messages return at their deadlines."""
 
     def __init__(
         self, broker: Broker, committer: Committer, wakeups: Wakeups, stopping: asyncio.Event
@@ -35,7 +35,11 @@ class Stream:
         self._deadline_s = 0
 
     async def serve(self, context: Any) -> None:
-        """Run until the client ends its side or `stopping` is set. Raises `PubSubError`."""
+        """Serve the stream until the client ends it or the server stops.
+
+        Raises:
+            PubSubError: a request of the client is invalid.
+        """
         first = await context.read()
         if first is grpc.aio.EOF:
             return
@@ -76,13 +80,13 @@ class Stream:
             if deliveries:
                 self._committer.soon()
                 await context.write(
-                    wire.StreamingPullResponse(received_messages=map(received_pb, deliveries))
+                    protobuf.StreamingPullResponse(received_messages=map(received_pb, deliveries))
                 )
                 continue
             try:
                 await asyncio.wait_for(wake.wait(), keepalive_s)
             except TimeoutError:
-                await context.write(wire.StreamingPullResponse())
+                await context.write(protobuf.StreamingPullResponse())
         reader.result()
 
     async def _read(self, context: Any) -> None:
@@ -101,7 +105,7 @@ class Stream:
             self._apply(request)
 
     def _apply(self, request: Any) -> None:
-        """Do what a request of the stream asks for; an empty one is a client's sign of life."""
+        """Carry out a request of the stream. An empty request is a client's keep-alive."""
         if deadline_s := request.stream_ack_deadline_seconds:
             if not 10 <= deadline_s <= 600:
                 raise invalid(
@@ -124,7 +128,7 @@ class Stream:
 
 
 def check_ack_deadline(seconds: int) -> int:
-    """`seconds` itself, or INVALID_ARGUMENT if a lease cannot be given so many from now."""
+    """Return `seconds`; raise INVALID_ARGUMENT unless a lease can last that long."""
     if not 0 <= seconds <= 600:
         raise invalid(
             f"Invalid ack deadline given (ack_deadline={seconds}). "

@@ -1,4 +1,4 @@
-"""google.pubsub.v1.Subscriber: from protobuf to the broker and back."""
+"""The service google.pubsub.v1.Subscriber: converts between protobuf and the broker."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,30 +6,30 @@ from typing import Any
 
 from google.protobuf import empty_pb2
 
-from localcloud.pubsub import names, resources, wire
+from localcloud.pubsub import names, protobuf, resources
 from localcloud.pubsub.broker import Broker
 from localcloud.pubsub.committer import Committer
-from localcloud.pubsub.deliveries import received_pb
 from localcloud.pubsub.errors import invalid, unimplemented
 from localcloud.pubsub.message import Delivery
 from localcloud.pubsub.paging import page
+from localcloud.pubsub.received_message import received_pb
 from localcloud.pubsub.streaming import Stream, check_ack_deadline
 from localcloud.pubsub.wakeups import Wakeups
 
 MAX_PULL = 1_000
-"""Most messages in one answer, whatever is asked for."""
+"""Maximum messages in one response, regardless of the request."""
 
 LONGEST_PULL_S = 60.0
-"""How long a pull without a deadline of its own waits for a message."""
+"""How long a pull without a deadline waits for a message."""
 
 _DEADLINE_MARGIN_S = 1.0
-"""So long before its client would give up, a pull that finds nothing answers. So does Google's."""
+"""An empty pull returns this long before its client's deadline, as the service does."""
 
 
 class Subscriber:
-    """Its methods return what gRPC answers, and raise `PubSubError`.
+    """The methods return responses, and raise `PubSubError`.
 
-    Once `stopping` is set (and sleepers are woken) pulls come back empty and streams end.
+    Once `stopping` is set and the sleepers have been woken, pulls return empty and streams end.
     """
 
     def __init__(
@@ -41,32 +41,32 @@ class Subscriber:
         self._stopping = stopping
 
     def unary(self) -> dict[str, tuple[Callable[..., Any], Any]]:
-        """By name: each method but the streaming one, and the class of its request."""
+        """Return all methods except the streaming one by name, each with its request's class."""
         return {
-            "CreateSubscription": (self.create_subscription, wire.Subscription),
-            "GetSubscription": (self.get_subscription, wire.GetSubscriptionRequest),
-            "UpdateSubscription": (self.update_subscription, wire.UpdateSubscriptionRequest),
-            "ListSubscriptions": (self.list_subscriptions, wire.ListSubscriptionsRequest),
-            "DeleteSubscription": (self.delete_subscription, wire.DeleteSubscriptionRequest),
-            "Pull": (self.pull, wire.PullRequest),
-            "Acknowledge": (self.acknowledge, wire.AcknowledgeRequest),
-            "ModifyAckDeadline": (self.modify_ack_deadline, wire.ModifyAckDeadlineRequest),
-            "Seek": (self.seek, wire.SeekRequest),
+            "CreateSubscription": (self.create_subscription, protobuf.Subscription),
+            "GetSubscription": (self.get_subscription, protobuf.GetSubscriptionRequest),
+            "UpdateSubscription": (self.update_subscription, protobuf.UpdateSubscriptionRequest),
+            "ListSubscriptions": (self.list_subscriptions, protobuf.ListSubscriptionsRequest),
+            "DeleteSubscription": (self.delete_subscription, protobuf.DeleteSubscriptionRequest),
+            "Pull": (self.pull, protobuf.PullRequest),
+            "Acknowledge": (self.acknowledge, protobuf.AcknowledgeRequest),
+            "ModifyAckDeadline": (self.modify_ack_deadline, protobuf.ModifyAckDeadlineRequest),
+            "Seek": (self.seek, protobuf.SeekRequest),
         }
 
     async def create_subscription(self, request: Any, _context: Any) -> Any:
-        """A `Subscription`, created."""
+        """Create a subscription; return the `Subscription`."""
         settings = self._broker.create_subscription(resources.parse_subscription(request))
         await self._committer.durable()
         return resources.subscription_pb(settings)
 
     async def get_subscription(self, request: Any, _context: Any) -> Any:
-        """A `Subscription`."""
+        """Return a `Subscription`."""
         name = names.check_subscription(request.subscription)
         return resources.subscription_pb(self._broker.subscription(name))
 
     async def update_subscription(self, request: Any, _context: Any) -> Any:
-        """The `Subscription` as it is after the update."""
+        """Update a subscription; return the new `Subscription`."""
         paths = list(request.update_mask.paths)
         settings = self._broker.update_subscription(
             names.check_subscription(request.subscription.name),
@@ -76,22 +76,24 @@ class Subscriber:
         return resources.subscription_pb(settings)
 
     async def list_subscriptions(self, request: Any, _context: Any) -> Any:
-        """A page of a project's subscriptions."""
-        every = self._broker.subscriptions(names.check_project(request.project))
-        found, token = page(every, lambda each: each.name, request.page_size, request.page_token)
-        return wire.ListSubscriptionsResponse(
-            subscriptions=[resources.subscription_pb(each) for each in found],
+        """Return a page of a project's subscriptions."""
+        settings = self._broker.subscriptions(names.check_project(request.project))
+        settings, token = page(
+            settings, lambda each: each.name, request.page_size, request.page_token
+        )
+        return protobuf.ListSubscriptionsResponse(
+            subscriptions=[resources.subscription_pb(each) for each in settings],
             next_page_token=token,
         )
 
     async def delete_subscription(self, request: Any, _context: Any) -> Any:
-        """Nothing."""
+        """Delete a subscription; return an empty response."""
         self._broker.delete_subscription(names.check_subscription(request.subscription))
         await self._committer.durable()
         return empty_pb2.Empty()
 
     async def pull(self, request: Any, context: Any) -> Any:
-        """Messages, at least one unless the wait for it was declined or in vain."""
+        """Return messages; none if none arrived, or if the client did not want to wait."""
         name = names.check_subscription(request.subscription)
         if request.max_messages <= 0:
             raise invalid(
@@ -103,27 +105,27 @@ class Subscriber:
         if not deliveries and not request.return_immediately:
             deliveries = await self._wait_for_messages(name, limit, context.time_remaining())
         self._committer.soon()
-        return wire.PullResponse(received_messages=map(received_pb, deliveries))
+        return protobuf.PullResponse(received_messages=map(received_pb, deliveries))
 
     async def acknowledge(self, request: Any, _context: Any) -> Any:
-        """Nothing; from then on the messages do not come back, not even after a crash."""
+        """Acknowledge messages. After the empty response not even a crash redelivers them."""
         name = names.check_subscription(request.subscription)
-        self._broker.acknowledge(name, _given(request.ack_ids))
+        self._broker.acknowledge(name, _required(request.ack_ids))
         await self._committer.durable()
         return empty_pb2.Empty()
 
     async def modify_ack_deadline(self, request: Any, _context: Any) -> Any:
-        """Nothing."""
+        """Change when leases end; return an empty response."""
         name = names.check_subscription(request.subscription)
         seconds = check_ack_deadline(request.ack_deadline_seconds)
         self._broker.modify_ack_deadline(
-            name, [(ack_id, seconds) for ack_id in _given(request.ack_ids)]
+            name, [(ack_id, seconds) for ack_id in _required(request.ack_ids)]
         )
         await self._committer.durable()
         return empty_pb2.Empty()
 
     async def seek(self, request: Any, _context: Any) -> Any:
-        """Nothing. To a time only: there are no snapshots here."""
+        """Seek to a time; return an empty response. There are no snapshots here."""
         name = names.check_subscription(request.subscription)
         if request.HasField("snapshot"):
             raise unimplemented("Seek to a snapshot")
@@ -134,10 +136,10 @@ class Subscriber:
             )
         self._broker.seek(name, request.time.ToNanoseconds())
         await self._committer.durable()
-        return wire.SeekResponse()
+        return protobuf.SeekResponse()
 
     async def streaming_pull(self, _requests: Any, context: Any) -> None:
-        """Serve one stream until the client ends it, something is wrong, or the server stops."""
+        """Serve a stream until the client ends it, a request is invalid, or the server stops."""
         stream = Stream(self._broker, self._committer, self._wakeups, self._stopping)
         await stream.serve(context)
 
@@ -163,7 +165,7 @@ class Subscriber:
         return []
 
 
-def _given(ack_ids: Any) -> list[str]:
+def _required(ack_ids: Any) -> list[str]:
     if not ack_ids:
         raise invalid("You have not specified an ack ID in the request.")
     return list(ack_ids)

@@ -1,21 +1,24 @@
-"""Who sleeps until a subscription has messages, and the timers that end leases.
+"""Wakes tasks that wait for messages, and runs the timers that end leases.
 
-Nothing polls: a sleeper is woken by the broker, and the loop has one timer per subscription, set to
-its next deadline.
+Nothing polls: the broker wakes the sleepers, and the event loop has one timer per subscription, set
+to its next deadline.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from typing_extensions import override
+
+from localcloud.pubsub.broker import Listener
 from localcloud.pubsub.clock import Clock
 
 _COALESCE_S = 0.02
-"""Leases that end within this time of each other are ended together."""
+"""Leases that end within this time, in seconds, are ended together."""
 
 
-class Wakeups:
-    """The broker's `Listener`. `expire` is called with a subscription whose deadline has come."""
+class Wakeups(Listener):
+    """The broker's `Listener`. Calls `expire` with each subscription whose deadline has come."""
 
     def __init__(self, clock: Clock, expire: Callable[[str], None]) -> None:
         self._clock = clock
@@ -26,7 +29,7 @@ class Wakeups:
 
     @contextmanager
     def sleeper(self, subscription: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the subscription may have something to pull."""
+        """Yield an event that is set whenever the subscription may have messages to pull."""
         event = asyncio.Event()
         sleepers = self._sleepers.setdefault(subscription, set())
         sleepers.add(event)
@@ -44,23 +47,23 @@ class Wakeups:
                 event.set()
 
     def close(self) -> None:
-        """Stop the timers. They are not started again by what the broker still reports."""
+        """Cancel all timers."""
         for _, timer in self._timers.values():
             timer.cancel()
         self._timers = {}
 
+    @override
     def ready(self, subscription: str) -> None:
-        """See `broker.Listener`."""
         for event in self._sleepers.get(subscription, ()):
             event.set()
 
+    @override
     def deadline(self, subscription: str, at_s: float) -> None:
-        """See `broker.Listener`."""
-        set_to = self._timers.get(subscription)
-        if set_to is not None:
-            if set_to[0] <= at_s + _COALESCE_S:
+        timer = self._timers.get(subscription)
+        if timer is not None:
+            if timer[0] <= at_s + _COALESCE_S:
                 return
-            set_to[1].cancel()
+            timer[1].cancel()
         delay_s = max(0.0, at_s - self._clock.steady_s()) + _COALESCE_S
         self._timers[subscription] = (
             at_s + _COALESCE_S,

@@ -1,6 +1,6 @@
 """Cloud Storage on one machine: its JSON API over a folder.
 
-`ObjectStore` keeps the objects, `storage_app` speaks to the clients. Clients reach it through
+`ObjectStore` stores the objects, and `storage_app` serves the API. Clients find it through
 `STORAGE_EMULATOR_HOST=http://127.0.0.1:PORT`.
 """
 

@@ -1,7 +1,7 @@
-"""The HTTP face of the object store: which request goes where.
+"""The HTTP interface of the object store: routes requests to their handlers.
 
-Paths are taken apart here and not by aiohttp's router: object names are percent-encoded and may
-hold anything, and a look-up costs a tenth.
+Paths are parsed here instead of by aiohttp's router, because percent-encoded object names can
+contain anything. A look-up also costs only a tenth.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from localcloud.knobs import add_knobs
 from localcloud.storage import errors, json_api
 from localcloud.storage.batch import handle_batch
 from localcloud.storage.behaviour import Behaviour
@@ -21,33 +20,40 @@ from localcloud.storage.calls import Call, Reply, decode_path, decode_query, ref
 from localcloud.storage.downloading import Downloads, media_refusal
 from localcloud.storage.store import ObjectStore
 from localcloud.storage.uploading import Uploads
+from localcloud.tunable_settings import add_settings_routes
 
 _log = logging.getLogger(__name__)
 
 Faults = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-"""Asked before each request: a response is sent in place of the real answer, None lets it pass.
-It may wait, for latency, or close `request.transport`, for a lost connection."""
+"""Called before each request. A returned response replaces the real one; None changes nothing. The
+function can also wait, to add latency, or close `request.transport`, to lose the connection."""
 
 _JSON = "application/json; charset=UTF-8"
 _THREADS = 4
 _MAX_JSON_BYTES = 16 * 1024 * 1024
-"""For bodies that are read as a whole: metadata and batches. Contents are streamed, of any size."""
+"""Maximum size of metadata and batches, which are read as a whole. Contents are streamed and have
+no maximum."""
 
 
 def storage_app(
     store: ObjectStore, *, faults: Faults | None = None, seed: int | None = None
 ) -> web.Application:
-    """Cloud Storage's JSON API over `store`, whose life stays the caller's business.
+    """Return an app that serves Cloud Storage's JSON API over `store`.
 
-    Serves `/storage/v1`, `/upload`, `/download`, `/batch`, and `GET /BUCKET/OBJECT` for browsers.
-    Beyond Google's routes, `GET /localcloud` tells counts and settings, and a PATCH of it with a
-    JSON object changes settings while running. `seed` makes their rates repeatable.
+    It serves `/storage/v1`, `/upload`, `/download`, `/batch`, and `GET /BUCKET/OBJECT` for
+    browsers. Beyond Google's routes, `GET /localcloud` returns counts and settings, and a PATCH of
+    it with a JSON object changes settings.
+
+    Args:
+        store: the objects; the caller closes it.
+        faults: called before each request; for tests.
+        seed: makes injected faults repeatable.
     """
     behaviour = Behaviour(seed=seed)
     service = _Service(store, faults, behaviour)
     app = web.Application(client_max_size=_MAX_JSON_BYTES)
-    # No object has this address: browsers give a bucket and a name.
-    add_knobs(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
+    # This path is never an object's: those consist of a bucket and a name.
+    add_settings_routes(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
     app.router.add_route("*", "/{path:.*}", service.handle)
     app.on_shutdown.append(behaviour.close)
     app.on_cleanup.append(service.cleanup)
@@ -72,12 +78,12 @@ class _Service:
             if fault is not None:
                 return fault
         try:
-            await self._behaviour.strike(request)
+            await self._behaviour.inject_faults(request)
             return await self._dispatch(request)
         except errors.StorageError as error:
             return _respond(refusal(error))
         except (ConnectionError, web.RequestPayloadError) as error:
-            # Nobody is there to read this; it only keeps a lost client out of the error log.
+            # The client is gone and never reads this. It only keeps the error out of the log.
             return _respond(refusal(errors.invalid(f"The request broke off: {error}")))
         except (OSError, sqlite3.Error) as error:
             _log.error("%s %s failed: %s", request.method, request.path, error)

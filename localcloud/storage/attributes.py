@@ -1,4 +1,4 @@
-"""The fields of an object that its writer decides, and how a change of them is applied."""
+"""The fields of an object that clients can set, and how changes are applied to them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,20 +28,21 @@ _WRITABLE = frozenset(
     }
 )
 MAX_METADATA_BYTES = 8192
-"""All custom metadata of one object together, keys and values: the service's own limit."""
+"""Maximum size of an object's custom metadata, keys and values together, as in the service."""
 
 
 def accepted(resource: object) -> dict[str, Any]:
-    """The writable fields of an object resource; what the service decides itself is dropped.
+    """Return the writable fields of an object resource; drop those that the service sets itself.
 
-    Raises StorageError (400) for a resource that is no JSON object, or fields of a wrong type.
+    Raises:
+        StorageError: 400; the resource is not a JSON object, or a field has a wrong type.
     """
     if not isinstance(resource, Mapping):
         raise errors.invalid(f"Expected a JSON object as the resource, got {resource!r:.100}")
     fields = {key: value for key, value in resource.items() if key in _WRITABLE}
     for key in _HEADER_FIELDS:
         value = fields.get(key)
-        # These become headers of downloads: a line break would let one object forge others.
+        # These become headers of downloads: a line break would let an object forge headers.
         if value is not None and not (isinstance(value, str) and value.isprintable()):
             raise errors.invalid(
                 f"Invalid value for {key}: {value!r:.100}, expected a line of text"
@@ -60,12 +61,16 @@ def accepted(resource: object) -> dict[str, Any]:
 
 
 def fresh(resource: object) -> dict[str, Any]:
-    """The attributes of a new object: as `accepted`, where null is the same as absent."""
+    """Return the writable fields of a new object, in which null means absent.
+
+    Raises:
+        StorageError: 400; the resource is not a JSON object, or a field has a wrong type.
+    """
     return patched({}, accepted(resource))
 
 
 def patched(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`current` after a PATCH: null removes a field, custom metadata is merged key by key."""
+    """Return `current` after a PATCH: null removes a field, metadata and labels are merged."""
     result = dict(current)
     for key, value in changes.items():
         if value is None:
@@ -81,7 +86,7 @@ def patched(current: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def _text(value: object) -> str | None:
-    """Custom metadata are strings; the API turns JSON's other scalars into them."""
+    """Convert a value of custom metadata to a string, as the API does with JSON scalars."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):

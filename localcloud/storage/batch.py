@@ -1,8 +1,8 @@
 """The batch endpoint: many calls of the JSON API in one multipart/mixed request.
 
-google-cloud-storage's `client.batch()` and Beam's renames and deletes come this way. Each part is
-an HTTP request in itself, and is answered by a part, in order. As on the service, contents cannot
-be sent or fetched in a batch.
+google-cloud-storage's `client.batch()` and Beam's renames and deletes use it. Each part is an HTTP
+request, and the response has one part for each, in order. As in the service, a batch cannot upload
+or download contents.
 """
 
 import secrets
@@ -16,15 +16,25 @@ from localcloud.storage import errors
 from localcloud.storage.calls import Call, Reply, decode_path, decode_query, refusal
 
 MAX_CALLS = 1000
-"""The client's limit; the service documents 100 but takes what the client sends."""
+"""The client's limit. The service documents 100, but accepts what the client sends."""
 
 
 def handle_batch(
     content_type: str, body: bytes, base_url: str, answer: Callable[[Call], Reply]
 ) -> tuple[str, bytes]:
-    """Answer every call in `body`; return the content type and the body of the answer.
+    """Answer every call of a batch.
 
-    Raises StorageError (400) when the whole is no batch; a part that is wrong gets its own error.
+    Args:
+        content_type: of the request.
+        body: of the request.
+        base_url: how the client reached the server (`http://host:port`).
+        answer: answers one call, and raises StorageError.
+
+    Returns:
+        The content type and the body of the response. An invalid part gets an error of its own.
+
+    Raises:
+        StorageError: 400; the request is not a batch.
     """
     message = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
     parts = message.get_payload()
@@ -64,8 +74,8 @@ def _parse(part: Message, base_url: str) -> Call:
 
 
 def _reply_id(part: Message) -> str:
-    given = str(part.get("Content-ID", "")).strip().strip("<>")
-    return f"Content-ID: <response-{given}>\r\n" if given.isprintable() and given else ""
+    part_id = str(part.get("Content-ID", "")).strip().strip("<>")
+    return f"Content-ID: <response-{part_id}>\r\n" if part_id.isprintable() and part_id else ""
 
 
 def _serialize(reply: Reply) -> bytes:

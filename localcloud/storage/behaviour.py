@@ -1,6 +1,6 @@
-"""How the stand-in for Cloud Storage behaves: latency, errors, calls that are never answered.
+"""Faults of the stand-in for Cloud Storage: latency, errors, and calls that hang.
 
-A call that fails here has changed nothing, and of its body nothing was read.
+A call that fails here has changed nothing, and none of its body has been read.
 """
 
 import asyncio
@@ -11,18 +11,23 @@ from aiohttp import web
 
 from localcloud.storage import errors
 
-# How often a call that hangs looks whether its client is still there.
-_LOOK_S = 0.05
+# How often a hanging call checks whether its client is still connected.
+_POLL_S = 0.05
 
 
 @dataclasses.dataclass
 class Settings:
     """Set by a PATCH of `/localcloud`.
 
-    `error_rate` of all calls, from 0 to 1, answer `error_status`, and `hang_rate` of them nothing;
-    every call takes `latency_s` more. `down`: all answer 503, at once. Calls that hang are cut off
-    when `hang_rate` is 0 again. Without `md5` what is uploaded has no MD5, as composed objects have
-    none: most of what an upload costs here, so that it is not what a measurement measures.
+    Attributes:
+        error_rate: the share of calls that fail, from 0 to 1.
+        error_status: the HTTP status of those calls.
+        latency_s: seconds added to every call.
+        hang_rate: the share of calls that are never answered, from 0 to 1. Hanging calls are cut
+            off when this is 0 again.
+        down: all calls answer 503 at once.
+        md5: compute the MD5 of uploads. Without it, objects have none, like composed objects. MD5
+            is most of an upload's cost here, and benchmarks should not measure it.
     """
 
     error_rate: float = 0.0
@@ -35,7 +40,7 @@ class Settings:
 
 @dataclasses.dataclass
 class Counts:
-    """What has happened since the start: calls, those that failed on demand, and that hung."""
+    """Counters since the start: all calls, injected failures, and hanging calls."""
 
     calls: int = 0
     failed: int = 0
@@ -43,7 +48,7 @@ class Counts:
 
 
 class Behaviour:
-    """Decides what becomes of each call. `seed` makes the rates repeatable."""
+    """Delays, fails or hangs calls. `seed` makes random faults repeatable."""
 
     def __init__(self, *, seed: int | None = None) -> None:
         self.settings = Settings()
@@ -51,12 +56,12 @@ class Behaviour:
         self._chance = random.Random(seed)  # noqa: S311 - chance, not a secret
         self._closing = False
 
-    async def strike(self, request: web.Request) -> None:
-        """Count a call; wait, hang or fail as it is due.
+    async def inject_faults(self, request: web.Request) -> None:
+        """Count a call, delay it, and fail it or make it hang if it is chosen.
 
         Raises:
-            StorageError: it fails.
-            ConnectionAbortedError: it hung, and its connection is closed.
+            StorageError: the call was chosen to fail.
+            ConnectionAbortedError: the call hung, and its connection has been closed.
         """
         settings, counts = self.settings, self.counts
         counts.calls += 1
@@ -74,13 +79,13 @@ class Behaviour:
             raise errors.on_demand(settings.error_status)
 
     async def close(self, _: web.Application) -> None:
-        """Cut off what hangs, so that the server's end does not wait for it."""
+        """Cut off hanging calls, so that they do not delay the server's shutdown."""
         self._closing = True
 
     async def _hang(self, request: web.Request) -> None:
-        # A client that goes sets no event.
+        # There is no event for a client that disconnects.
         while request.transport and self.settings.hang_rate and not self._closing:  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
         if request.transport:
             request.transport.close()
-        raise ConnectionAbortedError("it hung on demand")
+        raise ConnectionAbortedError("the call hung, as the settings request")

@@ -1,4 +1,4 @@
-"""Request bodies on their way into contents: in pieces, with back-pressure, off the event loop."""
+"""Streams request bodies into contents, with back-pressure and without blocking the event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -7,14 +7,14 @@ from concurrent.futures import Executor
 from localcloud.storage import errors
 
 BATCH_BYTES = 2 * 1024 * 1024
-"""How much is gathered before a thread writes and digests it. A typical image is one batch: MD5 of
-1.5 MB takes 2 ms, against 0.1 ms for the way to a thread and back."""
+"""How much is collected before a thread writes and hashes it. A typical image is one batch: MD5 of
+1.5 MB takes 2 ms, while switching to a thread and back takes 0.1 ms."""
 
 INLINE_BYTES = 64 * 1024
-"""Up to here writing and digesting costs less than handing it over."""
+"""Up to this size, writing and hashing costs less than switching to a thread."""
 
 MAX_HEAD_BYTES = 1024 * 1024
-"""The most that precedes the media in a multipart upload: headers and the object's metadata."""
+"""Maximum size of what precedes the media in a multipart upload: headers and metadata."""
 
 
 async def receive(
@@ -24,10 +24,13 @@ async def receive(
     *,
     keep_partial: bool = False,
 ) -> None:
-    """Append all `chunks`, large ones in `executor`.
+    """Append all chunks of a body.
 
-    With `keep_partial`, what had come is appended when the connection breaks, before the exception
-    goes on.
+    Args:
+        chunks: the body.
+        append: writes chunks; blocks.
+        executor: runs `append` for large batches.
+        keep_partial: if the connection breaks, append what has arrived before raising.
     """
     loop = asyncio.get_running_loop()
     batch: list[bytes] = []
@@ -52,24 +55,25 @@ async def receive(
 class MultipartRelated:
     """A `multipart/related` upload: one part of JSON metadata, then one of media.
 
-    The media is passed on as it comes: only as much as could be the closing boundary is held back.
+    The media is streamed. Only as much as could be the closing boundary is held back.
     """
 
     def __init__(self, content_type: str, chunks: AsyncIterator[bytes]) -> None:
         self._delimiter = b"\r\n--" + _boundary(content_type)
         self._chunks = chunks
-        # The first boundary has no line break before it, unless one is put there.
+        # The first boundary has no line break before it, so one is added here.
         self._buffer = b"\r\n"
 
     async def head(self) -> tuple[bytes, str]:
-        """The metadata's JSON, and the media part's content type (`""` when it has none).
+        """Return the metadata's JSON, and the media part's content type (`""` if it has none).
 
-        Raises StorageError (400) when the body is not of that shape.
+        Raises:
+            StorageError: 400; the body is malformed.
         """
         await self._through(self._delimiter)
         await self._through(b"\r\n\r\n")
         metadata = await self._through(self._delimiter)
-        # The media's headers end at an empty line, which may follow the boundary at once.
+        # The media's headers end at an empty line, which can directly follow the boundary.
         headers = await self._through(b"\r\n\r\n")
         for line in headers.split(b"\r\n"):
             name, _, value = line.partition(b":")
@@ -78,7 +82,11 @@ class MultipartRelated:
         return metadata, ""
 
     async def media(self) -> AsyncIterator[bytes]:
-        """The media. Raises StorageError (400) when the closing boundary never comes."""
+        """Yield the media.
+
+        Raises:
+            StorageError: 400; the closing boundary is missing.
+        """
         held = self._buffer
         overlap = len(self._delimiter) - 1
         while True:
@@ -94,11 +102,11 @@ class MultipartRelated:
             chunk = await anext(self._chunks, None)
             if chunk is None:
                 raise _malformed("the closing boundary is missing")
-            # Most chunks are far larger than what is held: only their edge needs joining.
+            # Most chunks are far larger than what is held back.
             held += chunk
 
     async def _through(self, mark: bytes) -> bytes:
-        """Consume up to and including `mark`; return what came before it."""
+        """Consume everything up to and including `mark`; return what came before it."""
         while (at := self._buffer.find(mark)) < 0:
             if len(self._buffer) > MAX_HEAD_BYTES:
                 raise _malformed(f"no metadata within {MAX_HEAD_BYTES} bytes")

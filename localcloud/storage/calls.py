@@ -1,4 +1,4 @@
-"""One call of the JSON API, apart from how it came: over HTTP by itself, or in a batch."""
+"""One call of the JSON API and its reply, whether by itself or in a batch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,14 @@ from localcloud.storage import errors
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: `path` is decoded, segment by segment, so that names may hold slashes.
+    """A request.
 
-    `base_url` is how the client reached us (`http://host:port`), for the links in answers.
+    Attributes:
+        method: the HTTP method.
+        path: the decoded segments of the path; object names can contain slashes.
+        query: the query parameters.
+        base_url: how the client reached the server (`http://host:port`), for links in replies.
+        body: the body, unless it is streamed.
     """
 
     method: str
@@ -23,30 +28,38 @@ class Call:
     body: bytes = b""
 
     def resource(self) -> dict[str, Any]:
-        """The JSON object in the body, empty when there is no body. StorageError (400)."""
+        """Return the JSON object in the body, empty if there is no body.
+
+        Raises:
+            StorageError: 400; the body is not a JSON object.
+        """
         return json_object(self.body)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: `body` is JSON to be, or None for none."""
+    """A response. `body` is encoded as JSON; None means no body."""
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def payload(self) -> bytes:
-        """The body as bytes."""
+        """Return the encoded body."""
         return b"" if self.body is None else json.dumps(self.body).encode()
 
 
 def refusal(error: errors.StorageError) -> Reply:
-    """The answer for an error. 304 has no body."""
+    """Return the response for an error. A 304 has no body."""
     return Reply(error.status, None if error.status == 304 else error.body())
 
 
 def decode_path(raw_path: str) -> list[str]:
-    """The decoded segments of a path, without the first slash. StorageError (400) if not UTF-8."""
+    """Return the decoded segments of a path.
+
+    Raises:
+        StorageError: 400; the path is not percent-encoded UTF-8.
+    """
     segments = raw_path.removeprefix("/").split("/")
     if "%" not in raw_path:
         return segments
@@ -57,7 +70,11 @@ def decode_path(raw_path: str) -> list[str]:
 
 
 def decode_query(raw_query: str) -> dict[str, str]:
-    """The query's parameters; of a repeated one the last. StorageError (400) if not UTF-8."""
+    """Return the query's parameters; the last value of a repeated one.
+
+    Raises:
+        StorageError: 400; the query is not percent-encoded UTF-8.
+    """
     if not raw_query:
         return {}
     try:
@@ -67,7 +84,11 @@ def decode_query(raw_query: str) -> dict[str, str]:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in `body`, empty when there is no body. StorageError (400)."""
+    """Return the JSON object in `body`, empty if there is no body.
+
+    Raises:
+        StorageError: 400; `body` is not a JSON object.
+    """
     if not body.strip():
         return {}
     try:

@@ -1,8 +1,8 @@
 """Object contents as files, each written once under a name of its own.
 
-A content becomes visible only when the index points to it, which happens after the file is whole;
-so a file that was never finished is not an object, whatever stopped its writer, and `sweep` removes
-it at the next start. Names are random: no part of an object's name reaches the file system.
+A content becomes visible only when the index points to it, which happens after the file is
+complete. So an unfinished file is never an object, whatever stopped its writer, and `sweep` removes
+it at the next start. File names are random: no part of an object's name reaches the file system.
 """
 
 import base64
@@ -25,9 +25,15 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 class ContentWriter:
-    """One content on its way in. Not for use by two threads at once.
+    """Writes one content. Not thread-safe.
 
-    CRC32C and MD5 are worked out as the bytes pass, except over what was in the file before.
+    CRC32C and MD5 are computed during writing, except for what was in a reopened file.
+
+    Args:
+        content_id: the content's id.
+        path: the content's file.
+        reopen: continue a file that exists, instead of creating one.
+        md5: whether to compute an MD5.
     """
 
     def __init__(
@@ -35,8 +41,8 @@ class ContentWriter:
     ) -> None:
         self.id = content_id
         self._path = path
-        # Unbuffered: bodies come in pieces worth a system call each, and what was appended must be
-        # in the file when an interrupted upload is asked how far it got.
+        # Unbuffered: bodies come in chunks large enough for a system call each, and appended bytes
+        # must be in the file when a client asks how far an interrupted upload got.
         self._file = path.open("r+b" if reopen else "x+b", buffering=0)
         self.size = self._file.seek(0, os.SEEK_END)
         self._hashed = 0
@@ -45,13 +51,13 @@ class ContentWriter:
 
     @property
     def undigested(self) -> int:
-        """How many bytes `finish` has yet to read, because they were there when it was reopened."""
+        """The bytes that `finish` still has to read, because the file was reopened."""
         return self.size - self._hashed
 
     def append(self, chunks: Iterable[bytes]) -> None:
-        """Write `chunks` at the end. Large ones spend their time outside the GIL."""
+        """Write `chunks` at the end. Large ones are written without holding the GIL."""
         self._catch_up()
-        # A write that failed may have left a part of its chunk, which is not counted.
+        # A failed write may have left a part of its chunk behind, which `size` does not count.
         self._file.seek(self.size)
         for chunk in chunks:
             rest = memoryview(chunk)
@@ -61,7 +67,7 @@ class ContentWriter:
             self.size += len(chunk)
 
     def finish(self) -> Content:
-        """Close the file and say what it holds."""
+        """Close the file and return its content."""
         self._catch_up()
         self._file.truncate(self.size)
         self._file.close()
@@ -70,12 +76,12 @@ class ContentWriter:
         return Content(self.id, self.size, crc32c, md5)
 
     def discard(self) -> None:
-        """Remove what was written. Harmless when repeated, or when a thread still appends."""
+        """Delete the file. Safe to call twice, or while a thread still appends."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the file but keep it, for a later start to reopen."""
+        """Close the file but keep it, so that it can be reopened after a restart."""
         self._file.close()
 
     def _digest(self, chunk: bytes) -> None:
@@ -85,7 +91,7 @@ class ContentWriter:
         self._hashed += len(chunk)
 
     def _catch_up(self) -> None:
-        """Take in what a reopened file held: digests do not survive the process."""
+        """Hash what a reopened file contains, because digests do not survive a restart."""
         if self._hashed == self.size:
             return
         self._file.seek(self._hashed)
@@ -102,26 +108,28 @@ class Contents:
             (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
 
     def create(self, *, md5: bool = True) -> ContentWriter:
-        """A new, empty content; without `md5` it will have none."""
+        """Create an empty content; without `md5`, no MD5 is computed."""
         content_id = secrets.token_hex(16)
         return ContentWriter(content_id, self._path(content_id), md5=md5)
 
     def reopen(self, content_id: str) -> ContentWriter:
-        """The unfinished content that a resumable upload left behind.
+        """Open the unfinished content of a resumable upload.
 
-        Raises FileNotFoundError.
+        Raises:
+            FileNotFoundError: the content does not exist.
         """
         return ContentWriter(content_id, self._path(content_id), reopen=True)
 
     def open(self, content_id: str) -> BinaryIO:
-        """Open for reading; what was opened stays readable after `remove`.
+        """Open a content for reading. The open file stays readable after `remove`.
 
-        Raises FileNotFoundError.
+        Raises:
+            FileNotFoundError: the content does not exist.
         """
         return self._path(content_id).open("rb", buffering=0)
 
     def link(self, content: Content) -> Content:
-        """The same bytes under an id of their own, in no time where the file system has links."""
+        """Return a copy with an id of its own, made as a hard link if the file system has them."""
         content_id = secrets.token_hex(16)
         source, target = self._path(content.id), self._path(content_id)
         try:
@@ -131,7 +139,7 @@ class Contents:
         return Content(content_id, content.size, content.crc32c, content.md5, content.components)
 
     def concatenate(self, contents: Iterable[Content]) -> Content:
-        """One composed content: no MD5, and a count of what went into it, as the service has."""
+        """Return a composed content: as in the service, without MD5 but with a component count."""
         writer = self.create()
         components = 0
         try:
@@ -143,20 +151,20 @@ class Contents:
         except BaseException:
             writer.discard()
             raise
-        whole = writer.finish()
-        return Content(whole.id, whole.size, whole.crc32c, None, components)
+        composed = writer.finish()
+        return Content(composed.id, composed.size, composed.crc32c, None, components)
 
     def remove(self, content_id: str) -> None:
-        """Remove a content that nothing points to. Harmless when it is gone."""
+        """Delete a content that nothing points to. Does nothing if it does not exist."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path(content_id))
 
-    def sweep(self, wanted: Set[str]) -> None:
-        """Remove the files of ids not in `wanted`. Foreign files stay."""
+    def sweep(self, keep: Set[str]) -> None:
+        """Delete the contents whose ids are not in `keep`. Other files are kept."""
         for shard in range(256):
             with os.scandir(self._root / f"{shard:02x}") as files:
                 for file in files:
-                    if _ID.fullmatch(file.name) and file.name not in wanted:
+                    if _ID.fullmatch(file.name) and file.name not in keep:
                         os.unlink(file.path)
 
     def _path(self, content_id: str) -> Path:

@@ -1,4 +1,4 @@
-"""Downloads over HTTP: whole or a range, as stored or decompressed, always of one generation."""
+"""Downloads over HTTP: whole or a range, as stored or decompressed, from one generation."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from localcloud.storage.records import StoredObject
 from localcloud.storage.store import ObjectStore
 
 SENDFILE_BYTES = 128 * 1024
-"""From here the kernel copies the file to the socket; below, one read and one write cost less."""
+"""From this size on, sendfile is used; below it, one read and one write cost less."""
 
 _CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -32,7 +32,7 @@ _HEADER_OF_FIELD = {
 
 
 class Downloads:
-    """Answers `alt=media`, and public links."""
+    """Answers requests with `alt=media`, and public links."""
 
     def __init__(self, store: ObjectStore, executor: Executor) -> None:
         self._store = store
@@ -41,7 +41,11 @@ class Downloads:
     async def handle(
         self, request: web.Request, bucket: str, name: str, query: Mapping[str, str]
     ) -> web.StreamResponse:
-        """Send an object's content; HEAD sends the headers. Raises StorageError."""
+        """Send an object's content; for HEAD, send the headers only.
+
+        Raises:
+            StorageError: the object does not exist, or a condition or range is not satisfied.
+        """
         stored, file = self._store.open(
             bucket, name, integer(query, "generation"), Preconditions.parse(query)
         )
@@ -76,7 +80,7 @@ class Downloads:
     async def _send_decompressed(
         self, request: web.Request, file: BinaryIO, headers: dict[str, str]
     ) -> web.StreamResponse:
-        """Decompressive transcoding: the whole content whatever range was asked for."""
+        """Send the decompressed content, always as a whole: "decompressive transcoding"."""
         chunks = _decompressed(file, self._executor)
         del headers["Content-Encoding"]
         headers["Warning"] = "214 UploadServer gunzipped"
@@ -100,7 +104,7 @@ class Downloads:
 
 
 def media_refusal(error: errors.StorageError) -> web.Response:
-    """How downloads are refused: the message as plain text, as the service does."""
+    """Return the response for a failed download: plain text, as in the service."""
     if error.status == 304:
         return web.Response(status=304)
     headers = {}
@@ -123,11 +127,10 @@ async def _send_file(
     await response.prepare(request)
     transport = request.transport
     if transport is None:
-        raise ConnectionResetError("The client went away")
+        raise ConnectionResetError("the client has disconnected")
     with _cut_off_if_it_fails(request):
         try:
-            # Our own file object and not web.FileResponse: that opens by path, later, when the
-            # object may have been replaced.
+            # Not web.FileResponse: it opens the path later, when the object may have been replaced.
             await asyncio.get_running_loop().sendfile(transport, file, offset, count)
         except NotImplementedError:
             file.seek(offset)
@@ -140,17 +143,17 @@ async def _send_file(
 
 @contextlib.contextmanager
 def _cut_off_if_it_fails(request: web.Request) -> Iterator[None]:
-    """End the connection where reading fails: an answer that has begun cannot become an error's."""
+    """Close the connection if reading fails: a response that has begun cannot become an error."""
     try:
         yield
     except OSError as error:
         if request.transport is not None:
             request.transport.close()
-        raise ConnectionResetError(f"the answer had begun: {error}") from error
+        raise ConnectionResetError(f"reading failed during the response: {error}") from error
 
 
 def _requested_range(header: str | None, size: int) -> tuple[int | None, int]:
-    """The first byte asked for (None: no range) and the one after the last."""
+    """Return the offset of the first requested byte (None: no range) and of the end."""
     match = _RANGE.fullmatch(header.replace(" ", "")) if header else None
     if match is None or match.groups() == ("", ""):
         return None, size
@@ -205,20 +208,26 @@ def _must_decompress(request: web.Request, stored: StoredObject) -> bool:
 
 
 def _check_etags(request: web.Request, stored: StoredObject) -> None:
-    """If-Match and If-None-Match, which browsers send for what they have cached."""
-    if (wanted := request.headers.get("If-Match")) and not _names(wanted, stored.etag):
+    """Check If-Match and If-None-Match, which browsers send for cached objects."""
+    if (match := request.headers.get("If-Match")) and not _lists_etag(match, stored.etag):
         raise errors.condition_not_met("If-Match")
-    if (known := request.headers.get("If-None-Match")) and _names(known, stored.etag):
+    if (none_match := request.headers.get("If-None-Match")) and _lists_etag(
+        none_match, stored.etag
+    ):
         raise errors.NotModifiedError
 
 
-def _names(header: str, etag: str) -> bool:
+def _lists_etag(header: str, etag: str) -> bool:
     tags = [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
     return etag in tags or tags == ["*"]
 
 
 async def _decompressed(file: BinaryIO, executor: Executor) -> AsyncIterator[bytes]:
-    """The content of a gzip file, of which there may be several in a row. Raises zlib.error."""
+    """Yield the decompressed content of a gzip file, which can have several members.
+
+    Raises:
+        zlib.error: the file is not valid gzip.
+    """
     loop = asyncio.get_running_loop()
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
     pending = b""
@@ -227,7 +236,7 @@ async def _decompressed(file: BinaryIO, executor: Executor) -> AsyncIterator[byt
             return
         if decoder.eof:
             decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        # The limit keeps a small file that unpacks to gigabytes from filling the memory.
+        # The limit keeps a small file that decompresses to gigabytes from filling the memory.
         data = await loop.run_in_executor(executor, decoder.decompress, pending, _CHUNK_BYTES)
         pending = decoder.unconsumed_tail or decoder.unused_data
         if data:

@@ -1,7 +1,7 @@
-"""The index: which objects there are, in SQLite. It knows of names and rows, not of rules.
+"""The index of buckets, objects and uploads in SQLite. It stores rows; the rules are in the store.
 
-One process at a time holds it: the lock is exclusive, which also spares SQLite the shared memory
-of its log. Nothing is synced to the disk: the state outlives the process, not a power cut.
+One process at a time holds its exclusive lock, which also saves SQLite the shared memory for its
+log. Writes are not synced: the state survives the process, but not a power cut.
 """
 
 import json
@@ -34,7 +34,11 @@ _PUT_OBJECT = "INSERT OR REPLACE INTO objects VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
 class Index:
-    """Rows of the index. Not thread-safe: the store has the lock."""
+    """The rows of the index. Not thread-safe: the store holds the lock.
+
+    Raises:
+        RuntimeError: another process uses the folder.
+    """
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2.0)
@@ -48,8 +52,8 @@ class Index:
         except sqlite3.OperationalError as error:
             self._db.close()
             raise RuntimeError(
-                f"{path} cannot be opened ({error}): stop the other process that serves this"
-                " folder, or use another folder"
+                f"cannot open {path} ({error}); stop the other process that serves this folder, or"
+                " use another folder"
             ) from error
 
     def close(self) -> None:
@@ -57,23 +61,23 @@ class Index:
         self._db.close()
 
     def last_generation(self) -> int:
-        """The highest generation of any live object, 0 without objects."""
+        """Return the highest generation of any live object; 0 without objects."""
         return int(self._db.execute("SELECT ifnull(max(generation), 0) FROM objects").fetchone()[0])
 
     def content_ids(self) -> set[str]:
-        """Every content that an object or an unfinished upload points to."""
+        """Return the contents that an object or an unfinished upload points to."""
         rows = self._db.execute(
             "SELECT content FROM objects UNION ALL SELECT content FROM uploads WHERE result IS NULL"
         )
         return {row[0] for row in rows}
 
     def bucket(self, name: str) -> Bucket | None:
-        """The bucket, if it exists."""
+        """Return the bucket, or None if it does not exist."""
         row = self._db.execute("SELECT * FROM buckets WHERE name = ?", (name,)).fetchone()
         return None if row is None else _bucket(row)
 
     def put_bucket(self, bucket: Bucket) -> None:
-        """Insert or replace."""
+        """Insert or replace a bucket."""
         self._db.execute(
             "INSERT OR REPLACE INTO buckets VALUES (?,?,?,?,?)",
             (
@@ -90,20 +94,20 @@ class Index:
         self._db.execute("DELETE FROM buckets WHERE name = ?", (name,))
 
     def buckets(self) -> Iterator[Bucket]:
-        """All buckets by name."""
+        """Yield all buckets, sorted by name."""
         for row in self._db.execute("SELECT * FROM buckets ORDER BY name").fetchall():
             yield _bucket(row)
 
     def object(self, bucket: str, name: str) -> StoredObject | None:
-        """The live object, if there is one."""
+        """Return the live object, or None if it does not exist."""
         row = self._db.execute(_GET_OBJECT, (bucket, name)).fetchone()
         return None if row is None else _stored(row)
 
     def put_object(self, stored: StoredObject, upload_id: str | None = None) -> None:
-        """Insert or replace: the one moment at which a content becomes what readers see.
+        """Insert or replace an object, which makes its content visible to readers.
 
-        The resumable upload that it came by, if any, is over in the same transaction: resuming it
-        after a crash would write into the object.
+        The same transaction ends the resumable upload `upload_id`, if any. Otherwise resuming the
+        upload after a crash would write into the object.
         """
         if upload_id is None:
             self._db.execute(_PUT_OBJECT, _row(stored))
@@ -125,7 +129,7 @@ class Index:
     def objects(
         self, bucket: str, start: str, end: str | None, limit: int
     ) -> Sequence[StoredObject]:
-        """At most `limit` objects with names in [start, end), in order."""
+        """Return at most `limit` objects with names in [start, end), sorted by name."""
         below, names = ("", ()) if end is None else (" AND name < ?", (end,))
         rows = self._db.execute(
             f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND name >= ?{below}"  # noqa: S608 - constants
@@ -137,14 +141,21 @@ class Index:
     def put_upload(
         self, upload_id: str, content_id: str, started: float, request: Mapping[str, Any]
     ) -> None:
-        """Remember a resumable upload; `started` is in seconds since the epoch."""
+        """Save a resumable upload.
+
+        Args:
+            upload_id: the upload's id.
+            content_id: the id of its content.
+            started: when it started, in seconds since 1970.
+            request: what the upload will become, as JSON.
+        """
         self._db.execute(
             "INSERT INTO uploads VALUES (?,?,?,?,NULL)",
             (upload_id, content_id, started, json.dumps(request)),
         )
 
     def upload(self, upload_id: str) -> tuple[str, dict[str, Any], StoredObject | None] | None:
-        """Content id, request, and (once finished) the object of a resumable upload."""
+        """Return a resumable upload's content id, request, and, once finished, its object."""
         row = self._db.execute(
             "SELECT content, request, result FROM uploads WHERE id = ?", (upload_id,)
         ).fetchone()
@@ -154,11 +165,11 @@ class Index:
         return row[0], json.loads(row[1]), result
 
     def delete_upload(self, upload_id: str) -> None:
-        """Forget an upload."""
+        """Delete an upload's row."""
         self._db.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))
 
     def delete_uploads_before(self, started: float) -> None:
-        """Forget the uploads that started earlier (seconds since the epoch)."""
+        """Delete the rows of uploads that started earlier, in seconds since 1970."""
         self._db.execute("DELETE FROM uploads WHERE started < ?", (started,))
 
 

@@ -1,4 +1,4 @@
-"""The JSON API's calls on buckets and objects, all but those that carry contents.
+"""The JSON API's calls on buckets and objects, except uploads and downloads.
 
 Paths and parameters follow https://cloud.google.com/storage/docs/json_api/v1.
 """
@@ -17,17 +17,21 @@ _READ_ONLY_BUCKET_FIELDS = frozenset(
     | {"projectNumber", "generation"}
 )
 MAX_COMPONENTS = 32
-"""How many objects one compose may join: the service's limit."""
+"""Maximum number of objects in a compose, as in the service."""
 
 
 def is_slow(call: Call) -> bool:
-    """Whether to keep this call off the event loop: pages of objects, and compose."""
+    """Whether a call must not run on the event loop: lists of objects, and compose."""
     path = call.path
     return (len(path) == 5 and call.method == "GET") or path[-1] == "compose"
 
 
 def handle(store: ObjectStore, call: Call) -> Reply:
-    """Answer a call whose path starts with `storage/v1/b`. Raises StorageError."""
+    """Answer a call whose path starts with `storage/v1/b`.
+
+    Raises:
+        StorageError: the call failed.
+    """
     match call.method, call.path[3:]:
         case method, [bucket, "o", name] if bucket and name:
             return _object(store, call, method, bucket, name)
@@ -90,7 +94,7 @@ def _copy(store: ObjectStore, call: Call, source: Source, to: str, name: str) ->
 
 
 def _rewritten(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """A rewrite's answer. A local copy is always done in one call, so there is no rewriteToken."""
+    """Return a rewrite's response. A local copy always ends in one call, without rewriteToken."""
     return {
         "kind": "storage#rewriteResponse",
         "totalBytesRewritten": resource["size"],
@@ -102,13 +106,14 @@ def _rewritten(resource: Mapping[str, Any]) -> dict[str, Any]:
 
 def _compose(store: ObjectStore, call: Call, bucket: str, name: str) -> Reply:
     request = call.resource()
-    given = request.get("sourceObjects")
-    if not isinstance(given, list) or not 1 <= len(given) <= MAX_COMPONENTS:
+    components = request.get("sourceObjects")
+    if not isinstance(components, list) or not 1 <= len(components) <= MAX_COMPONENTS:
         raise errors.invalid(
-            f"Expected 1 to {MAX_COMPONENTS} sourceObjects, each with a name; got {given!r:.200}"
+            f"Expected 1 to {MAX_COMPONENTS} sourceObjects, each with a name; got "
+            f"{components!r:.200}"
         )
     destination = request.get("destination") or {}
-    sources = [_component(bucket, entry) for entry in given]
+    sources = [_component(bucket, entry) for entry in components]
     conditions = Preconditions.parse(call.query)
     stored = store.compose(bucket, name, sources, destination, conditions)
     return Reply(body=object_resource(stored, call.base_url))
@@ -120,8 +125,8 @@ def _component(bucket: str, entry: Any) -> Source:
     conditions = NONE
     preconditions = entry.get("objectPreconditions")
     if isinstance(preconditions, Mapping):
-        given = {key: str(value) for key, value in preconditions.items()}
-        conditions = Preconditions.parse(given)
+        values = {key: str(value) for key, value in preconditions.items()}
+        conditions = Preconditions.parse(values)
     generation = integer({k: str(v) for k, v in entry.items()}, "generation")
     return Source(bucket, entry["name"], generation, conditions)
 
@@ -153,7 +158,7 @@ def _create_bucket(store: ObjectStore, call: Call) -> Reply:
 
 
 def _list_buckets(store: ObjectStore, call: Call) -> Reply:
-    """Whatever the project: one machine is one project."""
+    """List all buckets: one machine has only one project."""
     token = call.query.get("pageToken")
     after = listing.decode_token(token) if token else ""
     limit = integer(call.query, "maxResults") or listing.MAX_PAGE

@@ -1,4 +1,4 @@
-"""Listing objects page by page, as a walk over the index that reads only what the page needs."""
+"""Lists objects page by page, reading only as much of the index as a page needs."""
 
 import base64
 import re
@@ -14,13 +14,24 @@ _STEP = 250
 _HIGHEST = chr(0x10FFFF)
 
 Fetch = Callable[[str, str | None, int], Sequence[StoredObject]]
-"""Objects with names from the first (inclusive) to the second (exclusive; None is no end), in
-order, at most the third."""
+"""Returns objects sorted by name. Its arguments are the first name, the end (exclusive; None means
+no end) and the maximum number of objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """What to list. Names compare by code point, which is the order of their UTF-8."""
+    """A list request. Names are compared by code point, which is the order of their UTF-8.
+
+    Attributes:
+        prefix: list names that start with this.
+        delimiter: fold names that contain this after the prefix into common prefixes.
+        start: list names from this one on.
+        end: list names before this one.
+        after: the last name of the previous page.
+        limit: maximum number of objects and common prefixes.
+        trailing_delimiter: also list objects whose name ends with the delimiter.
+        glob: list names that match this pattern.
+    """
 
     prefix: str = ""
     delimiter: str = ""
@@ -33,7 +44,11 @@ class ListQuery:
 
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> "ListQuery":
-        """From a request's query string; StorageError (400) when a value makes no sense."""
+        """Parse a request's query parameters.
+
+        Raises:
+            StorageError: 400; a value is invalid.
+        """
         limit = integer(query, "maxResults")
         if limit is not None and limit < 0:
             raise errors.invalid(f"Invalid value for maxResults: {limit}, expected at least 0")
@@ -52,7 +67,7 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page; `token` asks for the next, None when there is none."""
+    """One page. `token` requests the next page; None means this is the last."""
 
     items: Sequence[StoredObject]
     prefixes: Sequence[str]
@@ -60,12 +75,12 @@ class ListPage:
 
 
 def walk(query: ListQuery, fetch: Fetch) -> ListPage:
-    """One page of `query`: objects and, with a delimiter, the common prefixes that hide others.
+    """Return one page: objects, and with a delimiter the common prefixes of others.
 
-    A common prefix costs one look-up however many objects are under it.
+    A common prefix costs one look-up, however many objects it stands for.
     """
     pattern = _glob_regex(query.glob) if query.glob else None
-    # A glob's literal start narrows the walk as a prefix does.
+    # The literal beginning of a glob limits the walk like a prefix.
     literal = re.split(r"[*?\[{\\]", query.glob)[0] if query.glob else ""
     prefix = query.prefix if query.prefix.startswith(literal) else literal
     if not prefix.startswith(query.prefix):
@@ -77,11 +92,11 @@ def walk(query: ListQuery, fetch: Fetch) -> ListPage:
     items: list[StoredObject] = []
     prefixes: list[str] = []
     last = ""
-    # A row that is folded away ends its step: steps are short where there are folders.
+    # A row that is folded into a prefix ends the step, so steps are short where there are folders.
     step = 2 if query.delimiter else _STEP
     while cursor is not None and (end is None or cursor < end):
-        wanted = query.limit + 1 - len(items) - len(prefixes)
-        rows = fetch(cursor, end, min(max(wanted, 1), step))
+        missing = query.limit + 1 - len(items) - len(prefixes)
+        rows = fetch(cursor, end, min(max(missing, 1), step))
         if not rows:
             break
         cursor = rows[-1].name + "\0"
@@ -109,23 +124,27 @@ def walk(query: ListQuery, fetch: Fetch) -> ListPage:
 
 
 def past_prefix(prefix: str) -> str | None:
-    """The first string after all that start with `prefix`; None when there is none."""
+    """Return the first string after all that start with `prefix`; None if there is none."""
     stem = prefix.rstrip(_HIGHEST)
     if not stem:
         return None
     following = ord(stem[-1]) + 1
-    if following == 0xD800:  # surrogates are no characters
+    if following == 0xD800:  # surrogates are not characters
         following = 0xE000
     return stem[:-1] + chr(following)
 
 
 def encode_token(name: str) -> str:
-    """A page token: where the page ended. Opaque to clients, so that they do not make their own."""
+    """Return a page token for the page's last name, encoded so that clients treat it as opaque."""
     return base64.urlsafe_b64encode(name.encode()).decode()
 
 
 def decode_token(token: str) -> str:
-    """The name in a page token; StorageError (400) when it is none of ours."""
+    """Return the name in a page token.
+
+    Raises:
+        StorageError: 400; the token is invalid.
+    """
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError:
@@ -152,7 +171,7 @@ def _earliest(first: str | None, second: str | None) -> str | None:
 
 
 def _glob_regex(glob: str) -> re.Pattern[str]:
-    """matchGlob's language: `*` and `?` stop at slashes, `**` does not; `[...]` and `{a,b}`."""
+    """Compile a matchGlob: `*` and `?` stop at slashes, `**` does not; also `[...]` and `{a,b}`."""
     out: list[str] = []
     depth = 0
     at = 0
@@ -162,7 +181,7 @@ def _glob_regex(glob: str) -> re.Pattern[str]:
         if char == "*":
             if glob.startswith("*", at):
                 at += 1
-                # `**/` matches no directory at all, too.
+                # `**/` also matches zero directories.
                 out.append("(?:.*/)?" if glob.startswith("/", at) else ".*")
                 at += glob.startswith("/", at)
             else:

@@ -1,4 +1,4 @@
-"""ifGenerationMatch and its kin: what lets many writers share a bucket without a lock."""
+"""Preconditions such as ifGenerationMatch, by which many writers share a bucket without a lock."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from localcloud.storage.records import Bucket, StoredObject
 
 @dataclass(frozen=True, slots=True)
 class Preconditions:
-    """Conditions on the live version; an object that does not exist has generation 0.
+    """Conditions on the live version. An object that does not exist has generation 0.
 
-    The store checks them in the same step as the change they guard.
+    The store checks them atomically with the change that they guard.
     """
 
     generation: int | None = None
@@ -21,11 +21,12 @@ class Preconditions:
 
     @classmethod
     def parse(cls, query: Mapping[str, str], prefix: str = "if") -> "Preconditions":
-        """Read them from a query string; for a copy's source the prefix is `ifSource`.
+        """Parse the preconditions in a query. For a copy's source, `prefix` is `ifSource`.
 
-        Raises StorageError (400) when one is no number.
+        Raises:
+            StorageError: 400; a value is not a number.
         """
-        # Almost every request has none: a look-up per name is all it should cost.
+        # Almost every request has none, so that case must be cheap.
         if not any(key.startswith(prefix) for key in query):
             return NONE
         return cls(
@@ -36,9 +37,11 @@ class Preconditions:
         )
 
     def check(self, live: StoredObject | Bucket | None, *, reading: bool = False) -> None:
-        """Raise StorageError 412 when one does not hold.
+        """Check the preconditions against the live version.
 
-        When `reading`, a ...NotMatch that does not hold raises NotModifiedError (304) instead.
+        Raises:
+            StorageError: 412; a condition does not hold.
+            NotModifiedError: 304; the same for a NotMatch condition when `reading`.
         """
         if self is NONE:
             return
@@ -58,11 +61,15 @@ NONE = Preconditions()
 
 
 def integer(query: Mapping[str, str], name: str) -> int | None:
-    """The number that `query` gives for `name`; None when absent. StorageError (400) otherwise."""
-    given = query.get(name)
-    if given is None:
+    """Return the integer parameter `name`; None if it is absent.
+
+    Raises:
+        StorageError: 400; the value is not an integer.
+    """
+    value = query.get(name)
+    if value is None:
         return None
     try:
-        return int(given)
+        return int(value)
     except ValueError:
-        raise errors.invalid(f"Invalid value for {name}: '{given}', expected an integer") from None
+        raise errors.invalid(f"Invalid value for {name}: '{value}', expected an integer") from None

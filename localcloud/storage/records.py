@@ -1,4 +1,4 @@
-"""What the store keeps: buckets, objects, and the contents that objects point to."""
+"""The store's records: buckets, objects, and the contents that objects point to."""
 
 import base64
 import re
@@ -15,10 +15,14 @@ _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{1,220}[a-z0-9]")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Bytes that were wholly received. Immutable: an overwrite makes another content.
+    """Completely received bytes. Immutable: overwriting an object creates another content.
 
-    `crc32c` and `md5` are base64 as in the API; `md5` is None for composed objects, which count
-    their `components`.
+    Attributes:
+        id: the name of the content's file.
+        size: the size in bytes.
+        crc32c: in base64, as in the API.
+        md5: in base64, as in the API; None for composed objects.
+        components: the number of objects that a composed object consists of.
     """
 
     id: str
@@ -30,26 +34,30 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Checksums:
-    """What the client says that the content's checksums are, in base64; None is not said."""
+    """The checksums that a client sent, in base64; None if it did not."""
 
     crc32c: str | None = None
     md5: str | None = None
 
     def verify(self, content: Content) -> None:
-        """Raise StorageError (400) where `content` differs from what was said."""
+        """Compare the checksums with those of `content`.
+
+        Raises:
+            StorageError: 400; a checksum differs.
+        """
         if self.crc32c is not None and self.crc32c != content.crc32c:
             raise errors.checksum_mismatch("CRC32C", self.crc32c, content.crc32c)
         if self.md5 is not None and content.md5 is not None and self.md5 != content.md5:
             raise errors.checksum_mismatch("MD5 hash", self.md5, content.md5)
 
     def overlaid(self, later: "Checksums") -> "Checksums":
-        """These, with what `later` says in place of what it says too."""
+        """Return these checksums, replaced by those that `later` has."""
         return Checksums(later.crc32c or self.crc32c, later.md5 or self.md5)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """A live object. `attributes` are the API's writable fields, as given by clients.
+    """A live object. `attributes` are the API's writable fields, as clients have set them.
 
     Times are RFC 3339 in UTC with milliseconds.
     """
@@ -65,13 +73,13 @@ class StoredObject:
 
     @property
     def etag(self) -> str:
-        """Changes with every change of content or metadata."""
+        """The entity tag, which changes with every change of content or metadata."""
         return _etag(self.generation, self.metageneration)
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket; `fields` are labels, lifecycle and whatever else was given, unchanged."""
+    """A bucket. `fields` are labels, lifecycle and all other fields, as clients have set them."""
 
     name: str
     metageneration: int
@@ -80,11 +88,11 @@ class Bucket:
     fields: Mapping[str, Any]
 
     generation = 0
-    """Buckets have none; preconditions compare with it nonetheless."""
+    """Buckets have no generation, but preconditions compare with this."""
 
     @property
     def etag(self) -> str:
-        """Changes with every change of the bucket's fields."""
+        """The entity tag, which changes with every change of the bucket's fields."""
         return _etag(0, self.metageneration)
 
 
@@ -93,7 +101,11 @@ def _etag(generation: int, metageneration: int) -> str:
 
 
 def check_bucket_name(name: object) -> str:
-    """Return the bucket name or raise StorageError (400)."""
+    """Return a valid bucket name.
+
+    Raises:
+        StorageError: 400; the name is invalid.
+    """
     if not isinstance(name, str) or not _BUCKET_NAME.fullmatch(name) or ".." in name:
         raise errors.invalid(f"Invalid bucket name: '{name}'")
     if max(map(len, name.split("."))) > 63:
@@ -102,9 +114,10 @@ def check_bucket_name(name: object) -> str:
 
 
 def check_object_name(name: object) -> str:
-    """Return the object name or raise StorageError (400).
+    """Return a valid object name: up to 1,024 bytes of UTF-8 without line breaks, not `.` or `..`.
 
-    Names are any UTF-8 up to 1024 bytes, without line breaks, and not `.` or `..`.
+    Raises:
+        StorageError: 400; the name is invalid.
     """
     if not isinstance(name, str) or not name:
         raise errors.required("name")

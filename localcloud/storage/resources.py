@@ -1,4 +1,4 @@
-"""The JSON shapes of buckets and objects, as the API gives them."""
+"""The JSON resources of buckets and objects, as the API returns them."""
 
 from typing import Any
 from urllib.parse import quote
@@ -8,7 +8,7 @@ from localcloud.storage.records import Bucket, StoredObject
 
 
 def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
-    """An object's resource; `base_url` is how the client reached us (`http://host:port`)."""
+    """Return an object's resource; `base_url` is how the client reached the server."""
     content = stored.content
     generation = str(stored.generation)
     path = f"{stored.bucket}/o/{quote(stored.name, safe='')}"
@@ -40,7 +40,10 @@ def object_resource(stored: StoredObject, base_url: str) -> dict[str, Any]:
 
 
 def bucket_resource(bucket: Bucket, base_url: str) -> dict[str, Any]:
-    """A bucket's resource. No projectNumber: Beam would look it up at the Resource Manager API."""
+    """Return a bucket's resource.
+
+    It has no projectNumber, because Beam would look that up at the Resource Manager API.
+    """
     return {
         "location": "US",
         "locationType": "multi-region",

@@ -1,6 +1,6 @@
-"""Resumable uploads in progress: how far each got, across lost connections and restarts.
+"""Resumable uploads in progress, across lost connections and restarts.
 
-What a session has received is the length of its content file; the rest is a row in the index.
+The length of the content file is how much a session has received; the rest is a row in the index.
 """
 
 import secrets
@@ -22,7 +22,7 @@ UPLOAD_LIFE_SECONDS = 7 * 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """What an upload is to become: the object, and what has to hold when it does."""
+    """The object that an upload will become, with its preconditions and expected checksums."""
 
     bucket: str
     name: str
@@ -31,12 +31,12 @@ class UploadRequest:
     expected: Checksums = field(default_factory=Checksums)
 
     def to_json(self) -> dict[str, Any]:
-        """For the index."""
+        """Return the request as JSON for the index."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "UploadRequest":
-        """The reverse of `to_json`."""
+        """Return the request that `to_json` saved."""
         return cls(
             value["bucket"],
             value["name"],
@@ -47,11 +47,11 @@ class UploadRequest:
 
 
 class UploadSession:
-    """One resumable upload. Appends of several connections exclude each other.
+    """One resumable upload, which one connection at a time can append to.
 
-    A client that lost its connection may be back before the server has noticed the loss: `take`
-    hands the session to the newcomer, and late bytes of the old connection are refused. Once it is
-    finished it is nobody's any more.
+    A client can reconnect before the server notices that its old connection is lost. `take` passes
+    the session to the new connection, and late bytes of the old one are rejected. A finished
+    session accepts nothing.
     """
 
     def __init__(self, upload_id: str, request: UploadRequest, writer: ContentWriter) -> None:
@@ -65,13 +65,14 @@ class UploadSession:
 
     @property
     def undigested(self) -> int:
-        """The bytes that `finish` has yet to read."""
+        """The bytes that `finish` still has to read."""
         return self._writer.undigested
 
     def take(self, owner: object) -> int:
-        """Make `owner` the one who may append; return the bytes received so far.
+        """Make `owner` the only one who can append; return the bytes received so far.
 
-        StorageError (503) when another is finishing it.
+        Raises:
+            StorageError: 503; another request is finishing the upload.
         """
         with self._lock:
             self._refuse_if(self._over)
@@ -79,15 +80,22 @@ class UploadSession:
             return self._writer.size
 
     def append(self, owner: object, chunks: Iterable[bytes]) -> None:
-        """Append for `owner`; StorageError (503) when another has taken the session since."""
+        """Append bytes.
+
+        Raises:
+            StorageError: 503; another request has taken over the session.
+        """
         with self._lock:
             self._refuse_if(self._over or owner is not self._owner)
             self._writer.append(chunks)
 
     def finish(self, owner: object) -> Content:
-        """The content, complete. Takes as long as digesting what a restart left undigested.
+        """Complete and return the content, which then belongs to the caller.
 
-        What becomes of the content is then the caller's business, and nobody else's.
+        After a restart, this takes as long as hashing what was received before it.
+
+        Raises:
+            StorageError: 503; another request has taken over the session.
         """
         with self._lock:
             self._refuse_if(self._over or owner is not self._owner)
@@ -96,14 +104,18 @@ class UploadSession:
             return content
 
     def discard(self) -> None:
-        """Remove what was received; StorageError (503) when another is finishing it."""
+        """Delete what was received.
+
+        Raises:
+            StorageError: 503; another request is finishing the upload.
+        """
         with self._lock:
             self._refuse_if(self._over)
             self._over = True
             self._writer.discard()
 
     def close(self) -> None:
-        """Keep what was received, for the next start."""
+        """Close the session, and keep what was received for the next start."""
         with self._lock:
             self._over = True
             self._writer.close()
@@ -118,7 +130,7 @@ class UploadSession:
 
 
 class UploadSessions:
-    """All resumable uploads. Shares the store's lock over the index."""
+    """All resumable uploads. Shares the store's lock on the index."""
 
     def __init__(self, index: Index, contents: Contents, lock: threading.RLock) -> None:
         self._index = index
@@ -127,7 +139,7 @@ class UploadSessions:
         self._open: dict[str, UploadSession] = {}
 
     def start(self, request: UploadRequest) -> UploadSession:
-        """Begin an upload."""
+        """Start an upload."""
         session = UploadSession(secrets.token_urlsafe(32), request, self._contents.create())
         with self._lock:
             self._index.put_upload(session.id, session.content_id, time.time(), request.to_json())
@@ -135,15 +147,19 @@ class UploadSessions:
         return session
 
     def get(self, upload_id: str) -> UploadSession | StoredObject:
-        """The session, or the object that it has become. StorageError 404."""
+        """Return an upload's session, or its object if it is finished.
+
+        Raises:
+            StorageError: 404; there is no such upload.
+        """
         with self._lock:
             session = self._open.get(upload_id)
             if session is not None:
                 return session
-            known = self._index.upload(upload_id)
-            if known is None:
+            row = self._index.upload(upload_id)
+            if row is None:
                 raise errors.no_such_upload()
-            content_id, request, result = known
+            content_id, request, result = row
             if result is not None:
                 return result
             try:
@@ -155,20 +171,24 @@ class UploadSessions:
             return session
 
     def forget(self, session: UploadSession) -> None:
-        """Leave to the index what is left of a session: an object, or an upload to be resumed."""
+        """Forget an open session. The index still knows its object or its resumable upload."""
         with self._lock:
             self._open.pop(session.id, None)
 
     def drop(self, session: UploadSession) -> None:
-        """Forget a session that is over, and what it received."""
+        """Delete an ended session and what it received."""
         with self._lock:
-            # First: an index that fails must not leave a session that nobody can go on with.
+            # This comes first: if the index fails, no unusable session must remain.
             self._open.pop(session.id, None)
             self._index.delete_upload(session.id)
         self._contents.remove(session.content_id)
 
     def cancel(self, session: UploadSession) -> None:
-        """End a session and forget it; StorageError (503) when another is finishing it."""
+        """Cancel an upload.
+
+        Raises:
+            StorageError: 503; another request is finishing the upload.
+        """
         session.discard()
         self.drop(session)
 

@@ -1,7 +1,7 @@
-"""The object store: contents and index together, and the rules by which objects change.
+"""The object store: contents and index together, and the rules for changing objects.
 
-Every change is checked against its preconditions and committed in one step under one lock, so that
-of any number of writers with the same condition exactly one wins. It knows nothing of HTTP.
+Every change is checked against its preconditions and committed atomically under one lock, so that
+exactly one of any number of writers with the same condition succeeds. Knows nothing of HTTP.
 """
 
 import threading
@@ -33,7 +33,7 @@ from localcloud.storage.sessions import (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An object to copy from: `generation` None is the live one, whatever it is."""
+    """An object to copy from. `generation` None means the live one."""
 
     bucket: str
     name: str
@@ -42,10 +42,11 @@ class Source:
 
 
 class ObjectStore:
-    """Buckets and objects under the folder `root`, which is created when missing.
+    """Buckets and objects under the folder `root`, which is created if missing.
 
-    Methods are synchronous, take well under a millisecond unless said otherwise, and may be called
-    from any thread. Refusals are StorageError. What is committed survives the process being killed.
+    Methods are synchronous and thread-safe, and take well under a millisecond unless noted. They
+    raise StorageError: 400 for an invalid request, 404 for a missing bucket or object, 412 for a
+    precondition that does not hold. Committed changes survive a killed process.
 
     Raises:
         RuntimeError: another process serves the same folder.
@@ -62,15 +63,13 @@ class ObjectStore:
         self.uploads = UploadSessions(self._index, self._contents, self._lock)
 
     def close(self) -> None:
-        """Let go of the folder. Unfinished resumable uploads stay resumable."""
+        """Release the folder. Unfinished resumable uploads can be resumed after the next start."""
         self.uploads.close()
         with self._lock:
             self._index.close()
 
-    # Buckets
-
     def create_bucket(self, name: str, fields: Mapping[str, Any] | None = None) -> Bucket:
-        """Create a bucket with labels, lifecycle etc. as given; 409 when it exists."""
+        """Create a bucket with these fields; 409 if it exists."""
         now = _now()
         bucket = Bucket(check_bucket_name(name), 1, now, now, attributes.patched({}, fields or {}))
         with self._lock:
@@ -80,14 +79,14 @@ class ObjectStore:
         return bucket
 
     def bucket(self, name: str, conditions: Preconditions = NONE) -> Bucket:
-        """The bucket, or 404."""
+        """Return a bucket."""
         with self._lock:
             bucket = self._bucket(name)
         conditions.check(bucket, reading=True)
         return bucket
 
     def buckets(self, prefix: str = "", after: str = "") -> list[Bucket]:
-        """All buckets whose names start with `prefix` and come after `after`, by name."""
+        """Return the buckets whose names start with `prefix` and come after `after`, by name."""
         with self._lock:
             buckets = list(self._index.buckets())
         return [b for b in buckets if b.name.startswith(prefix) and b.name > after]
@@ -100,7 +99,7 @@ class ObjectStore:
         *,
         merge: bool = True,
     ) -> Bucket:
-        """Change a bucket's fields: as PATCH when `merge`, else all of them, as PUT."""
+        """Change a bucket's fields: like PATCH with `merge`, else replace all of them, like PUT."""
         with self._lock:
             bucket = self._bucket(name)
             conditions.check(bucket)
@@ -114,17 +113,15 @@ class ObjectStore:
         return changed
 
     def delete_bucket(self, name: str, conditions: Preconditions = NONE) -> None:
-        """Delete an empty bucket; 409 when it is not empty."""
+        """Delete an empty bucket; 409 if it is not empty."""
         with self._lock:
             conditions.check(self._bucket(name))
             if self._index.objects(name, "", None, 1):
                 raise errors.bucket_not_empty()
             self._index.delete_bucket(name)
 
-    # Objects
-
     def new_content(self, *, md5: bool = True) -> ContentWriter:
-        """A content to fill and then `put`; whoever does not put it discards it."""
+        """Return a new content to write and then `put`, or else to discard."""
         return self._contents.create(md5=md5)
 
     def put(
@@ -137,15 +134,23 @@ class ObjectStore:
         expected: Checksums | None = None,
         upload: UploadSession | None = None,
     ) -> StoredObject:
-        """Make a finished content the live version of an object, replacing what was there.
+        """Make a finished content the live version of an object.
 
-        `fields` is an object resource, of which the writable fields are kept. Whatever fails,
-        `content` is removed; not with `upload`: that resumable upload, whose content it is, ends in
-        the same commit, and goes on where that fails.
+        If this fails, `content` is deleted, unless it belongs to an `upload`.
+
+        Args:
+            bucket: the bucket.
+            name: the object's name.
+            content: the finished content.
+            fields: an object resource; only its writable fields are used.
+            conditions: preconditions on the version that is replaced.
+            expected: checksums to verify.
+            upload: the resumable upload of the content, which ends in the same commit. If the
+                commit fails, the upload can be resumed.
         """
         try:
             check_object_name(name)
-            kept = attributes.fresh(fields or {})
+            writable = attributes.fresh(fields or {})
             if expected is not None:
                 expected.verify(content)
             with self._lock:
@@ -154,7 +159,7 @@ class ObjectStore:
                 conditions.check(live)
                 now = _now()
                 generation = self._next_generation()
-                stored = StoredObject(bucket, name, content, generation, 1, now, now, kept)
+                stored = StoredObject(bucket, name, content, generation, 1, now, now, writable)
                 self._index.put_object(stored, None if upload is None else upload.id)
         except BaseException:
             if upload is None:
@@ -165,7 +170,7 @@ class ObjectStore:
         return stored
 
     def check_upload(self, request: UploadRequest) -> None:
-        """Raise the StorageError that `request` would end in if its content were there now."""
+        """Raise the StorageError that `request` would end in if its content were complete now."""
         attributes.fresh(request.fields)
         with self._lock:
             self._bucket(request.bucket)
@@ -174,10 +179,15 @@ class ObjectStore:
     def finish_upload(
         self, session: UploadSession, owner: object, expected: Checksums | None = None
     ) -> StoredObject:
-        """Make what a resumable upload received the object it was started for.
+        """Turn a complete resumable upload into its object.
 
-        Takes as long as digesting what was received before a restart. When the object is refused
-        the upload is over, too; when the state folder fails it can be resumed.
+        After a restart, this takes as long as hashing what was received before it. If the object
+        is rejected, the upload ends too. If the state folder fails, the upload can be resumed.
+
+        Args:
+            session: the upload.
+            owner: who has taken the session.
+            expected: checksums in addition to those of the upload's request.
         """
         request = session.request
         content = session.finish(owner)
@@ -217,7 +227,7 @@ class ObjectStore:
         generation: int | None = None,
         conditions: Preconditions = NONE,
     ) -> StoredObject:
-        """The live object; 404 without one of that `generation`, 304 and 412 as asked."""
+        """Return the live object; 404 if it has another `generation`, 304 as `conditions` say."""
         with self._lock:
             stored = self._live(bucket, name, generation)
         conditions.check(stored, reading=True)
@@ -230,13 +240,13 @@ class ObjectStore:
         generation: int | None = None,
         conditions: Preconditions = NONE,
     ) -> tuple[StoredObject, BinaryIO]:
-        """As `get`, with that version open for reading, whatever happens to it afterwards."""
+        """Like `get`, but also open that version for reading, even if it is replaced later."""
         while True:
             stored = self.get(bucket, name, generation, conditions)
             try:
                 return stored, self._contents.open(stored.content.id)
             except FileNotFoundError:
-                # Replaced since we looked, unless it is still what the index says.
+                # The object was replaced in between, unless the index still has this content.
                 if self.get(bucket, name).content.id == stored.content.id:
                     raise errors.StorageError(
                         500,
@@ -245,13 +255,13 @@ class ObjectStore:
                     ) from None
 
     def read(self, bucket: str, name: str) -> bytes:
-        """The whole content of the live object."""
+        """Return the whole content of the live object."""
         _, file = self.open(bucket, name)
         with file:
             return file.read()
 
     def list_objects(self, bucket: str, query: listing.ListQuery) -> listing.ListPage:
-        """One page of objects; a full page takes some 10 ms."""
+        """Return one page of objects. A full page takes some 10 ms."""
 
         def fetch(start: str, end: str | None, limit: int) -> Sequence[StoredObject]:
             with self._lock:
@@ -271,7 +281,7 @@ class ObjectStore:
         *,
         merge: bool = True,
     ) -> StoredObject:
-        """Change an object's metadata: as PATCH when `merge`, else all of them, as PUT."""
+        """Change an object's metadata: like PATCH with `merge`, else replace all, like PUT."""
         changes = attributes.accepted(fields)
         with self._lock:
             stored = self._live(bucket, name, generation)
@@ -292,7 +302,7 @@ class ObjectStore:
         generation: int | None = None,
         conditions: Preconditions = NONE,
     ) -> None:
-        """Delete the live object; 404 when there is none."""
+        """Delete the live object."""
         with self._lock:
             stored = self._live(bucket, name, generation)
             conditions.check(stored)
@@ -307,14 +317,14 @@ class ObjectStore:
         fields: Mapping[str, Any] | None = None,
         conditions: Preconditions = NONE,
     ) -> StoredObject:
-        """Copy an object, with its metadata unless `fields` has writable fields."""
+        """Copy an object. Its metadata is copied too, unless `fields` has writable fields."""
         check_object_name(name)
-        given = attributes.accepted(fields or {})
+        writable = attributes.accepted(fields or {})
         with self._lock:
             original = self._live(source.bucket, source.name, source.generation)
             source.conditions.check(original)
             content = self._contents.link(original.content)
-            return self.put(bucket, name, content, given or original.attributes, conditions)
+            return self.put(bucket, name, content, writable or original.attributes, conditions)
 
     def compose(
         self,
@@ -324,14 +334,14 @@ class ObjectStore:
         fields: Mapping[str, Any] | None = None,
         conditions: Preconditions = NONE,
     ) -> StoredObject:
-        """Concatenate objects of the bucket. Takes as long as reading and writing them does."""
+        """Concatenate objects of a bucket. Takes as long as reading and writing them."""
         pinned: list[Content] = []
         try:
             with self._lock:
                 for source in sources:
                     original = self._live(source.bucket, source.name, source.generation)
                     source.conditions.check(original)
-                    # Links hold the bytes while the originals may be overwritten.
+                    # Links keep the bytes even if the originals are overwritten meanwhile.
                     pinned.append(self._contents.link(original.content))
             content = self._contents.concatenate(pinned)
         finally:
@@ -355,7 +365,7 @@ class ObjectStore:
         return stored
 
     def _next_generation(self) -> int:
-        """Microseconds since the epoch, as the service's generations look, never twice the same."""
+        """Return a unique generation: microseconds since 1970, as in the service."""
         self._generation = max(self._generation + 1, time.time_ns() // 1000)
         return self._generation
 

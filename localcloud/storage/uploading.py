@@ -1,4 +1,4 @@
-"""Uploads over HTTP: media, multipart and resumable, each streamed into a content.
+"""Uploads over HTTP: media, multipart and resumable, all streamed into a content.
 
 https://cloud.google.com/storage/docs/json_api/v1/objects/insert and
 https://cloud.google.com/storage/docs/performing-resumable-uploads.
@@ -36,7 +36,11 @@ class Uploads:
         self._executor = executor
 
     async def handle(self, request: web.Request, call: Call) -> Reply:
-        """Answer one upload request. Raises StorageError."""
+        """Answer one upload request.
+
+        Raises:
+            StorageError: the request is invalid, or the object was rejected.
+        """
         upload_id = call.query.get("upload_id")
         how = call.query.get("uploadType")
         if upload_id is not None:
@@ -89,7 +93,7 @@ class Uploads:
         resource = json_object(await request.read())
         content_type = request.headers.get("X-Upload-Content-Type", "")
         upload = _upload_request(request, call, resource, content_type)
-        # Better to hear it now than after sending gigabytes; it is checked again at the end.
+        # Fail now rather than after gigabytes were sent. This is checked again at the end.
         self._store.check_upload(upload)
         session = self._store.uploads.start(upload)
         path = f"/upload/storage/v1/b/{upload.bucket}/o"
@@ -143,22 +147,22 @@ class Uploads:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Which bytes of the object a request says it carries: from `start`, of `total` if known."""
+    """The bytes of the object that a request carries: from `start` on, of `total` if known."""
 
     start: int
     total: int | None
     whole_body: bool = False
-    """There is no Content-Range: the body goes from `start` to the end of the object."""
+    """Without a Content-Range, the body extends from `start` to the end of the object."""
 
     @classmethod
     def parse(cls, request: web.Request) -> "_Part":
-        given = request.headers.get("Content-Range")
-        if given is None:
+        header = request.headers.get("Content-Range")
+        if header is None:
             return cls(0, None, whole_body=True)
-        match = _CONTENT_RANGE.fullmatch(given.strip())
+        match = _CONTENT_RANGE.fullmatch(header.strip())
         if match is None:
             raise errors.invalid(
-                f"Invalid Content-Range: '{given}', expected bytes FIRST-LAST/TOTAL, where"
+                f"Invalid Content-Range: '{header}', expected bytes FIRST-LAST/TOTAL, where"
                 " FIRST-LAST or TOTAL may be *"
             )
         first, _, total = match.groups()
@@ -182,7 +186,7 @@ class _Counter:
 
 
 async def _without_first(chunks: AsyncIterator[bytes], skip: int) -> AsyncIterator[bytes]:
-    """The chunks without the first `skip` bytes, which an earlier request has brought."""
+    """Yield the chunks without the first `skip` bytes, which an earlier request has sent."""
     async for chunk in chunks:
         if skip >= len(chunk):
             skip -= len(chunk)
@@ -199,21 +203,20 @@ def _upload_request(
     fields = {"contentType": content_type or DEFAULT_CONTENT_TYPE, **resource}
     if encoding := call.query.get("contentEncoding"):
         fields["contentEncoding"] = encoding
-    stated = Checksums(resource.get("crc32c"), resource.get("md5Hash"))
+    checksums = Checksums(resource.get("crc32c"), resource.get("md5Hash"))
     return UploadRequest(
         call.path[4],
         check_object_name(resource.get("name") or call.query.get("name")),
         fields,
         Preconditions.parse(call.query),
-        stated.overlaid(_hashes(request.headers)),
+        checksums.overlaid(_hashes(request.headers)),
     )
 
 
 def _hashes(headers: Mapping[str, str]) -> Checksums:
-    """What `X-Goog-Hash: crc32c=...,md5=...` says."""
-    given = headers.get("X-Goog-Hash")
+    """Return the checksums in the header `X-Goog-Hash: crc32c=...,md5=...`."""
     result = Checksums()
-    for entry in (given or "").split(","):
+    for entry in (headers.get("X-Goog-Hash") or "").split(","):
         kind, _, value = entry.strip().partition("=")
         if kind == "crc32c":
             result = replace(result, crc32c=value)

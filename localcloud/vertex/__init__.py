@@ -1,4 +1,4 @@
-"""Vertex AI's two image protocols, `:generateContent` and `:predict`, with pictures and faults."""
+"""A stand-in for Vertex AI's image models: `:generateContent` and `:predict`, with faults."""
 
 from localcloud.vertex.app import vertex_app
 from localcloud.vertex.behaviour import Behaviour, Settings

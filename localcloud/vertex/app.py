@@ -1,6 +1,6 @@
-"""The HTTP face of the stand-in for Vertex AI: routes, requests, answers.
+"""The HTTP interface of the stand-in for Vertex AI: routes, requests and responses.
 
-Answers have the shapes of the public API reference; errors those of google.rpc.Status.
+Responses follow the public API reference; errors have the form of google.rpc.Status.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from typing import Any
 
 from aiohttp import web
 
-from localcloud.knobs import add_knobs
+from localcloud.tunable_settings import add_settings_routes
 from localcloud.vertex import pictures
 from localcloud.vertex.behaviour import Behaviour, Fault
 from localcloud.vertex.calls import ApiError, Call
 
-# Google's image models that answer in 2026-11; all Imagen ids have been shut down and answer 404.
+# Google's image models that exist in 2026-11. All Imagen ids have been shut down and answer 404.
 MODELS = frozenset(
     {
         "gemini-2.5-flash-image",
@@ -45,10 +45,10 @@ _REFUSAL = (
 
 
 def vertex_app(behaviour: Behaviour) -> web.Application:
-    """Return the app that answers as Vertex AI does, behaving as `behaviour` says.
+    """Return an app that serves Vertex AI's API, with the faults that `behaviour` decides.
 
-    Beyond Google's routes, `GET /localcloud` tells counts and settings, and a PATCH of it with a
-    JSON object changes settings while running.
+    Beyond Google's routes, `GET /localcloud` returns counts and settings, and a PATCH of it with a
+    JSON object changes settings.
     """
     service = _Service(behaviour)
     app = web.Application(client_max_size=64 << 20, middlewares=[_errors])
@@ -60,7 +60,7 @@ def vertex_app(behaviour: Behaviour) -> web.Application:
         add(f"/{version}/{place}/{models}:generateContent", service.generate_content)
         add(f"/{version}/{place}/{models}:predict", service.predict)
         add(f"/{version}/{place}/endpoints/{{endpoint}}:predict", service.predict)
-    add_knobs(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
+    add_settings_routes(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
     app.on_cleanup.append(service.close)
     return app
 
@@ -68,8 +68,8 @@ def vertex_app(behaviour: Behaviour) -> web.Application:
 class _Service:
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
-        # Asked again for the same prompt without a seed, a model draws something else.
-        self._drawn_before: Counter[int] = Counter()
+        # Without a seed, a model draws a different picture each time for the same prompt.
+        self._times_drawn: Counter[int] = Counter()
         self._painters = ThreadPoolExecutor(2, thread_name_prefix="painter")
 
     async def generate_content(self, request: web.Request) -> web.StreamResponse:
@@ -83,7 +83,7 @@ class _Service:
                 part["text"] for content in body["contents"] for part in content["parts"]
             )
             config = body.get("generationConfig") or {}
-            wanted = config.get("imageConfig") or {}
+            image_config = config.get("imageConfig") or {}
         except (KeyError, TypeError, AttributeError):
             raise ApiError(400, "contents: expected a list of contents with text parts.") from None
         async with Call(self._behaviour, prompt) as fault:
@@ -115,8 +115,8 @@ class _Service:
                 model=model,
                 index=self._next_index(prompt),
                 seed=config.get("seed"),
-                aspect_ratio=wanted.get("aspectRatio") or "1:1",
-                image_size=wanted.get("imageSize") or "1K",
+                aspect_ratio=image_config.get("aspectRatio") or "1:1",
+                image_size=image_config.get("imageSize") or "1K",
             )
         self._behaviour.counts.images += 1
         return web.Response(
@@ -169,22 +169,22 @@ class _Service:
                 for index in range(count)
             ]
         self._behaviour.counts.images += count
-        one = b'{"mimeType":"image/png","bytesBase64Encoded":"'
+        start = b'{"mimeType":"image/png","bytesBase64Encoded":"'
         return web.Response(
-            body=b'{"predictions":[' + b",".join(one + data + b'"}' for data in encoded) + b"]}",
+            body=b'{"predictions":[' + b",".join(start + data + b'"}' for data in encoded) + b"]}",
             content_type="application/json",
             charset="utf-8",
         )
 
     def _next_index(self, prompt: str) -> int:
-        self._drawn_before[hash(prompt)] += 1
-        return (self._drawn_before[hash(prompt)] - 1) % 4
+        self._times_drawn[hash(prompt)] += 1
+        return (self._times_drawn[hash(prompt)] - 1) % 4
 
     async def close(self, _: web.Application) -> None:
         self._painters.shutdown(wait=False, cancel_futures=True)
 
-    async def _picture(self, fault: Fault | None, prompt: str, **wanted: Any) -> bytes:
-        """Return a picture's bytes in base64."""
+    async def _picture(self, fault: Fault | None, prompt: str, **options: Any) -> bytes:
+        """Return a picture in base64."""
         if fault is Fault.NOT_AN_IMAGE:
             return base64.b64encode(b"This is no picture.")
         if size := self._behaviour.settings.canned_bytes:
@@ -192,10 +192,10 @@ class _Service:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
-                self._painters, functools.partial(_drawn, prompt, **wanted)
+                self._painters, functools.partial(_drawn, prompt, **options)
             )
         except (ValueError, ZeroDivisionError):
-            raise ApiError(400, f"Image options are not supported: {wanted}") from None
+            raise ApiError(400, f"Image options are not supported: {options}") from None
 
 
 @web.middleware
@@ -240,5 +240,5 @@ def _canned(size: int) -> bytes:
 
 
 @functools.lru_cache(maxsize=64)
-def _drawn(prompt: str, **wanted: Any) -> bytes:
-    return binascii.b2a_base64(pictures.draw(prompt, **wanted), newline=False)
+def _drawn(prompt: str, **options: Any) -> bytes:
+    return binascii.b2a_base64(pictures.draw(prompt, **options), newline=False)

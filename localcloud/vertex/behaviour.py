@@ -1,7 +1,7 @@
-"""How the stand-in for Vertex AI behaves: latency, quota, error rates, and faults on demand.
+"""How the stand-in for Vertex AI behaves: latency, quota, error rates, and faults on request.
 
-A prompt can ask for a fault with a word of the form `fault:NAME` or `fault:NAME-once`; the latter
-strikes the first time that a prompt comes and not again.
+A prompt requests a fault with a word of the form `fault:NAME` or `fault:NAME-once`. The latter
+affects only the first call with that prompt.
 """
 
 import dataclasses
@@ -12,20 +12,20 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """What may become of a call; the value is the word that a prompt asks for it with."""
+    """A fault of a call. The value is the NAME by which a prompt requests it."""
 
     UNAVAILABLE = "unavailable"  # 503
     QUOTA = "quota"  # 429
     ERROR = "error"  # 500
-    INVALID = "invalid"  # 400, about the request
-    BLOCKED = "blocked"  # the prompt is refused
-    BLOCKED_IMAGE = "blocked-image"  # an image was made, and is withheld
-    EMPTY = "empty"  # 200, without an image
-    NOT_AN_IMAGE = "not-an-image"  # 200, with bytes that are no picture
-    GARBAGE = "garbage"  # 200, with a body that is not JSON
-    SLOW = "slow"  # twenty times the latency
-    HANG = "hang"  # no answer
-    CUT = "cut"  # the connection ends in mid-answer
+    INVALID = "invalid"  # 400: the request is invalid
+    BLOCKED = "blocked"  # the prompt is blocked
+    BLOCKED_IMAGE = "blocked-image"  # an image was generated, but is withheld
+    EMPTY = "empty"  # 200 without an image
+    NOT_AN_IMAGE = "not-an-image"  # 200 with bytes that are not an image
+    GARBAGE = "garbage"  # 200 with a body that is not JSON
+    SLOW = "slow"  # 20 times the latency
+    HANG = "hang"  # no response
+    CUT = "cut"  # the connection is closed without a response
 
 
 _NAMES = frozenset(fault.value for fault in Fault)
@@ -34,12 +34,22 @@ _WORD = re.compile(r"\bfault:([a-z-]+?)(-once)?(?![\w-])")
 
 @dataclasses.dataclass
 class Settings:
-    """What can be set at the start, and changed while running by a PATCH of `/localcloud`.
+    """Settings, given at the start or changed while running by a PATCH of `/localcloud`.
 
-    Rates are shares of all calls, from 0 to 1. `canned_bytes` answers with one encoded picture of
-    that size instead of drawing, so that the stand-in is not what a measurement measures.
-    `tail_rate` of the calls take `tail_factor` times the latency. While `hold` is set no call is
-    answered that has come as far as an answer, however long that is.
+    Rates are shares of all calls, from 0 to 1.
+
+    Attributes:
+        latency_s: seconds that a call takes.
+        quota_per_minute: calls per minute beyond which calls answer 429; 0 means no quota.
+        retry_after_s: the Retry-After header of a 429, in seconds; 0 sends none.
+        unavailable_rate, quota_rate, blocked_rate, empty_rate, hang_rate, cut_rate: the shares of
+            calls with the fault of that name.
+        tail_rate: the share of slow calls.
+        tail_factor: how many times the latency a slow call takes.
+        canned_bytes: answer with a prepared picture of that size instead of drawing one, so that
+            benchmarks do not measure the stand-in; 0 draws.
+        down: all calls answer 503.
+        hold: calls that are ready to be answered wait until this is unset.
     """
 
     latency_s: float = 0.5
@@ -60,10 +70,16 @@ class Settings:
 
 @dataclasses.dataclass
 class Counts:
-    """What has happened since the start.
+    """Counters since the start.
 
-    `images` were answered, and a real service would charge for them. `unanswered` calls were cut
-    off, hung, or left by their client before the answer: for those it may charge, too.
+    Attributes:
+        calls: all calls.
+        images: images that were returned, for which the real service would charge.
+        unanswered: calls that were cut off, hung, or were abandoned by the client before the
+            response. The real service may charge for those too.
+        refused_for_quota: calls beyond the quota.
+        in_flight: calls in progress now.
+        most_in_flight: the maximum of `in_flight` so far.
     """
 
     calls: int = 0
@@ -75,37 +91,37 @@ class Counts:
 
 
 class Behaviour:
-    """Decides what becomes of each call. `seed` makes the rates repeatable."""
+    """Decides the fault and the latency of each call. `seed` makes random faults repeatable."""
 
     def __init__(self, settings: Settings | None = None, *, seed: int | None = None) -> None:
         self.settings = settings or Settings()
         self.counts = Counts()
         self._chance = random.Random(seed)  # noqa: S311 - chance, not a secret
-        self._struck: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, str]] = set()
         self._tokens = 1.0
         self._refilled_at = time.monotonic()
 
     def fault(self, prompt: str) -> Fault | None:
-        """Return what happens to a call with this prompt, other than an image."""
+        """Return the fault of a call with this prompt; None to return an image."""
         if self.settings.down:
             return Fault.UNAVAILABLE
         if self._over_quota():
             self.counts.refused_for_quota += 1
             return Fault.QUOTA
         for name, once in _WORD.findall(prompt):
-            if name in _NAMES and not (once and self._has_struck(name, prompt)):
+            if name in _NAMES and not (once and self._seen_before(name, prompt)):
                 return Fault(name)
-        return self._by_chance()
+        return self._random_fault()
 
     def latency_s(self, fault: Fault | None) -> float:
-        """Return how long the call takes; refusals of quota and the like are quick."""
+        """Return how long the call takes, in seconds. Immediate rejections are quick."""
         latency = self.settings.latency_s
         if fault in (Fault.QUOTA, Fault.UNAVAILABLE, Fault.INVALID):
             return min(latency, 0.02)
         slow = fault is Fault.SLOW or self._chance.random() < self.settings.tail_rate
         return latency * self.settings.tail_factor if slow else latency
 
-    def _by_chance(self) -> Fault | None:
+    def _random_fault(self) -> Fault | None:
         s = self.settings
         roll = self._chance.random()
         for fault, rate in (
@@ -121,10 +137,10 @@ class Behaviour:
             roll -= rate
         return None
 
-    def _has_struck(self, name: str, prompt: str) -> bool:
-        if (name, prompt) in self._struck:
+    def _seen_before(self, name: str, prompt: str) -> bool:
+        if (name, prompt) in self._seen:
             return True
-        self._struck.add((name, prompt))
+        self._seen.add((name, prompt))
         return False
 
     def _over_quota(self) -> bool:
@@ -133,7 +149,7 @@ class Behaviour:
         passed, self._refilled_at = now - self._refilled_at, now
         if not per_s:
             return False
-        # A second's worth may come at once.
+        # Allow a burst of one second's quota.
         self._tokens = min(max(1.0, per_s), self._tokens + passed * per_s)
         if self._tokens < 1:
             return True

@@ -1,4 +1,4 @@
-"""One call of a model, whichever protocol carries it: latency, counts, shared faults."""
+"""One model call, in either protocol: latency, counts and shared faults."""
 
 import asyncio
 
@@ -6,14 +6,14 @@ from aiohttp import web
 
 from localcloud.vertex.behaviour import Behaviour, Fault
 
-# What a client hangs on for longer than any time-out that a test would set.
+# How long a hanging call takes: longer than any time-out that a test would set.
 _HANG_S = 3600.0
-# How often a call that is held looks whether it may go on.
-_LOOK_S = 0.02
+# How often a held call checks whether it can continue.
+_POLL_S = 0.02
 
 
 class ApiError(Exception):
-    """An answer that is an error."""
+    """An error response; `retry_after_s` becomes its Retry-After header unless it is 0."""
 
     def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
@@ -22,7 +22,10 @@ class ApiError(Exception):
 
 
 class Call:
-    """One model call: its latency, and the faults that look the same in both protocols."""
+    """One model call: applies its latency, and the faults that are the same in both protocols.
+
+    Entering the context waits, raises such a fault, or returns any other fault.
+    """
 
     def __init__(self, behaviour: Behaviour, prompt: str) -> None:
         self._behaviour = behaviour
@@ -38,7 +41,7 @@ class Call:
             latency = self._behaviour.latency_s(fault)
             await asyncio.sleep(_HANG_S if fault is Fault.HANG else latency)
             while self._behaviour.settings.hold:  # noqa: ASYNC110 - a setting has no event
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_POLL_S)
             self._raise(fault)
         except BaseException as error:
             counts.in_flight -= 1

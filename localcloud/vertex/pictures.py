@@ -1,7 +1,7 @@
-"""Draws a picture of a prompt: a landscape under a sky, and the prompt as its caption.
+"""Draws a picture for a prompt: a landscape under a sky, with the prompt as its caption.
 
-The same request always gives the same bytes on the same machine, so that a picture tells whether
-it was made for the prompt it is shown with.
+On one machine the same request always gives the same bytes, so that tests can verify which prompt a
+picture belongs to.
 """
 
 import functools
@@ -16,7 +16,7 @@ import zlib
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from text_unidecode import unidecode
 
-# Sky above, sky at the horizon, sun, nearest hill; each after a time of day or a season.
+# Sky above, sky at the horizon, sun and nearest hill, for times of day and seasons.
 _PALETTES = (
     ("#0b1d51", "#f4a261", "#ffe8b0", "#1d2d44"),  # dusk
     ("#4aa3df", "#e8f6ff", "#fff6c8", "#2f6f4f"),  # noon
@@ -28,7 +28,7 @@ _PALETTES = (
     ("#c94b4b", "#ffd89b", "#fff4da", "#4b134f"),  # autumn
 )
 _LONG_SIDE = {"1K": 1024, "2K": 2048, "4K": 4096}
-# Drawn small and enlarged: a picture costs some 30 ms instead of 150, and its softness suits it.
+# Drawn small and then enlarged: a picture takes some 30 ms instead of 150, and looks soft.
 _DRAWN_SIDE = 512
 _CAPTION_CHARS = 220
 _FONTS = (
@@ -49,7 +49,22 @@ def draw(
     aspect_ratio: str = "1:1",
     image_size: str = "1K",
 ) -> bytes:
-    """Return a PNG picture of `text`, its longer side 1,024, 2,048 or 4,096 pixels."""
+    """Draw a picture.
+
+    Args:
+        text: the prompt, which becomes the caption.
+        model: the model's name, for the signature.
+        index: the number of the picture among those for the same prompt.
+        seed: replaces `index` in the signature.
+        aspect_ratio: width to height, such as `16:9`.
+        image_size: `1K`, `2K` or `4K`: 1,024, 2,048 or 4,096 pixels on the longer side.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        ValueError, ZeroDivisionError: the aspect ratio is invalid.
+    """
     key = repr((text, model, index, seed)).encode("utf-8")
     chance = random.Random(hashlib.sha256(key).digest())  # noqa: S311 - a picture, not a secret
     across, down = (int(part) for part in aspect_ratio.split(":"))
@@ -67,12 +82,12 @@ def draw(
 
 
 def canned(size_bytes: int) -> bytes:
-    """Return a valid PNG of exactly `size_bytes`, for load that drawing would slow down."""
+    """Return a valid PNG of exactly `size_bytes`, for load tests that drawing would slow down."""
     out = io.BytesIO()
     Image.new("RGB", (64, 64), "#4aa3df").save(out, "PNG")
     start, end = out.getvalue()[:-12], out.getvalue()[-12:]
     padding = random.Random(0).randbytes(max(0, size_bytes - len(start) - len(end) - 12))  # noqa: S311
-    chunk = b"pdNG" + padding  # an ancillary, private chunk: decoders pass it over
+    chunk = b"pdNG" + padding  # an ancillary, private chunk, which decoders ignore
     return (
         start + struct.pack(">I", len(padding)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + end
     )
@@ -148,9 +163,9 @@ def _caption(picture: Image.Image, text: str, signature: str) -> None:
 
 
 def _legible(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """Return `text` with a font that has its letters, or transliterated where there is none.
+    """Return `text` and a font that has its letters; transliterate `text` if there is none.
 
-    Pillow brings a font of its own, for ASCII; what else there is depends on the machine.
+    Pillow's own font covers ASCII. Which other fonts exist depends on the machine.
     """
     for name in _FONTS:
         try:
@@ -164,7 +179,7 @@ def _legible(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
 
 @functools.lru_cache(maxsize=10_000)
 def _has(font: ImageFont.FreeTypeFont, letter: str) -> bool:
-    # A letter that a font lacks is drawn as the same box as a code that no letter will ever have.
+    # A missing letter is drawn as the same box as U+10FFFF, which is never a letter.
     return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask("\U0010ffff"))
 
 

@@ -1,1 +1,1 @@
-"""How Airflow reaches the service: settings, hooks, operators, sensors and the health decision."""
+"""How Airflow operates the service: settings, hooks, operators, sensors and the health decision."""

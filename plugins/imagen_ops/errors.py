@@ -1,37 +1,37 @@
-"""What goes wrong between Airflow and Google, in words that say what to do about it."""
+"""Errors of Google's APIs, with advice on what to do about them."""
 
 from airflow.sdk.exceptions import AirflowException
 
 _ADVICE = {
-    400: "the request is wrong, see above; a form or a setting holds what the service refuses",
-    401: "no valid credentials; look at the Airflow connection",
-    403: "the environment's service account may not do this; composer.tf lists the roles it needs",
-    404: "not there; check IMAGEN_PROJECT and IMAGEN_REGION, and that composer.tf has been applied",
-    409: "the name is in use by a job that is active",
-    429: "the quota of the API is used up for now; the task is tried again",
+    400: "correct the form field or the setting that the service rejects",
+    401: "fix the credentials in the Airflow connection",
+    403: "grant the environment's service account the role it lacks; composer.tf lists the roles",
+    404: "check IMAGEN_PROJECT and IMAGEN_REGION, and that composer.tf has been applied",
+    409: "wait until the active job with this name has ended, or stop it",
+    429: "wait; the quota of the API is used up for now, and Airflow retries the task",
 }
-_UNAVAILABLE = "the service has trouble of its own; the task is tried again"
-_SILENT = "no answer; look at the network and at api_endpoints in the Airflow connection"
+_UNAVAILABLE = "wait; the service has a problem, and Airflow retries the task"
+_UNREACHABLE = "check the network, and api_endpoints in the Airflow connection"
 
 NO_ANSWER = 0
 
 
 class ApiError(AirflowException):
-    """A call to a Google API failed, for good or after its retries.
+    """A call to a Google API failed, permanently or after its own retries.
 
     Args:
-        what: what was asked, for people.
+        what: the call in words, such as "launching imagen-stream".
         status: the HTTP status, or NO_ANSWER.
-        detail: the service's own words.
+        detail: the service's own error message.
     """
 
     def __init__(self, what: str, status: int, detail: str) -> None:
         self.status = status
-        advice = _ADVICE.get(status, _UNAVAILABLE if status >= 500 else _SILENT)
-        answer = f"HTTP {status}" if status else "nothing came back"
+        advice = _ADVICE.get(status, _UNAVAILABLE if status >= 500 else _UNREACHABLE)
+        answer = f"HTTP {status}" if status else "no answer"
         super().__init__(f"{what}: {answer}: {detail.rstrip('.')}. What to do: {advice}")
 
     @property
-    def passing(self) -> bool:
-        """Whether the same call may succeed later, with nobody doing anything."""
+    def transient(self) -> bool:
+        """Whether the same call may succeed later without anybody changing anything."""
         return self.status in (NO_ANSWER, 408, 429) or self.status >= 500

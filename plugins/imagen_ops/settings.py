@@ -1,8 +1,8 @@
-"""Every setting of the DAGs, in one place, from `IMAGEN_*` environment variables.
+"""All settings of the DAGs, read from `IMAGEN_*` environment variables.
 
-`composer.tf` sets them from the resources that it creates, so that a deployed environment needs no
-configuration by hand. To parse a DAG file none is needed: a DAG whose settings are wrong must stay
-visible, and say what is wrong when it runs.
+`composer.tf` sets them from the resources it creates, so a deployed environment needs no manual
+configuration. Parsing a DAG file needs no settings: a DAG with invalid settings must stay visible
+in Airflow, and say what is wrong when it runs.
 """
 
 import os
@@ -11,14 +11,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from beam_jobs import names
+from beam_jobs.catalog import DEFAULT_MODEL, MODEL_PATTERN
+
 PREFIX = "IMAGEN_"
-DEFAULT_MODEL = "gemini-3.1-flash-image"
 DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
-# Midnight: a run's data interval is one day, and `airflow backfill create` takes days as dates.
+# Midnight, so that a run's data interval is one day: `airflow backfill create` takes dates.
 DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
-_WHERE = (
-    "They are set on the Composer environment (env_variables in composer.tf); elsewhere in the "
-    "environment of Airflow's scheduler and workers."
+_WHERE_TO_SET = (
+    "On Composer, set them in env_variables in composer.tf. Elsewhere, set them in the environment "
+    "of Airflow's scheduler and workers."
 )
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$")]
@@ -27,13 +29,13 @@ _Limit = Annotated[float, Field(gt=0)]
 
 
 class SettingsError(ValueError):
-    """Settings are missing or malformed; the message lists all of them and where they are set."""
+    """Settings are missing or malformed; the message lists all of them and where to set them."""
 
 
 class Settings(BaseModel):
-    """What a deployment consists of. A field `x` is read from the variable `IMAGEN_X`.
+    """The settings of one deployment. Field `x` is read from the variable `IMAGEN_X`.
 
-    Fields without a default have to be set. Durations are in seconds, as the names say.
+    Fields without a default are required. Durations are in seconds, as the names say.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,17 +50,17 @@ class Settings(BaseModel):
         examples=["gs://my-project-imagen/templates/backfill.json"]
     )
 
-    prompts_topic: _Name = "prompts"
-    prompts_subscription: _Name = "prompts-sub"
-    predictions_topic: _Name = "predictions"
-    predictions_subscription: _Name = "predictions-sub"
-    canary_subscription: _Name = "canary-sub"
-    dead_letters_topic: _Name = "dead-letters"
-    dead_letters_subscription: _Name = "dead-letters-sub"
+    prompts_topic: _Name = names.PROMPTS_TOPIC
+    prompts_subscription: _Name = names.PROMPTS_SUBSCRIPTION
+    predictions_topic: _Name = names.PREDICTIONS_TOPIC
+    predictions_subscription: _Name = names.PREDICTIONS_SUBSCRIPTION
+    canary_subscription: _Name = names.CANARY_SUBSCRIPTION
+    dead_letters_topic: _Name = names.DEAD_LETTERS_TOPIC
+    dead_letters_subscription: _Name = names.DEAD_LETTERS_SUBSCRIPTION
 
-    # Dataflow lets one active job have a name: this is what makes a second stream impossible.
+    # Dataflow allows one active job per name. That is what makes a second stream impossible.
     stream_job_name: str = Field("imagen-stream", pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
-    model: str = Field(DEFAULT_MODEL, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$")
+    model: str = Field(DEFAULT_MODEL, pattern=f"^{MODEL_PATTERN}$")
     worker_machine_type: str = Field("n2-standard-2", pattern=r"^[a-z0-9-]+$")
     worker_service_account: str | None = Field(
         None,
@@ -73,29 +75,29 @@ class Settings(BaseModel):
 
     gcp_conn_id: str = Field("google_cloud_default", min_length=1)
     console_url: str = Field("https://console.cloud.google.com", pattern=r"^https?://\S*[^/\s]$")
-    # Read when the DAG files are parsed, as the model is for the trigger forms; crontab, UTC.
+    # Cron expressions, in UTC. Read when the DAG files are parsed, like the forms' default model.
     health_schedule: str = DEFAULT_HEALTH_SCHEDULE
     backfill_schedule: str = DEFAULT_BACKFILL_SCHEDULE
-    # How often a waiting task looks; between two looks it holds no worker slot.
+    # How often a waiting task checks. Between two checks it holds no worker slot.
     poke_seconds: float = Field(30.0, ge=0.1)
-    # How long health and start wait for a canary to come back.
+    # How long the health and start DAGs wait for a canary to come back.
     canary_seconds: float = Field(120.0, ge=1)
     restarts_per_hour: int = Field(3, ge=0)
 
-    # Most backfills at once, and the pool in which they are launched, one after the other.
+    # Maximum concurrent backfills, and the pool in which they are launched one at a time.
     backfills_at_once: int = Field(2, ge=1)
     backfill_pool: str = Field("default_pool", min_length=1)
-    # A share of the model's quota, so that the stream keeps the rest. None: all that there is.
+    # A backfill's share of the model's quota; the stream keeps the rest. None: all of it.
     backfill_requests_per_minute: _Limit | None = None
-    # What a backfill may cost unless its form says otherwise.
+    # Limits on what a backfill may cost. Its trigger form can override them.
     backfill_max_images: int = Field(10_000, ge=1)
     backfill_max_cost_usd: float = Field(500.0, gt=0)
 
-    # Who is told of failures and recoveries besides the log: a notifier of a provider, as JSON
-    # {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}.
+    # Where failures and recoveries are sent besides the log: an Airflow provider's notifier, as
+    # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}.
     notifier: str | None = None
 
-    # What health takes for healthy. None: as in imagen_ops.health, where the reasons are.
+    # Thresholds of the health check. None: the defaults in imagen_ops.health, explained there.
     max_system_lag_seconds: _Limit | None = None
     max_watermark_age_seconds: _Limit | None = None
     max_backlog_age_seconds: _Limit | None = None
@@ -105,44 +107,46 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Read and check all of them. A variable that is empty counts as not set.
+        """Read and validate all settings. An empty variable counts as not set.
 
         Raises:
-            SettingsError: lists everything that is missing or malformed.
+            SettingsError: settings are missing, malformed or unknown; all of them are listed.
         """
-        given = {
+        fields = {
             name.removeprefix(PREFIX).lower(): value.strip()
             for name, value in environment.items()
             if name.startswith(PREFIX) and value.strip()
         }
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(fields)
         except ValidationError as error:
-            wrong = sorted(_line(cls, found) for found in error.errors())
-            raise SettingsError("\n".join(["wrong settings:", *wrong, _WHERE])) from None
+            problems = sorted(_describe(cls, problem) for problem in error.errors())
+            lines = ["invalid settings:", *problems, _WHERE_TO_SET]
+            raise SettingsError("\n".join(lines)) from None
 
     def topic(self, name: str) -> str:
-        """Return the full name of one of the topics."""
+        """Return the full resource name of a topic."""
         return f"projects/{self.project}/topics/{name}"
 
     def subscription(self, name: str) -> str:
-        """Return the full name of one of the subscriptions."""
+        """Return the full resource name of a subscription."""
         return f"projects/{self.project}/subscriptions/{name}"
 
     @property
     def images_location(self) -> str:
-        """Return where the images are, as the jobs take it."""
+        """The folder of the images, as a gs:// URL without a trailing slash."""
         return f"gs://{self.bucket}/images"
 
 
-def _line(cls: type[Settings], found: Any) -> str:
-    name = str(found["loc"][0])
+def _describe(cls: type[Settings], problem: Any) -> str:
+    """Return one line about a problem that pydantic reports."""
+    name = str(problem["loc"][0])
     variable = f"  {PREFIX}{name.upper()}: "
-    if found["type"] == "extra_forbidden":
+    if problem["type"] == "extra_forbidden":
         return f"{variable}no such setting"
-    if found["type"] == "missing":
+    if problem["type"] == "missing":
         line = f"{variable}is not set"
     else:
-        line = f"{variable}{found['msg'].lower()}, got {found['input']!r}"
+        line = f"{variable}{problem['msg'].lower()}, got {problem['input']!r}"
     examples = cls.model_fields[name].examples
     return f"{line}, for example {examples[0]}" if examples else line

@@ -18,7 +18,7 @@ ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
 
 @pytest.fixture
 def prompt_of() -> Callable[..., Prompt]:
-    """Make a checked prompt of fields, by way of `parse`."""
+    """Return a function that parses fields into a prompt."""
 
     def make(text: str, *, model: str = GEMINI, origin: str = "message-1", **fields: Any) -> Prompt:
         defaults = PromptDefaults(model=model, allowed_models=frozenset({model}))
@@ -38,7 +38,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest_asyncio.fixture
 async def predict_model() -> AsyncIterator[Callable[..., PredictModel]]:
-    """Make `:predict` adapters, of one endpoint unless another is given."""
+    """Return a function that creates `:predict` adapters, by default for one endpoint."""
     models: list[PredictModel] = []
 
     def make(base_url: str | None = None, **settings: Any) -> PredictModel:
@@ -56,7 +56,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @pytest_asyncio.fixture
 async def serve() -> AsyncIterator[Callable[[Handler | web.Application], Awaitable[str]]]:
-    """Start a server, of an app or of one handler for every request, and return its URL."""
+    """Return a function that starts a server for an app or a handler, and returns its URL."""
     runners: list[web.AppRunner] = []
 
     async def start(what: Handler | web.Application) -> str:
@@ -64,7 +64,7 @@ async def serve() -> AsyncIterator[Callable[[Handler | web.Application], Awaitab
         if not isinstance(app, web.Application):
             app = web.Application()
             app.router.add_route("*", "/{path:.*}", what)
-        # A request that nobody waits for any more must not hold up the end of the test.
+        # An abandoned request must not delay the end of the test.
         runner = web.AppRunner(app, handler_cancellation=True)
         runners.append(runner)
         await runner.setup()

@@ -1,4 +1,4 @@
-"""beam_jobs/Dockerfile and what goes with it, read as a build would read them.
+"""Reads beam_jobs/Dockerfile and related files as a build does.
 
 Only the forms that this file is written in: no here-documents, no escapes but at line ends.
 """
@@ -19,7 +19,7 @@ IGNORED = ROOT / ".gcloudignore"
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A `FROM … AS name`, with the instructions of those that it stands on before its own."""
+    """A `FROM … AS name`, with the instructions of its base stages before its own."""
 
     name: str
     image: str
@@ -29,7 +29,7 @@ class Stage:
         return [value for name, value in self.instructions if name == instruction]
 
     def environment(self, **arguments: str) -> dict[str, str]:
-        """Return what its ENVs set, with its ARGs given these values."""
+        """Return the variables that its ENVs set, with these values for its ARGs."""
         unknown = set(arguments) - set(self.values("ARG"))
         assert not unknown, f"no ARG for {unknown}: a build would pass these in vain"
         return {
@@ -39,7 +39,7 @@ class Stage:
         }
 
     def copies(self) -> list[tuple[str, str]]:
-        """Return pattern and destination for all that it copies from the build's context."""
+        """Return the pattern and destination of each copy from the build context."""
         found = []
         for value in self.values("COPY"):
             *sources, destination = value.split()
@@ -48,7 +48,7 @@ class Stage:
         return found
 
     def files(self) -> dict[str, Path]:
-        """Return where each of the context's files is in the image."""
+        """Return the path in the image of each file of the build context."""
         return {
             f"{destination.rstrip('/')}/{name}": path
             for source, destination in self.copies()
@@ -77,7 +77,7 @@ def stages(text: str | None = None) -> Mapping[str, Stage]:
 
 
 def targets() -> dict[str, Stage]:
-    """Return the stages that nothing else stands on or copies from."""
+    """Return the stages that no other stage is based on or copies from."""
     every = stages()
     text = DOCKERFILE.read_text()
     return {
@@ -88,7 +88,7 @@ def targets() -> dict[str, Stage]:
 
 
 def context() -> list[Path]:
-    """Return the files that Cloud Build is sent."""
+    """Return the files that are sent to Cloud Build."""
     ignored = pathspec.GitIgnoreSpec.from_lines(IGNORED.read_text().splitlines())
     folders = (ROOT / "beam_jobs").rglob("*"), ROOT.glob("*")
     return [
@@ -100,7 +100,7 @@ def context() -> list[Path]:
 
 
 def sent_of(source: str) -> dict[str, Path]:
-    """Return what a COPY of `source` finds in the context, by the names below its destination.
+    """Return the files that a COPY of `source` finds, by their paths below its destination.
 
     Of a folder it takes the contents, of a file the file.
     """

@@ -1,4 +1,4 @@
-"""A machine that has the jobs' image, as far as Python sees it: no more than what it holds."""
+"""A stand-in for a machine that runs the jobs' image: only the Python packages of that image."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.beam_jobs.dockerfile import targets
 from tests.conftest import PROJECT, ROOT, Cloud
 
-# Tells where a process has its modules from, when it ends.
+# Prints where a process loaded its modules from, when it exits.
 RECORD = """
 import atexit, json, os, sys
 
@@ -26,12 +26,12 @@ if "RECORDS" in os.environ:
 
 
 def image_of(target: str) -> str:
-    """Return the name that a target of the Dockerfile is built under."""
+    """Return the image name of a target of the Dockerfile."""
     return f"us-central1-docker.pkg.dev/{PROJECT}/imagen/imagen-{target}:0123456789ab"
 
 
 class Machine:
-    """A virtual environment with beam_jobs/requirements.txt, and the files the image holds."""
+    """A virtual environment with beam_jobs/requirements.txt and the files of the image."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Machine:
             for name, value in stage.environment(IMAGE=image_of(target)).items()
         }
         google = dict(cloud.environment)
-        del google["GOOGLE_CLOUD_PROJECT"]  # which is Airflow's and a laptop's, not a worker's
+        del google["GOOGLE_CLOUD_PROJECT"]  # set for Airflow and on a laptop, but not on a worker
         path = f"{self.venv}/bin:{os.defpath}"
         own = {"PATH": path, "HOME": str(self.folder), "RECORDS": str(self.records)}
         return subprocess.Popen(
@@ -72,13 +72,13 @@ class Machine:
         )
 
     def finish(self, process: subprocess.Popen[str]) -> tuple[int, str]:
-        """Wait for a program; its exit code, and what it said."""
+        """Wait for a program, and return its exit code and its output."""
         said = "\n".join(process.communicate(timeout=300))
         self.check_modules(self.records / f"{process.pid}.json")
         return process.returncode, said
 
     def check_modules(self, record: Path) -> dict[str, str]:
-        """See to it that a process has had no module but the image's and Python's own."""
+        """Assert that a process loaded only modules of the image and of Python itself."""
         assert record.exists(), "the process has not told where it had its modules from"
         told = json.loads(record.read_text())
         files = {name: file for name, file in told["modules"].items() if file}

@@ -1,4 +1,4 @@
-"""The backfill, whole, against the local cloud: files in, predictions and a report out."""
+"""The whole backfill against the local cloud: from files to predictions and a report."""
 
 import base64
 import gzip
@@ -22,7 +22,7 @@ not JSON
 
 @pytest.fixture
 def night(lane):
-    """A night of files of every format: 11 prompts, 4 of them no good."""
+    """Files of every format: 11 prompts, 4 of them invalid."""
     lane.put("night/a.txt", "A garden\n\nA meadow\n")
     lane.put("night/b.txt.gz", gzip.compress("A forest\nЛиса\n".encode()))
     lane.put("night/c.jsonl", JSONL)
@@ -78,7 +78,7 @@ def test_a_bad_row_names_its_file_and_line_and_can_be_replayed(cloud, lane, tmp_
     assert json.loads(base64.b64decode(failure["body"])) == {"prompt": "A hare", "images": "many"}
 
 
-def test_past_the_budget_prompts_fail_as_retryable_and_unpaid(cloud, lane, tmp_path):
+def test_prompts_beyond_the_budget_fail_as_retryable_and_unpaid(cloud, lane, tmp_path):
     prompts = lane.put("night/a.txt", "\n".join(f"Over budget {n}" for n in range(10)))
     before = cloud.models()["images"]
     report = run(lane, prompts, tmp_path, max_images=4)
@@ -101,18 +101,18 @@ def test_a_glob_that_matches_nothing_stops_the_job_with_one_clear_line(cloud, la
     glob = f"gs://demo-project-imagen/{lane.name}/nothing/*.txt"
     assert backfill.main(lane.options(prompts=glob)) == 2
     assert capsys.readouterr().err == (
-        f"error: --prompts: {glob} is not there; create it, or correct the option\n"
+        f"error: --prompts: {glob} does not exist; create it, or correct the option\n"
     )
 
 
 def test_options_of_the_stream_are_refused(cloud, lane, capsys):
     options = lane.options(prompts="x.txt", messages_subscription=lane.subscription("prompts"))
     assert backfill.main(options) == 2
-    assert "--messages_subscription is for beam_jobs.stream" in capsys.readouterr().err
+    assert "--messages_subscription is only for beam_jobs.stream" in capsys.readouterr().err
 
 
-def test_predictions_come_while_a_slow_prompt_is_still_worked_on(cloud, lane, tmp_path):
-    # The slow one's calls are cut off and made again until it need not be slow any more.
+def test_predictions_are_published_while_a_slow_prompt_is_still_in_progress(cloud, lane, tmp_path):
+    # The slow prompt's calls are cut off and retried until the test lets them succeed.
     cloud.models(latency_s=0.3, tail_factor=1000)
     slow = "A slow one fault:slow"
     prompts = lane.put("night/a.txt", "\n".join([slow, *(f"A quick one {n}" for n in range(40))]))
@@ -124,7 +124,7 @@ def test_predictions_come_while_a_slow_prompt_is_still_worked_on(cloud, lane, tm
 
     job = threading.Thread(target=work)
     job.start()
-    # Of eight parts one waits for it.
+    # Only one of the eight parts waits for it.
     early = lane.predictions(20)
     assert not done.is_set()
     assert slow not in {one["prompt"] for one in early}

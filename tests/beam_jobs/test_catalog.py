@@ -1,4 +1,4 @@
-"""The models, and what each family can be asked for."""
+"""The known models, and the options of each API."""
 
 import re
 
@@ -31,11 +31,11 @@ def test_every_known_model_is_alive_and_has_a_price():
         ("my-gemini-copy", Family.PREDICT),
     ],
 )
-def test_a_models_name_tells_its_protocol(model, family):
+def test_a_models_name_tells_its_api(model, family):
     assert family_of(model) is family
 
 
-def test_every_family_says_what_it_can_be_asked_for():
+def test_every_api_lists_its_options():
     assert set(CAPABILITIES) == set(Family)
     for offers in CAPABILITIES.values():
         assert "1:1" in offers.aspect_ratios
@@ -48,7 +48,7 @@ def test_google_genai_lists_each_value_that_is_offered_for_gemini():
     ratios = str(fields["aspect_ratio"].description)
     sizes = str(fields["image_size"].description)
     listed = set(re.findall(r'"(\d+:\d+)"', ratios))
-    # Its list is older than the newest models, which take these two as well.
+    # Its list is older than the newest models, which also accept these two.
     assert offers.aspect_ratios - listed <= {"2:3", "3:2", "4:5", "5:4"}
     assert listed <= offers.aspect_ratios
     assert not [size for size in offers.image_sizes if size not in sizes]

@@ -1,4 +1,4 @@
-"""What the image holds is enough: both jobs, with nothing at hand but what its Dockerfile puts in.
+"""The image is complete: both jobs run with only the files and packages of its Dockerfile.
 
 A virtual environment has beam_jobs/requirements.txt and nothing else, a folder the files that the
 Dockerfile copies, and the programs run there with the environment variables that it sets.
@@ -59,7 +59,7 @@ def flags(lane, **others):
 
 
 def endpoint(cloud):
-    # Beam talks REST only to an endpoint that is called so; to others it talks gRPC.
+    # Beam uses REST only for an endpoint with this name, and gRPC for all others.
     return cloud.dataflow_url.replace("127.0.0.1", "localhost")
 
 
@@ -69,7 +69,7 @@ def the_job(jobs, lane):
 
 
 def staged(lane, job):
-    """Return the pipeline that a job's options say where to find."""
+    """Return the pipeline whose location the job's options give."""
     url = job["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
     assert url.startswith(f"gs://{BUCKET}/{lane.name}/staging/")
     blob = lane.storage.bucket(BUCKET).blob(url.removeprefix(f"gs://{BUCKET}/"))
@@ -77,7 +77,7 @@ def staged(lane, job):
 
 
 def check_place(job, target):
-    """See to it that a job runs where, as whom, on what, and as large as it was told to."""
+    """Assert that a job has the region, service account, image and size of its options."""
     environment = job["environment"]
     (pool,) = environment["workerPools"]
     (container,) = pool["sdkHarnessContainerImages"]
@@ -95,7 +95,7 @@ def check_place(job, target):
 
 
 def check_options(job, **expected):
-    """See to it that options came through, both as such and for the console to show."""
+    """Assert that the job has its options, both to run with and for the console to show."""
     sent = job["environment"]["sdkPipelineOptions"]
     assert {name: sent["options"][name] for name in expected} == expected
     shown = {item["key"]: item["value"] for item in sent["display_data"]}
@@ -103,13 +103,13 @@ def check_options(job, **expected):
 
 
 def transforms(pipeline, urn):
-    """Return name and spec of the transforms of a kind, such as `pubsub_read:v1`."""
+    """Return the name and spec of each transform of a kind, such as `pubsub_read:v1`."""
     every = pipeline.components.transforms.values()
     return {each.unique_name: each.spec for each in every if each.spec.urn.endswith(urn)}
 
 
 def check_pipeline(pipeline, lane, target):
-    """See to it that a pipeline has our steps, publishes to both topics, and runs on our image.
+    """Assert that a pipeline has our steps, publishes to both topics and runs on our image.
 
     Returns the names of its steps.
     """
@@ -177,7 +177,7 @@ def test_the_stream_is_submitted_to_dataflow_whole_and_works(machine, cloud, lan
     assert topics == {lane.topic("predictions"), lane.topic("dead-letters")}
     lane.publish("a fox")
     assert lane.predictions(1)[0]["prompt"] == "a fox"
-    # The same request gives the same job, and another one of its name is refused.
+    # The same request returns the same job. Another request for its name is refused.
     same = {name: job[name] for name in ("name", "type", "environment", "clientRequestId")}
     assert jobs.create(**PLACE, body=same).execute()["id"] == job["id"]
     with pytest.raises(HttpError, match=f"already an active job named {lane.name} with id"):
@@ -208,7 +208,7 @@ def test_the_flex_launcher_gets_its_job_object_and_no_job_is_created(machine, cl
     ):
         at = f"gs://{BUCKET}/{lane.name}/staging/template_launches/{target}/job_object"
         options = flags(lane, template_location=at, **own)
-        # As a launcher may give them: labels as JSON, and a flag that Beam does not know.
+        # As a launcher may pass them: labels as JSON, and a flag that Beam does not know.
         options += ['--labels={"app": "imagen"}', "--enable_launcher_vm_serial_port_logging"]
         options += ["--enable_streaming_engine"] if target == "stream" else []
         started[target] = machine.start(target, cloud, options)
@@ -224,7 +224,7 @@ def test_the_flex_launcher_gets_its_job_object_and_no_job_is_created(machine, cl
 
 
 def test_a_worker_unpickles_and_runs_the_job_with_what_the_image_holds(machine, cloud, lane):
-    """In a process of its own, started by the command that the image's entry point runs."""
+    """In a separate process, started by the command of the image's entry point."""
     gemini, deployed = "gemini-3.1-flash-image", "flux-1"
     rows = [{"prompt": "a fox", "model": gemini}, {"prompt": "a heron"}, {"prompt": ""}]
     prompts = lane.put("prompts.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -1,4 +1,4 @@
-"""The flex templates' image is built from what is there, in versions that belong together."""
+"""The flex templates' image is built from existing files, in versions that match."""
 
 import os
 import re
@@ -18,14 +18,14 @@ with_each_target = pytest.mark.parametrize("target", ["stream", "backfill"])
 
 
 def requirements() -> dict[str, str]:
-    """Return the versions that beam_jobs/requirements.txt asks for, by name without extras."""
+    """Return the versions in beam_jobs/requirements.txt by package name, without extras."""
     lines = (ROOT / "beam_jobs/requirements.txt").read_text().splitlines()
     pairs = [line.partition("==") for line in lines if not line.startswith("#")]
     return {re.sub(r"\[.*\]", "", name): version for name, _, version in pairs}
 
 
 def bases() -> dict[str, str]:
-    """Return the image and tag of each stage that stands on somebody else's."""
+    """Return the image and tag of each stage that is based on an external image."""
     own = stages()
     lines = re.findall(r"^FROM (\S+)", DOCKERFILE.read_text(), re.MULTILINE)
     return {
@@ -34,7 +34,7 @@ def bases() -> dict[str, str]:
 
 
 def python_of(image: str, tag: str) -> str:
-    """Return the minor version of Python, 3.11, that an image says it has."""
+    """Return the minor version of Python that an image names, such as 3.11."""
     if image == "python":
         return ".".join(tag.split(".")[:2])
     found = re.search(r"python3\.?(\d+)", image)
@@ -82,7 +82,7 @@ def test_the_image_holds_every_module_but_those_for_a_laptop(target):
 
 
 @with_each_target
-def test_all_that_is_copied_is_there_and_is_sent(target):
+def test_all_copied_files_exist_and_are_sent(target):
     for source, _ in targets()[target].copies():
         assert sent_of(source), f"COPY {source} finds nothing that .gcloudignore lets through"
 

@@ -71,7 +71,7 @@ def test_publish_sends_the_text_as_it_is(run, lane):
     topic = f"{lane.name}-prompts"
     code, out, err = run("publish", "a 🦊 in the snow", "--topic", topic)
     assert (code, err) == (0, "")
-    assert out == f"published 1 to {lane.topic('prompts')}\n"
+    assert out == f"published 1 prompt to {lane.topic('prompts')}\n"
     (message,) = bodies(lane, 1)
     assert message.data.decode() == "a 🦊 in the snow"
 
@@ -118,20 +118,23 @@ def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["publish", "a fox", "--topic", "no-such-topic"], "create it, or name another"),
+        (["publish", "a fox", "--topic", "no-such-topic"], "create it, or name one that exists"),
         (
             ["publish", "a fox", "--attribute", "team"],
             "--attribute: expected NAME=VALUE, got 'team'",
         ),
         (["publish", "--file", "prompts.doc"], "expected a file ending in .txt, .jsonl, .csv"),
-        (["watch", "--topics", "no-such-topic", "--seconds", "1"], "create it, or name another"),
-        (["images", "--location", "gs://no-such-bucket/x"], "create it, or name another"),
+        (
+            ["watch", "--topics", "no-such-topic", "--seconds", "1"],
+            "create it, or name one that exists",
+        ),
+        (["images", "--location", "gs://no-such-bucket/x"], "create it, or name one that exists"),
         (["images", "--location", "/tmp"], "expected gs://<bucket>/<folder>, got '/tmp'"),
-        (["images", "gs://no-such-bucket/x.png"], "create it, or name another"),
-        (["--project", "", "images"], "no project: give --project, or set GOOGLE_CLOUD_PROJECT"),
+        (["images", "gs://no-such-bucket/x.png"], "create it, or name one that exists"),
+        (["--project", "", "images"], "no project: pass --project, or set GOOGLE_CLOUD_PROJECT"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, arguments, says):
+def test_an_error_is_one_line_and_exit_code_1(run, arguments, says):
     code, out, err = run(*arguments)
     assert (code, out) == (1, "")
     (line,) = err.splitlines()
@@ -150,7 +153,7 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_1(run, arguments, says):
         ["watch", "--topics", "predictions", "--subscription", "predictions-sub"],
     ],
 )
-def test_a_command_that_is_none_is_told_how_to_be_one(cloud, capsys, arguments):
+def test_a_wrong_command_line_prints_the_usage(cloud, capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2
@@ -160,9 +163,17 @@ def test_a_command_that_is_none_is_told_how_to_be_one(cloud, capsys, arguments):
 # watch
 
 
-def test_watch_prints_what_comes_until_it_has_enough(run, lane, eventually):
+def test_watch_prints_messages_until_the_count_is_reached(run, lane, eventually):
     outcome = Prediction(
-        "order-1", "d", "a fox", ("gs://b/1.png",), "m", "stream", False, "now", 1500
+        prompt_id="order-1",
+        digest="d",
+        prompt="a fox",
+        images=("gs://b/1.png",),
+        model="m",
+        source="stream",
+        reused=False,
+        created_at="now",
+        latency_ms=1500,
     )
     body, attributes = encode(outcome)
 
@@ -179,11 +190,21 @@ def test_watch_prints_what_comes_until_it_has_enough(run, lane, eventually):
     publishing.join()
     assert code == 0
     assert out == "✓ a fox (1.5 s)\n  gs://b/1.png\n"
-    assert err == f"watching {lane.name}-predictions of demo-project\n"
+    assert err == f"watching {lane.name}-predictions in demo-project\n"
 
 
-def test_watch_takes_from_a_subscription_what_it_prints(run, lane):
-    outcome = Prediction("order-1", "d", "a fox", ("gs://b/1.png",), "m", "stream", True, "now", 1)
+def test_watch_acknowledges_the_messages_of_a_subscription_that_it_prints(run, lane):
+    outcome = Prediction(
+        prompt_id="order-1",
+        digest="d",
+        prompt="a fox",
+        images=("gs://b/1.png",),
+        model="m",
+        source="stream",
+        reused=True,
+        created_at="now",
+        latency_ms=1,
+    )
     body, attributes = encode(outcome)
     foreign = lane.publisher.publish(lane.topic("predictions"), b"not ours").result(timeout=20)
     lane.publisher.publish(lane.topic("predictions"), body, **attributes).result(timeout=20)
@@ -191,8 +212,8 @@ def test_watch_takes_from_a_subscription_what_it_prints(run, lane):
     code, out, err = run("watch", "--subscription", name, "--count", 1, "--seconds", 240)
     assert (code, out) == (0, "✓ a fox (reused)\n  gs://b/1.png\n")
     assert err.splitlines() == [
-        f"taking what is on {name} of demo-project",
-        f"message {foreign} is neither a prediction nor a dead letter: it stays there",
+        f"consuming {name} in demo-project: each message is acknowledged once it is shown",
+        f"message {foreign} is neither a prediction nor a dead letter; it stays in {name}",
     ]
 
 
@@ -201,23 +222,35 @@ def test_watch_ends_after_its_time(run, lane):
     assert run("watch", "--subscription", name, "--seconds", 0.5)[:2] == (0, "")
 
 
-def test_a_subscription_that_is_not_there_is_named(run):
+def test_a_missing_subscription_is_named_in_the_error(run):
     code, out, err = run("watch", "--subscription", "no-such-sub")
     assert (code, out) == (1, "")
     last = err.splitlines()[-1]
     assert last.startswith("error: ")
     assert "no-such-sub" in last
-    assert last.endswith("create it, or name another")
+    assert last.endswith("create it, or name one that exists")
 
 
-def test_what_watch_could_not_print_comes_again(run, lane, monkeypatch):
-    body, attributes = encode(Prediction("1", "d", "a fox", (), "m", "stream", True, "now", 1))
+def test_a_message_that_watch_could_not_print_is_delivered_again(run, lane, monkeypatch):
+    body, attributes = encode(
+        Prediction(
+            prompt_id="1",
+            digest="d",
+            prompt="a fox",
+            images=(),
+            model="m",
+            source="stream",
+            reused=True,
+            created_at="now",
+            latency_ms=1,
+        )
+    )
     lane.publisher.publish(lane.topic("predictions"), body, **attributes).result(timeout=20)
 
     def interrupted(message):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.watch, "line", interrupted)
+    monkeypatch.setattr(cli.watch, "describe", interrupted)
     code, out, _ = run("watch", "--subscription", f"{lane.name}-predictions-sub")
     assert (code, out) == (130, "")
     assert lane.predictions(1, within_s=30)[0]["prompt_id"] == "1"
@@ -240,7 +273,7 @@ def test_images_lists_the_newest_with_their_prompts(run, lane, record):
     assert out.splitlines()[1:] == [f"  {newer}"]
 
 
-def test_images_says_where_there_are_none(run, lane):
+def test_images_says_that_a_location_has_none(run, lane):
     assert run("images", "--location", lane.images_location) == (
         0,
         f"no images in {lane.images_location}/\n",
@@ -258,10 +291,10 @@ def test_the_newest_image_or_one_by_its_path_is_opened(run, lane, record, opened
     assert opened[1] == Path(out.strip()).as_uri()
 
 
-def test_a_machine_without_a_browser_is_told_where_the_image_is(run, record, monkeypatch):
+def test_without_a_browser_the_path_of_the_image_is_printed(run, record, monkeypatch):
     monkeypatch.setattr(cli.webbrowser, "open", lambda _: False)
     code, out, err = run("images", record("a fox"))
-    assert (code, err) == (1, "error: no browser to open it with\n")
+    assert (code, err) == (1, "error: no browser found; open that file yourself\n")
     assert Path(out.strip()).exists()
 
 

@@ -93,7 +93,7 @@ def test_each_reason_is_written_as_its_name_and_retryable_in_lower_case(reason):
     assert (attributes["reason"], attributes["retryable"]) == (reason.name, "false")
 
 
-def test_our_attributes_win_over_the_originals():
+def test_reserved_attributes_replace_incoming_ones():
     _, attributes = encode(prediction(attributes={"source": "x", "prompt_id": "y"}))
     assert attributes == {"source": "stream", "prompt_id": "order-1"}
 
@@ -110,7 +110,7 @@ def test_a_body_larger_than_any_prompt_is_cut_and_says_so():
     assert "body_truncated_from_bytes" not in json.loads(message)
 
 
-def test_the_most_attributes_a_prompt_may_have_leave_room_for_ours():
+def test_the_maximum_of_attributes_leaves_room_for_the_reserved_ones():
     attributes = {f"k{number}": "v" for number in range(MAX_ATTRIBUTES)}
     for outcome in (prediction(attributes=attributes), failure(attributes=attributes)):
         _, published = encode(outcome)
@@ -123,8 +123,8 @@ def test_a_prediction_is_a_canary_by_its_attribute(attributes, canary):
     assert prediction(attributes=attributes).canary is canary
 
 
-def test_half_a_pair_of_surrogates_in_a_services_words_is_said_escaped():
-    """As in a message that was cut in the middle of an emoji; JSON from Google may hold it."""
+def test_a_lone_surrogate_in_a_services_text_is_escaped():
+    """JSON from Google may hold one, as in a message that was cut in the middle of an emoji."""
     body, _ = encode(failure(detail="model answered 400: a fox \ud83d", prompt_id="naïve"))
     assert b"na\xc3\xafve" in body
     assert json.loads(body)["detail"] == "model answered 400: a fox \ud83d"

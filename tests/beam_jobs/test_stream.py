@@ -1,4 +1,4 @@
-"""The streaming job, whole, against the local cloud: what goes in comes out, once, as what."""
+"""The whole streaming job against the local cloud: each prompt ends in exactly one outcome."""
 
 import base64
 import os
@@ -12,8 +12,8 @@ import pytest
 from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
 
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
-# The job, whose last lines of the index are worth a minute to it: on a busy machine storage may
-# take longer for them than a process otherwise waits.
+# The job, which waits up to a minute to write its last index entries: on a busy machine, storage
+# may take longer for them than a process normally waits.
 PATIENT = """
 import sys
 
@@ -46,7 +46,7 @@ def test_every_prompt_leaves_as_exactly_one_prediction_or_dead_letter(lane, star
     assert sorted(one["prompt"] for one in predictions) == ["A fox", "Two foxes", "雪の中の柴犬"]
 
 
-def test_a_prediction_names_images_that_are_there(lane, start_stream):
+def test_a_prediction_names_images_that_exist(lane, start_stream):
     start_stream()
     lane.publish({"prompt": "Four moods", "images": 4, "id": "order-7"}, tenant="a")
     (prediction,) = lane.predictions(1)
@@ -125,7 +125,7 @@ def test_a_refusal_is_a_blocked_dead_letter_in_both_protocols(lane, start_stream
     assert prediction["model"] == ("flux" if protocol == "predict" else "gemini-3.1-flash-image")
 
 
-def test_a_canary_comes_back_and_nothing_is_paid(cloud, lane, start_stream):
+def test_a_canary_is_answered_and_nothing_is_paid(cloud, lane, start_stream):
     stream = start_stream()
     before = cloud.models()["calls"]
     lane.publish("whatever", canary="probe-1")
@@ -161,7 +161,7 @@ def test_a_model_that_comes_back_in_time_loses_nothing(cloud, lane, start_stream
 
 
 @pytest.mark.slow
-def test_sigterm_drains_what_is_under_way(cloud, lane, eventually, tmp_path):
+def test_sigterm_drains_the_prompts_in_progress(cloud, lane, eventually, tmp_path):
     cloud.models(latency_s=2.0)
     before = cloud.models()["calls"]
     job = subprocess.Popen(
@@ -187,7 +187,7 @@ def test_a_killed_job_loses_nothing_and_pays_again_for_no_stored_image(
     cloud.models(latency_s=0.2)
     before = cloud.models()["images"]
     command = [sys.executable, "-m", "beam_jobs.stream", *lane.stream_options(max_in_flight=8)]
-    # Of a killed job the leases last for a minute; nobody here wants to wait for them.
+    # The leases of a killed job last for a minute, too long for this test to wait.
     with (tmp_path / "log").open("wb") as log:
         job = subprocess.Popen(command, stderr=log)
         eventually(lambda: cloud.models()["images"] - before > 60, what="some images")
@@ -207,7 +207,7 @@ def test_a_killed_job_loses_nothing_and_pays_again_for_no_stored_image(
         job.kill()
         job.wait()
     paid = cloud.models()["images"] - before
-    # Not only calls in flight are lost with a process, but images on their way to storage.
+    # A killed process loses its calls in flight, and also the images that are being stored.
     under_way = int(8 * ROOM_OVER_IN_FLIGHT) + 1
     assert 200 <= paid <= 200 + under_way, f"{paid} images paid for 200 prompts, 8 in flight"
 
@@ -219,18 +219,16 @@ def test_a_killed_job_loses_nothing_and_pays_again_for_no_stored_image(
         ({"messages_subscription": "projects/demo-project/subscriptions/no"}, "subscription"),
         ({"images_output_location": "gs://no-such-bucket/images"}, "bucket gs://no-such-bucket"),
         ({"images_output_location": "images"}, "expected gs://"),
-        ({"prompts": "gs://b/x.txt"}, "are for beam_jobs.backfill"),
+        ({"prompts": "gs://b/x.txt"}, "are only for beam_jobs.backfill"),
         ({"max_in_fligth": 3}, "--max_in_fligth: no such option"),
-        ({"max_images": 3, "max_num_workers": 5}, "less than one for each of --max_num_workers 5"),
+        ({"max_images": 3, "max_num_workers": 5}, "expected at least --max_num_workers (5)"),
         ({"runner": "nowhere.Runner"}, "--runner: nowhere.Runner cannot be imported"),
-        ({"runner": "DataflowRunner"}, "--sdk_container_image: expected an image for the workers"),
-        ({"runner": "DirectRunner"}, "--runner: a stream on the DirectRunner acknowledges"),
-        ({"model_endpoint": ENDPOINT}, "--model_endpoint is for models that speak :predict"),
+        ({"runner": "DataflowRunner"}, "--sdk_container_image: expected a worker image"),
+        ({"runner": "DirectRunner"}, "--runner: the DirectRunner acknowledges"),
+        ({"model_endpoint": ENDPOINT}, "--model_endpoint is only for models with the :predict API"),
     ],
 )
-def test_what_is_missing_or_contradicts_stops_the_job_with_one_clear_line(
-    cloud, lane, capsys, options, says
-):
+def test_a_wrong_option_stops_the_job_with_one_clear_line(cloud, lane, capsys, options, says):
     from beam_jobs import stream
 
     assert stream.main([*lane.stream_options(), *(f"--{k}={v}" for k, v in options.items())]) == 2

@@ -1,4 +1,4 @@
-"""The flex templates' metadata asks for what the jobs take: no more, no less, no differently."""
+"""The flex templates' metadata asks for exactly the parameters that the jobs accept."""
 
 import json
 import re
@@ -8,13 +8,10 @@ import googleapiclient
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-import beam_jobs
 from beam_jobs.config.options import ImagenOptions, OptionsError, job_config
+from localcloud.resources import template_metadata
 
-FOLDER = Path(beam_jobs.__file__).parent / "templates"
-TEMPLATES = {
-    name: json.loads((FOLDER / f"{name}.json").read_text()) for name in ("stream", "backfill")
-}
+TEMPLATES = {name: template_metadata(name) for name in ("stream", "backfill")}
 NOT_OF = {"stream": {"prompts", "report"}, "backfill": {"messages_subscription"}}
 TOPIC = "projects/p-1/topics/predictions"
 ENDPOINT = "projects/p-1/locations/europe-west4/endpoints/1234"
@@ -27,7 +24,8 @@ WORKING = {
     "stream": {**REQUIRED, "messages_subscription": "projects/p-1/subscriptions/prompts-sub"},
     "backfill": {**REQUIRED, "prompts": "gs://bucket-1/prompts/*.txt"},
 }
-# What another option decides, and a regex of one cannot: endpoints serve models of :predict only.
+# Values that depend on another option, which a regex cannot check: endpoints serve only models with
+# the :predict API.
 COMPANIONS = {
     "model_endpoint": {"model": "imagen-4.0-generate-001"},
     "model": {"model_endpoint": ENDPOINT},
@@ -108,7 +106,7 @@ BOTH = {
         "projects/p-1/locations/global/endpoints/": False,
         f"{ENDPOINT}/more": False,
         f"https://{ENDPOINT}": False,
-        # What would be another host, or another path on it.
+        # Would lead to another host, or to another path on it.
         "projects/p-1/locations/evil.example#/endpoints/1": False,
         "projects/p-1/locations/evil.example?x=/endpoints/1": False,
         "projects/p-1/locations/l/endpoints/..": False,
@@ -190,7 +188,7 @@ def options_of_ours() -> dict[str, object]:
 
 
 def accepted_by_the_job(job: str, **parameters: str) -> bool:
-    """Return whether `job_config` takes the parameters, as the template's launcher passes them."""
+    """Return whether `job_config` accepts the parameters as the template's launcher passes them."""
     given = {**WORKING[job], **parameters}
     try:
         options = PipelineOptions([f"--{name}={value}" for name, value in given.items()])
@@ -253,7 +251,7 @@ def test_the_help_ends_with_an_example_that_template_and_job_accept(job, paramet
 def test_all_examples_make_a_job_together():
     for job, template in TEMPLATES.items():
         given = {one["name"]: example_of(one) for one in template["parameters"]}
-        del given["model_endpoint"]  # for models that speak :predict, which the example does not
+        del given["model_endpoint"]  # for models with the :predict API, unlike the example's model
         assert accepted_by_the_job(job, **given)
 
 
@@ -261,7 +259,7 @@ def test_all_examples_make_a_job_together():
 def test_the_template_accepts_a_value_where_the_job_does(job, name, value, expected):
     assert accepted_by_the_job(job, **{**COMPANIONS.get(name, {}), name: value}) is expected
     both_topics = name == "dead_letter_topic" and value == TOPIC
-    if not both_topics:  # that two options differ is no regex's business
+    if not both_topics:  # a regex cannot check that two options differ
         assert accepted_by_the_template(job, name, value) is expected
 
 
@@ -278,7 +276,7 @@ def test_every_parameter_has_a_regex(job, parameter):
 
 @with_each_parameter
 def test_a_regex_is_anchored_and_within_what_re2_can_do(job, parameter):
-    """Google's side matches with RE2, which has neither look-around nor back references."""
+    """Google matches with RE2, which has neither look-around nor back references."""
     for regex in parameter.get("regexes", ()):
         assert not re.search(r"\(\?[=!<P#]|\\[1-9]", regex)
         for alternative in re.split(r"\|(?=\^)", regex):

@@ -1,4 +1,4 @@
-"""The targets and the page of figures: what they say of runs that are made up here."""
+"""The targets and the page of figures, for made-up runs."""
 
 import pytest
 
@@ -68,7 +68,7 @@ def checks(**results) -> dict[str, targets.Check]:
 def test_a_target_is_met_by_the_median_and_missed_by_the_median():
     found = checks(**RESULTS)
     against = (
-        "prompts/s at 0.5 s, 1.5 MB, 64 in flight, against Beam's `GeminiModelHandler` in a "
+        "prompts/s at 0.5 s, 1.5 MB, 64 in flight, compared with Beam's `GeminiModelHandler` in a "
         "worker's 12 threads"
     )
     assert found[f"backfill: {against}"].measured == "5.56 times"
@@ -85,7 +85,7 @@ def test_the_page_shows_every_check_and_every_contender_with_its_spread():
         )
     assert "| ours, backfill | 100 | 100.0 (99.0–101.0) | 7.0 (7.0–7.0) ms |" in page
     assert "2 cores (a processor), 24 GB, Linux 6; Python 3.11, apache-beam 2.77.0" in page
-    assert "## Few prompts and many" not in page, "a section without figures"
+    assert "## Few and many prompts" not in page, "a section without figures"
 
 
 def wide(**figures) -> dict:
@@ -98,7 +98,7 @@ def test_the_page_says_what_one_core_could_do_at_most():
 
 
 @pytest.mark.parametrize(("middle_per_s", "met"), [(436.0, True), (434.0, False)])
-def test_a_window_of_calls_is_judged_by_the_rate_in_the_middle_and_told_with_the_whole(
+def test_a_window_is_judged_by_the_rate_in_the_middle_and_the_total_rate_is_shown(
     middle_per_s, met
 ):
     (found,) = checks(wide=wide(per_s=400.0, middle_per_s=middle_per_s)).values()
@@ -126,18 +126,16 @@ def tail(with_tail: float, in_flight: float = 60.0) -> dict:
         (83.0, 60.0, "0.83, 60.0 in flight", False),
     ],
 )
-def test_slow_calls_may_cost_the_room_that_they_take_in_a_full_window(
-    with_tail, in_flight, measured, met
-):
+def test_slow_calls_may_cost_their_share_of_a_full_window(with_tail, in_flight, measured, met):
     both = checks(tail=tail(with_tail, in_flight)).values()
     assert [(one.measured, one.met) for one in both] == [(measured, met)] * 2
 
 
-def test_a_part_that_was_measured_another_day_says_so():
+def test_a_section_that_was_measured_on_another_day_says_so():
     earlier = {**RESULTS["machine"], "date": "2026-11-01"}
     page = report.page({**RESULTS, "cold": {"seconds": {"stream": [3.0]}, "machine": earlier}})
-    assert "(This part on 2026-11-01: 2 cores" in page
-    assert "This part" not in report.page(
+    assert "(This section was measured on 2026-11-01: 2 cores" in page
+    assert "This section was" not in report.page(
         {**RESULTS, "cold": {"seconds": {"stream": [3.0]}, "machine": RESULTS["machine"]}}
     )
 
@@ -179,7 +177,7 @@ def test_a_rate_that_follows_the_quota_has_settled_and_uses_it():
         steady(20, 54, begin=126),
     )
     found = quota(rows)
-    used = found["share used of a quota of 1,200 calls/min that nobody told it of"]
+    used = found["share used of a quota of 1,200 calls/min that the job does not know"]
     assert used.met
     assert used.measured in ("99.6%", "100.0%")
     assert found["calls refused meanwhile"].measured == "1.0%"
@@ -207,13 +205,13 @@ def test_a_rate_that_only_passes_by_has_not_settled_there():
     assert not found["the quota is halved"].met
 
 
-def test_refused_calls_are_no_use_of_a_quota():
+def test_refused_calls_do_not_count_as_use_of_a_quota():
     used, refused = targets.shares(steady(10, 60, refused_per_s=10), 0, 60, 20)
     assert used == pytest.approx(0.5, abs=0.02)
     assert refused == pytest.approx(0.5, abs=0.02)
 
 
-def test_no_prompt_of_a_run_is_another_runs():
+def test_runs_do_not_share_prompts():
     names = {text(run, number) for run in ("a", "b") for number in range(50)}
     assert len(names) == 100
 
@@ -270,20 +268,20 @@ def test_every_scenario_has_a_section_and_those_with_a_target_a_row(tmp_path):
     ("figure", "others"),
     [
         (
-            "stream: throughput where 1 % of the calls take 20 times as long",
+            "stream: throughput when 1% of the calls take 20 times as long",
             {"tail": tail(70.0)},
         ),
         (
-            "stream at 2 prompts/s, model of 10 s: from publish to prediction beyond it, "
+            "stream at 2 prompts/s, 10 s model latency: added time from publish to prediction, "
             "99th percentile",
             {"latency": {"prompts": 1, "median_s": 0.1, "p99_s": 2.1, "added_s": [2.1]}},
         ),
         (
-            "100,000 short prompts, a model that answers at once: time per prompt against 10,000",
+            "100,000 short prompts, a model without latency: time per prompt compared with 10,000",
             {"files": files(90.0)},
         ),
     ],
 )
-def test_a_target_that_is_missed_is_told_so(figure, others):
+def test_a_missed_target_is_reported_as_missed(figure, others):
     assert checks(**whole())[figure].met
     assert not checks(**whole(**others))[figure].met

@@ -1,4 +1,4 @@
-"""What a run's figures may be of, tried on processes and counts that are made up here."""
+"""The figures of a run, computed from made-up processes and counts."""
 
 import contextlib
 import dataclasses
@@ -109,7 +109,7 @@ def test_images_that_a_contender_pays_for_to_its_end_are_counted_and_take_their_
 
 
 @pytest.mark.parametrize("written", [3, 5])
-def test_a_contender_that_wrote_other_than_an_image_for_each_prompt_has_no_figures(
+def test_a_contender_that_did_not_write_one_image_per_prompt_has_no_figures(
     tmp_path, monkeypatch, written
 ):
     play = Play(tmp_path, [(1, 0), (6, 0)], writes=written)
@@ -142,19 +142,19 @@ def came(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["backfill", "stream"])
-def test_a_run_of_which_a_prompt_failed_has_no_figures(came, kind):
-    with pytest.raises(RuntimeError, match="1 prompts failed, the first by NO_IMAGE: nothing came"):
+def test_a_run_with_a_failed_prompt_has_no_figures(came, kind):
+    with pytest.raises(
+        RuntimeError, match="1 prompts failed, the first with NO_IMAGE: nothing came"
+    ):
         came(kind, {"prompt_id": "a"}, FAILURE)
 
 
 def test_a_backfill_whose_report_has_failures_has_no_figures(came):
-    with pytest.raises(RuntimeError, match="of 2 prompts the report says"):
+    with pytest.raises(RuntimeError, match="expected 2 predictions, but the report says"):
         came("backfill", {"prompt_id": "a"}, {"prompt_id": "b"})
 
 
-def test_figures_of_the_middle_are_of_answers_without_the_first_tenth_and_the_last(
-    tmp_path, monkeypatch
-):
+def test_figures_of_the_middle_leave_out_the_first_and_the_last_tenth(tmp_path, monkeypatch):
     # Of 100: four seconds from 12 to 88, whatever was before and after; a look each second.
     looks = [(n, 0) for n in (0, 5, 12, 30, 50, 70, 88, 99, 99, 100)]
     play = Play(tmp_path, looks, writes=100)
@@ -163,7 +163,7 @@ def test_figures_of_the_middle_are_of_answers_without_the_first_tenth_and_the_la
     assert found.middle_in_flight == (2 + 0 + 0 + 0 + 8) / 5
 
 
-def test_a_run_that_was_answered_between_two_looks_has_no_figures_of_the_middle(
+def test_a_run_that_was_answered_between_two_samples_has_no_figures_of_the_middle(
     tmp_path, monkeypatch
 ):
     play = Play(tmp_path, [(0, 0), (100, 0)], writes=100)

@@ -1,4 +1,4 @@
-"""What every DAG owes to those who operate it."""
+"""Rules that every DAG follows."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ IDS = [
 ]
 
 
-def test_there_are_the_dags_that_the_documents_promise(dags: dict[str, Any]) -> None:
+def test_the_dags_are_the_documented_ones(dags: dict[str, Any]) -> None:
     assert sorted(dags) == IDS
 
 
 @pytest.mark.parametrize("dag_id", IDS)
-def test_a_dag_says_what_it_is_for_and_whose_it_is(dags: dict[str, Any], dag_id: str) -> None:
+def test_a_dag_states_its_purpose_and_its_owner(dags: dict[str, Any], dag_id: str) -> None:
     dag = dags[dag_id]
     assert "imagen" in dag.tags
     assert dag.description
@@ -41,16 +41,16 @@ def test_a_manual_names_every_task(dags: dict[str, Any], dag_id: str) -> None:
 
 
 @pytest.mark.parametrize("dag_id", IDS)
-def test_nothing_runs_for_days_that_are_past(dags: dict[str, Any], dag_id: str) -> None:
+def test_no_dag_catches_up_on_past_days(dags: dict[str, Any], dag_id: str) -> None:
     dag = dags[dag_id]
     assert dag.catchup is False
-    # Backfills have jobs of their own, which take turns; of the others there is one.
+    # Each backfill has a job of its own, and they take turns. The other DAGs share one stream.
     assert dag.max_active_runs == (16 if dag_id == "imagen_backfill" else 1)
     assert not any(task.depends_on_past for task in dag.tasks)
 
 
 @pytest.mark.parametrize("dag_id", IDS)
-def test_every_run_leaves_a_record_and_a_failed_one_is_told_of(
+def test_every_run_is_recorded_and_a_failed_one_is_alerted_on(
     dags: dict[str, Any], dag_id: str
 ) -> None:
     from imagen_ops.alerts.run_callbacks import run_failed, run_succeeded
@@ -58,24 +58,24 @@ def test_every_run_leaves_a_record_and_a_failed_one_is_told_of(
     dag = dags[dag_id]
     assert dag.on_failure_callback is run_failed
     assert dag.on_success_callback is run_succeeded
-    # Of the run alone: a task's callbacks would tell of it once more, and of each retry.
+    # On the run only: a task's callbacks would alert a second time, and on each retry.
     for task in dag.tasks:
         assert not task.on_failure_callback, task.task_id
         assert not task.on_retry_callback, task.task_id
 
 
 @pytest.mark.parametrize("dag_id", IDS)
-def test_every_task_has_an_end_and_is_tried_again(dags: dict[str, Any], dag_id: str) -> None:
+def test_every_task_has_a_timeout_and_is_retried(dags: dict[str, Any], dag_id: str) -> None:
     dag = dags[dag_id]
     assert dag.dagrun_timeout is not None
     for task in dag.tasks:
         assert task.execution_timeout is not None, task.task_id
-        # What fails a run on purpose is not tried again.
+        # A task that fails its run on purpose is not retried.
         assert task.retries >= 2 or task.task_id == "conclude", task.task_id
 
 
 @pytest.mark.parametrize("dag_id", IDS)
-def test_what_waits_holds_no_worker_slot(dags: dict[str, Any], dag_id: str) -> None:
+def test_a_waiting_task_holds_no_worker_slot(dags: dict[str, Any], dag_id: str) -> None:
     from airflow.sdk import BaseSensorOperator
 
     dag = dags[dag_id]
@@ -86,7 +86,7 @@ def test_what_waits_holds_no_worker_slot(dags: dict[str, Any], dag_id: str) -> N
 
 
 @pytest.mark.parametrize("dag_id", IDS)
-def test_every_field_of_a_form_is_explained_and_checked(dags: dict[str, Any], dag_id: str) -> None:
+def test_every_form_field_is_described_and_validated(dags: dict[str, Any], dag_id: str) -> None:
     for name in dags[dag_id].params:
         schema = dags[dag_id].params.get_param(name).schema
         assert schema.get("title"), name
@@ -101,10 +101,10 @@ def test_every_field_of_a_form_is_explained_and_checked(dags: dict[str, Any], da
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_dag_file_is_parsed_without_what_only_its_tasks_need(path: Path) -> None:
-    heavy = (
+def test_parsing_a_dag_file_imports_nothing_that_only_its_tasks_need(path: Path) -> None:
+    program = (
         "import sys, time, json, runpy, airflow.sdk as sdk\n"
-        # The SDK imports on first use what nearly every DAG uses.
+        # The SDK imports these lazily, and nearly every DAG uses them.
         "sdk.DAG, sdk.Param, sdk.BaseOperator, sdk.BaseSensorOperator, sdk.Variable\n"
         "started, before = time.perf_counter(), set(sys.modules)\n"
         f"runpy.run_path({str(path)!r})\n"
@@ -112,7 +112,7 @@ def test_a_dag_file_is_parsed_without_what_only_its_tasks_need(path: Path) -> No
         "roots = ('apache_beam', 'googleapiclient', 'google.cloud', 'grpc', 'google.genai',\n"
         "    'airflow.providers.google.cloud', 'airflow.providers.google.common',\n"
         "    'airflow.providers.apache.beam',\n"
-        # The work itself; a DAG file needs the operators alone.
+        # The work itself: a DAG file needs only the operators.
         "    'imagen_ops.backfill.reconciliation', 'imagen_ops.backfill.planning',\n"
         "    'imagen_ops.health.collect', 'imagen_ops.health.assessment',\n"
         "    'imagen_ops.google.dataflow', 'imagen_ops.google.monitoring',\n"
@@ -122,14 +122,14 @@ def test_a_dag_file_is_parsed_without_what_only_its_tasks_need(path: Path) -> No
         "bad = [m for m in new if any(m == r or m.startswith(r + '.') for r in roots)]\n"
         "print(json.dumps([took, sorted(bad)]))\n"
     )
-    took, imported = json.loads(python(heavy, plugins=True))
+    took, imported = json.loads(python(program, plugins=True))
     assert imported == []
     print(f"{path.name}: {took:.2f} s beyond airflow.sdk")
 
 
 @pytest.mark.slow
-def test_the_scheduler_needs_nothing_of_ours() -> None:
-    """Composer gives it `dags/` in serialized form, and no `plugins/`."""
+def test_the_scheduler_needs_no_code_of_ours() -> None:
+    """Composer gives it the serialized DAGs, and no `plugins/`."""
     files = [str(path) for path in FILES]
     serialized = python(
         "import json\n"

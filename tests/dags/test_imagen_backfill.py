@@ -1,11 +1,10 @@
 """The backfill's trigger form: what it offers, and what it refuses before a run starts."""
 
-import json
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from localcloud.resources import template_metadata
 from tests.dags.test_imagen_stream import validated
 
 FORM = {
@@ -18,14 +17,14 @@ FORM = {
     "max_requests_per_minute": 90.5,
     "max_workers": 10,
 }
-# What is decided before there is a job, or for it by Dataflow.
+# Fields that are not parameters of the template: the DAG or Dataflow uses them.
 NOT_FOR_THE_JOB = {"dry_run", "max_images", "max_cost_usd", "max_workers"}
 
 
 @pytest.mark.parametrize("form", [{}, FORM], ids=["as it is", "filled in"])
-def test_a_form_that_makes_sense_is_taken(dags: dict[str, Any], form: dict[str, Any]) -> None:
-    taken = validated(dags["imagen_backfill"], form)
-    assert {name: taken[name] for name in form} == form
+def test_a_valid_form_is_accepted(dags: dict[str, Any], form: dict[str, Any]) -> None:
+    params = validated(dags["imagen_backfill"], form)
+    assert {name: params[name] for name in form} == form
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_an_impossible_value_is_refused_before_a_run_starts(
 
 
 def test_the_form_offers_what_the_template_takes(dags: dict[str, Any]) -> None:
-    template = json.loads((ROOT / "beam_jobs" / "templates" / "backfill.json").read_text())
+    template = template_metadata("backfill")
     parameters = {each["name"]: each for each in template["parameters"]}
     form = dags["imagen_backfill"].params
     for name in set(form) - NOT_FOR_THE_JOB:
@@ -77,14 +76,14 @@ def test_the_form_offers_what_the_template_takes(dags: dict[str, Any]) -> None:
 
 
 def test_the_form_has_every_field_that_a_launch_reads(dags: dict[str, Any]) -> None:
-    from imagen_ops.jobs.job_form import JobForm
+    from imagen_ops.jobs.params import JobForm
 
     form = dags["imagen_backfill"].params
     assert set(JobForm("m").to_json()) <= set(form)
-    untouched = JobForm.of(validated(dags["imagen_backfill"], {}))
+    untouched = JobForm.from_fields(validated(dags["imagen_backfill"], {}))
     assert untouched == JobForm(form["model"]), "the form's defaults are the launch's"
 
 
-def test_the_run_of_a_day_comes_after_its_end(dags: dict[str, Any]) -> None:
+def test_the_run_of_a_day_starts_after_its_end(dags: dict[str, Any]) -> None:
     timetable = dags["imagen_backfill"].timetable
     assert type(timetable).__name__ == "CronDataIntervalTimetable"

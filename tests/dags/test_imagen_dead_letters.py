@@ -9,17 +9,17 @@ DAG = "imagen_dead_letters_replay"
 
 
 def validated(dag: Any, form: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run is given for a form, checked as the API server checks it."""
+    """Return the parameters of a run with this form, checked as the API server checks them."""
     params = copy.deepcopy(dag.params)
     params.update(form)
     return dict(params.validate())
 
 
-def test_it_runs_when_somebody_wants_it_only(dags: dict[str, Any]) -> None:
+def test_it_runs_only_when_somebody_triggers_it(dags: dict[str, Any]) -> None:
     assert dags[DAG].timetable.can_be_scheduled is False
 
 
-def test_without_a_word_all_that_can_be_replayed_is_up_to_three_times(
+def test_by_default_all_retryable_prompts_are_replayed_up_to_three_times(
     dags: dict[str, Any],
 ) -> None:
     from imagen_ops.dead_letters.decision import ReplayForm
@@ -31,7 +31,7 @@ def test_without_a_word_all_that_can_be_replayed_is_up_to_three_times(
         "most": 10_000,
         "max_replays": 3,
     }
-    assert ReplayForm.of(form) == ReplayForm()
+    assert ReplayForm.from_fields(form) == ReplayForm()
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_without_a_word_all_that_can_be_replayed_is_up_to_three_times(
     ],
     ids=str,
 )
-def test_a_form_that_makes_sense_is_taken(dags: dict[str, Any], form: dict[str, Any]) -> None:
-    taken = validated(dags[DAG], form)
-    assert {name: taken[name] for name in form} == form
+def test_a_valid_form_is_accepted(dags: dict[str, Any], form: dict[str, Any]) -> None:
+    params = validated(dags[DAG], form)
+    assert {name: params[name] for name in form} == form
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_manual_names_every_field_and_reason(dags: dict[str, Any]) -> None:
     assert "When not to use it" in dag.doc_md
 
 
-def test_the_next_try_comes_when_the_leases_of_a_killed_one_are_over(
+def test_the_next_try_starts_after_the_leases_of_a_killed_try(
     dags: dict[str, Any],
 ) -> None:
     from imagen_ops.dead_letters.leases import LEASE_SECONDS

@@ -1,12 +1,11 @@
-"""The trigger forms: what they offer, and what they refuse before a run starts."""
+"""The trigger forms: what they offer, and what they reject before a run starts."""
 
 import copy
-import json
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from localcloud.resources import template_metadata
 
 FORM = {
     "model": "gemini-3-pro-image",
@@ -21,7 +20,7 @@ FORM = {
 
 
 def validated(dag: Any, form: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run is given for a form, checked as the API server checks it."""
+    """Return the params of a run triggered with `form`, checked as the API server checks them."""
     params = copy.deepcopy(dag.params)
     params.update(form)
     return dict(params.validate())
@@ -40,11 +39,9 @@ def validated(dag: Any, form: dict[str, Any]) -> dict[str, Any]:
         ("imagen_stream_drain", {"cancel_after_minutes": 1440}),
     ],
 )
-def test_a_form_that_makes_sense_is_taken(
-    dags: dict[str, Any], dag_id: str, form: dict[str, Any]
-) -> None:
-    taken = validated(dags[dag_id], form)
-    assert {name: taken[name] for name in form} == form
+def test_a_valid_form_is_accepted(dags: dict[str, Any], dag_id: str, form: dict[str, Any]) -> None:
+    params = validated(dags[dag_id], form)
+    assert {name: params[name] for name in form} == form
 
 
 @pytest.mark.parametrize(
@@ -72,7 +69,7 @@ def test_a_form_that_makes_sense_is_taken(
         ("imagen_stream_drain", "cancel_after_minutes", 100_000),
     ],
 )
-def test_an_impossible_value_is_refused_before_a_run_starts(
+def test_an_invalid_value_is_rejected_before_a_run_starts(
     dags: dict[str, Any], dag_id: str, field: str, value: Any
 ) -> None:
     from airflow.sdk.exceptions import ParamValidationError
@@ -81,9 +78,9 @@ def test_an_impossible_value_is_refused_before_a_run_starts(
         validated(dags[dag_id], {field: value})
 
 
-def test_the_start_form_offers_what_the_template_takes(dags: dict[str, Any]) -> None:
-    template = json.loads((ROOT / "beam_jobs" / "templates" / "stream.json").read_text())
-    parameters = {each["name"]: each for each in template["parameters"]}
+def test_the_start_form_has_the_defaults_of_the_template(dags: dict[str, Any]) -> None:
+    template = template_metadata("stream")
+    parameters = {parameter["name"]: parameter for parameter in template["parameters"]}
     form = dags["imagen_stream_start"].params
     for name in set(form) - {"on_active", "max_workers"}:
         default = parameters[name].get("defaultValue")

@@ -4,6 +4,7 @@ import html
 import re
 import shutil
 import subprocess
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from imagen_ops.dead_letters import archive
 from imagen_ops.jobs import launch_request
 from imagen_ops.records import folders
 from localcloud.resources import Names
+from tests.docs.markdown import names_in_first_cells, section, text_of
 
 ROOT = Path(__file__).parents[2]
 SOURCE = (ROOT / "docs" / "architecture.dot").read_text(encoding="utf-8")
@@ -89,8 +91,8 @@ def test_it_has_the_dags_that_there_are():
 
 
 def test_every_folder_it_names_is_there():
-    folders = {folder for label in CLUSTERS.values() for folder in re.findall(r"(\w+)/", label)}
-    assert folders == {"dags", "plugins", "beam_jobs", "localcloud"}
+    folders = {path for label in CLUSTERS.values() for path in re.findall(r"([\w/]+)/", label)}
+    assert folders == {"dags", "plugins/imagen_ops", "beam_jobs", "localcloud"}
     for folder in folders:
         assert (ROOT / folder).is_dir(), folder
     for folder in named("plugin"):
@@ -122,3 +124,66 @@ def test_it_is_readable_on_a_dark_page_too():
     """GitHub shows it on the reader's own background."""
     assert 'bgcolor="#ffffff"' in SOURCE
     assert re.search(r"<polygon fill=\"(#ffffff|white)\"", PICTURE)
+
+
+# ---- The page about it
+
+PAGE = text_of(ROOT / "docs" / "architecture.md")
+ROOMS = {
+    "plugins/imagen_ops": "imagen_ops",
+    "beam_jobs": "beam_jobs",
+    "localcloud": "localcloud",
+}
+
+
+def rooms(folder: str) -> list[str]:
+    """The rooms of a folder, from the ground up, as the page lists them."""
+    named = names_in_first_cells(section(PAGE, f"`{folder}/`"))
+    return [name.rstrip("/") for name in named]
+
+
+def layers(package: str) -> list[set[str]]:
+    """The layers of a package, from the ground up, as `make lint` checks them."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    (found,) = (one["layers"] for one in contracts if one.get("containers") == [package])
+    return [set(re.findall(r"\w+", layer)) for layer in reversed(found)]
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_every_room_is_on_the_page(folder: str) -> None:
+    there = {
+        path.name.removesuffix(".py")
+        for path in (ROOT / folder).iterdir()
+        if (path.is_dir() and list(path.glob("*.py"))) or path.suffix == ".py"
+    } - {"__init__", "__main__"}
+    listed = set(rooms(folder))
+    assert listed <= there
+    small = {name for name in there if (ROOT / folder / f"{name}.py").is_file()}
+    # Small helpers of the stand-ins need no row.
+    assert there - listed <= (small if folder == "localcloud" else set())
+
+
+@pytest.mark.parametrize("folder", ["plugins/imagen_ops", "beam_jobs"])
+def test_rooms_stand_in_the_order_that_the_linter_checks(folder: str) -> None:
+    listed = rooms(folder)
+    for layer in layers(ROOMS[folder]):
+        among = layer - {"__main__"}
+        assert set(listed[: len(among)]) == among
+        del listed[: len(among)]
+    assert listed == []
+
+
+def test_a_dag_imports_nothing_of_the_project_but_the_plugins() -> None:
+    for path in (ROOT / "dags").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?m)^\s*(?:from|import) (?:localcloud|beam_jobs)\b", text), path
+
+
+def test_the_glossary_is_short_and_gives_each_word_one_meaning() -> None:
+    lines = [line for line in section(PAGE, "Glossary").splitlines() if line.startswith("- ")]
+    words = [re.match(r"- \*\*([a-z -]+)\*\*: \w", line) for line in lines]
+    assert all(words), [line for line, word in zip(lines, words, strict=True) if not word]
+    names = [word[1] for word in words if word]
+    assert 20 <= len(names) <= 40
+    assert names == sorted(set(names))

@@ -20,17 +20,17 @@ from beam_jobs.outcomes import Reason
 from imagen_ops.dead_letters.decision import ReplayForm
 from imagen_ops.google.reading import Reading
 from imagen_ops.health.assessment.decide import assess
+from imagen_ops.health.assessment.formatting import duration, percentage
 from imagen_ops.health.assessment.signals import Canary, Previous, Signals
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import ReasonCode, Status
-from imagen_ops.health.assessment.words import duration, share
 from imagen_ops.jobs import launch_request
 from imagen_ops.jobs.job import Job, JobState
-from imagen_ops.jobs.job_form import JobForm
-from imagen_ops.jobs.params import JOB_FIELDS
+from imagen_ops.jobs.params import JOB_FIELDS, JobForm
 from imagen_ops.records import folders
 from imagen_ops.settings import Settings
 from imagen_ops.stream.wanted import VARIABLE
+from tests.docs.markdown import slug
 from tests.docs.test_security import granted
 
 ROOT = Path(__file__).parents[2]
@@ -56,11 +56,6 @@ ALERTS = {
 
 
 # ---- What the runbook says
-
-
-def slug(heading: str) -> str:
-    """As GitHub makes anchors: lower case, no punctuation but hyphens and underscores."""
-    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def headings() -> list[tuple[int, str]]:
@@ -434,6 +429,36 @@ def test_no_word_of_the_code_is_misspelt() -> None:
     assert named - words == set()
 
 
+# What sections quote from errors and verdicts, to be recognized by.
+QUOTED = (
+    *("there is no verdict", "invalid settings", "not restarting", "came through"),
+    *("nobody has started it yet", "unexpected", "budget of --max_images", "is not a record"),
+    *("cannot be read after line",),
+)
+
+
+@pytest.mark.parametrize("words", QUOTED)
+def test_what_is_quoted_from_a_message_is_in_one(words: str) -> None:
+    assert re.search(rf'"[^"\n]*{re.escape(words)}[^"\n]*"', PROSE)
+    folders = ("plugins", "beam_jobs")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert any(words in path.read_text(encoding="utf-8") for path in files)
+
+
+def test_every_title_of_a_form_that_is_named_is_one() -> None:
+    code = "".join(
+        path.read_text(encoding="utf-8")
+        for path in [*(ROOT / "dags").glob("*.py"), ROOT / "plugins/imagen_ops/jobs/params.py"]
+    )
+    titles = set(re.findall(r'title="([^"]+)"', code))
+    named = {
+        *re.findall(r"\*([A-Z][^*\n]+)\* \(`\w+`\) decides", PROSE),
+        *re.findall(r"with \*([A-Z][^*\n]+)\* on", PROSE),
+    }
+    assert len(named) > 1
+    assert named <= titles
+
+
 def test_every_folder_of_records_is_one() -> None:
     known = {
         folders.HEALTH_RECORDS,
@@ -444,7 +469,7 @@ def test_every_folder_of_records_is_one() -> None:
         launch_request._REPORTS,
     }
     assert set(re.findall(r"records/\w+", TEXT)) <= known
-    line = next(line for line in PROSE.splitlines() if line.startswith("`health` (looks)"))
+    line = next(line for line in PROSE.splitlines() if line.startswith("`health` (checks)"))
     assert {f"records/{name}" for name in _SPANS.findall(line)} == known
 
 
@@ -471,8 +496,8 @@ def test_the_transforms_that_an_update_compares_are_those_of_the_stream() -> Non
         ("IMAGEN_MAX_BACKLOG_AGE_SECONDS", duration(Thresholds.backlog_age_degraded_s)),
         ("IMAGEN_MAX_BACKLOG_AGE_SECONDS", duration(Thresholds.backlog_age_down_s)),
         ("IMAGEN_STARTUP_SECONDS", duration(Thresholds.startup_grace_s)),
-        ("IMAGEN_MAX_FAILURE_RATIO", share(Thresholds.failure_ratio_degraded)),
-        ("IMAGEN_MAX_FAILURE_RATIO", share(Thresholds.failure_ratio_down)),
+        ("IMAGEN_MAX_FAILURE_RATIO", percentage(Thresholds.failure_ratio_degraded)),
+        ("IMAGEN_MAX_FAILURE_RATIO", percentage(Thresholds.failure_ratio_down)),
         ("IMAGEN_MAX_FAILURE_RATIO", f"{Thresholds.failure_min_prompts} or more"),
         ("`max_in_flight` in the form", str(JobForm.max_in_flight)),
         ("`max_workers` in the form", str(JobForm.max_workers)),

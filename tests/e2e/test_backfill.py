@@ -178,14 +178,14 @@ def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
     run_id = operated.client.trigger(BACKFILL, form)
     assert operated.ended(BACKFILL, run_id) == RunState.FAILED
     said = operated.log(BACKFILL, run_id, "check")
-    assert "30 images to pay are 20 more than the 10 allowed" in said
+    assert "30 images to generate, 20 more than the maximum of 10" in said
     assert "IMAGEN_BACKFILL_MAX_IMAGES" in said
     assert operated.jobs() == jobs
     assert operated.cloud.models()["calls"] == calls
 
     # A dry run ends with the plan, whatever is launched otherwise.
     run_id = operated.run(BACKFILL, {"prompts": form["prompts"], "dry_run": True})
-    assert "30 images wanted" in operated.client.xcom(BACKFILL, run_id, "check")
+    assert "30 images requested" in operated.client.xcom(BACKFILL, run_id, "check")
     assert operated.task(BACKFILL, run_id, "launch").state == "skipped"
     assert operated.jobs() == jobs
 

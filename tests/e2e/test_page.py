@@ -1,4 +1,4 @@
-"""The page where it lives: in a real Airflow, behind its login."""
+"""The page in a real Airflow, behind its login."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.e2e.visitor import Visitor
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-# For each parameter that a route may have, one that makes an address of it.
+# A valid value for each path parameter of a route.
 EXAMPLES = {"name": "page.css", "path": "00/" + "0" * 32 + "-0.png"}
 
 DIGEST = "cd" + "0123456789" * 3
@@ -37,24 +37,24 @@ def stored(operated: Operated) -> Iterator[None]:
 
 
 def addresses() -> list[str]:
-    """Return one address for each route there is."""
+    """Return one address per route."""
     from imagen_ops.ui.app import routes
     from imagen_ops.ui.storage import Storage
 
-    found = [getattr(route, "path", None) for route in routes(Storage()).routes]
-    assert all(found), "a route without a path is one that this test cannot try"
+    paths = [getattr(route, "path", None) for route in routes(Storage()).routes]
+    assert all(paths), "this test cannot request a route without a path"
     return [
         "/imagen" + re.sub(r"{(\w+)(?::path)?}", lambda match: EXAMPLES[match[1]], str(path))
-        for path in found
+        for path in paths
     ]
 
 
 @pytest.mark.usefixtures("stored")
-def test_without_a_login_there_is_nothing_to_see(operated: Operated) -> None:
+def test_without_a_login_everything_is_401(operated: Operated) -> None:
     stranger = Visitor(operated, None)
-    found = addresses()
-    assert len(found) >= 9
-    for target in [*found, f"/imagen/{PATH}", "/imagen/none", "/imagen/images/../api/stream"]:
+    targets = addresses()
+    assert len(targets) >= 9
+    for target in [*targets, f"/imagen/{PATH}", "/imagen/none", "/imagen/images/../api/stream"]:
         for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
             status, headers, body = stranger.ask(target, method)
             assert status == 401, (method, target)
@@ -63,12 +63,12 @@ def test_without_a_login_there_is_nothing_to_see(operated: Operated) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
-def test_nothing_there_changes_anything(operated: Operated, method: str) -> None:
+def test_no_method_changes_anything(operated: Operated, method: str) -> None:
     assert Visitor(operated, "admin").ask("/imagen/api/stream", method)[0] == 405
 
 
 @pytest.mark.usefixtures("stored")
-def test_a_viewer_sees_all_of_it_and_may_trigger_nothing(operated: Operated) -> None:
+def test_a_viewer_sees_everything_and_may_trigger_nothing(operated: Operated) -> None:
     viewer = Visitor(operated, "viewer")
     status, headers, body = viewer.ask("/imagen/")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -106,7 +106,7 @@ def test_a_path_that_leads_elsewhere_is_404(operated: Operated, target: str) -> 
     assert Visitor(operated, "admin").ask(target)[0] == 404
 
 
-def test_the_menu_leads_to_it(operated: Operated) -> None:
+def test_airflows_menu_links_to_the_page(operated: Operated) -> None:
     status, _, body = Visitor(operated, "admin").ask("/api/v2/plugins")
     assert status == 200
     views = [view for plugin in json.loads(body)["plugins"] for view in plugin["external_views"]]

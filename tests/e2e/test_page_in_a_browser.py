@@ -1,4 +1,4 @@
-"""The page as an operator has it: in a browser, in a real Airflow, over a stream at work."""
+"""The page as operators use it: in a browser, in a real Airflow, with a working stream."""
 
 import contextlib
 import itertools
@@ -21,17 +21,17 @@ from tests.e2e.conftest import Operated
 __all__ = ["browser", "watched"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-# With a folder in it, the pictures of the documents are taken anew.
+# If it names a folder, the screenshots for the documentation are saved there.
 PICTURES = os.environ.get("PICTURES")
 SCRIPT = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
 STORED = ("stream", "plots", "images", "backfills", "dead-letters")
-# The narrowest and the widest, one of them by night.
+# The narrowest width, dark, and the widest, light.
 LOOKS = ((360, "dark"), (2560, "light"))
 
 
 @pytest.fixture
 def logged_in(operated: Operated, browser: Browser, watched: Watched) -> Iterator[BrowserContext]:
-    """A window in which the admin has logged in, on Airflow's own form."""
+    """A browser window in which the admin has logged in, with Airflow's own form."""
     context = browser.new_context(viewport={"width": 1440, "height": 1100})
     context.add_init_script(WATCH)
     context.set_default_timeout(120_000)
@@ -44,7 +44,7 @@ def logged_in(operated: Operated, browser: Browser, watched: Watched) -> Iterato
     page.get_by_role("button", name=re.compile("sign in|log in", re.IGNORECASE)).click()
     page.wait_for_url(re.compile(r"^(?!.*/auth/)"))
     yield context
-    # What is left over may need storage.
+    # Cleaning up may need storage.
     operated.cloud.storage(down=0, hang_rate=0)
     try:
         watched.settle(f"{operated.airflow.url}/")
@@ -55,7 +55,7 @@ def logged_in(operated: Operated, browser: Browser, watched: Watched) -> Iterato
 
 @pytest.fixture
 def page(operated: Operated, browser: Browser, logged_in: BrowserContext, watched: Watched) -> Page:
-    """The page by itself, whose clock can be put forward."""
+    """The page outside of the iframe, with a clock that the test can move forward."""
     state = logged_in.storage_state()
     context = browser.new_context(storage_state=state, viewport={"width": 1280, "height": 900})
     context.add_init_script(WATCH)
@@ -67,20 +67,22 @@ def page(operated: Operated, browser: Browser, logged_in: BrowserContext, watche
     return page
 
 
-def test_an_operator_sees_it_empty_at_work_cut_off_and_well_again(
+def test_an_operator_sees_the_page_empty_then_busy_then_without_storage_then_recovered(
     operated: Operated, page: Page, logged_in: BrowserContext, watched: Watched
 ) -> None:
-    # Nothing in storage yet, while the stream starts.
+    # Empty: nothing in storage yet, while the stream starts.
     start = operated.client.trigger("imagen_stream_start")
     deposits.nothing(operated)
     page.goto(f"{operated.airflow.url}/imagen/")
     each_becomes(page, "empty")
     for panel in STORED:
-        expect(page.locator(f"#{panel} > .empty")).to_contain_text(re.compile("imagen_|No look"))
+        expect(page.locator(f"#{panel} > .empty")).to_contain_text(
+            re.compile("imagen_|No health check")
+        )
     actions_are_there(page)
     well_made(page)
 
-    # At work, on prompts that keep coming.
+    # Busy: prompts keep arriving.
     operated.client.wait_for_run("imagen_stream_start", start, within_s=400)
     operated.cloud.models(latency_s=0.2)
     with prompts_that_keep_coming(operated):
@@ -97,23 +99,23 @@ def test_an_operator_sees_it_empty_at_work_cut_off_and_well_again(
         refreshed_until(
             page,
             lambda: page.locator(".tile img").first.get_attribute("src") != newest,
-            "an image that has come meanwhile",
+            "a new image",
         )
         well_made(page)
         framed = logged_in.pages[0]
         an_image_opens_in_the_frame(operated, framed)
 
-    # Storage gone: each part says so under what was known; the way to the form is open.
-    watched.settle(f"{operated.airflow.url}/")  # what follows leaves the frame, and the page
+    # Without storage: each section says so and keeps its data, and the trigger form still opens.
+    watched.settle(f"{operated.airflow.url}/")  # the steps below leave the iframe and the page
     watched.may_fail = True
     operated.cloud.storage(down=1)
     a_button_leads_to_the_form(framed)
     each_says(page, "Cloud Storage answered 503 for gs://")
     for panel in STORED:
         expect(page.locator(f"#{panel}")).to_have_attribute("data-old", "")
-        expect(page.locator(f"#{panel} .trouble")).to_contain_text("Below is what was known at")
+        expect(page.locator(f"#{panel} .trouble")).to_contain_text("The data below is from")
         expect(page.locator(f"#{panel} .body")).to_be_visible()
-    expect(page.locator("#refreshed")).to_contain_text("5 of 6 parts could not be read")
+    expect(page.locator("#refreshed")).to_contain_text("5 of 6 sections could not be loaded")
     actions_are_there(page)
     watched.settle(f"{operated.airflow.url}/")
     page.reload()
@@ -122,13 +124,13 @@ def test_an_operator_sees_it_empty_at_work_cut_off_and_well_again(
     actions_are_there(page)
     well_made(page)
 
-    # Storage that does not answer: nor does it hold up Airflow.
+    # Storage that never answers does not hold up Airflow.
     operated.cloud.storage(hang_rate=1, down=0)
     answered_first(page, f"{operated.airflow.url}/api/v2/monitor/health")
     each_says(page, "Cloud Storage has not answered within")
     actions_are_there(page)
 
-    # And back, by itself.
+    # Recovered: the page comes back by itself.
     operated.cloud.storage(hang_rate=0)
 
     def asked_again() -> bool:
@@ -136,7 +138,7 @@ def test_an_operator_sees_it_empty_at_work_cut_off_and_well_again(
         settled(page)
         return all(state_of(page, panel) == "full" for panel in STORED)
 
-    eventually(asked_again, what="every part, by the page's own clock")
+    eventually(asked_again, what="every section, refreshed by the page itself")
     for panel in STORED:
         expect(page.locator(f"#{panel} .trouble")).to_be_empty()
     expect(page.locator("#refreshed")).to_have_text(re.compile(r"^Refreshed"))
@@ -144,7 +146,7 @@ def test_an_operator_sees_it_empty_at_work_cut_off_and_well_again(
 
 @contextlib.contextmanager
 def prompts_that_keep_coming(operated: Operated) -> Iterator[None]:
-    """Five a second, one of which is refused; in the end each is answered, and none is left."""
+    """Publish five prompts a second, one of which is refused. At the end all are answered."""
     lane, over, published = operated.lane, threading.Event(), itertools.count(1)
 
     def publish() -> None:
@@ -174,42 +176,42 @@ def state_of(page: Page, panel: str) -> str | None:
 
 
 def refreshed_until(page: Page, condition: Callable[[], bool], what: str) -> None:
-    """Press the button until it holds: what was read is kept for up to fifteen seconds."""
+    """Press the button until the condition holds: answers are cached for up to 15 seconds."""
 
-    def look() -> bool:
+    def refreshed() -> bool:
         page.get_by_role("button", name="Refresh now").click()
         settled(page)
         return condition()
 
     settled(page)
     if not condition():
-        eventually(look, what=what)
+        eventually(refreshed, what=what)
 
 
 def each_becomes(page: Page, state: str) -> None:
     def all_are() -> bool:
         return all(state_of(page, panel) == state for panel in STORED)
 
-    refreshed_until(page, all_are, f"{state} in every part")
+    refreshed_until(page, all_are, f"{state} in every section")
 
 
 def each_says(page: Page, words: str) -> None:
     def all_do() -> bool:
-        said = [page.locator(f"#{panel} .trouble").text_content() or "" for panel in STORED]
-        return all(words in text for text in said)
+        errors = [page.locator(f"#{panel} .trouble").text_content() or "" for panel in STORED]
+        return all(words in text for text in errors)
 
-    refreshed_until(page, all_do, f"{words!r} in every part")
+    refreshed_until(page, all_do, f"{words!r} in every section")
 
 
 def actions_are_there(page: Page) -> None:
-    """Airflow knows them by itself."""
+    """The actions need Airflow only, and no storage."""
     expect(page.locator("#actions")).to_have_attribute("data-state", "full")
     expect(page.locator("#actions a.button")).to_have_count(5)
-    expect(page.locator("#user")).to_have_text("You are admin.")
+    expect(page.locator("#user")).to_have_text("Logged in as admin.")
 
 
 def well_made(page: Page) -> None:
-    """Nothing scrolls sideways, and axe finds no serious fault, light and dark."""
+    """Assert that nothing scrolls sideways and axe finds no serious fault, light and dark."""
     before = page.viewport_size
     for width, scheme in LOOKS:
         resize(page, width)
@@ -249,7 +251,7 @@ def a_button_leads_to_the_form(page: Page) -> None:
 
 
 def answered_first(page: Page, url: str) -> None:
-    """See that Airflow answers while parts of the page have yet to be answered by storage."""
+    """Assert that Airflow answers while sections of the page still wait for storage."""
 
     def first() -> bool:
         page.get_by_role("button", name="Refresh now").click()
@@ -258,7 +260,7 @@ def answered_first(page: Page, url: str) -> None:
         settled(page)
         return waiting
 
-    eventually(first, what="an answer of Airflow's before one of storage's")
+    eventually(first, what="an answer from Airflow before one from storage")
 
 
 def picture(page: Page, name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.airflow import AnswerError
+from localcloud.airflow import AirflowApiError
 from tests.conftest import eventually
 from tests.e2e.conftest import Operated
 
@@ -179,7 +179,7 @@ def test_an_impossible_form_is_refused_before_a_run_starts(
     operated: Operated, dag_id: str, form: dict[str, Any]
 ) -> None:
     runs = operated.client.run_ids(dag_id)
-    with pytest.raises(AnswerError, match=next(iter(form))) as refused:
+    with pytest.raises(AirflowApiError, match=next(iter(form))) as refused:
         operated.client.trigger(dag_id, form)
     assert refused.value.status in (400, 422)
     assert operated.client.run_ids(dag_id) == runs

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from localcloud.airflow import Airflow
-from localcloud.airflow.answers import AnswerError
+from localcloud.airflow.responses import AirflowApiError
 from tests.conftest import BUCKET, Cloud, eventually
 from tests.e2e.conftest import SETTINGS, Operated, operated  # noqa: F401 - a fixture
 from tests.faults.books import Books, prompt_bodies
@@ -85,7 +85,7 @@ def ended(operated: Operated, dag_id: str, run_id: str) -> str:  # noqa: F811
     def state() -> str | None:
         try:
             found = operated.client.run_state(dag_id, run_id)
-        except (AnswerError, OSError):
+        except (AirflowApiError, OSError):
             return None
         return found.value if found.ended else None
 
@@ -219,7 +219,7 @@ def test_three_launches_at_the_same_moment_make_one_job(
         if name.startswith(("IMAGEN_", "AIRFLOW_CONN_")):
             monkeypatch.setenv(name, value)
     from imagen_ops.google.clients import Clients
-    from imagen_ops.jobs.job_form import JobForm
+    from imagen_ops.jobs.params import JobForm
     from imagen_ops.settings import Settings
     from imagen_ops.stream.launcher import StreamLauncher
     from imagen_ops.stream.start_decision import OnActive

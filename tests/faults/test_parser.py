@@ -10,8 +10,9 @@ from collections import Counter
 import pytest
 
 from beam_jobs.outcomes import MAX_ATTRIBUTES, Failure, Reason, encode
+from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import FIELDS, Canary, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Canary, Prompt, PromptDefaults, parse
 from beam_jobs.prompts.rows import SUFFIXES, PromptFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -57,7 +58,7 @@ VALUES = [None, True, -1, 0, 1, 4, 5, 2**31, 1.5, "", " ", "16:9", "2K", GEMINI,
 
 def body_of(chance: random.Random) -> bytes:
     if chance.random() < 0.3:
-        names = chance.sample([*FIELDS, "imges", "", "Prompt"], chance.randint(1, 5))
+        names = chance.sample([*FIELD_NAMES, "imges", "", "Prompt"], chance.randint(1, 5))
         fields = {name: chance.choice(VALUES) for name in names}
         if chance.random() < 0.8:
             fields["prompt"] = chance.choice(["a fox", "x" * 8000, "x" * 8001, " ", "\x00"])

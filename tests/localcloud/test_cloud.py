@@ -99,15 +99,15 @@ def test_a_second_one_on_the_same_folder_is_refused(command):
     assert command("up", "--detach").returncode == 0
     again = command("up")
     assert again.returncode == 1
-    assert "another one runs on" in again.stderr
+    assert "another local cloud is running on" in again.stderr
 
 
-def test_down_stops_it_and_is_content_when_nothing_runs(command, tmp_path):
+def test_down_stops_the_local_cloud_and_succeeds_when_nothing_runs(command, tmp_path):
     assert command("down").returncode == 0
     assert command("up", "--detach").returncode == 0
     assert command("down").returncode == 0
     assert not (tmp_path / "state" / "environment.json").exists()
-    assert "nothing runs on" in command("env").stderr
+    assert "no local cloud is running on" in command("env").stderr
 
 
 def in_flight(vertex_url) -> int:
@@ -121,7 +121,7 @@ def test_a_setting_that_makes_no_sense_is_refused(command, setting):
     assert "--set" in refused.stderr
 
 
-def test_a_call_that_hangs_does_not_hold_up_the_end_once_its_client_has_gone(
+def test_a_hanging_call_does_not_delay_the_stop_once_its_client_has_disconnected(
     command, tmp_path, eventually
 ):
     assert command("up", "--detach", "--set", "hang_rate=1").returncode == 0
@@ -143,7 +143,7 @@ sys.exit(__main__.main())
 """
 
 
-def test_calls_under_way_do_not_hold_up_the_end(command, tmp_path, eventually, request):
+def test_calls_in_progress_do_not_delay_the_stop(command, tmp_path, eventually, request):
     state = tmp_path / "state"
     patient = [sys.executable, "-c", _PATIENT, "--state", str(state)]
     process = subprocess.Popen([*patient, "up", "--set", "latency_s=600"], cwd=ROOT)
@@ -188,7 +188,7 @@ def dataflow_call(environment, method, path, body=None):
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
-def test_jobs_end_with_the_local_cloud_and_go_on_with_it(command, tmp_path, end, eventually):
+def test_jobs_stop_with_the_local_cloud_and_resume_with_it(command, tmp_path, end, eventually):
     assert command("up", "--detach", "--set", "latency_s=0").returncode == 0
     before = environment(tmp_path)
     bucket(before).blob("templates/stream.json").reload()

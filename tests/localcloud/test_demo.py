@@ -1,4 +1,4 @@
-"""The demo is what a newcomer runs first: it must work, say what it claims, and leave nothing."""
+"""Newcomers run the demo first: it must work, print what it promises, and leave nothing running."""
 
 import dataclasses
 import io
@@ -20,12 +20,12 @@ import pytest
 from beam_jobs.catalog import KNOWN_MODELS
 from beam_jobs.prompts.parse import PromptDefaults, parse
 from localcloud.demo import prompts, scenes
+from localcloud.demo.accounting import Accounting, Outcomes
 from localcloud.demo.errors import one_line
 from localcloud.demo.folder import Folder
 from localcloud.demo.interrupts import Interrupted, Interrupts
+from localcloud.demo.output import Output
 from localcloud.demo.stage import Stage
-from localcloud.demo.sums import Ended, Sums
-from localcloud.demo.telling import Teller
 from tests.conftest import ROOT, eventually
 from tests.terminals import Terminal
 
@@ -45,7 +45,7 @@ def demo(state: Path, *words: str, out: int = subprocess.PIPE) -> "subprocess.Po
 
 
 def left_running(state: Path) -> list[str]:
-    """The processes that have to do with the state: by command, environment or open files."""
+    """The processes that use the state: by command line, environment or open files."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -65,16 +65,17 @@ def _interrupt(state: Path, terminal: Terminal) -> None:
     airflow = state / "localcloud" / "airflow" / "started.json"
     eventually(airflow.exists, within_s=300, what="the start of Airflow")
     assert len(left_running(state)) > 4, "it would not be noticed if something were left"
-    line = re.compile(r"   … \d:\d\d · for Airflow to answer, .* the DAGs: api-server, sched.*")
+    line = re.compile(r"   … \S+( \S+)? · waiting for Airflow and its DAGs: api-server, sched.*")
     eventually(lambda: line.fullmatch(terminal.lines()[-1]), what="what it waits for")
     assert len(terminal.lines()[-1]) < terminal.columns
     interrupted.send_signal(signal.SIGTERM)
     _, said = interrupted.communicate(timeout=240)
     assert interrupted.returncode == 128 + signal.SIGTERM, said
-    assert re.fullmatch(r"error: interrupted by SIGTERM; .* ended \(logs: .*\)\n", said), said
+    message = r"error: interrupted by SIGTERM; .* has been stopped \(logs: .*\)\n"
+    assert re.fullmatch(message, said), said
     assert left_running(state) == []
     terminal.hang_up()
-    assert "· for the job, Airflow and the local cloud to end" in terminal.written
+    assert "· waiting for the job, Airflow and the local cloud to stop" in terminal.written
     assert not any("…" in line for line in terminal.lines()), "progress is gone when it ends"
 
 
@@ -101,20 +102,20 @@ def test_an_interrupted_demo_leaves_no_process_and_the_next_one_shows_the_whole_
     assert ": 45 predictions, 6 INVALID_PROMPT, 2 BLOCKED, 1 MODEL_ERROR\n" in shown
     # One in six is bad on purpose, which health notices, if it has not looked in between.
     assert re.search(r"^ +verdict: (DEGRADED: 9 of 54 prompts failed|HEALTHY: )", shown, re.M)
-    assert "plan: 13 prompts; 1 row that are none\n" in shown
-    assert "plan: 15 images wanted, 1 already made (of 1 prompt), 14 to pay\n" in shown
-    assert "report: 14 prompts = 13 predictions (1 reused, unpaid) + 1 failures\n" in shown
-    assert re.search(r"^ +1/1 ✗ NO_IMAGE: .*, may be replayed\)$", shown, re.MULTILINE)
-    assert "1 back to the prompts: 1 NO_IMAGE\n" in shown
+    assert "plan: 13 prompts; 1 invalid row\n" in shown
+    assert "plan: 15 images requested: 1 already stored (from 1 prompt), 14 to generate\n" in shown
+    assert "report: 14 prompts = 13 predictions (1 reused at no cost) + 1 failures\n" in shown
+    assert re.search(r"^ +1/1 ✗ NO_IMAGE: .*, can be replayed\)$", shown, re.MULTILINE)
+    assert "1 published again: 1 NO_IMAGE\n" in shown
     archived = "7 INVALID_PROMPT, 2 BLOCKED, 1 MODEL_ERROR"
-    assert f"10 that would fail again archived: {archived}\n" in shown
+    assert f"10 archived, because they would fail again: {archived}\n" in shown
     assert " 1/1 ✓ A comet above an orchard in bloom (" in shown
-    assert "the job is DRAINED; left in the backlog: 0\n" in shown
+    assert "the job is DRAINED; prompts left in the backlog: 0\n" in shown
     assert "Every prompt is accounted for" in shown
     assert "`make up`" in shown
 
     sheet = state / "contact-sheet"
-    assert f"The pictures: {sheet / 'index.html'}\n" in shown
+    assert f"Contact sheet of all images: {sheet / 'index.html'}\n" in shown
     pictures = list((sheet / "images").glob("*.png"))
     page = (sheet / "index.html").read_text()
     assert len(pictures) > 50
@@ -147,78 +148,97 @@ REPLAY = {
     "left": {},
     "unreadable": 0,
 }
-SUMS = Sums(
+BALANCED = Accounting(
     published=3,
-    stream=Ended(2, final=Counter(BLOCKED=1)),
+    stream=Outcomes(2, final=Counter(BLOCKED=1)),
     backfill=BACKFILL,
-    followed=Ended(1, final=Counter(INVALID_PROMPT=1)),
-    unlucky=Ended(retryable=Counter(NO_IMAGE=1)),
+    backfill_outcomes=Outcomes(1, final=Counter(INVALID_PROMPT=1)),
+    outage=Outcomes(retryable=Counter(NO_IMAGE=1)),
     replay=REPLAY,
-    again=Ended(1),
-    drained={"state": "DRAINED", "backlog": 0},
+    replayed_outcomes=Outcomes(1),
+    drain={"state": "DRAINED", "backlog": 0},
 )
 
 
-def test_what_adds_up_is_not_complained_about():
-    assert SUMS.wrong() == []
+def test_totals_that_add_up_have_no_discrepancies():
+    assert BALANCED.discrepancies() == []
 
 
 MISCOUNTED = {"prompts": 3, "predictions": 1, "failures": 1}
-WRONG = {
-    "stream": ({"stream": Ended(1, final=Counter(BLOCKED=1))}, "3 prompts went in, 2 came out"),
+DISCREPANCIES = {
+    "stream": (
+        {"stream": Outcomes(1, final=Counter(BLOCKED=1))},
+        "3 prompts were published to the stream, but 2 came back",
+    ),
     "backfill": ({"backfill": BACKFILL | {"counts": MISCOUNTED}}, "read 3 prompts"),
-    "backfill-state": ({"backfill": BACKFILL | {"state": "unaccounted"}}, "it ended unaccounted"),
+    "backfill-state": (
+        {"backfill": BACKFILL | {"state": "unaccounted"}},
+        "the backfill ended in state unaccounted",
+    ),
     "backfill-seen": (
-        {"followed": Ended(0, final=Counter(INVALID_PROMPT=1))},
-        "reports 1 predictions, 1 INVALID_PROMPT; 1 INVALID_PROMPT came out",
+        {"backfill_outcomes": Outcomes(0, final=Counter(INVALID_PROMPT=1))},
+        "reports 1 predictions, 1 INVALID_PROMPT, but 1 INVALID_PROMPT were received",
     ),
     "backfill-reasons": (
         {"backfill": BACKFILL | {"failures_by_reason": {"BLOCKED": 1}}},
-        "reports 1 predictions, 1 BLOCKED; 1 predictions, 1 INVALID_PROMPT came out",
+        "reports 1 predictions, 1 BLOCKED, but 1 predictions, 1 INVALID_PROMPT were received",
     ),
     "lucky": (
-        {"unlucky": Ended(1), "replay": REPLAY | {"replayed": {}}, "again": Ended()},
-        "it became 1 predictions",
+        {
+            "outage": Outcomes(1),
+            "replay": REPLAY | {"replayed": {}},
+            "replayed_outcomes": Outcomes(),
+        },
+        "but became 1 predictions",
     ),
     "not-replayed": (
-        {"replay": REPLAY | {"replayed": {}}, "again": Ended()},
-        "1 NO_IMAGE could be replayed, none were",
+        {"replay": REPLAY | {"replayed": {}}, "replayed_outcomes": Outcomes()},
+        "1 NO_IMAGE could be replayed, but the replay republished none",
     ),
     "not-archived": (
         {"replay": REPLAY | {"archived": {"BLOCKED": 1}}},
-        "1 BLOCKED, 1 INVALID_PROMPT were to be archived, 1 BLOCKED were",
+        "1 BLOCKED, 1 INVALID_PROMPT should have been archived, but the replay archived 1 BLOCKED",
     ),
-    "left": ({"replay": REPLAY | {"left": {"NO_IMAGE": 2}}}, "it left 2 NO_IMAGE and 0 that"),
-    "unreadable": ({"replay": REPLAY | {"unreadable": 1}}, "it left none and 1 that"),
+    "left": (
+        {"replay": REPLAY | {"left": {"NO_IMAGE": 2}}},
+        "but left 2 NO_IMAGE and 0 unreadable",
+    ),
+    "unreadable": ({"replay": REPLAY | {"unreadable": 1}}, "but left none and 1 unreadable"),
     "failed-again": (
-        {"again": Ended(retryable=Counter(NO_IMAGE=1))},
-        "1 prompts were replayed, 0 predictions came",
+        {"replayed_outcomes": Outcomes(retryable=Counter(NO_IMAGE=1))},
+        "1 prompts were replayed, but 0 predictions came back",
     ),
-    "state": ({"drained": {"state": "CANCELLED", "backlog": 0}}, "it ended CANCELLED"),
-    "backlog": ({"drained": {"state": "DRAINED", "backlog": 4}}, "it left 4"),
-    "unknown-backlog": ({"drained": {"state": "DRAINED", "backlog": None}}, "it left None"),
+    "state": (
+        {"drain": {"state": "CANCELLED", "backlog": 0}},
+        "the stream ended in state CANCELLED",
+    ),
+    "backlog": ({"drain": {"state": "DRAINED", "backlog": 4}}, "after the drain is 4"),
+    "unknown-backlog": (
+        {"drain": {"state": "DRAINED", "backlog": None}},
+        "after the drain is None",
+    ),
 }
 
 
-@pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG.keys())
-def test_what_does_not_add_up_is_said_in_words(change, words):
-    (wrong,) = dataclasses.replace(SUMS, **change).wrong()
-    assert words in wrong
+@pytest.mark.parametrize(("change", "message"), DISCREPANCIES.values(), ids=DISCREPANCIES.keys())
+def test_each_discrepancy_is_described_in_a_sentence(change, message):
+    (discrepancy,) = dataclasses.replace(BALANCED, **change).discrepancies()
+    assert message in discrepancy
 
 
-def test_dead_letters_are_counted_by_whether_they_may_be_replayed():
-    ended = Ended()
+def test_dead_letters_are_counted_by_whether_they_can_be_replayed():
+    outcomes = Outcomes()
     for message in (
         {"prompt_id": "a", "prompt": "A fox"},
         {"prompt_id": "b", "reason": "NO_IMAGE", "retryable": True},
         {"prompt_id": "c", "reason": "MODEL_ERROR", "retryable": False},
         {"prompt_id": "d", "reason": "MODEL_ERROR", "retryable": True},
     ):
-        ended.add(message)
-        ended.add(message)
-    assert ended == Ended(1, Counter(MODEL_ERROR=1), Counter(NO_IMAGE=1, MODEL_ERROR=1))
-    assert ended.total() == 4
-    assert str(ended) == "2 MODEL_ERROR, 1 predictions, 1 NO_IMAGE"
+        assert outcomes.add(message)
+        assert not outcomes.add(message), "a redelivery"
+    assert outcomes == Outcomes(1, Counter(MODEL_ERROR=1), Counter(NO_IMAGE=1, MODEL_ERROR=1))
+    assert outcomes.total() == 4
+    assert str(outcomes) == "2 MODEL_ERROR, 1 predictions, 1 NO_IMAGE"
 
 
 def prediction(prompt_id: str) -> dict[str, object]:
@@ -230,21 +250,21 @@ def test_a_prompt_that_comes_back_twice_does_not_stand_in_for_one_that_is_missin
     arrived: queue.Queue[dict[str, object]] = queue.Queue()
     for prompt_id in ("of another scene", "a", "b", "b", "c"):
         arrived.put(prediction(prompt_id))
-    ended = scenes._follow(
+    outcomes = scenes._collect(
         unittest.mock.create_autospec(Stage, instance=True),
         arrived,
         3,
-        Teller(io.StringIO()),
+        Output(io.StringIO()),
         source="stream",
         known={"of another scene"},
     )
-    assert ended.prompt_ids == {"a", "b", "c"}
-    assert ended.total() == 3
+    assert outcomes.prompt_ids == {"a", "b", "c"}
+    assert outcomes.total() == 3
 
 
-def test_the_demos_prompts_can_be_told_apart_by_their_ids():
+def test_every_prompt_of_the_demo_has_an_id_of_its_own():
     defaults = PromptDefaults("gemini-3.1-flash-image", frozenset(KNOWN_MODELS))
-    bodies = [*prompts.stream_bodies(), prompts.unlucky_body()]
+    bodies = [*prompts.stream_bodies(), prompts.outage_body()]
     ids = {
         parse(body, {}, origin=f"message {n}", defaults=defaults).prompt_id
         for n, body in enumerate(bodies)
@@ -269,7 +289,7 @@ def test_a_signal_interrupts_once_and_not_in_the_middle_of_a_step(number):
     assert interrupted.value.number == number
 
 
-def test_a_long_account_becomes_one_line_with_what_failed_and_why():
+def test_a_long_error_becomes_one_line_with_what_failed_and_why():
     account = "run x of start failed\nlaunch: failed\n  ApiError: no quota\n  INFO ::endgroup::\n"
     assert one_line(RuntimeError(account)) == "run x of start failed: ApiError: no quota"
     assert one_line(RuntimeError("not so:\n  because\n")) == "not so: because"
@@ -277,39 +297,39 @@ def test_a_long_account_becomes_one_line_with_what_failed_and_why():
     assert len(one_line(ValueError("x" * 9000))) == 400
 
 
-def _tell(out: TextIO, terminal: Terminal | None = None) -> None:
-    tell = Teller(out)
-    with tell.waiting(lambda: "start is running"):
+def _print(out: TextIO, terminal: Terminal | None = None) -> None:
+    output = Output(out)
+    with output.waiting(lambda: "start is running"):
         if terminal is None:
             time.sleep(0.3)  # three times as long as a line takes to come
         else:
             eventually(lambda: "start is running" in terminal.written, what="the line")
-        tell.task("launch", "success", 1.25)
+        output.task("launch", "success", 1.25)
 
 
-def test_a_terminal_gets_colours_and_what_is_waited_for_and_a_file_none(monkeypatch):
+def test_a_terminal_gets_colours_and_a_status_line_and_a_file_gets_neither(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     with Terminal() as terminal, terminal.stream() as out:
-        _tell(out, terminal)
+        _print(out, terminal)
         out.close()
         terminal.hang_up()
-        assert re.search(r"   … \d:\d\d · start is running", terminal.written)
+        assert re.search(r"   … \S+( \S+)? · start is running", terminal.written)
         assert "\033[32m" in terminal.written
         assert [line.split() for line in terminal.lines()] == [
             ["launch", "success", "1.2", "s"],
             [],
         ]
     file = io.StringIO()
-    _tell(file)
+    _print(file)
     assert file.getvalue() == "   launch                 success        1.2 s\n"
 
 
-def test_without_colours_a_terminal_still_shows_what_is_waited_for(monkeypatch):
+def test_without_colours_a_terminal_still_shows_the_status_line(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
     with Terminal() as terminal, terminal.stream() as out:
-        _tell(out, terminal)
+        _print(out, terminal)
         out.close()
         terminal.hang_up()
         assert "start is running" in terminal.written

@@ -16,7 +16,7 @@ def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path):
     assert json.loads(path.read_text()) == {"storage": 1}
 
 
-def test_a_secret_is_for_its_owners_eyes_from_the_beginning(tmp_path):
+def test_a_secret_is_readable_by_its_owner_only_from_the_start(tmp_path):
     path = tmp_path / "secrets.json"
     write_json(path, {"key": "x"}, mode=0o600)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -175,7 +175,7 @@ def test_the_numeric_project_id_is_a_number_that_stays(address):
     )
 
 
-def test_a_directory_can_be_had_whole_without_the_tokens(address):
+def test_a_recursive_directory_does_not_contain_tokens(address):
     account = ask(address, f"{ACCOUNT}/", recursive="true").json()
     assert account == {
         "aliases": ["default"],

@@ -13,7 +13,7 @@ from localcloud.runner import MicroBatchRunner
 
 
 @pytest.mark.slow
-def test_a_slow_prompt_holds_up_nobody_behind_it(cloud, lane, start_stream, eventually):
+def test_a_slow_prompt_does_not_delay_those_behind_it(cloud, lane, start_stream, eventually):
     cloud.models(latency_s=0.5, tail_factor=60)
     before = cloud.models()["calls"]
     start_stream()
@@ -67,7 +67,9 @@ def test_leases_are_extended_while_a_batch_works(
     assert lane.nothing_left("prompts")
 
 
-def test_draining_takes_no_more_and_finishes_what_it_has(cloud, lane, start_stream, eventually):
+def test_draining_pulls_no_more_and_finishes_messages_in_progress(
+    cloud, lane, start_stream, eventually
+):
     cloud.models(latency_s=1.0)
     before = cloud.models()["calls"]
     stream = start_stream()
@@ -83,7 +85,7 @@ def test_draining_takes_no_more_and_finishes_what_it_has(cloud, lane, start_stre
     assert left.message.data == b"Too late"
 
 
-def test_cancelling_leaves_at_once_and_acknowledges_nothing(cloud, lane, start_stream, eventually):
+def test_cancelling_stops_at_once_and_acknowledges_nothing(cloud, lane, start_stream, eventually):
     cloud.models(hold=True)
     before = cloud.models()["calls"]
     stream = start_stream()

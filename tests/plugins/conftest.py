@@ -1,4 +1,4 @@
-"""A deployment of its own for each test: settings, topics, a bucket, templates, a connection."""
+"""A separate deployment for each test: settings, topics, a bucket, templates, a connection."""
 
 import dataclasses
 import json
@@ -16,19 +16,19 @@ REGION = "us-central1"
 
 @dataclasses.dataclass
 class Deployment:
-    """What `composer.tf` would have made, and the environment variables that it would have set."""
+    """What `composer.tf` would create, and the environment variables that it would set."""
 
     lane: Lane
     settings: Any
     clients: Any
     environment: dict[str, str]
 
-    def form(self, **others: object) -> dict[str, Any]:
-        """Return the start DAG's form as it is filled in to begin with."""
-        return {"model": self.settings.model, "on_active": "keep", **others}
+    def form(self, **fields: object) -> dict[str, Any]:
+        """Return the start DAG's form with its defaults and these fields."""
+        return {"model": self.settings.model, "on_active": "keep", **fields}
 
     def cancel_jobs(self) -> None:
-        """Leave no job behind."""
+        """Cancel the stream's job, if there is one."""
         job = self.clients.dataflow.active(self.settings.stream_job_name)
         if job is not None:
             self.clients.dataflow.cancel(job.id)
@@ -36,11 +36,11 @@ class Deployment:
 
 def connection(cloud: Cloud, **extra: object) -> str:
     """Return the Airflow connection that leads to the local cloud."""
-    at = {
+    endpoints = {
         name: cloud.environment[f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{name.upper()}"].rstrip("/")
         for name in ("dataflow", "monitoring")
     }
-    extra = {"project": PROJECT, "num_retries": 1, "api_endpoints": at, **extra}
+    extra = {"project": PROJECT, "num_retries": 1, "api_endpoints": endpoints, **extra}
     return json.dumps({"conn_type": "google_cloud_platform", "extra": extra})
 
 
@@ -79,31 +79,31 @@ def deployment(lane: Lane, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Ite
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = Settings.from_environment()
-    here = Deployment(lane, settings, Clients(settings), environment)
-    yield here
+    created = Deployment(lane, settings, Clients(settings), environment)
+    yield created
     cloud.dataflow(error_rate=0.0)
-    here.cancel_jobs()
+    created.cancel_jobs()
 
 
 @pytest.fixture
 def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Airflow's Variables, without an Airflow around the task."""
-    kept: dict[str, str] = {}
+    """Airflow's Variables, without a running Airflow."""
+    values: dict[str, str] = {}
 
     def read(key: str, default: str | None = None) -> str | None:
-        return kept.get(key, default)
+        return values.get(key, default)
 
     def write(key: str, value: str, description: str | None = None) -> None:
-        kept[key] = value
+        values[key] = value
 
     variable = types.SimpleNamespace(get=read, set=write)
     monkeypatch.setattr("imagen_ops.stream.wanted.Variable", variable)
-    return kept
+    return values
 
 
 @pytest.fixture
 def run_task() -> Callable[..., Any]:
-    """Run a task's `execute` as a DAG run would, and return its result."""
+    """Run an operator's `execute`, or a sensor's `poke` once, and return the result."""
 
     def run(
         task: Any,
@@ -111,23 +111,23 @@ def run_task() -> Callable[..., Any]:
         run_id: str = "manual__1",
         dag_id: str = "imagen_stream_start",
         params: dict[str, Any] | None = None,
-        starts_under_way: int = 0,
+        active_start_runs: int = 0,
         day: datetime | None = None,
         try_number: int = 1,
         outlet_events: Any = None,
-        began: datetime | None = None,
-        first_look: datetime | None = None,
+        run_start: datetime | None = None,
+        first_reschedule: datetime | None = None,
     ) -> Any:
         dag_run = types.SimpleNamespace(
             dag_id=dag_id,
             run_id=run_id,
             triggering_user_name="ada",
-            start_date=began or datetime.now(UTC),
+            start_date=run_start or datetime.now(UTC),
             data_interval_start=day,
         )
         ti = types.SimpleNamespace(
-            get_dr_count=lambda dag_id, states: starts_under_way,
-            get_first_reschedule_date=lambda context: first_look,
+            get_dr_count=lambda dag_id, states: active_start_runs,
+            get_first_reschedule_date=lambda context: first_reschedule,
             try_number=try_number,
         )
         context = {
@@ -143,7 +143,7 @@ def run_task() -> Callable[..., Any]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A deployment takes its time, test by test: not for `make test-quick`."""
+    """Mark the tests with a deployment as slow: creating it takes time for each of them."""
     for item in items:
         if "deployment" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)

@@ -81,7 +81,7 @@ def test_the_page_is_in_the_menu_and_costs_other_processes_nothing(deployed: Pat
     assert apps == [["Imagen", "/imagen"]]
     assert (view["href"], view["url_route"], view["destination"]) == ("imagen/", "imagen", "nav")
     assert not view["href"].startswith(("/", "http")), "Airflow may be served under a path"
-    assert set(heavy) <= {"imagen_ops.ui", "imagen_ops.ui.lazy"}
+    assert set(heavy) <= {"imagen_ops.ui", "imagen_ops.ui.build_page", "imagen_ops.ui.lazy"}
 
 
 def test_a_server_of_airflows_begins_with_the_page_before_anybody_looks(deployed: Path) -> None:

@@ -11,11 +11,12 @@ RUN = {
 }
 NO_PROJECT = "PROJECT is not set; for example: export PROJECT=my-project"
 NO_REGION = "REGION is not set; for example: export REGION=us-central1"
-NO_VENV = ".venv is not there; make it with: make install"
-NO_GCLOUD = "gcloud is not installed; see https://cloud.google.com/sdk/docs/install"
-NO_LOGIN = "gcloud is not logged in; log in with: gcloud auth login"
+NO_VENV = ".venv doesn't exist; create it with: make install"
+NO_GCLOUD = "gcloud isn't installed; see https://cloud.google.com/sdk/docs/install"
+NO_LOGIN = "gcloud isn't logged in; run: gcloud auth login"
 NO_CREDENTIALS = (
-    "no application default credentials; get them with: gcloud auth application-default login"
+    "there are no application default credentials; create them with: "
+    "gcloud auth application-default login"
 )
 
 
@@ -57,7 +58,7 @@ def test_without_a_login_nothing_is_done(ready, name):
 def test_elsewhere_than_in_the_top_directory_nothing_is_done(ready, name):
     done = ready.run(f"./{name}.sh", *RUN[name], cwd=ready.root / "scripts", **OURS)
     (line,) = errors(done)
-    assert line == f"run it from the project's top directory, as scripts/{name}.sh"
+    assert line == f"run this from the project's top directory, as scripts/{name}.sh"
     assert nothing_done(ready)
 
 
@@ -65,7 +66,10 @@ def test_elsewhere_than_in_the_top_directory_nothing_is_done(ready, name):
 def test_stand_ins_that_do_not_run_are_the_one_thing_named(ready, name):
     ready.answer("python", "-m localcloud", code=1)
     (line,) = errors(ready.script(name, *RUN[name], **OURS, LOCALCLOUD=".state/cloud"))
-    assert "no stand-ins run on .state/cloud; start them with: .venv/bin/python -m" in line
+    assert (
+        "no stand-ins run with the state folder .state/cloud; start them with: .venv/bin/python -m"
+        in line
+    )
     assert ready.calls("gcloud") == []
 
 
@@ -75,7 +79,11 @@ def test_a_registry_that_cannot_be_read_is_told_with_what_gcloud_said(ready, nam
     ready.answer("gcloud", "artifacts docker tags list", err=f"{said}\n", code=1)
     lines = errors(ready.script(name, **OURS))
     assert lines[0] == said.removeprefix("error: ")
-    assert "imagen cannot be read (see above); terraform apply makes it" in lines[1]
+    assert (
+        "can't read the registry us-central1-docker.pkg.dev/my-project/imagen (see above)"
+        in lines[1]
+    )
+    assert "terraform apply creates it" in lines[1]
     assert nothing_done(ready)
 
 
@@ -91,7 +99,7 @@ def test_an_image_that_was_not_built_is_named_with_how_to_build_it(ready):
 def test_another_python_than_the_images_is_refused(ready):
     ready.install_python("3.12")
     (line,) = errors(ready.script("01_run_dataflow", **OURS))
-    assert "the image's Python is 3.11, and that of .venv 3.12" in line
+    assert "the image has Python 3.11 and .venv has 3.12" in line
     assert "make install PYTHON=python3.11" in line
     assert nothing_done(ready)
 
@@ -99,7 +107,7 @@ def test_another_python_than_the_images_is_refused(ready):
 def test_no_image_is_built_of_what_no_commit_holds(ready):
     given = {name: OURS[name] for name in ("PROJECT", "REGION")}
     (line,) = errors(ready.script("build_image", **given))
-    assert "no git checkout: name the image" in line
+    assert "isn't a git checkout: choose a tag" in line
     ready.commit()
     (ready.root / "beam_jobs" / "new.py").write_text("")
     (line,) = errors(ready.script("build_image", **given))
@@ -113,14 +121,14 @@ def test_no_image_is_built_into_a_bucket_that_gcloud_would_make(ready):
     lines = errors(ready.script("build_image", **OURS, BUCKET="typo"))
     assert lines == [
         "404",
-        "the bucket gs://typo cannot be read (see above); terraform apply makes it",
+        "can't read the bucket gs://typo (see above); terraform apply creates it",
     ]
     assert nothing_done(ready)
 
 
 def test_half_a_build_is_not_built_over(ready):
     (line,) = errors(ready.script("build_image", **{**OURS, "IMAGE_TAG": "older"}))
-    assert "only imagen-stream:older is there" in line
+    assert "only imagen-stream:older exists" in line
     assert "IMAGE_TAG=older-2 scripts/build_image.sh" in line
     assert nothing_done(ready)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from imagen_ops.jobs.job_form import JobForm
 from imagen_ops.jobs.launch_request import stream_launch_request
+from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 from localcloud.dataflow.flags import flags_of
 
@@ -89,7 +89,7 @@ def test_a_second_stream_is_refused_with_what_can_be_done(ready, words):
     ready.answer("gcloud", "dataflow jobs list", out="2026-10-31_1-9\n")
     done = ready.script("01_run_dataflow", **OURS)
     assert done.returncode == 1
-    assert "a job named imagen-stream is active already: 2026-10-31_1-9" in done.stderr
+    assert "a job named imagen-stream is already active: 2026-10-31_1-9" in done.stderr
     assert "scripts/01_run_dataflow.sh --update" in done.stderr
     drain = "gcloud dataflow jobs drain 2026-10-31_1-9 --project=my-project --region=us-central1"
     assert drain in done.stderr
@@ -149,7 +149,7 @@ def test_a_tag_that_is_named_is_built_whatever_the_folder_is(ready):
 def test_images_that_are_there_are_not_built_again(ready):
     done = ready.script("build_image", **OURS)
     assert done.returncode == 0
-    assert "Both images are there already" in done.stdout
+    assert "Both images already exist" in done.stdout
     assert "terraform apply" in done.stdout
     assert ready.calls("gcloud", "builds") == []
 

@@ -143,7 +143,7 @@ def test_the_deployment_of_another_project_is_left_alone_and_said(place, deploye
     deployed(BUCKET="terraforms-bucket")
     out, _, after = place.source(SOURCE, PROJECT="another", REGION="europe-west4")
     assert after["BUCKET"] == "another-imagen"
-    assert "note: terraform output is of my-project in europe-west4; nothing is taken" in out
+    assert "note: terraform output belongs to my-project in europe-west4, so it is ignored" in out
 
 
 def test_terraform_that_knows_of_nothing_is_passed_over_in_silence(place, shell):
@@ -162,8 +162,14 @@ def test_terraform_that_knows_of_nothing_is_passed_over_in_silence(place, shell)
     [
         ({}, ["PROJECT is not set", "REGION is not set"]),
         ({"PROJECT": "my-project"}, ["REGION is not set"]),
-        ({**OURS, "PROJECT": "My Project"}, ["PROJECT is no project's id"]),
-        ({**OURS, "REGION": "us-central1-a"}, ["REGION is no region"]),
+        (
+            {**OURS, "PROJECT": "My Project"},
+            ["PROJECT: expected a project ID such as my-project, got My Project"],
+        ),
+        (
+            {**OURS, "REGION": "us-central1-a"},
+            ["REGION: expected a region such as us-central1, got us-central1-a"],
+        ),
         ({**OURS, "PUBSUB_EMULATOR_HOST": "localhost:1"}, ["unset PUBSUB_EMULATOR_HOST"]),
     ],
     ids=["nothing", "project", "malformed", "zone", "emulator"],
@@ -213,7 +219,7 @@ def test_googles_own_endpoints_may_be_named(place, shell, name, value):
 
 def test_elsewhere_than_in_the_top_directory_it_says_so(place, shell):
     _, err, _ = place.source("cd beam_jobs", "source ../scripts/00_set_environment.sh || true")
-    assert "not the project's top directory" in err
+    assert "this isn't the project's top directory" in err
 
 
 def test_run_instead_of_sourced_it_says_how(place):
@@ -317,14 +323,14 @@ def test_stand_ins_that_do_not_run_are_told_how_to_be_started(place, stand_ins, 
     before = {**OURS, "LOCALCLOUD": "/tmp/else where"}
     steps = ("unset LOCALCLOUD", QUIET, "export LOCALCLOUD='/tmp/else where'", f"{QUIET} || true")
     _, err, after = place.source(*steps, shell=shell, **before)
-    assert "no stand-ins run on /tmp/else where" in err
+    assert "no stand-ins run with the state folder /tmp/else where" in err
     assert "-m localcloud --state '/tmp/else where' up --detach" in err
     assert after == {**place.environment, **before}
 
 
 def test_without_an_installation_there_are_no_stand_ins(place, shell):
     _, err, _ = place.source(f"{QUIET} || true", shell=shell, LOCALCLOUD=".state/cloud")
-    assert err == "error: .venv is not there; make it with: make install\n"
+    assert err == "error: .venv doesn't exist; create it with: make install\n"
 
 
 def test_from_google_cloud_to_the_stand_ins_and_back_nothing_is_left_over(place, stand_ins, shell):

@@ -113,7 +113,7 @@ def test_from_an_empty_cloud_to_images_and_a_drained_stream(checkout, eventually
     }
     assert {name: options.get(name) for name in given} == given
     assert job["labels"]["app"] == "imagen"
-    (page,) = re.findall(r"look at it: (\S+)", launched)
+    (page,) = re.findall(r"watch it: (\S+)", launched)
     with urllib.request.urlopen(page, timeout=60) as response:
         assert job_id in response.read().decode()
 
@@ -128,7 +128,7 @@ def test_from_an_empty_cloud_to_images_and_a_drained_stream(checkout, eventually
 
     again = checkout.script("01_run_dataflow")
     assert again.returncode == 1
-    assert f"a job named imagen-stream is active already: {job_id}" in again.stderr
+    assert f"a job named imagen-stream is already active: {job_id}" in again.stderr
     assert "scripts/01_run_dataflow.sh --update" in again.stderr
     assert [job["id"] for job in checkout.call("")["jobs"]] == [job_id]
 

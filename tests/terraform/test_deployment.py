@@ -1,16 +1,14 @@
 """What `composer.tf` deploys is what the code expects: settings, templates, messages, Composer."""
 
-import json
 import re
 from typing import Any
 
 import pytest
 
-from beam_jobs.images import recent_index
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import KINDS, Location
 from imagen_ops.settings import PREFIX, Settings
 from localcloud.dataflow.templates import PROGRAMS, Template
-from localcloud.resources import Names
+from localcloud.resources import Names, template_metadata
 from tests.conftest import ROOT
 from tests.terraform.workspace import Deployment, of_kind
 
@@ -132,8 +130,7 @@ def test_a_template_names_the_image_that_is_built_and_takes_what_the_dags_send(
         image = f"us-central1-docker.pkg.dev/{PROJECT}/imagen/{program}:0123456789ab"
         assert template.image == image
         assert template.environment == {"sdkContainerImage": image}
-        metadata = ROOT / "beam_jobs" / "templates" / f"{name}.json"
-        assert template.metadata == json.loads(metadata.read_text(encoding="utf-8"))
+        assert template.metadata == template_metadata(name)
 
 
 def test_messages_go_the_same_ways_as_on_one_machine(applied: Deployment) -> None:
@@ -169,8 +166,8 @@ def test_of_the_images_nothing_is_ever_deleted_but_the_index_of_the_recent_ones(
             if name.startswith(tuple(condition["matches_prefix"]))
         ]
 
-    for kind in recent_index.KINDS:
-        assert ages(f"{recent_index.folder(location, kind)}0000000000000-00000000.jsonl") == [14]
+    for kind in KINDS:
+        assert ages(f"{location.index(kind)}0000000000000-00000000.jsonl") == [14]
     for digits in ("00", "c0", "ff"):
         assert ages(f"{location.prefix}{digits}/{digits * 16}-0.png") == []
 

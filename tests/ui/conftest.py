@@ -1,4 +1,4 @@
-"""The page in a headless Chromium, over a server that answers as a test tells it to."""
+"""The page in a headless Chromium, with a server whose answers the test decides."""
 
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,11 +14,11 @@ from tests.ui.site import Site
 
 __all__ = ["browser", "watched"]
 
-# Lets the page refresh only when it is told to: a busy machine may take longer for a test than the
-# page waits before it does so by itself.
+# Stops the page from refreshing by itself: on a busy machine a test may take longer than the page
+# waits until its next refresh.
 STILL = """
 const wait = window.setTimeout;
-window.setTimeout = (work, ms, ...given) => ms > 10_000 ? 0 : wait(work, ms, ...given);
+window.setTimeout = (work, ms, ...args) => ms > 10_000 ? 0 : wait(work, ms, ...args);
 """
 
 
@@ -50,7 +50,7 @@ def _site() -> Iterator[Site]:
 
 @pytest.fixture
 def site(_site: Site) -> Site:
-    """The page's server, under load and well at the start of each test."""
+    """The page's server. Each test starts with a stream under load, and no errors."""
     _site.reset()
     return _site
 
@@ -64,7 +64,7 @@ def _context(browser: Browser, **options: Any) -> BrowserContext:
 
 @pytest.fixture(scope="module")
 def _tab(browser: Browser) -> Iterator[Page]:
-    """A tab that is kept: most of a visit's time is the start of a process for a new one."""
+    """A tab that tests share: most of a visit's time goes into the process of a new tab."""
     context = _context(browser)
     yield context.new_page()
     context.close()
@@ -74,25 +74,25 @@ def _tab(browser: Browser) -> Iterator[Page]:
 def visit(
     request: pytest.FixtureRequest, browser: Browser, site: Site, watched: Watched
 ) -> Iterator[Callable[..., Page]]:
-    """Open the page and wait until every panel has been answered.
+    """Open the page and wait until every section has loaded.
 
-    The first visit of a test is to a tab that others had before: it holds nothing of theirs but
-    what the browser has cached. One of its own, with nothing cached, is opened for every other
-    visit, for one that is `alone`, or with a clock, scripts or options that a tab cannot be rid of
-    again. `still` is a page that does not refresh by itself.
+    The first visit of a test uses a tab that earlier tests used too. Nothing of theirs remains in
+    it except the browser's cache. A new tab with an empty cache is opened for every other visit,
+    with `alone`, and with a clock, scripts or options, which a tab cannot get rid of again. With
+    `still` the page does not refresh by itself.
     """
-    kept: list[Page] = []
-    own: list[BrowserContext] = []
+    shared_tabs: list[Page] = []
+    own_contexts: list[BrowserContext] = []
 
     def new_page(**options: Any) -> Page:
         context = _context(browser, **options)
-        own.append(context)
+        own_contexts.append(context)
         watched.contexts.append(context)
         return context.new_page()
 
-    def kept_page() -> Page:
+    def shared_tab() -> Page:
         page: Page = request.getfixturevalue("_tab")
-        kept.append(page)
+        shared_tabs.append(page)
         watched.contexts.append(page.context)
         page.mouse.move(0, 0)
         return page
@@ -102,15 +102,15 @@ def visit(
         wait: bool = True, clock: bool = False, still: bool = False, alone: bool = False,
         **options: Any,
     ) -> Page:  # fmt: skip
-        anew = alone or clock or still or options or kept
-        page = new_page(**options) if anew else kept_page()
+        needs_new_tab = alone or clock or still or options or shared_tabs
+        page = new_page(**options) if needs_new_tab else shared_tab()
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme="dark" if dark else "light")
         watched.watch(page)
         if still:
             page.add_init_script(STILL)
         if clock:
-            # It goes on until it stands, and a clock is never set back.
+            # The clock runs until it is paused, and cannot be set back.
             page.clock.install(time=site.now - timedelta(hours=1))
             page.clock.pause_at(site.now + timedelta(seconds=1))
         page.goto(site.url + path)
@@ -123,12 +123,12 @@ def visit(
     try:
         watched.settle(f"{urlsplit(site.url).scheme}://{urlsplit(site.url).netloc}/")
     finally:
-        for context in own:
+        for context in own_contexts:
             context.close()
-        for page in kept:
+        for page in shared_tabs:
             watched.leave(page)
             for other in page.context.pages:
                 if other is not page:
                     other.close()
             page.context.set_offline(False)
-            page.goto("about:blank")  # which ends its timers
+            page.goto("about:blank")  # ends its timers

@@ -1,10 +1,10 @@
-"""What the page's panels answer, for tests of the page alone: a day that has seen something."""
+"""Answers of the page's panels, for tests of the page alone: an eventful day."""
 
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-# A time of year at which Berlin is an hour ahead of UTC.
+# In winter, when Berlin is one hour ahead of UTC.
 NOW = datetime(2026, 11, 20, 14, 5, tzinfo=UTC)
 PANELS = ("stream", "actions", "plots", "images", "backfills", "dead-letters")
 JOB = "2026-11-19_21_14_02-8021478523014"
@@ -34,40 +34,40 @@ HOSTILE = (
 
 
 def iso(**before: float) -> str:
-    """Return the time so long before NOW as the server writes it."""
+    """Return a time before NOW in ISO 8601, as the server writes it."""
     return (NOW - timedelta(**before)).isoformat()
 
 
-def stream(status: str = "DEGRADED", **others: Any) -> dict[str, Any]:
+def stream(status: str = "DEGRADED", **fields: Any) -> dict[str, Any]:
     reasons = {
         "HEALTHY": [
             (
                 "RUNNING",
                 "HEALTHY",
-                f"Job {JOB} is RUNNING for 16 h 51 min: system lag 4 s; backlog 3 messages.",
+                f"Job {JOB} has been RUNNING for 16 h 51 min: system lag 4 s; backlog 3 messages.",
             )
         ],
         "DEGRADED": [
             (
                 "FAILURE_RATIO",
                 "DEGRADED",
-                "45 of 412 prompts failed since the last look (10.9%, the limit is 10%): "
+                "45 of 412 prompts failed since the last health check (10.9%, the limit is 10%): "
                 "UNAVAILABLE 31, BLOCKED 9, INVALID_PROMPT 5. Read the dead letters; what is "
                 "retryable goes back with imagen_dead_letters_replay once the cause is gone.",
             ),
             (
                 "SYSTEM_LAG",
                 "DEGRADED",
-                "System lag is 4 min 10 s, the limit is 3 min: a prompt has been worked on for so "
-                "long. Look at the model's latency and at retries in the job's log.",
+                "System lag is 4 min 10 s, the limit is 3 min: a prompt has been in progress for "
+                "so long. Look at the model's latency and at retries in the job's log.",
             ),
         ],
         "DOWN": [
             (
                 "NO_JOB",
                 "DOWN",
-                "No job is active, and the stream should run. It is to be restarted; if that does "
-                "not last, read the last job's log.",
+                "No job is active, and the stream should be running. It will be restarted; if that "
+                "does not last, read the last job's log.",
             )
         ],
     }[status]
@@ -108,13 +108,13 @@ def stream(status: str = "DEGRADED", **others: Any) -> dict[str, Any]:
             "model_calls": 59_210,
             "quota_refusals": 2_114,
         },
-        **others,
+        **fields,
     }
 
 
 def points() -> list[dict[str, Any]]:
-    """A look every five minutes, but for two hours at night; a storm of failures at noon."""
-    made = []
+    """A health check every five minutes except two hours at night, and many failures at noon."""
+    checks = []
     for index in range(288):
         minutes = (287 - index) * 5 + 2
         hour = 24 - minutes / 60
@@ -130,7 +130,7 @@ def points() -> list[dict[str, Any]]:
         if storm:
             failures["UNAVAILABLE"] = round(8 * storm, 2)
             failures["MODEL_ERROR"] = round(2.5 * storm * wave, 2)
-        made.append(
+        checks.append(
             {
                 "at": iso(minutes=minutes),
                 "status": "DOWN"
@@ -148,11 +148,11 @@ def points() -> list[dict[str, Any]]:
                 "quota_refusals_per_minute": None if first else round(14 * storm * wave, 2),
             }
         )
-    return made
+    return checks
 
 
 def images(count: int = 48, *, first: int = 0, prompts: tuple[str, ...] = PROMPTS) -> list[Any]:
-    """Images, newest first, from the `first` on; each one of a prompt of its own."""
+    """Images, newest first, starting at number `first`. Each has a prompt id of its own."""
     models = ("gemini-3.1-flash-image", "gemini-3-pro-image", "imagen-4.0-fast-generate-001")
     return [
         {
@@ -165,12 +165,13 @@ def images(count: int = 48, *, first: int = 0, prompts: tuple[str, ...] = PROMPT
             "reused": number % 11 == 7,
             "at": iso(seconds=20 + number * 95),
             "latency_ms": 8_400 + 37 * number,
+            "settings": {"aspect_ratio": "16:9", "seed": 0},
         }
         for number in range(first, first + count)
     ]
 
 
-def backfill(day: str | None = "2026-11-19", **others: Any) -> dict[str, Any]:
+def backfill(day: str | None = "2026-11-19", **fields: Any) -> dict[str, Any]:
     return {
         "run_id": f"scheduled__{day}T00:00:00+00:00"
         if day
@@ -192,7 +193,7 @@ def backfill(day: str | None = "2026-11-19", **others: Any) -> dict[str, Any]:
         "unaccounted": [],
         "noted": [],
         "url": "dags/imagen_backfill/runs/scheduled__2026-11-19T00:00:00+00:00",
-        **others,
+        **fields,
     }
 
 
@@ -281,23 +282,25 @@ def actions(*, allowed: bool = True, user: str = "ops@example.com") -> dict[str,
     dags = {
         "imagen_stream_start": (
             "Start or change the stream",
-            "Launches the streaming job; updates or replaces the one that runs.",
+            "Launches the streaming job, or updates or replaces the one that is running.",
         ),
         "imagen_stream_drain": (
             "Drain the stream",
-            "No more prompts; those under way are finished. Prompts wait until the next start.",
+            "Takes no new prompts and finishes those in progress. New prompts wait until the next "
+            "start.",
         ),
         "imagen_stream_health": (
-            "Look at the stream now",
-            "Sends a canary through and decides anew; restarts a stream that died. It has no form.",
+            "Check the stream now",
+            "Runs a health check: sends a canary, and restarts a stream that died. Has no form.",
         ),
         "imagen_backfill": (
             "Run a backfill",
-            "Makes the images of a day's prompt files, or of any others, within a budget.",
+            "Generates the images for a day's prompt files, or for any other files, within a "
+            "budget.",
         ),
         "imagen_dead_letters_replay": (
             "Replay dead letters",
-            "Sends those back that are worth another try, and archives the rest.",
+            "Sends retryable dead letters back as prompts, and archives the rest.",
         ),
     }
     return {

@@ -1,6 +1,6 @@
-"""The page's files and made-up panels on a port of their own, under the headers of the real thing.
+"""A server with the page's own files and headers, and panels made up by the test.
 
-Layout and states need no Airflow: what they need is every answer that a panel can give, at once.
+Tests of layout and states need no Airflow. They need every answer that a panel can give.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from typing import Any
 
 from aiohttp import web
 
-from imagen_ops.ui.files import PAGE, files
 from imagen_ops.ui.headers import HEADERS
+from imagen_ops.ui.static_files import PAGE, load_static_files
 from tests.ui import samples
 
-# As Airflow 3.3 frames an external view: no leaving it, no tabs from it.
+# The iframe in which Airflow 3.3 shows an external view: links may not leave it or open tabs.
 AROUND = """<!doctype html><html lang="en" class="light"><title>Airflow</title>
 <link rel="icon" href="data:,">
 <iframe sandbox="allow-scripts allow-same-origin allow-forms" src="/imagen/" title="Imagen"
@@ -23,18 +23,18 @@ style="width:100%;height:95vh;border:0"></iframe></html>"""
 
 
 class Site:
-    """Answers as told; every attribute may change between two requests."""
+    """A server that answers from its attributes, which a test may change between two requests."""
 
     def __init__(self, picture: bytes) -> None:
         self.picture = picture
-        self.files = files()
+        self.files = load_static_files()
         self.url = ""
         self.reset()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def reset(self) -> None:
-        """A stream under load, and all of it readable."""
+        """Return to a stream under load, with everything readable."""
         self.now: datetime = samples.NOW
         self.images = samples.images(9)
         self.data: dict[str, Any] = {
@@ -49,11 +49,11 @@ class Site:
         self.raw: dict[str, str] = {}
         self.missing: set[str] = set()
         self.held: dict[str, threading.Event] = {}
-        self.seen: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
         self.pictures: set[str] = set()
 
     def empty(self) -> None:
-        """Nothing has happened yet."""
+        """Answer as if nothing has happened yet."""
         self.images = []
         self.data = {
             "stream": None,
@@ -64,7 +64,7 @@ class Site:
         }
 
     def fail(self, *panels: str) -> None:
-        """These cannot reach their sources."""
+        """Let these panels answer with an error of storage."""
         for panel in panels:
             self.errors[panel] = (
                 f"could not read gs://demo-project-imagen/records for {panel}: 503 Service "
@@ -72,7 +72,7 @@ class Site:
             )
 
     def later(self, **by: float) -> None:
-        """Let the server's clock go on."""
+        """Move the server's clock forward."""
         self.now += timedelta(**by)
 
     def start(self) -> None:
@@ -128,7 +128,7 @@ class Site:
 
     async def _panel(self, request: web.Request) -> web.Response:
         panel = request.match_info["panel"]
-        self.seen[panel] += 1
+        self.requests[panel] += 1
         headers = {**HEADERS, "Cache-Control": "no-store"}
         held = self.held.get("more" if "before" in request.query else panel)
         if held:
@@ -145,7 +145,7 @@ class Site:
 
     def _images(self, request: web.Request) -> dict[str, Any]:
         limit = int(request.query["limit"])
-        # As opaque as a cursor may be: of characters that an address has to escape.
+        # Like any opaque cursor, with characters that an address has to escape.
         start = 0
         if before := request.query.get("before"):
             known = [f"after&{image['path']}" for image in self.images]

@@ -1,4 +1,4 @@
-"""Inside Airflow: its frame lets no link out and no tab open, so that the page goes round by it."""
+"""Inside Airflow's iframe, which blocks links and tabs: the page follows links outside of it."""
 
 from collections.abc import Callable
 from urllib.parse import quote
@@ -25,7 +25,7 @@ def framed(visit: Callable[..., Page]) -> Callable[..., tuple[Page, FrameLocator
     return open_framed
 
 
-def test_a_button_leads_the_whole_window_to_the_dags_page(
+def test_a_button_takes_the_whole_window_to_the_dags_page(
     site: Site, framed: Callable[..., tuple[Page, FrameLocator]]
 ) -> None:
     page, frame = framed()
@@ -35,7 +35,9 @@ def test_a_button_leads_the_whole_window_to_the_dags_page(
     expect(page).to_have_title("elsewhere")
 
 
-def test_enter_does_too(site: Site, framed: Callable[..., tuple[Page, FrameLocator]]) -> None:
+def test_the_enter_key_follows_a_link_too(
+    site: Site, framed: Callable[..., tuple[Page, FrameLocator]]
+) -> None:
     page, frame = framed()
     frame.locator(".runs tbody a").first.focus()
     page.keyboard.press("Enter")
@@ -46,7 +48,7 @@ def test_enter_does_too(site: Site, framed: Callable[..., tuple[Page, FrameLocat
 @pytest.mark.parametrize(
     "how", [{"modifiers": ["ControlOrMeta"]}, {"modifiers": ["Shift"]}, {"button": "middle"}]
 )
-def test_a_button_can_be_opened_in_a_tab_of_its_own(
+def test_a_button_can_be_opened_in_a_new_tab(
     site: Site, framed: Callable[..., tuple[Page, FrameLocator]], how: dict[str, object]
 ) -> None:
     page, frame = framed()
@@ -57,7 +59,7 @@ def test_a_button_can_be_opened_in_a_tab_of_its_own(
     assert page.url == f"{site.url}/"
 
 
-def test_the_other_button_of_the_mouse_follows_no_link(
+def test_a_right_click_follows_no_link(
     site: Site, framed: Callable[..., tuple[Page, FrameLocator]]
 ) -> None:
     page, frame = framed()
@@ -68,7 +70,7 @@ def test_the_other_button_of_the_mouse_follows_no_link(
     assert [tab.url for tab in page.context.pages] == [f"{site.url}/"]
 
 
-def test_the_job_opens_in_a_tab_that_knows_nothing_of_the_page(
+def test_the_job_opens_in_a_tab_without_access_to_the_page(
     site: Site, framed: Callable[..., tuple[Page, FrameLocator]]
 ) -> None:
     site.data["stream"]["job"]["url"] = f"{site.url}/dags/console"
@@ -80,7 +82,7 @@ def test_the_job_opens_in_a_tab_that_knows_nothing_of_the_page(
     assert opened.value.evaluate("[window.opener, document.referrer]") == [None, ""]
 
 
-def test_a_new_login_comes_back_to_the_page_around(
+def test_a_new_login_returns_to_airflows_page(
     site: Site, framed: Callable[..., tuple[Page, FrameLocator]], watched: Watched
 ) -> None:
     watched.may_fail = True
@@ -93,7 +95,9 @@ def test_a_new_login_comes_back_to_the_page_around(
     assert page.url == f"{site.url}/api/v2/auth/login?next={quote(f'{site.url}/', '')}"
 
 
-def test_jumping_to_a_part_stays_inside(framed: Callable[..., tuple[Page, FrameLocator]]) -> None:
+def test_jumping_to_a_section_stays_in_the_iframe(
+    framed: Callable[..., tuple[Page, FrameLocator]],
+) -> None:
     page, frame = framed(height=500)
     frame.get_by_role("link", name="Dead letters", exact=True).click()
 
@@ -101,7 +105,7 @@ def test_jumping_to_a_part_stays_inside(framed: Callable[..., tuple[Page, FrameL
     assert page.url.endswith("/")
 
 
-def test_it_is_as_dark_as_airflow_around_whatever_the_system_says(
+def test_it_uses_airflows_theme_whatever_the_system_says(
     framed: Callable[..., tuple[Page, FrameLocator]],
 ) -> None:
     page, frame = framed(dark=True)

@@ -1,4 +1,4 @@
-"""The newest images: the grid, one of them large, and prompts that are anything but prompts."""
+"""The newest images: the grid, the viewer, and prompts that try to break the page."""
 
 import re
 import threading
@@ -20,13 +20,13 @@ def _many(site: Site) -> None:
 
 
 def refresh(page: Page) -> None:
-    """Refresh without touching focus, as the clock does."""
+    """Refresh without moving the focus, as the timer does."""
     page.locator("#refresh-now").evaluate("button => button.click()")
     expect(page.locator("[aria-busy]")).to_have_count(0)
 
 
 def numbers(page: Page) -> list[int]:
-    """Return which of the sample images are shown, by the numbers in their addresses."""
+    """Return the numbers of the sample images that are shown, which their addresses contain."""
     sources = page.locator(".tile img").evaluate_all("all => all.map(i => i.getAttribute('src'))")
     return [int(source.split("/")[-1].split("-")[0], 16) for source in sources]
 
@@ -38,7 +38,7 @@ def test_the_grid_fills_whole_rows_newest_first(site: Site, visit: Callable[...,
     expect(page.locator(".tile").nth(1)).to_contain_text("A fox in the snow")
     expect(page.locator(".tile").nth(1)).to_contain_text("gemini-3-pro-image")
     expect(page.locator(".tile time").nth(2)).to_have_text("3 min ago")
-    reused = page.locator(".tile", has=page.get_by_text("reused", exact=True)).all()
+    reused = page.locator(".tile", has=page.get_by_text("already stored", exact=True)).all()
     assert [tile.locator("img").get_attribute("src") for tile in reused] == [
         f"{site.url}/imagen/{image['url']}" for image in site.images[:48] if image["reused"]
     ]
@@ -60,7 +60,7 @@ def test_few_images_are_shown_without_a_button_for_more(
     expect(page.locator("#more")).to_be_hidden()
 
 
-def test_an_image_is_shown_once_for_each_prompt_that_it_was_made_or_reused_for(
+def test_an_image_is_shown_once_for_each_prompt_that_got_it(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     one, other = samples.images(2)
@@ -73,18 +73,18 @@ def test_an_image_is_shown_once_for_each_prompt_that_it_was_made_or_reused_for(
     assert numbers(page) == [0, 0, 1]
 
 
-def test_pictures_are_fetched_when_they_are_about_to_be_seen(
+def test_images_are_fetched_when_they_are_about_to_be_visible(
     site: Site, visit: Callable[..., Page], eventually: Callable[..., object]
 ) -> None:
     page = visit(width=360, height=640, alone=True)
     tiles = page.locator(".tile")
     last = tiles.count() - 1
-    # Chromium fetches from up to 2,500 pixels away, less far where it finds the network quick.
+    # Chromium loads images up to 2,500 pixels below the fold, and fewer on a fast network.
     assert tiles.nth(last - 3).evaluate("tile => tile.getBoundingClientRect().top") > 640 + 2500
     urls = [image["url"] for image in site.images]
     assert site.pictures.isdisjoint(urls[last - 3 :])
 
-    # Open, and the next one ahead of being asked for.
+    # The open image is loaded, and the next one ahead of time.
     tiles.nth(last - 3).evaluate("tile => tile.click()")
     opened = set(urls[last - 3 : last - 1])
     eventually(lambda: opened <= site.pictures, within_s=30, what="an image and its neighbour")
@@ -92,10 +92,10 @@ def test_pictures_are_fetched_when_they_are_about_to_be_seen(
 
     page.keyboard.press("Escape")
     tiles.nth(last).scroll_into_view_if_needed()
-    eventually(lambda: urls[last] in site.pictures, within_s=30, what="what is seen")
+    eventually(lambda: urls[last] in site.pictures, within_s=30, what="the visible image")
 
 
-def test_an_image_opens_by_click_with_all_that_is_known_of_it(
+def test_a_click_opens_an_image_with_all_its_details(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     for image in site.images[4:6]:
@@ -106,15 +106,17 @@ def test_an_image_opens_by_click_with_all_that_is_known_of_it(
     dialog = page.locator("dialog[open]")
     expect(dialog.locator(".stage img")).to_have_js_property("naturalWidth", 64)
     assert dialog.locator(".prompt").text_content() == site.images[4]["prompt"]
-    expect(dialog.locator("#viewer-title")).to_have_text("Image 5 of 32 and more")
+    expect(dialog.locator("#viewer-title")).to_have_text("Image 5 of more than 32")
     expect(dialog.get_by_alt_text("line one")).to_be_visible()
     expect(dialog.locator(".path code")).to_have_text(site.images[4]["path"])
     expect(dialog.locator(".facts")).to_contain_text("order-4")
     expect(dialog.locator(".facts")).to_contain_text("gemini-3-pro-image")
     expect(dialog.locator(".facts")).to_contain_text("20 Nov 2026, 14:58:20 CET")
     expect(dialog.locator(".facts")).to_contain_text("8.5 s")
+    expect(dialog.locator(".facts")).to_contain_text("Aspect ratio16:9")
+    expect(dialog.locator(".facts")).to_contain_text("Seed0")
 
-    # The next one is read from its beginning; and what was reused took no time of the model's.
+    # The next prompt starts at its beginning. An image that was already stored has no latency.
     dialog.locator(".prompt").evaluate("prompt => prompt.scrollTo(0, 300)")
     page.keyboard.press("ArrowRight")
     expect(dialog.locator(".facts")).to_contain_text("order-5")
@@ -122,14 +124,14 @@ def test_an_image_opens_by_click_with_all_that_is_known_of_it(
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(dialog.locator(".facts")).to_contain_text("order-7")
-    expect(dialog.locator(".facts")).to_contain_text("Tooknothing: it was made before, and reused")
-    # Beside it is out of it.
+    expect(dialog.locator(".facts")).to_contain_text("Latencynone, already stored")
+    # A click outside closes it.
     page.mouse.click(5, 5)
     expect(page.locator("dialog")).to_be_hidden()
     expect(page.locator(".tile").nth(7)).to_be_focused()
 
 
-def test_keys_open_an_image_go_on_and_close_and_the_focus_is_where_one_stopped(
+def test_keys_open_step_and_close_and_the_focus_returns_to_the_last_image(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
@@ -157,7 +159,7 @@ def test_keys_open_an_image_go_on_and_close_and_the_focus_is_where_one_stopped(
     expect(page.locator(".tile").first).to_be_focused()
 
 
-def test_buttons_go_on_too_and_the_focus_stays_on_them_to_the_end(
+def test_buttons_step_through_images_and_keep_the_focus_at_the_end(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.images = samples.images(3)
@@ -177,7 +179,7 @@ def test_buttons_go_on_too_and_the_focus_stays_on_them_to_the_end(
     expect(page.locator("#viewer-title")).to_have_text("Image 2 of 3")
 
 
-def test_going_on_past_the_last_that_is_loaded_loads_more(
+def test_stepping_past_the_last_loaded_image_loads_more(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit(width=360)
@@ -189,7 +191,7 @@ def test_going_on_past_the_last_that_is_loaded_loads_more(
     assert numbers(page) == list(range(24))
 
 
-def test_however_often_more_is_asked_for_it_is_loaded_once(
+def test_more_is_loaded_once_however_often_it_is_requested(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit(width=360, still=True)
@@ -201,12 +203,10 @@ def test_however_often_more_is_asked_for_it_is_loaded_once(
 
     expect(page.locator("dialog .path code")).to_have_text(site.images[12]["path"])
     assert numbers(page) == list(range(24))
-    assert site.seen["images"] == 2
+    assert site.requests["images"] == 2
 
 
-def test_an_image_that_was_opened_while_more_were_loaded_stays_open(
-    site: Site, visit: Callable[..., Page]
-) -> None:
+def test_an_image_opened_while_more_load_stays_open(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(width=360)
     site.held["more"] = threading.Event()
     page.locator(".tile").last.click()
@@ -219,7 +219,7 @@ def test_an_image_that_was_opened_while_more_were_loaded_stays_open(
     expect(page.locator("dialog[open] .path code")).to_have_text(site.images[0]["path"])
 
 
-def test_an_image_that_was_opened_again_while_more_were_loaded_stays_open_too(
+def test_an_image_reopened_while_more_load_stays_open_too(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit(width=360)
@@ -234,7 +234,7 @@ def test_an_image_that_was_opened_again_while_more_were_loaded_stays_open_too(
     expect(page.locator("dialog[open] .path code")).to_have_text(site.images[11]["path"])
 
 
-def test_more_that_comes_after_the_page_has_begun_anew_is_dropped(
+def test_more_that_arrives_after_the_grid_started_over_is_dropped(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.images = samples.images(100, first=100)
@@ -251,7 +251,7 @@ def test_more_that_comes_after_the_page_has_begun_anew_is_dropped(
     assert numbers(page) == list(range(12))
 
 
-def test_show_more_goes_on_to_the_end_and_moves_the_focus_there(
+def test_show_more_loads_to_the_end_and_moves_the_focus(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.images = samples.images(30)
@@ -266,29 +266,31 @@ def test_show_more_goes_on_to_the_end_and_moves_the_focus_there(
     assert numbers(page) == list(range(30))
 
 
-def test_more_that_cannot_be_loaded_says_why_and_can_be_tried_again(
+def test_a_failed_load_of_more_says_why_and_can_be_retried(
     site: Site, visit: Callable[..., Page], watched: Watched
 ) -> None:
     watched.may_fail = True
     page = visit(width=360)
     site.fail("images")
-    # As Google's clients tell it, with the address that was asked.
+    # Google's clients put the requested address into their messages.
     site.errors["images"] += " (GET https://storage.googleapis.com/" + "o" * 200 + ")"
     page.get_by_role("button", name="Show more").click()
-    expect(page.locator(".more .said")).to_contain_text("Not loaded: could not read gs://")
+    expect(page.locator(".more .feedback")).to_contain_text(
+        "Could not load more: could not read gs://"
+    )
     assert overflow(page) == []
     site.errors.clear()
-    for status, why in {401: "your login has ended", 403: "you may not see this"}.items():
+    for status, why in {401: "your login has expired", 403: "you do not have access"}.items():
         site.statuses["images"] = status
         page.get_by_role("button", name="Show more").click()
-        expect(page.locator(".more .said")).to_have_text(f"Not loaded: {why}.")
+        expect(page.locator(".more .feedback")).to_have_text(f"Could not load more: {why}.")
     site.statuses.clear()
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".tile")).to_have_count(24)
-    expect(page.locator(".more .said")).to_have_text("12 more are shown.")
+    expect(page.locator(".more .feedback")).to_have_text("Loaded 12 more.")
 
 
-def test_new_images_come_in_front_and_nothing_else_moves(
+def test_new_images_are_added_in_front_and_nothing_else_moves(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.images = samples.images(150, first=10)
@@ -305,15 +307,13 @@ def test_new_images_come_in_front_and_nothing_else_moves(
     assert numbers(page) == list(range(3, 34))
     assert page.locator(".tile").nth(12).evaluate("node => node.sameAsBefore") is True
     expect(page.locator(".tile").nth(12)).to_be_focused()
-    # What is older goes on from where it had got to.
+    # Older images continue after those already loaded.
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".tile")).to_have_count(43)
     assert numbers(page) == list(range(3, 46))
 
 
-def test_after_more_new_images_than_a_page_no_hole_is_left(
-    site: Site, visit: Callable[..., Page]
-) -> None:
+def test_more_new_images_than_a_page_leave_no_gap(site: Site, visit: Callable[..., Page]) -> None:
     site.images = samples.images(100, first=100)
     page = visit(width=360)
     page.get_by_role("button", name="Show more").click()
@@ -323,14 +323,14 @@ def test_after_more_new_images_than_a_page_no_hole_is_left(
     site.images = samples.images(200)
     refresh(page)
     assert numbers(page) == list(range(12))
-    # Whose image is gone is not sent back to the top of the page.
+    # When the focused image is gone, the focus does not jump to the top of the page.
     expect(page.locator(".tile").last).to_be_focused()
     page.get_by_role("button", name="Show more").click()
     expect(page.locator(".tile")).to_have_count(24)
     assert numbers(page) == list(range(24))
 
 
-def test_a_refresh_keeps_the_open_image_though_new_ones_came(
+def test_a_refresh_keeps_the_open_image_when_new_ones_arrive(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.images = samples.images(50, first=10)
@@ -346,7 +346,7 @@ def test_a_refresh_keeps_the_open_image_though_new_ones_came(
     expect(path).to_have_text(samples.images(1, first=13)[0]["path"])
     expect(page.locator("#viewer-title")).to_contain_text("Image 14 of")
 
-    # Even if it is no longer among them: its neighbour is whoever has its place.
+    # If it is no longer listed, stepping continues from its position.
     site.images = samples.images(60, first=100)
     refresh(page)
     expect(path).to_have_text(samples.images(1, first=13)[0]["path"])
@@ -359,26 +359,26 @@ def test_the_path_can_be_copied(site: Site, visit: Callable[..., Page]) -> None:
     page.locator(".tile").first.click()
     page.get_by_role("button", name="Copy path").click()
 
-    expect(page.locator(".path .said")).to_have_text("Copied.")
+    expect(page.locator(".path .feedback")).to_have_text("Copied.")
     assert page.evaluate("navigator.clipboard.readText()") == site.images[0]["path"]
     page.keyboard.press("ArrowRight")
-    expect(page.locator(".path .said")).to_be_empty()
+    expect(page.locator(".path .feedback")).to_be_empty()
 
 
-def test_where_the_clipboard_is_barred_the_path_is_selected(
+def test_without_clipboard_access_the_path_is_selected(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
-    # As on plain http, where there is none.
+    # As on plain HTTP, which has no clipboard.
     page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
     page.locator(".tile").first.click()
     page.get_by_role("button", name="Copy path").click()
 
-    expect(page.locator(".path .said")).to_have_text(re.compile("Copied|copy it by hand"))
+    expect(page.locator(".path .feedback")).to_have_text(re.compile("Copied|press Ctrl\\+C"))
     assert page.evaluate("getSelection().toString()") == site.images[0]["path"]
 
 
-def test_an_image_that_is_gone_or_served_nowhere_says_so(
+def test_an_image_that_is_deleted_or_not_served_says_so(
     site: Site, visit: Callable[..., Page], watched: Watched
 ) -> None:
     watched.may_fail = True
@@ -389,8 +389,8 @@ def test_an_image_that_is_gone_or_served_nowhere_says_so(
 
     broken = page.locator(".frame[data-broken]")
     expect(broken).to_have_count(2)
-    said = broken.first.evaluate("frame => getComputedStyle(frame, '::after').content")
-    assert said == '"cannot be shown"'
+    content = broken.first.evaluate("frame => getComputedStyle(frame, '::after').content")
+    assert content == '"Not available"'
     page.locator(".tile").first.click()
     expect(page.locator("dialog .broken")).to_be_visible()
     page.keyboard.press("ArrowRight")
@@ -400,7 +400,7 @@ def test_an_image_that_is_gone_or_served_nowhere_says_so(
     expect(page.locator("dialog .stage img")).to_have_js_property("naturalWidth", 64)
 
 
-def test_a_prompt_that_is_html_or_a_script_is_text_wherever_it_is_shown(
+def test_a_prompt_with_html_or_scripts_is_shown_as_text_everywhere(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.images = samples.images(len(samples.HOSTILE), prompts=samples.HOSTILE)
@@ -431,10 +431,10 @@ def test_a_prompt_that_is_html_or_a_script_is_text_wherever_it_is_shown(
     assert page.locator(".samples .prompt").count() == 12
     assert page.locator(".samples :is(.prompt, .detail) *").count() == 0
     expect(page.locator(".reasons .text").first).to_have_text(samples.HOSTILE[1])
-    # Those of the page itself, and no other: logo, tiles, viewer.
+    # Only the page's own: logo, tiles and viewer.
     assert page.locator("img").count() == 2 + len(samples.HOSTILE)
     assert page.locator("iframe, main script, svg[onload]").count() == 0
-    # `visit` holds at the end that nothing ran, was blocked, or left the server.
+    # At the end `visit` asserts that nothing ran, was blocked, or left the server.
 
 
 def test_addresses_that_lead_elsewhere_are_not_followed(
@@ -459,7 +459,7 @@ def test_addresses_that_lead_elsewhere_are_not_followed(
     page = visit()
 
     expect(page.locator(".frame[data-broken]")).to_have_count(5)
-    # Not even asked for, though they be of the same server.
+    # They are not even requested, although one is on the same server.
     expect(page.locator(".tile img[src]")).to_have_count(0)
     expect(page.locator(".job a")).to_have_count(0)
     expect(page.locator(".runs tbody tr").first.locator("a")).to_have_count(0)
@@ -468,7 +468,7 @@ def test_addresses_that_lead_elsewhere_are_not_followed(
     assert set(hrefs) <= {"http:", "https:"}
 
 
-def test_a_prompt_runs_in_the_direction_of_its_script(visit: Callable[..., Page]) -> None:
+def test_a_prompt_is_shown_in_its_scripts_direction(visit: Callable[..., Page]) -> None:
     page = visit()
     directions = page.locator(".tile .prompt").evaluate_all(
         "all => all.slice(0, 4).map(node => getComputedStyle(node).direction)"
@@ -487,7 +487,7 @@ def test_a_long_prompt_takes_no_more_room_than_a_short_one(
     heights = page.locator(".tile .prompt").evaluate_all("all => all.map(n => n.offsetHeight)")
 
     assert max(heights) <= 2.2 * min(heights)
-    # Not cut through the middle of a character.
+    # It is not cut in the middle of a character.
     shown = page.locator(".tile .prompt").nth(1).text_content()
     assert shown == site.images[1]["prompt"][:240] + "…"
     page.locator(".tile").nth(1).click()

@@ -1,4 +1,4 @@
-"""Each part of the page: with data, with nothing yet, and when its source cannot be read."""
+"""Each section of the page: with data, without any yet, and when it cannot be read."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def refresh(page: Page) -> None:
     expect(page.locator("[aria-busy]")).to_have_count(0)
 
 
-def test_the_state_is_a_word_and_a_symbol_on_the_page_and_in_the_title(
+def test_the_verdict_is_a_word_and_a_symbol_on_the_page_and_in_the_title(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
@@ -29,19 +29,23 @@ def test_the_state_is_a_word_and_a_symbol_on_the_page_and_in_the_title(
         expect(page).to_have_title(f"{symbol} {status} · Imagen")
 
 
-def test_reasons_come_with_their_codes_and_the_worst_is_not_said_twice(
+def test_reasons_have_their_codes_and_the_first_is_not_repeated(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
 
     reasons = site.data["stream"]["verdict"]["reasons"]
-    assert page.locator(".reasons .chip").all_text_contents() == [one["code"] for one in reasons]
-    assert page.locator(".reasons .text").all_text_contents() == [one["text"] for one in reasons]
+    assert page.locator(".reasons .chip").all_text_contents() == [
+        reason["code"] for reason in reasons
+    ]
+    assert page.locator(".reasons .text").all_text_contents() == [
+        reason["text"] for reason in reasons
+    ]
     assert page.locator("#stream").inner_text().count(reasons[0]["text"]) == 1
     worth = page.locator(".reasons .chip[data-status=DEGRADED]")
-    assert worth.all_text_contents() == [one["code"] for one in reasons]
+    assert worth.all_text_contents() == [reason["code"] for reason in reasons]
 
-    # What is said twice is shown twice, after a refresh as well.
+    # A repeated reason is shown twice, also after a refresh.
     reasons += [dict(reasons[0])]
     for _ in range(2):
         refresh(page)
@@ -52,24 +56,24 @@ def test_reasons_come_with_their_codes_and_the_worst_is_not_said_twice(
     expect(page.locator(".headline")).to_have_text("two things at once")
 
 
-def test_readings_are_in_words_and_one_that_is_missing_is_not_zero(
+def test_readings_have_units_and_a_missing_one_is_not_zero(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     del site.data["stream"]["readings"]["watermark_age"]
     page = visit()
 
-    said = dict(
+    readings = dict(
         zip(
             page.locator(".readings dt").all_text_contents(),
             page.locator(".readings dd").all_text_contents(),
             strict=True,
         )
     )
-    assert said == {
+    assert readings == {
         "System lag": "4 min 10 s",
-        "Watermark age": "not known",
+        "Watermark age": "unknown",
         "Backlog age": "1 min 36 s",
-        "Backlog": "1,843",
+        "Backlog (messages)": "1,843",
         "Canary": "6.4 s",
     }
     expect(page.locator(".totals")).to_contain_text("48,211 prompts, 46,902 predictions")
@@ -77,30 +81,30 @@ def test_readings_are_in_words_and_one_that_is_missing_is_not_zero(
 
     site.data["stream"]["totals"] = {"prompts": 1, "failures": 0}
     refresh(page)
-    expect(page.locator(".totals")).to_have_text("So far: 1 prompt.")
+    expect(page.locator(".totals")).to_have_text("Since the job started: 1 prompt.")
     site.data["stream"]["totals"] = {}
     refresh(page)
     expect(page.locator(".totals")).to_be_empty()
 
 
-def test_a_fresh_look_says_how_old_it_is_and_an_old_one_that_it_is_stale(
+def test_a_health_check_shows_its_age_and_whether_it_is_stale(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
-    expect(page.locator(".looked")).to_have_text("Looked 2 min ago")
+    expect(page.locator(".checked")).to_have_text("Last health check 2 min ago")
 
     site.data["stream"] = samples.stream("HEALTHY", stale=True, looked_at=samples.iso(minutes=50))
     refresh(page)
-    expect(page.locator(".looked")).to_contain_text("Stale: last looked 50 min ago")
+    expect(page.locator(".checked")).to_contain_text("Stale: last health check 50 min ago")
     assert page.locator(".badge").get_attribute("data-stale") is not None
 
 
-def test_the_job_has_its_state_and_a_link_and_no_job_is_said(
+def test_the_job_has_its_state_and_a_link_or_the_page_says_there_is_none(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
     expect(page.locator(".job")).to_have_text(
-        f"The stream should run. Job {samples.JOB} is RUNNING."
+        f"The stream should be running. Job {samples.JOB} is RUNNING."
     )
     link = page.locator(".job a")
     expect(link).to_have_attribute("href", site.data["stream"]["job"]["url"])
@@ -108,10 +112,10 @@ def test_the_job_has_its_state_and_a_link_and_no_job_is_said(
 
     site.data["stream"] = samples.stream("DOWN")
     refresh(page)
-    expect(page.locator(".job")).to_have_text("The stream should run; no job is active.")
+    expect(page.locator(".job")).to_have_text("The stream should be running, but no job is active.")
 
 
-def test_a_look_that_knows_next_to_nothing_is_shown_all_the_same(
+def test_a_health_check_with_almost_no_fields_is_shown_anyway(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.data["stream"] = {"wanted": False, "verdict": {"status": "SIDEWAYS"}, "looked_at": None}
@@ -121,14 +125,16 @@ def test_a_look_that_knows_next_to_nothing_is_shown_all_the_same(
 
     expect(page.locator(".badge .word")).to_have_text("SIDEWAYS")
     expect(page.locator(".badge")).to_have_attribute("data-status", "NONE")
-    expect(page.locator(".job")).to_have_text("The stream should not run; no job is active.")
+    expect(page.locator(".job")).to_have_text(
+        "The stream should not be running, and no job is active."
+    )
     expect(page.locator(".totals")).to_be_empty()
-    expect(page.locator(".readings dd").first).to_have_text("not known")
+    expect(page.locator(".readings dd").first).to_have_text("unknown")
     expect(page.locator(".runs tbody tr")).to_have_count(1)
     expect(page.locator("#plots")).to_have_attribute("data-state", "full")
 
 
-def test_a_backfill_shows_its_counts_its_cost_and_whether_it_adds_up(
+def test_a_backfill_shows_its_counts_cost_and_whether_all_is_accounted_for(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
@@ -142,10 +148,10 @@ def test_a_backfill_shows_its_counts_its_cost_and_whether_it_adds_up(
         "$1,022.92",
     ]
     assert rows.first.locator("td small").all_text_contents() == [
-        "15,222 images to pay",
-        "15,120 images",
+        "15,222 new images",
+        "15,120 new images",
     ]
-    # Failures are marked where there are any.
+    # Numbers of dead letters above zero are highlighted.
     assert page.locator(".runs [data-some]").all_text_contents() == ["109"] * 3
     accounts = page.locator(".account")
     expect(accounts.nth(0)).to_have_text("✓ yes")
@@ -155,21 +161,21 @@ def test_a_backfill_shows_its_counts_its_cost_and_whether_it_adds_up(
     expect(accounts.nth(4)).to_have_text("nothing to do")
     link = rows.first.locator("th a")
     expect(link).to_have_text("2026-11-19")
-    # Relative to Airflow's root, which is above the page.
+    # Relative to Airflow's root, one level above the page.
     assert link.evaluate("a => a.href") == (
         f"{site.url}/dags/imagen_backfill/runs/scheduled__2026-11-19T00:00:00+00:00"
     )
-    expect(rows.nth(1).locator("th a")).to_have_text("By hand")
+    expect(rows.nth(1).locator("th a")).to_have_text("Manual run")
 
 
-def test_dead_letters_are_counted_by_reason_the_most_first_with_samples_to_open(
+def test_dead_letters_are_counted_by_reason_most_frequent_first_with_samples(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.data["dead-letters"]["by_reason"].reverse()
     site.data["dead-letters"]["hours"] = 3.4
     page = visit()
 
-    expect(page.locator("#dead-letters-title")).to_have_text("Dead letters of the last 3.4 hours")
+    expect(page.locator("#dead-letters-title")).to_have_text("Dead letters in the last 3.4 hours")
     assert page.locator(".by-reason .chip").all_text_contents() == [
         "UNAVAILABLE",
         "BLOCKED",
@@ -183,13 +189,13 @@ def test_dead_letters_are_counted_by_reason_the_most_first_with_samples_to_open(
     first.locator("summary").click()
     expect(first.locator(".samples li")).to_have_count(3)
     expect(first.locator(".samples li").first).to_contain_text("429 RESOURCE_EXHAUSTED")
-    expect(first.locator(".samples .meta").first).to_contain_text("streamworth replaying")
+    expect(first.locator(".samples .meta").first).to_contain_text("streamretryable")
     blocked = page.locator("[data-reason=BLOCKED] .samples .meta")
-    expect(blocked.first).to_contain_text("streamnot worth replaying")
+    expect(blocked.first).to_contain_text("streamnot retryable")
     replays = page.locator(".replays li")
-    expect(replays.nth(0)).to_contain_text("652 back to the prompts, 181 archived, 0 left")
-    expect(replays.nth(1)).to_contain_text("640 back to the prompts, 0 archived, 5 left")
-    expect(replays.nth(1)).to_contain_text("only counted: a dry run")
+    expect(replays.nth(0)).to_contain_text("652 replayed, 181 archived, 0 left in place")
+    expect(replays.nth(1)).to_contain_text("640 replayed, 0 archived, 5 left in place")
+    expect(replays.nth(1)).to_contain_text("dry run: only counted")
     expect(replays.get_by_text("did not finish")).to_have_count(0)
 
 
@@ -202,20 +208,18 @@ def test_dead_letters_without_replays_and_replays_without_dead_letters_are_shown
     site.data["dead-letters"] = {**letters, "replays": []}
     page = visit()
     expect(page.locator(".replays")).to_be_hidden()
-    expect(page.locator(".samples .prompt").first).to_have_text("(empty)")
-    expect(page.locator("[data-reason=BLOCKED] .empty")).to_have_text(
-        "No sample of these was kept."
-    )
+    expect(page.locator(".samples .prompt").first).to_have_text("(empty prompt)")
+    expect(page.locator("[data-reason=BLOCKED] .empty")).to_have_text("No samples available.")
 
     letters["replays"][0]["finished"] = False
     site.data["dead-letters"] = {**letters, "by_reason": []}
     refresh(page)
-    expect(page.locator(".by-reason")).to_have_text("No dead letters in the last day.")
+    expect(page.locator(".by-reason")).to_have_text("No dead letters in the last 24 hours.")
     expect(page.locator(".replays li")).to_have_count(2)
     expect(page.locator(".replays li").first).to_contain_text("did not finish")
 
 
-def test_a_dag_that_may_not_be_triggered_is_greyed_out_and_says_why(
+def test_a_dag_the_user_may_not_trigger_is_greyed_out_with_the_reason(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
@@ -229,24 +233,24 @@ def test_a_dag_that_may_not_be_triggered_is_greyed_out_and_says_why(
     expect(page.locator(f"#{described}")).to_have_text(
         site.data["actions"]["dags"][0]["description"]
     )
-    expect(page.locator("#user")).to_have_text("You are ops@example.com.")
+    expect(page.locator("#user")).to_have_text("Logged in as ops@example.com.")
 
     site.data["actions"]["dags"][1]["allowed"] = False
     refresh(page)
     expect(page.locator(".buttons a")).to_have_count(4)
     expect(page.locator(".buttons button:disabled")).to_have_text("Drain the stream")
-    expect(page.locator("#user")).to_contain_text("and may not trigger what is greyed out")
+    expect(page.locator("#user")).to_contain_text(
+        "You may not trigger the DAGs that are greyed out"
+    )
 
     site.data["actions"] = samples.actions(allowed=False, user="visitor")
     refresh(page)
     expect(page.locator(".buttons a")).to_have_count(0)
     expect(page.locator(".buttons button:disabled")).to_have_count(5)
-    expect(page.locator("#user")).to_contain_text("You are visitor, and may not trigger")
+    expect(page.locator("#user")).to_contain_text("Logged in as visitor. You may not trigger")
 
 
-def test_where_nothing_has_happened_yet_each_part_says_what_to_do(
-    site: Site, visit: Callable[..., Page]
-) -> None:
+def test_each_empty_section_says_what_to_do(site: Site, visit: Callable[..., Page]) -> None:
     site.empty()
     page = visit()
 
@@ -263,7 +267,7 @@ def test_where_nothing_has_happened_yet_each_part_says_what_to_do(
         expect(page.locator(f"#{panel} .body")).to_be_hidden()
         expect(page.locator(f"#{panel} .trouble")).to_be_empty()
 
-    # Whether that is still so is not known when it cannot be read.
+    # When it cannot be read, it may no longer be empty.
     site.fail("stream")
     refresh(page)
     expect(page.locator("#stream .trouble")).to_contain_text("503 Service Unavailable")
@@ -271,7 +275,7 @@ def test_where_nothing_has_happened_yet_each_part_says_what_to_do(
 
 
 @pytest.mark.parametrize("failing", [samples.PANELS[:1], samples.PANELS[1::2]], ids=",".join)
-def test_a_part_that_cannot_be_read_says_so_and_the_others_are_shown(
+def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown(
     site: Site, visit: Callable[..., Page], failing: tuple[str, ...]
 ) -> None:
     site.fail(*failing)
@@ -287,12 +291,12 @@ def test_a_part_that_cannot_be_read_says_so_and_the_others_are_shown(
             expect(trouble).to_be_empty()
             expect(page.locator(f"#{panel} .body")).to_be_visible()
     expect(page.locator("#refreshed")).to_contain_text(
-        f"{len(failing)} of 6 parts could not be read"
+        f"{len(failing)} of 6 sections could not be loaded"
     )
     expect(page.locator("#refreshed[data-trouble]")).to_have_count(1)
 
 
-def test_when_nothing_can_be_read_every_part_says_so(
+def test_when_nothing_can_be_read_every_section_says_so(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.fail(*samples.PANELS)
@@ -301,11 +305,11 @@ def test_when_nothing_can_be_read_every_part_says_so(
     for panel in samples.PANELS:
         expect(page.locator(f"#{panel} .trouble")).to_contain_text(f"records for {panel}: 503")
     expect(page.locator("#refreshed")).to_have_text(
-        "6 of 6 parts could not be read. Nothing read yet"
+        "6 of 6 sections could not be loaded. Nothing loaded yet"
     )
 
 
-def test_answers_that_are_no_answers_are_told_in_words(
+def test_invalid_answers_are_explained_in_words(
     site: Site, visit: Callable[..., Page], watched: Watched
 ) -> None:
     watched.may_fail = True
@@ -314,9 +318,11 @@ def test_answers_that_are_no_answers_are_told_in_words(
     site.raw["images"] = "null"
     page = visit()
 
-    expect(page.locator("#stream .trouble")).to_have_text("Not known: the server answered 500.")
+    expect(page.locator("#stream .trouble")).to_have_text(
+        "Cannot load this section: the server answered with HTTP status 500."
+    )
     for panel in ("plots", "images"):
         expect(page.locator(f"#{panel} .trouble")).to_have_text(
-            "Not known: the server answered something that is not JSON."
+            "Cannot load this section: the server's answer is not JSON."
         )
     expect(page.locator("#backfills .body")).to_be_visible()

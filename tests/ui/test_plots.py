@@ -1,4 +1,4 @@
-"""The last day in plots: what is drawn, what is not, and what is read off them."""
+"""The plots of the last 24 hours: what is drawn, what is not, and how to read values."""
 
 import re
 from collections.abc import Callable
@@ -22,17 +22,17 @@ def plot(page: Page, name: str) -> Locator:
 
 
 def refresh(page: Page) -> None:
-    """Refresh without touching focus, as the clock does."""
+    """Refresh without moving the focus, as the timer does."""
     page.locator("#refresh-now").evaluate("button => button.click()")
     expect(page.locator("[aria-busy]")).to_have_count(0)
 
 
-def look(minutes: float, **others: Any) -> dict[str, Any]:
+def check(minutes: float, **fields: Any) -> dict[str, Any]:
     quiet = {"prompts_per_minute": 10, "failures_per_minute": {}, "backlog_age": 5}
-    return {"at": samples.iso(minutes=minutes), "status": "HEALTHY", **quiet, **others}
+    return {"at": samples.iso(minutes=minutes), "status": "HEALTHY", **quiet, **fields}
 
 
-def test_every_plot_has_a_name_and_its_summary_in_words(visit: Callable[..., Page]) -> None:
+def test_every_plot_has_a_title_and_a_summary_in_words(visit: Callable[..., Page]) -> None:
     page = visit()
 
     for name in PLOTS:
@@ -48,7 +48,7 @@ def test_every_plot_has_a_name_and_its_summary_in_words(visit: Callable[..., Pag
     )
 
 
-def test_times_are_the_readers_own(visit: Callable[..., Page]) -> None:
+def test_times_are_in_the_readers_time_zone(visit: Callable[..., Page]) -> None:
     ticks = plot(visit(), "status").locator(".tick text").all_text_contents()
 
     # 14:05 in UTC is 15:05 in Berlin.
@@ -56,13 +56,13 @@ def test_times_are_the_readers_own(visit: Callable[..., Page]) -> None:
     assert all(re.fullmatch(r"\d\d:00", tick) for tick in ticks)
 
 
-def test_where_there_was_no_look_the_line_is_broken_and_the_hole_is_shown(
+def test_without_health_checks_the_line_is_broken_and_the_gap_is_shown(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.data["plots"]["points"] = [
-        *(look(minutes, quota_refusals_per_minute=1) for minutes in range(400, 300, -5)),
+        *(check(minutes, quota_refusals_per_minute=1) for minutes in range(400, 300, -5)),
         *(
-            look(
+            check(
                 minutes,
                 backlog_age=None if minutes == 100 else 5,
                 quota_refusals_per_minute=1,
@@ -72,52 +72,52 @@ def test_where_there_was_no_look_the_line_is_broken_and_the_hole_is_shown(
     ]
     page = visit()
 
-    # Broken by the pause, and by a look that did not know it.
+    # Broken by the pause, and by a health check without the value.
     assert plot(page, "backlog-age").locator(".line").count() == 3
     assert plot(page, "throughput").locator(".line.tone-a").count() == 2
-    # Before the first look, and the pause.
-    assert plot(page, "backlog-age").locator(".hole").count() == 2
+    # Before the first health check, and during the pause.
+    assert plot(page, "backlog-age").locator(".gap").count() == 2
     expect(page.locator(".legend-of-gaps")).to_be_visible()
-    # A rate is of the time since the look before, but not of one in which nobody looked.
+    # A rate covers the time since the previous health check, but not a gap.
     bars = plot(page, "quota").locator(".bar")
     widths = bars.evaluate_all("all => all.map(bar => bar.width.baseVal.value)")
     assert len(widths) == 60
     assert max(widths) < 3
-    # A verdict is not drawn on over the time in which nobody looked.
+    # A verdict does not extend into a gap.
     assert plot(page, "status").locator(".state").count() == 2
 
-    # Nor are looks of before that time, and the order in which they come is of no matter.
-    site.data["plots"] = {"hours": 1, "points": [look(minutes) for minutes in range(0, 120, 5)]}
+    # Earlier health checks are left out, and the order of the points does not matter.
+    site.data["plots"] = {"hours": 1, "points": [check(minutes) for minutes in range(0, 120, 5)]}
     refresh(page)
-    expect(page.locator("#plots-title")).to_have_text("Last 1 hours")
+    expect(page.locator("#plots-title")).to_have_text("Last 1 hour")
     assert plot(page, "backlog-age").locator(".line").count() == 1
-    assert plot(page, "backlog-age").locator(".hole").count() == 0
+    assert plot(page, "backlog-age").locator(".gap").count() == 0
     assert plot(page, "status").locator(".state").count() == 1
     expect(page.locator(".legend-of-gaps")).to_be_hidden()
-    slider = plot(page, "backlog-age").locator(".moment")
+    slider = plot(page, "backlog-age").locator(".time-slider")
     expect(slider).to_have_attribute("aria-valuemax", "12")
     expect(slider).to_have_attribute("aria-valuetext", "15:05: 5 s")
 
-    # If all of them are, there is nothing to plot.
-    site.data["plots"] = {"hours": 1, "points": [look(70)]}
+    # If all are earlier, there is nothing to plot.
+    site.data["plots"] = {"hours": 1, "points": [check(70)]}
     refresh(page)
     expect(page.locator("#plots > .empty")).to_be_visible()
     expect(page.locator(".shown-at")).to_be_hidden()
 
 
-def test_a_look_alone_is_a_dot(site: Site, visit: Callable[..., Page]) -> None:
-    site.data["plots"]["points"] = [look(10)]
+def test_a_single_health_check_is_drawn_as_a_dot(site: Site, visit: Callable[..., Page]) -> None:
+    site.data["plots"]["points"] = [check(10)]
     page = visit()
 
     assert plot(page, "backlog-age").locator(".dot").count() == 1
     assert plot(page, "backlog-age").locator(".line").count() == 0
 
 
-def test_failures_are_stacked_by_reason_and_zero_is_no_gap(
+def test_failures_are_stacked_by_reason_and_zero_is_not_a_gap(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     failures = {"UNAVAILABLE": 6, "SOMETHING_NEW": 2, "BLOCKED": 2}
-    site.data["plots"]["points"] = [look(15), look(10, failures_per_minute=failures), look(5)]
+    site.data["plots"]["points"] = [check(15), check(10, failures_per_minute=failures), check(5)]
     page = visit()
 
     bars = plot(page, "failures").locator(".bar")
@@ -129,7 +129,7 @@ def test_failures_are_stacked_by_reason_and_zero_is_no_gap(
     for (_, _), (y, height), (above, _) in zip(boxes, boxes, boxes[1:], strict=False):
         assert above < y
         assert height > 0
-    # A colour belongs to a reason, whichever others there are, and the axis has room for the sum.
+    # A reason keeps its colour whichever others are shown, and the axis has room for the sum.
     assert bars.evaluate_all("all => all.map(bar => bar.classList[1])") == [
         "reason-0",
         "reason-1",
@@ -142,7 +142,7 @@ def test_failures_are_stacked_by_reason_and_zero_is_no_gap(
     assert heights[2] == pytest.approx(3 * heights[0], rel=0.05)
     top = min(y for y, _ in boxes)
     assert sum(heights) == pytest.approx(boxes[0][0] + boxes[0][1] - top, abs=0.5)
-    # The newest look had none, which is known.
+    # The latest health check knows that there were none.
     assert plot(page, "failures").locator(".legend li").all_text_contents() == [
         "UNAVAILABLE 0",
         "BLOCKED 0",
@@ -154,7 +154,7 @@ def test_the_verdicts_differ_in_height_as_well_as_in_colour(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.data["plots"]["points"] = [
-        look(60 - 5 * index, status=status)
+        check(60 - 5 * index, status=status)
         for index, status in enumerate(["HEALTHY", "HEALTHY", "DEGRADED", "DOWN", "HEALTHY"])
     ]
     page = visit()
@@ -169,12 +169,14 @@ def test_the_verdicts_differ_in_height_as_well_as_in_colour(
     assert heights["HEALTHY"] < heights["DEGRADED"] < heights["DOWN"]
 
 
-def test_pointing_at_one_plot_reads_all_of_them_at_that_moment(visit: Callable[..., Page]) -> None:
+def test_pointing_at_one_plot_shows_the_values_of_all_at_that_time(
+    visit: Callable[..., Page],
+) -> None:
     page = visit()
-    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:03")
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest health check, 15:03")
     latest = plot(page, "backlog-age").locator(".legend b").text_content()
 
-    area = plot(page, "lags").locator(".moment")
+    area = plot(page, "lags").locator(".time-slider")
     area.scroll_into_view_if_needed()
     box = area.bounding_box()
     page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + box["height"] / 2)
@@ -183,31 +185,31 @@ def test_pointing_at_one_plot_reads_all_of_them_at_that_moment(visit: Callable[.
     assert page.locator(".cursor[visibility=visible]").count() == len(PLOTS)
 
     page.mouse.move(2, 2)
-    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:03")
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest health check, 15:03")
     assert page.locator(".cursor[visibility=visible]").count() == 0
 
-    # Under the pointer is the look that is drawn there.
+    # The cursor is at the health check under the pointer.
     mark = plot(page, "lags").locator(".cursor line")
     for part in (0.2, 0.7):
         page.mouse.move(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
         there = pytest.approx(box["x"] + part * box["width"], abs=3)
-        eventually(lambda: mark.bounding_box()["x"] == there, what="the mark")  # noqa: B023
+        eventually(lambda: mark.bounding_box()["x"] == there, what="the cursor")  # noqa: B023
 
 
-def test_a_finger_holds_a_moment_until_it_taps_elsewhere(visit: Callable[..., Page]) -> None:
+def test_a_tap_selects_a_time_until_the_next_tap_elsewhere(visit: Callable[..., Page]) -> None:
     page = visit(has_touch=True)
     for name in ("lags", "throughput"):
-        plot(page, name).locator(".moment").tap()
+        plot(page, name).locator(".time-slider").tap()
         expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[1-6]:\d\d$"))
     page.locator("#images-title").tap()
-    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:03")
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest health check, 15:03")
 
 
-def test_keys_move_the_moment_and_a_refresh_leaves_it_where_it_is(
+def test_keys_move_the_selected_time_and_a_refresh_keeps_it(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
-    slider = plot(page, "throughput").locator(".moment")
+    slider = plot(page, "throughput").locator(".time-slider")
     slider.focus()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("PageUp")
@@ -218,21 +220,21 @@ def test_keys_move_the_moment_and_a_refresh_leaves_it_where_it_is(
     now = int(slider.get_attribute("aria-valuenow"))
     assert now == int(slider.get_attribute("aria-valuemax")) - 13
 
-    # A day later by one look: every place has moved by one, the moment has not.
+    # One health check later every index has moved by one, but the selected time has not.
     site.later(minutes=5)
     site.data["plots"]["points"] = [
         *site.data["plots"]["points"][1:],
-        look(-3),
+        check(-3),
     ]
     refresh(page)
-    expect(plot(page, "throughput").locator(".moment")).to_have_attribute(
+    expect(plot(page, "throughput").locator(".time-slider")).to_have_attribute(
         "aria-valuenow", str(now - 1)
     )
     expect(page.locator(".shown-at")).to_have_text("Values at 13:58")
     expect(slider).to_be_focused()
 
-    # A pointer that passes by takes it along, and leaves it with whoever holds it.
-    plot(page, "throughput").locator(".moment").hover()
+    # A pointer that passes by moves the selection, and the focused plot keeps it.
+    plot(page, "throughput").locator(".time-slider").hover()
     expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[1-6]:\d\d$"))
     page.mouse.move(2, 2)
     expect(page.locator(".shown-at")).to_have_text(re.compile(r"^Values at 0[1-6]:\d\d$"))
@@ -242,18 +244,20 @@ def test_keys_move_the_moment_and_a_refresh_leaves_it_where_it_is(
     page.keyboard.press("ArrowLeft")
     expect(slider).to_have_attribute("aria-valuenow", "0")
     page.keyboard.press("Escape")
-    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:08")
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest health check, 15:08")
     page.keyboard.press("ArrowLeft")
     expect(page.locator(".shown-at")).to_have_text("Values at 15:03")
     slider.evaluate("node => node.blur()")
-    expect(page.locator(".shown-at")).to_have_text("Values of the latest look, 15:08")
+    expect(page.locator(".shown-at")).to_have_text("Values of the latest health check, 15:08")
 
 
-def test_the_same_is_there_as_a_table_an_hour_a_row(site: Site, visit: Callable[..., Page]) -> None:
+def test_the_plots_are_also_a_table_with_one_row_per_hour(
+    site: Site, visit: Callable[..., Page]
+) -> None:
     site.data["plots"]["points"] = [
-        look(70, backlog_age=65, prompts_per_minute=10, status="DOWN"),
-        look(65.5, backlog_age=600, prompts_per_minute=30),
-        look(5, backlog_age=1, failures_per_minute={"BLOCKED": 1.5, "NO_IMAGE": 1}),
+        check(70, backlog_age=65, prompts_per_minute=10, status="DOWN"),
+        check(65.5, backlog_age=600, prompts_per_minute=30),
+        check(5, backlog_age=1, failures_per_minute={"BLOCKED": 1.5, "NO_IMAGE": 1}),
     ]
     page = visit()
     page.locator(".by-hour summary").click()
@@ -265,7 +269,7 @@ def test_the_same_is_there_as_a_table_an_hour_a_row(site: Site, visit: Callable[
     assert oldest[:3] == ["13:00", "DOWN", "10 min"]
     assert oldest[6] == "20"
 
-    site.data["plots"]["points"].append(look(3, backlog_age=2))
+    site.data["plots"]["points"].append(check(3, backlog_age=2))
     refresh(page)
     expect(rows.first.locator("td").nth(1)).to_have_text("2 s")
 

@@ -1,4 +1,4 @@
-"""A page that is kept open: it refreshes by itself, and takes nothing away from who reads it."""
+"""A page that stays open: it refreshes by itself without disturbing its reader."""
 
 import re
 import threading
@@ -21,13 +21,13 @@ def settled(page: Page) -> None:
 
 
 def refresh(page: Page) -> None:
-    """Refresh without touching focus, as the clock does."""
+    """Refresh without moving the focus, as the timer does."""
     page.locator("#refresh-now").evaluate("button => button.click()")
     settled(page)
 
 
 def hide(page: Page, hidden: bool) -> None:
-    """Let the page believe that its tab was hidden or shown."""
+    """Make the page believe that its tab was hidden or shown."""
     page.evaluate(
         """hidden => {
             Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
@@ -37,14 +37,16 @@ def hide(page: Page, hidden: bool) -> None:
     )
 
 
-def test_the_page_asks_again_every_thirty_seconds(
+def test_the_page_refreshes_every_thirty_seconds(
     site: Site, visit: Callable[..., Page], eventually: Callable[..., Any]
 ) -> None:
     page = visit(clock=True)
-    assert {panel: site.seen[panel] for panel in samples.PANELS} == dict.fromkeys(samples.PANELS, 1)
+    assert {panel: site.requests[panel] for panel in samples.PANELS} == dict.fromkeys(
+        samples.PANELS, 1
+    )
     site.later(seconds=29)
     page.clock.run_for(29_000)
-    assert site.seen["stream"] == 1
+    assert site.requests["stream"] == 1
 
     site.data["stream"] = samples.stream("DOWN")
     site.later(seconds=2)
@@ -53,37 +55,37 @@ def test_the_page_asks_again_every_thirty_seconds(
     expect(page.locator("#refreshed")).to_have_text("Refreshed 15:05:31")
     settled(page)
 
-    # From asking to asking: an answer that takes its time does not put the next one off.
+    # The interval counts from request to request: a slow answer does not delay the next refresh.
     site.held["stream"] = threading.Event()
     page.clock.run_for(30_000)
-    eventually(lambda: site.seen["stream"] == 3, what="a third look")
+    eventually(lambda: site.requests["stream"] == 3, what="a third refresh")
     page.clock.run_for(20_000)
     site.held["stream"].set()
     settled(page)
     page.clock.run_for(11_000)
-    eventually(lambda: site.seen["stream"] == 4, what="a fourth look")
+    eventually(lambda: site.requests["stream"] == 4, what="a fourth refresh")
 
 
-def test_ages_go_on_between_two_refreshes(site: Site, visit: Callable[..., Page]) -> None:
+def test_ages_are_updated_between_refreshes(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(clock=True)
     expect(page.locator(".tile time").first).to_have_text("20 s ago")
     page.clock.run_for(20_000)
 
     expect(page.locator(".tile time").first).to_have_text("40 s ago")
-    assert site.seen["images"] == 1
+    assert site.requests["images"] == 1
 
 
-def test_ages_are_told_by_the_servers_clock(site: Site, visit: Callable[..., Page]) -> None:
+def test_ages_are_measured_by_the_servers_clock(site: Site, visit: Callable[..., Page]) -> None:
     page = visit()  # whose own clock is far from the samples' day
-    expect(page.locator(".looked")).to_have_text("Looked 2 min ago")
+    expect(page.locator(".checked")).to_have_text("Last health check 2 min ago")
 
-    # A moment ahead of it is no age at all.
+    # A time slightly in the future counts as now.
     site.data["stream"] = samples.stream(looked_at=samples.iso(seconds=-30))
     refresh(page)
-    expect(page.locator(".looked")).to_have_text("Looked just now")
+    expect(page.locator(".checked")).to_have_text("Last health check just now")
 
 
-def test_paused_it_asks_for_nothing_until_it_is_told_to(
+def test_a_paused_page_requests_nothing_until_told_to(
     site: Site, visit: Callable[..., Page], eventually: Callable[..., Any]
 ) -> None:
     page = visit(clock=True)
@@ -95,42 +97,42 @@ def test_paused_it_asks_for_nothing_until_it_is_told_to(
     page.clock.run_for(120_000)
     hide(page, True)
     hide(page, False)
-    assert site.seen["stream"] == 1
+    assert site.requests["stream"] == 1
 
     page.get_by_role("button", name="Refresh now").click()
-    eventually(lambda: site.seen["stream"] == 2, what="the look asked for")
+    eventually(lambda: site.requests["stream"] == 2, what="the requested refresh")
     settled(page)
     page.clock.run_for(60_000)
-    assert site.seen["stream"] == 2
+    assert site.requests["stream"] == 2
     switch.click()
-    eventually(lambda: site.seen["stream"] == 3, what="a look at once")
+    eventually(lambda: site.requests["stream"] == 3, what="an immediate refresh")
 
 
-def test_a_hidden_tab_rests_and_refreshes_when_it_is_seen_again(
+def test_a_hidden_tab_does_not_refresh_until_it_is_visible_again(
     site: Site, visit: Callable[..., Page], eventually: Callable[..., Any]
 ) -> None:
     page = visit(clock=True)
     hide(page, True)
     settled(page)
-    asked = site.seen["plots"]
+    before = site.requests["plots"]
     page.clock.run_for(300_000)
-    assert site.seen["plots"] == asked
+    assert site.requests["plots"] == before
     hide(page, False)
-    eventually(lambda: site.seen["plots"] == asked + 1, what="a look at once")
+    eventually(lambda: site.requests["plots"] == before + 1, what="an immediate refresh")
     settled(page)
 
-    # Hidden while an answer is awaited: the end of that begins no new wait.
+    # Hidden during a request: its end does not schedule the next one.
     site.held["plots"] = threading.Event()
     page.get_by_role("button", name="Refresh now").click()
-    eventually(lambda: site.seen["plots"] == asked + 2, what="a question")
+    eventually(lambda: site.requests["plots"] == before + 2, what="a request")
     hide(page, True)
     site.held["plots"].set()
     settled(page)
     page.clock.run_for(300_000)
-    assert site.seen["plots"] == asked + 2
+    assert site.requests["plots"] == before + 2
 
 
-def test_a_refresh_keeps_scroll_focus_and_what_is_open(
+def test_a_refresh_keeps_scroll_position_focus_and_open_details(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
@@ -143,7 +145,7 @@ def test_a_refresh_keeps_scroll_focus_and_what_is_open(
     before = page.evaluate("window.scrollY")
     page.evaluate("document.querySelector('.tile').sameAsBefore = true")
 
-    # Also where what is focused and open has other content now.
+    # Also for a focused and open element whose content changes.
     site.data["dead-letters"]["by_reason"][1]["count"] = 213
     site.data["stream"] = samples.stream("HEALTHY")
     refresh(page)
@@ -154,11 +156,11 @@ def test_a_refresh_keeps_scroll_focus_and_what_is_open(
     expect(letters.locator("summary")).to_be_focused()
     expect(table).to_have_attribute("open", "")
     assert page.evaluate("document.querySelector('.tile').sameAsBefore") is True
-    # What is above may have changed its height; the eye stays where it is.
+    # Content above may change its height, but the reader stays at the same place.
     assert abs(page.evaluate("window.scrollY") - before) < 150
 
 
-def test_what_has_not_changed_is_not_touched(site: Site, visit: Callable[..., Page]) -> None:
+def test_unchanged_elements_are_not_touched(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(still=True)
     page.evaluate(
         """() => {
@@ -173,11 +175,11 @@ def test_what_has_not_changed_is_not_touched(site: Site, visit: Callable[..., Pa
     )
     refresh(page)
 
-    assert site.seen["images"] == 2
+    assert site.requests["images"] == 2
     assert page.evaluate("window.touched") == []
 
 
-def test_a_part_that_fails_later_keeps_what_was_known_and_says_since_when(
+def test_a_section_that_fails_later_keeps_its_data_and_says_how_old_it_is(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit()
@@ -187,10 +189,10 @@ def test_a_part_that_fails_later_keeps_what_was_known_and_says_since_when(
 
     trouble = page.locator("#stream .trouble")
     expect(trouble).to_contain_text("503 Service Unavailable")
-    expect(trouble).to_contain_text("Below is what was known at 15:05.")
+    expect(trouble).to_contain_text("The data below is from 15:05.")
     expect(page.locator(".panel[data-old]")).to_have_count(2)
     expect(page.locator(".badge .word")).to_have_text("DEGRADED")
-    expect(page.locator(".looked")).to_have_text("Looked 5 min ago")
+    expect(page.locator(".checked")).to_have_text("Last health check 5 min ago")
     expect(page.locator(".tile").first).to_be_visible()
 
     site.errors.clear()
@@ -199,7 +201,7 @@ def test_a_part_that_fails_later_keeps_what_was_known_and_says_since_when(
     expect(page.locator(".panel[data-old]")).to_have_count(0)
 
 
-def test_what_is_gone_is_no_longer_shown(site: Site, visit: Callable[..., Page]) -> None:
+def test_data_that_is_gone_is_no_longer_shown(site: Site, visit: Callable[..., Page]) -> None:
     page = visit()
     site.empty()
     refresh(page)
@@ -212,7 +214,7 @@ def test_what_is_gone_is_no_longer_shown(site: Site, visit: Callable[..., Page])
     expect(page.locator("#images > .empty")).to_be_hidden()
 
 
-def test_a_part_that_is_slow_holds_up_no_other(site: Site, visit: Callable[..., Page]) -> None:
+def test_a_slow_section_does_not_hold_up_the_others(site: Site, visit: Callable[..., Page]) -> None:
     site.held["plots"] = threading.Event()
     try:
         page = visit(wait=False)
@@ -224,9 +226,7 @@ def test_a_part_that_is_slow_holds_up_no_other(site: Site, visit: Callable[..., 
     expect(page.locator("#plots")).to_have_attribute("data-state", "full")
 
 
-def test_asked_again_while_an_answer_is_awaited_it_waits_for_that_one(
-    site: Site, visit: Callable[..., Page]
-) -> None:
+def test_a_refresh_during_a_refresh_joins_it(site: Site, visit: Callable[..., Page]) -> None:
     page = visit(still=True)
     site.held["plots"] = threading.Event()
     again = page.get_by_role("button", name="Refresh now")
@@ -236,14 +236,14 @@ def test_asked_again_while_an_answer_is_awaited_it_waits_for_that_one(
     site.held["plots"].set()
     settled(page)
 
-    assert site.seen["plots"] == 2
+    assert site.requests["plots"] == 2
 
 
-def test_an_answer_that_never_comes_is_waited_for_twenty_seconds(
+def test_the_page_waits_twenty_seconds_for_an_answer(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit(alone=True)
-    # Seconds of a fortieth, so that nobody has to wait for them, until an answer is to come.
+    # Shorten time-outs to a fortieth, so that the test is quick, until an answer is expected.
     page.add_init_script(
         "const real = AbortSignal.timeout; window.share = 1 / 40;"
         "AbortSignal.timeout = (ms) => real.call(AbortSignal, ms * window.share);"
@@ -251,7 +251,7 @@ def test_an_answer_that_never_comes_is_waited_for_twenty_seconds(
     site.held["stream"] = threading.Event()
     page.reload()
     expect(page.locator("#stream .trouble")).to_have_text(
-        "Not known: the server has not answered within 20 s."
+        "Cannot load this section: the server has not answered within 20 s."
     )
     site.held.pop("stream").set()
     page.evaluate("window.share = 1")
@@ -259,7 +259,7 @@ def test_an_answer_that_never_comes_is_waited_for_twenty_seconds(
     expect(page.locator("#stream .trouble")).to_be_empty()
 
 
-def test_when_the_server_is_away_it_says_so_and_comes_back_by_itself(
+def test_an_unreachable_server_is_reported_until_it_is_back(
     site: Site, visit: Callable[..., Page], watched: Watched
 ) -> None:
     watched.may_fail = True
@@ -267,10 +267,10 @@ def test_when_the_server_is_away_it_says_so_and_comes_back_by_itself(
     page.context.set_offline(True)
     refresh(page)
     expect(page.locator("#stream .trouble")).to_contain_text(
-        "Not known: the server cannot be reached."
+        "Cannot load this section: the server cannot be reached."
     )
     expect(page.locator("#refreshed")).to_have_text(
-        re.compile(r"^6 of 6 parts could not be read\. Refreshed 15:05:00$")
+        re.compile(r"^6 of 6 sections could not be loaded\. Refreshed 15:05:00$")
     )
     page.context.set_offline(False)
     refresh(page)
@@ -278,7 +278,7 @@ def test_when_the_server_is_away_it_says_so_and_comes_back_by_itself(
 
 
 @pytest.mark.parametrize("status", [401, 302])
-def test_when_the_login_has_ended_it_says_so_and_leads_to_a_new_one(
+def test_an_expired_login_is_announced_with_a_link_to_log_in_again(
     site: Site, visit: Callable[..., Page], watched: Watched, status: int
 ) -> None:
     watched.may_fail = True
@@ -287,15 +287,17 @@ def test_when_the_login_has_ended_it_says_so_and_leads_to_a_new_one(
     refresh(page)
 
     banner = page.get_by_role("alert")
-    expect(banner).to_contain_text("Your login has ended")
+    expect(banner).to_contain_text("Your login has expired")
     expect(page.locator(".badge .word")).to_have_text("DEGRADED")
     link = banner.get_by_role("link", name="Log in again")
     expect(link).to_have_attribute("target", "_top")
     back = quote(f"{site.url}/imagen/", "")
     assert link.evaluate("a => a.href") == f"{site.url}/api/v2/auth/login?next={back}"
-    expect(page.locator("#stream .trouble")).to_contain_text("Your login has ended. Below is")
+    expect(page.locator("#stream .trouble")).to_contain_text(
+        "Your login has expired. The data below is"
+    )
 
-    # Told once: a reader of screens is not interrupted every half minute.
+    # Announced once: a screen reader must not interrupt every 30 seconds.
     link.evaluate("link => { link.sameAsBefore = true }")
     refresh(page)
     assert link.evaluate("link => link.sameAsBefore") is True
@@ -305,7 +307,7 @@ def test_when_the_login_has_ended_it_says_so_and_leads_to_a_new_one(
     expect(banner).to_be_empty()
 
 
-def test_who_may_not_look_is_told_which_permission_it_takes(
+def test_a_user_without_access_is_told_which_permission_to_ask_for(
     site: Site, visit: Callable[..., Page], watched: Watched
 ) -> None:
     watched.may_fail = True
@@ -313,6 +315,6 @@ def test_who_may_not_look_is_told_which_permission_it_takes(
     page = visit()
 
     expect(page.get_by_role("alert")).to_contain_text(
-        "the permission to read the DAG imagen_stream_health"
+        "Ask for permission to read the DAG imagen_stream_health"
     )
-    expect(page.locator("#images .trouble")).to_have_text("You may not see this.")
+    expect(page.locator("#images .trouble")).to_have_text("You do not have access.")

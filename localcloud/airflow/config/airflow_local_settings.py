@@ -1,4 +1,4 @@
-"""Imported by Airflow as it starts, from AIRFLOW_HOME/config: what no variable of its can set.
+"""Settings that no variable can set. Airflow imports this from AIRFLOW_HOME/config as it starts.
 
 https://airflow.apache.org/docs/apache-airflow/stable/howto/set-config.html#configuring-local-settings
 """
@@ -16,12 +16,13 @@ _LOG = logging.getLogger(__name__)
 
 
 @event.listens_for(Engine, "savepoint")
-def _wait_for_the_turn_to_write(connection: Connection, _name: str) -> None:
-    """Begin a transaction that a savepoint opens as one that writes, when it is its turn.
+def _begin_savepoints_as_writers(connection: Connection, _name: str) -> None:
+    """Open a transaction that a savepoint starts as a write transaction, and wait for the lock.
 
-    SQLite begins it as one that reads. When it comes to write, and another process has written in
-    the meantime, it is told "database is locked" at once, whatever the time-out; `airflow backfill
-    create` beside a scheduler is. https://www.sqlite.org/rescode.html#busy_snapshot
+    By default SQLite opens it for reading. If another process writes before the first write of
+    this transaction, the write fails with "database is locked" at once, whatever the time-out.
+    `airflow backfill create` beside a scheduler runs into this.
+    https://www.sqlite.org/rescode.html#busy_snapshot
     """
     driver = connection.connection.driver_connection
     if connection.dialect.name == "sqlite" and driver and not driver.in_transaction:
@@ -29,12 +30,12 @@ def _wait_for_the_turn_to_write(connection: Connection, _name: str) -> None:
 
 
 @event.listens_for(Session, "before_flush")
-def _keep_the_event_loop_free(session: Session, _context: object, _instances: object) -> None:
-    """Hand lines of the audit log, which the API server writes on its event loop, to a thread.
+def _write_audit_log_in_a_thread(session: Session, _context: object, _instances: object) -> None:
+    """Move audit log writes from the API server's event loop to a thread.
 
-    SQLite lets one write at a time. A request that has written commits when the event loop comes
-    round to it; if that waits for its own turn to write, neither goes on, for the whole of the
-    database's time-out, and no request is answered meanwhile.
+    SQLite allows one writer at a time. A request that holds the write lock commits on the event
+    loop. If the event loop itself waits for that lock, both are stuck until the database's
+    time-out, and no request is answered meanwhile.
     """
     dialect = session.get_bind().dialect
     if dialect.name != "sqlite" or dialect.is_async:
@@ -52,5 +53,6 @@ def _write(session: Session, line: object) -> None:
     try:
         with session, session.begin():
             session.add(line)
-    except Exception:  # nobody waits for the outcome
-        _LOG.exception("a line of the audit log was not written: %r", line)
+    except Exception:  # no caller waits for the outcome
+        event_name = getattr(line, "event", "unknown")
+        _LOG.exception("An audit log entry was not written (event: %s)", event_name)

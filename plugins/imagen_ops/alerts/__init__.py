@@ -1,1 +1,1 @@
-"""Who is told that something happened, and how."""
+"""Alerts: the log lines, the notifier and the DAG callbacks that raise them."""

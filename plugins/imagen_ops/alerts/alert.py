@@ -1,13 +1,13 @@
-"""What somebody should look at: a structured log line, and word to whoever the settings name.
+"""Alerts: a structured log line, and a message through the notifier that the settings name.
 
-The line's message is one JSON object, `imagen.alert/1`, without line breaks and in ASCII. Airflow
-wraps the messages of tasks and callbacks in lines of its own: text with time and level in front, or
-JSON with the message as a string. So what matches it everywhere is a filter on words, which Cloud
-Logging looks for in every field: `"imagen.alert/1" "run_failed"`.
+The log message is one JSON object, `imagen.alert/1`, in ASCII and without line breaks. Airflow
+wraps the messages of tasks and callbacks in lines of its own: text after a time and a level, or
+JSON that holds the message as a string. Only a filter on words matches all of them, because Cloud
+Logging searches every field for them: `"imagen.alert/1" "run_failed"`.
 
-Lines of tasks are in the task's log and on the worker's output; those of a DAG's callbacks come out
-of the DAG processor, on its output if `[logging] dag_processor_log_target` is `stdout`, else only
-in its folder of logs.
+Alerts of tasks are in the task's log and in the worker's output. Alerts of a DAG's callbacks are in
+the DAG processor's output if `[logging] dag_processor_log_target` is `stdout`, and otherwise only
+in its log folder.
 """
 
 import json
@@ -24,24 +24,25 @@ SCHEMA = "imagen.alert/1"
 def alert(
     event: str, text: str, *, context: Mapping[str, Any] | None = None, **fields: Any
 ) -> None:
-    """Write the line, then send the alert through the notifier; that one's failures are logged.
+    """Log an alert, then send it through the notifier. A failure of the notifier is logged.
 
     Args:
-        event: what happened, such as `stream_verdict`; alert policies filter on it.
-        text: for people, in one line.
-        context: Airflow's, for the notifier's templates; default: the running task's, if any.
-        fields: more to filter on; JSON values.
+        event: what happened, such as `stream_verdict`. Alert policies filter on it.
+        text: one line for people.
+        context: the Airflow context for the notifier's templates. Default: that of the running
+            task, if any.
+        fields: further JSON values to filter on.
     """
     content = {"schema": SCHEMA, "event": event, "text": text, **fields}
     _log.warning("%s", json.dumps(content, default=str))
-    notify(content, _current() if context is None else context)
+    notify(content, _current_context() if context is None else context)
 
 
-def _current() -> Mapping[str, Any]:
+def _current_context() -> Mapping[str, Any]:
     from airflow.sdk import get_current_context
 
     try:
-        found: Mapping[str, Any] = get_current_context()
-    except RuntimeError:  # no task runs
+        context: Mapping[str, Any] = get_current_context()
+    except RuntimeError:  # no task is running
         return {}
-    return found
+    return context

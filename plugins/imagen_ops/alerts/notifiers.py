@@ -1,13 +1,13 @@
-"""Alerts sent to people, through whatever notifier of an Airflow provider the deployment names.
+"""Sends alerts to people through an Airflow provider's notifier.
 
-`IMAGEN_NOTIFIER` is JSON, `{"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}`: any
-subclass of Airflow's BaseNotifier, of any provider that is installed. Which of its kwargs are
-templates is the notifier's business; they may use the alert's `{{ text }}`, `{{ event }}` and other
-fields, and what of Airflow's context there is: all of a task's in a task, and at the end of a run
-that of the task which decided it, if one did. A name that is not there is empty.
+`IMAGEN_NOTIFIER` names it as JSON: `{"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}`.
+Any subclass of Airflow's BaseNotifier from an installed provider works. The notifier decides which
+of its kwargs are templates. Templates can use the alert's fields, such as `{{ text }}` and
+`{{ event }}`, and Airflow's context: in a task, the task's; at the end of a run, that of the task
+that decided the run, if there was one. A name that does not exist renders as empty.
 
-Read here, not through `Settings`: a notifier that is wrong must not keep the stream from being
-started again, and settings that are wrong must not keep people from hearing that runs fail.
+The setting is read here and not through `Settings`: an invalid notifier must not stop the stream
+from being restarted, and other invalid settings must not stop alerts about failed runs.
 """
 
 import json
@@ -18,103 +18,112 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
-from imagen_ops.alerts.time_limit import within
+from imagen_ops.alerts.time_limit import run_within
 from imagen_ops.settings import PREFIX
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier
 
-VARIABLE = f"{PREFIX}NOTIFIER"
+SETTING = f"{PREFIX}NOTIFIER"
 EXAMPLE = (
     '{"class": "airflow.providers.smtp.notifications.smtp.SmtpNotifier", "kwargs": {"to": '
     '"ops@example.com", "subject": "{{ event }}", "html_content": "{{ text | e }}"}}'
 )
-# A task or a callback waits meanwhile; a callback has less than a minute for everything.
-LIMIT_S = 10.0
+# The task or callback waits for it. A callback has less than a minute in all.
+TIMEOUT_S = 10.0
 
 _log = logging.getLogger(__name__)
 
 
 class NotifierError(ValueError):
-    """The setting names no notifier that can be used; the message says what to do about it.
+    """The setting does not name a usable notifier. The message says how to fix it.
 
-    It never quotes the kwargs: they may hold a token.
+    It never quotes the kwargs, because they may hold a token.
     """
 
 
 @dataclass(frozen=True)
 class NotifierSpec:
-    """Which notifier, and what it is made with."""
+    """A notifier class and its constructor's keyword arguments.
+
+    Args:
+        path: the dotted path of the class.
+        kwargs: may hold secrets, so the repr leaves them out.
+    """
 
     path: str
     kwargs: Mapping[str, Any] = field(repr=False)
 
     @classmethod
-    def of(cls, setting: str) -> Self:
-        """Read the setting's value.
+    def parse(cls, setting: str) -> Self:
+        """Return the notifier that the value of the setting names.
 
         Raises:
-            NotifierError: it is malformed.
+            NotifierError: the value is malformed.
         """
         try:
-            given = json.loads(setting)
+            value = json.loads(setting)
         except (ValueError, RecursionError) as error:
             raise NotifierError(
-                f"{VARIABLE}: expected JSON such as {EXAMPLE}, got {len(setting)} characters that "
-                f"are none: {error}"
+                f"{SETTING}: expected JSON such as {EXAMPLE}, got {len(setting)} characters of "
+                f"invalid JSON: {error}"
             ) from None
-        if not isinstance(given, dict):
+        if not isinstance(value, dict):
             raise NotifierError(
-                f"{VARIABLE}: expected an object such as {EXAMPLE}, got {type(given).__name__}"
+                f"{SETTING}: expected a JSON object such as {EXAMPLE}, got {type(value).__name__}"
             )
-        path, kwargs = given.get("class"), given.get("kwargs", {})
+        path, kwargs = value.get("class"), value.get("kwargs", {})
         if not isinstance(path, str) or not all(part.isidentifier() for part in path.split(".")):
             raise NotifierError(
-                f'{VARIABLE}: expected as "class" a dotted path such as in {EXAMPLE}, got {path!r}'
+                f'{SETTING}: expected a dotted path as "class", as in {EXAMPLE}, got {path!r}'
             )
         if "." not in path:
-            raise NotifierError(f'{VARIABLE}: "class" {path!r} names no module; see {EXAMPLE}')
+            raise NotifierError(
+                f'{SETTING}: expected a dotted path with a module as "class", as in {EXAMPLE}, '
+                f"got {path!r}"
+            )
         if not isinstance(kwargs, dict):
             raise NotifierError(
-                f'{VARIABLE}: expected as "kwargs" an object, got {type(kwargs).__name__}'
+                f'{SETTING}: expected a JSON object as "kwargs", got {type(kwargs).__name__}'
             )
-        if unknown := sorted(given.keys() - {"class", "kwargs"}):
+        if unknown := sorted(value.keys() - {"class", "kwargs"}):
             raise NotifierError(
-                f'{VARIABLE}: expected "class" and "kwargs" only, got also {unknown}'
+                f'{SETTING}: expected only "class" and "kwargs", also got {", ".join(unknown)}'
             )
         return cls(path, kwargs)
 
     def build(self) -> "BaseNotifier":
-        """Make the notifier.
+        """Create the notifier.
 
         Raises:
-            NotifierError: there is no such class, it is no notifier, it cannot be used from a
-                callback, or it refuses the kwargs.
+            NotifierError: the class does not exist, is not a notifier, cannot be used from a
+                callback, or does not accept the kwargs.
         """
         from airflow.sdk import BaseNotifier
 
         module, _, name = self.path.rpartition(".")
         try:
-            found = getattr(import_module(module), name)
-        except Exception as error:  # whatever a module may do when it is imported
+            notifier_class = getattr(import_module(module), name)
+        except Exception as error:  # importing a module can raise anything
             raise NotifierError(
-                f"{VARIABLE}: {self.path} cannot be imported ({error!r}): check the path, and that "
-                "its provider is among the environment's PyPI packages"
+                f"{SETTING}: {self.path} cannot be imported ({type(error).__name__}: {error}): "
+                "check the path, and that its provider is among the environment's PyPI packages"
             ) from error
-        if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
+        if not (isinstance(notifier_class, type) and issubclass(notifier_class, BaseNotifier)):
             raise NotifierError(
-                f"{VARIABLE}: expected a subclass of Airflow's BaseNotifier, got {self.path}"
+                f"{SETTING}: expected a subclass of Airflow's BaseNotifier, got {self.path}"
             )
-        if found.notify is BaseNotifier.notify:
+        if notifier_class.notify is BaseNotifier.notify:
             raise NotifierError(
-                f"{VARIABLE}: {self.path} can only notify asynchronously, and callbacks run in "
-                "the DAG processor, which is not: take another"
+                f"{SETTING}: {self.path} can only notify asynchronously, and the DAG processor "
+                "runs callbacks synchronously: use another notifier"
             )
         try:
-            return found(**self.kwargs)
+            return notifier_class(**self.kwargs)
         except Exception as error:
             raise NotifierError(
-                f"{VARIABLE}: {self.path} does not take the kwargs {sorted(self.kwargs)}: {error}"
+                f"{SETTING}: {self.path} does not accept the kwargs "
+                f"{', '.join(sorted(self.kwargs)) or 'none'}: {error}"
             ) from error
 
 
@@ -123,37 +132,40 @@ def notify(
     context: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> bool:
-    """Send an alert, if a notifier is named; whether it was sent.
+    """Send an alert through the notifier, if the setting names one.
 
-    Never raises, and comes back after about `LIMIT_S` at the latest: what goes wrong is logged as
-    an error that says what to mend.
+    Never raises, and returns after about `TIMEOUT_S` at the latest. Failures are logged as errors
+    that say how to fix them.
 
     Args:
-        content: the alert's fields, for templates; they go before Airflow's of the same name.
-        context: Airflow's; it is left as it is.
-        environment: where the setting is.
+        content: the alert's fields, for templates. They take precedence over the context's.
+        context: the Airflow context, for templates. It is not modified.
+        environment: the environment variables that hold the setting.
+
+    Returns:
+        Whether the alert was sent.
     """
-    setting = environment.get(VARIABLE, "").strip()
+    setting = environment.get(SETTING, "").strip()
     if not setting:
         return False
     try:
-        within(LIMIT_S, lambda: _send(NotifierSpec.of(setting), content, context or {}))
+        run_within(TIMEOUT_S, lambda: _send(NotifierSpec.parse(setting), content, context or {}))
     except NotifierError as error:
         _log.error("the alert %s was not sent. %s", content.get("event"), error)
     except TimeoutError as error:
         _log.error(
-            "the alert %s may not have been sent: the notifier of %s was %s; look at its server "
-            "and its Airflow connection",
+            "the alert %s may not have been sent: the notifier in %s %s. Check its server and its "
+            "Airflow connection",
             content.get("event"),
-            VARIABLE,
+            SETTING,
             error,
         )
     except Exception:
         _log.exception(
-            "the alert %s was not sent: the notifier of %s failed, for the reason below; look at "
-            "its kwargs and its Airflow connection",
+            "the alert %s was not sent: the notifier in %s failed with the error below. Check its "
+            "kwargs and its Airflow connection",
             content.get("event"),
-            VARIABLE,
+            SETTING,
         )
     else:
         return True
@@ -162,10 +174,10 @@ def notify(
 
 def _send(spec: NotifierSpec, content: Mapping[str, Any], context: Mapping[str, Any]) -> None:
     notifier = spec.build()
-    # As BaseNotifier.__call__ does, but in another order: it lets a notifier's own fields hide the
-    # context's, so that one with a field `text`, as Slack's has, could not be given `{{ text }}`.
+    # Like BaseNotifier.__call__, but in another order. There, a notifier's own fields hide the
+    # context's, so `{{ text }}` would not work for a notifier with a field `text`, such as Slack's.
     fields = {name: getattr(notifier, name, None) for name in notifier.template_fields}
     merged: Any = {**fields, **context, **content}
-    # Not the DAG's: it refuses names that are not there, and not every alert has every field.
+    # Not the DAG's environment: it rejects undefined names, and alerts differ in their fields.
     notifier.render_template_fields(merged, notifier.get_template_env())
     notifier.notify(merged)

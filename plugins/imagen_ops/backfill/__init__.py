@@ -1,1 +1,1 @@
-"""One night of prompt files: planned, held to a budget, launched, waited for, reconciled."""
+"""A backfill: plan the prompt files, check the budget, launch the job, wait, reconcile."""

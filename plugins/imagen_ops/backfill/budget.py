@@ -1,4 +1,4 @@
-"""What a run would cost by now, and whether its budget lets it through."""
+"""Planning a run from its files as they are now, and checking the plan against its budget."""
 
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
 
 def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan":
-    """Return what a run would do and cost, as its files are now.
+    """Return what a run would do and cost, from its files as they are now.
+
+    Args:
+        run: names the files, the model and the request tier.
+        settings: of the deployment; say where images are stored.
+        clients: to reach Cloud Storage.
 
     Raises:
-        ApiError: storage refuses, or does not answer.
+        ApiError: Cloud Storage refuses, or does not answer.
     """
     from imagen_ops.backfill.planning import plan_backfill
     from imagen_ops.google.rest import explained
@@ -31,13 +36,18 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
         )
 
 
-def hold_to_budget(run: BackfillRun, plan: "Plan", *, about: str = "") -> None:
-    """Let a plan through that is within its run's budget.
+def check_budget(run: BackfillRun, plan: "Plan", *, prefix: str = "") -> None:
+    """Check that a plan is within its run's budget.
+
+    Args:
+        run: has the budget.
+        plan: what the run would do and cost.
+        prefix: text to begin the error message with.
 
     Raises:
-        AirflowFailException: it is over it; the message begins with `about`.
+        AirflowFailException: the plan is over the budget; says by how much, and where to raise it.
     """
     from imagen_ops.backfill.plan_text import over_budget
 
-    if over := over_budget(plan, run.max_images, run.max_cost_usd):
-        raise AirflowFailException(f"{about}{over}")
+    if refusal := over_budget(plan, run.max_images, run.max_cost_usd):
+        raise AirflowFailException(f"{prefix}{refusal}")

@@ -1,7 +1,7 @@
-"""Every prompt once: digests of a whole night in 18 bytes each.
+"""Counting every prompt once: the digests of a whole night, in 18 bytes each.
 
-Kept in 256 parts by their first byte, which is also the folder that an image is stored in, and
-made distinct part by part: a set of a million strings would take ten times the memory.
+They are kept in 256 parts by their first byte, which is also the folder that an image is stored
+in, and deduplicated part by part: a set of a million strings would take ten times the memory.
 """
 
 from collections.abc import Iterable
@@ -9,34 +9,38 @@ from collections.abc import Iterable
 from imagen_ops.backfill.prompt_files import PriceGroup
 
 _DIGEST_BYTES = 16
-_KIND_BYTES = 2
-_ENTRY_BYTES = _DIGEST_BYTES + _KIND_BYTES
+_GROUP_BYTES = 2
+_ENTRY_BYTES = _DIGEST_BYTES + _GROUP_BYTES
 PARTS = range(256)
 
 
 class Digests:
-    """Digests of prompts, each with the kind that it decides."""
+    """Digests of prompts, each with its price group."""
 
     def __init__(self) -> None:
         self._parts = [bytearray() for _ in PARTS]
-        self._kinds: list[PriceGroup] = []
+        self._groups: list[PriceGroup] = []
 
-    def add(self, kind: PriceGroup, digests: bytes) -> None:
-        """Add digests of one kind, 16 bytes each."""
-        if kind not in self._kinds:
-            self._kinds.append(kind)
-        mark = self._kinds.index(kind).to_bytes(_KIND_BYTES, "big")
-        for at in range(0, len(digests), _DIGEST_BYTES):
-            self._parts[digests[at]] += digests[at : at + _DIGEST_BYTES] + mark
+    def add(self, group: PriceGroup, digests: bytes) -> None:
+        """Add digests of one price group, 16 bytes each, one after the other."""
+        if group not in self._groups:
+            self._groups.append(group)
+        group_index = self._groups.index(group).to_bytes(_GROUP_BYTES, "big")
+        for start in range(0, len(digests), _DIGEST_BYTES):
+            digest = digests[start : start + _DIGEST_BYTES]
+            self._parts[digest[0]] += digest + group_index
 
     def distinct(self, part: int) -> list[tuple[str, PriceGroup]]:
-        """Return a part's digests in hex, each once, in order."""
+        """Return the digests of one of `PARTS` in hex, each once, sorted."""
         return [
-            (entry[:_DIGEST_BYTES].hex(), self._kinds[int.from_bytes(entry[_DIGEST_BYTES:], "big")])
+            (
+                entry[:_DIGEST_BYTES].hex(),
+                self._groups[int.from_bytes(entry[_DIGEST_BYTES:], "big")],
+            )
             for entry in sorted(set(_entries(self._parts[part])))
         ]
 
 
-def _entries(raw: bytearray) -> Iterable[bytes]:
-    for at in range(0, len(raw), _ENTRY_BYTES):
-        yield bytes(raw[at : at + _ENTRY_BYTES])
+def _entries(part: bytearray) -> Iterable[bytes]:
+    for start in range(0, len(part), _ENTRY_BYTES):
+        yield bytes(part[start : start + _ENTRY_BYTES])

@@ -1,7 +1,7 @@
-"""Which objects a glob names, in Beam's language: a plan must see the files that the job will read.
+"""Which objects a glob matches, by Beam's rules: a plan must see the files that the job will read.
 
-Cloud Storage's own `matchGlob` differs: there `{a,b}` is a choice, `?` stops at slashes, and a
-backslash quotes. So it narrows a listing only where both say the same.
+Cloud Storage's own `matchGlob` differs: there `{a,b}` is an alternative, `?` does not match a
+slash, and a backslash escapes. So it narrows a listing only where both rules agree.
 """
 
 import dataclasses
@@ -14,112 +14,118 @@ _WILDCARD = re.compile(r"[*?\[]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _EXPECTED = (
     "expected files in a folder of a bucket, such as gs://my-bucket/prompts/ds=2026-11-01/* "
-    "(* and ? and [abc] within a folder, ** across folders)"
+    "(wildcards: * within a folder, ** across folders, ? and [abc] for one character)"
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PromptGlob:
-    """A bucket, and a pattern for the names of objects in it."""
+    """A bucket and a pattern for the object names in it."""
 
     bucket: str
     pattern: str
 
     @classmethod
     def parse(cls, url: str) -> Self:
-        """Read gs://BUCKET/PATTERN. As for Beam, one that ends in a slash means all below it.
+        """Read gs://BUCKET/PATTERN. A trailing slash means all files in that folder, as in Beam.
 
         Raises:
-            ValueError: it is none; says what is wrong, and what was expected.
+            ValueError: `url` is not such a glob; says what is wrong and what was expected.
         """
         url = url.strip()
         bucket, _, pattern = url.removeprefix("gs://").partition("/")
         if not url.startswith("gs://"):
-            raise _wrong(url, "it does not begin with gs://")
+            raise _malformed(url, "it does not begin with gs://")
         if not _BUCKET.fullmatch(bucket):
-            raise _wrong(url, "no bucket has such a name")
+            raise _malformed(url, "its bucket name is not valid")
         if _CONTROL.search(pattern):
-            raise _wrong(url, "it has a control character in it")
+            raise _malformed(url, "it contains a control character")
         if any(part in (".", "..") for part in pattern.split("/")):
-            raise _wrong(url, "names of objects are taken as they are, without . and ..")
+            raise _malformed(
+                url, "it must not have . or .. as a folder, because object names are literal"
+            )
         if pattern.endswith("/"):
             pattern += "*"
         glob = cls(bucket, pattern)
         if not glob.prefix:
-            raise _wrong(url, "without a folder before the first wildcard it is the whole bucket")
+            raise _malformed(
+                url, "it matches the whole bucket, so name a folder before the first wildcard"
+            )
         try:
             _compiled(pattern)
         except re.error as error:
-            raise _wrong(url, f"a bracket in it makes no sense ({error})") from None
+            raise _malformed(url, f"its brackets are not valid ({error})") from None
         return glob
 
     @property
     def url(self) -> str:
         """The whole glob."""
-        return self.url_of(self.pattern)
+        return self.object_url(self.pattern)
 
     @property
     def prefix(self) -> str:
-        """What all names begin with: the pattern up to its first wildcard."""
+        """What every matching name begins with: the pattern up to its first wildcard."""
         return _WILDCARD.split(self.pattern, maxsplit=1)[0]
 
     @property
-    def one_name(self) -> bool:
+    def is_one_object(self) -> bool:
         """Whether it has no wildcard."""
         return self.prefix == self.pattern
 
     @property
-    def for_storage(self) -> str | None:
-        """The pattern for `matchGlob`, or None where that would leave out what Beam finds."""
-        differs = self.one_name or "**" in self.pattern or re.search(r"[?\[\]{}\\]", self.pattern)
+    def storage_pattern(self) -> str | None:
+        """The pattern for `matchGlob`, or None if it would leave out objects that Beam matches."""
+        differs = (
+            self.is_one_object or "**" in self.pattern or re.search(r"[?\[\]{}\\]", self.pattern)
+        )
         return None if differs else self.pattern
 
     def matches(self, name: str) -> bool:
         """Whether the job will read the object `name`."""
         return _compiled(self.pattern).fullmatch(name) is not None
 
-    def url_of(self, name: str) -> str:
-        """Return an object's path as the job knows it."""
+    def object_url(self, name: str) -> str:
+        """Return the gs:// URL of an object in the bucket, as the job knows it."""
         return f"gs://{self.bucket}/{name}"
 
 
-def _wrong(url: str, what: str) -> ValueError:
-    return ValueError(f"prompts: {what}; {_EXPECTED}, got {ascii(url)[:300]}")
+def _malformed(url: str, problem: str) -> ValueError:
+    return ValueError(f"prompts: {problem}; {_EXPECTED}, got {ascii(url)[:300]}")
 
 
 @functools.lru_cache(maxsize=8)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """Translate as `apache_beam.io.filesystem.FileSystem.translate_pattern` does."""
-    out: list[str] = []
-    at = 0
-    while at < len(pattern):
-        char = pattern[at]
-        at += 1
-        if char == "*" and pattern.startswith("*", at):
-            out.append(".*")
-            at += 1
+    """Translate a pattern as `apache_beam.io.filesystem.FileSystem.translate_pattern` does."""
+    regex: list[str] = []
+    position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        position += 1
+        if char == "*" and pattern.startswith("*", position):
+            regex.append(".*")
+            position += 1
         elif char == "*":
-            out.append(r"[^/\\]*")
+            regex.append(r"[^/\\]*")
         elif char == "?":
-            out.append(".")
-        elif char == "[" and (end := _end_of_class(pattern, at)):
-            members = pattern[at:end].replace("\\", "\\\\")
+            regex.append(".")
+        elif char == "[" and (end := _class_end(pattern, position)):
+            members = pattern[position:end].replace("\\", "\\\\")
             if members[0] == "!":
                 members = "^" + members[1:]
             elif members[0] == "^":
                 members = "\\" + members
-            out.append(f"[{members}]")
-            at = end + 1
+            regex.append(f"[{members}]")
+            position = end + 1
         else:
-            out.append(re.escape(char))
-    return re.compile("".join(out), re.MULTILINE | re.DOTALL)
+            regex.append(re.escape(char))
+    return re.compile("".join(regex), re.MULTILINE | re.DOTALL)
 
 
-def _end_of_class(pattern: str, at: int) -> int | None:
-    """Return where the bracket that ends a class is; a class may begin with `]`."""
-    if pattern.startswith("!", at):
-        at += 1
-    if pattern.startswith("]", at):
-        at += 1
-    end = pattern.find("]", at)
+def _class_end(pattern: str, position: int) -> int | None:
+    """Return the position of the bracket that closes a class; `]` may be its first member."""
+    if pattern.startswith("!", position):
+        position += 1
+    if pattern.startswith("]", position):
+        position += 1
+    end = pattern.find("]", position)
     return None if end < 0 else end

@@ -1,9 +1,9 @@
-"""Launching the job of a backfill so that one DAG run has one, and runs take turns."""
+"""Launching the job of a backfill: one job per DAG run, and only so many at a time."""
 
 import logging
 from typing import TYPE_CHECKING
 
-from imagen_ops.backfill.budget import hold_to_budget, plan_run
+from imagen_ops.backfill.budget import check_budget, plan_run
 from imagen_ops.backfill.globs import PromptGlob
 from imagen_ops.backfill.run import BackfillRun
 from imagen_ops.jobs.job import Job, JobState
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class BackfillLauncher:
-    """The backfill jobs of a deployment. Its methods raise `ApiError`."""
+    """Launches the backfill jobs of a deployment. Its methods raise `ApiError`."""
 
     def __init__(self, settings: Settings, clients: "Clients") -> None:
         self._settings = settings
@@ -34,27 +34,32 @@ class BackfillLauncher:
         return self._dataflow.active(run.job_name)
 
     def launch(self, run: BackfillRun, plan: "Plan", try_number: int = 1) -> Job | None:
-        """Launch the run's job when it is its turn, or return the one that is active already.
+        """Launch the run's job, or return the one that is already active.
 
         Args:
-            run: whose job.
-            plan: what its budget was held against. Where files have changed since, they are
-                planned anew, and that is held against it, too.
-            try_number: which try this is, if an earlier job of the run has failed.
+            run: what to launch a job for.
+            plan: the plan that passed the budget check. If files have changed since, they are
+                planned again, and the new plan has to pass the check too.
+            try_number: the try of the task that launches it, from 1; higher if an earlier job of
+                the run failed.
 
         Returns:
-            None while IMAGEN_BACKFILLS_AT_ONCE jobs of other runs are active.
+            The job, or None while IMAGEN_BACKFILLS_AT_ONCE jobs of other runs are active.
 
         Raises:
-            AirflowFailException: it would be over its budget by now.
+            AirflowFailException: the new plan is over the run's budget.
         """
         from imagen_ops.google.dataflow import NameInUseError
 
-        if found := self.active(run):
-            return found
-        others = self._dataflow.active_like(BACKFILL_JOBS)
-        if len(others) >= self._settings.backfills_at_once:
-            _log.info("waiting for its turn, after %s", ", ".join(job.name for job in others))
+        if job := self.active(run):
+            return job
+        active_jobs = self._dataflow.active_like(BACKFILL_JOBS)
+        if len(active_jobs) >= self._settings.backfills_at_once:
+            _log.info(
+                "waiting: IMAGEN_BACKFILLS_AT_ONCE is %d, and these backfill jobs are active: %s",
+                self._settings.backfills_at_once,
+                ", ".join(job.name for job in active_jobs),
+            )
             return None
         self._recheck_files(run, plan)
         launch = backfill_launch_request(
@@ -69,22 +74,24 @@ class BackfillLauncher:
         try:
             return self._dataflow.launch(launch)
         except NameInUseError:
-            # A launch of an earlier try that was not visible yet; nobody else uses the name.
-            found = self.active(run)
-            if found is None or found.state is JobState.CANCELLING:
+            # An earlier try launched it, and it was not visible yet. Nobody else uses the name.
+            job = self.active(run)
+            if job is None or job.state is JobState.CANCELLING:
                 raise
-            return found
+            return job
 
     def _recheck_files(self, run: BackfillRun, plan: "Plan") -> None:
-        """Hold to the budget what the job will read: it may have waited for its turn for hours."""
-        from imagen_ops.backfill.listing import fingerprint_of
+        """Check the budget again if files have changed: the run may have waited for hours."""
+        from imagen_ops.backfill.listing import fingerprint_files
         from imagen_ops.backfill.plan_text import summary
         from imagen_ops.google.rest import explained
 
-        with explained(f"looking whether {run.prompts} is as it was planned"):
-            now = fingerprint_of(self._clients.storage.client(), PromptGlob.parse(run.prompts))
-        if now == plan.fingerprint:
+        with explained(f"checking whether the files of {run.prompts} have changed"):
+            fingerprint = fingerprint_files(
+                self._clients.storage.client(), PromptGlob.parse(run.prompts)
+            )
+        if fingerprint == plan.fingerprint:
             return
-        again = plan_run(run, self._settings, self._clients)
-        _log.warning("files have changed since the plan, which would now be:\n%s", summary(again))
-        hold_to_budget(run, again, about="files have changed since the plan, which is now ")
+        new_plan = plan_run(run, self._settings, self._clients)
+        _log.warning("files have changed since the plan; the new plan is:\n%s", summary(new_plan))
+        check_budget(run, new_plan, prefix="files have changed since the plan; the new plan is ")

@@ -1,4 +1,4 @@
-"""The objects that a glob names, each with the generation that it has now."""
+"""The objects that a glob matches, each with its current generation."""
 
 import dataclasses
 import hashlib
@@ -23,21 +23,21 @@ class ListedFile:
 
 
 class Fingerprint:
-    """Of a listing: the same for the same names and generations, in their order."""
+    """A digest of a listing: the same for the same names and generations in the same order."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
     def add(self, file: ListedFile) -> None:
-        """Take the next file into account."""
+        """Add the next file of the listing."""
         self._digest.update(f"{file.generation} {file.name}\n".encode())
 
     def __str__(self) -> str:
         return self._digest.hexdigest()
 
 
-def fingerprint_of(client: "Client", glob: PromptGlob) -> str:
-    """Return the fingerprint of what `glob` names now; see `list_files` for what is raised."""
+def fingerprint_files(client: "Client", glob: PromptGlob) -> str:
+    """Return the fingerprint of what `glob` matches now; raises what `list_files` does."""
     fingerprint = Fingerprint()
     for file in list_files(client, glob):
         fingerprint.add(file)
@@ -45,20 +45,25 @@ def fingerprint_of(client: "Client", glob: PromptGlob) -> str:
 
 
 def list_files(client: "Client", glob: PromptGlob) -> Iterator[ListedFile]:
-    """Yield the objects that `glob` names, by name, page by page.
+    """Yield the objects that `glob` matches, sorted by name, page by page.
 
-    Lists what begins with the glob's prefix, never the whole bucket. Google's exceptions pass
-    through: `NotFound` is a bucket that is not there.
+    Lists only what begins with the glob's prefix, never the whole bucket. Google's exceptions pass
+    through; `NotFound` means that there is no such bucket.
     """
     blobs = client.list_blobs(
         glob.bucket,
         prefix=glob.prefix,
-        # Of what begins with a name only the name itself: "!" is the first printable character
-        # after the space.
-        end_offset=f"{glob.pattern}!" if glob.one_name else None,
-        match_glob=glob.for_storage,
+        # Without a wildcard, only the object of this very name, not every longer one: "!" is the
+        # first printable character after the space.
+        end_offset=f"{glob.pattern}!" if glob.is_one_object else None,
+        match_glob=glob.storage_pattern,
         fields="items(name,size,generation,updated),nextPageToken",
     )
     for blob in blobs:
         if glob.matches(blob.name):
-            yield ListedFile(blob.name, int(blob.size or 0), int(blob.generation), blob.updated)
+            yield ListedFile(
+                name=blob.name,
+                size=int(blob.size or 0),
+                generation=int(blob.generation),
+                updated=blob.updated,
+            )

@@ -1,6 +1,6 @@
-"""Planning a backfill, holding it to its budget, and accounting for its prompts.
+"""Planning a backfill, checking its budget, and reconciling its report with the plan.
 
-What the work needs is imported where it is done: DAG files are parsed every half minute.
+What a task needs is imported when it runs: DAG files are parsed every half minute.
 """
 
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from typing_extensions import override
 
 from imagen_ops.alerts.alert import alert
 from imagen_ops.dag.tasks import ImagenOperator
@@ -16,41 +17,44 @@ from imagen_ops.records.folders import BACKFILL_RECORDS
 
 
 class PlanBackfill(ImagenOperator):
-    """Say what the run would do and cost; pay for nothing. The result is the plan as JSON.
+    """Work out what the run would do and cost, without paying for anything.
 
-    Skips the run, with a record, when there is no prompt to work on.
+    Returns the plan as JSON (XCom). Without any prompt, it writes a record and skips the run.
     """
 
+    @override
     def act(self, context: Any) -> dict[str, Any]:
-        """See the class."""
         from imagen_ops.backfill.budget import plan_run
         from imagen_ops.backfill.plan_text import summary
         from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record
-        from imagen_ops.backfill.run import run_of
+        from imagen_ops.backfill.run import run_from_context
 
-        run = run_of(context, self.settings)
-        made = plan_run(run, self.settings, self.clients)
-        for line in summary(made).splitlines():
+        run = run_from_context(context, self.settings)
+        plan = plan_run(run, self.settings, self.clients)
+        for line in summary(plan).splitlines():
             self.log.info("%s", line)
-        if made.nothing_to_do:
+        if plan.nothing_to_do:
             record = backfill_record(
                 run,
-                made,
+                plan,
                 at=datetime.now(UTC),
                 state="skipped",
                 job_id=None,
-                reconciliation=Reconciliation.of_nothing(),
+                reconciliation=Reconciliation.without_job(),
             )
             self.clients.history(BACKFILL_RECORDS).put(record)
             raise AirflowSkipException(f"no prompts at {run.prompts}: nothing to do")
-        return made.to_json()
+        return plan.to_json()
 
 
 class CheckBudget(ImagenOperator):
-    """Fail, with nothing paid, when the plan is over the run's budget. Gives the plan in words.
+    """Fail, before anything is paid for, if the plan is over the run's budget.
+
+    Also fails if the form's fields contradict each other, or if its cost limit cannot be checked.
+    Returns the plan as text (XCom).
 
     Args:
-        plan: what `PlanBackfill` returned.
+        plan: the plan as JSON, returned by `PlanBackfill`.
     """
 
     template_fields = ("plan",)
@@ -59,34 +63,37 @@ class CheckBudget(ImagenOperator):
         super().__init__(**kwargs)
         self.plan = plan
 
+    @override
     def act(self, context: Any) -> str:
-        """See the class."""
-        from imagen_ops.backfill.budget import hold_to_budget
+        from imagen_ops.backfill.budget import check_budget
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.plan_text import summary
-        from imagen_ops.backfill.run import run_of
+        from imagen_ops.backfill.run import run_from_context
 
-        run, made = run_of(context, self.settings), Plan.from_json(self.plan)
-        if wrong := run.form.contradictions():
-            raise AirflowFailException("\n".join(["the form contradicts itself:", *wrong]))
-        if context["params"]["max_cost_usd"] and made.unpriced:
+        run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
+        if contradictions := run.form.contradictions():
             raise AirflowFailException(
-                f"nobody knows what an image of {', '.join(made.unpriced)} costs, so that "
-                "max_cost_usd cannot hold: leave it empty, and set max_images"
+                "\n".join(["the form's fields contradict each other:", *contradictions])
             )
-        hold_to_budget(run, made)
-        return summary(made)
+        if context["params"]["max_cost_usd"] and plan.unpriced:
+            raise AirflowFailException(
+                f"max_cost_usd cannot be checked: no known price for {', '.join(plan.unpriced)}. "
+                "Leave max_cost_usd empty, and set max_images instead"
+            )
+        check_budget(run, plan)
+        return summary(plan)
 
 
 class ReconcileBackfill(ImagenOperator):
-    """Hold the job's report against the plan, keep a record, and tell who waits for images.
+    """Compare the job's report with the plan, write a record, and announce new images.
 
-    Fails the run, after the record is kept, unless every prompt ended as a prediction or a failure.
+    If any prompt ended neither as a prediction nor as a failure, it sends an alert and fails the
+    run, after the record is written. Returns the record (XCom).
 
     Args:
-        plan: what `PlanBackfill` returned.
-        job_id: of the job that is DONE.
-        images: the Asset whose event tells of new images.
+        plan: the plan as JSON, returned by `PlanBackfill`.
+        job_id: the id of the job that is DONE.
+        images: the Asset that gets an event if all prompts are accounted for.
     """
 
     template_fields = ("plan", "job_id")
@@ -97,30 +104,30 @@ class ReconcileBackfill(ImagenOperator):
         self.job_id = job_id
         self.images = images
 
+    @override
     def act(self, context: Any) -> dict[str, Any]:
-        """See the class. The result is the record."""
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.reconciliation import backfill_record, reconcile
-        from imagen_ops.backfill.run import run_of
+        from imagen_ops.backfill.run import run_from_context
         from imagen_ops.jobs.launch_request import report_path
 
-        run, made = run_of(context, self.settings), Plan.from_json(self.plan)
+        run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
         content = self.clients.storage.read(report_path(self.settings, run.label))
-        reconciliation = reconcile(_parsed(content), made)
+        reconciliation = reconcile(_parsed(content), plan)
         record = backfill_record(
             run,
-            made,
+            plan,
             at=datetime.now(UTC),
             state="done" if reconciliation.adds_up else "unaccounted",
             job_id=self.job_id,
             reconciliation=reconciliation,
         )
         self.clients.history(BACKFILL_RECORDS).put(record)
-        for line in reconciliation.noted:
-            self.log.warning("%s", line)
+        for note in reconciliation.noted:
+            self.log.warning("%s", note)
         if not reconciliation.adds_up:
-            missing = "; ".join(reconciliation.unaccounted)
-            text = f"prompts of {run.prompts} are unaccounted for: {missing}"
+            reasons = "; ".join(reconciliation.unaccounted)
+            text = f"prompts of {run.prompts} are unaccounted for: {reasons}"
             alert("backfill_unaccounted", text, run_id=run.run_id)
             raise AirflowFailException(text)
         self.log.info("%s", json.dumps(record["counts"]))
@@ -133,10 +140,11 @@ class ReconcileBackfill(ImagenOperator):
 
 
 def _parsed(content: bytes | None) -> Any:
+    """Return a report's JSON: None if there is no report, `{}` if it is not valid JSON."""
     if content is None:
         return None
     try:
-        # `null` too is something that was left, and no report.
+        # A report that says `null` exists, and is not valid.
         return json.loads(content) or {}
     except (ValueError, RecursionError):
         return {}

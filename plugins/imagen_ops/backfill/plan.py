@@ -1,4 +1,4 @@
-"""What a backfill would do and cost: the plan, as tasks hand it on and records keep it."""
+"""What a backfill would do and cost: the plan that tasks pass on and records keep."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,15 @@ from typing import Any, Self
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file as it was listed and counted. `bytes` as stored, `rows` prompts and bad rows."""
+    """A file as it was listed and counted.
+
+    Attributes:
+        path: gs://BUCKET/NAME.
+        bytes: its size as stored, so compressed for a `.gz`.
+        generation: the version that was read.
+        updated: when that version was written, in ISO 8601.
+        rows: prompts and invalid rows.
+    """
 
     path: str
     bytes: int
@@ -17,11 +25,15 @@ class PlannedFile:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AlreadyMade:
-    """Prompts, each counted once, whose images are stored already, and how many images that is.
+class AlreadyStored:
+    """What a plan does not generate again, because its images are already stored.
 
-    `exact`, or else an estimate from the `looked_up` prompts; which those are is decided by their
-    digests, so they are a random sample.
+    Attributes:
+        prompts: distinct prompts whose images are stored.
+        images: how many images that is.
+        looked_up: how many distinct prompts were looked up.
+        exact: whether that was all of them. If not, `prompts` and `images` are estimates. Digests
+            decide which prompts are looked up, so those are a random sample.
     """
 
     prompts: int
@@ -32,9 +44,14 @@ class AlreadyMade:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelCost:
-    """Of one model: images wanted and to pay, and what those cost in USD; None: no known price.
+    """What one model's images cost.
 
-    `above_1k` of the images to pay are larger than the 1K that the price is for, and cost more.
+    Attributes:
+        model: the model's id.
+        images: images requested, whether already stored or not.
+        to_pay: images to generate, and so to pay for.
+        above_1k: images to generate that are larger than 1K; they cost more than the price is for.
+        usd: the estimated cost in USD of the images to generate; None: no known price.
     """
 
     model: str
@@ -46,13 +63,24 @@ class ModelCost:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """A backfill's plan.
+    """What a backfill would do and cost.
 
-    `files` and `bytes` count everything that the glob names; `problems` says what is wrong with
-    files as a whole, which stops none of the others. `prompts` are rows that are prompts, of
-    which `distinct` are to be made. `first_files`, `first_invalid` and `first_problems` show the
-    first ones of `files`, `invalid` and `problems`. `fingerprint` is that of the files as they were
-    listed, see `imagen_ops.backfill.listing`.
+    Attributes:
+        glob: the prompt files, gs://BUCKET/PATTERN.
+        request_tier: "standard", or "flex" for half the price.
+        files: how many files the glob matches.
+        bytes: their size in all, as stored.
+        first_files: the first of these files.
+        prompts: rows that are valid prompts.
+        distinct: the prompts without duplicates.
+        invalid: rows that are not valid prompts.
+        first_invalid: the first of these rows, as "path:line: what is wrong".
+        problems: files with a problem as a whole. None of them stops the others.
+        first_problems: the first of these, as "path: what is wrong".
+        made: what is already stored.
+        models: what each model costs.
+        prices_as_of: the month of the prices, YYYY-MM.
+        fingerprint: of the files as they were listed; see `imagen_ops.backfill.listing`.
     """
 
     glob: str
@@ -66,72 +94,75 @@ class Plan:
     first_invalid: tuple[str, ...]
     problems: int
     first_problems: tuple[str, ...]
-    made: AlreadyMade
+    made: AlreadyStored
     models: tuple[ModelCost, ...]
     prices_as_of: str
     fingerprint: str = ""
 
     @property
     def images(self) -> int:
-        """Images wanted: those of every distinct prompt, made or not."""
+        """Images requested by all distinct prompts, whether already stored or not."""
         return sum(model.images for model in self.models)
 
     @property
     def images_to_pay(self) -> int:
-        """Images that are not made yet."""
+        """Images to generate, and so to pay for."""
         return sum(model.to_pay for model in self.models)
 
     @property
     def cost_usd(self) -> float:
-        """What the images to pay cost; those of models without a known price are left out."""
+        """The estimated cost in USD, without models that have no known price."""
         return sum(model.usd or 0.0 for model in self.models)
 
     @property
     def unpriced(self) -> tuple[str, ...]:
-        """Models with images to pay that have no known price."""
+        """Models with images to generate that have no known price."""
         return tuple(model.model for model in self.models if model.usd is None and model.to_pay)
 
     @property
     def above_1k(self) -> int:
-        """Images to pay that are larger than those that the prices are for."""
+        """Images to generate that are larger than the 1K that the prices are for."""
         return sum(model.above_1k for model in self.models)
 
     @property
     def nothing_to_do(self) -> bool:
-        """Whether there is no row: nothing to make, to publish or to refuse.
+        """Whether there is no row at all: nothing to generate, publish or refuse.
 
-        Prompts whose images are all made are something to do: their predictions are published.
+        Prompts whose images are all stored still are work: their predictions are published.
         """
         return self.prompts + self.invalid == 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan for XCom and records: what it holds, and for readers its sums."""
-        sums = ("images", "images_to_pay", "cost_usd", "unpriced", "above_1k", "nothing_to_do")
-        whole = {**dataclasses.asdict(self), **{name: getattr(self, name) for name in sums}}
-        return {name: _listed(value) for name, value in whole.items()}
+        """Return the plan for XCom and records: its fields, and for readers its totals."""
+        totals = ("images", "images_to_pay", "cost_usd", "unpriced", "above_1k", "nothing_to_do")
+        content = {**dataclasses.asdict(self), **{name: getattr(self, name) for name in totals}}
+        return {name: _with_lists(value) for name, value in content.items()}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Self:
-        """Take back what `to_json` gave.
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Return the plan that `to_json` turned into `content`.
 
         Raises:
             ValueError: a part of it is missing.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         try:
-            taken = {name: given[name] for name in names}
-            taken["first_files"] = tuple(PlannedFile(**file) for file in taken["first_files"])
-            taken["models"] = tuple(ModelCost(**model) for model in taken["models"])
-            taken["made"] = AlreadyMade(**taken["made"])
+            values = {name: content[name] for name in names}
+            values["first_files"] = tuple(PlannedFile(**file) for file in values["first_files"])
+            values["models"] = tuple(ModelCost(**model) for model in values["models"])
+            values["made"] = AlreadyStored(**values["made"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"expected a backfill's plan, got {sorted(given)}: {error}") from None
+            raise ValueError(
+                f"expected a backfill's plan, got the fields {sorted(content)}: "
+                f"{type(error).__name__}: {error}"
+            ) from None
         for name in ("first_invalid", "first_problems"):
-            taken[name] = tuple(taken[name])
-        return cls(**taken)
+            values[name] = tuple(values[name])
+        return cls(**values)
 
 
-def _listed(value: Any) -> Any:
-    """Return `value` with lists for tuples, as JSON gives it back."""
+def _with_lists(value: Any) -> Any:
+    """Return `value` with lists instead of tuples, as JSON gives it back."""
     if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value

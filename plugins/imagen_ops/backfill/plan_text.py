@@ -1,83 +1,103 @@
-"""A plan in words: for the log, and for whoever asked for more than the budget allows."""
+"""A plan in words: the summary in the log, and the refusal of a plan that is over its budget."""
 
 from imagen_ops.backfill.plan import Plan
 
+_KB, _MB, _GB = 1000, 1000**2, 1000**3
+
 
 def over_budget(plan: Plan, max_images: int | None, max_cost_usd: float | None) -> str | None:
-    """Say by how much a plan is over its budget and where to raise it; None: it is within.
+    """Return why a plan is refused: by how much it is over its budget, and where to raise it.
 
-    None for a limit is no limit. Images of models without a known price count as images only.
+    Args:
+        plan: what the backfill would do and cost.
+        max_images: the maximum number of images to generate; None: no limit.
+        max_cost_usd: the maximum estimated cost in USD; None: no limit. Images of models without a
+            known price count towards `max_images` only.
+
+    Returns:
+        The refusal, or None if the plan is within its budget.
     """
-    over = []
+    reasons = []
     estimated = "" if plan.made.exact else "an estimated "
     if max_images is not None and plan.images_to_pay > max_images:
-        over.append(
-            f"{estimated}{plan.images_to_pay:,} images to pay are "
-            f"{plan.images_to_pay - max_images:,} more than the {max_images:,} allowed; raise "
+        reasons.append(
+            f"{estimated}{quantity(plan.images_to_pay, 'image')} to generate, "
+            f"{plan.images_to_pay - max_images:,} more than the maximum of {max_images:,}. Raise "
             "max_images in the form, or IMAGEN_BACKFILL_MAX_IMAGES for all backfills"
         )
     if max_cost_usd is not None and plan.cost_usd > max_cost_usd:
-        over.append(
-            f"{estimated}{plan.cost_usd:,.2f} USD (prices of {plan.prices_as_of}, "
-            f"{plan.request_tier}) are {plan.cost_usd - max_cost_usd:,.2f} more than the "
-            f"{max_cost_usd:,.2f} allowed; raise max_cost_usd in the form, or "
+        reasons.append(
+            f"{estimated}{plan.cost_usd:,.2f} USD ({_price_basis(plan)}), "
+            f"{plan.cost_usd - max_cost_usd:,.2f} USD more than the maximum of "
+            f"{max_cost_usd:,.2f} USD. Raise max_cost_usd in the form, or "
             "IMAGEN_BACKFILL_MAX_COST_USD for all backfills"
         )
-    if not over:
+    if not reasons:
         return None
-    return f"over budget: {'. And '.join(over)}. Nothing was launched, nothing is paid"
+    return f"over budget: {'. Also '.join(reasons)}. Nothing was launched, nothing was charged"
 
 
 def summary(plan: Plan) -> str:
     """Return the plan in a few lines."""
-    lines = [f"{plan.glob}: {_of(plan.files, 'file')}, {plan.bytes:,} bytes"]
+    lines = [f"{plan.glob}: {quantity(plan.files, 'file')}, {_size(plan.bytes)}"]
     if plan.nothing_to_do:
         lines.append("nothing to do: there are no prompts")
     else:
         duplicates = plan.prompts - plan.distinct
         lines.append(
-            f"{_of(plan.prompts, 'prompt')}"
-            + (f", {duplicates:,} of them given before" if duplicates else "")
-            + (f"; {_of(plan.invalid, 'row')} that are none" if plan.invalid else "")
+            quantity(plan.prompts, "prompt")
+            + (f", including {quantity(duplicates, 'duplicate')}" if duplicates else "")
+            + (f"; {quantity(plan.invalid, 'invalid row')}" if plan.invalid else "")
         )
-        lines += [_made(plan), *_costs(plan)]
-    lines += _shown("bad row", plan.invalid, plan.first_invalid)
-    lines += _shown("problem", plan.problems, plan.first_problems)
+        lines += [_image_line(plan), *_cost_lines(plan)]
+    lines += _first_lines("invalid row", plan.invalid, plan.first_invalid)
+    lines += _first_lines("problem", plan.problems, plan.first_problems)
     return "\n".join(lines)
 
 
-def _made(plan: Plan) -> str:
-    made = plan.made
-    how = "" if made.exact else f", estimated from {made.looked_up:,} that were looked up"
+def quantity(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural if need be: "1 file", "1,200 files"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _image_line(plan: Plan) -> str:
+    stored = plan.made
+    basis = "" if stored.exact else f", estimated from a sample of {stored.looked_up:,}"
     return (
-        f"{_of(plan.images, 'image')} wanted, {made.images:,} already made (of "
-        f"{_of(made.prompts, 'prompt')}{how}), {plan.images_to_pay:,} to pay"
+        f"{quantity(plan.images, 'image')} requested: {stored.images:,} already stored (from "
+        f"{quantity(stored.prompts, 'prompt')}{basis}), {plan.images_to_pay:,} to generate"
     )
 
 
-def _costs(plan: Plan) -> list[str]:
+def _cost_lines(plan: Plan) -> list[str]:
     lines = [
-        f"  {model.model}: {_of(model.to_pay, 'image')}, "
+        f"  {model.model}: {quantity(model.to_pay, 'image')}, "
         + ("no known price" if model.usd is None else f"{model.usd:,.2f} USD")
         for model in plan.models
         if model.to_pay
     ]
     at_least = "at least " if plan.unpriced or plan.above_1k else ""
-    lines.append(
-        f"estimated cost: {at_least}{plan.cost_usd:,.2f} USD, {plan.request_tier}, prices of "
-        f"{plan.prices_as_of}"
-    )
+    lines.append(f"estimated cost: {at_least}{plan.cost_usd:,.2f} USD ({_price_basis(plan)})")
     if plan.above_1k:
-        lines.append(f"  {_of(plan.above_1k, 'image')} of 2K or 4K cost more than these 1K prices")
+        lines.append(
+            f"  {quantity(plan.above_1k, 'image')} at 2K or 4K, counted at the lower 1K price"
+        )
     return lines
 
 
-def _shown(what: str, count: int, first: tuple[str, ...]) -> list[str]:
-    lines = [f"{what}: {line}" for line in first]
+def _price_basis(plan: Plan) -> str:
+    return f"{plan.request_tier} tier, prices of {plan.prices_as_of}"
+
+
+def _first_lines(noun: str, count: int, first: tuple[str, ...]) -> list[str]:
+    lines = [f"{noun}: {line}" for line in first]
     if count > len(first):
-        lines.append(f"and {_of(count - len(first), f'more {what}')}")
+        lines.append(f"and {quantity(count - len(first), f'more {noun}')}")
     return lines
 
 
-def _of(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
+def _size(size: int) -> str:
+    for unit, name in ((_GB, "GB"), (_MB, "MB"), (_KB, "kB")):
+        if size >= unit:
+            return f"{size / unit:,.1f} {name}"
+    return quantity(size, "byte")

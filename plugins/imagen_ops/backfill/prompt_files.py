@@ -1,7 +1,7 @@
-"""One prompt file, counted: its prompts by their digests, its bad rows, and what ails it.
+"""Counting one prompt file: its prompts by digest, its invalid rows, and its problem if it has one.
 
-Read in pieces of the generation that was listed, so that memory is bounded whatever the size, and
-a file that is replaced meanwhile is not half of each.
+A file is read in pieces, so that memory is bounded whatever its size. All pieces are of the
+generation that was listed, so that a file that is replaced meanwhile is not counted half and half.
 """
 
 import contextlib
@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 20
 SHOWN_ROWS = 20
 _SHOWN_CHARS = 300
-# As Python writes strings; one that was cut has no end.
+# Strings as Python writes them; one that was cut off has no closing quote.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\\?$)|"(?:[^"\\]|\\.)*(?:"|\\?$)""")
 
 
 class PriceGroup(NamedTuple):
-    """What decides a prompt's price. `above_1k`: asks for images larger than 1K, which cost more
-    than the price table says.
+    """What decides a prompt's price.
+
+    Attributes:
+        model: the model's id.
+        images: how many images the prompt asks for.
+        above_1k: whether it asks for images larger than 1K, which cost more than the price table
+            says.
     """
 
     model: str
@@ -39,9 +44,13 @@ class PriceGroup(NamedTuple):
 class FileCount:
     """What is in one file.
 
-    `digests` holds, by kind, the prompts' digests in 16 bytes each, one after the other;
-    `first_invalid` at most `SHOWN_ROWS` bad rows as `path:line: what`; `problem` what is wrong
-    with the file as a whole.
+    Attributes:
+        file: the file as it was listed.
+        prompts: rows that are valid prompts.
+        invalid: rows that are not.
+        first_invalid: the first invalid rows, at most `SHOWN_ROWS`, as "path:line: what is wrong".
+        problem: what is wrong with the file as a whole, as "path: what is wrong".
+        digests: by price group, the prompts' digests of 16 bytes each, one after the other.
     """
 
     file: ListedFile
@@ -53,127 +62,143 @@ class FileCount:
 
     @property
     def rows(self) -> int:
-        """Prompts and bad rows."""
+        """Prompts and invalid rows."""
         return self.prompts + self.invalid
 
 
 def count_file(
     bucket: "Bucket", file: ListedFile, path: str, defaults: "PromptDefaults"
 ) -> FileCount:
-    """Read a file through; `path` is its name as the job knows it.
+    """Read a whole file and count what is in it.
 
-    What storage refuses for this one file is its problem. What goes wrong with storage as such is
-    raised: a plan that left out what it could not reach would promise too little.
+    If Cloud Storage refuses this one file, that is the file's `problem`. Any other error is raised:
+    a plan that left out what it could not reach would promise too little.
+
+    Args:
+        bucket: where the file is.
+        file: which generation to read, and its size.
+        path: gs://BUCKET/NAME, as the job names the file.
+        defaults: what prompts are parsed with.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPICallError, google.auth.exceptions.GoogleAuthError,
+        OSError: Cloud Storage does not answer, or refuses for a reason not of this file.
     """
     from beam_jobs.outcomes import Failure
     from beam_jobs.prompts.parse import Prompt, parse
     from beam_jobs.prompts.rows import PromptFile
 
     if file.name.endswith("/"):
-        return FileCount(file, problem=f"{path}: a folder's placeholder, not a file of prompts")
+        return FileCount(file, problem=f"{path}: is a folder placeholder, not a prompt file")
     if file.size == 0:
         return FileCount(file, problem=f"{path}: is empty")
-    pieces = _Pieces(bucket, file)
-    prompts = PromptFile(path, defaults.source)
+    stream = _ObjectStream(bucket, file)
+    prompt_file = PromptFile(path, defaults.source)
     digests: dict[PriceGroup, bytearray] = {}
-    counted = invalid = 0
-    shown: list[str] = []
-    for row in prompts.read(lambda: contextlib.closing(pieces.buffered())):
-        if prompts.broken is not None:
-            break  # this is no row: it says that the file ends here
+    prompts = invalid = 0
+    first_invalid: list[str] = []
+    for row in prompt_file.read(lambda: contextlib.closing(stream.buffered())):
+        if prompt_file.broken is not None:
+            break  # not a row: it says that the file cannot be read any further
         item: Any = row
         if not isinstance(row, Failure):
             item = parse(row.body, row.attributes, origin=row.origin, defaults=defaults)
         if isinstance(item, Prompt):
-            counted += 1
-            kind = PriceGroup(item.model, item.images, item.image_size not in (None, "1K"))
-            digests.setdefault(kind, bytearray()).extend(bytes.fromhex(item.digest))
+            prompts += 1
+            group = PriceGroup(
+                model=item.model,
+                images=item.images,
+                above_1k=item.image_size not in (None, "1K"),
+            )
+            digests.setdefault(group, bytearray()).extend(bytes.fromhex(item.digest))
         elif isinstance(item, Failure):
             invalid += 1
-            if len(shown) < SHOWN_ROWS:
-                shown.append(_shown(path, prompts.line, item.detail))
+            if len(first_invalid) < SHOWN_ROWS:
+                first_invalid.append(_invalid_row(path, prompt_file.line, item.detail))
     return FileCount(
-        file,
-        counted,
-        invalid,
-        tuple(shown),
-        _problem(path, prompts, pieces.error, counted + invalid),
-        {kind: bytes(raw) for kind, raw in digests.items()},
+        file=file,
+        prompts=prompts,
+        invalid=invalid,
+        first_invalid=tuple(first_invalid),
+        problem=_problem(path, prompt_file, stream.error, prompts + invalid),
+        digests={group: bytes(raw) for group, raw in digests.items()},
     )
 
 
-def _problem(path: str, prompts: Any, error: Exception | None, rows: int) -> str | None:
+def _problem(path: str, prompt_file: Any, error: Exception | None, rows: int) -> str | None:
     from google.api_core.exceptions import Forbidden, NotFound
 
-    after = f"after line {prompts.line}" if prompts.line else "before its first line"
+    line = prompt_file.line
     match error:
         case None:
             pass
         case NotFound():
-            return f"{path}: was changed or deleted {after}, while it was read; plan again"
+            place = f"after line {line}" if line else "before its first line"
+            return f"{path}: was changed or deleted while it was read, {place}; plan again"
         case Forbidden():
-            return f"{path}: may not be read: {error.message}"[:_SHOWN_CHARS]
+            return f"{path}: cannot be read, permission denied: {error.message}"[:_SHOWN_CHARS]
         case _:
             raise error
-    if prompts.broken is not None:
-        place = f"{path}:{prompts.line}" if prompts.line else path
-        return f"{place}: {_unquoted(prompts.broken)}"
+    if prompt_file.broken is not None:
+        place = f"{path}:{line}" if line else path
+        return f"{place}: {_without_quotes(prompt_file.broken)}"
     return None if rows else f"{path}: has no prompts"
 
 
-def _shown(path: str, line: int, detail: str) -> str:
-    """Return a bad row as `path:line: what`; failures of reading name their place themselves."""
-    what = detail.removeprefix(f"{path} line {line}: ")
-    return f"{path}:{line}: {_unquoted(what)}"
+def _invalid_row(path: str, line: int, detail: str) -> str:
+    """Return an invalid row as "path:line: what is wrong"; `detail` may begin with the place."""
+    problem = detail.removeprefix(f"{path} line {line}: ")
+    return f"{path}:{line}: {_without_quotes(problem)}"
 
 
-def _unquoted(what: str) -> str:
-    """Return `what` without what it quotes of a file, but for the names of our own fields.
+def _without_quotes(text: str) -> str:
+    """Return `text` without what it quotes from a file, except the names of our own fields.
 
-    That may be somebody's prompt, which belongs in its dead letter: a plan is logged, and kept.
+    The quote may be part of somebody's prompt. That belongs in its dead letter, but not in a plan,
+    which is logged and kept.
     """
-    from beam_jobs.prompts.parse import FIELDS
+    from beam_jobs.prompts.fields import FIELD_NAMES
 
-    def left(quoted: re.Match[str]) -> str:
-        return quoted[0] if quoted[0][1:-1] in FIELDS else "'…'"
+    def replacement(quote: re.Match[str]) -> str:
+        return quote[0] if quote[0][1:-1] in FIELD_NAMES else "'…'"
 
-    return _QUOTED.sub(left, what)[:_SHOWN_CHARS]
+    return _QUOTED.sub(replacement, text)[:_SHOWN_CHARS]
 
 
-class _Pieces(io.RawIOBase):
-    """One generation of an object as a stream; `error` is what storage answered instead of it."""
+class _ObjectStream(io.RawIOBase):
+    """One generation of an object as a stream; `error` is the first error that ended it."""
 
     def __init__(self, bucket: "Bucket", file: ListedFile) -> None:
         super().__init__()
         self._blob = bucket.blob(file.name, generation=file.generation)
         self._size = file.size
-        self._at = 0
+        self._position = 0
         self.error: Exception | None = None
 
     def buffered(self) -> io.BufferedReader:
-        """Return the stream to read from."""
+        """Return a buffered reader of this stream."""
         return io.BufferedReader(self, min(PIECE_BYTES, self._size))
 
     def readable(self) -> bool:
-        """Yes, and only that."""
+        """Return True, as `io.BufferedReader` requires."""
         return True
 
     def readinto(self, buffer: Any) -> int:
         """Fetch the next piece, as stored."""
-        count = min(len(buffer), self._size - self._at)
+        count = min(len(buffer), self._size - self._position)
         if count == 0:
             return 0
         try:
             piece = self._blob.download_as_bytes(
-                start=self._at,
-                end=self._at + count - 1,
+                start=self._position,
+                end=self._position + count - 1,
                 raw_download=True,
-                # Of the whole object: nothing to check a piece against.
+                # The stored checksum is of the whole object, not of a piece.
                 checksum=None,
             )
         except Exception as error:
             self.error = error
             raise
         buffer[: len(piece)] = piece
-        self._at += len(piece)
+        self._position += len(piece)
         return len(piece)

@@ -1,16 +1,18 @@
-"""Whether a backfill's report adds up, and the record that its run leaves. Pure."""
+"""Whether a backfill's report adds up, and the record of its run. Pure."""
 
 import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from beam_jobs.outcomes import REPORT_SCHEMA
 from imagen_ops.backfill.plan import Plan
+from imagen_ops.backfill.plan_text import quantity
 from imagen_ops.backfill.run import BackfillRun
 
-REPORT_SCHEMA = "imagen.report/1"  # as beam_jobs/pipeline/report.py writes it
 RECORD_SCHEMA = "imagen.backfill/1"
-# A record holds no more than `imagen_ops.records.history` takes, whatever the night was like.
+# Keeps every record within the size that `imagen_ops.records.history` accepts, however many files
+# are bad.
 _SHOWN = 10
 _COUNTS = ("prompts", "predictions", "reused", "failures", "images", "model_calls")
 
@@ -20,10 +22,10 @@ class Reconciliation:
     """What became of a backfill's prompts.
 
     Attributes:
-        counts: the report's, by name; empty without a report that can be read.
-        failures_by_reason: the report's.
-        unaccounted: what makes the run red: prompts of which nobody knows what became of them.
-        noted: what somebody should know, and is nobody's loss.
+        counts: the report's counts by name; empty without a readable report.
+        failures_by_reason: the report's failures by reason code.
+        unaccounted: why prompts are unaccounted for; any such reason fails the run.
+        noted: what somebody should know but does not fail the run.
     """
 
     counts: Mapping[str, int]
@@ -32,7 +34,7 @@ class Reconciliation:
     noted: tuple[str, ...]
 
     @classmethod
-    def of_nothing(cls) -> "Reconciliation":
+    def without_job(cls) -> "Reconciliation":
         """Return the reconciliation of a run that launched no job."""
         return cls(counts={}, failures_by_reason={}, unaccounted=(), noted=())
 
@@ -43,40 +45,42 @@ class Reconciliation:
 
 
 def reconcile(report: Any, plan: Plan) -> Reconciliation:
-    """Hold a job's report against itself and against the plan.
+    """Check that a job's report adds up, and compare it with the plan.
 
     Args:
-        report: the report as JSON, or None if there is none.
-        plan: what was planned. Files may have changed since: that is noted, not a fault.
+        report: the report as parsed JSON, or None if there is none.
+        plan: what was planned. Files may have changed since: that is noted, but is no error.
     """
-    noted = list(plan.first_problems[:_SHOWN])
-    if plan.problems > len(noted):
-        noted.append(f"and {plan.problems - len(noted):,} more problems: see the log of `plan`")
+    notes = list(plan.first_problems[:_SHOWN])
+    if plan.problems > len(notes):
+        more = quantity(plan.problems - len(notes), "more problem")
+        notes.append(f"and {more}: see the log of `plan`")
     if report is None:
-        missing = "the job is DONE and has left no report: look at its log, then clear `launch`"
-        return Reconciliation({}, {}, (missing,), tuple(noted))
+        missing = "the job is DONE but left no report: read the job's log, then clear `launch`"
+        return _without_counts(missing, notes)
     try:
-        if report["schema"] != REPORT_SCHEMA:
-            raise ValueError(f"schema {report['schema']!r}")
-        counts = {name: _count(report[name]) for name in _COUNTS}
-        reasons = {str(name): _count(value) for name, value in report["failures_by_reason"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        text = f"the report is none of {REPORT_SCHEMA}: {error!r}"
-        return Reconciliation({}, {}, (text,), tuple(noted))
+        counts, failures_by_reason = _parsed(report)
+    except ValueError as error:
+        return _without_counts(f"the report is not a valid {REPORT_SCHEMA}: {error}", notes)
     unaccounted = []
-    ended = counts["predictions"] + counts["failures"]
-    if counts["prompts"] != ended:
+    outcomes = counts["predictions"] + counts["failures"]
+    if counts["prompts"] != outcomes:
         unaccounted.append(
-            f"{counts['prompts']:,} prompts came in and {ended:,} ended "
+            f"the job read {counts['prompts']:,} prompts but reports {outcomes:,} outcomes "
             f"({counts['predictions']:,} predictions, {counts['failures']:,} failures)"
         )
     planned = plan.prompts + plan.invalid
     if counts["prompts"] != planned:
-        noted.append(
-            f"{planned:,} rows were planned and {counts['prompts']:,} were read: files have "
-            "changed, or could not be read, since"
+        notes.append(
+            f"{planned:,} rows were planned but {counts['prompts']:,} were read: since the plan, "
+            "files have changed or could not be read"
         )
-    return Reconciliation(counts, reasons, tuple(unaccounted), tuple(noted))
+    return Reconciliation(
+        counts=counts,
+        failures_by_reason=failures_by_reason,
+        unaccounted=tuple(unaccounted),
+        noted=tuple(notes),
+    )
 
 
 def backfill_record(
@@ -88,17 +92,17 @@ def backfill_record(
     job_id: str | None,
     reconciliation: Reconciliation,
 ) -> dict[str, Any]:
-    """Return what is kept of a run: for pages and queries.
+    """Return the record of a run, for pages and queries.
 
     Args:
         run: the DAG run.
-        plan: its plan.
-        at: now.
+        plan: the run's plan.
+        at: the record's time, with a time zone.
         state: `done`, `skipped`, or `unaccounted`.
-        job_id: of its job, if there was one.
-        reconciliation: what became of its prompts.
+        job_id: the id of the run's job, if there was one.
+        reconciliation: what became of the run's prompts.
     """
-    shown = {
+    first = {
         name: getattr(plan, name)[:_SHOWN]
         for name in ("first_files", "first_invalid", "first_problems")
     }
@@ -109,7 +113,7 @@ def backfill_record(
         "state": state,
         "day": run.day,
         "job_id": job_id,
-        "plan": dataclasses.replace(plan, **shown).to_json(),
+        "plan": dataclasses.replace(plan, **first).to_json(),
         "counts": dict(reconciliation.counts),
         "failures_by_reason": dict(reconciliation.failures_by_reason),
         "unaccounted": list(reconciliation.unaccounted),
@@ -117,7 +121,34 @@ def backfill_record(
     }
 
 
-def _count(value: Any) -> int:
+def _without_counts(reason: str, notes: list[str]) -> Reconciliation:
+    return Reconciliation(
+        counts={}, failures_by_reason={}, unaccounted=(reason,), noted=tuple(notes)
+    )
+
+
+def _parsed(report: Any) -> tuple[dict[str, int], dict[str, int]]:
+    """Return a report's counts, and its failures by reason.
+
+    Raises:
+        ValueError: it is not a report; says what was expected.
+    """
+    if not isinstance(report, dict):
+        raise ValueError(f"expected a JSON object, got {type(report).__name__}")
+    if report.get("schema") != REPORT_SCHEMA:
+        raise ValueError(f"expected the schema {REPORT_SCHEMA}, got {report.get('schema')!r}")
+    reasons = report.get("failures_by_reason")
+    if not isinstance(reasons, dict):
+        raise ValueError(
+            f"failures_by_reason: expected an object of counts, got {type(reasons).__name__}"
+        )
+    return (
+        {name: _count(name, report.get(name)) for name in _COUNTS},
+        {str(reason): _count(str(reason), value) for reason, value in reasons.items()},
+    )
+
+
+def _count(name: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"expected a count, got {value!r}")
+        raise ValueError(f"{name}: expected a count, got {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Waiting for a backfill's turn, and for its job."""
+"""Waiting for a free place to launch a backfill's job, and for the job to end."""
 
 from typing import Any
 
@@ -8,22 +8,28 @@ from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowSkipException,
 )
+from typing_extensions import override
 
 from imagen_ops.backfill.launcher import BackfillLauncher
-from imagen_ops.backfill.run import run_of
+from imagen_ops.backfill.run import run_from_context
 from imagen_ops.dag.tasks import ImagenSensor
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import TRY_LABEL
 
+# How much of a failed job's errors the task's own error shows.
+_SHOWN_ERRORS = 3
+_SHOWN_ERROR_CHARS = 2000
+
 
 class LaunchBackfillSensor(ImagenSensor):
-    """Launch the run's job when it is its turn, or adopt the one that is active. Gives its id.
+    """Launch the run's job as soon as there is a free place, or adopt the one that is active.
 
-    No more than IMAGEN_BACKFILLS_AT_ONCE jobs are active at a time. In a pool of one slot two runs
-    cannot take the last place both; the slot is held while the task looks, not while it waits.
+    At most IMAGEN_BACKFILLS_AT_ONCE jobs are active at a time. In a pool of one slot, two runs
+    cannot both take the last place. The slot is held while the task checks, not while it waits.
+    Skips the rest of the run in a dry run. Returns the job's id (XCom).
 
     Args:
-        plan: what `PlanBackfill` returned.
+        plan: the plan as JSON, returned by `PlanBackfill`.
     """
 
     template_fields = ("plan",)
@@ -32,29 +38,31 @@ class LaunchBackfillSensor(ImagenSensor):
         super().__init__(**kwargs)
         self.plan = plan
 
+    @override
     def check(self, context: Any) -> PokeReturnValue:
-        """See the class. Skipped in a dry run."""
         if context["params"]["dry_run"]:
             raise AirflowSkipException("a dry run ends here; the plan is the result of `check`")
         from imagen_ops.backfill.plan import Plan
 
-        run = run_of(context, self.settings)
+        run = run_from_context(context, self.settings)
         job = BackfillLauncher(self.settings, self.clients).launch(run, Plan.from_json(self.plan))
         if job is None:
             return PokeReturnValue(False)
         self.link(job)
-        self.log.info("%s is %s, %s", job.name, job.id, job.state)
+        self.log.info("job %s (%s) is %s", job.id, job.name, job.state)
         return PokeReturnValue(True, job.id)
 
 
 class BackfillDoneSensor(ImagenSensor):
-    """Wait until the run's job is DONE. A job that failed is launched again by this task's retry.
+    """Wait until the run's job is DONE; return its id (XCom).
 
-    Nothing is paid twice then: what the failed one had made is found.
+    If the job fails, the task fails too, and its retry launches the job again. Nothing is paid for
+    twice: the new job finds the images that the failed one stored. If somebody cancelled the job,
+    the task fails without a retry.
 
     Args:
-        job_id: what `LaunchBackfillSensor` returned.
-        plan: what `PlanBackfill` returned.
+        job_id: the job's id, returned by `LaunchBackfillSensor`.
+        plan: the plan as JSON, returned by `PlanBackfill`.
     """
 
     template_fields = ("job_id", "plan")
@@ -64,54 +72,55 @@ class BackfillDoneSensor(ImagenSensor):
         self.job_id = job_id
         self.plan = plan
 
+    @override
     def check(self, context: Any) -> PokeReturnValue:
-        """See the class. AirflowException, to be tried again: the job has failed."""
         job = self._current(context)
         if job is None:
             return PokeReturnValue(False)
         self.link(job)
-        self.log.info("%s is %s", job.id, job.state)
+        self.log.info("job %s is %s", job.id, job.state)
         if job.state.active or job.state is JobState.DONE:
             return PokeReturnValue(job.state is JobState.DONE, job.id)
         if job.state is JobState.CANCELLED:
             raise AirflowFailException(
-                f"{job.id} is CANCELLED: somebody wanted it to end. To launch it again after all, "
+                f"job {job.id} is CANCELLED: somebody stopped it on purpose. To launch it again, "
                 "clear this task"
             )
-        said = [message.text for message in self.clients.dataflow.errors(job.id)[-3:]]
+        errors = [message.text for message in self.clients.dataflow.errors(job.id)[-_SHOWN_ERRORS:]]
+        shown = " ".join(errors)[-_SHOWN_ERROR_CHARS:] or "it logged no errors"
         raise AirflowException(
-            f"{job.id} is {job.state}: {' '.join(said)[-2000:] or 'it has said nothing'}\n"
-            "The next try launches it again; what is made already is found and not paid again"
+            f"job {job.id} is {job.state}: {shown}\n"
+            "The next try launches it again. Images that are already stored are not paid for again"
         )
 
     def _current(self, context: Any) -> Job | None:
-        """Return the job to look at; one that failed in an earlier try is launched again first.
+        """Return the job to wait for; first launch it again if it failed in an earlier try.
 
-        None: it is not its turn to be launched again.
+        None: it has to be launched again, and there is no free place yet.
         """
         dataflow = self.clients.dataflow
-        # By its id: a listing may not show yet what has just been launched, but an older job.
+        # By its id: a listing may still show an older job, and not yet the one just launched.
         job = dataflow.get(str(self.job_id))
         if job.state.active or job.state is JobState.DONE:
             return job
-        run = run_of(context, self.settings)
-        backfills = BackfillLauncher(self.settings, self.clients)
-        if active := backfills.active(run):
+        run = run_from_context(context, self.settings)
+        launcher = BackfillLauncher(self.settings, self.clients)
+        if active := launcher.active(run):
             return active
         if last := dataflow.last_ended(run.job_name):
             job = dataflow.get(last.id)
-        if job.state is JobState.CANCELLED and _while_waiting(job, context):
+        if job.state is JobState.CANCELLED and _ended_while_waiting(job, context):
             return job
         this_try = context["ti"].try_number
         if job.state is JobState.DONE or int(job.labels.get(TRY_LABEL, "1")) >= this_try:
             return job
-        self.log.warning("%s is %s: to be launched again, in try %s", job.id, job.state, this_try)
+        self.log.warning("job %s is %s: launching it again in try %s", job.id, job.state, this_try)
         from imagen_ops.backfill.plan import Plan
 
-        return backfills.launch(run, Plan.from_json(self.plan), this_try)
+        return launcher.launch(run, Plan.from_json(self.plan), this_try)
 
 
-def _while_waiting(job: Job, context: Any) -> bool:
-    """Return whether a job has ended since its task began to wait, not before it was cleared."""
+def _ended_while_waiting(job: Job, context: Any) -> bool:
+    """Return whether a job ended since its task began to wait, so not before it was cleared."""
     began = context["ti"].get_first_reschedule_date(context)
     return bool(began and job.state_since and job.state_since >= began)

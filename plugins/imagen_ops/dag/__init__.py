@@ -1,1 +1,1 @@
-"""What all DAGs and tasks have in common."""
+"""What all DAGs and tasks share."""

@@ -1,4 +1,4 @@
-"""What all DAGs have in common, so that a test can hold them to it."""
+"""The defaults of all DAGs. A test checks that every DAG uses them."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,15 +8,15 @@ from imagen_ops.alerts.run_callbacks import run_failed, run_succeeded
 OWNER = "imagen"
 TAG = "imagen"
 
-# Retries are for what passes by itself; what does not fails its task at once. The first calls of
-# a task have googleapiclient's own retries behind them already.
+# Retries are for transient errors; any other error fails its task at once. Before an error counts,
+# googleapiclient has already retried the call.
 TASK_DEFAULTS: dict[str, Any] = {
     "owner": OWNER,
     "retries": 3,
     "retry_delay": timedelta(seconds=20),
     "retry_exponential_backoff": True,
     "max_retry_delay": timedelta(minutes=5),
-    # Of one try, and of one look of a task that waits.
+    # Of one try, or of one check of a waiting task.
     "execution_timeout": timedelta(minutes=10),
     "depends_on_past": False,
 }
@@ -26,7 +26,7 @@ DAG_DEFAULTS: dict[str, Any] = {
     "catchup": False,
     "default_args": TASK_DEFAULTS,
     "is_paused_upon_creation": False,
-    # Of runs, not of tasks: what a task retries is nobody's business yet.
+    # Set for runs and not for tasks: an error that a retry may fix is not worth an alert yet.
     "on_failure_callback": run_failed,
     "on_success_callback": run_succeeded,
 }

@@ -1,4 +1,4 @@
-"""What all tasks of ours share: settings, clients, links, and which errors are worth a retry."""
+"""The base classes of all tasks: settings, clients, links, and which errors are worth a retry."""
 
 import contextlib
 import functools
@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import AirflowFailException
+from typing_extensions import override
 
 from imagen_ops.errors import ApiError
 from imagen_ops.google.clients import Clients
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 class DeploymentAccess:
-    """Settings and clients of a task; read when the task runs, not when its DAG is parsed."""
+    """A task's settings and clients, read when the task runs and not when its DAG is parsed."""
 
     linked_job: LinkedJob | None = None
 
@@ -28,42 +29,65 @@ class DeploymentAccess:
         """The deployment's settings.
 
         Raises:
-            SettingsError: they are incomplete; no retry mends that.
+            SettingsError: settings are missing or malformed. The task fails without a retry.
         """
         return Settings.from_environment()
 
     @functools.cached_property
     def clients(self) -> Clients:
-        """What the task reaches the outside with."""
+        """The hooks for Google's APIs."""
         return Clients(self.settings)
 
     def link(self, job: Job) -> None:
-        """Let the task's links in the UI lead to `job`."""
+        """Make the task's links in the Airflow UI lead to `job`."""
         self.linked_job = LinkedJob(
             self.settings.console_url, self.settings.project, self.settings.region, job.id
         )
 
 
 class ImagenOperator(DeploymentAccess, BaseOperator):
-    """An operator of ours. A subclass implements `act`; its links lead to the job it works on."""
+    """Base class of all operators. A subclass implements `act`.
+
+    `execute` calls `act`, returns what it returns, and fails the task without a retry when a retry
+    cannot help. The task's links lead to the job passed to `link`.
+    """
 
     operator_extra_links = JOB_LINKS
 
+    @override
     def execute(self, context: Any) -> Any:
-        """Act; what no retry mends fails the task at once."""
-        with _no_retry_in_vain():
+        with _fail_without_retry():
             return self.act(context)
 
     def act(self, context: Any) -> Any:
-        """Do the work; the result goes to XCom."""
+        """Do the work of the task.
+
+        Airflow may run a task again after any failure, so doing the work twice must be safe.
+
+        Args:
+            context: the Airflow context of the task.
+
+        Returns:
+            The task's XCom value: JSON, or None for no value. The subclass documents it.
+
+        Raises:
+            ApiError: a call to Google failed. The task is retried if the error is transient and
+                otherwise fails at once.
+            SettingsError: settings are missing or malformed. The task fails at once.
+            AirflowFailException: retrying is pointless. The task fails at once.
+            AirflowSkipException: there is nothing to do. The task is skipped.
+            Exception: any other exception fails this try, and Airflow retries the task.
+        """
         raise NotImplementedError
 
 
 class ImagenSensor(DeploymentAccess, BaseSensorOperator):
-    """A sensor of ours, always in reschedule mode. A subclass implements `look`.
+    """Base class of all sensors. A subclass implements `check`.
 
-    A look that the service does not answer is followed by the next one: waiting is not over
-    because Google's API has a bad minute.
+    A sensor runs in reschedule mode, so it holds no worker slot between two checks. `execute` sets
+    the interval from `IMAGEN_POKE_SECONDS` and fails the task without a retry when a retry cannot
+    help. `poke` calls `check`, and treats a transient `ApiError` as "not yet": a brief outage of
+    Google's API must not end the wait. The task's links lead to the job passed to `link`.
     """
 
     operator_extra_links = JOB_LINKS
@@ -71,34 +95,53 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"mode": "reschedule", **kwargs})
 
+    @override
     def execute(self, context: Any) -> Any:
-        """Look, and come back later, until it is there or the time-out is over."""
-        with _no_retry_in_vain():
+        with _fail_without_retry():
             self.poke_interval = self.settings.poke_seconds
             return super().execute(context)
 
+    @override
     def poke(self, context: Any) -> PokeReturnValue | bool:
-        """Look once."""
         try:
             return self.check(context)
         except ApiError as error:
-            if not error.passing:
+            if not error.transient:
                 raise
-            _log.warning("%s; looking again in %g s", error, self.poke_interval)
+            _log.warning("%s; checking again in %g s", error, self.poke_interval)
             return False
 
     def check(self, context: Any) -> PokeReturnValue | bool:
-        """Return whether the waiting is over; a PokeReturnValue's value goes to XCom."""
+        """Check once whether the wait is over.
+
+        Every check runs in a new process, so nothing stored on `self` survives until the next one.
+
+        Args:
+            context: the Airflow context of the task.
+
+        Returns:
+            Whether the wait is over. A `PokeReturnValue` also carries the task's XCom value, which
+            the subclass documents; it counts only when the wait is over.
+
+        Raises:
+            ApiError: a call to Google failed. If the error is transient, the sensor keeps waiting.
+                Otherwise the task fails at once.
+            SettingsError: settings are missing or malformed. The task fails at once.
+            AirflowFailException: what the task waits for cannot happen. The task fails at once.
+            AirflowSkipException: there is nothing to wait for. The task is skipped.
+            Exception: any other exception fails this try, and Airflow retries the task.
+        """
         raise NotImplementedError
 
 
 @contextlib.contextmanager
-def _no_retry_in_vain() -> Iterator[None]:
+def _fail_without_retry() -> Iterator[None]:
+    """Turn the errors that a retry cannot fix into an AirflowFailException."""
     try:
         yield
     except SettingsError as error:
         raise AirflowFailException(str(error)) from error
     except ApiError as error:
-        if error.passing:
+        if error.transient:
             raise
         raise AirflowFailException(str(error)) from error

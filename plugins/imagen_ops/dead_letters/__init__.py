@@ -1,1 +1,1 @@
-"""Dead letters: which of them go back to the prompts, and which into the archive."""
+"""Dead letters: which go back to the prompts, and which into the archive."""

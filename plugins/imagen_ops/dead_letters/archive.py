@@ -1,8 +1,8 @@
-"""Dead letters that nobody replays any more: JSON Lines in Cloud Storage, for people and queries.
+"""Dead letters that are not replayed: JSON Lines in Cloud Storage, for people and queries.
 
-`dead-letters/reason=REASON/ds=YYYY-MM-DD/<run>-<n>.jsonl`: the day, in UTC, is that of the dead
-letter, and `n` the digest of what is in the object. So whoever is stopped after writing and writes
-the same again finds it there.
+Objects are called `dead-letters/reason=REASON/ds=YYYY-MM-DD/<run>-<digest>.jsonl`. The day, in UTC,
+is the dead letter's. The digest is of the object's content. So a task that is stopped after writing
+an object and writes the same dead letters again finds it there.
 """
 
 import base64
@@ -31,30 +31,36 @@ Entry = tuple["Message", Decision]
 
 
 class Archive:
-    """The archive of one bucket, as one DAG run writes to it."""
+    """The archive in one bucket, as one DAG run writes to it.
+
+    Args:
+        client: must be allowed to create objects under `FOLDER`.
+        bucket: the bucket's name, without gs://.
+        run_id: of the DAG run; becomes part of the objects' names.
+    """
 
     def __init__(self, client: "Client", bucket: str, run_id: str) -> None:
         self._bucket = client.bucket(bucket)
         self._run = re.sub(r"[^A-Za-z0-9_.=-]+", "-", run_id)
 
     def put(self, folder: str, entries: Iterable[Entry]) -> str:
-        """Write one object into one of the folders that `by_folder` gives; return its path.
+        """Write dead letters as one object into a folder of `by_folder`; return its gs:// path.
 
         Raises:
-            ApiError: storage refuses, or does not answer.
+            ApiError: Cloud Storage refuses, or does not answer.
         """
         from google.api_core.exceptions import PreconditionFailed
         from google.cloud.storage.retry import DEFAULT_RETRY
 
         from imagen_ops.google.rest import explained
 
-        # The order in which Pub/Sub delivers is another each time.
+        # Pub/Sub delivers in a different order each time.
         in_order = sorted(entries, key=lambda entry: entry[0].id)
         content = b"".join(_line(message, decision) for message, decision in in_order)
         digest = hashlib.sha256(content).hexdigest()[:16]
         blob = self._bucket.blob(f"{folder}/{self._run}-{digest}.jsonl")
         path = f"gs://{self._bucket.name}/{blob.name}"
-        # Refused for being there: an earlier try has written it.
+        # The precondition fails if the object exists: an earlier try wrote it.
         with explained(f"writing {path}"), contextlib.suppress(PreconditionFailed):
             blob.upload_from_string(
                 content,
@@ -67,7 +73,7 @@ class Archive:
 
 
 def by_folder(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Group by reason and day; a group becomes an object of its own."""
+    """Group dead letters by reason and day; each group becomes an object in its own folder."""
     groups: dict[str, list[Entry]] = defaultdict(list)
     for message, decision in entries:
         day = message.published_at.astimezone(UTC).date().isoformat()
@@ -78,13 +84,13 @@ def by_folder(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 def _line(message: "Message", decision: Decision) -> bytes:
     line: dict[str, Any] = {
         "schema": LINE_SCHEMA,
-        # The same in every try and run: by this a reader drops what was archived twice.
+        # The same in every try and run, so that readers can drop what was archived twice.
         "message_id": message.id,
         "published_at": message.published_at.astimezone(UTC).isoformat(),
         "why": decision.why,
     }
     if decision.letter:
-        # JSON can be read that cannot be written again: nested just not too deeply, or 1e999.
+        # Some JSON can be read but not written again: nesting close to the limit, or 1e999.
         with contextlib.suppress(ValueError, RecursionError):
             return _encoded({**line, "letter": decision.letter.content})
     raw = base64.b64encode(message.data).decode("ascii")

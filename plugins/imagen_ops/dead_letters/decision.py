@@ -1,7 +1,6 @@
-"""What becomes of a dead letter: back to the prompts, into the archive, or left where it is.
+"""Deciding what to do with a dead letter: replay it, archive it, or leave it where it is.
 
-Pure decisions: nothing here talks to anything. The jobs' side of the format is
-`beam_jobs.outcomes`, which parsing a DAG file must not need; a test holds the two together.
+Makes no calls. `beam_jobs.outcomes` defines the format of a dead letter.
 """
 
 import base64
@@ -14,18 +13,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NoReturn
 
-FAILURE_SCHEMA = "imagen.failure/1"
+from beam_jobs.outcomes import FAILURE_SCHEMA, REPLAYS_ATTRIBUTE, Reason
 
-# Attributes of a prompt come round again in its dead letter: so each counts its own replays.
-REPLAYS_ATTRIBUTE = "replays"
-
-# Reasons that the jobs give with `retryable`; the others never are.
-REPLAYABLE = ("UNAVAILABLE", "NO_IMAGE", "MODEL_ERROR", "STORAGE_ERROR")
+# The reasons that jobs can give for retryable failures; no other reason is retryable.
+REPLAYABLE = tuple(
+    reason.value
+    for reason in (Reason.UNAVAILABLE, Reason.NO_IMAGE, Reason.MODEL_ERROR, Reason.STORAGE_ERROR)
+)
 
 UNREADABLE = "UNREADABLE"
 
-# https://cloud.google.com/pubsub/quotas#resource_limits. One message beyond them would have a
-# whole publish request refused, each time anew.
+# https://cloud.google.com/pubsub/quotas#resource_limits. Pub/Sub refuses a whole publish request,
+# every time it is tried again, if one message is beyond these limits.
 _MAX_ATTRIBUTES = 100
 _MAX_KEY_BYTES = 256
 _MAX_VALUE_BYTES = 1_024
@@ -36,13 +35,13 @@ _COUNT = re.compile(r"[0-9]{1,6}")
 
 @dataclasses.dataclass(frozen=True)
 class ReplayForm:
-    """What the trigger form asks.
+    """The fields of the trigger form.
 
     Attributes:
-        dry_run: only count.
-        reasons: retryable dead letters of these are replayed; of others they are left.
-        most: dead letters per run.
-        max_replays: of one prompt; after so many it is archived.
+        dry_run: count the dead letters, and change nothing.
+        reasons: retryable dead letters with one of these reasons are replayed, others are left.
+        most: the maximum number of dead letters per run.
+        max_replays: the maximum number of replays of one prompt, after which it is archived.
     """
 
     dry_run: bool = False
@@ -51,13 +50,13 @@ class ReplayForm:
     max_replays: int = 3
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> "ReplayForm":
-        """Take the fields of the form out of a run's parameters; others are left alone."""
+    def from_fields(cls, fields: Mapping[str, Any]) -> "ReplayForm":
+        """Return the form that a run's parameters describe; ignores parameters of other names."""
         names = {field.name for field in dataclasses.fields(cls)}
-        taken = {name: value for name, value in given.items() if name in names}
-        if "reasons" in taken:
-            taken["reasons"] = tuple(taken["reasons"])
-        return cls(**taken)
+        values = {name: value for name, value in fields.items() if name in names}
+        if "reasons" in values:
+            values["reasons"] = tuple(values["reasons"])
+        return cls(**values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +64,12 @@ class DeadLetter:
     """A prompt without images, as a job reported it.
 
     Attributes:
-        reason: why, in one word of capitals.
+        reason: the reason code, in capitals.
         retryable: whether the same prompt may succeed another time.
-        body: of the prompt's message, the beginning only if `truncated`.
-        attributes: of the prompt's message.
-        content: all that the dead letter says; JSON.
+        body: the prompt's message; only its beginning if `truncated`.
+        attributes: the attributes of the prompt's message.
+        truncated: whether the dead letter holds only the beginning of the prompt's message.
+        content: the whole dead letter as parsed JSON.
     """
 
     reason: str
@@ -81,17 +81,17 @@ class DeadLetter:
 
     @property
     def replays(self) -> int:
-        """How often it has been replayed. What is no count was set by somebody else: none."""
-        given = self.attributes.get(REPLAYS_ATTRIBUTE, "")
-        return int(given) if _COUNT.fullmatch(given) else 0
+        """How often the prompt has been replayed; 0 if the attribute holds no valid count."""
+        value = self.attributes.get(REPLAYS_ATTRIBUTE, "")
+        return int(value) if _COUNT.fullmatch(value) else 0
 
-    def again(self) -> tuple[bytes, dict[str, str]]:
-        """Return body and attributes of the prompt's message, as it was, but for its count."""
+    def replay_message(self) -> tuple[bytes, dict[str, str]]:
+        """Return the prompt's message to publish: its body, and its attributes with a new count."""
         return self.body, {**self.attributes, REPLAYS_ATTRIBUTE: str(self.replays + 1)}
 
 
 class Disposition(StrEnum):
-    """What becomes of a dead letter."""
+    """What to do with a dead letter."""
 
     REPLAY = "replay"
     ARCHIVE = "archive"
@@ -100,7 +100,13 @@ class Disposition(StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """A dead letter's disposition and why, for people; `letter` is None if it cannot be read."""
+    """What to do with a dead letter.
+
+    Attributes:
+        disposition: what to do.
+        why: the reason for it, for people.
+        letter: the dead letter; None if it cannot be read.
+    """
 
     disposition: Disposition
     why: str
@@ -108,42 +114,41 @@ class Decision:
 
     @property
     def reason(self) -> str:
-        """What to count and archive it under."""
+        """The reason code to count and archive it under."""
         return self.letter.reason if self.letter else UNREADABLE
 
 
 class UnreadableError(ValueError):
-    """What came is no dead letter; the message says what was expected."""
+    """The message is not a dead letter. The text says what was expected."""
 
 
 def decide(data: bytes, form: ReplayForm) -> Decision:
-    """Decide what becomes of the message with the body `data`."""
+    """Decide what to do with the message that has the body `data`."""
     try:
-        letter = read(data)
+        letter = parse(data)
     except UnreadableError as error:
         return Decision(Disposition.ARCHIVE, str(error), None)
     if not letter.retryable:
         return Decision(Disposition.ARCHIVE, "not retryable", letter)
     if letter.reason not in form.reasons:
-        return Decision(
-            Disposition.LEAVE, f"not among the reasons {', '.join(form.reasons)}", letter
-        )
+        why = f"its reason is not one of {', '.join(form.reasons)}"
+        return Decision(Disposition.LEAVE, why, letter)
     if letter.replays >= form.max_replays:
-        why = f"replayed {letter.replays} times, max_replays is {form.max_replays}"
+        why = f"replayed {letter.replays} times; max_replays is {form.max_replays}"
         return Decision(Disposition.ARCHIVE, why, letter)
     if obstacle := _obstacle(letter):
         return Decision(Disposition.ARCHIVE, obstacle, letter)
-    return Decision(Disposition.REPLAY, f"replay {letter.replays + 1}", letter)
+    return Decision(Disposition.REPLAY, f"replay number {letter.replays + 1}", letter)
 
 
-def read(data: bytes) -> DeadLetter:
-    """Read a dead letter.
+def parse(data: bytes) -> DeadLetter:
+    """Return the dead letter in a message's body.
 
     Raises:
-        UnreadableError: it is none.
+        UnreadableError: `data` is not a dead letter.
     """
     try:
-        content = json.loads(data.decode("utf-8"), parse_constant=_refuse)
+        content = json.loads(data.decode("utf-8"), parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"not JSON: {type(error).__name__}: {error}"[:300]) from None
     if not isinstance(content, dict):
@@ -154,7 +159,7 @@ def read(data: bytes) -> DeadLetter:
         )
     reason, retryable = content.get("reason"), content.get("retryable")
     body, attributes = content.get("body"), content.get("attributes")
-    # It becomes a folder's name.
+    # The reason becomes the name of a folder.
     if not isinstance(reason, str) or not _REASON.fullmatch(reason):
         raise UnreadableError(f"expected a reason such as UNAVAILABLE, got {reason!r}"[:300])
     if not isinstance(retryable, bool):
@@ -162,16 +167,23 @@ def read(data: bytes) -> DeadLetter:
     if not isinstance(attributes, dict) or not all(isinstance(v, str) for v in attributes.values()):
         raise UnreadableError("expected attributes to be an object of strings")
     if not isinstance(body, str):
-        raise UnreadableError(f"expected body to be a string of base64, got {type(body).__name__}")
+        raise UnreadableError(f"expected body to be a base64 string, got {type(body).__name__}")
     try:
         decoded = base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:
         raise UnreadableError(f"expected body to be base64: {error}") from None
     truncated = "body_truncated_from_bytes" in content
-    return DeadLetter(reason, retryable, decoded, attributes, truncated, content)
+    return DeadLetter(
+        reason=reason,
+        retryable=retryable,
+        body=decoded,
+        attributes=attributes,
+        truncated=truncated,
+        content=content,
+    )
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
@@ -179,22 +191,29 @@ def _obstacle(letter: DeadLetter) -> str:
     """Return why a prompt cannot be published as it was; empty if it can."""
     if letter.truncated:
         return "the dead letter holds only the beginning of the prompt's message"
-    _, attributes = letter.again()
+    _, attributes = letter.replay_message()
     if len(attributes) > _MAX_ATTRIBUTES:
-        return f"{len(attributes)} attributes, Pub/Sub takes at most {_MAX_ATTRIBUTES}"
+        return f"{len(attributes)} attributes; Pub/Sub accepts at most {_MAX_ATTRIBUTES}"
     for key, value in attributes.items():
         try:
             too_long = len(key.encode()) > _MAX_KEY_BYTES or len(value.encode()) > _MAX_VALUE_BYTES
-        except UnicodeEncodeError:  # JSON can spell half a surrogate pair
-            return f"attribute {key!r} is not Unicode text"[:300]
+        except UnicodeEncodeError:  # JSON can contain half a surrogate pair
+            return f"the attribute {key!r} is not valid Unicode text"[:300]
         if not key or key.startswith("goog") or too_long:
-            return f"attribute {key!r} is none that Pub/Sub takes"[:300]
+            return f"Pub/Sub does not accept the attribute {key!r}"[:300]
     return ""
 
 
 @dataclasses.dataclass
 class ReplayCounts:
-    """How many dead letters became what, by reason; what cannot be read has none."""
+    """How many dead letters were replayed, archived and left, by reason.
+
+    Attributes:
+        replayed: published as prompts again.
+        archived: written to the archive, without the unreadable ones.
+        left: left in the subscription.
+        unreadable: not dead letters, so without a reason; archived as well.
+    """
 
     replayed: Counter[str] = dataclasses.field(default_factory=Counter)
     archived: Counter[str] = dataclasses.field(default_factory=Counter)
@@ -202,16 +221,19 @@ class ReplayCounts:
     unreadable: int = 0
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "ReplayCounts":
-        """Go on from what an earlier try has done. What it left was not its to count."""
+    def from_record(cls, record: Mapping[str, Any]) -> "ReplayCounts":
+        """Return an earlier try's counts to continue from.
+
+        Without those that it left: this try finds and counts them again.
+        """
         return cls(
-            Counter(record["replayed"]),
-            Counter(record["archived"]),
+            replayed=Counter(record["replayed"]),
+            archived=Counter(record["archived"]),
             unreadable=record["unreadable"],
         )
 
     def add(self, decision: Decision) -> None:
-        """Count one."""
+        """Count one dead letter."""
         if decision.letter is None:
             self.unreadable += 1
             return
@@ -223,7 +245,7 @@ class ReplayCounts:
         counter[decision.reason] += 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts; what is zero is left out of those by reason."""
+        """Return the counts; reasons with a count of zero are left out."""
         return {
             "replayed": dict(sorted(self.replayed.items())),
             "archived": dict(sorted(self.archived.items())),
@@ -232,11 +254,13 @@ class ReplayCounts:
         }
 
     def __str__(self) -> str:
-        named = {"replayed": self.replayed, "archived": self.archived, "left": self.left}
-        parts = [f"{counter.total()} {name}{_by(counter)}" for name, counter in named.items()]
-        return ", ".join([*parts, f"{self.unreadable} unreadable"])
+        counters = {"replayed": self.replayed, "archived": self.archived, "left": self.left}
+        parts = [
+            f"{counter.total():,} {name}{_by_reason(counter)}" for name, counter in counters.items()
+        ]
+        return ", ".join([*parts, f"{self.unreadable:,} unreadable"])
 
 
-def _by(counter: Counter[str]) -> str:
-    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(counter.items()))
+def _by_reason(counter: Counter[str]) -> str:
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counter.items()))
     return f" ({counts})" if counts else ""

@@ -1,1 +1,1 @@
-"""Google's APIs, as far as the DAGs need them. Heavy to import: only from within a task."""
+"""Hooks for Google's APIs. They are slow to import, so import them only inside a task."""

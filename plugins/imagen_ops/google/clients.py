@@ -1,7 +1,7 @@
-"""What a task reaches the outside with. The hooks are imported when one is first asked for.
+"""The hooks that a task uses, each imported when it is first needed.
 
-Importing Google's clients takes seconds: a DAG file must not, and a task should import no more
-than it uses.
+Importing Google's clients takes seconds. A DAG file must not import them, and a task should import
+only those that it uses.
 """
 
 import functools
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Clients:
-    """One of each, for the deployment that `settings` describe."""
+    """One hook per API, for the deployment that `settings` describe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @functools.cached_property
     def dataflow(self) -> "DataflowJobsHook":
-        """Jobs."""
+        """The Dataflow jobs of the deployment's project and region."""
         from imagen_ops.google.dataflow import DataflowJobsHook
 
         return DataflowJobsHook(
@@ -36,27 +36,27 @@ class Clients:
 
     @functools.cached_property
     def monitoring(self) -> "MonitoringHook":
-        """Metrics."""
+        """Cloud Monitoring's metrics of the deployment's project."""
         from imagen_ops.google.monitoring import MonitoringHook
 
         return MonitoringHook(self._settings.gcp_conn_id, project=self._settings.project)
 
     @functools.cached_property
     def pubsub(self) -> "PubSubMessagesHook":
-        """Pub/Sub."""
+        """Pub/Sub's topics, subscriptions and messages."""
         from imagen_ops.google.pubsub import PubSubMessagesHook
 
         return PubSubMessagesHook(gcp_conn_id=self._settings.gcp_conn_id)
 
     @functools.cached_property
     def storage(self) -> "StorageHook":
-        """Cloud Storage."""
+        """Cloud Storage's buckets and objects."""
         from imagen_ops.google.storage import StorageHook
 
         return StorageHook(gcp_conn_id=self._settings.gcp_conn_id)
 
     def history(self, folder: str) -> "History":
-        """Return the records under one of the folders above."""
+        """Return the records in one of the folders that `imagen_ops.records.folders` names."""
         from imagen_ops.records.history import History
 
         return History(self.storage.client(), self._settings.bucket, folder)

@@ -5,15 +5,19 @@ from typing import Any
 
 from imagen_ops.google.reading import Reading
 from imagen_ops.google.rest import RestHook
-from imagen_ops.jobs.job import api_time
+from imagen_ops.jobs.job import parse_api_time
 
-# Points come up to four minutes late (Dataflow's and Pub/Sub's metrics are sampled every minute
-# and visible after up to three more); further back than this, none says anything about now.
-_LOOK_BACK = timedelta(minutes=30)
+# Points arrive up to four minutes late: Dataflow's and Pub/Sub's metrics are sampled every minute
+# and become visible up to three minutes later. A point older than this says nothing about now.
+_MAX_POINT_AGE = timedelta(minutes=30)
 
 
 class MonitoringHook(RestHook):
-    """The metrics of one project. Every method raises `ApiError`."""
+    """The metrics of one project.
+
+    Raises:
+        ApiError: by every method, if Cloud Monitoring refuses or does not answer.
+    """
 
     api = "monitoring"
     version = "v3"
@@ -23,24 +27,25 @@ class MonitoringHook(RestHook):
         self._project = f"projects/{project}"
 
     def newest(self, metric: str, *, at: datetime, **labels: str) -> Reading | None:
-        """Return the newest point of a metric, or None if there is none.
+        """Return the newest point of a metric, or None if there is no recent one.
 
         Args:
             metric: its type, such as `pubsub.googleapis.com/subscription/num_undelivered_messages`.
-            at: now.
-            labels: which series: `resource__subscription_id="x"` stands for the filter's
-                `resource.labels.subscription_id = "x"`. Of several series the highest value counts.
+            at: the current time, with a time zone. Points of the 30 minutes before it count.
+            labels: the time series to read: `resource__subscription_id="x"` stands for the filter
+                `resource.labels.subscription_id = "x"`. If several series match, the one with the
+                highest value counts.
         """
-        wanted = [f'metric.type = "{metric}"']
+        conditions = [f'metric.type = "{metric}"']
         for name, value in labels.items():
             kind, _, label = name.partition("__")
-            wanted.append(f'{kind}.labels.{label} = "{value}"')
+            conditions.append(f'{kind}.labels.{label} = "{value}"')
         interval = {
-            "interval_startTime": _text(at - _LOOK_BACK),
-            "interval_endTime": _text(at),
+            "interval_startTime": _rfc3339(at - _MAX_POINT_AGE),
+            "interval_endTime": _rfc3339(at),
         }
-        series = [
-            one
+        all_series = [
+            series
             for page in self.pages(
                 f"reading {metric}",
                 lambda service, token: (
@@ -48,26 +53,26 @@ class MonitoringHook(RestHook):
                     .timeSeries()
                     .list(
                         name=self._project,
-                        filter=" AND ".join(wanted),
+                        filter=" AND ".join(conditions),
                         pageToken=token,
                         **interval,
                     )
                 ),
             )
-            for one in page.get("timeSeries", [])
+            for series in page.get("timeSeries", [])
         ]
-        newest = [reading for one in series if (reading := _newest_of(one))]
-        return max(newest, key=lambda reading: reading.value, default=None)
+        readings = [reading for series in all_series if (reading := _newest_reading(series))]
+        return max(readings, key=lambda reading: reading.value, default=None)
 
 
-def _newest_of(series: dict[str, Any]) -> Reading | None:
+def _newest_reading(series: dict[str, Any]) -> Reading | None:
     readings = [
         Reading(float(next(iter(point["value"].values()))), at)
         for point in series.get("points", [])
-        if (at := api_time(point["interval"].get("endTime")))
+        if (at := parse_api_time(point["interval"].get("endTime")))
     ]
     return max(readings, key=lambda reading: reading.at, default=None)
 
 
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Pub/Sub, as far as the DAGs need it: canaries, dead letters, and whether all is there."""
+"""Pub/Sub: canaries, dead letters, and whether topics and subscriptions exist."""
 
 import dataclasses
 import itertools
@@ -11,25 +11,32 @@ from google import pubsub_v1
 from google.api_core import exceptions as api_exceptions
 from google.api_core.retry import Retry
 
+from beam_jobs.outcomes import CANARY_ATTRIBUTE
 from imagen_ops.google.rest import explained
 
-# The jobs pass a message with this attribute through, without a model call.
-_CANARY = "canary"
-# Somebody else's canary is left to them for this long; then nobody comes for it any more.
+# For this long, another task may still be waiting for its canary.
 _ABANDONED_AFTER = timedelta(minutes=30)
-_PULL_SECONDS = 3.0
-_CALL_SECONDS = 30.0
-_MOST = 100
-# A request with acknowledgements has at most 512 KiB, at up to 0.25 KB each; one that publishes
-# at most 1,000 messages and 10 MB: https://cloud.google.com/pubsub/quotas#resource_limits
-_MAX_ACKS = 1_000
-_MAX_PUBLISHED = 1_000
-_MAX_PUBLISHED_BYTES = 8_000_000
+_PULL_TIMEOUT_S = 3.0
+_CALL_TIMEOUT_S = 30.0
+_MAX_CANARIES = 100
+# An acknowledge request may have 512 KiB, and an id takes up to 0.25 KB. A publish request may have
+# 1,000 messages and 10 MB: https://cloud.google.com/pubsub/quotas#resource_limits
+_MAX_ACK_IDS_PER_REQUEST = 1_000
+_MAX_MESSAGES_PER_REQUEST = 1_000
+_MAX_BYTES_PER_REQUEST = 8_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    """A message that was pulled; `id` is the same each time it comes, `ack_id` is not."""
+    """A pulled message.
+
+    Args:
+        id: the same for every delivery of the message.
+        ack_id: different for every delivery.
+        data: the body.
+        attributes: the message attributes.
+        published_at: in UTC, by Pub/Sub's clock.
+    """
 
     id: str
     ack_id: str
@@ -39,113 +46,131 @@ class Message:
 
 
 class PubSubMessagesHook(PubSubHook):
-    """Every method raises `ApiError` when Pub/Sub refuses, or does not answer."""
+    """Messages, topics and subscriptions.
+
+    Topics and subscriptions are full resource names, such as `projects/PROJECT/topics/NAME`.
+
+    Raises:
+        ApiError: by every method, if Pub/Sub refuses or does not answer.
+    """
 
     def send_canary(self, topic: str, name: str) -> None:
-        """Publish a canary; the stream passes it on to the predictions."""
+        """Publish a canary, which the stream passes on to the predictions."""
         with explained(f"publishing a canary to {topic}"):
-            future = self.get_conn().publish(topic, b"canary", **{_CANARY: name})
-            future.result(timeout=_CALL_SECONDS)
+            future = self.get_conn().publish(topic, b"canary", **{CANARY_ATTRIBUTE: name})
+            future.result(timeout=_CALL_TIMEOUT_S)
 
     def take_canary(self, subscription: str, name: str) -> datetime | None:
-        """Take the canary of that name if it is back; return when it came, by Pub/Sub's clock.
+        """Acknowledge the canary called `name` if it has returned.
 
-        Those of others stay; those that nobody has come for are cleared away.
+        Canaries of other tasks stay, except for those that are over 30 minutes old: nobody waits
+        for them any longer.
+
+        Returns:
+            When it returned, in UTC by Pub/Sub's clock; None if it has not.
         """
         now = datetime.now(UTC)
         returned_at: datetime | None = None
-        done: list[str] = []
-        left: list[str] = []
-        for message in self.take(subscription, _MOST):
-            mine = message.attributes.get(_CANARY) == name
+        finished: list[str] = []
+        of_other_tasks: list[str] = []
+        for message in self.pull_messages(subscription, _MAX_CANARIES):
+            mine = message.attributes.get(CANARY_ATTRIBUTE) == name
             if mine:
                 returned_at = message.published_at
-            old = now - message.published_at > _ABANDONED_AFTER
-            (done if mine or old else left).append(message.ack_id)
-        self.acknowledge_all(subscription, done)
-        self.lease(subscription, left, 0)
+            abandoned = now - message.published_at > _ABANDONED_AFTER
+            (finished if mine or abandoned else of_other_tasks).append(message.ack_id)
+        self.acknowledge_all(subscription, finished)
+        self.lease(subscription, of_other_tasks, 0)
         return returned_at
 
-    def take(self, subscription: str, most: int) -> list[Message]:
-        """Pull up to `most` messages; none if none come within a few seconds.
+    def pull_messages(self, subscription: str, max_messages: int) -> list[Message]:
+        """Pull up to `max_messages` messages; none if none arrive within 3 s.
 
-        They come back after the subscription's deadline, unless `lease` or `acknowledge` is called.
+        Pub/Sub redelivers them after the subscription's acknowledgement deadline, unless you call
+        `lease` or `acknowledge_all`.
         """
         with explained(f"pulling from {subscription}"):
             return [
                 Message(
-                    item.message.message_id,
-                    item.ack_id,
-                    item.message.data,
-                    dict(item.message.attributes),
-                    item.message.publish_time,
+                    id=item.message.message_id,
+                    ack_id=item.ack_id,
+                    data=item.message.data,
+                    attributes=dict(item.message.attributes),
+                    published_at=item.message.publish_time,
                 )
-                for item in self._pull(subscription, most)
+                for item in self._pull(subscription, max_messages)
             ]
 
     def lease(self, subscription: str, ack_ids: Sequence[str], seconds: int) -> None:
-        """Keep messages from coming back for so long from now; 0 gives them back at once."""
-        with explained(f"leasing messages of {subscription}"):
-            for some in _chunks(ack_ids, _MAX_ACKS):
+        """Postpone the redelivery of messages by `seconds` from now; 0 redelivers them at once."""
+        with explained(f"extending the deadlines of messages of {subscription}"):
+            for chunk in _chunks(ack_ids, _MAX_ACK_IDS_PER_REQUEST):
                 self.subscriber_client.modify_ack_deadline(
                     subscription=subscription,
-                    ack_ids=some,
+                    ack_ids=chunk,
                     ack_deadline_seconds=seconds,
-                    timeout=_CALL_SECONDS,
+                    timeout=_CALL_TIMEOUT_S,
                 )
 
     def acknowledge_all(self, subscription: str, ack_ids: Sequence[str]) -> None:
-        """Acknowledge messages: they do not come back."""
+        """Acknowledge messages, so that Pub/Sub does not redeliver them."""
         with explained(f"acknowledging messages of {subscription}"):
-            for some in _chunks(ack_ids, _MAX_ACKS):
+            for chunk in _chunks(ack_ids, _MAX_ACK_IDS_PER_REQUEST):
                 self.subscriber_client.acknowledge(
-                    subscription=subscription, ack_ids=some, timeout=_CALL_SECONDS
+                    subscription=subscription, ack_ids=chunk, timeout=_CALL_TIMEOUT_S
                 )
 
     def publish_all(self, topic: str, messages: Sequence[tuple[bytes, Mapping[str, str]]]) -> None:
-        """Publish bodies with their attributes; returns when Pub/Sub has all of them.
+        """Publish messages and wait until Pub/Sub has stored all of them.
 
-        On an error some may have been published.
+        After an error, some of them may have been published.
+
+        Args:
+            topic: the full name of the topic.
+            messages: bodies with their attributes.
         """
         with explained(f"publishing to {topic}"):
-            for some in _requests(messages):
-                # Not the client's own `publish`, which takes attributes as keyword arguments and
-                # so none with the names of its parameters, such as "topic" or "timeout".
+            for batch in _batches(messages):
+                # The client's own `publish` takes attributes as keyword arguments, so it cannot
+                # send one that is called like a parameter, such as "topic" or "timeout".
                 pubsub_v1.PublisherClient.publish(
                     self.get_conn(),
                     topic=topic,
-                    messages=some,
-                    retry=Retry(timeout=_CALL_SECONDS),
-                    timeout=_CALL_SECONDS,
+                    messages=batch,
+                    retry=Retry(timeout=_CALL_TIMEOUT_S),
+                    timeout=_CALL_TIMEOUT_S,
                 )
 
     def topic_exists(self, topic: str) -> bool:
-        """Whether there is such a topic."""
-        with explained(f"looking at {topic}"):
+        """Whether the topic exists."""
+        with explained(f"checking whether {topic} exists"):
             try:
-                self.get_conn().get_topic(topic=topic, timeout=_CALL_SECONDS)
+                self.get_conn().get_topic(topic=topic, timeout=_CALL_TIMEOUT_S)
             except api_exceptions.NotFound:
                 return False
         return True
 
     def subscription_exists(self, subscription: str) -> bool:
-        """Whether there is such a subscription."""
-        with explained(f"looking at {subscription}"):
+        """Whether the subscription exists."""
+        with explained(f"checking whether {subscription} exists"):
             try:
                 self.subscriber_client.get_subscription(
-                    subscription=subscription, timeout=_CALL_SECONDS
+                    subscription=subscription, timeout=_CALL_TIMEOUT_S
                 )
             except api_exceptions.NotFound:
                 return False
         return True
 
-    def _pull(self, subscription: str, most: int) -> list[Any]:
+    def _pull(self, subscription: str, max_messages: int) -> list[Any]:
         try:
             response = self.subscriber_client.pull(
-                subscription=subscription, max_messages=most, timeout=_PULL_SECONDS, retry=None
+                subscription=subscription,
+                max_messages=max_messages,
+                timeout=_PULL_TIMEOUT_S,
+                retry=None,
             )
         except api_exceptions.DeadlineExceeded:
-            return []  # nothing came: a pull waits for messages
+            return []  # a pull waits for messages, and none arrived
         return list(response.received_messages)
 
 
@@ -155,19 +180,21 @@ def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _requests(
+def _batches(
     messages: Sequence[tuple[bytes, Mapping[str, str]]],
 ) -> Iterator[list[pubsub_v1.PubsubMessage]]:
-    """Yield messages in groups that fit into a request each."""
-    group: list[pubsub_v1.PubsubMessage] = []
+    """Yield the messages in batches that each fit into one request."""
+    batch: list[pubsub_v1.PubsubMessage] = []
     size = 0
     for body, attributes in messages:
         message = pubsub_v1.PubsubMessage(data=body, attributes=dict(attributes))
         message_size = pubsub_v1.PubsubMessage.pb(message).ByteSize()
-        if group and (len(group) == _MAX_PUBLISHED or size + message_size > _MAX_PUBLISHED_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(message)
+        if batch and (
+            len(batch) == _MAX_MESSAGES_PER_REQUEST or size + message_size > _MAX_BYTES_PER_REQUEST
+        ):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
         size += message_size
-    if group:
-        yield group
+    if batch:
+        yield batch

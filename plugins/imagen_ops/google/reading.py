@@ -1,4 +1,4 @@
-"""A value that Cloud Monitoring measured. Light: the health decision imports it, too."""
+"""A value from Cloud Monitoring. Imports nothing heavy, because the health decision needs it."""
 
 import dataclasses
 from datetime import datetime
@@ -6,7 +6,12 @@ from datetime import datetime
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
-    """The newest point of a metric, in seconds or messages, and when it was measured."""
+    """The newest point of a metric.
+
+    Args:
+        value: in the metric's unit, seconds or messages.
+        at: when it was measured, in UTC.
+    """
 
     value: float
     at: datetime

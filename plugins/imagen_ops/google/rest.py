@@ -1,7 +1,7 @@
-"""Google's APIs from a task: credentials from the connection, errors with advice.
+"""Google's REST APIs from a task: credentials from the Airflow connection, errors with advice.
 
-The connection's extra may say where an API is, as in `{"api_endpoints": {"dataflow": "https://…"}}`:
-a private endpoint in production, another server on a laptop.
+The connection's extra can name the endpoint of an API: `{"api_endpoints": {"dataflow":
+"https://…"}}`. That is a private endpoint in production, or a local server on a laptop.
 """
 
 import contextlib
@@ -17,52 +17,63 @@ from google.auth.exceptions import GoogleAuthError
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 from httplib2.error import HttpLib2Error
+from typing_extensions import override
 
 from imagen_ops.errors import NO_ANSWER, ApiError
 
 
 class RestHook(GoogleBaseHook):
-    """One of Google's discovery-based APIs. Retries, with backoff, are googleapiclient's.
+    """One of Google's discovery-based APIs. A subclass sets `api` and `version`.
 
-    The number of retries is the connection's `num_retries` (5 unless it is set): for 429, 5xx and
-    connections that break.
+    googleapiclient retries 429, 5xx and broken connections, with backoff. The connection's
+    `num_retries` sets how often (default: 5). `get_client_options` uses the endpoint that the
+    connection names, if it names one.
     """
 
     api: str
     version: str
 
+    @override
     def get_client_options(self, api_endpoint_override: str | None = None) -> Any:
-        """Return options that lead to the endpoint that the connection names, if it names one."""
         endpoint = self._endpoints().get(self.api)
         if endpoint:
             return ClientOptions(api_endpoint=endpoint)
         return super().get_client_options(api_endpoint_override)
 
     def call(self, what: str, request: Callable[[Any], Any]) -> dict[str, Any]:
-        """Make one request of the service and return its answer.
+        """Make one request and return the service's response.
 
         Args:
-            what: the request in words, for the error.
-            request: makes it, given the service's resource.
+            what: the call in words, for the error, such as "reading job 1".
+            request: builds the request from the service's client object.
 
         Raises:
-            ApiError: refused, or no answer after all retries.
+            ApiError: the service refuses, or does not answer after all retries.
         """
         try:
-            answer = request(self._service).execute(num_retries=self.num_retries)
+            response = request(self._service).execute(num_retries=self.num_retries)
         except HttpError as error:
-            raise ApiError(what, int(error.status_code), _reason(error)) from error
+            raise ApiError(what, int(error.status_code), _message(error)) from error
         except (OSError, HttpLib2Error, GoogleAuthError) as error:
             raise ApiError(what, NO_ANSWER, f"{type(error).__name__}: {error}") from error
-        return dict(answer)
+        return dict(response)
 
     def pages(self, what: str, request: Callable[[Any, str | None], Any]) -> Iterator[Any]:
-        """Yield the answers of a listing, page by page; `request` is given the page's token."""
+        """Yield the pages of a listing.
+
+        Args:
+            what: the call in words, for the error.
+            request: builds the request from the service's client object and the page token, which
+                is None for the first page.
+
+        Raises:
+            ApiError: the service refuses, or does not answer after all retries.
+        """
         token: str | None = None
         while True:
-            answer = self.call(what, functools.partial(_one_page, request, token))
-            yield answer
-            token = answer.get("nextPageToken")
+            page = self.call(what, functools.partial(_page_request, request, token))
+            yield page
+            token = page.get("nextPageToken")
             if not token:
                 return
 
@@ -77,15 +88,18 @@ class RestHook(GoogleBaseHook):
         )
 
     def _endpoints(self) -> dict[str, str]:
-        given = self._get_field("api_endpoints", default=None) or {}
-        return dict(json.loads(given) if isinstance(given, str) else given)
+        # The connection form stores the value as text.
+        value = self._get_field("api_endpoints", default=None) or {}
+        return dict(json.loads(value) if isinstance(value, str) else value)
 
 
-def _one_page(request: Callable[[Any, str | None], Any], token: str | None, service: Any) -> Any:
+def _page_request(
+    request: Callable[[Any, str | None], Any], token: str | None, service: Any
+) -> Any:
     return request(service, token)
 
 
-def _reason(error: HttpError) -> str:
+def _message(error: HttpError) -> str:
     try:
         return str(json.loads(error.content)["error"]["message"])
     except (ValueError, KeyError, TypeError):
@@ -94,11 +108,18 @@ def _reason(error: HttpError) -> str:
 
 @contextlib.contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turn what Google's other clients raise into `ApiError`; `what` was asked, for people."""
+    """Turn the exceptions of Google's other client libraries into `ApiError`.
+
+    Args:
+        what: the call in words, for the error, such as "reading gs://bucket/name".
+
+    Raises:
+        ApiError: the service refuses, does not answer, or the credentials are not valid.
+    """
     try:
         yield
     except api_exceptions.GoogleAPICallError as error:
         raise ApiError(what, int(error.code or NO_ANSWER), error.message) from error
-    # What requests raises is an OSError too, and so is a time-out.
+    # The exceptions of requests are OSErrors too, and so is a timeout.
     except (api_exceptions.GoogleAPIError, GoogleAuthError, OSError) as error:
         raise ApiError(what, NO_ANSWER, f"{type(error).__name__}: {error}") from error

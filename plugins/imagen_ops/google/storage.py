@@ -1,4 +1,4 @@
-"""Cloud Storage, as far as the DAGs need it."""
+"""Cloud Storage: whether buckets and objects exist, and what is in them."""
 
 from typing import Any
 
@@ -9,15 +9,19 @@ from imagen_ops.google.rest import explained
 
 
 class StorageHook(GCSHook):
-    """Every method raises `ApiError` when storage refuses, or does not answer."""
+    """Buckets and objects.
+
+    Raises:
+        ApiError: by every method but `client`, if Cloud Storage refuses or does not answer.
+    """
 
     def client(self) -> Any:
         """Return a `google.cloud.storage.Client`."""
         return self.get_conn()
 
     def bucket_exists(self, bucket: str) -> bool:
-        """Whether there is such a bucket; the right to list its objects is enough to tell."""
-        with explained(f"looking at gs://{bucket}"):
+        """Whether the bucket exists. This needs only the permission to list its objects."""
+        with explained(f"checking whether gs://{bucket} exists"):
             try:
                 list(self.get_conn().list_blobs(bucket, max_results=1))
             except api_exceptions.NotFound:
@@ -25,7 +29,7 @@ class StorageHook(GCSHook):
         return True
 
     def read(self, path: str) -> bytes | None:
-        """Return what is in the object at gs://BUCKET/NAME, or None if there is none."""
+        """Return the content of the object at gs://BUCKET/NAME, or None if it does not exist."""
         bucket, _, name = path.removeprefix("gs://").partition("/")
         with explained(f"reading {path}"):
             try:
@@ -35,7 +39,7 @@ class StorageHook(GCSHook):
         return content
 
     def object_exists(self, path: str) -> bool:
-        """Whether there is an object at gs://BUCKET/NAME."""
+        """Whether the object at gs://BUCKET/NAME exists."""
         bucket, _, name = path.removeprefix("gs://").partition("/")
-        with explained(f"looking at {path}"):
+        with explained(f"checking whether {path} exists"):
             return bool(self.get_conn().bucket(bucket).blob(name).exists())

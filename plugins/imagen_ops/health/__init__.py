@@ -1,1 +1,1 @@
-"""How the stream is: probe it, collect signals, assess them, and restart what died."""
+"""The health of the stream: probe it, collect signals, assess them, restart it if it died."""

@@ -1,4 +1,4 @@
-"""The canary: a message that the stream passes through without a model call; sent and awaited."""
+"""Sending and awaiting canaries: messages that pass through the stream without a model call."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.sdk import PokeReturnValue
 from airflow.sdk.exceptions import AirflowFailException
+from typing_extensions import override
 
 from imagen_ops.dag.tasks import ImagenOperator, ImagenSensor
 from imagen_ops.errors import ApiError
@@ -14,32 +15,38 @@ from imagen_ops.stream.wanted import WantedState
 
 
 class SendCanary(ImagenOperator):
-    """Publish a canary to the stream's topic. The result is `{"name", "sent_at"}`."""
+    """Publish a canary to the prompts topic.
 
+    The task returns `{"name", "sent_at"}`.
+    """
+
+    @override
     def act(self, context: Any) -> dict[str, str] | None:
-        """See the class."""
         name, sent_at = uuid.uuid4().hex, datetime.now(UTC)
         self.clients.pubsub.send_canary(self.settings.topic(self.settings.prompts_topic), name)
         return {"name": name, "sent_at": sent_at.isoformat()}
 
 
 class SendHealthCanary(SendCanary):
-    """The same for a health check, which never fails for what it is there to find out.
+    """Publish a canary for a health check. Never fails because of what the check should detect.
 
-    Without a job that could return it, none is sent: they would only wait in the backlog. The
-    result is then None; with Pub/Sub out of reach it is `{"error"}`.
+    If no job is RUNNING that could return the canary, none is sent: it would only add to the
+    backlog.
+
+    The task returns `{"name", "sent_at"}`, None if no canary was sent, or `{"error"}` if calls to
+    Pub/Sub failed.
     """
 
+    @override
     def act(self, context: Any) -> dict[str, str] | None:
-        """See the class."""
         try:
             job = self.clients.dataflow.active(self.settings.stream_job_name)
-            runs = job is not None and job.state is JobState.RUNNING
+            running = job is not None and job.state is JobState.RUNNING
         except ApiError as error:
             self.log.warning("%s", error)
-            runs = WantedState.load().wanted
-        if not runs:
-            self.log.info("no canary: no job runs that could return it")
+            running = WantedState.load().wanted
+        if not running:
+            self.log.info("no canary sent, because no job is RUNNING that could return it")
             return None
         try:
             return super().act(context)
@@ -49,16 +56,18 @@ class SendHealthCanary(SendCanary):
 
 
 class CanarySensor(ImagenSensor):
-    """Wait until the canary is among the predictions, or the time for it is over.
+    """Wait until the canary is among the predictions, or until its time limit.
 
-    The result is `{"sent_at", "returned_at"}`, times by Pub/Sub's clock where there is one;
-    `returned_at` is None for a canary that has not come back in time. It is None if none was sent,
-    and `{"error"}` if Pub/Sub could not be asked: health has to know that nobody looked.
+    The task returns `{"sent_at", "returned_at"}`, with Pub/Sub's own times where they are known.
+    `returned_at` is None if the canary has not come back in time. The task returns None if no
+    canary was sent, and `{"error"}` if calls to Pub/Sub failed: the health check has to know that
+    nobody looked for the canary.
 
     Args:
-        canary: what the task that sent it returned.
-        required: whether a canary that does not come back fails the task. It belongs to a job that
-            has just begun to run, then, and is given as long as its workers may take to come up.
+        canary: what the task that sent the canary returned.
+        required: whether a canary that does not come back fails the task. This is for a job that
+            has just started. Its time limit is then at least the start-up grace, because the job's
+            workers may still be coming up.
     """
 
     template_fields = ("canary",)
@@ -68,39 +77,42 @@ class CanarySensor(ImagenSensor):
         self.canary = canary
         self.required = required
 
+    @override
     def check(self, context: Any) -> PokeReturnValue:
-        """See the class."""
+        from imagen_ops.health.assessment.formatting import duration
+
         if not self.canary or "name" not in self.canary:
             return PokeReturnValue(True, self.canary)
         sent_at = datetime.fromisoformat(self.canary["sent_at"])
-        within_s = self._within_s()
+        limit_s = self._limit_s()
         try:
             returned_at = self.clients.pubsub.take_canary(
                 self.settings.subscription(self.settings.canary_subscription), self.canary["name"]
             )
         except ApiError as error:
-            late = datetime.now(UTC) - sent_at >= timedelta(seconds=within_s)
-            if self.required or (error.passing and not late):
+            late = datetime.now(UTC) - sent_at >= timedelta(seconds=limit_s)
+            if self.required or (error.transient and not late):
                 raise
             self.log.warning("%s", error)
             return PokeReturnValue(True, {"error": str(error)})
         if returned_at:
-            self.log.info("the canary came back after %s", returned_at - sent_at)
+            round_trip = (returned_at - sent_at).total_seconds()
+            self.log.info("the canary came back after %s", duration(round_trip))
             return PokeReturnValue(True, _result(sent_at, returned_at))
-        if datetime.now(UTC) - sent_at < timedelta(seconds=within_s):
+        if datetime.now(UTC) - sent_at < timedelta(seconds=limit_s):
             return PokeReturnValue(False)
         text = (
-            f"the canary has not come back within {within_s:g} s: the stream "
-            f"does not get from {self.settings.prompts_subscription} to "
-            f"{self.settings.predictions_topic}. Look at the job's logs, and at the backlog: "
-            "behind many prompts a canary waits its turn"
+            f"the canary has not come back within {duration(limit_s)}: it has not got from "
+            f"{self.settings.prompts_subscription} through the stream to "
+            f"{self.settings.predictions_topic}. Check the job's logs and the backlog: a canary "
+            "waits behind all prompts that were sent before it"
         )
         if self.required:
             raise AirflowFailException(text)
         self.log.warning("%s", text)
         return PokeReturnValue(True, _result(sent_at, None))
 
-    def _within_s(self) -> float:
+    def _limit_s(self) -> float:
         if not self.required:
             return self.settings.canary_seconds
         from imagen_ops.health.collect import thresholds_of

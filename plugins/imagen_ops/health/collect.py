@@ -1,6 +1,6 @@
-"""The signals that health is decided on, collected from Dataflow, Monitoring and the canary.
+"""Collects the signals of a health check from Dataflow, Cloud Monitoring and the canary.
 
-A source that cannot be asked is a signal too: it is named, and the others are read all the same.
+A source whose calls fail is a signal too: it is named, and the other sources are still read.
 """
 
 import dataclasses
@@ -25,41 +25,50 @@ from imagen_ops.settings import Settings, SettingsError
 from imagen_ops.stream.wanted import WantedState
 
 SCHEMA = "imagen.health/1"
-# How far back error messages are read when there is no earlier look.
-_FIRST_LOOK = timedelta(minutes=15)
+# How far back the first health check reads error messages.
+_FIRST_PERIOD = timedelta(minutes=15)
 
 _T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
 class CollectedSignals:
-    """Signals, and the job's counters so far, which the next look subtracts from its own."""
+    """The signals of one health check, and the job's counters.
+
+    Attributes:
+        signals: what the decision is based on.
+        totals: the job's counters since it started. The next health check subtracts them from its
+            own.
+    """
 
     signals: Signals
     totals: Mapping[str, int]
 
 
 def thresholds_of(settings: Settings) -> Thresholds:
-    """Return the limits: health's own, but for those that the settings change.
+    """Return the limits: the defaults, except those that the settings override.
 
     Raises:
-        SettingsError: they contradict each other.
+        SettingsError: the settings make an invalid or contradictory limit.
     """
-    oldest = settings.max_backlog_age_seconds
-    given: dict[str, Any] = {
+    max_age = settings.max_backlog_age_seconds
+    overrides: dict[str, Any] = {
         "system_lag_s": settings.max_system_lag_seconds,
         "watermark_age_s": settings.max_watermark_age_seconds,
-        "backlog_age_degraded_s": oldest,
-        "backlog_age_down_s": max(oldest, Thresholds.backlog_age_down_s) if oldest else None,
+        "backlog_age_degraded_s": max_age,
+        "backlog_age_down_s": max(max_age, Thresholds.backlog_age_down_s) if max_age else None,
         "backlog_size": settings.max_backlog_size,
         "failure_ratio_degraded": settings.max_failure_ratio,
         "canary_s": settings.canary_seconds,
         "startup_grace_s": settings.startup_seconds,
     }
     try:
-        return Thresholds(**{name: value for name, value in given.items() if value is not None})
+        return Thresholds(**{name: value for name, value in overrides.items() if value is not None})
     except ValueError as error:
-        raise SettingsError(str(error)) from error
+        raise SettingsError(
+            f"{error}\nThe settings IMAGEN_MAX_…, IMAGEN_CANARY_SECONDS and IMAGEN_STARTUP_SECONDS "
+            "change these limits. Correct them, or leave them unset for the defaults."
+        ) from error
 
 
 def collect_signals(
@@ -71,15 +80,15 @@ def collect_signals(
     canary: Mapping[str, Any] | None,
     previous: Mapping[str, Any] | None,
 ) -> CollectedSignals:
-    """Take one look.
+    """Collect the signals of one health check.
 
     Args:
-        settings: the deployment's.
-        clients: to ask with.
-        at: now; aware.
+        settings: the settings of the deployment.
+        clients: the clients of Google's APIs.
+        at: the current time, with a zone.
         wanted_state: whether the stream should run.
         canary: what `CanarySensor` returned.
-        previous: the record that the last look left, or None.
+        previous: the record of the last health check (`health_record`), or None.
     """
     unreachable: dict[str, str] = {}
 
@@ -92,31 +101,31 @@ def collect_signals(
 
     if canary and "error" in canary:
         unreachable[Source.PUBSUB.value] = str(canary["error"])
-    before = PreviousCheck.of(previous)
+    last_check = PreviousCheck.of(previous)
     name = settings.stream_job_name
     job = ask(Source.DATAFLOW, lambda: clients.dataflow.active(name))
     last_job = None if job else ask(Source.DATAFLOW, lambda: clients.dataflow.last_ended(name))
-    totals: Mapping[str, int] = before.totals_of(job.id) if job else {}
+    totals: Mapping[str, int] = last_check.totals_of(job.id) if job else {}
     counts: Counts | None = None
     if job:
         job_id = job.id
-        now = ask(Source.DATAFLOW, lambda: clients.dataflow.counters(job_id))
-        if now is not None:
-            counts, totals = _counts(totals, now), now
+        counters = ask(Source.DATAFLOW, lambda: clients.dataflow.counters(job_id))
+        if counters is not None:
+            counts, totals = _counts(totals, counters), counters
     errors: list[ErrorMessage] = []
-    if about := job or last_job:  # of a job that has died, the last words
-        since = before.at or at - _FIRST_LOOK
-        about_id = about.id
-        said = ask(Source.DATAFLOW, lambda: clients.dataflow.errors(about_id, since=since))
-        errors = [ErrorMessage(message.at, message.text) for message in said or ()]
+    if newest_job := job or last_job:  # the last errors of a job that died say why
+        since = last_check.at or at - _FIRST_PERIOD
+        newest_id = newest_job.id
+        messages = ask(Source.DATAFLOW, lambda: clients.dataflow.errors(newest_id, since=since))
+        errors = [ErrorMessage(message.at, message.text) for message in messages or ()]
 
     def newest(metric: str, **labels: str) -> Reading | None:
         if Source.MONITORING.value in unreachable:
-            return None  # one refusal is enough, and each costs its retries
+            return None  # one failure is enough, and each costs its retries
         return ask(Source.MONITORING, lambda: clients.monitoring.newest(metric, at=at, **labels))
 
-    of_job = {"metric__job_id": job.id} if job else {"resource__job_name": name}
-    of_backlog = {"resource__subscription_id": settings.prompts_subscription}
+    job_labels = {"metric__job_id": job.id} if job else {"resource__job_name": name}
+    backlog_labels = {"resource__subscription_id": settings.prompts_subscription}
     signals = Signals(
         at=at,
         wanted=wanted_state.wanted,
@@ -124,27 +133,27 @@ def collect_signals(
         wanted_since=wanted_state.at,
         job=job,
         last_job=last_job,
-        system_lag=newest("dataflow.googleapis.com/job/system_lag", **of_job) if job else None,
-        watermark_age=newest("dataflow.googleapis.com/job/data_watermark_age", **of_job)
+        system_lag=newest("dataflow.googleapis.com/job/system_lag", **job_labels) if job else None,
+        watermark_age=newest("dataflow.googleapis.com/job/data_watermark_age", **job_labels)
         if job
         else None,
         backlog_age=newest(
-            "pubsub.googleapis.com/subscription/oldest_unacked_message_age", **of_backlog
+            "pubsub.googleapis.com/subscription/oldest_unacked_message_age", **backlog_labels
         ),
         backlog_size=newest(
-            "pubsub.googleapis.com/subscription/num_undelivered_messages", **of_backlog
+            "pubsub.googleapis.com/subscription/num_undelivered_messages", **backlog_labels
         ),
         counts=counts,
         errors=tuple(errors),
         canary=_canary(canary),
         unreachable=unreachable,
-        previous=before.previous,
+        previous=last_check.previous,
     )
     return CollectedSignals(signals, totals)
 
 
 def health_record(run_id: str, collected: CollectedSignals, verdict: Verdict) -> dict[str, Any]:
-    """Return what is kept of a look: for the next one, for plots, for queries."""
+    """Return the record of a health check: for the next one, for plots and for queries."""
     signals = collected.signals
     canary = signals.canary
     returned = canary.returned_at if canary else None
@@ -169,7 +178,14 @@ def health_record(run_id: str, collected: CollectedSignals, verdict: Verdict) ->
 
 @dataclasses.dataclass(frozen=True)
 class PreviousCheck:
-    """What the last look left; all empty if there was none, or its record cannot be read."""
+    """What the record of the last health check says. Empty if there is none or it is unreadable.
+
+    Attributes:
+        at: when the health check was made.
+        previous: its verdict, as far as the next one needs it.
+        job_id: the job that was active; empty if none was.
+        totals: that job's counters.
+    """
 
     at: datetime | None = None
     previous: Previous | None = None
@@ -178,7 +194,7 @@ class PreviousCheck:
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "PreviousCheck":
-        """Read a record that `health_record` has made."""
+        """Read a record that `health_record` returned."""
         try:
             if record is None:
                 return cls()
@@ -192,15 +208,15 @@ class PreviousCheck:
             return cls()
 
     def totals_of(self, job_id: str) -> Mapping[str, int]:
-        """Return the counters of that job at the last look."""
+        """Return the counters that job had at the last health check; empty for another job."""
         return self.totals if job_id == self.job_id else {}
 
 
-def _counts(before: Mapping[str, int], now: Mapping[str, int]) -> Counts:
-    """Return what came to pass since; a counter that went back has begun anew."""
+def _counts(earlier: Mapping[str, int], current: Mapping[str, int]) -> Counts:
+    """Return what was counted in between. A counter that went backwards has restarted from 0."""
     since = {
-        name: value - before.get(name, 0) if value >= before.get(name, 0) else value
-        for name, value in now.items()
+        name: value - earlier.get(name, 0) if value >= earlier.get(name, 0) else value
+        for name, value in current.items()
     }
     failures = since.get("failures", 0)
     reasons = {

@@ -1,22 +1,28 @@
-"""Looking after the stream: a verdict, a restart where it helps, and a run that tells.
+"""The tasks of the health check: assess the stream, restart it if it died, fail if it is DOWN.
 
-What the work needs is imported where it is done: DAG files are parsed every half minute.
+Modules that only the tasks need are imported inside them, because DAG files are parsed every half
+minute.
 """
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from typing_extensions import override
 
 from imagen_ops.alerts.alert import alert
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.records.folders import HEALTH_RECORDS, RESTART_RECORDS
 
+if TYPE_CHECKING:
+    from imagen_ops.stream.wanted import WantedState
+
 
 class AssessStream(ImagenOperator):
-    """Gather the signals, decide, keep a record, and alert if the verdict is another than before.
+    """Collect the signals, decide, keep a record, and alert if the status has changed.
 
-    The result is the verdict, as `imagen_ops.health.Verdict.to_json` gives it.
+    The task returns the verdict, as `imagen_ops.health.assessment.verdict.Verdict.to_json` writes
+    it.
 
     Args:
         canary: what `CanarySensor` returned.
@@ -28,8 +34,8 @@ class AssessStream(ImagenOperator):
         super().__init__(**kwargs)
         self.canary = canary
 
+    @override
     def act(self, context: Any) -> dict[str, Any]:
-        """See the class."""
         from imagen_ops.google.rest import explained
         from imagen_ops.health.assessment.decide import assess
         from imagen_ops.health.assessment.verdict import Status
@@ -43,9 +49,9 @@ class AssessStream(ImagenOperator):
 
         run_id, at = context["run_id"], datetime.now(UTC)
         history = self.clients.history(HEALTH_RECORDS)
-        with explained("reading what the last look has left in storage"):
+        with explained("reading the last health check's record in Cloud Storage"):
             previous = history.last(at)
-            if previous and previous["run_id"] == run_id:  # of an earlier try
+            if previous and previous["run_id"] == run_id:  # written by an earlier try
                 previous = history.last(datetime.fromisoformat(previous["at"]))
         collected = collect_signals(
             self.settings,
@@ -60,15 +66,15 @@ class AssessStream(ImagenOperator):
         verdict = assess(collected.signals, thresholds_of(self.settings))
         for reason in verdict.reasons:
             self.log.info("%s %s: %s", reason.status, reason.code, reason.text)
-        with explained("keeping a record of this look in storage"):
+        with explained("writing this health check's record to Cloud Storage"):
             history.put(health_record(run_id, collected, verdict))
-        before = PreviousCheck.of(previous).previous
-        if verdict.status is not (before.status if before else Status.HEALTHY):
+        last = PreviousCheck.of(previous).previous
+        if verdict.status is not (last.status if last else Status.HEALTHY):
             alert(
                 "stream_verdict",
                 verdict.headline,
                 status=verdict.status.value,
-                before=before.status.value if before else None,
+                before=last.status.value if last else None,
                 reasons=[reason.code.value for reason in verdict.reasons],
                 run_id=run_id,
             )
@@ -76,15 +82,17 @@ class AssessStream(ImagenOperator):
 
 
 class RestartStream(ImagenOperator):
-    """Start the stream again, as it was started last, if the verdict says so.
+    """Start the stream again, with the form of its last start, if the verdict says so.
 
-    Skipped if it does not, and while a start is under way. Fails, without starting anything, when
-    there were as many restarts within an hour as the settings allow: what falls over each time
-    needs a person.
+    The task is skipped if the verdict does not say so, if the stream should not run any more, and
+    while the start DAG has a queued or running run. It fails, without starting anything, once the
+    restarts that the settings allow per hour are used up: a stream that keeps dying needs a person.
+
+    The task returns the job's id.
 
     Args:
         verdict: what `AssessStream` returned.
-        start_dag_id: of the DAG that starts the stream.
+        start_dag_id: the DAG that starts the stream.
     """
 
     template_fields = ("verdict",)
@@ -94,48 +102,51 @@ class RestartStream(ImagenOperator):
         self.verdict = verdict
         self.start_dag_id = start_dag_id
 
+    @override
     def act(self, context: Any) -> str:
-        """See the class. The result is the job's id."""
         from imagen_ops.health.assessment.verdict import Verdict
-        from imagen_ops.health.restart_guard import take_restart
-        from imagen_ops.jobs.job_form import JobForm
+        from imagen_ops.health.restart_guard import claim_restart
         from imagen_ops.jobs.launch_request import run_label_of
+        from imagen_ops.jobs.params import JobForm
         from imagen_ops.stream.launcher import StreamLauncher
         from imagen_ops.stream.start_decision import OnActive
         from imagen_ops.stream.wanted import WantedState
 
         if not Verdict.from_json(self.verdict).restart:
-            raise AirflowSkipException("nothing to restart")
+            raise AirflowSkipException("the verdict calls for no restart")
         wanted_state = WantedState.load()
         if not wanted_state.wanted or not wanted_state.form:
-            raise AirflowSkipException(f"the stream is not wanted any more: {wanted_state.by}")
-        under_way = ("queued", "running")
-        if context["ti"].get_dr_count(dag_id=self.start_dag_id, states=list(under_way)):
-            raise AirflowSkipException(f"a run of {self.start_dag_id} is starting it")
+            raise _unwanted(wanted_state)
+        if context["ti"].get_dr_count(dag_id=self.start_dag_id, states=["queued", "running"]):
+            raise AirflowSkipException(
+                f"a run of {self.start_dag_id} is already starting the stream"
+            )
         run_id = context["run_id"]
-        take_restart(
+        claim_restart(
             self.clients.history(RESTART_RECORDS),
             run_id=run_id,
-            most_per_hour=self.settings.restarts_per_hour,
+            max_per_hour=self.settings.restarts_per_hour,
             start_dag_id=self.start_dag_id,
         )
-        streams = StreamLauncher(self.settings, self.clients.dataflow)
-        started = streams.start(
-            JobForm.of(wanted_state.form), OnActive.KEEP, run_label_of(self.dag_id, run_id)
-        )
-        self.link(started.job)
-        if not (now := WantedState.load()).wanted:  # whoever drained it may have seen no job
-            streams.end()
-            raise AirflowSkipException(f"the stream is not wanted any more: {now.by}")
-        alert("stream_restart", f"{started.job.id} was started", run_id=run_id)
-        return started.job.id
+        launcher = StreamLauncher(self.settings, self.clients.dataflow)
+        form, run_label = JobForm.from_fields(wanted_state.form), run_label_of(self.dag_id, run_id)
+        job = launcher.start(form, OnActive.KEEP, run_label).job
+        self.link(job)
+        # A drain that came meanwhile may have found no job to stop.
+        if not (wanted_state := WantedState.load()).wanted:
+            launcher.stop()
+            raise _unwanted(wanted_state)
+        alert("stream_restart", f"the stream was restarted: job {job.id}", run_id=run_id)
+        return job.id
 
 
 class FailWhenDown(ImagenOperator):
-    """Fail the run when the stream is down, or could not be assessed, so that somebody looks.
+    """Fail the run if the stream is DOWN or could not be assessed, so that somebody notices.
+
+    The task returns the verdict's headline.
 
     Args:
-        verdict: what `AssessStream` returned; None if it failed.
+        verdict: what `AssessStream` returned; None if that task failed.
     """
 
     template_fields = ("verdict",)
@@ -144,14 +155,20 @@ class FailWhenDown(ImagenOperator):
         super().__init__(**kwargs)
         self.verdict = verdict
 
+    @override
     def act(self, context: Any) -> str:
-        """See the class. The result is the verdict in one line."""
         from imagen_ops.health.assessment.verdict import Status, Verdict
 
         if not self.verdict:
-            raise AirflowFailException("there is no verdict: look at why assess failed")
+            raise AirflowFailException(
+                "there is no verdict: read the log of the task assess to see why it failed"
+            )
         verdict = Verdict.from_json(self.verdict)
         if verdict.status is Status.DOWN:
             raise AirflowFailException(verdict.headline)
         self.log.info("%s", verdict.headline)
         return verdict.headline
+
+
+def _unwanted(state: "WantedState") -> AirflowSkipException:
+    return AirflowSkipException(f"the stream should not run any more ({state.by})")

@@ -1,1 +1,1 @@
-"""What a job on Dataflow is, and what is asked of Dataflow to launch one. Pure."""
+"""A Dataflow job: its states, the form that configures it, and the request that launches it."""

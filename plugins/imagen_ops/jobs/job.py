@@ -1,6 +1,6 @@
 """A Dataflow job as the rest of `imagen_ops` sees it.
 
-The only module that knows how Dataflow's REST API (v1b3) writes a job; it makes no calls itself.
+The only module that knows how Dataflow's REST API (v1b3) represents a job. It makes no calls.
 """
 
 import dataclasses
@@ -10,12 +10,12 @@ from enum import StrEnum
 from typing import Any
 
 _PREFIX = "JOB_STATE_"
-# What Dataflow writes for "not set", in a launch's answer for instance.
+# What Dataflow sends for "not set", for instance in its response to a launch.
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class JobState(StrEnum):
-    """Dataflow's job states, without `JOB_STATE_`."""
+    """Dataflow's job states, without the prefix `JOB_STATE_`."""
 
     QUEUED = "QUEUED"
     PENDING = "PENDING"
@@ -27,15 +27,15 @@ class JobState(StrEnum):
     CANCELLING = "CANCELLING"
     CANCELLED = "CANCELLED"
     FAILED = "FAILED"
-    UPDATED = "UPDATED"  # ended: another job has taken over from this one
+    UPDATED = "UPDATED"  # ended: an update replaced this job with another one
     DONE = "DONE"
-    STOPPED = "STOPPED"  # not started *yet*, whatever the word says
+    STOPPED = "STOPPED"  # not started *yet*, despite its name
     RESOURCE_CLEANING_UP = "RESOURCE_CLEANING_UP"
     UNKNOWN = "UNKNOWN"
 
     @classmethod
-    def of(cls, name: str | None) -> "JobState":
-        """Return the state called `name`, with or without its prefix; UNKNOWN for any other."""
+    def parse(cls, name: str | None) -> "JobState":
+        """Return the state called `name`, with or without the prefix, or UNKNOWN."""
         try:
             return cls((name or "").strip().upper().removeprefix(_PREFIX))
         except ValueError:
@@ -43,25 +43,25 @@ class JobState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the job has ended and stays as it is."""
+        """Whether the job has ended: its state no longer changes."""
         return self in _TERMINAL
 
     @property
     def active(self) -> bool:
-        """Whether the job still holds its name, so that no other of that name can start.
+        """Whether the job still holds its name, so that no other job of that name can start.
 
-        UNKNOWN counts as active: a second stream beside a living one is worse than a late start.
+        UNKNOWN counts as active: a second stream is worse than a late start.
         """
         return self not in _TERMINAL
 
     @property
     def starting(self) -> bool:
-        """Whether the job has been accepted but has no workers yet."""
+        """Whether Dataflow has accepted the job but it has no workers yet."""
         return self in _STARTING
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody has asked the job to end, and it has not yet."""
+        """Whether the job was asked to end and has not ended yet."""
         return self in _STOPPING
 
 
@@ -74,7 +74,16 @@ _STOPPING = frozenset({JobState.DRAINING, JobState.CANCELLING})
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One Dataflow job. `state_since` and `created` are aware, in UTC; None: Dataflow gave none."""
+    """One Dataflow job.
+
+    Args:
+        id: unique for all time, unlike the name.
+        name: only one active job can hold it.
+        state: the current state.
+        state_since: when it entered that state, in UTC; None if Dataflow does not say.
+        created: when it was created, in UTC; None if Dataflow does not say.
+        labels: the user labels. Listings leave them out.
+    """
 
     id: str
     name: str
@@ -83,37 +92,41 @@ class Job:
     created: datetime | None = None
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id}, {self.state})"
+
     @classmethod
     def from_api(cls, resource: Mapping[str, Any]) -> "Job":
-        """Return the job that a v1b3 `Job` resource describes, whichever view it was read with.
+        """Return the job that a v1b3 `Job` resource describes, in any of the API's views.
 
         Raises:
-            ValueError: it has no id or no name, so it is not a job.
+            ValueError: the resource has no id or no name.
         """
         if not resource.get("id") or not resource.get("name"):
             raise ValueError(
-                "expected a Dataflow job with an id and a name, got one with the fields "
-                f"{sorted(resource)}; was it read with a field mask that leaves them out?"
+                "expected a Dataflow job with an id and a name, got only the fields "
+                f"{', '.join(sorted(resource))}; remove any field mask that leaves them out"
             )
         return cls(
             id=str(resource["id"]),
             name=str(resource["name"]),
-            state=JobState.of(resource.get("currentState")),
-            state_since=api_time(resource.get("currentStateTime")),
-            created=api_time(resource.get("createTime")),
+            state=JobState.parse(resource.get("currentState")),
+            state_since=parse_api_time(resource.get("currentStateTime")),
+            created=parse_api_time(resource.get("createTime")),
             labels={str(key): str(value) for key, value in (resource.get("labels") or {}).items()},
         )
 
 
-def api_time(text: str | None) -> datetime | None:
-    """Return an RFC 3339 time of any precision, in UTC, cut to microseconds; None for none.
+def parse_api_time(text: str | None) -> datetime | None:
+    """Return an RFC 3339 time of any precision in UTC, truncated to microseconds.
 
-    What is no time, and the epoch, which Dataflow writes for "not set", are None too: a time that
-    cannot be read should not keep anybody from seeing the job.
+    Returns:
+        The time, or None if the text is missing, is not a time, or is the epoch, which Dataflow
+        sends for "not set". An unreadable time must not hide the job.
     """
     try:
-        moment = datetime.fromisoformat((text or "").strip())
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        time = datetime.fromisoformat((text or "").strip())
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return None if moment == _EPOCH else moment
+    return None if time == _EPOCH else time

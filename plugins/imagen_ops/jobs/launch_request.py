@@ -1,7 +1,4 @@
-"""What is asked of Dataflow when a job is launched: from settings and a form to a request.
-
-Pure: nothing here talks to anything.
-"""
+"""The request that launches a job, built from the settings and a form. Makes no calls."""
 
 import dataclasses
 import hashlib
@@ -9,23 +6,30 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from imagen_ops.jobs.job_form import JobForm
+from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 
-# A job carries the digest of the DAG run that launched it, so that a task that is try_number again
-# knows its own job from one that was there before.
+# A job carries a digest of the DAG run that launched it. A retried task can then tell its own job
+# from one that existed before.
 RUN_LABEL = "imagen-run"
-# And, if it was launched because one before it had failed, the number of the try that did so.
+# A backfill also carries the number of the task try that launched it.
 TRY_LABEL = "imagen-try"
 BACKFILL_JOBS = "imagen-backfill-"
 _REPORTS = "records/reports"
-# See `--source` there.
-_NO_SOURCE = re.compile(r"[^A-Za-z0-9._:@/+=-]")
+# Characters that the job's `--source` does not accept.
+_NOT_IN_SOURCE = re.compile(r"[^A-Za-z0-9._:@/+=-]")
 
 
 @dataclasses.dataclass(frozen=True)
 class LaunchRequest:
-    """A flex template, and what to launch it with."""
+    """A flex template and how to launch it.
+
+    Args:
+        job_name: the name of the job.
+        template: the gs:// path of the template's specification.
+        parameters: the template's parameters, all as text.
+        environment: a v1b3 `FlexTemplateRuntimeEnvironment`.
+    """
 
     job_name: str
     template: str
@@ -33,7 +37,10 @@ class LaunchRequest:
     environment: Mapping[str, Any]
 
     def body(self, *, update: bool = False) -> dict[str, Any]:
-        """Return the request's `launchParameter`."""
+        """Return the request's `launchParameter`.
+
+        `update` replaces the active job of the same name.
+        """
         body: dict[str, Any] = {
             "jobName": self.job_name,
             "containerSpecGcsPath": self.template,
@@ -44,7 +51,13 @@ class LaunchRequest:
 
 
 def stream_launch_request(settings: Settings, form: JobForm, *, run_label: str) -> LaunchRequest:
-    """Return the launch of the streaming job."""
+    """Return the request that launches the stream.
+
+    Args:
+        settings: the deployment's settings.
+        form: the job fields of the start form.
+        run_label: the label value of the DAG run, from `run_label_of`.
+    """
     return LaunchRequest(
         job_name=settings.stream_job_name,
         template=settings.stream_template,
@@ -70,19 +83,19 @@ def backfill_launch_request(
     run_label: str,
     try_number: int,
 ) -> LaunchRequest:
-    """Return the launch of a backfill.
+    """Return the request that launches a backfill.
 
     Args:
-        settings: the deployment's.
-        form: what the run was given.
-        name: of the job.
-        prompts: a glob of prompt files.
-        run_id: of the DAG run; predictions say that they come from it.
-        run_label: of the DAG run; names its report.
-        try_number: which try of the waiting task launches it, from 1.
+        settings: the deployment's settings.
+        form: the job fields of the backfill form.
+        name: the name of the job, from `backfill_job_name`.
+        prompts: the gs:// path or glob of the prompt files.
+        run_id: the id of the DAG run, which predictions name as their source.
+        run_label: the label value of the DAG run, from `run_label_of`. It names the report too.
+        try_number: the number of the task try that launches the job, from 1.
     """
-    per_minute = form.max_requests_per_minute or settings.backfill_requests_per_minute
-    form = dataclasses.replace(form, max_requests_per_minute=per_minute)
+    max_requests = form.max_requests_per_minute or settings.backfill_requests_per_minute
+    form = dataclasses.replace(form, max_requests_per_minute=max_requests)
     environment = _environment(settings, form.max_workers, run_label)
     return LaunchRequest(
         job_name=name,
@@ -90,7 +103,7 @@ def backfill_launch_request(
         parameters={
             "prompts": prompts,
             "report": report_path(settings, run_label),
-            "source": source_of(run_id),
+            "source": prediction_source(run_id),
             **_outputs(settings),
             **_as_text(form.to_json(), without={"max_workers"}),
         },
@@ -105,27 +118,27 @@ def backfill_launch_request(
 
 
 def backfill_job_name(day: str | None, run_label: str) -> str:
-    """Return the name of a run's job: the same in each try, another for each run.
+    """Return the job name of a backfill: the same for every try, different for every run.
 
     Args:
-        day: as YYYY-MM-DD, where the run is about one.
-        run_label: of the DAG run.
+        day: the run's day as YYYY-MM-DD; None for a run with prompt files of its own.
+        run_label: the label value of the DAG run, from `run_label_of`.
     """
     return f"{BACKFILL_JOBS}{day or 'by-hand'}-{run_label[:12]}"
 
 
 def report_path(settings: Settings, run_label: str) -> str:
-    """Return where the job of a run leaves its counts."""
+    """Return the gs:// path where the job of a run writes its counts."""
     return f"gs://{settings.bucket}/{_REPORTS}/{run_label}.json"
 
 
-def source_of(run_id: str) -> str:
-    """Return what predictions say they come from; characters that jobs do not take become `_`."""
-    return "backfill:" + _NO_SOURCE.sub("_", run_id)[:200]
+def prediction_source(run_id: str) -> str:
+    """Return the `source` of a backfill's predictions; unsupported characters become `_`."""
+    return "backfill:" + _NOT_IN_SOURCE.sub("_", run_id)[:200]
 
 
 def run_label_of(dag_id: str, run_id: str) -> str:
-    """Return the label's value for a DAG run: 32 hex characters, as labels take them."""
+    """Return the label value of a DAG run: 32 hexadecimal characters, which labels may hold."""
     return hashlib.sha256(f"{dag_id}/{run_id}".encode()).hexdigest()[:32]
 
 
@@ -140,7 +153,7 @@ def _outputs(settings: Settings) -> dict[str, str]:
 def _environment(settings: Settings, max_workers: int, run_label: str) -> dict[str, Any]:
     environment: dict[str, Any] = {
         "numWorkers": 1,
-        # Always sent: the quotas of the job are split over it.
+        # Always set: the job splits its quota over this number.
         "maxWorkers": max_workers,
         "machineType": settings.worker_machine_type,
         "tempLocation": f"gs://{settings.bucket}/temp",
@@ -151,13 +164,13 @@ def _environment(settings: Settings, max_workers: int, run_label: str) -> dict[s
         environment["serviceAccountEmail"] = settings.worker_service_account
     if settings.worker_subnetwork:
         environment["subnetwork"] = settings.worker_subnetwork
-        # Workers talk to Google's APIs only, which Private Google Access gives them.
+        # Workers call only Google's APIs, which Private Google Access makes reachable.
         environment["ipConfiguration"] = "WORKER_IP_PRIVATE"
     return environment
 
 
 def _as_text(form: Mapping[str, Any], *, without: set[str]) -> dict[str, str]:
-    """Template parameters are text; what is not set is left to the job's own default."""
+    """Return template parameters, which are text. Unset fields keep the job's defaults."""
     return {
         name: str(int(value) if isinstance(value, float) and value.is_integer() else value)
         for name, value in form.items()

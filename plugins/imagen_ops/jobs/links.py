@@ -1,15 +1,23 @@
-"""Links from a task instance to its job, the job's logs and its metrics in the console."""
+"""Links from a task instance to its Dataflow job, the job's logs and its metrics."""
 
 import dataclasses
 from typing import Any
 from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
+from typing_extensions import override
 
 
 @dataclasses.dataclass(frozen=True)
 class LinkedJob:
-    """Where a job is to be seen; `console` without a slash at its end."""
+    """What a link needs to know about a job.
+
+    Args:
+        console: the URL of the Google Cloud console, without a trailing slash.
+        project: the project id.
+        region: the Dataflow region.
+        job_id: the Dataflow job id.
+    """
 
     console: str
     project: str
@@ -18,15 +26,18 @@ class LinkedJob:
 
 
 class _JobLink(BaseOperatorLink):
-    """A link to the job that the task has worked on; empty as long as it has not."""
+    """A link to a page about the job that the task worked on; empty if it worked on none.
 
+    Airflow calls `get_link` in the task's own process, when the task ends.
+    """
+
+    @override
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return the address. Runs in the task's own process, at its end."""
         job = getattr(operator, "linked_job", None)
         return self.address(job) if job else ""
 
     def address(self, job: LinkedJob) -> str:
-        """Return where the link leads to."""
+        """Return the URL of the page about `job`."""
         raise NotImplementedError
 
 
@@ -35,28 +46,28 @@ class JobLink(_JobLink):
 
     name = "Dataflow job"
 
+    @override
     def address(self, job: LinkedJob) -> str:
-        """Return the address of the job's page."""
         return _page(job)
 
 
 class MetricsLink(_JobLink):
-    """The job's metrics."""
+    """The job's page, with its metrics open."""
 
     name = "Dataflow metrics"
 
+    @override
     def address(self, job: LinkedJob) -> str:
-        """Return the address of the job's page, with its metrics open."""
         return _page(job, ";mainTab=JOB_METRICS")
 
 
 class LogsLink(_JobLink):
-    """What the job and its workers log."""
+    """A search over the logs of the job's launcher, of the job and of its workers."""
 
     name = "Dataflow logs"
 
+    @override
     def address(self, job: LinkedJob) -> str:
-        """Return the address of a search over the logs of launcher, job and workers."""
         query = quote(f'resource.type="dataflow_step"\nresource.labels.job_id="{job.job_id}"', "")
         return f"{job.console}/logs/query;query={query}?project={quote(job.project)}"
 

@@ -1,36 +1,36 @@
-"""What every trigger form asks about a job: the fields of `imagen_ops.jobs.job_form.JobForm`."""
+"""The fields that all trigger forms share: what people see in them, and what a launch gets.
 
+A new field is declared here twice: in `JOB_FIELDS` for the Airflow UI, in `JobForm` for a launch.
+"""
+
+import dataclasses
 import os
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import Param
 
-from imagen_ops.jobs.job_form import ENDPOINT, MODEL
-from imagen_ops.settings import DEFAULT_MODEL
+from beam_jobs.catalog import DEFAULT_MODEL, ENDPOINT_PATTERN, KNOWN_MODELS, MODEL_PATTERN
 
 JOB_FIELDS: dict[str, Any] = {
     "model": Param(
         os.environ.get("IMAGEN_MODEL") or DEFAULT_MODEL,
         type="string",
-        pattern=f"^{MODEL}$",
-        examples=[
-            "gemini-3.1-flash-image",
-            "gemini-3.1-flash-lite-image",
-            "gemini-3-pro-image",
-            "gemini-2.5-flash-image",
-            "gemini-nano-banana-2.1",
-        ],
+        pattern=f"^{MODEL_PATTERN}$",
+        examples=[DEFAULT_MODEL, *(name for name in KNOWN_MODELS if name != DEFAULT_MODEL)],
         title="Model",
-        description_md="Makes the images of prompts that name no model of their own.",
+        description_md="Generates the images of prompts that do not name a model.",
     ),
     "model_endpoint": Param(
         None,
         type=["null", "string"],
-        pattern=f"^{ENDPOINT}$",
-        title="Endpoint of the model",
+        pattern=f"^{ENDPOINT_PATTERN}$",
+        title="Model endpoint",
         description_md=(
-            "Only for a model that is deployed on a Vertex AI endpoint and speaks :predict, as in "
-            "projects/P/locations/L/endpoints/E. Empty for Google's own models."
+            "Set this only for a model that you deployed on a Vertex AI endpoint and that supports "
+            "`:predict`. Format: `projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT`. Leave "
+            "it empty for Google's own models."
         ),
     ),
     "request_tier": Param(
@@ -38,37 +38,124 @@ JOB_FIELDS: dict[str, Any] = {
         type="string",
         enum=["standard", "flex"],
         title="Request tier",
-        description_md="**flex** costs half and is slower; offered for Gemini models.",
+        description_md="**flex** costs half as much but is slower. Only for Gemini models.",
     ),
     "max_in_flight": Param(
         64,
         type="integer",
         minimum=1,
         maximum=1024,
-        title="Most calls at once, per worker",
-        description_md="A ceiling. The job finds out by itself how many the quota allows.",
+        title="Maximum concurrent model calls per worker",
+        description_md=(
+            "The job finds out how many calls the model's quota allows, up to this limit."
+        ),
     ),
     "max_requests_per_minute": Param(
         None,
         type=["null", "number"],
         exclusiveMinimum=0,
-        title="Most calls a minute, in all",
-        description_md="Empty: as many as the quota allows. Set it to leave some to others.",
+        title="Maximum model calls per minute",
+        description_md=(
+            "For the whole job, split evenly over *Maximum workers*. Set this to leave part of the "
+            "model's quota to other jobs. **Empty**: as many as the quota allows, or for a "
+            "backfill, `IMAGEN_BACKFILL_REQUESTS_PER_MINUTE` if it is set."
+        ),
     ),
     "max_retry_seconds": Param(
         600,
         type="number",
         minimum=1,
         maximum=86400,
-        title="How long a prompt is tried again (seconds)",
-        description_md="After that it becomes a dead letter that can be replayed.",
+        title="Maximum retry time per prompt (seconds)",
+        description_md=(
+            "A prompt that still fails after this time becomes a dead letter, which you can replay."
+        ),
     ),
     "max_workers": Param(
         2,
         type="integer",
         minimum=1,
         maximum=100,
-        title="Most workers",
-        description_md="Dataflow adds and removes them by itself, up to this many.",
+        title="Maximum workers",
+        description_md="Dataflow adds and removes workers as needed, up to this number.",
     ),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class JobForm:
+    """The job fields of a trigger form.
+
+    Args:
+        model: the model for prompts that do not name one.
+        model_endpoint: the Vertex AI endpoint of a deployed model; None for Google's own models.
+        request_tier: "standard" or "flex".
+        max_in_flight: maximum concurrent model calls per worker.
+        max_requests_per_minute: maximum model calls per minute of the whole job; None: the
+            model's quota.
+        max_retry_seconds: how long a failing prompt is retried.
+        max_workers: maximum Dataflow workers.
+    """
+
+    model: str
+    model_endpoint: str | None = None
+    request_tier: str = "standard"
+    max_in_flight: int = 64
+    max_requests_per_minute: float | None = None
+    max_retry_seconds: float = 600.0
+    max_workers: int = 2
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "JobForm":
+        """Return the form with these field values; fields that are not about the job are ignored.
+
+        Airflow validates a form when it is submitted. It does not validate the form that is stored
+        in the Variable, so the fields that become part of a URL are checked here.
+
+        Raises:
+            ValueError: the model is missing, or the model or its endpoint is malformed.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        job_fields = {name: value for name, value in fields.items() if name in names}
+        if not job_fields.get("model"):
+            raise ValueError(
+                f"model: expected an id such as {DEFAULT_MODEL}, got a form with only the fields "
+                f"{', '.join(sorted(fields)) or 'none'}"
+            )
+        form = cls(**job_fields)
+        if not re.fullmatch(MODEL_PATTERN, form.model):
+            raise ValueError(f"model: expected an id such as {DEFAULT_MODEL}, got {form.model!r}")
+        if form.model_endpoint and not re.fullmatch(ENDPOINT_PATTERN, form.model_endpoint):
+            raise ValueError(
+                "model_endpoint: expected projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT, "
+                f"got {form.model_endpoint!r}"
+            )
+        return form
+
+    def contradictions(self) -> list[str]:
+        """Return what is wrong with the fields taken together, one line each.
+
+        The job would reject them too, but only minutes after its launch.
+        """
+        gemini = self.model.startswith("gemini-")
+        problems = []
+        if self.model_endpoint and gemini:
+            problems.append(
+                f"model_endpoint: {self.model} is one of Google's own models and needs no "
+                "endpoint; clear the endpoint, or set model to the model deployed on it"
+            )
+        if not (self.model_endpoint or gemini or self.model.startswith("imagen-")):
+            problems.append(
+                f"model: {self.model} is not one of Google's own models; set model_endpoint to the "
+                "endpoint it is deployed on"
+            )
+        if self.request_tier == "flex" and not gemini:
+            problems.append(
+                f"request_tier: flex is only available for Gemini models, not for {self.model}; "
+                "choose standard"
+            )
+        return problems
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object, for `from_fields`."""
+        return dataclasses.asdict(self)

@@ -1,1 +1,1 @@
-"""What DAG runs leave in the bucket for pages, queries and later runs."""
+"""Records of what DAG runs did, kept in the bucket for the page, for queries and for later runs."""

@@ -1,4 +1,4 @@
-"""Where in the bucket each kind of record is kept: one folder a kind."""
+"""The folder of each kind of record in the bucket."""
 
 HEALTH_RECORDS = "records/health"
 RESTART_RECORDS = "records/restarts"

@@ -1,4 +1,4 @@
-"""Starting a stream so that, whatever is tried at the same time, one job is active after it."""
+"""Starts the stream so that one job is active afterwards, whatever else starts it meanwhile."""
 
 import dataclasses
 import logging
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from airflow.sdk.exceptions import AirflowException
 
 from imagen_ops.jobs.job import Job
-from imagen_ops.jobs.job_form import JobForm
 from imagen_ops.jobs.launch_request import RUN_LABEL, stream_launch_request
+from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 from imagen_ops.stream.start_decision import OnActive, Step, next_step
 
@@ -19,64 +19,85 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Started:
-    """The job that runs now; `kept`: it was there before, started by somebody else."""
+class StartResult:
+    """The result of a start.
+
+    Attributes:
+        job: the job that is active now.
+        already_active: whether another DAG run, or a person, had started the job.
+    """
 
     job: Job
-    kept: bool
+    already_active: bool
 
 
 class StreamLauncher:
-    """Starts the streaming job of a deployment."""
+    """Starts and stops the streaming job of a deployment."""
 
     def __init__(self, settings: Settings, dataflow: "DataflowJobsHook") -> None:
         self._settings = settings
         self._dataflow = dataflow
 
-    def step(self, on_active: OnActive, run_label: str) -> tuple[Step, Job | None]:
-        """Return what comes next, and the job that it is about."""
+    def next_step(self, on_active: OnActive, run_label: str) -> tuple[Step, Job | None]:
+        """Return the next step of a start, and the job that holds the stream's name, if any.
+
+        Args:
+            on_active: what to do about a job that is already active.
+            run_label: the label of the DAG run that starts the stream.
+        """
         active = self._dataflow.active(self._settings.stream_job_name)
         return next_step(active, on_active, run_label), active
 
-    def end(self) -> list[Job]:
-        """Ask every job of the stream's name to end, losing nothing; those that were there.
+    def stop(self) -> list[Job]:
+        """Drain or cancel every job that has the stream's name. No prompt is lost.
 
-        While one is updated there are two: the new one, which has taken no prompt yet, is
-        cancelled, and comes first.
+        During an update there are two jobs. The new one has not taken any prompt yet: it is
+        cancelled, and comes first in the list.
+
+        Returns:
+            The jobs that were active.
         """
         jobs = self._dataflow.all_active(self._settings.stream_job_name)
         jobs.sort(key=lambda job: not job.state.starting)
         for job in jobs:
             if job.state.starting:
-                _log.info("%s has not taken any prompt yet: cancelling it", job)
+                _log.info(
+                    "job %s is %s and has not taken any prompt yet: cancelling it",
+                    job.id,
+                    job.state,
+                )
                 self._dataflow.cancel(job.id)
             elif not job.state.stopping:
                 self._dataflow.drain(job.id)
         return jobs
 
-    def start(self, form: JobForm, on_active: OnActive, run_label: str) -> Started:
-        """Launch, update or adopt.
+    def start(self, form: JobForm, on_active: OnActive, run_label: str) -> StartResult:
+        """Launch a job, update the active one, or adopt it.
+
+        Args:
+            form: what to launch the job with.
+            on_active: what to do about a job that is already active.
+            run_label: the label of the DAG run that starts the stream.
 
         Raises:
-            AirflowException: somebody else's job has the name, and has to end first. Trying again
-                helps.
-            ApiError: see `DataflowJobsHook`.
+            AirflowException: another job holds the name and has to end first. A retry may succeed.
+            ApiError: a call to Dataflow failed; see `DataflowJobsHook`.
         """
-        step, active = self.step(on_active, run_label)
+        step, active = self.next_step(on_active, run_label)
         if step in (Step.LAUNCH, Step.UPDATE):
             from imagen_ops.google.dataflow import NameInUseError
 
-            launch = stream_launch_request(self._settings, form, run_label=run_label)
+            request = stream_launch_request(self._settings, form, run_label=run_label)
             try:
-                job = self._dataflow.launch(launch, update=step is Step.UPDATE)
-                return Started(job, kept=False)
+                job = self._dataflow.launch(request, update=step is Step.UPDATE)
+                return StartResult(job, already_active=False)
             except NameInUseError:
-                # Somebody was quicker, or our own launch of a moment ago was not visible yet.
-                step, active = self.step(on_active, run_label)
+                # Another start was quicker, or our own launch of a moment ago was not visible yet.
+                step, active = self.next_step(on_active, run_label)
         if step is Step.ADOPT and active is not None:
-            return Started(active, kept=active.labels.get(RUN_LABEL) != run_label)
+            return StartResult(active, already_active=active.labels.get(RUN_LABEL) != run_label)
         raise AirflowException(
-            f"the name {self._settings.stream_job_name} is in use again"
+            f"the job name {self._settings.stream_job_name} is in use again"
             + (f", by {active.id} ({active.state})" if active else "")
-            + "; this task is tried again"
+            + ". Airflow retries this task"
         )

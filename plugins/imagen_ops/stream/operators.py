@@ -1,98 +1,94 @@
-"""Starting and stopping the stream."""
+"""The tasks that start and stop the stream."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowSkipException
+from typing_extensions import override
 
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
-from imagen_ops.jobs.job_form import JobForm
 from imagen_ops.jobs.launch_request import run_label_of
+from imagen_ops.jobs.params import JobForm
 from imagen_ops.stream.launcher import StreamLauncher
 from imagen_ops.stream.start_decision import OnActive
-from imagen_ops.stream.wanted import WantedState, asked_by, refuse_if_drained
+from imagen_ops.stream.wanted import WantedState, refuse_if_drained, requester_of
 
 
 class LaunchStream(ImagenOperator):
-    """Launch the stream, or adopt the one that is there; then remember that it should run.
+    """Launch the stream, or update or adopt the active job; then record that it should run.
 
-    However often it is tried, and whoever else starts at the same time, one job is active after
-    it. Whoever drained the stream since this run began has the last word. The result is the job's
-    id.
+    However often the task is tried, and whatever else starts the stream at the same time, one job
+    is active afterwards. If another job takes the name meanwhile, the task fails and is retried.
+    If somebody has drained the stream since this run began, the task stops the job again, and fails
+    without a retry.
+
+    The task returns the job's id.
     """
 
+    @override
     def act(self, context: Any) -> str:
-        """See the class. An AirflowException, to be tried again, if the name is in use anew."""
-        dag_run, form = context["dag_run"], JobForm.of(context["params"])
+        dag_run, form = context["dag_run"], JobForm.from_fields(context["params"])
         refuse_if_drained(WantedState.load(), dag_run)
-        label = run_label_of(dag_run.dag_id, dag_run.run_id)
-        streams = StreamLauncher(self.settings, self.clients.dataflow)
-        started = streams.start(form, OnActive(context["params"]["on_active"]), label)
-        self.link(started.job)
-        self.log.info("%s", started)
-        before = WantedState.load()
-        if before.drained_since(dag_run):  # and may have looked before this job was there
-            streams.end()
-        refuse_if_drained(before, dag_run)
+        run_label = run_label_of(dag_run.dag_id, dag_run.run_id)
+        launcher = StreamLauncher(self.settings, self.clients.dataflow)
+        started = launcher.start(form, OnActive(context["params"]["on_active"]), run_label)
+        job = started.job
+        self.link(job)
+        self.log.info(
+            "job %s (%s) %s",
+            job.id,
+            job.state,
+            "was already active and is kept" if started.already_active else "was launched",
+        )
+        last_request = WantedState.load()
+        if last_request.drained_since(dag_run):  # the drain may not have seen this job
+            launcher.stop()
+        refuse_if_drained(last_request, dag_run)
+        # A job that was already active still runs with the form of its own start.
+        keep_form = started.already_active and last_request.form
         WantedState(
             wanted=True,
-            by=asked_by(dag_run),
+            by=requester_of(dag_run),
             at=datetime.now(UTC),
-            # A job that is kept has what it was started with, not what this form says.
-            form=before.form if started.kept and before.form else form.to_json(),
+            form=last_request.form if keep_form else form.to_json(),
         ).save()
-        return started.job.id
+        return job.id
 
 
 class DrainStream(ImagenOperator):
-    """Remember that the stream should not run, then ask its job to drain.
+    """Record that the stream should not run, then ask its job to drain.
 
-    The order matters: health must not start again what is on its way out. The result is the job's
-    id, or None if no job is active; of two, one of which was to replace the other, that which had
-    prompts.
+    The order matters: the health check must not restart a job that is ending.
+
+    The task returns the job's id, or None if no job is active. During an update there are two
+    jobs; it then returns the old one, which has taken prompts.
     """
 
+    @override
     def act(self, context: Any) -> str | None:
-        """See the class."""
-        before = WantedState.load()
-        WantedState(False, asked_by(context["dag_run"]), datetime.now(UTC), before.form).save()
-        jobs = StreamLauncher(self.settings, self.clients.dataflow).end()
+        last_request = WantedState.load()
+        WantedState(
+            wanted=False,
+            by=requester_of(context["dag_run"]),
+            at=datetime.now(UTC),
+            form=last_request.form,
+        ).save()
+        jobs = StreamLauncher(self.settings, self.clients.dataflow).stop()
         if not jobs:
-            self.log.info("no active job is called %s", self.settings.stream_job_name)
+            self.log.info("no job named %s is active", self.settings.stream_job_name)
             return None
         self.link(jobs[-1])
         return jobs[-1].id
 
 
 class CancelStream(ImagenOperator):
-    """Cancel a job that is still draining; skipped if it has ended."""
+    """Cancel a job that is still draining. The task is skipped if the job has ended.
 
-    template_fields = ("job_id",)
+    The task returns the job's id.
 
-    def __init__(self, *, job_id: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.job_id = job_id
-
-    def act(self, context: Any) -> str:
-        """See the class."""
-        job = self.clients.dataflow.get(self.job_id) if self.job_id else None
-        if job is None or job.state.terminal:
-            raise AirflowSkipException("the job has ended by itself")
-        self.link(job)
-        self.log.warning(
-            "%s has been draining for too long: cancelling it. Prompts under way are delivered "
-            "again to the next stream; what is stored already is found and not paid again",
-            job,
-        )
-        self.clients.dataflow.cancel(job.id)
-        return job.id
-
-
-class ReportDrained(ImagenOperator):
-    """Say how the stream ended and what is left in its backlog.
-
-    The result: `{"state", "counters", "backlog", "oldest_seconds"}`; what cannot be read is None.
+    Args:
+        job_id: the job to cancel; None if no job was active.
     """
 
     template_fields = ("job_id",)
@@ -101,8 +97,41 @@ class ReportDrained(ImagenOperator):
         super().__init__(**kwargs)
         self.job_id = job_id
 
+    @override
+    def act(self, context: Any) -> str:
+        job = self.clients.dataflow.get(self.job_id) if self.job_id else None
+        if job is None or job.state.terminal:
+            raise AirflowSkipException("no job to cancel: none was active, or it has already ended")
+        self.link(job)
+        self.log.warning(
+            "job %s is still %s: cancelling it. Its prompts in progress are delivered again to the "
+            "next stream. Images that are already stored are not paid for again",
+            job.id,
+            job.state,
+        )
+        self.clients.dataflow.cancel(job.id)
+        return job.id
+
+
+class ReportDrained(ImagenOperator):
+    """Report how the stream ended and how many prompts remain in its backlog.
+
+    The task returns `{"state", "counters", "backlog", "oldest_seconds"}`: the job's final state and
+    counters, the number of prompts in the backlog, and the age of the oldest. A value that is
+    unknown is None.
+
+    Args:
+        job_id: the job that has ended; None if no job was active.
+    """
+
+    template_fields = ("job_id",)
+
+    def __init__(self, *, job_id: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+
+    @override
     def act(self, context: Any) -> dict[str, Any]:
-        """See the class."""
         job, counters = None, {}
         if self.job_id:
             job = self.clients.dataflow.get(self.job_id)
@@ -110,12 +139,13 @@ class ReportDrained(ImagenOperator):
             counters = self.clients.dataflow.counters(job.id)
         size = self._metric("num_undelivered_messages")
         age = self._metric("oldest_unacked_message_age")
-        left = "unknown" if size is None else f"{size:,.0f} prompts"
+        remaining = "unknown" if size is None else f"{size:,.0f} prompts"
         self.log.info(
-            "%s. Left in %s: %s; they wait there, for up to its retention, until a stream starts",
-            f"{job} has ended" if job else "no job was active",
+            "%s. Backlog of %s: %s. Prompts wait there until a stream starts, for at most the "
+            "subscription's retention period",
+            f"job {job.id} is {job.state}" if job else "no job was active",
             self.settings.prompts_subscription,
-            left,
+            remaining,
         )
         return {
             "state": job.state.value if job else None,

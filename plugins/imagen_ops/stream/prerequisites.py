@@ -1,48 +1,54 @@
-"""Whether all that a start needs is there, and its form makes sense."""
+"""Checks, before a start, that its form makes sense and that everything it needs exists."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
+from typing_extensions import override
 
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
-from imagen_ops.jobs.job_form import JobForm
+from imagen_ops.jobs.params import JobForm
 
 
 class CheckPrerequisites(ImagenOperator):
-    """Look at the form, and for topics, subscriptions, bucket and template.
+    """Check the form, and that topics, subscriptions, bucket and template exist.
 
-    One message lists all that is missing.
+    If anything is missing, or Airflow may not look at it, the task fails without a retry. Its one
+    error lists everything. If a service does not answer, the task is retried.
     """
 
+    @override
     def act(self, context: Any) -> None:
-        """Fail, without a retry, if anything is missing or may not be looked at."""
-        if wrong := JobForm.of(context["params"]).contradictions():
-            raise AirflowFailException("\n".join(["the form contradicts itself:", *wrong]))
-        missing: list[str] = []
-        for what, is_there in self._all().items():
+        if contradictions := JobForm.from_fields(context["params"]).contradictions():
+            raise AirflowFailException("\n".join(["the form contradicts itself:", *contradictions]))
+        prerequisites = self._prerequisites()
+        problems: list[str] = []
+        for name, exists in prerequisites.items():
             try:
-                if not is_there():
-                    missing.append(f"{what}: not there")
+                if not exists():
+                    problems.append(f"{name}: does not exist")
             except ApiError as error:
-                if error.passing:
+                if error.transient:
                     raise
-                missing.append(f"{what}: {error}")
-        if missing:
+                problems.append(f"{name}: {error}")
+        if problems:
             raise AirflowFailException(
                 "\n".join(
                     [
-                        "cannot start, since this is missing:",
-                        *(f"  {line}" for line in missing),
-                        "composer.tf creates all of it; the names come from the IMAGEN_* settings.",
+                        "the stream cannot start, because prerequisites are missing:",
+                        *(f"  {line}" for line in problems),
+                        "composer.tf creates them, under the names that the IMAGEN_* settings "
+                        "give. Apply it, or correct the settings.",
                     ]
                 )
             )
-        self.log.info("all of it is there: %s", ", ".join(self._all()))
+        self.log.info("all prerequisites exist: %s", ", ".join(prerequisites))
 
-    def _all(self) -> dict[str, Callable[[], bool]]:
-        settings, messages, objects = self.settings, self.clients.pubsub, self.clients.storage
+    def _prerequisites(self) -> dict[str, Callable[[], bool]]:
+        """Return by name what has to exist, with the call that checks it."""
+        settings, pubsub, storage = self.settings, self.clients.pubsub, self.clients.storage
         topics = map(
             settings.topic,
             (settings.prompts_topic, settings.predictions_topic, settings.dead_letters_topic),
@@ -56,18 +62,13 @@ class CheckPrerequisites(ImagenOperator):
                 settings.dead_letters_subscription,
             ),
         )
+        bucket, template = settings.bucket, settings.stream_template
         return {
-            **{f"topic {name}": _asking(messages.topic_exists, name) for name in topics},
+            **{f"topic {name}": partial(pubsub.topic_exists, name) for name in topics},
             **{
-                f"subscription {name}": _asking(messages.subscription_exists, name)
+                f"subscription {name}": partial(pubsub.subscription_exists, name)
                 for name in subscriptions
             },
-            f"bucket gs://{settings.bucket}": _asking(objects.bucket_exists, settings.bucket),
-            f"template {settings.stream_template}": _asking(
-                objects.object_exists, settings.stream_template
-            ),
+            f"bucket gs://{bucket}": partial(storage.bucket_exists, bucket),
+            f"template {template}": partial(storage.object_exists, template),
         }
-
-
-def _asking(ask: Callable[[str], bool], name: str) -> Callable[[], bool]:
-    return lambda: ask(name)

@@ -1,10 +1,11 @@
-"""Waiting for what becomes of a job."""
+"""The tasks that wait for a job to change its state."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import PokeReturnValue
 from airflow.sdk.exceptions import AirflowFailException
+from typing_extensions import override
 
 from imagen_ops.dag.tasks import ImagenSensor
 from imagen_ops.jobs.job import Job, JobState
@@ -13,29 +14,29 @@ from imagen_ops.stream.launcher import StreamLauncher
 from imagen_ops.stream.start_decision import OnActive, Step
 from imagen_ops.stream.wanted import WantedState, refuse_if_drained
 
-# Of what a job that failed has said, this much goes into the task's error.
-_SAID = 3
-_SAID_CHARS = 2000
+# How much of a failed job's error messages goes into the task's error.
+_MAX_MESSAGES = 3
+_MAX_CHARS = 2000
 
 
 class MakeWaySensor(ImagenSensor):
-    """Wait until the stream can be launched; where a job has to go first, send it away.
+    """Wait until the stream can be launched, updated or adopted.
 
-    `imagen_ops.stream.start_decision` decides what has to go. A drain that somebody asks for
-    meanwhile has the last word.
+    If the active job has to end first, drain or cancel it; `imagen_ops.stream.start_decision`
+    decides. If somebody drains the stream meanwhile, the task fails without a retry.
     """
 
+    @override
     def check(self, context: Any) -> bool:
-        """See the class."""
         dag_run = context["dag_run"]
         refuse_if_drained(WantedState.load(), dag_run)
-        step, active = StreamLauncher(self.settings, self.clients.dataflow).step(
+        step, active = StreamLauncher(self.settings, self.clients.dataflow).next_step(
             OnActive(context["params"]["on_active"]), run_label_of(dag_run.dag_id, dag_run.run_id)
         )
         if active is None:
             return True
         self.link(active)
-        self.log.info("%s is %s: %s", active.id, active.state, step)
+        self.log.info("job %s is %s; next step: %s", active.id, active.state, step)
         if step is Step.DRAIN:
             self.clients.dataflow.drain(active.id)
         elif step is Step.CANCEL:
@@ -44,7 +45,15 @@ class MakeWaySensor(ImagenSensor):
 
 
 class JobRunningSensor(ImagenSensor):
-    """Wait until the job runs. The result is its id."""
+    """Wait until the job is RUNNING.
+
+    The task fails without a retry if the job has ended, or if somebody is stopping it.
+
+    The task returns the job's id.
+
+    Args:
+        job_id: the job to wait for.
+    """
 
     template_fields = ("job_id",)
 
@@ -52,31 +61,39 @@ class JobRunningSensor(ImagenSensor):
         super().__init__(**kwargs)
         self.job_id = job_id
 
+    @override
     def check(self, context: Any) -> PokeReturnValue:
-        """See the class. AirflowFailException: it has ended, or somebody is ending it."""
         job = self.clients.dataflow.get(self.job_id)
         self.link(job)
-        self.log.info("%s is %s", job.id, job.state)
+        self.log.info("job %s is %s", job.id, job.state)
         if job.state.terminal:
-            raise AirflowFailException(f"{job.id} is {job.state}: {self._said(job)}")
+            raise AirflowFailException(
+                f"job {job.id} is {job.state}, expected RUNNING. {self._last_errors(job)}"
+            )
         if job.state.stopping:
             raise AirflowFailException(
-                f"{job.id} is {job.state}: somebody is stopping it while this run starts it; "
-                "agree, then run imagen_stream_start again"
+                f"job {job.id} is {job.state}: somebody is stopping it while this run starts it. "
+                "Agree on whether the stream should run, then run imagen_stream_start again"
             )
         return PokeReturnValue(job.state is JobState.RUNNING, job.id)
 
-    def _said(self, job: Job) -> str:
-        said = [message.text for message in self.clients.dataflow.errors(job.id)[-_SAID:]]
-        return "\n".join(said)[-_SAID_CHARS:] or "it has said nothing; look at its logs"
+    def _last_errors(self, job: Job) -> str:
+        messages = self.clients.dataflow.errors(job.id)[-_MAX_MESSAGES:]
+        text = "\n".join(message.text for message in messages)[-_MAX_CHARS:]
+        if not text:
+            return "It logged no error messages; follow this task's link to its logs"
+        return f"Its last error messages:\n{text}"
 
 
 class JobEndedSensor(ImagenSensor):
-    """Wait until the job has ended, or `give_up_minutes` are over. The result is its state.
+    """Wait until the job has ended, or has been draining or cancelling for `give_up_minutes`.
+
+    The task returns the job's state, or None if there is no job.
 
     Args:
-        job_id: of the job; None if there is none to wait for.
-        give_up_minutes: since this task began to wait; 0: never, until the task's time-out.
+        job_id: the job to wait for; None if there is none.
+        give_up_minutes: how long the job may be draining or cancelling before the waiting ends, in
+            minutes. 0: until the task's time-out.
     """
 
     template_fields = ("job_id", "give_up_minutes")
@@ -86,16 +103,16 @@ class JobEndedSensor(ImagenSensor):
         self.job_id = job_id
         self.give_up_minutes = give_up_minutes
 
+    @override
     def check(self, context: Any) -> PokeReturnValue:
-        """See the class."""
         if not self.job_id:
             return PokeReturnValue(True, None)
         job = self.clients.dataflow.get(self.job_id)
         self.link(job)
-        self.log.info("%s is %s", job.id, job.state)
-        return PokeReturnValue(job.state.terminal or self._patience_is_over(job), job.state.value)
+        self.log.info("job %s is %s", job.id, job.state)
+        return PokeReturnValue(job.state.terminal or self._gives_up(job), job.state.value)
 
-    def _patience_is_over(self, job: Job) -> bool:
+    def _gives_up(self, job: Job) -> bool:
         limit = timedelta(minutes=float(self.give_up_minutes))
         if not limit or not job.state.stopping or job.state_since is None:
             return False

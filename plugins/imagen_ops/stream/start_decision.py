@@ -1,4 +1,4 @@
-"""What a start does about a job that is there already: a decision, as a pure function."""
+"""What a start does about a job that is already active: a decision, as a pure function."""
 
 from enum import StrEnum
 
@@ -7,7 +7,7 @@ from imagen_ops.jobs.launch_request import RUN_LABEL
 
 
 class OnActive(StrEnum):
-    """What the operator wants if a stream is active when a start begins."""
+    """What the operator wants if a stream is already active when a start begins."""
 
     KEEP = "keep"
     UPDATE = "update"
@@ -15,24 +15,24 @@ class OnActive(StrEnum):
 
 
 class Step(StrEnum):
-    """What comes next."""
+    """The next step of a start."""
 
-    LAUNCH = "launch"  # nobody holds the name
-    ADOPT = "adopt"  # the job that is there will do
-    UPDATE = "update"  # launch in the place of the job that is there
-    DRAIN = "drain"  # the job has to go
-    CANCEL = "cancel"  # it has to go, and has not taken any input yet
-    WAIT = "wait"  # its state changes by itself, to one in which something can be done
+    LAUNCH = "launch"  # no job holds the name
+    ADOPT = "adopt"  # use the active job as it is
+    UPDATE = "update"  # launch a job that takes over from the active one
+    DRAIN = "drain"  # the active job has to end first
+    CANCEL = "cancel"  # the active job has to end first, and has not taken any prompt yet
+    WAIT = "wait"  # the active job is changing its state: no other step is possible yet
 
 
 def next_step(active: Job | None, on_active: OnActive, run_label: str) -> Step:
-    """Decide what to do about `active`, the job that holds the name.
+    """Decide what to do about the job that holds the stream's name.
 
     Args:
-        active: None if nobody does.
+        active: the job that holds the name, or None.
         on_active: what the operator chose.
-        run_label: of this DAG run. A job that carries it was launched by this very run, in an
-            earlier try: it is adopted, never updated or replaced a second time.
+        run_label: the label of this DAG run. A job that carries it was launched by an earlier try
+            of this very run: it is adopted, never updated or replaced a second time.
     """
     if active is None:
         return Step.LAUNCH

@@ -1,5 +1,6 @@
-"""The page that operators keep open: a small web app inside Airflow's, behind Airflow's own login.
+"""The page that operators keep open: a small web app inside Airflow's, behind Airflow's login.
 
-It looks, and changes nothing. What it shows comes from what jobs and DAGs leave in storage; buttons
-lead to Airflow's own forms. `lazy` is all that Airflow's other processes ever import of it.
+The page is read-only. It shows what jobs and DAGs leave in the bucket, and its buttons lead to
+Airflow's own trigger forms. Airflow processes that serve no page import only `lazy` and
+`build_page` from here.
 """

@@ -1,7 +1,7 @@
-"""Who may look: Airflow's login, and its permission to read the stream's health.
+"""Who may see the page: logged-in users with permission to read the stream's health DAG.
 
-Airflow mounts a plugin's app as it is, open to everybody. So this stands around the whole of it,
-not on its routes: what is added later is behind it too, be it a route, a mount or a 404.
+Airflow mounts a plugin's app without access control. `Guarded` therefore wraps the whole app, not
+its routes: anything added later is protected too, be it a route, a mount or a 404.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,27 +21,33 @@ from starlette.concurrency import run_in_threadpool
 
 from imagen_ops.ui.lazy import Asgi, Receive, Scope, Send
 
-# Whoever may read this DAG may see what it has found, and the images with it.
-LOOKED_AT = "imagen_stream_health"
+# Whoever may read this DAG may see what it records, and the images too.
+REQUIRED_DAG = "imagen_stream_health"
 
 Admit = Callable[[Request], Awaitable[Any]]
 
 
 async def admit(request: Request) -> BaseUser:
-    """Return who asks, by cookie or bearer token.
+    """Return the user of a request, identified by cookie or bearer token.
 
     Raises:
-        HTTPException: 401 without a login, 403 without the permission.
+        HTTPException: 401 without a login, 403 without permission to read the health DAG.
     """
-    # As FastAPI would call it, which is not asked here: see above.
+    # FastAPI would resolve these as dependencies of a route, but the guard is outside of any route.
     user = await get_user(request, await oauth2_scheme(request), await bearer_scheme(request))
-    # Asks the metadata database.
-    await run_in_threadpool(requires_access_dag("GET", param_dag_id=LOOKED_AT), request, user)
+    # In a thread, because it queries the metadata database.
+    await run_in_threadpool(requires_access_dag("GET", param_dag_id=REQUIRED_DAG), request, user)
     return user
 
 
 def may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
-    """Whether this user may start a run of the DAG. Asks the metadata database."""
+    """Tell whether a user may trigger a DAG. Blocks: it queries the metadata database.
+
+    Args:
+        request: the user's request.
+        user: as `admit` returned it.
+        dag_id: the DAG to trigger.
+    """
     try:
         requires_access_dag("POST", DagAccessEntity.RUN, dag_id)(request, user)
     except HTTPException:
@@ -50,16 +56,19 @@ def may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
 
 
 class Guarded:
-    """`app`, for those whom `admit` lets in; routes find them as `request.user`."""
+    """An ASGI app that only passes on the requests of users whom `admit` lets in.
+
+    Routes find the user as `request.user`.
+    """
 
     def __init__(self, app: Asgi, admit: Admit = admit) -> None:
         self._app = app
         self._admit = admit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or refuse it."""
+        """Serve a request, or refuse it with 401 or 403."""
         if scope["type"] == "websocket":
-            # There are none here, so none is asked who it is.
+            # The page has no websockets, so nobody may open one.
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "lifespan":

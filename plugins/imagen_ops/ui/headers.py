@@ -1,4 +1,4 @@
-"""What every answer tells a browser: run nothing that is not ours, guess nothing, tell nobody."""
+"""Security headers for every response: run only our own scripts, and contact no other host."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -15,7 +15,7 @@ _POLICY = (
     "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",
-    # Airflow shows the page in a frame of its own.
+    # Airflow shows the page in an iframe.
     "frame-ancestors 'self'",
 )
 HEADERS = {
@@ -27,20 +27,20 @@ HEADERS = {
 
 
 class WithHeaders:
-    """`app`, each answer of which has the headers above: refusals and errors, too."""
+    """An ASGI app whose every response has `HEADERS`, including refusals and errors."""
 
     def __init__(self, app: Asgi) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve a request."""
 
-        async def sending(message: MutableMapping[str, Any]) -> None:
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                # Unless a route knows better: this is of now, and for who is logged in.
+                # Unless the route says otherwise: the answer is live, and for this user only.
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        await self._app(scope, receive, sending)
+        await self._app(scope, receive, send_with_headers)

@@ -1,8 +1,8 @@
-"""The app as Airflow gets it: nothing of it is imported where nobody can look.
+"""Builds the page's app late and in a thread, so that importing the plugin stays cheap.
 
-A plugin is imported by every process of Airflow, most of which serve no page. And what an import
-takes must not hold up the event loop that it shares with the rest of the API server, nor the first
-who looks: a server begins with it when it begins to serve.
+Every Airflow process imports the plugin, and most of them serve no page. The app's imports take
+long, and must hold up neither the event loop of Airflow's API server nor the first visitor. The
+build therefore starts when a server starts to serve.
 """
 
 import asyncio
@@ -18,39 +18,43 @@ Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class LazyApp:
-    """An ASGI app that is built in a thread, once: by `begin`, or by its first request.
+    """An ASGI app that is built once, in a thread: by `begin` or by its first request.
 
     Args:
-        build: makes the app. What it raises goes to who asked, and the next one tries again.
+        build: builds the app. If it raises, the request that waits for it fails, and the next
+            request tries again.
     """
 
     def __init__(self, build: Callable[[], Asgi]) -> None:
         self._build = build
-        self._building = threading.Lock()
+        self._build_lock = threading.Lock()
         self._app: Asgi | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve a request."""
         app = self._app
         if app is None:
             app = await asyncio.to_thread(self._built)
         await app(scope, receive, send)
 
     def begin(self, server: Asgi) -> Asgi:
-        """Begin to build it, and return `server` as it is.
+        """Start the build in the background.
 
-        Airflow calls this as it calls the constructor of a middleware around the whole of its
-        server: in each process that serves, once, and in no other.
+        Airflow calls this as if it were the constructor of a middleware around its whole server:
+        once in each process that serves, and in no other process.
+
+        Returns:
+            `server`, unchanged.
         """
-        threading.Thread(target=self._begun, name="imagen-ui-begin", daemon=True).start()
+        threading.Thread(target=self._build_early, name="imagen-ui-begin", daemon=True).start()
         return server
 
-    def _begun(self) -> None:
-        with contextlib.suppress(Exception):  # the first request is told
+    def _build_early(self) -> None:
+        with contextlib.suppress(Exception):  # the first request tries again and reports it
             self._built()
 
     def _built(self) -> Asgi:
-        with self._building:
+        with self._build_lock:
             if self._app is None:
                 self._app = self._build()
             return self._app

@@ -1,7 +1,7 @@
-"""What many pages ask for at once, read once.
+"""Reads once what many open pages ask for at the same time.
 
-Readings run in a few threads of their own. While one is under way, whoever wants the same waits for
-it without holding a thread: storage that hangs takes nothing from the rest of Airflow's server.
+Reads run in a few threads of their own. Requests that need a read which is already in progress wait
+for it without holding a thread, so storage that hangs does not slow down Airflow's API server.
 """
 
 import asyncio
@@ -16,77 +16,100 @@ import cachetools  # type: ignore[import-untyped]
 
 _log = logging.getLogger(__name__)
 
-# TroubleError is told for so long before it is looked for again.
-TROUBLE_S = 3.0
-_MAX_KEPT = 256
+# How long an error is reported before the read is tried again.
+ERROR_TTL_S = 3.0
+_MAX_CACHED_ANSWERS = 256
 
 
-class TroubleError(Exception):
-    """Something cannot be shown; the message says to a person what, and what to do about it."""
+class ReadError(Exception):
+    """Something cannot be read. The message tells the operator why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What was read, or the trouble in words."""
+    """What a read returned, or why it failed.
+
+    Attributes:
+        data: what the read returned; None also means that there is nothing yet.
+        error: the reason as a sentence for the operator; None if the read succeeded.
+    """
 
     data: Any = None
     error: str | None = None
 
 
-class Shared:
-    """Answers by key, kept for a while, each read by one thread at a time.
+class SharedReads:
+    """Answers by key, cached for a while. Only one thread at a time reads a key.
 
     Args:
-        patience_s: after so long whoever asks is told that it takes too long. What was begun goes
-            on, and is there for the next one.
-        threads: how many readings at once.
+        timeout_s: seconds after which a request gives up waiting. The read itself continues, and
+            its answer is cached for the next request.
+        threads: maximum number of reads at the same time.
     """
 
-    def __init__(self, patience_s: float, threads: int = 4) -> None:
-        self._patience_s = patience_s
-        self._threads = started_threads(threads, "imagen-ui")
+    def __init__(self, timeout_s: float, threads: int = 4) -> None:
+        self._timeout_s = timeout_s
+        self._threads = start_thread_pool(threads, "imagen-ui")
         self._lock = threading.Lock()
-        self._under_way: dict[Hashable, Future[Answer]] = {}
-        self._kept: cachetools.TLRUCache[Hashable, tuple[Answer, float]] = cachetools.TLRUCache(
-            _MAX_KEPT, ttu=lambda _key, kept, now: float(now + kept[1])
+        self._in_progress: dict[Hashable, Future[Answer]] = {}
+        # Each answer comes with its time to live in seconds.
+        self._cache: cachetools.TLRUCache[Hashable, tuple[Answer, float]] = cachetools.TLRUCache(
+            _MAX_CACHED_ANSWERS, ttu=lambda _key, cached, now: float(now + cached[1])
         )
 
-    async def get(self, key: Hashable, for_s: float, read: Callable[[], Any]) -> Answer:
-        """Return what `read` gives, or gave less than `for_s` ago, to anybody."""
+    async def get(self, key: Hashable, ttl_s: float, read: Callable[[], Any]) -> Answer:
+        """Return the cached answer for a key, or read it.
+
+        Args:
+            key: identifies what is read.
+            ttl_s: seconds for which a successful answer is cached.
+            read: reads the data; runs in a thread. A `ReadError` becomes the answer's error.
+        """
         with self._lock:
-            kept: tuple[Answer, float] | None = self._kept.get(key)
-            if kept is not None:
-                return kept[0]
-            future = self._under_way.get(key)
+            cached: tuple[Answer, float] | None = self._cache.get(key)
+            if cached is not None:
+                return cached[0]
+            future = self._in_progress.get(key)
             if future is None:
-                future = self._threads.submit(self._read, key, for_s, read)
-                self._under_way[key] = future
-        # Shielded: who leaves does not take the answer away from the others.
+                future = self._threads.submit(self._read, key, ttl_s, read)
+                self._in_progress[key] = future
+        # Shielded: a request that is cancelled must not cancel the read for the others.
         waiting = asyncio.shield(asyncio.wrap_future(future))
         try:
-            return await asyncio.wait_for(waiting, self._patience_s)
+            return await asyncio.wait_for(waiting, self._timeout_s)
         except TimeoutError:
-            return Answer(error=f"Cloud Storage has not answered within {self._patience_s:g} s")
+            return Answer(error=f"Cloud Storage has not answered within {self._timeout_s:g} s")
 
-    def _read(self, key: Hashable, for_s: float, read: Callable[[], Any]) -> Answer:
+    def _read(self, key: Hashable, ttl_s: float, read: Callable[[], Any]) -> Answer:
         try:
             answer = Answer(read())
-        except TroubleError as trouble:
-            answer, for_s = Answer(error=str(trouble)), TROUBLE_S
+        except ReadError as error:
+            answer, ttl_s = Answer(error=str(error)), ERROR_TTL_S
         except Exception as error:
-            _log.exception("the page's part %r cannot be read", key)
-            answer = Answer(error=f"{error!r}: this is a fault; the API server's log has more")
-            for_s = TROUBLE_S
+            _log.exception("Cannot read %r for the page", key)
+            answer = Answer(
+                error=f"internal error ({type(error).__name__}: {error}). "
+                "See the log of Airflow's API server"
+            )
+            ttl_s = ERROR_TTL_S
         with self._lock:
-            self._kept[key] = (answer, for_s)
-            del self._under_way[key]
+            self._cache[key] = (answer, ttl_s)
+            del self._in_progress[key]
         return answer
 
 
-def started_threads(count: int, name: str) -> ThreadPoolExecutor:
-    """Return a pool whose threads run already: who starts one waits for it, be it an event loop."""
+def start_thread_pool(count: int, name: str) -> ThreadPoolExecutor:
+    """Return a pool whose threads are already running.
+
+    A pool starts threads when work is submitted, and the submitter waits for each start. Here the
+    submitter would be the event loop.
+
+    Args:
+        count: number of threads.
+        name: prefix of their names.
+    """
     pool = ThreadPoolExecutor(count, thread_name_prefix=name)
-    together = threading.Barrier(count)
-    for future in [pool.submit(together.wait) for _ in range(count)]:
+    barrier = threading.Barrier(count)
+    for future in [pool.submit(barrier.wait) for _ in range(count)]:
         future.result()
     return pool

@@ -1,7 +1,7 @@
-"""Cloud Storage as the page reads it: soon or not at all, in bounded pieces, and no piece twice.
+"""Reads Cloud Storage for the page: within a time limit, in bounded pieces, and nothing twice.
 
-Objects are known by name and generation, so what was read once is not read again until it changes.
-What is kept of one is what the panels need of it, not its bytes.
+Objects are identified by name and generation, so an object is read again only after it changes. The
+cache holds what the panels need of an object, not its bytes.
 """
 
 import contextlib
@@ -18,17 +18,18 @@ import cachetools  # type: ignore[import-untyped]
 
 from imagen_ops.google.clients import Clients
 from imagen_ops.settings import Settings, SettingsError
-from imagen_ops.ui.sharing import TroubleError
+from imagen_ops.ui.sharing import ReadError
 from imagen_ops.ui.untrusted import records
 
-# Of one panel's reading; a request within it gets what is left.
-BUDGET_S = 4.5
-# The end of an object that is larger counts: a day of records has 1 MB, an object of lines 0.2.
+# For all reads of one panel together. Each request gets what remains of it.
+READ_TIMEOUT_S = 4.5
+# Of a larger object only the end is read. A day of records is about 1 MB, an index object 0.2 MB.
 MAX_BYTES = 4 << 20
 MAX_IMAGE_BYTES = 32 << 20
 _READERS = 8
-# Of kept pieces, by the length of their text: in memory they take about three times as much.
-_KEPT_CHARACTERS = 8_000_000
+# Size of the cache, in characters of the `repr` of its entries. In memory they take about three
+# times as much.
+_MAX_CACHED_CHARACTERS = 8_000_000
 _MAX_DAYS = 32
 
 _T = TypeVar("_T")
@@ -36,8 +37,14 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
-    """An object as it was listed."""
+class StoredObject:
+    """An object as a listing returned it.
+
+    Attributes:
+        name: its name in the bucket.
+        size: in bytes.
+        generation: changes whenever the object is overwritten.
+    """
 
     name: str
     size: int
@@ -45,161 +52,207 @@ class Stored:
 
 
 class Deadline:
-    """The time that one panel's reading has left."""
+    """The time limit for all reads of one panel.
 
-    def __init__(self, seconds: float = BUDGET_S) -> None:
+    Args:
+        seconds: from now.
+    """
+
+    def __init__(self, seconds: float = READ_TIMEOUT_S) -> None:
         self._seconds = seconds
-        self._at = time.monotonic() + seconds
+        self._ends_at = time.monotonic() + seconds
 
-    def left(self) -> float:
-        """Return the seconds left.
+    def remaining_s(self) -> float:
+        """Return the seconds that remain.
 
         Raises:
-            TroubleError: there are none.
+            ReadError: none remain.
         """
-        left = self._at - time.monotonic()
-        if left <= 0:
-            raise TroubleError(_too_slow(self._seconds))
-        return left
+        remaining = self._ends_at - time.monotonic()
+        if remaining <= 0:
+            raise ReadError(_too_slow(self._seconds))
+        return remaining
 
 
 class Storage:
-    """The deployment's bucket. Methods block, and raise `TroubleError` when it is out of reach.
+    """The deployment's bucket. Methods block, and raise `ReadError` when they cannot read it.
 
     Args:
-        settings: gives the deployment's, or raises `SettingsError`.
+        settings: returns the deployment's settings, or raises `SettingsError`.
     """
 
     def __init__(self, settings: Callable[[], Settings] = Settings.from_environment) -> None:
         self._settings = settings
-        self._connecting = threading.Lock()
+        self._client_lock = threading.Lock()
         self._client: Any = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="imagen-ui-reader")
-        self._keeping = threading.Lock()
-        self._kept: cachetools.LRUCache[Any, tuple[Any, int]] = cachetools.LRUCache(
-            _KEPT_CHARACTERS, getsizeof=lambda kept: kept[1]
+        self._cache_lock = threading.Lock()
+        # Each value comes with its size in characters.
+        self._cache: cachetools.LRUCache[Any, tuple[Any, int]] = cachetools.LRUCache(
+            _MAX_CACHED_CHARACTERS, getsizeof=lambda cached: cached[1]
         )
 
     def settings(self) -> Settings:
-        """Return the deployment's settings."""
+        """Return the deployment's settings.
+
+        Raises:
+            ReadError: a setting is missing or invalid.
+        """
         try:
             return self._settings()
         except SettingsError as error:
-            raise TroubleError(str(error)) from None
+            raise ReadError(str(error)) from None
 
     def warm_up(self) -> None:
-        """Do what the first reading would have to do first."""
-        with contextlib.suppress(Exception):  # the first reading tells
+        """Import Google's client and connect, so that the first read does not have to."""
+        with contextlib.suppress(Exception):  # the first read tries again and reports it
             self._bucket(self.settings().bucket)
 
-    def listed(
-        self, prefix: str, most: int, deadline: Deadline, *, start: str = "", end: str = ""
-    ) -> tuple[list[Stored], bool]:
-        """Return the first objects under `prefix`, by name, from `start` and before `end`.
+    def list_objects(
+        self, prefix: str, limit: int, deadline: Deadline, *, start: str = "", end: str = ""
+    ) -> tuple[list[StoredObject], bool]:
+        """List the first objects under `prefix`, in the order of their names, with one request.
 
-        The second is whether there are more. It is one request, however many there are.
+        Args:
+            prefix: of the objects' names.
+            limit: maximum number of objects to return.
+            deadline: of the panel.
+            start: the first name to return, if it exists; empty: from the beginning.
+            end: the name to stop before; empty: no end.
+
+        Returns:
+            The objects, and whether there are more.
+
+        Raises:
+            ReadError: they cannot be listed.
         """
         bucket = self.settings().bucket
-        with self._explained(bucket):
+        with self._explain_errors(bucket):
             blobs = self._bucket(bucket).list_blobs(
                 prefix=prefix,
                 start_offset=start or None,
                 end_offset=end or None,
-                max_results=most + 1,
+                max_results=limit + 1,
                 fields="items(name,size,generation),nextPageToken",
-                timeout=deadline.left(),
+                timeout=deadline.remaining_s(),
                 retry=None,
             )
-            found = [Stored(blob.name, blob.size or 0, blob.generation or 0) for blob in blobs]
-        return found[:most], len(found) > most
+            listed = [
+                StoredObject(blob.name, blob.size or 0, blob.generation or 0) for blob in blobs
+            ]
+        return listed[:limit], len(listed) > limit
 
-    def days(
-        self, folder: str, since: datetime, deadline: Deadline, most: int = _MAX_DAYS
-    ) -> list[Stored]:
-        """Return the newest days of a `History` folder, one object a day, oldest first."""
+    def list_days(
+        self, folder: str, since: datetime, deadline: Deadline, limit: int = _MAX_DAYS
+    ) -> list[StoredObject]:
+        """List the newest days of a `History` folder: one object per day, oldest first.
+
+        Args:
+            folder: of the history, such as `records/health`.
+            since: days before this one are left out.
+            deadline: of the panel.
+            limit: maximum number of days to return.
+
+        Raises:
+            ReadError: they cannot be listed.
+        """
         prefix = f"{folder}/ds="
         start = f"{prefix}{since.date().isoformat()}"
-        found, _ = self.listed(prefix, _MAX_DAYS, deadline, start=start)
-        return [one for one in found if _DAY.fullmatch(one.name, len(prefix))][-most:]
+        listed, _ = self.list_objects(prefix, _MAX_DAYS, deadline, start=start)
+        return [stored for stored in listed if _DAY.fullmatch(stored.name, len(prefix))][-limit:]
 
     def read(
         self,
-        objects: Sequence[Stored],
-        digest: Callable[[Iterator[dict[str, Any]]], _T],
+        objects: Sequence[StoredObject],
+        extract: Callable[[Iterator[dict[str, Any]]], _T],
         deadline: Deadline,
     ) -> list[_T]:
-        """Return what `digest` makes of each object's records, several at a time.
+        """Read objects in parallel and return what `extract` takes out of each one's records.
 
-        `digest` is a function of its module: what it made of an object is kept under its name.
+        Args:
+            objects: JSON lines files.
+            extract: a module-level function: its results are cached under its name.
+            deadline: of the panel.
+
+        Raises:
+            ReadError: one of them cannot be read.
         """
         bucket = self.settings().bucket
-        reading = [
-            self._readers.submit(self._digested, bucket, one, digest, deadline) for one in objects
+        futures = [
+            self._readers.submit(self._extract, bucket, stored, extract, deadline)
+            for stored in objects
         ]
         try:
-            return [future.result() for future in reading]
+            return [future.result() for future in futures]
         finally:
-            for future in reading:
+            for future in futures:
                 future.cancel()
 
-    def copy(self, name: str, into: IO[bytes]) -> bool:
-        """Write an object into a file; False if there is none, or none of a sane size."""
+    def download(self, name: str, into: IO[bytes]) -> bool:
+        """Write an object's content to a file.
+
+        Returns:
+            Whether it did; False if the object does not exist or is over `MAX_IMAGE_BYTES`.
+
+        Raises:
+            ReadError: the object cannot be read.
+        """
         from google.api_core.exceptions import NotFound
 
         bucket = self.settings().bucket
-        with self._explained(bucket):
+        with self._explain_errors(bucket):
             blob = self._bucket(bucket).blob(name)
             try:
-                blob.download_to_file(_Limited(into), timeout=BUDGET_S, retry=None)
+                blob.download_to_file(_SizeLimited(into), timeout=READ_TIMEOUT_S, retry=None)
             except (NotFound, TooLargeError):
                 return False
         return True
 
-    def _digested(
+    def _extract(
         self,
         bucket: str,
-        one: Stored,
-        digest: Callable[[Iterator[dict[str, Any]]], _T],
+        stored: StoredObject,
+        extract: Callable[[Iterator[dict[str, Any]]], _T],
         deadline: Deadline,
     ) -> _T:
-        key = (bucket, one.name, one.generation, digest.__qualname__)
-        with self._keeping:
-            kept = self._kept.get(key)
-        if kept is None:
-            made = digest(records(self._content(bucket, one, deadline)))
-            kept = (made, len(repr(made)))
-            # One that is too large for the cache is none the worse for it.
-            with self._keeping, contextlib.suppress(ValueError):
-                self._kept[key] = kept
-        found: _T = kept[0]
-        return found
+        key = (bucket, stored.name, stored.generation, extract.__qualname__)
+        with self._cache_lock:
+            cached = self._cache.get(key)
+        if cached is None:
+            extracted = extract(records(self._content(bucket, stored, deadline)))
+            cached = (extracted, len(repr(extracted)))
+            # A value too large for the cache is returned without being cached.
+            with self._cache_lock, contextlib.suppress(ValueError):
+                self._cache[key] = cached
+        value: _T = cached[0]
+        return value
 
-    def _content(self, bucket: str, one: Stored, deadline: Deadline) -> bytes:
+    def _content(self, bucket: str, stored: StoredObject, deadline: Deadline) -> bytes:
         from google.api_core.exceptions import NotFound
 
-        start = max(0, one.size - MAX_BYTES) or None
-        with self._explained(bucket):
-            blob = self._bucket(bucket).blob(one.name)
+        start = max(0, stored.size - MAX_BYTES) or None
+        with self._explain_errors(bucket):
+            blob = self._bucket(bucket).blob(stored.name)
             try:
                 content: bytes = blob.download_as_bytes(
-                    start=start, timeout=deadline.left(), retry=None
+                    start=start, timeout=deadline.remaining_s(), retry=None
                 )
-            except NotFound:  # its days were over just now
+            except NotFound:  # its retention ended after the listing
                 return b""
         return content.partition(b"\n")[2] if start else content
 
     def _bucket(self, name: str) -> Any:
-        with self._connecting:
+        with self._client_lock:
             if self._client is None:
-                # The connection is read from where this process of Airflow's has it.
+                # Takes the Airflow connection from wherever this Airflow process finds it.
                 client = Clients(self.settings()).storage.client()
-                _widen(client)
+                _enlarge_connection_pool(client)
                 self._client = client
         return self._client.bucket(name)
 
     @contextlib.contextmanager
-    def _explained(self, bucket: str) -> Iterator[None]:
-        """Turn what Google's client and Airflow raise into `TroubleError`."""
+    def _explain_errors(self, bucket: str) -> Iterator[None]:
+        """Turn the errors of Google's client and of Airflow into `ReadError`."""
         from airflow.sdk.exceptions import AirflowException
         from google.api_core import exceptions as google
         from google.auth.exceptions import GoogleAuthError
@@ -208,56 +261,56 @@ class Storage:
         try:
             yield
         except google.NotFound:
-            raise TroubleError(
-                f"there is no bucket gs://{bucket}: look at IMAGEN_BUCKET, and whether composer.tf "
-                "has been applied"
+            raise ReadError(
+                f"bucket gs://{bucket} does not exist: check IMAGEN_BUCKET, and whether "
+                "composer.tf has been applied"
             ) from None
         except (google.Unauthorized, google.Forbidden) as error:
-            raise TroubleError(
-                f"Cloud Storage does not let Airflow read gs://{bucket}: {error.message}; "
-                "composer.tf lists the roles that it needs"
+            raise ReadError(
+                f"Airflow may not read gs://{bucket}: {error.message}. composer.tf lists the roles "
+                "that Airflow's service account needs"
             ) from error
         except google.GoogleAPICallError as error:
-            raise TroubleError(
+            raise ReadError(
                 f"Cloud Storage answered {error.code} for gs://{bucket}: {error.message}"
             ) from error
         except Timeout:
-            raise TroubleError(_too_slow(BUDGET_S)) from None
+            raise ReadError(_too_slow(READ_TIMEOUT_S)) from None
         except (GoogleAuthError, AirflowException) as error:
-            raise TroubleError(
-                f"there are no credentials for Cloud Storage: {error}; look at the Airflow "
-                "connection that IMAGEN_GCP_CONN_ID names"
+            raise ReadError(
+                f"no credentials for Cloud Storage: {error}. Check the Airflow connection that "
+                "IMAGEN_GCP_CONN_ID names"
             ) from error
-        except OSError as error:  # what requests raises, too
-            raise TroubleError(
-                f"Cloud Storage cannot be reached for gs://{bucket} ({type(error).__name__}): look "
-                "at the network"
+        except OSError as error:  # includes what requests raises
+            raise ReadError(
+                f"cannot reach Cloud Storage for gs://{bucket} ({type(error).__name__}): check the "
+                "network of Airflow's API server"
             ) from error
 
 
 class TooLargeError(OSError):
-    """There is more of it than anybody may ask for."""
+    """An image is larger than `MAX_IMAGE_BYTES`."""
 
 
-class _Limited:
-    """A file that takes so many bytes and no more."""
+class _SizeLimited:
+    """A file that accepts up to `MAX_IMAGE_BYTES`."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._left = MAX_IMAGE_BYTES
+        self._remaining = MAX_IMAGE_BYTES
 
     def write(self, data: bytes) -> int:
-        self._left -= len(data)
-        if self._left < 0:
-            raise TooLargeError(f"more than {MAX_IMAGE_BYTES:,} bytes")
+        self._remaining -= len(data)
+        if self._remaining < 0:
+            raise TooLargeError(f"the image is larger than {MAX_IMAGE_BYTES / 1e6:.0f} MB")
         return self._file.write(data)
 
     def flush(self) -> None:
         self._file.flush()
 
 
-def _widen(client: Any) -> None:
-    """Let the client keep a connection for each thread; it has ten, and complains of the rest."""
+def _enlarge_connection_pool(client: Any) -> None:
+    """Let the client keep one connection per thread: by default it keeps 10, and warns."""
     from requests.adapters import HTTPAdapter
 
     for scheme in ("http://", "https://"):

@@ -7,7 +7,8 @@ import pytest
 from google.api_core import exceptions as api_exceptions
 
 from beam_jobs.cli.gallery import download, newest
-from beam_jobs.images.store import ImageStore, Location
+from beam_jobs.images.location import Location
+from beam_jobs.images.store import ImageStore
 from beam_jobs.models.base import Image
 
 PROJECT = "demo-project"
@@ -39,7 +40,7 @@ def stored(location, prompt_of):
     return make
 
 
-def test_the_newest_come_first_and_only_so_many(stored, location):
+def test_the_newest_come_first_up_to_the_limit(stored, location):
     stored("one")
     stored("two")
     stored("three")
@@ -48,14 +49,14 @@ def test_the_newest_come_first_and_only_so_many(stored, location):
     assert [record["prompt"] for record in newest(location, PROJECT, 2)] == ["three", "two"]
 
 
-def test_files_of_others_are_passed_over(stored, location, lane):
+def test_foreign_files_are_skipped(stored, location, lane):
     stored("one")
     for name, content in (("a.json", "{}"), ("b.json", "not JSON"), ("c.json", "[1]")):
         lane.put(f"images/{name}", content)
     assert [record["prompt"] for record in newest(location, PROJECT, 1)] == ["one"]
 
 
-def test_where_nothing_is_stored_nothing_is_listed(location):
+def test_an_empty_location_lists_nothing(location):
     assert newest(location, PROJECT, 10) == []
 
 
@@ -73,7 +74,7 @@ def test_an_image_is_downloaded_under_its_name(stored, location, tmp_path):
     assert target.read_bytes() == PNG.data
 
 
-def test_an_image_that_is_not_there_is_an_error(lane, tmp_path):
+def test_a_missing_image_is_an_error(lane, tmp_path):
     with pytest.raises(api_exceptions.NotFound):
         download(f"{lane.images_location}/gone.png", PROJECT, tmp_path)
     with pytest.raises(ValueError, match="expected gs://"):

@@ -1,4 +1,4 @@
-"""The newest images by the jobs' index, and without it."""
+"""The newest images, found with the jobs' index and without it."""
 
 import json
 
@@ -7,7 +7,7 @@ from google.cloud import storage
 
 from beam_jobs.cli.gallery import newest
 from beam_jobs.images import recent_index
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Prediction
 from tests.conftest import PROJECT
 
@@ -19,7 +19,7 @@ def location(lane):
 
 @pytest.fixture
 def listings(monkeypatch):
-    """Which prefixes are listed."""
+    """The prefixes of all listings."""
     real, seen = storage.Client.list_blobs, []
 
     def list_blobs(self, bucket, **options):
@@ -32,7 +32,7 @@ def listings(monkeypatch):
 
 @pytest.fixture
 def make(lane, location):
-    """Store a prompt's record as the job does, and note it, unless that is not wanted."""
+    """Store a prompt's record as the job does, and add it to the index if `note` is set."""
 
     def one(number, *, note=True, reused=False, images=None):
         digest = f"{number:032x}"[::-1]
@@ -46,9 +46,19 @@ def make(lane, location):
         if not reused:
             lane.put(f"images/{digest[:2]}/{digest}.json", json.dumps(record))
         if note:
-            told = tuple(paths) if images is None else images
-            outcome = Prediction("id", digest, "cut", told, "m", "s", reused, "now", 1)
-            recent_index.note(outcome, location)
+            index_images = tuple(paths) if images is None else images
+            outcome = Prediction(
+                prompt_id="id",
+                digest=digest,
+                prompt="cut",
+                images=index_images,
+                model="m",
+                source="s",
+                reused=reused,
+                created_at="now",
+                latency_ms=1,
+            )
+            recent_index.record_outcome(outcome, location)
             recent_index.flush(30)
         return f"images/{digest[:2]}/{digest}.json"
 
@@ -59,7 +69,7 @@ def prompts(location, limit):
     return [record["prompt"] for record in newest(location, PROJECT, limit)]
 
 
-def test_what_the_index_knows_is_not_searched_for_among_all_images(make, location, listings):
+def test_images_in_the_index_need_no_listing_of_all_images(make, location, listings):
     for number in (3, 1, 2):
         make(number)
     assert prompts(location, 3) == ["fox 2", "fox 1", "fox 3"]
@@ -68,14 +78,14 @@ def test_what_the_index_knows_is_not_searched_for_among_all_images(make, locatio
     assert len(listings) == 2
 
 
-def test_where_the_index_knows_too_few_all_images_are_gone_through(make, location, listings):
+def test_all_images_are_listed_if_the_index_has_too_few(make, location, listings):
     make(1, note=False)
     make(2)
     assert prompts(location, 2) == ["fox 2", "fox 1"]
     assert listings == [f"{location.prefix}recent/predictions/", location.prefix]
 
 
-def test_images_that_were_made_long_ago_are_not_new_again(make, location):
+def test_reused_images_do_not_count_as_new(make, location):
     for number in (1, 2):
         make(number)
     make(1, reused=True)
@@ -83,14 +93,14 @@ def test_images_that_were_made_long_ago_are_not_new_again(make, location):
     assert prompts(location, 1) == ["fox 2"]
 
 
-def test_a_prompt_that_was_noted_twice_is_shown_once(make, location, listings):
+def test_a_prompt_with_two_entries_is_shown_once(make, location, listings):
     for number in (1, 2, 2):
         make(number)
     assert prompts(location, 2) == ["fox 2", "fox 1"]
     assert len(listings) == 1
 
 
-def test_images_that_were_deleted_are_passed_over(make, lane, location, listings):
+def test_deleted_images_are_skipped(make, lane, location, listings):
     for number in (1, 2):
         make(number)
     lane.storage.bucket(location.bucket).blob(f"{lane.name}/{make(3)}").delete()
@@ -107,13 +117,13 @@ def test_images_that_were_deleted_are_passed_over(make, lane, location, listings
         (5,),
     ],
 )
-def test_a_line_that_names_no_images_of_this_place_is_passed_over(make, location, images):
+def test_an_entry_without_images_of_this_location_is_skipped(make, location, images):
     make(1)
     make(2, images=images, reused=False, note=True)
     assert prompts(location, 1) == ["fox 1"]
 
 
-def test_the_index_is_not_gone_through_for_images(make, lane, location, listings):
+def test_index_objects_are_not_listed_as_images(make, lane, location, listings):
     make(1, note=False)
     record = {"schema": "imagen.record/1", "prompt": "no image", "images": []}
     lane.put("images/recent/predictions/0.json", json.dumps(record))

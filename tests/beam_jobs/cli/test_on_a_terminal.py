@@ -1,4 +1,4 @@
-"""The commands as people see them: on a terminal, through a pipe, and when they have had enough."""
+"""The commands on a terminal, through a pipe, and when they are interrupted."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def terminal():
 
 
 def start(terminal, *words):
-    """Start a command as a shell does: the terminal is its input, output, errors, and ctrl-C."""
+    """Start a command as a shell does, with the terminal for input, output, errors and Ctrl-C."""
     return subprocess.Popen(
         [sys.executable, "-m", "beam_jobs", *map(str, words)],
         cwd=ROOT,
@@ -64,7 +64,14 @@ def prediction(number, **changes):
 
 
 def failure(number):
-    return Failure(f"order-{number}", Reason.BLOCKED, "no", False, 1, b"")
+    return Failure(
+        prompt_id=f"order-{number}",
+        reason=Reason.BLOCKED,
+        detail="no",
+        retryable=False,
+        attempts=1,
+        body=b"",
+    )
 
 
 def send(lane, outcome):
@@ -89,27 +96,30 @@ def test_publishing_a_large_file_shows_how_far_it_is_and_how_fast(lane, terminal
     assert shares == sorted(shares)
     summary, last, end = terminal.lines()
     assert re.fullmatch(r"100,000 in \d:\d\d, [\d,]+/s", summary)
-    assert (last, end) == (f"published 100000 to {lane.topic('prompts')}", "")
+    assert (last, end) == (f"published 100,000 prompts to {lane.topic('prompts')}", "")
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_publishing_says_how_many_are_there(lane, terminal, many, eventually):
+def test_ctrl_c_while_publishing_prints_how_many_were_published(lane, terminal, many, eventually):
     command = start(terminal, "publish", "--file", many, "--topic", f"{lane.name}-prompts")
     eventually(lambda: re.search(r"publishing +[1-9]", terminal.written), what="progress")
     terminal.type("\x03")
     assert command.wait(120) == 130
     terminal.hang_up()
-    # Threads of a client library that is left in the middle of its work may have a word, too.
-    summary, said, *_, end = terminal.lines()
+    # Threads of the client library that are interrupted may print something too.
+    summary, error_line, *_, end = terminal.lines()
     assert re.fullmatch(r"[\d,]+ in \d:\d\d, [\d,]+/s", summary)
-    told = re.fullmatch(r"(\d+) of 100000 were published, and perhaps (\d+) more", said)
-    assert told, said
-    assert 0 < int(told[1]) < PROMPTS
+    match = re.fullmatch(
+        r"published ([\d,]+) of 100,000 prompts; up to ([\d,]+) more may have been published",
+        error_line,
+    )
+    assert match, error_line
+    assert 0 < int(match[1].replace(",", "")) < PROMPTS
     assert end == ""
 
 
 @pytest.mark.slow
-def test_watch_shows_counts_by_kind_and_rate_below_what_comes(lane, terminal, eventually):
+def test_watch_shows_counts_and_rate_below_the_messages(lane, terminal, eventually):
     topics = [f"{lane.name}-predictions", f"{lane.name}-dead-letters"]
     command = start(terminal, "watch", "--topics", *topics)
     eventually(lambda: "seen 0" in terminal.written, what="watching")
@@ -117,14 +127,14 @@ def test_watch_shows_counts_by_kind_and_rate_below_what_comes(lane, terminal, ev
     send(lane, prediction(2, reused=True, prompt="\x1b[2Jowl"))
     send(lane, failure(3))
     counts = "2 predictions (1 reused), 1 dead letter (1 BLOCKED)"
-    # The line is written anew all the time, and may be gone when it is looked at again.
+    # The line is rewritten all the time, so it may differ at the next look.
     line = rf"seen 3 · [\d.]+/s · \d:\d\d · {re.escape(counts)}"
     eventually(lambda: re.fullmatch(line, terminal.lines()[-1]), what="the counts")
     terminal.type("\x03")
     assert command.wait(120) == 130
     terminal.hang_up()
     first, *lines, summary, end = terminal.lines()
-    assert first == f"watching {', '.join(topics)} of demo-project"
+    assert first == f"watching {', '.join(topics)} in demo-project"
     assert sorted(lines) == [
         "  gs://b/1.png",
         "  gs://b/1.png",
@@ -153,7 +163,7 @@ def test_watch_without_colours_still_rewrites_its_line(lane, terminal, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("piped", ["stdout", "stderr"])
-def test_where_one_of_them_is_no_terminal_watch_writes_plain_lines(lane, terminal, piped):
+def test_watch_writes_plain_lines_unless_both_streams_are_terminals(lane, terminal, piped):
     send(lane, prediction(1))
     where = {"stdout": terminal.fd, "stderr": terminal.fd, piped: subprocess.PIPE}
     words = ["watch", "--subscription", f"{lane.name}-predictions-sub", "--count", "1"]
@@ -161,23 +171,26 @@ def test_where_one_of_them_is_no_terminal_watch_writes_plain_lines(lane, termina
         [sys.executable, "-m", "beam_jobs", *words], cwd=ROOT, timeout=240, check=True, **where
     )
     terminal.hang_up()
-    taking = f"taking what is on {lane.name}-predictions-sub of demo-project\n"
+    notice = (
+        f"consuming {lane.name}-predictions-sub in demo-project: each message is acknowledged once "
+        "it is shown\n"
+    )
     shown = "✓ a fox (1.5 s)\n  gs://b/1.png\n"
     on_terminal = terminal.written.replace("\r\n", "\n").replace("\033[32m✓\033[0m", "✓")
     read = (done.stdout or done.stderr).decode()
-    assert (read, on_terminal) == ((shown, taking) if piped == "stdout" else (taking, shown))
+    assert (read, on_terminal) == ((shown, notice) if piped == "stdout" else (notice, shown))
 
 
-def test_through_pipes_a_file_is_published_without_a_word_on_the_way(lane, tmp_path, capsys):
+def test_publishing_through_pipes_prints_no_progress(lane, tmp_path, capsys):
     path = tmp_path / "p.txt"
     path.write_text("a fox\nan owl\n")
     code = cli.main(["publish", "--file", str(path), "--topic", f"{lane.name}-prompts"])
     out, err = capsys.readouterr()
-    assert (code, out, err) == (0, f"published 2 to {lane.topic('prompts')}\n", "")
+    assert (code, out, err) == (0, f"published 2 prompts to {lane.topic('prompts')}\n", "")
 
 
 @pytest.mark.slow
-def test_a_reader_that_has_had_enough_ends_watch_without_a_trace(lane, eventually):
+def test_a_closed_pipe_ends_watch_without_an_error_message(lane, eventually):
     topic = lane.topic("predictions")
 
     def subscriptions():
@@ -193,13 +206,13 @@ def test_a_reader_that_has_had_enough_ends_watch_without_a_trace(lane, eventuall
     eventually(lambda: subscriptions() == before + 1, what="watching")
     command.stdout.close()
     send(lane, prediction(1))
-    said = command.stderr.read().decode()
+    error_line = command.stderr.read().decode()
     assert command.wait(120) == 128 + signal.SIGPIPE
-    assert said == f"watching {lane.name}-predictions of demo-project\n"
+    assert error_line == f"watching {lane.name}-predictions in demo-project\n"
     eventually(lambda: subscriptions() == before, what="the end of the watcher's subscription")
 
 
-def test_images_lists_prompts_without_what_would_act_on_the_terminal(lane, capsys):
+def test_images_lists_prompts_without_control_characters(lane, capsys):
     record = {
         "schema": "imagen.record/1",
         "prompt": "\x1b[31ma fox\x07",

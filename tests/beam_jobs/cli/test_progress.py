@@ -1,4 +1,4 @@
-"""How far something has come, in words."""
+"""Progress as text."""
 
 import pytest
 
@@ -55,16 +55,16 @@ def test_the_rate_is_that_of_the_last_seconds(clock):
     for _ in range(5):
         clock.now += 1
         add(progress, 10)
-        told = str(progress)
-    assert "· 5.0/s ·" in told, "50 in the last 10 s"
+        text = str(progress)
+    assert "· 5.0/s ·" in text, "50 in the last 10 s"
 
 
-def test_of_nothing_nothing_is_left_to_say(clock):
+def test_a_count_of_zero_leaves_no_summary(clock):
     assert Progress("publishing", 10, clock=clock).ended() == ""
     assert str(Progress("publishing", 0, clock=clock)).startswith("publishing 100% ")
 
 
-def test_what_came_is_counted_by_kind_and_reason():
+def test_messages_are_counted_by_kind_and_reason():
     tally = Tally()
     assert str(tally) == "0 predictions, 0 dead letters"
     for message in (
@@ -82,7 +82,7 @@ def test_what_came_is_counted_by_kind_and_reason():
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("text", "expected"),
     [
         (duration(7.9), "0:07"),
         (duration(754), "12:34"),
@@ -99,5 +99,5 @@ def test_what_came_is_counted_by_kind_and_reason():
         (counted(2, "canary", "canaries"), "2 canaries"),
     ],
 )
-def test_numbers_are_written_as_people_read_them(told, expected):
-    assert told == expected
+def test_numbers_are_written_as_people_read_them(text, expected):
+    assert text == expected

@@ -1,4 +1,4 @@
-"""Prompts from the command line, as messages."""
+"""Publishing prompts from the command line."""
 
 import gzip
 import json
@@ -35,7 +35,7 @@ def received(lane, count):
     return messages
 
 
-def test_everything_is_there_when_publish_returns(lane):
+def test_all_messages_are_published_when_publish_returns(lane):
     bodies = [b"prompt %d" % number for number in range(250)]
     assert publish(lane.topic("prompts"), iter(bodies), {"team": "ads"}) == 250
     messages = received(lane, 250)
@@ -43,7 +43,7 @@ def test_everything_is_there_when_publish_returns(lane):
     assert {message.attributes["team"] for message in messages} == {"ads"}
 
 
-def test_a_topic_that_is_not_there_is_an_error(cloud):
+def test_a_missing_topic_is_an_error(cloud):
     with pytest.raises(api_exceptions.NotFound):
         publish("projects/demo-project/topics/no-such-topic", iter([b"a fox"]), {})
 
@@ -76,12 +76,12 @@ def test_one_bad_row_is_named_before_anything_is_published(tmp_path):
     ]
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_a_missing_file_is_named_in_the_error(tmp_path):
     with pytest.raises(ValueError, match=r"gone\.txt: cannot be read"):
         list(bodies_of_file(str(tmp_path / "gone.txt")))
 
 
-def test_each_row_read_and_each_message_that_is_there_is_told(lane, tmp_path):
+def test_the_callbacks_run_for_each_row_and_each_published_message(lane, tmp_path):
     path = tmp_path / "p.txt"
     path.write_text("a fox\nan owl\na hare\n")
     read, there = [], []
@@ -92,36 +92,36 @@ def test_each_row_read_and_each_message_that_is_there_is_told(lane, tmp_path):
     assert len(received(lane, 3)) == 3
 
 
-def test_what_is_told_as_published_is_there_however_it_breaks_off(lane, eventually):
-    told = 0
+def test_messages_reported_as_published_are_there_after_an_error(lane, eventually):
+    reported = 0
 
     def stop_at_5000():
-        nonlocal told
-        told += 1
-        if told == 5000:
+        nonlocal reported
+        reported += 1
+        if reported == 5000:
             raise KeyboardInterrupt
 
-    taken = 0
+    sent = 0
 
     def bodies():
-        nonlocal taken
-        for taken in range(1, 100_001):
-            yield b"prompt %d" % taken
+        nonlocal sent
+        for sent in range(1, 100_001):
+            yield b"prompt %d" % sent
 
     with pytest.raises(KeyboardInterrupt):
         publish(lane.topic("prompts"), bodies(), {}, published=stop_at_5000)
-    assert taken - told <= MAX_WAITING, "no more are under way than it promises"
-    missing = {b"prompt %d" % number for number in range(1, told + 1)}
+    assert sent - reported <= MAX_WAITING, "more messages wait than MAX_WAITING"
+    missing = {b"prompt %d" % number for number in range(1, reported + 1)}
 
-    # More may be there than was told, and they come in any order.
+    # More messages may be published than were reported, and they arrive in any order.
     def all_there():
         missing.difference_update(message.data for message in received(lane, 1))
         return not missing
 
-    eventually(all_there, what="every prompt that was told")
+    eventually(all_there, what="every prompt that was reported")
 
 
-def test_a_topic_that_is_not_there_ends_a_long_file_at_once(cloud):
+def test_a_missing_topic_ends_a_long_file_at_once(cloud):
     bodies = iter([b"a fox"] * 100_000)
     with pytest.raises(api_exceptions.NotFound):
         publish("projects/demo-project/topics/no-such-topic", bodies, {})

@@ -14,7 +14,7 @@ HOSTILE = '"><script>alert(1)</script><img src=x onerror="alert(1)"></title></st
 
 @pytest.fixture
 def record(lane):
-    """Store a prompt's images, and return its record."""
+    """Store a prompt's images and return its record."""
     made = []
 
     def make(text, images=1, **fields):
@@ -34,7 +34,7 @@ def record(lane):
 
 
 class Sheet(html.parser.HTMLParser):
-    """What a browser makes of a page: its tags with their attributes, and its text by element."""
+    """A page as a browser parses it: its tags with their attributes, and its text by element."""
 
     def __init__(self, page):
         super().__init__()
@@ -111,11 +111,11 @@ def test_more_than_a_screenful_is_listed_at_the_top_and_links_down(sheet, record
     page = sheet(*few, record("the last"))
     listed = page.links()[:13]
     assert listed == [f"#{name}" for name in page.ids()]
-    assert "All 13 prompts, the newest first" in page.text
+    assert "All 13 prompts, newest first" in page.text
     assert page.text.index("the last") < page.text.index("gemini"), "the list comes first"
 
 
-def test_a_prompt_cannot_put_anything_into_the_page(sheet, record):
+def test_a_prompt_cannot_inject_markup(sheet, record):
     records = [record(HOSTILE) for _ in range(13)]
     fields = {"model": HOSTILE, "aspect_ratio": HOSTILE, "seed": HOSTILE, "created_at": HOSTILE}
     page = sheet(*records, record("a fox", **fields))
@@ -127,7 +127,7 @@ def test_a_prompt_cannot_put_anything_into_the_page(sheet, record):
     assert attributes == {name for _, found in plain.tags for name in found}
 
 
-def test_the_page_runs_no_script_and_asks_no_host(sheet, record):
+def test_the_page_runs_no_script_and_contacts_no_host(sheet, record):
     page = sheet(record("a fox"))
     (policy,) = [meta for meta in page.all("meta") if meta.get("http-equiv")]
     assert "script-src 'none'" in policy["content"]
@@ -149,7 +149,7 @@ def test_prompts_of_every_script_run_in_their_own_direction(sheet, record):
     assert caption["dir"] == "auto"
 
 
-def test_half_a_character_does_not_cost_the_sheet(sheet, record):
+def test_a_lone_surrogate_does_not_break_the_sheet(sheet, record):
     assert "a ? fox" in sheet(record("a \ud83e fox")).text
 
 
@@ -166,13 +166,13 @@ def test_an_empty_sheet_is_a_page_too(sheet):
     assert "0 images of 0 prompts" in sheet().text
 
 
-def test_what_is_no_picture_is_not_shown(lane, sheet):
+def test_files_that_are_not_images_are_not_shown(lane, sheet):
     path = lane.put("images/ab/x-0.svg", "<svg onload='alert(1)'/>")
     page = sheet({"prompt": "a fox", "images": [path], "model": "m"})
     assert page.all("img") == []
 
 
-def test_it_says_of_each_image_that_it_is_there(record, tmp_path):
+def test_the_callback_runs_for_each_downloaded_image(record, tmp_path):
     fetched = []
     records = [record("a fox", images=2), record("an owl")]
     contact_sheet(records, PROJECT, tmp_path, fetched=lambda: fetched.append(1))

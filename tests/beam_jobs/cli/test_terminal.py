@@ -1,4 +1,4 @@
-"""The last line of a terminal: there while something goes on, gone afterwards, nowhere else."""
+"""The status line: visible while work goes on, gone afterwards, and only on terminals."""
 
 import io
 import os
@@ -38,7 +38,7 @@ def test_the_line_is_rewritten_in_place_and_gone_at_the_end(terminal, out, event
     eventually(lambda: terminal.lines() == [""])
 
 
-def test_what_is_written_meanwhile_goes_above_it(terminal, out, eventually):
+def test_other_output_goes_above_the_line(terminal, out, eventually):
     status = StatusLine(out)
     with status.showing(lambda: "working"):
         eventually(lambda: terminal.lines() == ["working"])
@@ -48,7 +48,7 @@ def test_what_is_written_meanwhile_goes_above_it(terminal, out, eventually):
     eventually(lambda: terminal.lines() == ["a fox", ""])
 
 
-def test_what_came_of_it_is_left_there_also_when_it_is_interrupted(terminal, out, eventually):
+def test_the_summary_stays_even_after_an_interrupt(terminal, out, eventually):
     status = StatusLine(out)
 
     def work():
@@ -69,7 +69,7 @@ def test_a_line_is_cut_to_the_terminals_width(terminal, out, eventually):
         eventually(lambda: terminal.lines() == ["x" * 39])
 
 
-def test_within_another_the_inner_one_is_shown_and_then_the_outer_again(terminal, out, eventually):
+def test_a_nested_line_is_shown_and_then_the_outer_one_again(terminal, out, eventually):
     status = StatusLine(out)
     with status.showing(lambda: "outer"):
         with status.showing(lambda: "inner"):
@@ -77,7 +77,7 @@ def test_within_another_the_inner_one_is_shown_and_then_the_outer_again(terminal
         eventually(lambda: terminal.lines() == ["outer"])
 
 
-def test_nobody_draws_once_it_has_ended(terminal, out, eventually):
+def test_nothing_is_drawn_after_the_end(terminal, out, eventually):
     asked = []
     with StatusLine(out).showing(lambda: asked.append(1) or "working"):
         eventually(lambda: len(asked) > 2)
@@ -86,7 +86,7 @@ def test_nobody_draws_once_it_has_ended(terminal, out, eventually):
     assert len(asked) == before
 
 
-def test_a_terminal_that_is_gone_stops_nobody(eventually):
+def test_a_closed_terminal_does_not_stop_the_program(eventually):
     window, programs = pty.openpty()
     stream = open(programs, "w", buffering=1)  # noqa: SIM115 - closing it fails
     asked = []
@@ -118,7 +118,7 @@ def test_both_have_to_be_terminals(out):
     assert not is_terminal(out, io.StringIO())
 
 
-def test_colours_are_for_terminals_and_for_those_who_want_them(monkeypatch, out):
+def test_colours_are_for_terminals_unless_no_color_is_set(monkeypatch, out):
     assert painted("fox", "32", out) == "\033[32mfox\033[0m"
     assert painted("fox", "", out) == "fox"
     assert painted("fox", "32", io.StringIO()) == "fox"
@@ -131,7 +131,7 @@ def test_colours_are_for_terminals_and_for_those_who_want_them(monkeypatch, out)
     ["\x1b[2J", "\x07", "\x9b31m", "\r", "\u202e", "\u2066", "\ud800", "\u2028", "\x7f"],
     ids=ascii,
 )
-def test_somebody_elses_text_cannot_act_on_the_terminal(unsafe):
+def test_untrusted_text_cannot_control_the_terminal(unsafe):
     shown = printable(f"a{unsafe}b")
     assert unsafe[0] not in shown
     assert (shown[0], shown[1], shown[-1]) == ("a", "\N{REPLACEMENT CHARACTER}", "b")
@@ -143,7 +143,7 @@ def test_text_of_every_script_stays_as_it_is():
     assert printable(text) == text
 
 
-def test_what_a_terminal_shows_is_told_right_here():
+def test_this_files_terminal_emulation_is_right():
     assert seen("ab\rc\x1b[K\n\x1b[32mok\x1b[0m") == ["c", "ok"]
     with pytest.raises(AssertionError, match="not every terminal"):
         seen("\x1b[2J")

@@ -1,4 +1,4 @@
-"""Watching topics without taking anything from anybody; and taking what a subscription holds."""
+"""Watching topics without taking messages from anyone, and consuming a subscription."""
 
 import json
 import queue
@@ -8,7 +8,7 @@ import time
 import pytest
 from google.api_core import exceptions as api_exceptions
 
-from beam_jobs.cli.watch import arrivals, line, taken, watching
+from beam_jobs.cli.watch import arrivals, consume, describe, watch_topics
 from beam_jobs.outcomes import Failure, Prediction, Reason, encode
 
 PROJECT = "demo-project"
@@ -60,7 +60,7 @@ def subscriptions(lane):
 
 
 def test_what_is_published_while_watching_arrives_from_both_topics(lane):
-    with watching(PROJECT, topics(lane)) as arrived:
+    with watch_topics(PROJECT, topics(lane)) as arrived:
         send(lane, prediction("order-1"))
         send(lane, failure())
         send(lane, prediction("probe", attributes={"canary": "probe"}, images=()))
@@ -71,8 +71,8 @@ def test_what_is_published_while_watching_arrives_from_both_topics(lane):
     assert [by_id[key]["canary"] for key in ("order-1", "order-2", "probe")] == [False, False, True]
 
 
-def test_messages_of_others_are_passed_over_and_do_not_come_again(lane):
-    with watching(PROJECT, topics(lane)) as arrived:
+def test_foreign_messages_are_skipped_and_not_delivered_again(lane):
+    with watch_topics(PROJECT, topics(lane)) as arrived:
         for foreign in (b"not JSON", b"{}", b'["a list"]', b'{"schema": "another/1"}'):
             lane.publisher.publish(lane.topic("predictions"), foreign).result(timeout=120)
         send(lane, prediction("order-1"))
@@ -81,9 +81,9 @@ def test_messages_of_others_are_passed_over_and_do_not_come_again(lane):
         assert arrived.empty()
 
 
-def test_watching_takes_nothing_from_others_and_leaves_nothing_behind(lane):
+def test_watching_takes_no_messages_from_others_and_leaves_no_subscription_behind(lane):
     before = subscriptions(lane)
-    with watching(PROJECT, topics(lane)) as arrived:
+    with watch_topics(PROJECT, topics(lane)) as arrived:
         assert len(subscriptions(lane)) == len(before) + 2
         send(lane, prediction("order-1"))
         (seen,) = arrivals(arrived, count=1, seconds=240)
@@ -93,37 +93,37 @@ def test_watching_takes_nothing_from_others_and_leaves_nothing_behind(lane):
 
 
 def test_two_watchers_see_the_same(lane):
-    with watching(PROJECT, topics(lane)) as one, watching(PROJECT, topics(lane)) as other:
+    with watch_topics(PROJECT, topics(lane)) as one, watch_topics(PROJECT, topics(lane)) as other:
         send(lane, prediction("order-1"))
         assert next(arrivals(one, count=1, seconds=240)) == next(
             arrivals(other, count=1, seconds=240)
         )
 
 
-def test_a_topic_that_is_not_there_is_an_error_that_leaves_nothing_behind(lane):
+def test_a_missing_topic_is_an_error_that_leaves_no_subscription_behind(lane):
     before = subscriptions(lane)
     with (
         pytest.raises(api_exceptions.NotFound),
-        watching(PROJECT, [f"{lane.name}-predictions", "no-such-topic"]),
+        watch_topics(PROJECT, [f"{lane.name}-predictions", "no-such-topic"]),
     ):
-        pytest.fail("watching a topic that is not there")
+        pytest.fail("watched a missing topic")
     assert subscriptions(lane) == before
 
 
-class Taking:
-    """`taken` on the lane's predictions, and the ids of what it passed over."""
+class Consumer:
+    """`consume` on the lane's predictions, and the ids of the foreign messages it met."""
 
     def __init__(self, lane, kind="predictions"):
         self.subscription = lane.subscription(kind).rpartition("/")[2]
-        self.passed_over = []
+        self.foreign_ids = []
 
     def __call__(self, *, count=None, seconds=240):
-        return taken(
+        return consume(
             PROJECT,
             self.subscription,
             count=count,
             seconds=seconds,
-            passed_over=self.passed_over.append,
+            on_foreign_message=self.foreign_ids.append,
         )
 
 
@@ -131,64 +131,64 @@ def ids(messages):
     return [message["prompt_id"] for message in messages]
 
 
-def test_what_waits_on_a_subscription_is_shown_and_gone(lane):
-    taking = Taking(lane)
+def test_waiting_messages_are_shown_and_acknowledged(lane):
+    consumer = Consumer(lane)
     send(lane, prediction("order-1"))
     send(lane, prediction("probe", attributes={"canary": "probe"}, images=()))
-    messages = sorted(taking(count=2), key=lambda message: message["prompt_id"])
+    messages = sorted(consumer(count=2), key=lambda message: message["prompt_id"])
     assert ids(messages) == ["order-1", "probe"]
     assert [message["canary"] for message in messages] == [False, True]
     assert lane.nothing_left("predictions")
-    assert taking.passed_over == []
+    assert consumer.foreign_ids == []
 
 
-def test_what_comes_while_taking_is_shown_too_and_dead_letters_as_well(lane):
-    messages = Taking(lane, "dead-letters")(count=1)
+def test_a_dead_letter_that_arrives_while_consuming_is_shown_too(lane):
+    messages = Consumer(lane, "dead-letters")(count=1)
     publishing = threading.Timer(0.3, send, (lane, failure()))
     publishing.start()
     assert ids(messages) == ["order-2"]
     publishing.join()
 
 
-def test_no_more_is_taken_than_is_asked_for(lane):
+def test_no_more_messages_are_consumed_than_the_count(lane):
     for number in range(3):
         send(lane, prediction(f"order-{number}"))
-    first = ids(Taking(lane)(count=2))
+    first = ids(Consumer(lane)(count=2))
     (left,) = lane.predictions(1, within_s=30)
     assert {*first, left["prompt_id"]} == {"order-0", "order-1", "order-2"}
 
 
-def test_what_was_not_shown_comes_again_at_once(lane):
+def test_a_message_that_was_not_shown_is_delivered_again_at_once(lane):
     send(lane, prediction("order-1"))
     send(lane, prediction("order-2"))
-    messages = Taking(lane)()
+    messages = Consumer(lane)()
     shown = [next(messages)["prompt_id"], next(messages)["prompt_id"]]
-    messages.close()  # as when showing the second one failed
+    messages.close()  # as if showing the second message failed
     (again,) = lane.predictions(1, within_s=30)
     assert again["prompt_id"] == shown[1]
     assert lane.nothing_left("predictions")
 
 
-def test_messages_of_others_are_named_once_and_stay_there(lane):
-    taking = Taking(lane)
+def test_foreign_messages_are_reported_once_and_stay_in_the_subscription(lane):
+    consumer = Consumer(lane)
     foreign = lane.publisher.publish(lane.topic("predictions"), b'{"schema": "another/1"}')
     number = foreign.result(timeout=120)
     send(lane, prediction("order-1"))
-    assert ids(taking(count=1)) == ["order-1"]
-    assert taking.passed_over == [number]
+    assert ids(consumer(count=1)) == ["order-1"]
+    assert consumer.foreign_ids == [number]
     (left,) = lane.predictions(1, within_s=30)
     assert left["schema"] == "another/1"
 
 
-def test_taking_ends_after_its_time(lane):
+def test_consuming_ends_after_its_time(lane):
     started = time.monotonic()
-    assert list(Taking(lane)(seconds=0.5)) == []
+    assert list(Consumer(lane)(seconds=0.5)) == []
     assert 0.5 <= time.monotonic() - started < 60
-    assert list(Taking(lane)(count=0)) == []
+    assert list(Consumer(lane)(count=0)) == []
 
 
-def test_taking_from_a_subscription_that_is_not_there_is_an_error(cloud):
-    messages = taken(PROJECT, "no-such-sub", count=1, seconds=60, passed_over=pytest.fail)
+def test_consuming_a_missing_subscription_is_an_error(cloud):
+    messages = consume(PROJECT, "no-such-sub", count=1, seconds=60, on_foreign_message=pytest.fail)
     with pytest.raises(api_exceptions.NotFound):
         next(messages)
 
@@ -205,7 +205,7 @@ def test_arrivals_end_after_their_count_or_their_time():
 
 
 def shown(outcome, *, canary=False) -> str:
-    return line({**json.loads(encode(outcome)[0]), "canary": canary})
+    return describe({**json.loads(encode(outcome)[0]), "canary": canary})
 
 
 @pytest.mark.parametrize(
@@ -219,16 +219,16 @@ def shown(outcome, *, canary=False) -> str:
         ),
         (prediction("1", prompt="x" * 61, images=()), f"✓ {'x' * 59}… (1.2 s)"),
         (prediction("1", prompt="x" * 60, images=()), f"✓ {'x' * 60} (1.2 s)"),
-        (failure(), "✗ UNAVAILABLE: model answered 503 (order-2, may be replayed)"),
+        (failure(), "✗ UNAVAILABLE: model answered 503 (order-2, can be replayed)"),
         (
             failure(reason=Reason.BLOCKED, retryable=False, detail="no"),
             "✗ BLOCKED: no (order-2)",
         ),
     ],
 )
-def test_a_line_tells_what_became_of_which_prompt(outcome, text):
+def test_an_outcome_is_described_with_its_prompt(outcome, text):
     assert shown(outcome) == text
 
 
-def test_a_canary_is_told_from_a_prediction():
+def test_a_canary_differs_from_a_prediction():
     assert shown(prediction("probe"), canary=True) == "◇ canary probe"

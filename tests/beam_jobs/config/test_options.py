@@ -1,4 +1,4 @@
-"""What the jobs' options may be, together and alone."""
+"""Which options the jobs accept, alone and together."""
 
 import pickle
 
@@ -13,7 +13,7 @@ from beam_jobs.config.options import (
     job_config,
     tune_for_dataflow,
 )
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import Location
 
 ENDPOINT = "projects/p-1/locations/europe-west4/endpoints/1234"
 STREAM = {
@@ -73,7 +73,7 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         (
             STREAM,
             {"messages_subscription": None},
-            "--messages_subscription: expected projects/PROJECT/subscriptions/NAME, got None",
+            "--messages_subscription: expected projects/PROJECT/subscriptions/NAME, got nothing",
         ),
         (STREAM, {"messages_subscription": "prompts-sub"}, "--messages_subscription: expected"),
         (
@@ -90,7 +90,7 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         (
             STREAM,
             {"dead_letter_topic": STREAM["responses_topic"]},
-            "expected two topics, got one twice",
+            "expected two different topics, got",
         ),
         (STREAM, {"images_output_location": None}, "--images_output_location: expected gs://"),
         (
@@ -103,22 +103,26 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
             {"images_output_location": "gs://bucket/*"},
             "--images_output_location: expected gs://",
         ),
-        (STREAM, {"prompts": "p.txt"}, "--prompts and --report are for beam_jobs.backfill"),
-        (STREAM, {"report": "r.json"}, "--prompts and --report are for beam_jobs.backfill"),
+        (STREAM, {"prompts": "p.txt"}, "--prompts and --report are only for beam_jobs.backfill"),
+        (STREAM, {"report": "r.json"}, "--prompts and --report are only for beam_jobs.backfill"),
         (STREAM, {"source": "backfill:x"}, "--source: expected stream, got 'backfill:x'"),
         (
             STREAM,
             {"model": "gemini-x/../y"},
-            "--model: expected names such as gemini-3.1-flash-image",
+            "--model: expected a model name such as gemini-3.1-flash-image",
         ),
-        (STREAM, {"allowed_models": "gemini-a, gemini-b?c"}, "--allowed_models: expected names"),
+        (
+            STREAM,
+            {"allowed_models": "gemini-a, gemini-b?c"},
+            "--allowed_models: expected a model name",
+        ),
         (BACKFILL, {"source": "stream"}, "--source: expected backfill:RUN, got 'stream'"),
         (BACKFILL, {"source": "backfill:a b"}, "--source: expected backfill:RUN"),
         (BACKFILL, {"prompts": None}, "--prompts: expected a path or glob"),
         (
             BACKFILL,
             {"messages_subscription": STREAM["messages_subscription"]},
-            "--messages_subscription is for beam_jobs.stream",
+            "--messages_subscription is only for beam_jobs.stream",
         ),
         (STREAM, {"max_in_flight": 0}, "--max_in_flight: expected a number above 0, got 0"),
         (
@@ -135,46 +139,46 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         (
             STREAM,
             {"max_images": 3, "max_num_workers": 4},
-            "--max_images: 3 is less than one for each of --max_num_workers 4",
+            "--max_images: expected at least --max_num_workers (4)",
         ),
-        (STREAM, {"model": "flux-1"}, "say with --model_endpoint where it is deployed"),
+        (STREAM, {"model": "flux-1"}, "set --model_endpoint to the endpoint that serves it"),
         (
             STREAM,
             {"model_endpoint": ENDPOINT},
-            "--model_endpoint is for models that speak :predict",
+            "--model_endpoint is only for models with the :predict API",
         ),
         (
             STREAM,
             {"model": "flux-1", "model_endpoint": "1234"},
-            "--model_endpoint: expected projects/P/locations/L/endpoints/E",
+            "--model_endpoint: expected projects/PROJECT/locations/LOCATION/endpoints/ID",
         ),
         (
             STREAM,
             {"model": "flux-1", "model_endpoint": "projects/p/locations/a.example#/endpoints/1"},
-            "--model_endpoint: expected projects/P/locations/L/endpoints/E",
+            "--model_endpoint: expected projects/PROJECT/locations/LOCATION/endpoints/ID",
         ),
         (
             STREAM,
             {"model": "flux-1", "model_endpoint": ENDPOINT, "allowed_models": "flux-1,flux-2"},
-            "--allowed_models: 'flux-2' is not one of Google's own",
+            "--allowed_models: 'flux-2' is not a Google model",
         ),
         (
             STREAM,
             {"model": "flux-1", "model_endpoint": ENDPOINT, "request_tier": "flex"},
-            "--request_tier flex is offered for Gemini models",
+            "--request_tier: flex is only for Gemini models",
         ),
         (STREAM, {"max_image": 3}, "--max_image: no such option"),
         (STREAM, {"no_such_thing": "x"}, "--no_such_thing: no such option"),
     ],
     ids=lambda value: str(value)[:50] if isinstance(value, dict | str) else None,
 )
-def test_what_makes_no_sense_is_said(base, changes, expected):
-    said = [line for line in complaints(base, **changes) if expected in line]
-    assert len(said) == 1
+def test_invalid_options_are_named_in_one_line_each(base, changes, expected):
+    problems = [line for line in complaints(base, **changes) if expected in line]
+    assert len(problems) == 1
 
 
-def test_everything_that_is_wrong_is_said_at_once():
-    said = complaints(
+def test_all_problems_are_reported_at_once():
+    problems = complaints(
         responses_topic="x",
         images_output_location="y",
         max_in_flight=0,
@@ -189,12 +193,12 @@ def test_everything_that_is_wrong_is_said_at_once():
         "--max_in_flight:",
         "--source:",
         "--model_endpoint: expected",
-        "--model_endpoint is for",
+        "--model_endpoint is only for",
         "--colour:",
         "--prompts and",
     ):
-        assert [line for line in said if line.startswith(word)], word
-    assert len(said) == 8
+        assert [line for line in problems if line.startswith(word)], word
+    assert len(problems) == 8
 
 
 def test_an_unknown_tier_is_refused():
@@ -240,7 +244,7 @@ def test_the_job_wide_rate_and_budget_are_split_over_the_workers():
         ({"model_location": "us-east1", "region": "europe-west4"}, "us-east1", "us-east1"),
     ],
 )
-def test_models_are_called_where_they_are_said_to_be(changes, gemini, predict):
+def test_models_are_called_in_the_location_that_the_options_give(changes, gemini, predict):
     result = config(**changes)
     assert (result.gemini_location, result.predict_location) == (gemini, predict)
 
@@ -258,8 +262,8 @@ def test_the_tier_is_flex_or_standard(tier, flex):
 
 
 @pytest.mark.parametrize("limit", ["max_requests_per_minute", "max_images"])
-def test_what_is_job_wide_needs_the_number_of_workers_that_it_is_split_over(limit):
-    with pytest.raises(OptionsError, match=f"--{limit} is split over the workers"):
+def test_a_job_wide_limit_on_dataflow_needs_the_maximum_number_of_workers(limit):
+    with pytest.raises(OptionsError, match=f"--{limit} is split evenly over the workers"):
         job_config(options(runner="DataflowRunner", **{limit: 60}), streaming=True)
     job_config(options(runner="DataflowRunner", max_num_workers=2, **{limit: 60}), streaming=True)
     job_config(options(**{limit: 60}), streaming=True)
@@ -287,18 +291,18 @@ def test_a_dataflow_worker_gets_a_thread_for_each_call_in_one_process(
 
 
 @pytest.mark.parametrize(("given", "saved"), [([], False), (["--save_main_session"], True)])
-def test_dataflow_is_sent_no_session_unless_somebody_asks_for_it(given, saved):
-    """Beam would send one to Dataflow alone, and its workers have to read it before they start."""
-    made = PipelineOptions(["--runner=DataflowRunner", *given])
-    tune_for_dataflow(made, config())
-    assert made.view_as(SetupOptions).save_main_session is saved
+def test_dataflow_gets_no_main_session_unless_the_option_is_set(given, saved):
+    """Beam would send one to Dataflow, and its workers would have to load it before they start."""
+    pipeline_options = PipelineOptions(["--runner=DataflowRunner", *given])
+    tune_for_dataflow(pipeline_options, config())
+    assert pipeline_options.view_as(SetupOptions).save_main_session is saved
 
 
 def test_a_flex_launchers_own_flags_are_let_through():
     launched = {"template_location": "gs://bucket/job_object", "flag_of_the_launchers": "true"}
     config(**launched)
     del launched["template_location"]
-    assert complaints(**launched) == ["--flag_of_the_launchers: no such option"]
+    assert complaints(**launched) == ["--flag_of_the_launchers: no such option; check its spelling"]
 
 
 @pytest.mark.parametrize("runner", [None, "DirectRunner", "localcloud.runner.MicroBatchRunner"])

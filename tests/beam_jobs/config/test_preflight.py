@@ -1,4 +1,4 @@
-"""What a launcher is told at once instead of a worker minutes later."""
+"""What fails at once in the launcher instead of minutes later on a worker."""
 
 import time
 
@@ -26,18 +26,18 @@ def said(config, **others) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_all_is_well_where_all_is_there(lane, config_of):
+def test_existing_resources_pass_the_check(lane, config_of):
     prompts = lane.put("prompts/a.txt", "a fox\n")
     preflight.check(config_of(), subscription=lane.subscription("prompts"))
     preflight.check(config_of(), prompts=prompts)
     preflight.check(config_of(), prompts=prompts.replace("a.txt", "*.txt"))
 
 
-def test_a_local_glob_of_prompts_is_looked_for_too(config_of, tmp_path):
+def test_a_local_glob_of_prompts_is_checked_too(config_of, tmp_path):
     (tmp_path / "a.csv").write_text("prompt\na fox\n")
     preflight.check(config_of(), prompts=f"{tmp_path}/*.csv")
     (line,) = said(config_of(), prompts=f"{tmp_path}/*.txt")
-    assert line == f"--prompts: {tmp_path}/*.txt is not there; create it, or correct the option"
+    assert line == f"--prompts: {tmp_path}/*.txt does not exist; create it, or correct the option"
 
 
 NO_TOPIC = "projects/demo-project/topics/no-such-topic"
@@ -46,11 +46,11 @@ NO_TOPIC = "projects/demo-project/topics/no-such-topic"
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"responses_topic": NO_TOPIC}, f"--responses_topic: topic {NO_TOPIC} is not there"),
-        ({"dead_letter_topic": NO_TOPIC}, f"--dead_letter_topic: topic {NO_TOPIC} is not there"),
+        ({"responses_topic": NO_TOPIC}, f"--responses_topic: topic {NO_TOPIC} does not exist"),
+        ({"dead_letter_topic": NO_TOPIC}, f"--dead_letter_topic: topic {NO_TOPIC} does not exist"),
         (
             {"images_output_location": "gs://no-such-bucket/images"},
-            "--images_output_location: bucket gs://no-such-bucket is not there",
+            "--images_output_location: bucket gs://no-such-bucket does not exist",
         ),
     ],
 )
@@ -77,37 +77,39 @@ def test_everything_that_is_missing_is_named_at_once(config_of):
         "--images_output_location",
         "--prompts",
     ]
-    assert f"--messages_subscription: subscription {subscription} is not there" in lines[2]
+    assert f"--messages_subscription: subscription {subscription} does not exist" in lines[2]
 
 
 def test_prompts_that_no_file_matches_on_storage_are_named(lane, config_of):
     pattern = lane.images_location.replace("images", "prompts/*.txt")
     (line,) = said(config_of(), prompts=pattern)
-    assert line.startswith(f"--prompts: {pattern} is not there")
+    assert line.startswith(f"--prompts: {pattern} does not exist")
 
 
-def test_services_that_are_down_are_told_without_a_long_wait(lane, config_of, monkeypatch):
+def test_unreachable_services_are_reported_without_a_long_wait(lane, config_of, monkeypatch):
     config = config_of()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
-    monkeypatch.setattr(preflight, "_again", Retry(initial=0.1, timeout=0.5))
+    monkeypatch.setattr(preflight, "_retry", Retry(initial=0.1, timeout=0.5))
     started = time.monotonic()
     lines = said(config, subscription=lane.subscription("prompts"))
     assert time.monotonic() - started < 120
     assert len(lines) == 4
-    assert all("cannot be looked at: " in line for line in lines)
+    assert all("cannot be checked: " in line for line in lines)
 
 
-def test_an_error_that_passes_stops_no_job(cloud, lane, config_of, monkeypatch):
-    # More tries than chance can fail.
-    monkeypatch.setattr(preflight, "_again", Retry(initial=0.05, maximum=0.2, timeout=60))
+def test_a_transient_error_does_not_stop_a_job(cloud, lane, config_of, monkeypatch):
+    # Enough attempts that random errors cannot fail all of them.
+    monkeypatch.setattr(preflight, "_retry", Retry(initial=0.05, maximum=0.2, timeout=60))
     path = lane.put("prompts.txt", b"a fox")
     cloud.storage(error_rate=0.3, error_status=500)
     for _ in range(5):
         preflight.check(config_of(), subscription=lane.subscription("prompts"), prompts=path)
 
 
-def test_what_the_launcher_may_not_look_at_is_taken_for_there(lane, config_of, monkeypatch):
+def test_a_bucket_that_the_launcher_may_not_look_up_counts_as_existing(
+    lane, config_of, monkeypatch
+):
     class Forbidding:
         def __init__(self, **_):
             pass
@@ -119,7 +121,7 @@ def test_what_the_launcher_may_not_look_at_is_taken_for_there(lane, config_of, m
     preflight.check(config_of(), subscription=lane.subscription("prompts"))
 
 
-def test_prompts_that_the_launcher_may_not_list_are_taken_for_there(config_of, monkeypatch):
+def test_prompts_that_the_launcher_may_not_list_count_as_existing(config_of, monkeypatch):
     def forbid(*_, **__):
         raise api_exceptions.Forbidden("storage.objects.list")
 
@@ -127,6 +129,6 @@ def test_prompts_that_the_launcher_may_not_list_are_taken_for_there(config_of, m
     preflight.check(config_of(), prompts="gs://demo-project-imagen/of-others/*.txt")
 
 
-def test_prompts_in_a_bucket_that_is_not_there_are_told_so(config_of):
+def test_prompts_in_a_missing_bucket_are_reported(config_of):
     (line,) = said(config_of(), prompts="gs://no-such-bucket/*.txt")
-    assert line.startswith("--prompts: gs://no-such-bucket/*.txt is not there")
+    assert line.startswith("--prompts: gs://no-such-bucket/*.txt does not exist")

@@ -1,4 +1,4 @@
-"""The way of one prompt: what is paid for, what is tried again, and how it ends."""
+"""The work on one prompt: what is paid for, what is retried, and its outcome."""
 
 import asyncio
 import datetime
@@ -11,9 +11,16 @@ from beam_jobs.catalog import Family, family_of
 from beam_jobs.engine import generate
 from beam_jobs.engine.generate import MAX_EMPTY_ANSWERS, Generator
 from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
-from beam_jobs.images.store import ImageStore, Location
+from beam_jobs.images.location import Location
+from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
-from beam_jobs.models.base import Image, blocked, from_status, no_image, unreachable
+from beam_jobs.models.base import (
+    Image,
+    blocked_error,
+    error_from_status,
+    no_image_error,
+    unreachable_error,
+)
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts.parse import Canary
@@ -36,9 +43,9 @@ def picture(number: int) -> Image:
 
 
 class Scripted:
-    """A model whose calls end as a script says, one entry a call; afterwards all is well.
+    """A model whose calls follow a script, with one entry per call; later calls succeed.
 
-    An exception is raised; a number is how many images the call gives.
+    An entry is an exception to raise, or the number of images to return.
     """
 
     def __init__(self, *script, images_per_call=1, latency_s=0.0):
@@ -66,7 +73,7 @@ class Scripted:
 
 @pytest.fixture
 def generator(lane, session, predict_model):
-    """Make a generator that calls `model`, or the real adapters, and stores in the lane."""
+    """Return a function that creates a generator with `model`, or with the real adapters."""
 
     def real(name):
         if family_of(name) is Family.GEMINI:
@@ -103,7 +110,7 @@ def failed(outcome) -> Failure:
 
 @pytest.fixture
 def paid(cloud):
-    """Return the calls and images since it was asked last."""
+    """Return the calls and images since the last time."""
     before = cloud.models()
 
     def since():
@@ -141,7 +148,9 @@ async def test_a_prompt_becomes_stored_images_and_a_prediction(
 
 
 @both_protocols
-async def test_a_prompt_that_comes_often_at_once_is_paid_for_once(generator, prompt_of, name, paid):
+async def test_a_prompt_that_arrives_many_times_at_once_is_paid_for_once(
+    generator, prompt_of, name, paid
+):
     prompts = [prompt_of("a fox", model=name, id=f"order-{number}") for number in range(10)]
     work = generator()
     outcomes = [predicted(one) for one in await asyncio.gather(*map(work.outcome, prompts))]
@@ -153,7 +162,7 @@ async def test_a_prompt_that_comes_often_at_once_is_paid_for_once(generator, pro
     assert sum(outcome.work.calls for outcome in outcomes) == 1
 
 
-async def test_a_prompt_that_comes_thrice_is_paid_for_once_by_whatever_process(
+async def test_a_prompt_that_arrives_three_times_is_paid_for_once_across_processes(
     generator, prompt_of, paid
 ):
     prompt = prompt_of("a fox", images=2)
@@ -173,7 +182,7 @@ async def test_a_prompt_that_wants_no_reuse_is_paid_for_on_each_delivery_once(
     assert paid() == (2, 2)
 
 
-async def test_what_another_process_completed_first_is_what_is_predicted(
+async def test_a_record_that_another_process_wrote_first_decides_the_prediction(
     generator, lane, prompt_of, session
 ):
     prompt = prompt_of("a fox")
@@ -212,7 +221,7 @@ async def test_images_without_a_record_are_completed_without_paying(generator, l
         ([0, 7], 4, [(1, 3)]),
     ],
 )
-async def test_only_what_is_missing_is_asked_for_in_as_few_calls_as_can_be(
+async def test_only_missing_images_are_generated_with_as_few_calls_as_possible(
     generator, lane, prompt_of, there, per_call, asked
 ):
     prompt = prompt_of("a fox", images=4)
@@ -224,7 +233,7 @@ async def test_only_what_is_missing_is_asked_for_in_as_few_calls_as_can_be(
     assert [path[-5:] for path in outcome.images] == [f"{index}.png" for index in range(4)]
 
 
-# Faults that pass
+# Transient faults
 
 
 @both_protocols
@@ -240,7 +249,7 @@ async def test_a_fault_that_strikes_once_is_survived(generator, lane, prompt_of,
 
 
 async def test_a_pause_that_the_service_asks_for_is_kept_and_counted(generator, prompt_of):
-    model = Scripted(from_status(429, "slow down", 0.3))
+    model = Scripted(error_from_status(429, "slow down", 0.3))
     started = time.monotonic()
     outcome = predicted(await generator(model).outcome(prompt_of("a fox")))
     assert time.monotonic() - started >= 0.3
@@ -271,7 +280,7 @@ async def test_a_storage_that_fails_a_few_times_costs_no_second_image(
     store.close()
 
 
-# Faults that stay
+# Permanent faults
 
 
 @both_protocols
@@ -287,7 +296,7 @@ async def test_a_refusal_becomes_blocked_in_both_protocols(generator, prompt_of,
 
 
 @both_protocols
-async def test_a_request_that_is_wrong_is_not_repeated(generator, prompt_of, name, paid):
+async def test_a_bad_request_is_not_retried(generator, prompt_of, name, paid):
     failure = failed(await generator().outcome(prompt_of("a fox fault:invalid", model=name)))
     assert paid() == (1, 0)
     assert (failure.reason, failure.retryable) == (Reason.MODEL_ERROR, False)
@@ -301,9 +310,7 @@ async def test_a_model_that_is_gone_leaves_prompts_to_replay(generator, prompt_o
 
 @both_protocols
 @pytest.mark.parametrize("fault", ["empty", "not-an-image", "garbage"])
-async def test_empty_answers_are_asked_for_again_only_a_few_times(
-    generator, prompt_of, name, fault, paid
-):
+async def test_empty_answers_are_retried_only_a_few_times(generator, prompt_of, name, fault, paid):
     failure = failed(await generator().outcome(prompt_of(f"a fox fault:{fault}", model=name)))
     assert paid()[0] == MAX_EMPTY_ANSWERS
     assert (failure.reason, failure.retryable) == (Reason.NO_IMAGE, True)
@@ -318,23 +325,23 @@ async def test_retries_end_after_their_time_as_a_retryable_failure(
     started = time.monotonic()
     work = generator(max_retry_s=0.5)
     failure = failed(await work.outcome(prompt_of(f"a fox fault:{fault}", model=name)))
-    # Calls for which there is no quota also wait for their slot.
+    # Calls without quota also wait for their slot.
     assert time.monotonic() - started < 60
     assert (failure.reason, failure.retryable) == (Reason.UNAVAILABLE, True)
     assert failure.attempts == paid()[0] >= 2
     assert failure.work.images == 0
 
 
-async def test_a_wait_that_would_outlast_the_time_for_retries_is_not_begun(generator, prompt_of):
-    model = Scripted(from_status(429, "slow down", 60.0))
+async def test_a_wait_longer_than_the_time_for_retries_is_not_started(generator, prompt_of):
+    model = Scripted(error_from_status(429, "slow down", 60.0))
     started = time.monotonic()
     failure = failed(await generator(model, max_retry_s=2.0).outcome(prompt_of("a fox")))
     assert time.monotonic() - started < 30
     assert (failure.reason, failure.retryable, failure.attempts) == (Reason.UNAVAILABLE, True, 1)
 
 
-async def test_the_last_try_comes_at_the_end_of_the_time_for_retries(generator, prompt_of):
-    model = Scripted(*[unreachable("cut")] * 50)
+async def test_the_last_attempt_starts_at_the_end_of_the_time_for_retries(generator, prompt_of):
+    model = Scripted(*[unreachable_error("cut")] * 50)
     started = time.monotonic()
     failure = failed(await generator(model, max_retry_s=1.0).outcome(prompt_of("a fox")))
     assert 1.0 <= time.monotonic() - started < 60
@@ -344,7 +351,7 @@ async def test_the_last_try_comes_at_the_end_of_the_time_for_retries(generator, 
 async def test_time_for_retries_runs_from_the_first_failure_and_not_from_the_start(
     generator, prompt_of
 ):
-    model = Scripted(unreachable("cut"), latency_s=0.4)
+    model = Scripted(unreachable_error("cut"), latency_s=0.4)
     predicted(await generator(model, max_retry_s=0.3).outcome(prompt_of("a fox")))
     assert len(model.asked) == 2
 
@@ -372,7 +379,9 @@ async def test_a_bug_in_an_adapter_is_a_failure_and_no_crash(generator, prompt_o
     predicted(await work.outcome(prompt_of("a fox")))
 
 
-async def test_a_model_that_cannot_be_made_is_a_failure_and_no_crash(generator, prompt_of):
+async def test_a_model_adapter_that_cannot_be_created_is_a_failure_and_no_crash(
+    generator, prompt_of
+):
     def broken(_):
         raise ImportError("no such library")
 
@@ -381,7 +390,7 @@ async def test_a_model_that_cannot_be_made_is_a_failure_and_no_crash(generator, 
     assert "ImportError" in failure.detail
 
 
-async def test_whoever_waits_for_the_same_prompt_shares_its_failure(generator, prompt_of, paid):
+async def test_prompts_that_wait_for_the_same_prompt_share_its_failure(generator, prompt_of, paid):
     prompts = [prompt_of("a fox fault:blocked", id=f"order-{number}") for number in range(5)]
     work = generator()
     outcomes = [failed(one) for one in await asyncio.gather(*map(work.outcome, prompts))]
@@ -391,12 +400,12 @@ async def test_whoever_waits_for_the_same_prompt_shares_its_failure(generator, p
 
 
 async def test_a_failed_prompt_can_be_tried_again_at_once(generator, prompt_of):
-    work = generator(Scripted(blocked("no")))
+    work = generator(Scripted(blocked_error("no")))
     failed(await work.outcome(prompt_of("a fox")))
     predicted(await work.outcome(prompt_of("a fox")))
 
 
-async def test_a_missing_bucket_is_told_before_anything_is_paid(generator, prompt_of):
+async def test_a_missing_bucket_fails_before_anything_is_paid(generator, prompt_of):
     model = Scripted()
     work = generator(model, location="gs://no-such-bucket/images")
     failure = failed(await work.outcome(prompt_of("a fox")))
@@ -414,7 +423,7 @@ async def test_a_storage_that_stays_down_is_a_storage_error_to_replay(
     assert (failure.reason, failure.retryable) == (Reason.STORAGE_ERROR, True)
 
 
-async def test_a_broken_record_is_a_storage_error_and_is_not_paid_over(generator, lane, prompt_of):
+async def test_a_broken_record_is_a_storage_error_and_is_not_paid_again(generator, lane, prompt_of):
     prompt = prompt_of("a fox")
     lane.put(f"images/{prompt.digest[:2]}/{prompt.digest}.json", "{}")
     model = Scripted()
@@ -424,14 +433,14 @@ async def test_a_broken_record_is_a_storage_error_and_is_not_paid_over(generator
     assert "is not a record" in failure.detail
 
 
-# A part of the images
+# Some of the images
 
 
-async def test_partial_images_are_kept_and_only_the_missing_is_paid_on_the_next_try(
+async def test_partial_images_are_kept_and_only_missing_ones_are_paid_on_the_next_attempt(
     generator, lane, prompt_of
 ):
     prompt = prompt_of("a fox", images=3)
-    model = Scripted(1, from_status(400, "no"), 1)
+    model = Scripted(1, error_from_status(400, "no"), 1)
     failure = failed(await generator(model).outcome(prompt))
     assert (failure.reason, failure.attempts, failure.work.images) == (Reason.MODEL_ERROR, 3, 2)
     stem = f"images/{prompt.digest[:2]}/{prompt.digest}"
@@ -445,8 +454,10 @@ async def test_partial_images_are_kept_and_only_the_missing_is_paid_on_the_next_
     assert before.items() <= lane.objects("images/").items()
 
 
-@pytest.mark.parametrize("error", [blocked("no"), no_image("none")], ids=["blocked", "empty"])
-async def test_where_some_images_are_refused_the_others_are_the_prediction(
+@pytest.mark.parametrize(
+    "error", [blocked_error("no"), no_image_error("none")], ids=["blocked", "empty"]
+)
+async def test_if_some_images_are_refused_the_prediction_has_the_others(
     generator, prompt_of, error
 ):
     prompt = prompt_of("a fox", images=2)
@@ -465,7 +476,7 @@ async def test_where_some_images_are_refused_the_others_are_the_prediction(
 
 
 async def test_an_outage_outweighs_a_refusal_since_it_may_pass(generator, prompt_of):
-    model = Scripted(blocked("no"), from_status(404, "gone"), 1)
+    model = Scripted(blocked_error("no"), error_from_status(404, "gone"), 1)
     failure = failed(await generator(model).outcome(prompt_of("a fox", images=3)))
     assert (failure.reason, failure.retryable) == (Reason.MODEL_ERROR, True)
 
@@ -480,7 +491,7 @@ async def test_fewer_images_than_asked_for_are_a_prediction(generator, prompt_of
 # The budget
 
 
-async def test_a_budget_is_never_passed_and_what_is_over_it_may_be_replayed(
+async def test_a_budget_is_never_exceeded_and_prompts_beyond_it_can_be_replayed(
     generator, prompt_of, paid
 ):
     work = generator(max_images=3)
@@ -495,8 +506,8 @@ async def test_a_budget_is_never_passed_and_what_is_over_it_may_be_replayed(
         assert "--max_images" in failure.detail
 
 
-async def test_what_gave_no_image_or_was_there_is_not_charged_to_the_budget(generator, prompt_of):
-    model = Scripted(blocked("no"), KeyError("bug"), 1, 1)
+async def test_empty_calls_and_existing_images_are_not_charged_to_the_budget(generator, prompt_of):
+    model = Scripted(blocked_error("no"), KeyError("bug"), 1, 1)
     work = generator(model, max_images=2)
     failed(await work.outcome(prompt_of("one")))
     failed(await work.outcome(prompt_of("two")))
@@ -506,7 +517,7 @@ async def test_what_gave_no_image_or_was_there_is_not_charged_to_the_budget(gene
     assert "--max_images" in failed(await work.outcome(prompt_of("five"))).detail
 
 
-async def test_images_that_were_not_given_go_back_into_the_budget(generator, prompt_of):
+async def test_images_that_were_not_returned_go_back_into_the_budget(generator, prompt_of):
     work = generator(Scripted(1, 1, images_per_call=4), max_images=4)
     predicted(await work.outcome(prompt_of("one", images=4)))
     predicted(await work.outcome(prompt_of("two", images=3)))
@@ -516,7 +527,7 @@ async def test_images_that_were_not_given_go_back_into_the_budget(generator, pro
 # Canaries
 
 
-async def test_a_canary_comes_back_without_a_call_or_a_look(generator):
+async def test_a_canary_is_answered_without_a_model_call_or_a_lookup(generator):
     model = Scripted()
     canary = Canary(prompt_id="probe-1", body=b"", attributes={"canary": "probe-1"})
     work = generator(model, location="gs://no-such-bucket/images", max_images=1)
@@ -545,7 +556,7 @@ async def test_no_more_calls_than_the_ceiling_however_many_prompts(generator, pr
 async def test_prompts_wait_before_their_images_can_fill_the_memory(
     images, generator, prompt_of, serve, monkeypatch, tmp_path
 ):
-    """While storage is slow, calls are not made whose images would have to be held."""
+    """While storage is slow, no calls start whose images would have to wait in memory."""
     store = ObjectStore(tmp_path / "storage")
     store.create_bucket("bucket-1")
     may_store = asyncio.Event()
@@ -571,9 +582,9 @@ async def test_prompts_wait_before_their_images_can_fill_the_memory(
     store.close()
 
 
-async def test_the_limiter_hears_of_quota_and_of_success(generator, prompt_of):
+async def test_the_limiter_learns_of_quota_refusals_and_of_success(generator, prompt_of):
     limiter = AdaptiveLimiter(64)
-    work = generator(Scripted(from_status(429, "slow down")), limiter=limiter)
+    work = generator(Scripted(error_from_status(429, "slow down")), limiter=limiter)
     predicted(await work.outcome(prompt_of("a fox")))
     assert limiter.per_second is not None
 

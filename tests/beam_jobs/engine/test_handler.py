@@ -11,7 +11,7 @@ import pytest
 from beam_jobs.config.options import JobConfig
 from beam_jobs.engine import generate
 from beam_jobs.engine.handler import Engine, ImagenHandler, engine_for, resource_of
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts.parse import Canary, PromptDefaults
 
@@ -63,7 +63,9 @@ def test_a_batch_gives_one_outcome_for_each_of_its_prompts_in_their_order(config
     assert list(handler.run_inference([], engine)) == []
 
 
-def test_all_threads_share_one_engine_one_window_and_what_is_under_way(cloud, config, prompt_of):
+def test_all_threads_share_one_engine_one_window_and_the_prompts_in_progress(
+    cloud, config, prompt_of
+):
     cloud.models(latency_s=0.2)
     before = cloud.models()
     together = threading.Barrier(12)
@@ -117,9 +119,9 @@ def test_calls_of_the_process_stay_below_the_ceiling(cloud, config, prompt_of):
 
 def test_the_rate_of_the_config_is_kept(config, prompt_of):
     engine = Engine(dataclasses.replace(config, requests_per_minute=120.0))
-    # Of one prompt, whose calls come at the same moment however slow the machine is.
+    # All of one prompt, so that its calls arrive together even on a slow machine.
     (outcome,) = engine.run([prompt_of("a fox", images=4)])
-    # Two may start at once, the others half a second after one another.
+    # Two may start at once, the others 0.5 s apart.
     assert outcome.work.throttled_ms >= 1400
 
 
@@ -131,14 +133,14 @@ def test_the_budget_of_the_config_is_kept(cloud, config, prompt_of):
     assert cloud.models()["images"] - before == 2
 
 
-def test_without_an_endpoint_a_predict_model_is_looked_for_at_google(config, prompt_of):
+def test_without_an_endpoint_a_predict_model_is_called_at_google(config, prompt_of):
     engine = Engine(dataclasses.replace(config, model_endpoint=None))
     (outcome,) = engine.run([prompt_of("a fox", model="imagen-4.0-generate-001")])
     assert isinstance(outcome, Failure)
     assert "Publisher Model `imagen-4.0-generate-001` was not found" in outcome.detail
 
 
-def test_many_large_images_come_whole(cloud, lane, config, prompt_of):
+def test_many_large_images_arrive_complete(cloud, lane, config, prompt_of):
     cloud.models(canned_bytes=1_500_000)
     engine = Engine(dataclasses.replace(config, max_in_flight=32))
     outcomes = engine.run([prompt_of(f"fox number {number}", images=2) for number in range(12)])
@@ -151,8 +153,8 @@ def test_many_large_images_come_whole(cloud, lane, config, prompt_of):
 def test_storage_that_fails_often_does_not_make_prompts_wait_for_one_another(
     cloud, config, prompt_of, monkeypatch
 ):
-    """As many upload at once as may hold an answer, and each of them meets failures."""
-    # Pauses of up to half a minute leave room for so few tries that all of them may fail.
+    """As many prompts upload at once as there are answer slots, and each one meets failures."""
+    # Pauses of up to 30 s would leave time for so few attempts that all of them may fail.
     monkeypatch.setattr(generate, "BACKOFF_MAX_S", 1.0)
     cloud.storage(error_rate=0.4, error_status=503)
     engine = Engine(dataclasses.replace(config, max_in_flight=64))
@@ -163,7 +165,7 @@ def test_storage_that_fails_often_does_not_make_prompts_wait_for_one_another(
     assert all(isinstance(outcome, Prediction) for outcome in outcomes)
 
 
-def test_what_was_imported_for_the_model_is_no_garbage_to_look_through(config, prompt_of):
+def test_imported_modules_are_exempt_from_garbage_collection(config, prompt_of):
     gc.unfreeze()
     engine = Engine(config)
     engine.run([prompt_of("a fox")])

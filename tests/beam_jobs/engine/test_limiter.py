@@ -1,23 +1,28 @@
-"""The window of calls in flight: its bounds, how it grows and shrinks, what it never leaks."""
+"""The window of calls in flight: its limits, how it grows and shrinks, and that no slot leaks."""
 
 import asyncio
 import random
 
 import pytest
 
-from beam_jobs.engine.limiter import DECREASE, INITIAL_IN_FLIGHT, MAX_PAUSE_S, AdaptiveLimiter
+from beam_jobs.engine.limiter import (
+    DECREASE_FACTOR,
+    INITIAL_IN_FLIGHT,
+    MAX_PAUSE_S,
+    AdaptiveLimiter,
+)
 
 pytestmark = pytest.mark.asyncio
 
 
-async def answer_slots(count: int = 20) -> None:
-    """Let every task that can go on do so."""
+async def let_tasks_run(count: int = 20) -> None:
+    """Run the event loop until every task that can continue has done so."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 class Calls:
-    """Calls that hold their slots until they are told to end."""
+    """Calls that hold their slots until the test ends them."""
 
     def __init__(self, limiter: AdaptiveLimiter) -> None:
         self.limiter = limiter
@@ -27,15 +32,15 @@ class Calls:
 
     async def start(self, count: int) -> None:
         self.tasks += [asyncio.create_task(self._call()) for _ in range(count)]
-        await answer_slots()
+        await let_tasks_run()
 
     async def end(self, count: int, *, well: bool = True) -> None:
         for _ in range(count):
             self.under_way.pop(0).set()
-            await answer_slots()
+            await let_tasks_run()
             if well:
                 self.limiter.succeeded()
-        await answer_slots()
+        await let_tasks_run()
 
     async def _call(self) -> None:
         async with self.limiter.slot():
@@ -50,7 +55,7 @@ def now() -> float:
 
 
 async def started_later() -> float:
-    """The start of a call that began after everything so far."""
+    """Return the start time of a call that starts after everything so far."""
     await asyncio.sleep(0.002)
     return now()
 
@@ -69,7 +74,7 @@ async def test_no_more_calls_than_the_window_and_never_more_than_the_ceiling(cei
 
 
 async def overload(limiter: AdaptiveLimiter) -> None:
-    """Let a call that began after everything so far be one too many that is answered with 503."""
+    """Report a 503 for a new call, after so many others that the window shrinks."""
     limiter._unavailable_share = 0.5
     limiter.unavailable(await started_later())
     limiter._unavailable_share = 0.0
@@ -96,15 +101,15 @@ async def test_an_idle_window_does_not_grow():
     assert limiter.limit == INITIAL_IN_FLIGHT
 
 
-async def test_calls_that_were_on_their_way_shrink_the_window_once():
+async def test_calls_that_were_in_flight_shrink_the_window_once():
     limiter = AdaptiveLimiter(64)
     earlier = now()
     await started_later()
     for _ in range(50):
         limiter.unavailable(earlier)
-    assert limiter.limit == pytest.approx(INITIAL_IN_FLIGHT * DECREASE)
+    assert limiter.limit == pytest.approx(INITIAL_IN_FLIGHT * DECREASE_FACTOR)
     limiter.unavailable(await started_later())
-    assert limiter.limit == pytest.approx(INITIAL_IN_FLIGHT * DECREASE**2)
+    assert limiter.limit == pytest.approx(INITIAL_IN_FLIGHT * DECREASE_FACTOR**2)
 
 
 async def test_a_refusal_for_quota_slows_calls_down_and_leaves_the_window_as_it_is():
@@ -114,22 +119,22 @@ async def test_a_refusal_for_quota_slows_calls_down_and_leaves_the_window_as_it_
     assert limiter.limit == INITIAL_IN_FLIGHT
     begun = now()
     starts = await asyncio.gather(*(_started_at(limiter) for _ in range(8)))
-    assert starts == sorted(starts), "not in the order of coming"
-    # Ten in what counts as a quarter of a second, of which nine were let through.
+    assert starts == sorted(starts), "not in order of arrival"
+    # Ten calls in what counts as 0.25 s, of which nine were accepted.
     assert 0.1 < starts[-1] - begun < 10
 
 
-async def test_calls_that_wait_for_their_turn_notice_that_the_service_asks_for_a_pause():
+async def test_calls_that_wait_for_quota_notice_a_pause_that_the_service_asks_for():
     limiter = AdaptiveLimiter(64)
     starts = [await _started_at(limiter) for _ in range(10)]
     limiter.over_quota(starts[-1])
     waiting = [asyncio.create_task(_started_at(limiter)) for _ in range(3)]
-    await answer_slots()
-    told = now()
-    limiter.unavailable(told, retry_after_s=0.5)
-    started = [start for start in await asyncio.gather(*waiting) if start > told + 0.001]
+    await let_tasks_run()
+    paused_at = now()
+    limiter.unavailable(paused_at, retry_after_s=0.5)
+    started = [start for start in await asyncio.gather(*waiting) if start > paused_at + 0.001]
     assert started
-    assert all(start - told >= 0.49 for start in started)
+    assert all(start - paused_at >= 0.49 for start in started)
 
 
 async def test_the_window_never_closes_and_opens_again():
@@ -144,7 +149,7 @@ async def test_the_window_never_closes_and_opens_again():
     assert calls.limiter.limit == 8
 
 
-async def test_a_shrunken_window_lets_nobody_in_until_it_has_room():
+async def test_a_shrunken_window_admits_no_call_until_it_has_room():
     calls = Calls(AdaptiveLimiter(16))
     await calls.start(20)
     await overload(calls.limiter)
@@ -178,7 +183,7 @@ async def test_many_503s_shrink_the_window():
 async def test_retry_after_holds_up_every_new_call():
     limiter = AdaptiveLimiter(8)
     earlier = [await _started_at(limiter) for _ in range(20)]
-    told = now()
+    paused_at = now()
     limiter.over_quota(earlier[-1], retry_after_s=0.2)
     starts, waited = [], []
 
@@ -189,33 +194,33 @@ async def test_retry_after_holds_up_every_new_call():
             waited.append(slot.started_at - asked)
 
     await asyncio.gather(*(call() for _ in range(5)))
-    assert all(0.19 <= slot.started_at - told < 10 for slot in starts)
+    assert all(0.19 <= slot.started_at - paused_at < 10 for slot in starts)
     assert [slot.throttled_s for slot in starts] == pytest.approx(waited, abs=0.01)
     assert len({slot.started_at for slot in starts}) > 1, "all at the same moment"
 
 
-async def test_retry_after_of_a_503_holds_up_too():
+async def test_retry_after_of_a_503_also_holds_up_calls():
     limiter = AdaptiveLimiter(8)
-    told = await started_later()
-    limiter.unavailable(told, retry_after_s=0.1)
+    paused_at = await started_later()
+    limiter.unavailable(paused_at, retry_after_s=0.1)
     async with limiter.slot() as slot:
-        assert slot.started_at - told >= 0.09
+        assert slot.started_at - paused_at >= 0.09
     assert limiter.limit < 8
 
 
 async def test_a_pause_that_is_lengthened_meanwhile_is_waited_for_in_full():
     limiter = AdaptiveLimiter(8)
-    told = now()
-    # Not for quota: then calls would also wait for their turn, which is longer.
-    limiter.unavailable(told, retry_after_s=0.3)
+    paused_at = now()
+    # Not for quota: then calls would also wait for the learned rate, which takes longer.
+    limiter.unavailable(paused_at, retry_after_s=0.3)
     task = asyncio.create_task(_started_at(limiter))
-    await answer_slots()
-    limiter.unavailable(told, retry_after_s=0.8)
-    assert await task - told >= 0.79
-    told = now()
-    limiter.unavailable(told, retry_after_s=0.1)
+    await let_tasks_run()
+    limiter.unavailable(paused_at, retry_after_s=0.8)
+    assert await task - paused_at >= 0.79
+    paused_at = now()
+    limiter.unavailable(paused_at, retry_after_s=0.1)
     limiter.unavailable(now(), retry_after_s=0.01)
-    assert await _started_at(limiter) - told >= 0.09, "a shorter pause took the longer one's place"
+    assert await _started_at(limiter) - paused_at >= 0.09, "a shorter pause replaced the longer one"
 
 
 async def _started_at(limiter: AdaptiveLimiter) -> float:
@@ -260,12 +265,12 @@ async def test_cancelled_calls_leak_no_slot_at_whatever_moment(requests_per_minu
     async def call() -> None:
         async with limiter.slot():
             assert limiter.in_flight <= 3
-            await answer_slots(chance.randrange(5))
+            await let_tasks_run(chance.randrange(5))
 
     for _ in range(200):
         tasks = [asyncio.create_task(call()) for _ in range(12)]
         for _ in range(chance.randrange(6)):
-            await answer_slots(chance.randrange(4))
+            await let_tasks_run(chance.randrange(4))
             chance.choice(tasks).cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert limiter.in_flight == 0
@@ -279,7 +284,7 @@ async def test_a_slot_handed_to_a_cancelled_waiter_goes_to_the_next():
         cancelled, waiting = calls.tasks
     # Its slot is handed over, and `cancelled` has not run since.
     cancelled.cancel()
-    await answer_slots()
+    await let_tasks_run()
     assert cancelled.cancelled()
     assert len(calls.under_way) == 1
     assert limiter.in_flight == 1

@@ -1,12 +1,12 @@
-"""What the process asks of its memory."""
+"""The memory settings of the process."""
 
 import gc
 
-from beam_jobs.engine.process_memory import freeze_what_is_there
+from beam_jobs.engine.process_memory import freeze_imported_objects
 
 
-def test_what_lives_as_long_as_the_process_is_not_looked_at_again():
-    freeze_what_is_there()
+def test_existing_objects_are_exempt_from_garbage_collection():
+    freeze_imported_objects()
     try:
         assert gc.get_freeze_count() > 10_000
         assert len(gc.get_objects()) < gc.get_freeze_count()

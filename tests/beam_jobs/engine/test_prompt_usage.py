@@ -1,4 +1,4 @@
-"""What a prompt is said to have cost."""
+"""The recorded cost of a prompt."""
 
 import time
 
@@ -19,7 +19,7 @@ def test_calls_images_bytes_and_waits_add_up():
     assert (work.images, work.bytes) == (2, 8)
 
 
-def test_latency_runs_from_the_prompts_turn_to_its_end():
+def test_latency_runs_from_start_to_stop():
     usage = PromptUsage()
     time.sleep(0.3)
     before = time.monotonic()

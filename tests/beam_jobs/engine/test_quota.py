@@ -1,4 +1,4 @@
-"""The rate that is learned from refusals: a service with a quota, and time as the test tells it."""
+"""The rate that is learned from refusals, against a simulated service with a quota."""
 
 import heapq
 import random
@@ -6,17 +6,22 @@ from collections.abc import Callable
 
 import pytest
 
-from beam_jobs.engine.quota import MAX_CUT, MIN_PER_S, PAUSE_INTERVALS, LearnedQuota
+from beam_jobs.engine.quota import LOWEST_FACTOR, MIN_CALLS_PER_S, PAUSE_INTERVALS, LearnedQuota
 
-# A refusal comes back quickly, an image takes its time.
+# Seconds: a refusal is quick, an image takes longer.
 REFUSAL_S = 0.03
 LATENCY_S = 0.5
 
 
 class Service:
-    """Takes calls at the learned rate, at most `window` at once, and refuses those over quota.
+    """A simulated service that gets calls at the learned rate and refuses those over its quota.
 
-    Of the others it refuses the share `noise`.
+    Args:
+        quota: returns the quota in calls per second at a time in seconds.
+        window: maximum concurrent calls.
+        latency_s: typical seconds for an accepted call.
+        refusal_s: typical seconds for a refused call.
+        noise: share of the other calls that is refused as well.
     """
 
     def __init__(
@@ -67,7 +72,8 @@ class Service:
 
     def _has_room(self, now: float) -> bool:
         per_s = self._quota(now)
-        # As the stand-in for Vertex AI counts: a second's worth may come at once.
+        # Counts like the local stand-in for Vertex AI: one second's worth of calls may arrive at
+        # once.
         filled = self._tokens + (now - self._filled_at) * per_s
         self._tokens, self._filled_at = min(max(1.0, per_s), filled), now
         if self._tokens < 1 or self._chance.random() < self._noise:
@@ -83,7 +89,7 @@ class Service:
         return no / max(1, no + sum(begin <= at < end for at in self.accepted))
 
 
-def test_before_the_first_refusal_nothing_holds_calls_up():
+def test_calls_are_not_limited_before_the_first_refusal():
     learned = LearnedQuota()
     assert learned.per_second(0.0) is None
     for number in range(1000):
@@ -96,7 +102,7 @@ def test_before_the_first_refusal_nothing_holds_calls_up():
     ("per_s", "most_refused"),
     [(2.0, 0.06), (10.0, 0.04), (20.0, 0.02), (100.0, 0.02), (400.0, 0.02)],
 )
-def test_a_quota_that_nobody_told_of_is_used_and_hardly_exceeded(per_s, most_refused):
+def test_an_unknown_quota_is_used_and_hardly_exceeded(per_s, most_refused):
     service = Service(lambda _: per_s, window=256).run(160)
     assert service.rate(40, 160) / per_s == pytest.approx(1.0, abs=0.03)
     assert service.share_refused(40, 160) <= most_refused
@@ -111,14 +117,14 @@ def test_a_quota_that_is_halved_and_restored_is_followed_within_ten_seconds():
 
 
 @pytest.mark.parametrize("noise", [0.002, 0.01, 0.02])
-def test_refusals_that_come_at_any_rate_hold_calls_up_little(noise):
+def test_refusals_at_any_rate_hardly_slow_down_calls(noise):
     service = Service(lambda _: 10_000.0, noise=noise).run(120)
     free = 64 / LATENCY_S
     assert service.rate(20, 120) >= 0.95 * free
 
 
 @pytest.mark.parametrize("noise", [0.005, 0.02])
-def test_among_refusals_that_come_at_any_rate_a_quota_is_found_and_followed(noise):
+def test_a_quota_is_followed_among_refusals_at_any_rate(noise):
     service = Service(lambda now: 10.0 if 60 <= now < 120 else 20.0, noise=noise).run(200)
     assert service.rate(30, 60) >= 0.75 * 20
     assert service.rate(75, 120) == pytest.approx(10.0, rel=0.1)
@@ -132,13 +138,13 @@ def test_a_slow_model_meets_its_quota_too():
 
 
 @pytest.mark.parametrize(("per_s", "refusal_s"), [(20.0, 2.5), (100.0, 2.5), (100.0, 1.0)])
-def test_refusals_that_come_late_are_heeded_as_well(per_s, refusal_s):
+def test_late_refusals_count_as_well(per_s, refusal_s):
     service = Service(lambda _: per_s, window=256, refusal_s=refusal_s).run(240)
     assert service.rate(60, 240) >= 0.8 * per_s
     assert service.share_refused(60, 240) <= 0.3
 
 
-def test_after_a_quiet_hour_a_refusal_in_a_burst_says_nothing_of_that_hour():
+def test_after_a_quiet_hour_a_refusal_in_a_burst_ignores_that_hour():
     learned = LearnedQuota()
     for number in range(60):
         learned.started(60.0 * number)
@@ -148,7 +154,7 @@ def test_after_a_quiet_hour_a_refusal_in_a_burst_says_nothing_of_that_hour():
     assert learned.per_second(4000.05) > 10
 
 
-def test_calls_that_were_on_their_way_cut_the_rate_once():
+def test_calls_that_were_in_flight_cut_the_rate_once():
     learned = LearnedQuota()
     for number in range(60):
         learned.started(number / 30)
@@ -171,10 +177,10 @@ def test_one_refusal_never_cuts_more_than_half_and_none_stops_it():
         now += 0.02
         rate = learned.per_second(now)
         if before is not None:
-            assert rate >= before * MAX_CUT * 0.99
+            assert rate >= before * LOWEST_FACTOR * 0.99
         before = rate
-    assert before >= MIN_PER_S
-    assert learned.wait_s(now) <= (1 + PAUSE_INTERVALS) / MIN_PER_S
+    assert before >= MIN_CALLS_PER_S
+    assert learned.wait_s(now) <= (1 + PAUSE_INTERVALS) / MIN_CALLS_PER_S
 
 
 def test_without_refusals_the_rate_comes_back_and_grows():
@@ -190,7 +196,7 @@ def test_without_refusals_the_rate_comes_back_and_grows():
     assert rates[9] >= 1.9 * 20
 
 
-def test_starts_are_spaced_and_what_other_work_held_up_is_caught_up_in_part():
+def test_starts_are_spaced_and_delayed_starts_catch_up_in_part():
     learned = LearnedQuota()
     for number in range(100):
         learned.started(number / 100)
@@ -198,7 +204,7 @@ def test_starts_are_spaced_and_what_other_work_held_up_is_caught_up_in_part():
     learned.started(1.0)
     rate = learned.per_second(1.0)
     assert learned.wait_s(1.0) == pytest.approx(1 / rate, rel=0.05)
-    # Two seconds late: not two seconds' worth at once.
+    # Starts that are 2 s late do not all happen at once.
     at_once = 0
     while learned.wait_s(3.0) <= 0:
         learned.started(3.0)

@@ -1,4 +1,4 @@
-"""The index of the newest outcomes: what is in it, and that no prompt ever pays for it."""
+"""The index of the newest outcomes: what is in it, and that no prompt ever fails because of it."""
 
 import dataclasses
 import itertools
@@ -20,7 +20,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from beam_jobs import backfill
 from beam_jobs.images import recent_index
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import KINDS, PREDICTIONS, Location
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.pipeline.transforms import Encode
 from tests.conftest import PROJECT, ROOT
@@ -66,20 +66,20 @@ def location(lane):
 
 @pytest.fixture
 def late(lane):
-    """A location in a bucket that is not there yet, and the way to have it there."""
+    """A location in a bucket that does not exist yet, and a function that creates it."""
     name = f"{lane.name}-late"
     return Location(name, "images/"), lambda: lane.storage.create_bucket(name)
 
 
 @pytest.fixture(autouse=True)
 def _alone():
-    """Leave nothing to write behind."""
+    """Leave no entries that wait to be written."""
     yield
     recent_index.flush(0)
 
 
 def objects(storage, location, kind):
-    """Return the kind's objects, in the order of their names: each its lines."""
+    """Return the entries of each object of a kind, by object name, in name order."""
     prefix = f"{location.prefix}recent/{kind}/"
     return {
         blob.name.removeprefix(prefix): [
@@ -90,7 +90,7 @@ def objects(storage, location, kind):
 
 
 def lines(storage, location, kind="predictions"):
-    """Return the kind's lines, oldest first."""
+    """Return the entries of a kind, oldest first."""
     found = objects(storage, location, kind)
     return [line for name in sorted(found, reverse=True) for line in found[name]]
 
@@ -99,29 +99,30 @@ def prompts(storage, location, kind="predictions"):
     return [line["prompt"] for line in lines(storage, location, kind)]
 
 
-# What a line says
+# Entries
 
 
-def test_a_prediction_and_a_failure_leave_a_line_each_beside_the_images(lane, location):
+def test_a_prediction_and_a_failure_leave_an_entry_each_beside_the_images(lane, location):
     before = time.time()
-    recent_index.note(prediction(), location)
-    recent_index.note(failure(), location)
+    recent_index.record_outcome(prediction(), location)
+    recent_index.record_outcome(failure(), location)
     recent_index.flush(30)
-    (told,) = lines(lane.storage, location, "predictions")
-    assert told.pop("at").endswith("+00:00")
-    assert told == {
+    (entry,) = lines(lane.storage, location, "predictions")
+    assert entry.pop("at").endswith("+00:00")
+    assert entry == {
         "schema": "imagen.recent/1",
         "prompt_id": "order-7",
         "prompt": "a fox",
         "model": "gemini-3.1-flash-image",
         "images": ["gs://b/images/ab/x-0.png", "gs://b/images/ab/x-1.png"],
+        "settings": {},
         "source": "stream",
         "reused": False,
         "latency_ms": 1500,
     }
-    (told,) = lines(lane.storage, location, "failures")
-    assert told.pop("at").endswith("+00:00")
-    assert told == {
+    (entry,) = lines(lane.storage, location, "failures")
+    assert entry.pop("at").endswith("+00:00")
+    assert entry == {
         "schema": "imagen.recent/1",
         "prompt_id": "order-8",
         "prompt": "a hare",
@@ -140,8 +141,8 @@ def test_a_prediction_and_a_failure_leave_a_line_each_beside_the_images(lane, lo
 
 
 def test_a_canary_is_not_in_it(lane, location):
-    recent_index.note(prediction("", attributes={"canary": "probe-1"}), location)
-    recent_index.note(prediction("a fox"), location)
+    recent_index.record_outcome(prediction("", attributes={"canary": "probe-1"}), location)
+    recent_index.record_outcome(prediction("a fox"), location)
     recent_index.flush(30)
     assert prompts(lane.storage, location) == ["a fox"]
 
@@ -149,22 +150,26 @@ def test_a_canary_is_not_in_it(lane, location):
 @pytest.mark.parametrize("character", ["x", "ж", "雪", "🦊"])
 def test_a_long_prompt_is_cut_whatever_it_is_written_in(character):
     whole = character * 8000
-    assert recent_index.line(prediction(whole))["prompt"] == character * 500
-    assert recent_index.line(failure(whole.encode()))["prompt"] == character * 500
-    assert recent_index.line(failure(whole[:500].encode()))["prompt"] == character * 500
-    assert recent_index.line(failure(b"x" + whole.encode()))["prompt"] == "x" + character * 499
-    assert recent_index.line(failure(detail=whole))["detail"] == character * 500
+    assert recent_index.index_entry(prediction(whole))["prompt"] == character * 500
+    assert recent_index.index_entry(failure(whole.encode()))["prompt"] == character * 500
+    assert recent_index.index_entry(failure(whole[:500].encode()))["prompt"] == character * 500
+    assert (
+        recent_index.index_entry(failure(b"x" + whole.encode()))["prompt"] == "x" + character * 499
+    )
+    assert recent_index.index_entry(failure(detail=whole))["detail"] == character * 500
 
 
-def test_a_body_that_is_no_text_is_shown_as_far_as_it_can_be(lane, location):
-    recent_index.note(failure(b"\xff\xfea \x00 hare\xe9", reason=Reason.INVALID_PROMPT), location)
+def test_a_body_that_is_not_text_is_shown_with_replacement_characters(lane, location):
+    recent_index.record_outcome(
+        failure(b"\xff\xfea \x00 hare\xe9", reason=Reason.INVALID_PROMPT), location
+    )
     recent_index.flush(30)
     assert prompts(lane.storage, location, "failures") == ["\ufffd\ufffda \x00 hare\ufffd"]
 
 
-def test_a_prompt_of_many_lines_is_one_line(lane, location):
+def test_a_prompt_of_many_lines_is_one_entry(lane, location):
     odd = 'one\ntwo\r\nthree\u2028four\u0085five "six"'
-    recent_index.note(prediction(odd), location)
+    recent_index.record_outcome(prediction(odd), location)
     recent_index.flush(30)
     assert prompts(lane.storage, location) == [odd]
 
@@ -172,28 +177,28 @@ def test_a_prompt_of_many_lines_is_one_line(lane, location):
 # Objects
 
 
-def test_names_put_the_newest_first_and_an_object_ends_with_its_newest(lane, location):
+def test_names_sort_newest_first_and_an_object_ends_with_its_newest_entry(lane, location):
     for number in range(450):
-        recent_index.note(prediction(f"fox {number}"), location)
+        recent_index.record_outcome(prediction(f"fox {number}"), location)
     recent_index.flush(30)
-    recent_index.note(prediction("fox 450"), location)
+    recent_index.record_outcome(prediction("fox 450"), location)
     recent_index.flush(30)
     found = list(objects(lane.storage, location, "predictions").values())
-    told = [[line["prompt"] for line in each] for each in found]
-    assert max(map(len, told)) == 200
-    assert told[0] == ["fox 450"]
-    oldest_first = [prompt for each in reversed(told) for prompt in each]
+    entry = [[line["prompt"] for line in each] for each in found]
+    assert max(map(len, entry)) == 200
+    assert entry[0] == ["fox 450"]
+    oldest_first = [prompt for each in reversed(entry) for prompt in each]
     assert oldest_first == [f"fox {number}" for number in range(451)]
-    read = recent_index.read(lane.storage, location, recent_index.PREDICTIONS, 1000)
+    read = recent_index.read_newest(lane.storage, location, PREDICTIONS, 1000)
     assert [line["prompt"] for line in read] == oldest_first[::-1]
 
 
-def test_a_clock_that_is_set_back_does_not_turn_the_order_round(lane, location, monkeypatch):
+def test_a_clock_that_is_set_back_does_not_change_the_order(lane, location, monkeypatch):
     monkeypatch.setattr(recent_index, "MAX_LINES", 1)
     real, back = time.time_ns, iter(range(0, 10**13, 10**12))
     monkeypatch.setattr(time, "time_ns", lambda: real() - next(back))
     for number in range(3):
-        recent_index.note(prediction(f"fox {number}"), location)
+        recent_index.record_outcome(prediction(f"fox {number}"), location)
     recent_index.flush(30)
     assert prompts(lane.storage, location) == ["fox 0", "fox 1", "fox 2"]
 
@@ -204,48 +209,48 @@ def test_an_object_of_a_kind_is_written_once_in_an_interval(
     monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.4)
 
     def written():
-        recent_index.note(prediction(), location)
-        recent_index.note(failure(), location)
+        recent_index.record_outcome(prediction(), location)
+        recent_index.record_outcome(failure(), location)
         return len(objects(lane.storage, location, "failures")) >= 4
 
     eventually(written, what="four objects")
-    for kind in recent_index.KINDS:
+    for kind in KINDS:
         counted = [int(name[:13]) for name in objects(lane.storage, location, kind)]
         assert len(counted) >= 3
         assert all(b - a >= 390 for a, b in itertools.pairwise(counted)), counted
 
 
-def test_nothing_is_done_while_nothing_ends(lane, location, monkeypatch, eventually):
+def test_the_writer_rests_while_no_prompt_finishes(lane, location, monkeypatch, eventually):
     monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
-    recent_index.note(prediction(), location)
+    recent_index.record_outcome(prediction(), location)
     eventually(lambda: lines(lane.storage, location), what="the line")
     index = recent_index._indexes[location]
     eventually(lambda: not index._work.is_set(), within_s=30, what="the writer's rest")
 
 
-def test_what_is_no_line_is_passed_over_by_who_reads(lane, location):
-    recent_index.note(prediction("a fox"), location)
+def test_lines_that_are_no_entries_are_skipped(lane, location):
+    recent_index.record_outcome(prediction("a fox"), location)
     recent_index.flush(30)
     junk = b'\n\xff\n{"prompt": "cut o\n[1]\n{"schema": "other/1"}\n'
     lane.put("images/recent/predictions/0000000000000-00000000.jsonl", junk)
-    read = recent_index.read(lane.storage, location, recent_index.PREDICTIONS, 10)
+    read = recent_index.read_newest(lane.storage, location, PREDICTIONS, 10)
     assert [line["prompt"] for line in read] == ["a fox"]
 
 
-def test_who_reads_gets_no_more_objects_than_asked_for(lane, location):
+def test_no_more_objects_are_read_than_asked_for(lane, location):
     for number in range(3):
-        recent_index.note(prediction(f"fox {number}"), location)
+        recent_index.record_outcome(prediction(f"fox {number}"), location)
         recent_index.flush(30)
-    read = recent_index.read(lane.storage, location, recent_index.PREDICTIONS, 2)
+    read = recent_index.read_newest(lane.storage, location, PREDICTIONS, 2)
     assert [line["prompt"] for line in read] == ["fox 2", "fox 1"]
 
 
-# Nothing but the index is at stake
+# Errors affect only the index
 
 
 @pytest.fixture
 def tries(monkeypatch):
-    """Count what is tried to be written."""
+    """Record the names of all objects that the writer tries to create."""
     real, seen = recent_index._Index._create, []
 
     def create(self, name, content):
@@ -256,16 +261,16 @@ def tries(monkeypatch):
     return seen
 
 
-def test_a_storage_that_fails_is_told_of_once_and_gets_the_lines_when_it_is_back(
+def test_failing_storage_is_logged_once_and_gets_the_entries_when_it_is_back(
     lane, late, monkeypatch, eventually, caplog, tries
 ):
     location, mend = late
     monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
     monkeypatch.setattr(recent_index, "AFTER_ERROR_S", 0.02)
-    recent_index.note(prediction(SECRET), location)
+    recent_index.record_outcome(prediction(SECRET), location)
     eventually(lambda: len(tries) >= 5, what="five tries")
-    recent_index.note(prediction("a hare"), location)
-    recent_index.note(failure(SECRET.encode()), location)
+    recent_index.record_outcome(prediction("a hare"), location)
+    recent_index.record_outcome(failure(SECRET.encode()), location)
     mend()
     eventually(lambda: len(lines(lane.storage, location)) == 2, what="the lines")
     eventually(lambda: lines(lane.storage, location, "failures"), what="the line of the failure")
@@ -277,7 +282,7 @@ def test_a_storage_that_fails_is_told_of_once_and_gets_the_lines_when_it_is_back
     assert SECRET not in caplog.text
 
 
-def test_an_answer_that_was_lost_makes_no_second_object(lane, location, monkeypatch, eventually):
+def test_a_lost_answer_does_not_create_a_second_object(lane, location, monkeypatch, eventually):
     monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
     monkeypatch.setattr(recent_index, "AFTER_ERROR_S", 0.02)
     real, lost = recent_index._Index._create, []
@@ -289,24 +294,26 @@ def test_an_answer_that_was_lost_makes_no_second_object(lane, location, monkeypa
             raise ConnectionError("cut")
 
     monkeypatch.setattr(recent_index._Index, "_create", create)
-    recent_index.note(prediction("a fox"), location)
+    recent_index.record_outcome(prediction("a fox"), location)
     eventually(lambda: lost, what="the first try")
-    recent_index.note(prediction("a hare"), location)
+    recent_index.record_outcome(prediction("a hare"), location)
     eventually(lambda: len(lines(lane.storage, location)) >= 2, what="both lines")
     assert prompts(lane.storage, location) == ["a fox", "a hare"]
 
 
-def test_what_waits_is_bounded_and_the_oldest_goes(lane, late, monkeypatch, eventually, tries):
+def test_waiting_entries_are_bounded_and_the_oldest_are_dropped(
+    lane, late, monkeypatch, eventually, tries
+):
     location, mend = late
     monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
-    recent_index.note(prediction("the first"), location)
+    recent_index.record_outcome(prediction("the first"), location)
     eventually(lambda: tries, what="a first try")
     for number in range(5000):
-        recent_index.note(prediction(f"fox {number}"), location)
+        recent_index.record_outcome(prediction(f"fox {number}"), location)
     mend()
     recent_index.flush(60)
-    told = prompts(lane.storage, location)
-    assert told == ["the first", *(f"fox {number}" for number in range(3000, 5000))]
+    entry = prompts(lane.storage, location)
+    assert entry == ["the first", *(f"fox {number}" for number in range(3000, 5000))]
 
 
 def test_a_storage_that_hangs_holds_up_neither_prompts_nor_the_end(monkeypatch, eventually):
@@ -314,16 +321,16 @@ def test_a_storage_that_hangs_holds_up_neither_prompts_nor_the_end(monkeypatch, 
         port = server.getsockname()[1]
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
         monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.0)
-        # So that whoever waited for a request would wait for longer than any busy machine takes.
+        # So that waiting for a request would take longer than even a busy machine needs.
         monkeypatch.setattr(recent_index, "REQUEST_TIMEOUT_S", 240.0)
         location = Location("hanging", "images/")
-        recent_index.note(prediction(), location)
+        recent_index.record_outcome(prediction(), location)
         server.settimeout(60)
-        connection, _ = server.accept()  # now a write waits for an answer
+        connection, _ = server.accept()  # a write is waiting for its answer
         with connection:
             started = time.monotonic()
             for _ in range(3000):
-                recent_index.note(prediction(), location)
+                recent_index.record_outcome(prediction(), location)
             noted = time.monotonic()
             recent_index.flush(0.5)
             ended = time.monotonic()
@@ -331,8 +338,10 @@ def test_a_storage_that_hangs_holds_up_neither_prompts_nor_the_end(monkeypatch, 
     assert 0.45 <= ended - noted < 60
 
 
-def test_a_fault_of_the_index_is_no_fault_of_the_prompt(caplog, monkeypatch, lane, location):
-    recent_index.note(dataclasses.replace(failure(SECRET.encode()), detail=None), location)
+def test_an_error_of_the_index_does_not_fail_the_prompt(caplog, monkeypatch, lane, location):
+    recent_index.record_outcome(
+        dataclasses.replace(failure(SECRET.encode()), detail=None), location
+    )
     (record,) = [record for record in caplog.records if record.name == recent_index.__name__]
     assert record.getMessage().endswith(": TypeError")
     recent_index.flush(0)
@@ -342,8 +351,8 @@ def test_a_fault_of_the_index_is_no_fault_of_the_prompt(caplog, monkeypatch, lan
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        recent_index.note(prediction("a fox"), location)
-    recent_index.note(prediction("a hare"), location)
+        recent_index.record_outcome(prediction("a fox"), location)
+    recent_index.record_outcome(prediction("a hare"), location)
     recent_index.flush(30)
     assert prompts(lane.storage, location) == ["a fox", "a hare"]
     assert SECRET not in caplog.text
@@ -354,11 +363,11 @@ def test_messages_come_out_of_a_pipeline_whose_index_cannot_be_written(late):
     outcomes = [prediction(f"fox {number}") for number in range(50)]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         encoded = pipeline | beam.Create(outcomes) | beam.ParDo(Encode(location))
-        told = encoded | beam.Map(lambda message: json.loads(message.data)["prompt"])
-        assert_that(told, equal_to([f"fox {number}" for number in range(50)]))
+        entry = encoded | beam.Map(lambda message: json.loads(message.data)["prompt"])
+        assert_that(entry, equal_to([f"fox {number}" for number in range(50)]))
 
 
-def test_a_step_is_sent_to_workers_without_the_writer(lane, location):
+def test_a_pickled_step_does_not_hold_the_writer(lane, location):
     step = Encode(location)
     before = len(pickler.dumps(step))
     list(step.process(prediction()))
@@ -371,21 +380,39 @@ def test_a_step_is_sent_to_workers_without_the_writer(lane, location):
 
 NOTE_AND_END = """
 from beam_jobs.images import recent_index
-from beam_jobs.images.store import Location
+from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Prediction, Reason
 
 def note(prompt):
-    outcome = Prediction("order-7", "ab", prompt, (), "m", "stream", False, "now", 1)
-    recent_index.note(outcome, Location.parse({url!r}))
+    outcome = Prediction(
+        prompt_id="order-7",
+        digest="ab",
+        prompt=prompt,
+        images=(),
+        model="m",
+        source="stream",
+        reused=False,
+        created_at="now",
+        latency_ms=1,
+    )
+    recent_index.record_outcome(outcome, Location.parse({url!r}))
 
 for number in range(450):
     note(f"fox {{number}}")
-recent_index.note(
-    Failure("order-8", Reason.BLOCKED, "refused", False, 1, b"a hare"), Location.parse({url!r})
+recent_index.record_outcome(
+    Failure(
+        prompt_id="order-8",
+        reason=Reason.BLOCKED,
+        detail="refused",
+        retryable=False,
+        attempts=1,
+        body=b"a hare",
+    ),
+    Location.parse({url!r}),
 )
 {then}
 """
-# On a busy machine storage may take longer for 450 lines than a process otherwise waits at its end.
+# On a busy machine, storing 450 entries may take longer than a process normally waits at its exit.
 PATIENT = "recent_index.flush.__defaults__ = (60.0,)\n"
 
 
@@ -401,7 +428,7 @@ def run(code, **environment):
     )
 
 
-def test_a_process_that_ends_leaves_its_last_lines(lane, location):
+def test_a_process_writes_its_last_entries_when_it_exits(lane, location):
     done = run(NOTE_AND_END.format(url=lane.images_location, then=PATIENT))
     assert (done.returncode, done.stderr) == (0, "")
     assert prompts(lane.storage, location) == [f"fox {number}" for number in range(450)]
@@ -420,8 +447,8 @@ else:
 """
     done = run(NOTE_AND_END.format(url=lane.images_location, then=PATIENT + fork))
     assert (done.returncode, done.stderr) == (0, "")
-    told = prompts(lane.storage, location)
-    assert sorted(told) == sorted(["the child", *(f"fox {number}" for number in range(450))])
+    entry = prompts(lane.storage, location)
+    assert sorted(entry) == sorted(["the child", *(f"fox {number}" for number in range(450))])
 
 
 @pytest.mark.slow
@@ -430,7 +457,7 @@ def test_a_process_that_cannot_reach_storage_ends_in_time(lane):
         host = f"http://127.0.0.1:{server.getsockname()[1]}"
         code = NOTE_AND_END.format(
             url=lane.images_location,
-            # A request outlasts what a busy machine may add to the wait.
+            # Longer than any delay of a busy machine.
             then="recent_index.REQUEST_TIMEOUT_S = 120.0\n"
             "import atexit, time\n"
             "began = time.monotonic()\n"
@@ -448,7 +475,7 @@ def test_a_process_that_cannot_reach_storage_ends_in_time(lane):
 # Jobs
 
 
-def test_a_stream_leaves_lines_of_what_went_well_and_of_what_did_not(
+def test_a_stream_leaves_entries_of_predictions_and_failures(
     lane, location, start_stream, eventually
 ):
     stream = start_stream()
@@ -459,29 +486,29 @@ def test_a_stream_leaves_lines_of_what_went_well_and_of_what_did_not(
     predictions = {one["prompt_id"]: one for one in lane.predictions(2)}
     assert stream.drain() == "DRAINED"
     recent_index.flush(30)
-    (told,) = lines(lane.storage, location)
+    (entry,) = lines(lane.storage, location)
     published = predictions["order-7"]
-    assert {name: told[name] for name in ("prompt_id", "prompt", "model", "images", "source")} == {
+    assert {name: entry[name] for name in ("prompt_id", "prompt", "model", "images", "source")} == {
         name: published[name] for name in ("prompt_id", "prompt", "model", "images", "source")
     }
-    assert told["latency_ms"] == published["latency_ms"]
+    assert entry["latency_ms"] == published["latency_ms"]
     failures = {line["reason"]: line for line in lines(lane.storage, location, "failures")}
     assert failures.keys() == {"INVALID_PROMPT", "BLOCKED"}
     assert failures["INVALID_PROMPT"]["prompt"] == "\ufffd\ufffd"
     assert failures["BLOCKED"]["prompt"] == "fault:blocked"
 
 
-def test_a_backfill_leaves_lines_of_what_went_well_and_of_what_did_not(cloud, lane, location):
+def test_a_backfill_leaves_entries_of_predictions_and_failures(cloud, lane, location):
     rows = '{"prompt": "A pier"}\n{"prompt": "A pier", "imges": 2}\n'
     path = lane.put("night/rows.jsonl", rows)
     assert backfill.main(lane.options(prompts=path, source="backfill:night-1")) == 0
     recent_index.flush(30)
-    (told,) = lines(lane.storage, location)
-    assert (told["prompt"], told["source"]) == ("A pier", "backfill:night-1")
-    (told,) = lines(lane.storage, location, "failures")
-    assert (told["reason"], told["source"]) == ("INVALID_PROMPT", "backfill:night-1")
-    assert "imges" in told["detail"]
-    assert json.loads(told["prompt"]) == {"prompt": "A pier", "imges": 2}
+    (entry,) = lines(lane.storage, location)
+    assert (entry["prompt"], entry["source"]) == ("A pier", "backfill:night-1")
+    (entry,) = lines(lane.storage, location, "failures")
+    assert (entry["reason"], entry["source"]) == ("INVALID_PROMPT", "backfill:night-1")
+    assert "imges" in entry["detail"]
+    assert json.loads(entry["prompt"]) == {"prompt": "A pier", "imges": 2}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Names, first writers, and what storage's troubles are called."""
+"""Object names, concurrent writers, and which storage errors are transient."""
 
 import asyncio
 import json
@@ -6,12 +6,13 @@ import json
 import pytest
 from aiohttp import web
 
-from beam_jobs.images.store import Found, ImageStore, Location, StoreError
+from beam_jobs.images.location import Location
+from beam_jobs.images.store import Found, ImageStore, StoreError
 from beam_jobs.models.base import Image
 
 PNG = Image(b"\x89PNG\r\n\x1a\npicture", "png", "image/png")
 OTHER = Image(b"\x89PNG\r\n\x1a\nanother", "png", "image/png")
-# Beyond what the client sends in one request unless it is told to.
+# Larger than what the client sends in one request by default.
 LARGE = Image(PNG.data + bytes(6_000_000), "png", "image/png")
 JPEG = Image(b"\xff\xd8\xffpicture", "jpg", "image/jpeg")
 NOW = "2026-11-01T00:00:00.000+00:00"
@@ -47,7 +48,7 @@ def test_a_location_is_a_bucket_and_a_folder(url, bucket, prefix):
         "gs://bucket#1/a",
     ],
 )
-def test_what_names_no_location_is_refused_with_what_was_given(url):
+def test_an_invalid_location_is_refused_and_quoted(url):
     with pytest.raises(ValueError, match="expected gs://<bucket>/<folder>, got "):
         Location.parse(url)
 
@@ -114,7 +115,7 @@ async def test_the_first_writer_of_an_image_wins(store, lane, fox):
 
 
 @pytest.mark.asyncio
-async def test_of_concurrent_records_all_get_the_paths_of_the_one_that_is_kept(store, lane, fox):
+async def test_concurrent_writers_of_a_record_all_get_the_paths_of_the_stored_one(store, lane, fox):
     offered = [[f"{lane.images_location}/x-{number}.png"] for number in range(10)]
     given = await asyncio.gather(*(store.put_record(fox, paths, NOW) for paths in offered))
     (kept,) = lane.objects("images/").values()
@@ -123,7 +124,7 @@ async def test_of_concurrent_records_all_get_the_paths_of_the_one_that_is_kept(s
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_found_where_nothing_is(store, fox):
+async def test_an_unknown_digest_has_no_record_and_no_images(store, fox):
     assert await store.find(fox.digest) == Found(record=None, images={})
 
 
@@ -144,7 +145,7 @@ async def test_a_whole_set_is_found_with_its_record(store, fox):
 
 
 @pytest.mark.asyncio
-async def test_foreign_files_beside_the_images_are_no_images(store, lane, fox, prompt_of):
+async def test_foreign_files_beside_the_images_are_ignored(store, lane, fox, prompt_of):
     digest = fox.digest
     folder = f"images/{digest[:2]}"
     for name in (
@@ -181,12 +182,14 @@ async def test_a_location_may_be_a_whole_bucket(session, lane, fox):
         (b"[]", "is not a record"),
         (b"{}", "is not a record"),
         (b"null", "is not a record"),
-        (b'{"images": "gs://x"}', "names no images"),
-        (b'{"images": [1]}', "names no images"),
-        (b'{"images": null}', "names no images"),
+        (b'{"images": "gs://x"}', "is a record without image paths"),
+        (b'{"images": [1]}', "is a record without image paths"),
+        (b'{"images": null}', "is a record without image paths"),
     ],
 )
-async def test_a_broken_record_is_named_and_not_paid_over(store, lane, fox, content, says):
+async def test_a_broken_record_is_named_and_its_images_are_not_paid_for_again(
+    store, lane, fox, content, says
+):
     path = lane.put(f"images/{fox.digest[:2]}/{fox.digest}.json", content)
     with pytest.raises(StoreError, match=says) as caught:
         await store.find(fox.digest)
@@ -197,9 +200,7 @@ async def test_a_broken_record_is_named_and_not_paid_over(store, lane, fox, cont
 
 
 @pytest.mark.asyncio
-async def test_a_missing_bucket_is_named_and_waiting_helps_only_what_is_paid_for(
-    cloud, session, fox
-):
+async def test_a_missing_bucket_is_named_and_transient_only_for_paid_images(cloud, session, fox):
     store = ImageStore(session, Location.parse("gs://no-such-bucket/images"))
     for attempt, transient in (
         (store.find(fox.digest), False),
@@ -212,7 +213,7 @@ async def test_a_missing_bucket_is_named_and_waiting_helps_only_what_is_paid_for
 
 
 @pytest.mark.asyncio
-async def test_a_storage_that_is_down_is_worth_waiting_for(session, monkeypatch, fox):
+async def test_a_storage_outage_is_transient(session, monkeypatch, fox):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
     store = ImageStore(session, Location.parse("gs://bucket-1/images"))
     for attempt in (store.find(fox.digest), store.put_image(fox.digest, 0, PNG)):
@@ -226,7 +227,7 @@ async def test_a_storage_that_is_down_is_worth_waiting_for(session, monkeypatch,
     ("status", "to_look", "to_store"),
     [
         (400, False, False),
-        # Rights may come back while what was paid for waits.
+        # Permissions may be restored while a paid image waits.
         (401, False, True),
         (403, False, True),
         (408, True, True),
@@ -236,7 +237,7 @@ async def test_a_storage_that_is_down_is_worth_waiting_for(session, monkeypatch,
     ],
 )
 @pytest.mark.parametrize("picture", [PNG, LARGE], ids=["small", "large"])
-async def test_a_refusal_says_whether_another_try_may_help(
+async def test_an_error_says_whether_a_retry_may_help(
     session, serve, monkeypatch, fox, picture, status, to_look, to_store
 ):
     requests = []
@@ -259,7 +260,7 @@ async def test_a_refusal_says_whether_another_try_may_help(
 
 
 @pytest.mark.asyncio
-async def test_a_connection_that_breaks_is_worth_another_try(session, serve, monkeypatch, fox):
+async def test_a_broken_connection_is_transient(session, serve, monkeypatch, fox):
     async def hang_up(request):
         request.transport.close()
         return web.Response()

@@ -1,4 +1,4 @@
-"""What the job makes of bytes, statuses and headers, whichever protocol they came by."""
+"""How bytes, statuses and headers are interpreted, the same for both APIs."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from beam_jobs.models.base import (
     MAX_DETAIL_CHARS,
     CallError,
     Retry,
-    blocked,
-    from_status,
-    image_from,
-    no_image,
-    retry_after,
-    unreachable,
+    blocked_error,
+    error_from_status,
+    image_from_bytes,
+    no_image_error,
+    parse_retry_after,
+    unreachable_error,
 )
 from beam_jobs.outcomes import Reason
 
@@ -25,7 +25,7 @@ from beam_jobs.outcomes import Reason
     ],
 )
 def test_a_picture_is_known_by_its_first_bytes(data, extension, mime_type):
-    image = image_from(data)
+    image = image_from_bytes(data)
     assert (image.data, image.extension, image.mime_type) == (data, extension, mime_type)
 
 
@@ -35,9 +35,12 @@ def test_a_picture_is_known_by_its_first_bytes(data, extension, mime_type):
 )
 def test_what_is_no_picture_is_an_answer_without_an_image(data):
     with pytest.raises(CallError) as caught:
-        image_from(data)
-    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.FEW)
-    assert f"{len(data)} bytes that begin with {data[:8].hex() or 'nothing'}" in str(caught.value)
+        image_from_bytes(data)
+    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.LIMITED)
+    assert str(caught.value) == (
+        f"model answered with {len(data)} bytes that are not a PNG, JPEG or WebP image; "
+        f"they start with {data[:8].hex() or 'nothing'}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,29 +51,32 @@ def test_what_is_no_picture_is_an_answer_without_an_image(data):
         (403, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
         (404, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
         (413, Reason.MODEL_ERROR, Retry.NEVER, False, False, False),
-        (408, Reason.UNAVAILABLE, Retry.PATIENT, True, False, True),
-        (429, Reason.UNAVAILABLE, Retry.PATIENT, True, True, False),
-        (500, Reason.UNAVAILABLE, Retry.PATIENT, True, False, True),
-        (503, Reason.UNAVAILABLE, Retry.PATIENT, True, False, True),
-        (504, Reason.UNAVAILABLE, Retry.PATIENT, True, False, True),
+        (408, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, True),
+        (429, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, True, False),
+        (500, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, True),
+        (503, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, True),
+        (504, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, True),
     ],
 )
 def test_a_status_says_what_to_do(status, reason, retry, replayable, over_quota, overloaded):
-    error = from_status(status, "told why", 3.0)
+    error = error_from_status(status, "told why", 3.0)
     assert (error.reason, error.retry, error.replayable) == (reason, retry, replayable)
     assert (error.over_quota, error.overloaded) == (over_quota, overloaded)
     assert error.detail == f"model answered {status}: told why"
-    assert error.retry_after_s == (3.0 if retry is Retry.PATIENT else None)
+    assert error.retry_after_s == (3.0 if retry is Retry.UNTIL_TIMEOUT else None)
 
 
 def test_refusals_are_final_empty_answers_few_and_silence_patient():
-    assert (blocked("x").retry, blocked("x").replayable) == (Retry.NEVER, False)
-    assert (no_image("x").retry, no_image("x").replayable) == (Retry.FEW, True)
-    assert (unreachable("x").retry, unreachable("x").overloaded) == (Retry.PATIENT, True)
+    assert (blocked_error("x").retry, blocked_error("x").replayable) == (Retry.NEVER, False)
+    assert (no_image_error("x").retry, no_image_error("x").replayable) == (Retry.LIMITED, True)
+    assert (unreachable_error("x").retry, unreachable_error("x").overloaded) == (
+        Retry.UNTIL_TIMEOUT,
+        True,
+    )
 
 
 def test_a_services_essay_is_cut_short():
-    error = from_status(500, "x" * 10_000)
+    error = error_from_status(500, "x" * 10_000)
     assert len(error.detail) == len(str(error)) == MAX_DETAIL_CHARS
 
 
@@ -90,4 +96,4 @@ def test_a_services_essay_is_cut_short():
     ],
 )
 def test_retry_after_is_seconds_or_nothing(header, seconds):
-    assert retry_after(header) == seconds
+    assert parse_retry_after(header) == seconds

@@ -1,4 +1,4 @@
-"""The Gemini adapter, over google-genai, against the local cloud and stranger answers."""
+"""The Gemini adapter, with google-genai, against the local cloud and malformed answers."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ def model(cloud, session):
 
 @pytest.fixture
 def model_of(cloud, session, serve, monkeypatch):
-    """Give the adapter of a model that answers with `handler`."""
+    """Return the adapter for a model that answers with `handler`."""
 
     async def make(handler, **settings):
         monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", await serve(handler))
@@ -144,14 +144,20 @@ async def test_the_flex_tier_is_asked_for_in_the_header(model_of, prompt_of):
     [
         ("blocked", Reason.BLOCKED, Retry.NEVER, False, "prompt refused: PROHIBITED_CONTENT"),
         ("blocked-image", Reason.BLOCKED, Retry.NEVER, False, "image refused: IMAGE_SAFETY"),
-        ("empty", Reason.NO_IMAGE, Retry.FEW, True, "without an image: STOP"),
-        ("not-an-image", Reason.NO_IMAGE, Retry.FEW, True, "not a PNG, JPEG or WebP"),
-        ("garbage", Reason.NO_IMAGE, Retry.FEW, True, "answer is not understood"),
-        ("unavailable", Reason.UNAVAILABLE, Retry.PATIENT, True, "503: UNAVAILABLE: The service"),
-        ("error", Reason.UNAVAILABLE, Retry.PATIENT, True, "500: INTERNAL"),
-        ("quota", Reason.UNAVAILABLE, Retry.PATIENT, True, "429: RESOURCE_EXHAUSTED"),
+        ("empty", Reason.NO_IMAGE, Retry.LIMITED, True, "without an image: STOP"),
+        ("not-an-image", Reason.NO_IMAGE, Retry.LIMITED, True, "not a PNG, JPEG or WebP"),
+        ("garbage", Reason.NO_IMAGE, Retry.LIMITED, True, "cannot read the model's answer"),
+        (
+            "unavailable",
+            Reason.UNAVAILABLE,
+            Retry.UNTIL_TIMEOUT,
+            True,
+            "503: UNAVAILABLE: The service",
+        ),
+        ("error", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "500: INTERNAL"),
+        ("quota", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "429: RESOURCE_EXHAUSTED"),
         ("invalid", Reason.MODEL_ERROR, Retry.NEVER, False, "400: INVALID_ARGUMENT"),
-        ("cut", Reason.UNAVAILABLE, Retry.PATIENT, True, "cannot be reached"),
+        ("cut", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "cannot be reached"),
     ],
 )
 async def test_each_fault_becomes_its_error_after_a_single_call(
@@ -182,8 +188,8 @@ async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(model_of
         await asyncio.sleep(3600)
 
     error = await error_of(await model_of(hang, timeout_s=1.0), prompt_of("a fox"))
-    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
-    assert error.detail == "model did not answer within the call time-out"
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT)
+    assert error.detail == "model did not answer within the call timeout"
     assert error.overloaded
     assert len(calls) == 1
 
@@ -192,7 +198,7 @@ async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(model_of
 async def test_a_service_that_is_not_there_is_unavailable(cloud, session, monkeypatch, prompt_of):
     monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", "http://127.0.0.1:9")
     error = await error_of(model_at(session), prompt_of("a fox"))
-    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT)
     assert "cannot be reached" in error.detail
 
 
@@ -228,7 +234,7 @@ async def test_quota_is_told_from_whatever_form_it_is_refused_in(
     model = await model_of(answering(body, 429, headers=headers))
     error = await error_of(model, prompt_of("a fox"))
     assert error.over_quota
-    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT)
     assert error.retry_after_s == seconds
 
 
@@ -283,7 +289,7 @@ def test_each_refusal_is_blocked_for_good(reason):
 def test_each_other_end_without_a_picture_is_worth_another_try(reason):
     with pytest.raises(CallError) as caught:
         image_bytes(json.dumps({"candidates": [{"finishReason": reason}]}))
-    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.FEW)
+    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.LIMITED)
     assert reason in caught.value.detail
 
 
@@ -314,4 +320,4 @@ def test_only_a_thought_is_no_picture():
 def test_an_answer_of_any_other_shape_is_no_image_and_no_crash(body):
     with pytest.raises(CallError) as caught:
         image_bytes(body)
-    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.FEW)
+    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.LIMITED)

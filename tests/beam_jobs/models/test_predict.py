@@ -1,4 +1,4 @@
-"""The `:predict` adapter, over google-cloud-aiplatform, against the local cloud and others."""
+"""The `:predict` adapter, with google-cloud-aiplatform, against the local cloud and others."""
 
 import asyncio
 import base64
@@ -34,7 +34,7 @@ def model(cloud, predict_model):
 
 @pytest.fixture
 def model_of(cloud, serve, predict_model):
-    """Give the adapter of an endpoint that answers with `handler`."""
+    """Return the adapter for an endpoint that answers with `handler`."""
 
     async def make(handler, **settings):
         return predict_model(await serve(handler), **settings)
@@ -131,14 +131,14 @@ def test_a_seed_of_zero_is_a_seed_and_the_largest_goes_round(flux):
     [
         ("blocked", Reason.BLOCKED, Retry.NEVER, False, "prompt refused: The prompt could not"),
         ("blocked-image", Reason.BLOCKED, Retry.NEVER, False, "Support codes: 17301594"),
-        ("empty", Reason.NO_IMAGE, Retry.FEW, True, "0 predictions, none with an image"),
-        ("not-an-image", Reason.NO_IMAGE, Retry.FEW, True, "not a PNG, JPEG or WebP"),
-        ("garbage", Reason.NO_IMAGE, Retry.FEW, True, "answer is not understood"),
-        ("unavailable", Reason.UNAVAILABLE, Retry.PATIENT, True, "503"),
-        ("error", Reason.UNAVAILABLE, Retry.PATIENT, True, "500"),
-        ("quota", Reason.UNAVAILABLE, Retry.PATIENT, True, "429"),
+        ("empty", Reason.NO_IMAGE, Retry.LIMITED, True, "0 predictions, none with an image"),
+        ("not-an-image", Reason.NO_IMAGE, Retry.LIMITED, True, "not a PNG, JPEG or WebP"),
+        ("garbage", Reason.NO_IMAGE, Retry.LIMITED, True, "cannot read the model's answer"),
+        ("unavailable", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "503"),
+        ("error", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "500"),
+        ("quota", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "429"),
         ("invalid", Reason.MODEL_ERROR, Retry.NEVER, False, "400"),
-        ("cut", Reason.UNAVAILABLE, Retry.PATIENT, True, "cannot be reached"),
+        ("cut", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "cannot be reached"),
     ],
 )
 async def test_each_fault_becomes_its_error_after_a_single_call(
@@ -170,8 +170,8 @@ async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(model_of
         await asyncio.sleep(3600)
 
     error = await error_of(await model_of(hang, timeout_s=1.0), flux("a fox"))
-    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
-    assert error.detail == "model did not answer within the call time-out"
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT)
+    assert error.detail == "model did not answer within the call timeout"
     assert error.overloaded
     assert len(calls) == 1
 
@@ -179,7 +179,7 @@ async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(model_of
 @pytest.mark.asyncio
 async def test_a_service_that_is_not_there_is_unavailable(cloud, predict_model, flux):
     error = await error_of(predict_model("http://127.0.0.1:9"), flux("a fox"))
-    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT)
     assert "cannot be reached" in error.detail
 
 
@@ -206,7 +206,7 @@ RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay":
 )
 async def test_an_error_in_any_form_is_unavailable(model_of, flux, body, status):
     error = await error_of(await model_of(answering(body, status)), flux("a fox"))
-    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.PATIENT)
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT)
 
 
 @pytest.mark.asyncio
@@ -229,7 +229,7 @@ async def test_an_error_in_any_form_is_unavailable(model_of, flux, body, status)
 )
 async def test_an_answer_of_any_other_shape_is_no_image_and_no_crash(model_of, flux, body):
     error = await error_of(await model_of(answering(body)), flux("a fox"))
-    assert (error.reason, error.retry) == (Reason.NO_IMAGE, Retry.FEW)
+    assert (error.reason, error.retry) == (Reason.NO_IMAGE, Retry.LIMITED)
 
 
 @pytest.mark.asyncio

@@ -9,16 +9,36 @@ from apache_beam.pipeline import PipelineVisitor
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
-from beam_jobs.pipeline.report import WriteReport, render, tally
+from beam_jobs.pipeline.report import WriteReport, counts_of, render
 from beam_jobs.pipeline.transforms import Outcomes
 
 
 def prediction(*, reused=False, **work) -> Prediction:
-    return Prediction("id", "d", "a fox", (), "m", "s", reused, "now", 1, {}, Work(**work))
+    return Prediction(
+        prompt_id="id",
+        digest="d",
+        prompt="a fox",
+        images=(),
+        model="m",
+        source="s",
+        reused=reused,
+        created_at="now",
+        latency_ms=1,
+        attributes={},
+        work=Work(**work),
+    )
 
 
 def failure(reason, **work) -> Failure:
-    return Failure("id", reason, "why", True, 1, b"", work=Work(**work))
+    return Failure(
+        prompt_id="id",
+        reason=reason,
+        detail="why",
+        retryable=True,
+        attempts=1,
+        body=b"",
+        work=Work(**work),
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +53,7 @@ def failure(reason, **work) -> Failure:
             failure(Reason.BLOCKED, calls=1),
             {"failures": 1, "failures.BLOCKED": 1, "model_calls": 1},
         ),
-        # Images of a prompt that failed later were paid for nevertheless.
+        # The images of a prompt that fails later are still paid for.
         (
             failure(Reason.MODEL_ERROR, images=1, bytes=5, calls=2),
             {"failures": 1, "failures.MODEL_ERROR": 1, "images": 1, "bytes": 5, "model_calls": 2},
@@ -41,7 +61,7 @@ def failure(reason, **work) -> Failure:
     ],
 )
 def test_an_outcome_counts_for_what_it_is_and_what_it_cost(outcome, expected):
-    assert {name: count for name, count in tally(outcome).items() if count} == expected
+    assert {name: count for name, count in counts_of(outcome).items() if count} == expected
 
 
 def test_an_empty_report_has_every_count():
@@ -109,7 +129,7 @@ def test_there_is_no_report_when_publishing_fails(tmp_path):
 
 
 def test_the_report_has_every_publishing_to_wait_for(tmp_path):
-    """Nothing else makes a runner publish first; that the FnApiRunner does is its own affair."""
+    """Only this makes a runner publish first; that the FnApiRunner does so anyway is chance."""
     waited_for = []
 
     class Visitor(PipelineVisitor):

@@ -1,4 +1,4 @@
-"""How jobs are launched: on which image of Dataflow's workers, and in how many parts here."""
+"""How jobs are submitted: the image of Dataflow's workers, and the parts of a local run."""
 
 import pytest
 from apache_beam.options.pipeline_options import (
@@ -17,7 +17,7 @@ OURS, ANOTHER = "somewhere/imagen-stream:1", "elsewhere/imagen-stream:2"
 
 @pytest.fixture
 def named(monkeypatch):
-    """Return the image of a job that runs in `inside`, with these flags."""
+    """Return the worker image of a job that is submitted from the image `inside`."""
 
     def image(*flags, inside=None, runner="DataflowRunner"):
         monkeypatch.delenv(IMAGE_VARIABLE, raising=False)
@@ -42,7 +42,7 @@ def test_the_image_that_a_template_names_comes_first(named):
 
 @pytest.mark.parametrize("inside", [None, ""])
 def test_workers_without_the_modules_are_refused(named, inside):
-    with pytest.raises(OptionsError, match="--sdk_container_image: expected an image"):
+    with pytest.raises(OptionsError, match="--sdk_container_image: expected a worker image"):
         named(inside=inside)
 
 
@@ -56,7 +56,7 @@ def test_other_runners_need_no_image(named, runner):
     assert named(inside=OURS, runner=runner) is None
 
 
-def test_a_backfill_on_this_machine_works_on_several_parts_unless_told_otherwise():
+def test_a_local_backfill_works_on_several_parts_by_default():
     options = PipelineOptions([])
     assert submit._runner(options, streaming=False) == "FnApiRunner"
     local = options.view_as(DirectOptions)
@@ -84,8 +84,8 @@ def test_a_backfill_on_this_machine_works_on_several_parts_unless_told_otherwise
         ("localcloud.runner.MicroBatchRunner", "localcloud.runner.MicroBatchRunner"),
     ],
 )
-def test_a_runner_is_known_by_every_name_that_beam_takes(given, runner):
-    """What is decided by the runner would otherwise be left out without a word."""
+def test_a_runner_is_recognised_by_every_name_that_beam_accepts(given, runner):
+    """Otherwise decisions that depend on the runner would be skipped silently."""
     options = PipelineOptions([f"--runner={given}"])
     assert submit._runner(options, streaming=True) == runner
     assert options.view_as(StandardOptions).runner == runner

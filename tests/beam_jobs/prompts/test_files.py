@@ -68,7 +68,7 @@ def text_of(body):
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize("name", CONTENTS)
-def test_every_format_is_read_row_by_row_wherever_it_lies(place, name, packed):
+def test_every_format_is_read_row_by_row_from_disk_and_storage(place, name, packed):
     content = CONTENTS[name]
     path = place(name + ".gz" * packed, gzip.compress(content) if packed else content)
     rows = read(path)
@@ -93,7 +93,7 @@ def test_every_format_is_read_row_by_row_wherever_it_lies(place, name, packed):
     ],
     ids=["BOM", "CRLF", "blank lines", "blank-looking lines", "no last line end", "all at once"],
 )
-def test_how_an_editor_saved_the_file_does_not_matter(write, name, disguise):
+def test_line_ends_and_byte_order_marks_do_not_matter(write, name, disguise):
     rows = read(write(name, disguise(CONTENTS[name])))
     assert [text_of(body) for body in bodies(rows)] == ["a fox", "an owl"]
 
@@ -191,15 +191,15 @@ def test_an_empty_prompt_cell_stays_for_the_parser_to_refuse(write):
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        (b"text,images", "no column 'prompt'; the columns are ['text', 'images']"),
+        (b"text,images", "no column 'prompt'; the columns are 'text', 'images'"),
         (b"a fox", "no column 'prompt'"),
-        (b"prompt,style", "unknown column 'style'; known are prompt, id, model"),
-        (b"prompt,images,prompt", "a column is named twice"),
+        (b"prompt,style", "unknown column 'style'; expected one of prompt, id, model"),
+        (b"prompt,images,prompt", "a column name appears twice"),
         (b"prompt,", "unknown column ''"),
         (b"prompt,\xff", "unknown column '\\udcff'"),
     ],
 )
-def test_a_header_that_cannot_be_meant_ends_the_file_with_one_failure(write, header, expected):
+def test_an_invalid_header_ends_the_file_with_one_failure(write, header, expected):
     path = write("p.csv", header + b"\na fox,2\nan owl,2\n")
     (failure,) = read(path)
     assert failure.detail.startswith(f"{path} line 1: {expected}")
@@ -273,7 +273,7 @@ def test_a_row_of_many_short_lines_is_bounded_like_one_of_a_long_line(write):
 
 
 def test_an_over_long_line_within_a_quoted_cell_ends_the_file(write):
-    # Where the cell ends cannot be told any more: what follows must not be taken for prompts.
+    # The end of the cell cannot be found any more, so the rest must not be read as prompts.
     path = write("p.csv", b'prompt\na fox\n"begun\n' + TOO_LONG + b'\nan owl\n"\na hen\n')
     fox, failure = read(path)
     assert json.loads(fox.body) == {"prompt": "a fox"}
@@ -311,7 +311,7 @@ def test_a_truncated_gzip_gives_its_rows_and_one_failure(place):
     ],
     ids=["not gzip", "wrong checksum", "damaged"],
 )
-def test_what_is_no_gzip_is_one_failure(write, content):
+def test_a_damaged_gzip_file_is_one_failure(write, content):
     path = write("p.txt.gz", content)
     (failure,) = failures(read(path))
     assert "broken gzip" in failure.detail
@@ -324,7 +324,7 @@ def test_what_is_no_gzip_is_one_failure(write, content):
 def test_another_kind_of_file_is_refused_by_its_name_without_opening_it(name):
     (failure,) = read(f"/nowhere/{name}")
     assert failure.detail == (
-        f"/nowhere/{name}: expected a file ending in .txt, .jsonl, .csv, or .gz after it"
+        f"/nowhere/{name}: expected a file ending in .txt, .jsonl, .csv, or one of these and .gz"
     )
 
 

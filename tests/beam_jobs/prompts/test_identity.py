@@ -1,4 +1,4 @@
-"""What makes two prompts the same. `test_prompts` has what does and does not change it."""
+"""The digest of a prompt. test_parse.py tests what does and does not change it."""
 
 import pytest
 
@@ -18,7 +18,7 @@ DEFAULTS = PromptDefaults("gemini-3.1-flash-image", frozenset())
     ],
 )
 def test_a_digest_stays_the_same_for_good(body, digest):
-    # Images are found by it: where this test has to change, everything is paid for anew.
+    # Images are found by their digest. If this test has to change, everything is paid for again.
     prompt = parse(body.encode(), {}, origin="1", defaults=DEFAULTS)
     assert isinstance(prompt, Prompt)
     assert prompt.digest == digest

@@ -1,4 +1,4 @@
-"""What decides an image's identity, and what each bad prompt is told."""
+"""Parsing prompts: their fields, their digests, and the failure of each bad prompt."""
 
 import json
 import time
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
+from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.parse import (
-    FIELDS,
     MAX_BODY_BYTES,
     MAX_ID_CHARS,
     MAX_PROMPT_CHARS,
@@ -51,7 +51,7 @@ def fox(**fields) -> dict:
     return {"prompt": "a fox", **fields}
 
 
-# What a prompt is
+# Valid prompts
 
 
 def test_a_plain_body_is_the_prompt_with_the_defaults():
@@ -85,7 +85,7 @@ def test_a_json_object_sets_every_field():
 
 
 def test_a_field_that_is_null_is_a_field_not_given():
-    assert prompt(fox(**dict.fromkeys(FIELDS[1:]))).digest == prompt("a fox").digest
+    assert prompt(fox(**dict.fromkeys(FIELD_NAMES[1:]))).digest == prompt("a fox").digest
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_text_that_only_resembles_json_is_a_prompt(text):
     assert prompt(text).text == text
 
 
-# Identity
+# Digests
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_each_field_that_decides_the_image_changes_its_digest():
 
 
 def test_the_digest_is_the_same_in_every_release():
-    # Images are stored under it: a change here makes every image be paid for again.
+    # Images are stored under the digest. A change here means paying for every image again.
     assert prompt("a fox").digest == "eda3fac1b79df180e033479c3d68c761"
 
 
@@ -173,7 +173,7 @@ def test_without_reuse_the_senders_id_stands_for_the_delivery():
     assert first != prompt(fox(reuse=False, id="b"), origin="message-1").digest
 
 
-# What a bad prompt is told
+# Invalid prompts
 
 
 ILL_TYPED = {
@@ -211,40 +211,43 @@ def test_an_ill_typed_field_is_named_with_what_was_given(field, value):
         (fox(model=FLUX, negative_prompt=" "), "field 'negative_prompt' is empty"),
         (b"a \xff fox", "body is not UTF-8: byte 0xff at offset 2"),
         (b"cut off \xf0\x9f\xa6", "body is not UTF-8: byte 0xf0 at offset 8"),
-        ("x" * (MAX_PROMPT_CHARS + 1), "field 'prompt' has 8,001 characters; at most 8,000"),
+        ("x" * (MAX_PROMPT_CHARS + 1), "field 'prompt' has 8,001 characters; the limit is 8,000"),
         (
             fox(model=FLUX, negative_prompt="x" * (MAX_PROMPT_CHARS + 1)),
-            "field 'negative_prompt' has 8,001 characters; at most 8,000",
+            "field 'negative_prompt' has 8,001 characters; the limit is 8,000",
         ),
-        (b"x" * (MAX_BODY_BYTES + 1), "body has 262,145 bytes; a prompt has at most 262,144"),
-        (fox(style="noir"), "unknown field 'style'; known are prompt, id, model"),
+        (b"x" * (MAX_BODY_BYTES + 1), "body has 262,145 bytes; the limit is 262,144"),
+        (fox(style="noir"), "unknown field 'style'; expected one of prompt, id, model"),
         (fox(Images=2), "unknown field 'Images'"),
         ({"text": "a fox"}, "field 'prompt' is missing"),
         ("{}", "field 'prompt' is missing"),
-        ('{"prompt": "a", "prompt": "b"}', "field 'prompt' is given twice"),
-        ('{"prompt": "a", "x": {"y": 1, "y": 2}}', "field 'y' is given twice"),
-        ('{"prompt": "a fox', "body begins like a JSON object but is not one"),
-        ('{"prompt": "a fox"} trailing', "body begins like a JSON object but is not one"),
-        ('{"prompt": "a\nfox"}', "at line 1 column 14"),
-        ('{"prompt": "\\ud83e fox"}', "field 'prompt' is not Unicode text: lone surrogate"),
+        ('{"prompt": "a", "prompt": "b"}', "field 'prompt' appears twice"),
+        ('{"prompt": "a", "x": {"y": 1, "y": 2}}', "field 'y' appears twice"),
+        ('{"prompt": "a fox', "body starts like a JSON object but is not valid JSON"),
+        ('{"prompt": "a fox"} trailing', "body starts like a JSON object but is not valid JSON"),
+        ('{"prompt": "a\nfox"}', "at line 1, column 14"),
+        ('{"prompt": "\\ud83e fox"}', "field 'prompt' is not valid Unicode: lone surrogate"),
         (
             {"prompt": "a", "model": FLUX, "negative_prompt": "ab\udc00"},
-            "field 'negative_prompt' is not Unicode text: lone surrogate at character 2",
+            "field 'negative_prompt' is not valid Unicode: lone surrogate at character 2",
         ),
-        ({"prompt": "a\x00fox"}, "field 'prompt' has a NUL character in it"),
-        (b"a\x00fox", "field 'prompt' has a NUL character in it"),
-        ('{"prompt": "a", "seed": ' + "9" * 5000 + "}", "body is not usable JSON"),
+        ({"prompt": "a\x00fox"}, "field 'prompt' contains a NUL character"),
+        (b"a\x00fox", "field 'prompt' contains a NUL character"),
+        (
+            '{"prompt": "a", "seed": ' + "9" * 5000 + "}",
+            "body is JSON with a number that has too many digits",
+        ),
         ('{"prompt": "a", "seed": NaN}', "field 'seed': expected a whole number"),
         ('{"prompt": "a", "seed": 1e999}', "field 'seed': expected a whole number"),
         ('{"prompt": "a", "seed": ' + "[" * 50_000, "JSON nested too deeply"),
         ('{"prompt": ' + '{"a":' * 50_000, "JSON nested too deeply"),
-        (fox(negative_prompt="snow"), "field 'negative_prompt': gemini-3.1-flash-image has none"),
+        (fox(negative_prompt="snow"), "field 'negative_prompt': gemini-3.1-flash-image does not"),
         (fox(model=FLUX, aspect_ratio="21:9"), "field 'aspect_ratio': expected one of 16:9, 1:1"),
         (fox(model=FLUX, image_size="4K"), "field 'image_size': expected one of 1K, 2K, got '4K'"),
     ],
     ids=lambda value: ascii(value)[:40],
 )
-def test_a_bad_body_is_told_what_is_wrong_with_it(body, expected):
+def test_the_failure_of_a_bad_body_says_what_is_wrong(body, expected):
     assert expected in detail(body)
 
 
@@ -259,7 +262,7 @@ def test_no_depth_of_nesting_raises(field, opening, closing):
         assert isinstance(parsed("{" + fields + "}"), Failure)
 
 
-def test_the_largest_that_is_allowed_is_allowed():
+def test_the_largest_allowed_body_is_accepted():
     assert len(prompt("x" * MAX_PROMPT_CHARS).text) == MAX_PROMPT_CHARS
     assert len(prompt(fox(id="x" * MAX_ID_CHARS)).prompt_id) == MAX_ID_CHARS
     assert prompt(fox(seed=MAX_SEED)).seed == MAX_SEED
@@ -272,7 +275,7 @@ def test_the_largest_that_is_allowed_is_allowed():
 def test_thousands_of_fields_are_refused_at_once():
     names = [f'"{number:x}":1' for number in range(25_000)]
     started = time.thread_time()
-    assert "is given twice" in detail("{" + ",".join([*names, names[-1]]) + "}")
+    assert "appears twice" in detail("{" + ",".join([*names, names[-1]]) + "}")
     assert "unknown field" in detail('{"prompt":"a",' + ",".join(names) + "}")
     assert time.thread_time() - started < 2
 
@@ -300,7 +303,7 @@ def test_rows_of_a_file_with_a_very_long_path_have_failures_of_their_own():
 # Attributes
 
 
-def test_attributes_travel_but_for_reserved_ones_and_googles():
+def test_attributes_are_forwarded_except_reserved_ones_and_googles():
     attributes = {
         "team": "ads",
         "prompt_id": "x",
@@ -318,13 +321,13 @@ def many(count: int) -> dict[str, str]:
     return {f"key{number}": "value" for number in range(count)}
 
 
-def test_as_many_attributes_as_fit_travel_and_one_more_is_refused():
+def test_the_maximum_of_attributes_is_forwarded_and_one_more_is_refused():
     assert len(prompt("a fox", many(MAX_ATTRIBUTES)).attributes) == MAX_ATTRIBUTES
-    assert "message has 97 attributes; at most 96" in detail("a fox", many(MAX_ATTRIBUTES + 1))
+    assert "message has 97 attributes; the limit is 96" in detail("a fox", many(MAX_ATTRIBUTES + 1))
     assert prompt("a fox", {**many(MAX_ATTRIBUTES), "goog1": "dropped", "source": "dropped"})
 
 
-def test_a_prompt_that_was_let_in_is_let_in_again_when_it_is_replayed():
+def test_an_accepted_prompt_is_accepted_again_when_it_is_replayed():
     attributes = {**many(MAX_ATTRIBUTES), REPLAYS_ATTRIBUTE: "1"}
     assert prompt("a fox", attributes).attributes == attributes
 
@@ -345,7 +348,7 @@ def test_a_canary_with_more_attributes_than_can_be_published_is_refused():
     assert "message has 97 attributes" in detail("", {"canary": "x", **many(MAX_ATTRIBUTES)})
 
 
-# Whatever comes in
+# Any input
 
 _texts = st.text(max_size=40)
 _json_values = st.recursive(
@@ -359,7 +362,7 @@ _json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
     max_leaves=6,
 )
-_objects = st.dictionaries(st.sampled_from(FIELDS) | _texts, _json_values, max_size=5)
+_objects = st.dictionaries(st.sampled_from(FIELD_NAMES) | _texts, _json_values, max_size=5)
 _bodies = (
     st.binary(max_size=200)
     | _texts.map(lambda text: text.encode("utf-8", "surrogatepass"))

@@ -50,7 +50,7 @@ def test_rows_come_from_any_stream_under_the_path_that_is_given(name, content, p
     ],
     ids=["header", "quoting", "no gzip", "cut gzip"],
 )
-def test_a_file_that_breaks_off_says_so_and_ends_with_its_failure(name, content, line, broken):
+def test_a_damaged_file_says_so_and_ends_with_its_failure(name, content, line, broken):
     file = PromptFile(name, "backfill:x")
     *_, last = file.read(opened(content))
     assert isinstance(last, Failure)
@@ -70,7 +70,7 @@ def test_a_bad_row_does_not_break_a_file():
 
 @pytest.mark.parametrize("cell", ["--1", "-", "1-", "²", "1_0", "9" * 19, "٣"])
 def test_a_cell_that_is_no_number_breaks_neither_its_file_nor_the_reader(cell):
-    """What it is worth is for the parser to say; the rows behind it are read."""
+    """The parser judges the value; the rows after it are still read."""
     file = PromptFile("p.csv", "backfill:x")
     content = f"prompt,images\na fox,{cell}\nan owl, -2 \na hen,3\n".encode()
     fox, owl, hen = file.read(opened(content))
@@ -90,7 +90,7 @@ def test_a_name_that_tells_no_format_is_refused_without_opening_the_file():
     file = PromptFile("gs://b/p.parquet", "backfill:x")
     (failure,) = file.read(nowhere)
     assert failure.reason is Reason.INVALID_PROMPT
-    assert file.broken == "expected a file ending in .txt, .jsonl, .csv, or .gz after it"
+    assert file.broken == "expected a file ending in .txt, .jsonl, .csv, or one of these and .gz"
 
 
 def test_a_stream_that_fails_breaks_the_file_as_a_storage_error():
@@ -105,14 +105,25 @@ def test_a_stream_that_fails_breaks_the_file_as_a_storage_error():
     fox, failure = file.read(lambda: contextlib.closing(Torn(b"a fox\n")))
     assert fox.body == b"a fox"
     assert failure.reason is Reason.STORAGE_ERROR
-    assert file.broken == "cannot be read after line 1: ConnectionResetError('gone')"
+    assert file.broken == "cannot be read after line 1: ConnectionResetError: gone"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "module", ["rows", "prompts", "identity", "outcomes", "messages", "models.catalog"]
+    "module",
+    [
+        "prompts.rows",
+        "prompts.parse",
+        "prompts.identity",
+        "prompts.fields",
+        "prompts.incoming",
+        "outcomes",
+        "catalog",
+        "names",
+        "images.location",
+    ],
 )
-def test_what_airflow_imports_of_the_job_brings_neither_beam_nor_a_client(module):
+def test_the_modules_that_airflow_imports_bring_neither_beam_nor_a_client(module):
     heavy = "('apache_beam', 'google', 'aiohttp', 'gcloud', 'airflow')"
     code = f"import sys, beam_jobs.{module}; print([m for m in {heavy} if m in sys.modules])"
     command = [sys.executable, "-S", "-c", code]

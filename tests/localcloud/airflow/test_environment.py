@@ -53,7 +53,7 @@ def test_a_cloud_without_dataflow_leaves_googles_own_endpoints():
     assert "IMAGEN_CONSOLE_URL" not in environment
 
 
-def test_our_settings_say_where_things_are():
+def test_the_projects_settings_name_project_bucket_and_templates():
     given = {k: v for k, v in build(bucket="b-1").items() if k.startswith("IMAGEN_")}
     assert given == {
         "IMAGEN_PROJECT": "p-1",
@@ -66,7 +66,7 @@ def test_our_settings_say_where_things_are():
     }
 
 
-def test_airflow_is_on_this_machine_alone_and_tells_nobody():
+def test_airflow_listens_on_this_machine_only_and_reports_no_usage():
     environment = build()
     assert environment["AIRFLOW__API__HOST"] == "127.0.0.1"
     assert environment["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:8081"
@@ -81,18 +81,18 @@ def test_airflow_is_on_this_machine_alone_and_tells_nobody():
     )
 
 
-def test_people_log_in_and_a_viewer_is_a_viewer():
+def test_users_log_in_and_the_viewer_has_the_viewer_role():
     users = build()["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
     assert users == "admin:admin,viewer:viewer"
     assert "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS" not in build()
 
 
 @pytest.mark.parametrize("paused", [True, False])
-def test_new_dags_run_unless_they_are_to_wait(paused):
+def test_new_dags_are_unpaused_unless_requested_otherwise(paused):
     assert build(paused=paused)["AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"] == str(paused)
 
 
-def test_further_settings_win():
+def test_further_settings_override_all_others():
     environment = build(settings={"IMAGEN_POKE_SECONDS": "9", "AIRFLOW__CORE__PARALLELISM": "2"})
     assert environment["IMAGEN_POKE_SECONDS"] == "9"
     assert environment["AIRFLOW__CORE__PARALLELISM"] == "2"

@@ -37,7 +37,7 @@ with settings.Session() as session:
 
 
 @pytest.mark.slow
-def test_who_reads_before_it_writes_is_not_told_that_the_database_is_locked(tmp_path):
+def test_a_transaction_that_reads_before_it_writes_does_not_fail_as_locked(tmp_path):
     home = Home(tmp_path)
     home.prepare()
     variables = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db"}

@@ -11,7 +11,7 @@ import pytest
 from localcloud.airflow import Airflow, AirflowClient, AirflowError
 from localcloud.airflow.__main__ import main
 from localcloud.airflow.home import Home, Started
-from localcloud.airflow.ready import dag_files, wait_until_ready
+from localcloud.airflow.readiness import dag_files, wait_until_ready
 
 
 def test_up_without_a_local_cloud_says_what_to_start(tmp_path, capsys):
@@ -21,25 +21,25 @@ def test_up_without_a_local_cloud_says_what_to_start(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("words", [["url"], ["trigger", "some_dag"]], ids=" ".join)
-def test_what_needs_an_airflow_says_how_to_start_it(tmp_path, capsys, words):
+def test_commands_that_need_an_airflow_say_how_to_start_it(tmp_path, capsys, words):
     assert main(["--state", str(tmp_path), *words]) == 1
     said = capsys.readouterr().err
     assert f"python -m localcloud.airflow --state {tmp_path} up" in said
 
 
-def test_down_is_content_when_nothing_runs(tmp_path):
+def test_down_succeeds_when_nothing_runs(tmp_path):
     assert main(["--state", str(tmp_path / "never"), "down"]) == 0
     assert not (tmp_path / "never").exists()
 
 
 @pytest.mark.parametrize("conf", ["[1]", "{", "5"])
-def test_a_conf_that_is_no_object_is_refused(tmp_path, capsys, conf):
+def test_a_conf_that_is_not_an_object_is_refused(tmp_path, capsys, conf):
     with pytest.raises(SystemExit):
         main(["--state", str(tmp_path), "trigger", "d", "--conf", conf])
     assert "expected a JSON object" in capsys.readouterr().err
 
 
-def test_keys_and_passwords_are_made_once_and_for_the_owners_eyes(tmp_path):
+def test_keys_and_passwords_are_created_once_and_only_the_owner_can_read_them(tmp_path):
     home = Home(tmp_path / "airflow")
     home.prepare()
     secrets, passwords = home.secrets(), home.passwords()
@@ -52,16 +52,16 @@ def test_keys_and_passwords_are_made_once_and_for_the_owners_eyes(tmp_path):
         assert stat.S_IMODE(os.stat(home.path / name).st_mode) == 0o600
 
 
-def test_a_component_that_ends_is_told_with_the_end_of_its_log(tmp_path):
+def test_a_stopped_component_is_reported_with_the_end_of_its_log(tmp_path):
     (tmp_path / "scheduler.log").write_text("long before\n" * 50 + "no space left on device\n")
     with (
         AirflowClient("http://127.0.0.1:9", "admin", "x") as client,
-        pytest.raises(AirflowError, match=r"(?s)^scheduler has ended.*no space left on device"),
+        pytest.raises(AirflowError, match=r"(?s)^scheduler has stopped.*no space left on device"),
     ):
         wait_until_ready(
             client,
             Started(0.0, {}, {"scheduler": 1}),
-            ended=lambda: ["scheduler"],
+            stopped=lambda: ["scheduler"],
             log=lambda name: tmp_path / f"{name}.log",
             expected=None,
             within_s=30,
@@ -74,7 +74,7 @@ def beat(of: str, at: float) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("replaced", ["scheduler", "dag-processor"])
-def test_the_last_heartbeat_of_what_was_replaced_is_not_taken_for_its_successors(
+def test_the_last_heartbeat_of_a_replaced_component_does_not_count_for_its_successor(
     tmp_path, replaced
 ):
     (tmp_path / "dags").mkdir()
@@ -91,7 +91,7 @@ def test_the_last_heartbeat_of_what_was_replaced_is_not_taken_for_its_successors
         wait_until_ready(
             client,
             started,
-            ended=list,
+            stopped=list,
             log=lambda name: tmp_path / f"{name}.log",
             expected=None,
             within_s=0,
@@ -100,16 +100,16 @@ def test_the_last_heartbeat_of_what_was_replaced_is_not_taken_for_its_successors
     started = Started(10.0, environment, {"scheduler": 1, "dag-processor": 2})
     wait(started)
     started = dataclasses.replace(started, replaced={replaced: 30.0})
-    with pytest.raises(AirflowError, match=f"no heartbeat of {replaced};"):
+    with pytest.raises(AirflowError, match=f"no heartbeat from {replaced};"):
         wait(started)
     at[replaced] = 31.0
     wait(started)
 
 
-def test_nobody_at_the_address_is_told_as_such():
+def test_an_airflow_that_does_not_answer_is_reported_as_such():
     with (
         AirflowClient("http://127.0.0.1:9", "admin", "x") as client,
-        pytest.raises(AirflowError, match=r"GET /api/v2/monitor/health .* is Airflow up\?"),
+        pytest.raises(AirflowError, match=r"GET /api/v2/monitor/health: .* is Airflow running\?"),
     ):
         client.health()
 
@@ -117,11 +117,11 @@ def test_nobody_at_the_address_is_told_as_such():
 def test_an_unknown_component_cannot_be_replaced(tmp_path):
     airflow = Airflow(tmp_path)
     airflow.home.prepare()
-    with pytest.raises(AirflowError, match=r"no component 'flower'; there are: none"):
+    with pytest.raises(AirflowError, match=r"no component 'flower'; known components: none"):
         airflow.restart("flower")
 
 
-def test_only_what_airflow_would_take_for_a_dag_file_is_waited_for(tmp_path):
+def test_only_files_that_airflow_treats_as_dag_files_are_waited_for(tmp_path):
     (tmp_path / "a.py").write_text("from airflow.sdk import DAG\n")
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / "b.py").write_text("from airflow.sdk import dag\n")

@@ -151,9 +151,9 @@ class Dataflow:
         return dict(update.execute())
 
     def no_longer_queued(self, job_id: str) -> None:
-        """End its time in the queue, so that a test need not wait for as long as it looks."""
-        life, _ = self.service._lives[job_id]
-        self.loop.call_soon_threadsafe(life.look)
+        """End the job's time in the queue, so that a test need not wait for it."""
+        lifecycle, _ = self.service._lifecycles[job_id]
+        self.loop.call_soon_threadsafe(lifecycle.wake)
 
     def messages(self, job_id: str, **query: Any) -> list[dict[str, Any]]:
         answer = self.jobs.messages().list(

@@ -1,4 +1,4 @@
-"""What a job goes through once it is launched, and how the API shows it."""
+"""The lifecycle of a launched job, and how the API shows it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 from googleapiclient.errors import HttpError
 
-from localcloud.dataflow import life
+from localcloud.dataflow import job_lifecycle
 
 pytestmark = pytest.mark.slow
 
@@ -59,15 +59,15 @@ def test_a_cancelled_job_ends_cancelled(dataflow, kind):
     assert not alive(pid)
 
 
-def test_a_job_that_heeds_no_signal_is_killed_when_it_is_cancelled(dataflow, monkeypatch):
-    monkeypatch.setattr(life, "_CANCEL_GRACE_S", 0.3)
+def test_a_job_that_ignores_signals_is_killed_when_it_is_cancelled(dataflow, monkeypatch):
+    monkeypatch.setattr(job_lifecycle, "_CANCEL_GRACE_S", 0.3)
     job_id = dataflow.running(parameters={"stubborn": "1"})
     dataflow.request(job_id, "CANCELLED")
     dataflow.wait(job_id, "CANCELLED")
 
 
 def test_a_draining_job_can_still_be_cancelled(dataflow, monkeypatch, tmp_path):
-    monkeypatch.setattr(life, "_CANCEL_GRACE_S", 0.3)
+    monkeypatch.setattr(job_lifecycle, "_CANCEL_GRACE_S", 0.3)
     job_id = dataflow.running(parameters={"drains_until": str(tmp_path / "never")})
     dataflow.request(job_id, "DRAINED")
     dataflow.request(job_id, "CANCELLED")
@@ -105,7 +105,7 @@ def test_a_job_that_is_over_stays_as_it_is(dataflow):
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "DONE", "UPDATED"])
-def test_no_other_state_can_be_asked_for(dataflow, state):
+def test_no_other_state_can_be_requested(dataflow, state):
     job_id = dataflow.launch()["id"]
     assert refusal(dataflow.request, job_id, state)[:2] == (400, "INVALID_ARGUMENT")
 
@@ -129,7 +129,7 @@ def test_a_job_that_is_killed_has_failed_and_says_by_what(dataflow):
 def test_a_stream_that_ends_by_itself_has_failed(dataflow):
     job_id = dataflow.launch(parameters={"seconds": "0.1"})["id"]
     dataflow.wait(job_id, "FAILED")
-    assert "nobody had drained" in dataflow.messages(job_id)[-2]["messageText"]
+    assert "although the job was not drained" in dataflow.messages(job_id)[-2]["messageText"]
 
 
 def test_errors_in_the_log_become_messages_with_their_tracebacks(dataflow):
@@ -216,7 +216,7 @@ def test_an_unknown_job_is_404_and_an_unknown_field_400(dataflow):
     assert caught.value.code == 401
 
 
-def test_metrics_have_dataflows_shape_tentative_and_committed(dataflow):
+def test_metrics_have_dataflows_format_tentative_and_committed(dataflow):
     job_id = dataflow.running()
     answer = dataflow.jobs.getMetrics(**PLACE, jobId=job_id).execute()
     assert "metricTime" in answer
@@ -231,13 +231,13 @@ def test_metrics_have_dataflows_shape_tentative_and_committed(dataflow):
     assert memory[0]["scalar"] > 1_000_000
 
 
-def test_the_page_for_people_is_escaped_and_takes_the_consoles_links(dataflow):
+def test_the_job_page_is_escaped_and_accepts_the_consoles_links(dataflow):
     job_id = dataflow.running(parameters={"logs_error": "<script>alert(1)</script>"})
-    page_of = f"dataflow/jobs/us-central1/{job_id}"
+    job_page = f"dataflow/jobs/us-central1/{job_id}"
     query = f"resource.type%3D%22dataflow_step%22%0Aresource.labels.job_id%3D%22{job_id}%22"
     search = f"logs/query;query={query}?project=demo-project"
     suffixes = ("", "?project=demo-project", ";mainTab=X", "/step=a;b")
-    for path in (*(page_of + suffix for suffix in suffixes), search):
+    for path in (*(job_page + suffix for suffix in suffixes), search):
         url = f"{dataflow.url}/{path}"
         with urllib.request.urlopen(url) as answer:
             page = answer.read().decode()
@@ -258,7 +258,7 @@ def patch(dataflow, **settings):
         return json.load(answer)
 
 
-def test_faults_come_at_the_rate_and_with_the_status_asked_for_and_calls_are_counted(dataflow):
+def test_faults_occur_at_the_configured_rate_and_status_and_calls_are_counted(dataflow):
     patch(dataflow, error_rate=0.5, error_status=429)
     codes = []
     for _ in range(40):
@@ -290,7 +290,7 @@ def put_into(dataflow, job_id, state) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"state": f"JOB_STATE_{state}"}))
 
 
-def test_after_a_restart_active_jobs_go_on_and_others_are_brought_to_their_end(dataflow):
+def test_after_a_restart_active_jobs_resume_and_ending_jobs_reach_their_end(dataflow):
     going, draining, cancelling = (dataflow.running(name) for name in "abc")
     over = dataflow.launch("d", kind="backfill", parameters={"seconds": "0"})["id"]
     dataflow.wait(over, "DONE")
@@ -307,7 +307,7 @@ def test_after_a_restart_active_jobs_go_on_and_others_are_brought_to_their_end(d
     dataflow.wait(cancelling, "CANCELLED")
     assert (dataflow.get(over), dataflow.messages(over)) == (before, messages)
     texts = [message["messageText"] for message in dataflow.messages(going)]
-    assert "The job's worker was lost; it is replaced." in texts
+    assert "The job's worker was lost and is replaced." in texts
 
     def counted() -> int:
         answer = dataflow.jobs.getMetrics(**PLACE, jobId=going).execute()
@@ -332,13 +332,13 @@ def test_a_drain_right_after_a_restart_waits_for_the_worker_to_be_there(dataflow
     assert "asked to end" in dataflow.file(job_id, "log").read_text()
 
 
-def test_a_job_that_is_launched_before_the_former_ones_go_on_runs_once(dataflow):
+def test_a_job_that_is_launched_before_earlier_jobs_resume_runs_once(dataflow):
     job_id = dataflow.running()
     dataflow.resume()
     dataflow.request(job_id, "DRAINED")
     dataflow.wait(job_id, "DRAINED")
     texts = [message["messageText"] for message in dataflow.messages(job_id)]
-    assert "The job's worker was lost; it is replaced." not in texts
+    assert "The job's worker was lost and is replaced." not in texts
     assert sum(text.startswith("Worker started") for text in texts) == 1
 
 

@@ -107,7 +107,7 @@ def test_names_of_one_letter_and_of_the_greatest_length_are_taken(dataflow):
         dataflow.launch(name, validate_only=True)
 
 
-def test_a_template_that_is_not_there_is_404_and_one_that_is_no_template_400(dataflow):
+def test_a_missing_template_is_404_and_an_invalid_one_400(dataflow):
     error = refused(dataflow.launch, kind="other")
     assert status_of(error) == (404, "NOT_FOUND")
     assert "gs://bucket/templates/other.json" in error.reason
@@ -222,7 +222,7 @@ def test_an_update_that_fails_leaves_the_old_job_running(dataflow):
 
 
 @pytest.mark.slow
-def test_there_is_no_update_of_what_does_not_run_or_is_being_updated_or_is_no_stream(dataflow):
+def test_only_a_running_streaming_job_that_is_not_being_updated_can_be_updated(dataflow):
     assert "there is no running job of that name" in refused(dataflow.launch, update=True).reason
     assert "only streaming jobs" in refused(dataflow.launch, kind="backfill", update=True).reason
     dataflow.running()

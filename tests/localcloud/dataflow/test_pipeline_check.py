@@ -1,8 +1,8 @@
-"""What is found in a pipeline that was staged."""
+"""The check of a staged pipeline."""
 
 import pytest
 
-from localcloud.dataflow.pipeline_check import look
+from localcloud.dataflow.pipeline_check import check
 
 pytestmark = pytest.mark.slow  # imports Beam
 
@@ -30,10 +30,10 @@ def test_options_come_back_as_the_arguments_they_were_given_as(pipeline):
         "dataflow_endpoint": "http://localhost:1",
         "report": None,
     }
-    found = look(streaming=True, options=options, pipeline=pipeline)
-    assert found.problems == []
-    assert found.subscription == SUBSCRIPTION
-    assert sorted(found.arguments) == [
+    result = check(streaming=True, options=options, pipeline=pipeline)
+    assert result.problems == []
+    assert result.subscription == SUBSCRIPTION
+    assert sorted(result.arguments) == [
         "--labels=a=b",
         "--labels=c=d",
         "--max_in_flight=8",
@@ -54,5 +54,5 @@ def test_options_come_back_as_the_arguments_they_were_given_as(pipeline):
 def test_a_pipeline_that_is_not_what_its_options_say_is_a_problem(pipeline, staged, wanted, words):
     options = {"messages_subscription": wanted}
     staged = pipeline if staged is None else staged
-    found = look(streaming=True, options=options, pipeline=staged)
-    assert any(words in problem for problem in found.problems)
+    result = check(streaming=True, options=options, pipeline=staged)
+    assert any(words in problem for problem in result.problems)

@@ -120,7 +120,7 @@ def test_a_backfill_from_its_template_is_done(api, lane):
     assert {p["prompt"] for p in lane.predictions(2)} == {"a fox", "a heron"}
 
 
-def test_a_job_whose_options_lead_nowhere_has_failed_and_says_why(api, lane):
+def test_a_job_with_missing_prompt_files_fails_and_says_why(api, lane):
     parameters = parameters_of(lane, prompts="gs://demo-project-imagen/none/*.txt")
     job_id = api.launch(lane.name, "backfill", parameters)
     api.wait(job_id, "FAILED")

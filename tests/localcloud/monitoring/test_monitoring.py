@@ -49,7 +49,7 @@ def refusal(call, *args, **kwargs) -> tuple[int, str]:
     return error["code"], error["message"]
 
 
-def test_a_backlog_is_told_with_the_labels_that_google_gives_it(monitoring):
+def test_a_backlog_is_reported_with_googles_labels(monitoring):
     monitoring.subscriptions[PROMPTS] = SubscriptionStats(7, 12.9, 3)
     (series,) = monitoring.list(UNDELIVERED)["timeSeries"]
     assert series["metric"]["type"] == "pubsub.googleapis.com/subscription/num_undelivered_messages"
@@ -64,7 +64,7 @@ def test_a_backlog_is_told_with_the_labels_that_google_gives_it(monitoring):
     assert monitoring.list(oldest)["unit"] == "s"
 
 
-def test_lag_is_what_a_job_works_on_and_age_all_that_it_is_behind(monitoring):
+def test_lag_covers_messages_in_progress_and_age_the_whole_backlog(monitoring):
     monitoring.jobs.append(a_job())
     monitoring.subscriptions[PROMPTS] = SubscriptionStats(5, 40.0, 2)
     assert values(monitoring.list(LAG)) == values(monitoring.list(AGE)) == [[40]]
@@ -83,7 +83,7 @@ def test_a_job_that_does_not_work_has_no_lag(monitoring, state):
     assert monitoring.list(LAG) == {}
 
 
-def test_a_failed_job_is_told_as_such_for_some_time(monitoring):
+def test_a_failed_job_is_reported_as_failed_for_some_time(monitoring):
     monitoring.jobs += [
         a_job("a"),
         a_job("b", JobState.FAILED, at=monitoring.now - 10),
@@ -124,7 +124,7 @@ def test_a_filter_that_is_not_understood_is_refused(monitoring, text, code):
     assert refusal(monitoring.list, text)[0] == code
 
 
-def test_an_interval_that_is_missing_inverted_or_no_time_is_refused(monitoring):
+def test_an_interval_that_is_missing_inverted_or_invalid_is_refused(monitoring):
     earlier = rfc3339(monitoring.now - 7200)
     for wrong in (
         {"interval_startTime": None},
@@ -182,7 +182,7 @@ def test_alignment_gives_one_point_a_period_counted_back_from_the_end(
         {"crossSeriesReducer": "REDUCE_SUM"},
     ],
 )
-def test_an_aggregation_that_is_wrong_or_not_offered_is_refused(monitoring, aggregation):
+def test_an_aggregation_that_is_invalid_or_unsupported_is_refused(monitoring, aggregation):
     given = {f"aggregation_{name}": value for name, value in aggregation.items()}
     assert refusal(monitoring.list, UNDELIVERED, **given)[0] == 400
 

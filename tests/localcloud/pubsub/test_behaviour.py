@@ -145,7 +145,7 @@ def test_a_pull_waits_for_a_message(cloud: Any) -> None:
     assert bodies(response.received_messages) == [b"late"]
 
 
-def test_a_pull_in_vain_comes_back_empty_before_its_deadline(cloud: Any) -> None:
+def test_an_unsuccessful_pull_returns_empty_before_its_deadline(cloud: Any) -> None:
     subscription = cloud.subscription(cloud.topic())
     request = {"subscription": subscription, "max_messages": 5}
     # On a busy machine an answer may be late though it was given in good time; not each time.
@@ -451,7 +451,7 @@ def test_a_stream_ends_when_its_subscription_is_deleted(cloud: Any) -> None:
     assert isinstance(stream.error, exceptions.NotFound)
 
 
-def test_a_stream_ends_in_peace_when_the_client_has_no_more_to_say(cloud: Any) -> None:
+def test_a_stream_ends_cleanly_when_the_client_closes_its_side(cloud: Any) -> None:
     stream = cloud.stream(cloud.subscription(cloud.topic()))
     stream._requests.put(None)
     assert stream.ended.wait(240)
@@ -554,7 +554,7 @@ def test_a_message_of_almost_ten_megabytes_is_accepted(cloud: Any) -> None:
     assert cloud.publish(topic, b"x" * 9_999_000)
 
 
-def test_what_is_not_there_is_not_found(cloud: Any) -> None:
+def test_a_missing_topic_or_subscription_is_not_found(cloud: Any) -> None:
     topic = cloud.topic_name("nowhere")
     subscription = cloud.subscription_name("nowhere")
     there = cloud.topic()
@@ -579,7 +579,7 @@ def test_what_is_not_there_is_not_found(cloud: Any) -> None:
     assert isinstance(stream.error, exceptions.NotFound)
 
 
-def test_a_name_can_be_given_once(cloud: Any) -> None:
+def test_a_name_can_be_used_only_once(cloud: Any) -> None:
     topic = cloud.topic()
     cloud.subscription(topic)
     with pytest.raises(exceptions.AlreadyExists):

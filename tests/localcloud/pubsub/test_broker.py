@@ -147,7 +147,7 @@ def test_a_response_is_full_at_its_size_but_never_empty(subscribed: Any) -> None
     assert hands.bodies() == ["zz"]
 
 
-def test_a_consumer_is_charged_until_its_lease_ends(subscribed: Any) -> None:
+def test_messages_count_against_a_consumers_limits_until_their_leases_end(subscribed: Any) -> None:
     hands = subscribed()
     hands.publish("aaaa", "bbbb", "cccc", "dddd", "eeee")
     woken: list[bool] = []
@@ -181,7 +181,7 @@ def test_messages_older_than_the_retention_are_dropped(subscribed: Any) -> None:
     assert hands.bodies() == ["new"]
 
 
-def test_what_a_filter_leaves_out_is_no_backlog(subscribed: Any) -> None:
+def test_messages_that_a_filter_excludes_are_not_in_the_backlog(subscribed: Any) -> None:
     hands = subscribed(filter="NOT attributes:canary")
     hands.broker.publish(TOPIC, [Draft(b"c", {"canary": "1"}), Draft(b"p", {})])
     assert hands.stats()[0] == 1
@@ -243,7 +243,7 @@ def test_ordering_keys_do_not_hold_up_each_other(subscribed: Any) -> None:
     assert hands.bodies() == ["k2"]
 
 
-def test_an_expired_ordered_message_takes_its_followers_along(subscribed: Any) -> None:
+def test_an_expired_ordered_message_ends_the_leases_of_later_ones(subscribed: Any) -> None:
     hands = subscribed(ordered=True)
     hands.publish("0", "1", "2", "3", key="k")
     zero, one, two = hands.pull(3)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.pubsub import wire
+from localcloud.pubsub import protobuf
 from localcloud.pubsub.broker import Broker
 from localcloud.pubsub.clock import Clock
 from localcloud.pubsub.committer import Committer
@@ -50,8 +50,8 @@ def test_an_answer_waits_until_its_change_is_on_disk(tmp_path: Path, what: str) 
         subscriber = Subscriber(broker, committer, wakeups, asyncio.Event())
         broker.create_topic(TopicSettings(TOPIC))
         broker.create_subscription(SubscriptionSettings(SUB, TOPIC))
-        request: Any = wire.PublishRequest(
-            topic=TOPIC, messages=[wire.PubsubMessage(data=b"x") for _ in range(2)]
+        request: Any = protobuf.PublishRequest(
+            topic=TOPIC, messages=[protobuf.PubsubMessage(data=b"x") for _ in range(2)]
         )
         answer = asyncio.create_task(publisher.publish(request, None))
         if what == "acknowledge":
@@ -59,7 +59,7 @@ def test_an_answer_waits_until_its_change_is_on_disk(tmp_path: Path, what: str) 
             await answer
             journal.through.clear()
             ack_ids = [each.ack_id for each in broker.pull(SUB, 1)]
-            request = wire.AcknowledgeRequest(subscription=SUB, ack_ids=ack_ids)
+            request = protobuf.AcknowledgeRequest(subscription=SUB, ack_ids=ack_ids)
             answer = asyncio.create_task(subscriber.acknowledge(request, None))
         done, _ = await asyncio.wait([answer], timeout=0.2)
         assert not done
@@ -70,7 +70,7 @@ def test_an_answer_waits_until_its_change_is_on_disk(tmp_path: Path, what: str) 
     asyncio.run(main())
 
 
-def test_who_waits_at_the_same_time_shares_a_write(tmp_path: Path) -> None:
+def test_concurrent_waiters_share_a_write(tmp_path: Path) -> None:
     async def main() -> None:
         journal = SlowDisk(tmp_path)
         committer = Committer(journal)
@@ -87,7 +87,7 @@ def test_who_waits_at_the_same_time_shares_a_write(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_full_disk_is_an_error_now_and_made_up_for_later(tmp_path: Path) -> None:
+def test_a_write_that_fails_on_a_full_disk_is_retried_later(tmp_path: Path) -> None:
     async def main() -> None:
         journal = SlowDisk(tmp_path)
         committer = Committer(journal)

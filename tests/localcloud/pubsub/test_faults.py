@@ -39,7 +39,7 @@ def pull(broker):
     return [int(one.message.data) for one in deliveries], [one.ack_id for one in deliveries]
 
 
-def test_without_faults_it_is_as_any_other(broker):
+def test_a_faulty_broker_without_faults_behaves_normally(broker):
     publish(broker, 50)
     numbers, ids = pull(broker)
     assert numbers == [*range(50)]

@@ -85,7 +85,7 @@ def test_a_message_is_stored_once_and_until_its_last_ack(tmp_path: Path) -> None
     assert (rows(tmp_path, "messages"), rows(tmp_path, "backlog")) == (0, 0)
 
 
-def test_what_nobody_wants_is_not_stored(tmp_path: Path) -> None:
+def test_a_message_that_matches_no_subscription_is_not_stored(tmp_path: Path) -> None:
     journal, broker = reopen(tmp_path)
     broker.create_topic(TopicSettings(TOPIC))
     broker.create_subscription(SubscriptionSettings(SUBS[0], TOPIC, filter="attributes:canary"))
@@ -114,7 +114,7 @@ def test_an_id_that_was_never_written_is_not_used_again(tmp_path: Path) -> None:
     assert broker.publish(TOPIC, [Draft(b"x", {})]) > [lost]
 
 
-def test_an_ack_id_of_before_the_restart_counts_until_the_redelivery(tmp_path: Path) -> None:
+def test_an_ack_id_from_before_a_restart_is_valid_until_the_redelivery(tmp_path: Path) -> None:
     journal, broker = reopen(tmp_path)
     broker.create_topic(TopicSettings(TOPIC))
     broker.create_subscription(SubscriptionSettings(SUBS[0], TOPIC))
@@ -131,7 +131,7 @@ def test_an_ack_id_of_before_the_restart_counts_until_the_redelivery(tmp_path: P
     assert broker.subscription_stats(SUBS[0]).num_undelivered == 0
 
 
-def test_a_write_that_fails_is_made_up_for(tmp_path: Path) -> None:
+def test_a_write_that_fails_is_retried(tmp_path: Path) -> None:
     journal, broker = reopen(tmp_path)
     broker.create_topic(TopicSettings(TOPIC))
     broken = journal.take()

@@ -48,7 +48,7 @@ def test_state_survives_a_stop_and_a_start(start_server: Any, connect: Any, tmp_
 
 
 @pytest.mark.slow
-def test_what_was_answered_survives_sigkill(connect: Any, tmp_path: Path) -> None:
+def test_acknowledged_requests_survive_sigkill(connect: Any, tmp_path: Path) -> None:
     def start() -> tuple[subprocess.Popen[str], str]:
         process = subprocess.Popen(
             [sys.executable, "-c", SERVE, str(tmp_path)],
@@ -140,7 +140,7 @@ def test_the_wording_of_refusals_is_the_services(start_server: Any, connect: Any
     ],
     ids=["push", "exactly once", "retain"],
 )
-def test_what_is_not_there_is_refused_when_asked_for(
+def test_unsupported_features_are_refused(
     start_server: Any, connect: Any, fields: dict[str, Any]
 ) -> None:
     cloud = connect(start_server().address)
@@ -149,7 +149,7 @@ def test_what_is_not_there_is_refused_when_asked_for(
         cloud.subscription(topic, **fields)
 
 
-def test_a_method_that_is_not_there_says_so(start_server: Any, connect: Any) -> None:
+def test_an_unsupported_method_says_so(start_server: Any, connect: Any) -> None:
     cloud = connect(start_server().address)
     snapshot = f"projects/{cloud.project}/snapshots/snapshot"
     request = {"name": snapshot, "subscription": cloud.subscription(cloud.topic())}

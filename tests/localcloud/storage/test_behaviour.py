@@ -144,7 +144,7 @@ class TestBuckets:
 
 
 class TestPreconditions:
-    def test_generation_zero_writes_only_what_is_not_there(self, bucket):
+    def test_generation_zero_only_creates_new_objects(self, bucket):
         blob = bucket.blob("a")
         blob.upload_from_string(b"first", if_generation_match=0)
         for chunk_size in (None, 262144):
@@ -237,7 +237,7 @@ class TestPreconditions:
         assert bucket.blob("taken").download_as_bytes() == b"2"
         assert not bucket.blob("new").exists()
 
-    def test_a_condition_that_is_no_number_is_a_bad_request(self, server, bucket):
+    def test_a_condition_that_is_not_a_number_is_a_bad_request(self, server, bucket):
         url = f"{server.url}/storage/v1/b/pictures/o/a?ifGenerationMatch=yes"
         answer = requests.get(url, timeout=60)
         assert answer.status_code == 400
@@ -275,7 +275,7 @@ class TestReads:
             bucket.blob("a", generation=old).download_as_bytes()
         assert bucket.blob("a", generation=blob.generation).download_as_bytes() == b"2"
 
-    def test_gzip_content_is_decompressed_for_who_does_not_take_gzip(self, server, bucket):
+    def test_gzip_content_is_decompressed_for_clients_that_do_not_accept_gzip(self, server, bucket):
         text = b"prompt\n" * 200_000
         blob = bucket.blob("a.txt")
         blob.content_encoding = "gzip"
@@ -433,7 +433,7 @@ class TestBatches:
         ("content_type", "body"),
         [("text/plain", b"x"), ("multipart/mixed; boundary=b", b""), ("", b"")],
     )
-    def test_what_is_no_batch_is_a_bad_request(self, server, content_type, body):
+    def test_a_malformed_batch_is_a_bad_request(self, server, content_type, body):
         answer = requests.post(
             f"{server.url}/batch/storage/v1",
             data=body,
@@ -469,7 +469,7 @@ def test_the_clients_transfer_manager_works(client, bucket, tmp_path):
     assert target.read_bytes() == data
 
 
-def test_what_is_not_offered_says_so(server, client, bucket):
+def test_unsupported_methods_say_so(server, client, bucket):
     with pytest.raises(exceptions.NotFound, match="does not answer"):
         storage.Bucket(client, "pictures").get_iam_policy()
     assert "does not answer" in requests.get(f"{server.url}/nowhere", timeout=60).text

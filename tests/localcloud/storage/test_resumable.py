@@ -92,7 +92,7 @@ def test_a_connection_lost_in_a_chunk_is_resumed_where_it_broke(server, bucket):
     assert bucket.blob("a").download_as_bytes(checksum="md5") == data
 
 
-def test_who_resumes_takes_over_from_a_connection_that_hangs(server, bucket):
+def test_a_resuming_client_takes_over_from_a_hanging_connection(server, bucket):
     data = os.urandom(2 * CHUNK)
     url = begin(server)
     hanging = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
@@ -179,7 +179,7 @@ def test_an_upload_that_only_lacks_its_end_is_ended_after_a_restart(serve, serve
     assert (answer.status_code, answer.json()["md5Hash"]) == (200, md5)
 
 
-def test_who_did_not_hear_the_end_can_ask_for_it(server):
+def test_a_client_that_missed_the_final_response_can_request_it_again(server):
     url = begin(server)
     first = send(url, "bytes 0-2/3", b"abc")
     again = send(url, "bytes */3")
@@ -191,7 +191,7 @@ def full_disk(*_) -> None:
 
 
 @pytest.mark.parametrize("rest", [b"def", b""], ids=["the-last-chunk", "nothing"])
-def test_an_upload_whose_commit_failed_can_be_ended_once_the_disk_is_well(
+def test_an_upload_whose_commit_failed_can_be_finished_once_the_disk_works(
     server, bucket, monkeypatch, rest
 ):
     url = begin(server)

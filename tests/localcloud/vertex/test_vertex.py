@@ -94,13 +94,13 @@ def test_a_canned_picture_is_a_picture_of_exactly_that_size(size):
     ("fault", "status"),
     [("unavailable", 503), ("quota", 429), ("error", 500), ("invalid", 400)],
 )
-def test_a_word_in_the_prompt_provokes_the_error_that_it_names(fault, status):
+def test_a_word_in_the_prompt_triggers_the_fault_that_it_names(fault, status):
     answers, counts = ask(gemini(f"x fault:{fault}"), predict(f"x fault:{fault}"))
     assert [(answer[0], answer[1]["error"]["code"]) for answer in answers] == [(status, status)] * 2
     assert counts.images == 0
 
 
-def test_refusals_have_the_shapes_of_both_protocols():
+def test_blocked_prompts_have_the_response_format_of_each_protocol():
     answers, _ = ask(
         gemini("fault:blocked"),
         gemini("fault:blocked-image"),
@@ -113,7 +113,7 @@ def test_refusals_have_the_shapes_of_both_protocols():
     assert "raiFilteredReason" in answers[3][1]["predictions"][0]
 
 
-def test_a_fault_that_strikes_once_strikes_each_prompt_once():
+def test_a_once_fault_affects_each_prompt_once():
     once = gemini("a fault:unavailable-once")
     other = gemini("b fault:unavailable-once")
     answers, _ = ask(once, once, other, once, other)
@@ -172,7 +172,7 @@ def test_a_seed_with_the_watermark_on_is_refused():
 
 
 @pytest.mark.parametrize("body", [{}, {"contents": "x"}, {"instances": []}])
-def test_a_request_that_is_no_request_answers_400(body):
+def test_a_malformed_request_answers_400(body):
     answers, _ = ask((gemini("x")[0], body), (PREDICT, body))
     assert [answer[0] for answer in answers] == [400, 400]
 
@@ -187,10 +187,10 @@ def test_settings_change_while_it_runs_and_wrong_ones_are_refused():
     good, status, bad = asyncio.run(run())
     assert good["settings"]["latency_s"] == 2.0
     assert status == 400
-    assert "no setting 'latencys'" in bad["error"]["message"]
+    assert "unknown setting 'latencys'" in bad["error"]["message"]
 
 
-def test_calls_that_are_held_are_answered_when_they_are_let_go():
+def test_held_calls_are_answered_when_hold_is_unset():
     async def run():
         behaviour = Behaviour(Settings(latency_s=0.0, canned_bytes=500, hold=True))
         async with TestClient(TestServer(vertex_app(behaviour))) as client:

@@ -4,24 +4,24 @@ from imagen_ops.errors import NO_ANSWER, ApiError
 
 
 @pytest.mark.parametrize(
-    ("status", "advice", "passing"),
+    ("status", "advice", "transient"),
     [
-        (400, "form or a setting", False),
+        (400, "form field or the setting", False),
         (401, "connection", False),
         (403, "roles", False),
         (404, "IMAGEN_PROJECT", False),
-        (409, "name is in use", False),
-        (429, "tried again", True),
-        (500, "tried again", True),
-        (503, "tried again", True),
+        (409, "active job with this name", False),
+        (429, "Airflow retries the task", True),
+        (500, "Airflow retries the task", True),
+        (503, "Airflow retries the task", True),
         (NO_ANSWER, "network", True),
     ],
 )
-def test_an_error_says_what_was_asked_what_came_back_and_what_to_do(
-    status: int, advice: str, passing: bool
+def test_an_error_names_the_call_the_response_and_what_to_do(
+    status: int, advice: str, transient: bool
 ) -> None:
     error = ApiError("launching imagen-stream", status, "in Google's words")
     assert "launching imagen-stream" in str(error)
     assert "in Google's words" in str(error)
     assert advice in str(error)
-    assert error.passing is passing
+    assert error.transient is transient

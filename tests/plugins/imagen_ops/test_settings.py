@@ -11,7 +11,7 @@ COMPLETE = {
 }
 
 
-def test_what_a_deployment_sets_is_enough() -> None:
+def test_the_settings_of_a_deployment_are_complete() -> None:
     settings = Settings.from_environment({**COMPLETE, "HOME": "/root"})
     assert settings.topic(settings.prompts_topic) == "projects/my-project/topics/prompts"
     assert (
@@ -21,12 +21,12 @@ def test_what_a_deployment_sets_is_enough() -> None:
     assert settings.images_location == "gs://my-project-imagen/images"
 
 
-def test_one_error_lists_all_that_is_missing_and_where_it_is_set() -> None:
-    with pytest.raises(SettingsError) as refused:
+def test_one_error_lists_all_missing_settings_and_where_to_set_them() -> None:
+    with pytest.raises(SettingsError) as raised:
         Settings.from_environment({})
     for name in COMPLETE:
-        assert f"{name}: is not set, for example" in str(refused.value)
-    assert "composer.tf" in str(refused.value)
+        assert f"{name}: is not set, for example" in str(raised.value)
+    assert "composer.tf" in str(raised.value)
 
 
 @pytest.mark.parametrize("name", COMPLETE)
@@ -54,11 +54,11 @@ def test_an_empty_variable_counts_as_not_set(name: str) -> None:
         ("IMAGEN_CONSOLE_URL", "javascript:alert(1)"),
     ],
 )
-def test_a_malformed_value_is_named_with_what_was_given(name: str, value: str) -> None:
+def test_a_malformed_setting_is_reported_with_its_value(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}: .*got '?{value.split('(')[0]}"):
         Settings.from_environment({**COMPLETE, name: value})
 
 
-def test_a_misspelt_setting_is_refused_instead_of_ignored() -> None:
+def test_a_misspelt_setting_is_rejected_and_not_ignored() -> None:
     with pytest.raises(SettingsError, match="IMAGEN_BUKET: no such setting"):
         Settings.from_environment({**COMPLETE, "IMAGEN_BUKET": "x"})

@@ -1,1 +1,1 @@
-"""The decision itself: signals in, a verdict out. Pure: no clock, no calls, no Airflow."""
+"""The health decision: signals in, a verdict out. Pure: no clock, no calls, no Airflow."""

@@ -1,72 +1,68 @@
-"""The decision itself: from the signals of one look to a verdict."""
+"""The health decision: from the signals of one health check to a verdict."""
 
-from imagen_ops.health.assessment.readings import Readings, believable
-from imagen_ops.health.assessment.running import examine, newest, summary
+from imagen_ops.health.assessment.formatting import duration, quote
+from imagen_ops.health.assessment.readings import Readings, usable_readings
+from imagen_ops.health.assessment.running import examine, newest_error, summary
 from imagen_ops.health.assessment.signals import Signals, Source, elapsed_s
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import Reason, ReasonCode, Verdict
-from imagen_ops.health.assessment.words import duration, quote
 from imagen_ops.jobs.job import Job, JobState
 
-_UNSEEN: dict[str, str] = {
-    Source.DATAFLOW: "the job is unknown in whole or in part, and nothing is restarted",
-    Source.MONITORING: "lag, watermark and backlog are unknown",
-    Source.PUBSUB: "no canary could be sent or received",
+# By source: its name for people, and what a failed call to it means for the verdict.
+_UNREACHABLE: dict[str, tuple[str, str]] = {
+    Source.DATAFLOW: (
+        "Dataflow",
+        "The job's state is unknown, at least in part, so nothing is restarted.",
+    ),
+    Source.MONITORING: ("Cloud Monitoring", "Lag, watermark age and backlog are unknown."),
+    Source.PUBSUB: ("Pub/Sub", "The canary could not be sent or received."),
 }
 
 
 def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
-    """Decide how the stream is. Pure; never raises, whatever the signals hold.
+    """Decide how healthy the stream is. Pure; never raises, whatever the signals hold.
 
     The worst reason decides, and all are listed, worst first. A value at its limit is fine.
 
     | the stream should run | job | verdict |
     |---|---|---|
-    | no | none active | HEALTHY: drained on purpose, by whom, what waits meanwhile |
-    | no | DRAINING, CANCELLING | HEALTHY: on its way out |
-    | no | any other | DEGRADED: nobody drains it |
+    | no | none active | HEALTHY: drained on purpose, by whom, what is waiting |
+    | no | DRAINING, CANCELLING | HEALTHY: stopping on purpose |
+    | no | any other | DEGRADED: nobody is draining it |
     | yes | none active | DOWN, restart |
     | yes | QUEUED, PENDING, STOPPED (not started yet) | DEGRADED in the start-up grace, then DOWN |
-    | yes | DRAINING, CANCELLING | DEGRADED: someone stops it outside of the DAGs |
-    | yes | PAUSING, PAUSED | DEGRADED: someone paused it outside of the DAGs |
-    | yes | UNKNOWN, RESOURCE_CLEANING_UP | DEGRADED: no state of a stream |
-    | yes | RUNNING, or Dataflow does not answer | the signals, below |
-    | either | a source does not answer | DEGRADED at least; no answer alone is never DOWN |
+    | yes | DRAINING, CANCELLING | DEGRADED: somebody stopped it outside the DAGs |
+    | yes | PAUSING, PAUSED | DEGRADED: somebody paused it outside the DAGs |
+    | yes | UNKNOWN, RESOURCE_CLEANING_UP | DEGRADED: not a state a stream should be in |
+    | yes | RUNNING, or unknown because calls to Dataflow fail | the signals, below |
+    | either | calls to a source fail | DEGRADED at least; this alone is never DOWN |
 
     | signal | DEGRADED | DOWN |
     |---|---|---|
     | system lag, watermark age, backlog size | over the limit | |
     | backlog age | over the limit | over the down limit, and the canary lost |
-    | canary | not back in time, or back late | lost in two looks running |
+    | canary | not back in time, or back late | lost in two health checks in a row |
     | failure ratio (with enough prompts) | over the limit | over the down limit |
     | error messages | any | |
     | reading missing or stale | except while the job is young | |
-    | reading of the future, negative, NaN | always; treated as missing | |
+    | reading from the future, negative, NaN | always; treated as missing | |
 
-    A job is young until the start-up grace has passed since it is RUNNING: then its metrics may be
-    missing, and a canary that is not back counts as late, not as lost. A canary that is late while
-    the backlog is over its limit is told with the backlog, under the backlog's code: one cause, one
-    reason, as bad as the worse of both.
+    A job is young until it has been RUNNING for the start-up grace. Until then its metrics may be
+    missing, and a canary that has not come back counts as late, not as lost. A late or lost canary
+    is merged into the reason for a backlog over its limit, with the backlog's code and the worse
+    status of the two: one cause, one reason.
 
     `restart` is set only if the stream should run, Dataflow answered, and no job is active.
     """
-    readings = believable(signals, thresholds)
-    reasons = [
-        Reason.degraded(
-            ReasonCode.UNREACHABLE,
-            f"{source} could not be asked: “{quote(error)}”. So "
-            f"{_UNSEEN.get(source, 'less is known')}. "
-            "Check the API's endpoint, and the roles of Airflow's service account.",
-        )
-        for source, error in signals.unreachable.items()
-    ]
+    readings = usable_readings(signals, thresholds)
+    reasons = [_unreachable(source, error) for source, error in signals.unreachable.items()]
     job = signals.job if signals.job is not None and signals.job.state.active else None
-    unseen = job is None and Source.DATAFLOW in signals.unreachable
+    job_unknown = job is None and Source.DATAFLOW in signals.unreachable
     if not signals.wanted:
-        if not unseen:
+        if not job_unknown:
             reasons.append(_unwanted(signals, job, readings))
         return Verdict.of(reasons)
-    if job is None and not unseen:
+    if job is None and not job_unknown:
         return Verdict.of([_no_job(signals, readings), *reasons], restart=True)
     if job is not None and job.state is not JobState.RUNNING:
         return Verdict.of([_not_running(signals, thresholds, job), *reasons])
@@ -74,102 +70,116 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
     young = job is not None and _within_grace(
         _age_s(signals, thresholds, job, running=True), thresholds
     )
-    found, lost = examine(signals, thresholds, readings, young=young)
-    reasons += found
+    problems, lost = examine(signals, thresholds, readings, young=young)
+    reasons += problems
     if job is not None and not reasons:
-        known = summary(signals, thresholds, readings)
-        reasons = [
-            Reason.healthy(
-                ReasonCode.RUNNING,
-                f"{_named(job)} is RUNNING{_since(signals, job)}"
-                + (f": {known}." if known else "."),
-            )
-        ]
+        values = summary(signals, thresholds, readings)
+        state = _state(signals, job)
+        text = f"{state}: {values}." if values else f"{state}."
+        reasons = [Reason.healthy(ReasonCode.RUNNING, text)]
     return Verdict.of(reasons, canary_lost=lost)
 
 
-def _unwanted(signals: Signals, job: Job | None, readings: Readings) -> Reason:
-    who = [quote(signals.wanted_by, 200)] if signals.wanted_by else []
-    # The epoch stands for a stream that nobody has asked for yet.
-    if signals.wanted_since is not None and signals.wanted_since.year > 1970:
-        who.append(f"{duration(elapsed_s(signals.wanted_since, signals.at))} ago")
-    by = f" ({', '.join(who)})" if who else ""
-    if job is None:
-        waiting = f" Backlog: {readings.backlog}." if readings.backlog else ""
-        return Reason.healthy(
-            ReasonCode.DRAINED,
-            f"No job is active, on purpose{by}.{waiting} imagen_stream_start starts one.",
-        )
-    if job.state.stopping:
-        return Reason.healthy(
-            ReasonCode.STOPPING,
-            f"{_named(job)} is {job.state}{_since(signals, job)}: stopped on purpose{by}.",
-        )
+def _unreachable(source: str, error: str) -> Reason:
+    name, consequence = _UNREACHABLE.get(source, (source, "Some signals are unknown."))
     return Reason.degraded(
-        ReasonCode.UNWANTED_JOB,
-        f"{_named(job)} is {job.state}{_since(signals, job)} though the stream should not run{by}, "
-        "and nobody drains it. Run imagen_stream_drain, or imagen_stream_start to keep it.",
+        ReasonCode.UNREACHABLE,
+        f"Calls to {name} failed: “{quote(error)}”. {consequence} Check the API's endpoint, and "
+        "the roles of Airflow's service account.",
     )
 
 
+def _unwanted(signals: Signals, job: Job | None, readings: Readings) -> Reason:
+    requested = _requested(signals)
+    if job is None:
+        backlog = f" Backlog: {readings.backlog}." if readings.backlog else ""
+        return Reason.healthy(
+            ReasonCode.DRAINED,
+            f"No job is active, as intended{requested}.{backlog} To start the stream, run "
+            "imagen_stream_start.",
+        )
+    state = _state(signals, job)
+    if job.state.stopping:
+        return Reason.healthy(ReasonCode.STOPPING, f"{state}, as intended{requested}.")
+    return Reason.degraded(
+        ReasonCode.UNWANTED_JOB,
+        f"{state}, but the stream should not be running{requested}, and nobody is draining it. Run "
+        "imagen_stream_drain to stop it, or imagen_stream_start to keep it.",
+    )
+
+
+def _requested(signals: Signals) -> str:
+    """Return who requested the current state and when, in parentheses; empty if unknown."""
+    by, since = quote(signals.wanted_by, 200), signals.wanted_since
+    # The epoch means that nobody has requested anything yet.
+    if since is None or since.year <= 1970:
+        return f" ({by})" if by else ""
+    ago = f"{duration(elapsed_s(since, signals.at))} ago"
+    return f" (requested by {by}, {ago})" if by else f" (requested {ago})"
+
+
 def _no_job(signals: Signals, readings: Readings) -> Reason:
-    text = "No job is active, and the stream should run."
+    text = "No job is active, but the stream should be running."
     ended = signals.last_job or signals.job
     if ended is not None:
-        text += f" The last one, {_named(ended)}, {ended.state}"
+        text += f" The last job, {_named(ended)}, ended as {ended.state}"
         if ended.state_since is not None:
             text += f" {duration(elapsed_s(ended.state_since, signals.at))} ago"
         text += "."
     if signals.errors:
-        text += f" Of its error messages {newest(signals)}."
+        text += f" Its newest error message, {newest_error(signals)}."
     if readings.backlog:
         text += f" Backlog: {readings.backlog}."
     return Reason.down(
         ReasonCode.NO_JOB,
-        f"{text} It is to be restarted; if that does not last, read the last job's log.",
+        f"{text} This run's restart task launches a new job. If that one dies too, read its log.",
     )
 
 
 def _not_running(signals: Signals, thresholds: Thresholds, job: Job) -> Reason:
-    what = f"{_named(job)} is {job.state}{_since(signals, job)}"
+    state = _state(signals, job)
     if job.state.stopping:
         return Reason.degraded(
             ReasonCode.STOPPING,
-            f"{what}, though the stream should run: someone stops it outside of these DAGs. It is "
-            "restarted when it has ended; to leave it off, run imagen_stream_drain.",
+            f"{state}, but the stream should be running: somebody stopped it outside these DAGs. "
+            "The stream is restarted automatically once the job has ended. To keep it off, run "
+            "imagen_stream_drain.",
         )
     if job.state in (JobState.PAUSING, JobState.PAUSED):
         return Reason.degraded(
             ReasonCode.PAUSED,
-            f"{what}, though the stream should run: someone paused it outside of these DAGs. "
+            f"{state}, but the stream should be running: somebody paused it outside these DAGs. "
             "Resume it in the Dataflow console.",
         )
     if not job.state.starting:
         return Reason.degraded(
             ReasonCode.UNKNOWN_STATE,
-            f"{what}, which is no state of a stream. Look at it in the Dataflow console.",
+            f"{state}, which is not a state a stream should be in. Check it in the Dataflow "
+            "console.",
         )
     age = _age_s(signals, thresholds, job, running=False)
     grace = duration(thresholds.startup_grace_s)
     if age is None:
         return Reason.degraded(
-            ReasonCode.STARTING, f"{what}, for how long is unknown; {grace} are normal."
+            ReasonCode.STARTING,
+            f"{state}. When it was launched is unknown; up to {grace} is normal.",
         )
     if _within_grace(age, thresholds):
         return Reason.degraded(
-            ReasonCode.STARTING, f"{what}, {duration(age)} after its launch; {grace} are normal."
+            ReasonCode.STARTING,
+            f"{state}. It was launched {duration(age)} ago; up to {grace} is normal.",
         )
     return Reason.down(
         ReasonCode.STARTING,
-        f"{what}, {duration(age)} after its launch, the limit is {grace}. See the launcher's log, "
-        "and the project's quota of CPUs and addresses in the region.",
+        f"{state}. It was launched {duration(age)} ago; the limit is {grace}. Check the launcher's "
+        "log, and the project's quota for CPUs and IP addresses in the region.",
     )
 
 
 def _age_s(signals: Signals, thresholds: Thresholds, job: Job, *, running: bool) -> float | None:
-    """Return the seconds that a job is RUNNING, or else those since its launch; None if unknown.
+    """Return for how many seconds a job has been RUNNING, or else since its launch.
 
-    QUEUED turning into PENDING does not begin the grace anew.
+    None if unknown. A change from QUEUED to PENDING does not restart the grace.
     """
     times = (job.state_since, job.created) if running else (job.created, job.state_since)
     start = next((moment for moment in times if moment is not None), None)
@@ -187,8 +197,9 @@ def _named(job: Job) -> str:
     return f"{quote(job.name, 100)} ({quote(job.id, 100)})" if job.id else quote(job.name, 100)
 
 
-def _since(signals: Signals, job: Job) -> str:
-    if job.state_since is None:
-        return ""
-    age = elapsed_s(job.state_since, signals.at)
-    return f" for {duration(age)}" if age >= 0 else ""
+def _state(signals: Signals, job: Job) -> str:
+    """Return the start of a sentence: `NAME (ID) has been RUNNING for 4 min`."""
+    age = None if job.state_since is None else elapsed_s(job.state_since, signals.at)
+    if age is None or age < 0:
+        return f"{_named(job)} is {job.state}"
+    return f"{_named(job)} has been {job.state} for {duration(age)}"

@@ -1,20 +1,27 @@
-"""Which readings can be believed, and what is wrong with the others."""
+"""Which readings are usable, and what is wrong with the others."""
 
 import dataclasses
 import math
 
 from imagen_ops.google.reading import Reading
+from imagen_ops.health.assessment.formatting import count, duration
 from imagen_ops.health.assessment.signals import Signals, Source, elapsed_s
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import Reason, ReasonCode
-from imagen_ops.health.assessment.words import count, duration
 
 
 @dataclasses.dataclass(frozen=True)
 class Readings:
-    """The values of the readings that can be believed (None for the others), and the complaints.
+    """The values of the usable readings, and descriptions of the others.
 
-    `missing`, `stale` and `refused` say in words which are not there, too old, or impossible.
+    Attributes:
+        system_lag: seconds; None if there is no usable reading, as for the next three.
+        watermark_age: seconds.
+        backlog_age: seconds.
+        backlog_size: messages.
+        missing: names of the readings that do not exist.
+        stale: descriptions of the readings that are too old.
+        refused: descriptions of the readings that are impossible.
     """
 
     system_lag: float | None
@@ -27,7 +34,7 @@ class Readings:
 
     @property
     def backlog(self) -> str:
-        """The backlog in words, empty when nothing is known of it."""
+        """A description of the backlog, empty if nothing is known about it."""
         parts = []
         if self.backlog_size is not None:
             parts.append(count(self.backlog_size, "message"))
@@ -35,42 +42,48 @@ class Readings:
             parts.append(f"the oldest {duration(self.backlog_age)} old")
         return ", ".join(parts)
 
-    def complaints(self, signals: Signals, thresholds: Thresholds, *, young: bool) -> list[Reason]:
-        """Return why the view is incomplete; a `young` job need not have written metrics yet."""
-        found = []
+    def reasons(self, signals: Signals, thresholds: Thresholds, *, young: bool) -> list[Reason]:
+        """Return a reason for each kind of unusable reading.
+
+        Args:
+            signals: what the readings were taken from.
+            thresholds: the limits.
+            young: whether the job has just started and may not have written metrics yet.
+        """
+        reasons = []
         if self.refused:
-            found.append(
+            reasons.append(
                 Reason.degraded(
                     ReasonCode.METRIC_REFUSED,
-                    f"Treated as missing: {', '.join(self.refused)}. Compare the clock of the "
-                    "Airflow worker with the job's, and look at the metric in Metrics Explorer.",
+                    f"Ignored impossible readings: {', '.join(self.refused)}. Compare the Airflow "
+                    "worker's clock with the job's, and check the metric in Metrics Explorer.",
                 )
             )
         if self.stale and not young:
-            found.append(
+            reasons.append(
                 Reason.degraded(
                     ReasonCode.METRIC_STALE,
-                    f"No news for more than {duration(thresholds.metric_stale_s)} of: "
-                    f"{', '.join(self.stale)}. A job that hangs stops reporting: look at its "
-                    "workers and their logs.",
+                    f"No new readings for more than {duration(thresholds.metric_stale_s)}: "
+                    f"{', '.join(self.stale)}. A hung job stops reporting: check its workers and "
+                    "their logs.",
                 )
             )
-        # When Monitoring could not be asked, that is the reason, and it is listed as such.
+        # If calls to Monitoring failed, that is the reason, and it is listed as such.
         if self.missing and not young and Source.MONITORING not in signals.unreachable:
-            found.append(
+            reasons.append(
                 Reason.degraded(
                     ReasonCode.METRIC_MISSING,
-                    f"No reading of: {', '.join(self.missing)}. Look whether Metrics Explorer has "
-                    "it for this job and subscription, under the names the settings give.",
+                    f"No readings for: {', '.join(self.missing)}. Check whether Metrics Explorer "
+                    "shows them for the job and the subscription that the settings name.",
                 )
             )
-        return found
+        return reasons
 
 
-def believable(signals: Signals, thresholds: Thresholds) -> Readings:
-    """Sort the readings of `signals` into values and complaints.
+def usable_readings(signals: Signals, thresholds: Thresholds) -> Readings:
+    """Separate the readings of `signals` into usable values and descriptions of the others.
 
-    Without a limit for the backlog's size, nobody misses that one.
+    If the backlog's size has no limit, a missing or stale reading of it is not reported.
     """
     missing, stale, refused = [], [], []
 
@@ -81,7 +94,7 @@ def believable(signals: Signals, thresholds: Thresholds) -> Readings:
             return None
         age = elapsed_s(reading.at, signals.at)
         if not math.isfinite(reading.value) or reading.value < 0:
-            refused.append(f"{name} (it reads {reading.value:g})")
+            refused.append(f"{name} (its value is {reading.value:g})")
         elif age < -thresholds.clock_skew_s:
             refused.append(f"{name} (measured {duration(-age)} in the future)")
         elif age > thresholds.metric_stale_s:

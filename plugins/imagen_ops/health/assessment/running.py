@@ -1,78 +1,85 @@
-"""What the signals say of a stream that runs, or that cannot be seen: each limit, one by one."""
+"""The checks of a stream that is running, or whose job cannot be read: limit by limit."""
 
 import dataclasses
 from enum import Enum
 
+from imagen_ops.health.assessment.formatting import count, duration, percentage, quote
 from imagen_ops.health.assessment.readings import Readings
 from imagen_ops.health.assessment.signals import Counts, ErrorMessage, Signals, elapsed_s
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import Reason, ReasonCode, Status
-from imagen_ops.health.assessment.words import count, duration, quote, share
 
 
-class CanaryFate(Enum):
-    """What became of the canary."""
+class CanaryOutcome(Enum):
+    """What happened to the canary."""
 
     NOT_SENT = "not sent"
     ON_ITS_WAY = "on its way"
     BACK = "back in time"
-    LATE = "back, too late"
+    LATE = "back, but late"
     LOST = "not back in time"
 
 
 @dataclasses.dataclass(frozen=True)
 class CanaryCheck:
-    """The canary's fate, and its seconds: of the round trip, or since it was sent."""
+    """The canary's outcome, and the seconds of its round trip, or since it was sent."""
 
-    fate: CanaryFate
+    outcome: CanaryOutcome
     seconds: float = 0.0
 
     @classmethod
     def of(cls, signals: Signals, thresholds: Thresholds) -> "CanaryCheck":
-        """Return what became of the canary of `signals`."""
+        """Return what happened to the canary of `signals`."""
         canary = signals.canary
         if canary is None:
-            return cls(CanaryFate.NOT_SENT)
+            return cls(CanaryOutcome.NOT_SENT)
         back = canary.returned_at is not None
         seconds = max(elapsed_s(canary.sent_at, canary.returned_at or signals.at), 0.0)
         if seconds <= thresholds.canary_s:
-            return cls(CanaryFate.BACK if back else CanaryFate.ON_ITS_WAY, seconds)
-        return cls(CanaryFate.LATE if back else CanaryFate.LOST, seconds)
+            return cls(CanaryOutcome.BACK if back else CanaryOutcome.ON_ITS_WAY, seconds)
+        return cls(CanaryOutcome.LATE if back else CanaryOutcome.LOST, seconds)
 
     @property
-    def words(self) -> str:
-        """What is wrong with the canary, as the end of a sentence; empty if nothing is."""
-        if self.fate is CanaryFate.LATE:
-            return f"came back only after {duration(self.seconds)}"
-        if self.fate is CanaryFate.LOST:
-            return f"is not back after {duration(self.seconds)}"
+    def problem(self) -> str:
+        """What is wrong with the canary, to follow "the canary …". Empty if nothing is wrong."""
+        if self.outcome is CanaryOutcome.LATE:
+            return f"took {duration(self.seconds)} to come back"
+        if self.outcome is CanaryOutcome.LOST:
+            return f"has not come back after {duration(self.seconds)}"
         return ""
 
 
 def examine(
     signals: Signals, thresholds: Thresholds, readings: Readings, *, young: bool
 ) -> tuple[list[Reason], bool]:
-    """Return every reason to worry, and whether the canary counts as lost.
+    """Check every signal against its limit.
 
-    While a job is `young` a late canary is no wonder: it degrades, and counts as lost nowhere.
+    Args:
+        signals: the signals of this health check.
+        thresholds: the limits.
+        readings: the usable readings of `signals`.
+        young: whether the job has just started. Its canary may then be late, but is never lost.
+
+    Returns:
+        Every reason that is not HEALTHY, and whether the canary counts as lost.
     """
-    probe = CanaryCheck.of(signals, thresholds)
-    lost = probe.fate is CanaryFate.LOST and not young
+    canary = CanaryCheck.of(signals, thresholds)
+    lost = canary.outcome is CanaryOutcome.LOST and not young
     reasons = _backlog(thresholds, readings, lost=lost)
-    if probe.words:
-        canary = _canary(signals, thresholds, probe, young=young)
-        # A canary that stands in the queue behind the backlog is no second incident.
-        reasons = [_merged(reasons[0], canary, probe), *reasons[1:]] if reasons else [canary]
+    if canary.problem:
+        reason = _canary(signals, thresholds, canary, young=young)
+        # A canary that waits behind a backlog is not a second incident.
+        reasons = [_merged(reasons[0], reason, canary), *reasons[1:]] if reasons else [reason]
     reasons += _failures(signals.counts, thresholds)
     reasons += _lags(thresholds, readings)
     reasons += _errors(signals)
-    # Of a job that cannot be seen, nobody could ask for the metrics.
-    reasons += readings.complaints(signals, thresholds, young=young or signals.job is None)
+    # Metrics are read by job: if the job is unknown, nobody could read them.
+    reasons += readings.reasons(signals, thresholds, young=young or signals.job is None)
     return reasons, lost
 
 
 def summary(signals: Signals, thresholds: Thresholds, readings: Readings) -> str:
-    """Return what is known of a stream that is well, as a list of values."""
+    """Return the known values of a healthy stream as one line."""
     parts = []
     if readings.system_lag is not None:
         parts.append(f"system lag {duration(readings.system_lag)}")
@@ -81,73 +88,85 @@ def summary(signals: Signals, thresholds: Thresholds, readings: Readings) -> str
     if readings.backlog:
         parts.append(f"backlog {readings.backlog}")
     if signals.counts is not None:
-        counts = signals.counts
-        parts.append(f"{count(counts.prompts, 'prompt')}, {counts.failures:,} of them failed")
-    probe = CanaryCheck.of(signals, thresholds)
-    if probe.fate is CanaryFate.BACK:
-        parts.append(f"canary back after {duration(probe.seconds)}")
+        prompts = count(signals.counts.prompts, "prompt")
+        parts.append(f"{prompts} since the last health check, {signals.counts.failures:,} failed")
+    canary = CanaryCheck.of(signals, thresholds)
+    if canary.outcome is CanaryOutcome.BACK:
+        parts.append(f"canary back after {duration(canary.seconds)}")
     return "; ".join(parts)
 
 
 def _backlog(thresholds: Thresholds, readings: Readings, *, lost: bool) -> list[Reason]:
-    found = []
-    age, size, most = readings.backlog_age, readings.backlog_size, thresholds.backlog_size
+    reasons = []
+    age, size, max_size = readings.backlog_age, readings.backlog_size, thresholds.backlog_size
     if age is not None and age > thresholds.backlog_age_degraded_s:
         down = lost and age > thresholds.backlog_age_down_s
         limit = thresholds.backlog_age_down_s if down else thresholds.backlog_age_degraded_s
-        many = f" among {count(size, 'message')}" if size else ""
-        found.append(
+        total = f" ({count(size, 'message')})" if size else ""
+        reasons.append(
             Reason(
                 ReasonCode.BACKLOG_AGE,
                 Status.DOWN if down else Status.DEGRADED,
-                f"The oldest prompt{many} has waited {duration(age)}, the limit is "
-                f"{duration(limit)}. See whether the model throttles (429), and whether the job "
-                "has as many workers as it may.",
+                f"The oldest prompt in the backlog{total} has waited for {duration(age)}; the "
+                f"limit is {duration(limit)}. Check whether the model is throttling (429), and "
+                "whether the job is already at its maximum number of workers.",
             )
         )
-    if size is not None and most is not None and size > most:
-        found.append(
+    if size is not None and max_size is not None and size > max_size:
+        reasons.append(
             Reason.degraded(
                 ReasonCode.BACKLOG_SIZE,
-                f"{count(size, 'message')} wait, the limit is {most:,.0f}. See who publishes so "
-                "many, and whether quota and workers allow for it.",
+                f"The backlog has {count(size, 'message')}; the limit is {max_size:,.0f}. Check "
+                "who is publishing so many, and whether quota and workers can handle them.",
             )
         )
-    return found
+    return reasons
 
 
-def _canary(signals: Signals, thresholds: Thresholds, probe: CanaryCheck, *, young: bool) -> Reason:
-    text = f"The canary {probe.words}, the limit is {duration(thresholds.canary_s)}"
-    if probe.fate is CanaryFate.LATE:
+def _canary(
+    signals: Signals, thresholds: Thresholds, canary: CanaryCheck, *, young: bool
+) -> Reason:
+    text = f"The canary {canary.problem}; the limit is {duration(thresholds.canary_s)}."
+    if canary.outcome is CanaryOutcome.LATE:
         return Reason.degraded(
-            ReasonCode.CANARY_LATE, f"{text}. Prompts take as long: look at the lag and at workers."
+            ReasonCode.CANARY_LATE,
+            f"{text} Prompts take that long too: check the backlog, the system lag and the "
+            "workers.",
         )
     if young:
         return Reason.degraded(
-            ReasonCode.CANARY_LATE, f"{text}; the job is young, its workers may still be starting."
+            ReasonCode.CANARY_LATE,
+            f"{text} The job has just started, and its workers may still be coming up: wait for "
+            "the next health check.",
         )
     if signals.previous is None or not signals.previous.canary_lost:
         return Reason.degraded(
-            ReasonCode.CANARY_LOST, f"{text}. The next look decides; see the job's log meanwhile."
+            ReasonCode.CANARY_LOST,
+            f"{text} If the next canary is lost too, the stream counts as DOWN. Until then, check "
+            "the job's log.",
         )
-    text += ", and the one before was lost too"
+    text += " The previous canary was lost too."
     counts = signals.counts
     if counts is not None and counts.prompts > counts.failures:
-        moving = count(counts.prompts - counts.failures, "prompt")
-        text += f". {moving} came through since the last look: slow rather than stopped"
+        succeeded = count(counts.prompts - counts.failures, "prompt")
+        text += (
+            f" But {succeeded} came through since the last health check: the stream is slow rather "
+            "than stopped."
+        )
     return Reason.down(
         ReasonCode.CANARY_LOST,
-        f"{text}. See the workers' logs, and replace the job with imagen_stream_start if they are "
-        "stuck.",
+        f"{text} Check the workers' logs. If the workers are stuck, replace the job: run "
+        "imagen_stream_start with on_active=replace.",
     )
 
 
-def _merged(backlog: Reason, canary: Reason, probe: CanaryCheck) -> Reason:
-    """Return one reason for both; only a canary that is DOWN has more to say than that it waits."""
-    text = f"{backlog.text} That is also why the canary {probe.words}: it waits in the same queue."
-    if canary.status is Status.DOWN:
-        text += f" {canary.text}"
-    worst = max(backlog.status, canary.status, key=lambda status: status.severity)
+def _merged(backlog: Reason, canary_reason: Reason, canary: CanaryCheck) -> Reason:
+    """Return one reason for both. A canary that is DOWN adds its whole text."""
+    if canary_reason.status is Status.DOWN:
+        text = f"{backlog.text} Canaries wait in the same queue. {canary_reason.text}"
+    else:
+        text = f"{backlog.text} Canaries wait in the same queue: this one {canary.problem}."
+    worst = max(backlog.status, canary_reason.status, key=lambda status: status.severity)
     return Reason(backlog.code, worst, text)
 
 
@@ -158,11 +177,12 @@ def _failures(counts: Counts | None, thresholds: Thresholds) -> list[Reason]:
         return [
             Reason.degraded(
                 ReasonCode.METRIC_REFUSED,
-                f"Treated as missing: the counts since the last look ({counts.prompts:,} prompts, "
-                f"{counts.failures:,} failures). The job's counters went backwards.",
+                f"Ignored impossible counts since the last health check: {counts.prompts:,} "
+                f"prompts, {counts.failures:,} failures. The job's counters went backwards. If "
+                "this persists for two health checks, report it to the developers.",
             )
         ]
-    # A failure can be counted a moment before its prompt is: a ratio above 1 would be nonsense.
+    # A failure can be counted just before its prompt. A ratio above 1 would make no sense.
     prompts = max(counts.prompts, counts.failures)
     if prompts < thresholds.failure_min_prompts:
         return []
@@ -171,62 +191,68 @@ def _failures(counts: Counts | None, thresholds: Thresholds) -> list[Reason]:
         return []
     down = ratio > thresholds.failure_ratio_down
     limit = thresholds.failure_ratio_down if down else thresholds.failure_ratio_degraded
-    most = sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
-    split = ", ".join(f"{quote(reason, 40)} {number:,}" for reason, number in most[:5])
+    by_number = sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
+    split = ", ".join(f"{quote(reason, 40)} {number:,}" for reason, number in by_number[:5])
     return [
         Reason(
             ReasonCode.FAILURE_RATIO,
             Status.DOWN if down else Status.DEGRADED,
-            f"{counts.failures:,} of {count(prompts, 'prompt')} failed since the last look "
-            f"({share(ratio)}, the limit is {share(limit)})"
+            f"{counts.failures:,} of {count(prompts, 'prompt')} failed since the last health check "
+            f"({percentage(ratio)}, the limit is {percentage(limit)})"
             + (f": {split}" if split else "")
-            + ". Read the dead letters; what is retryable goes back with "
-            "imagen_dead_letters_replay once the cause is gone.",
+            + ". Read the dead letters. Once the cause is fixed, send the retryable ones back with "
+            "imagen_dead_letters_replay.",
         )
     ]
 
 
 def _lags(thresholds: Thresholds, readings: Readings) -> list[Reason]:
-    found = []
+    reasons = []
     lag, age = readings.system_lag, readings.watermark_age
     if lag is not None and lag > thresholds.system_lag_s:
-        found.append(
+        reasons.append(
             Reason.degraded(
                 ReasonCode.SYSTEM_LAG,
-                f"System lag is {duration(lag)}, the limit is {duration(thresholds.system_lag_s)}: "
-                "a prompt has been worked on for so long. Look at the model's latency and at "
-                "retries in the job's log.",
+                f"The system lag is {duration(lag)}; the limit is "
+                f"{duration(thresholds.system_lag_s)}. A prompt has been in progress for that "
+                "long. Check the model's latency, and look for retries in the job's log.",
             )
         )
     if age is not None and age > thresholds.watermark_age_s:
-        found.append(
+        reasons.append(
             Reason.degraded(
                 ReasonCode.WATERMARK_AGE,
-                f"The watermark is {duration(age)} old, the limit is "
-                f"{duration(thresholds.watermark_age_s)}: something old is not finished. Look for "
-                "a bundle that fails again and again in the job's log.",
+                f"The watermark is {duration(age)} old; the limit is "
+                f"{duration(thresholds.watermark_age_s)}. Something that old is still unfinished. "
+                "Look for a bundle that keeps failing in the job's log.",
             )
         )
-    return found
+    return reasons
 
 
 def _errors(signals: Signals) -> list[Reason]:
     if not signals.errors:
         return []
+    number = len(signals.errors)
+    newest = newest_error(signals)
     return [
         Reason.degraded(
             ReasonCode.ERRORS,
-            f"{count(len(signals.errors), 'error message')} in the job's log since the last look, "
-            f"{newest(signals)}.",
+            f"The job logged {count(number, 'error')} since the last health check"
+            + (f", {newest}. " if number == 1 else f". The newest, {newest}. ")
+            + "The job may still be working: read its log, and see whether the errors continue.",
         )
     ]
 
 
-def newest(signals: Signals) -> str:
-    """Return the newest error message of `signals` in words; there must be one."""
+def newest_error(signals: Signals) -> str:
+    """Return the age and the text of the newest error message: `2 min ago: “…”`.
+
+    `signals` must have an error message.
+    """
 
     def age_s(message: ErrorMessage) -> float:
         return elapsed_s(message.at, signals.at)
 
-    message = min(signals.errors, key=age_s)
-    return f"the newest {duration(age_s(message))} ago: “{quote(message.text)}”"
+    newest = min(signals.errors, key=age_s)
+    return f"{duration(age_s(newest))} ago: “{quote(newest.text)}”"

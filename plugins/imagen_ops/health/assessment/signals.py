@@ -1,7 +1,7 @@
-"""What is known about the stream at one moment: all that `assess` may look at.
+"""What is known about the stream at one moment: all that `assess` may use.
 
-Nothing here is trusted: a reading may be old, of the future, or no number at all, and `None` means
-that nobody knows, never zero.
+Nothing here is trusted: a reading may be old, from the future, or not a number. `None` means
+unknown, never zero.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from imagen_ops.jobs.job import Job
 
 
 class Source(StrEnum):
-    """Who was asked for signals."""
+    """A service that signals come from."""
 
     DATAFLOW = "dataflow"  # the job, its counts and its error messages
     MONITORING = "monitoring"  # the four readings
@@ -24,9 +24,12 @@ class Source(StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Counts:
-    """What the job did since the last look: prompts that ended, and those of them that failed.
+    """What the job did since the last health check.
 
-    `by_reason` splits the failures by the reason in their dead letters (`UNAVAILABLE`, …).
+    Attributes:
+        prompts: prompts that ended, with or without images.
+        failures: those of them that failed.
+        by_reason: failures by the reason in their dead letters (`UNAVAILABLE`, …).
     """
 
     prompts: int
@@ -36,7 +39,7 @@ class Counts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Canary:
-    """A probe that travels the whole way; `returned_at` is None as long as it has not come back."""
+    """A probe that travels the whole way. `returned_at` is None until it has come back."""
 
     sent_at: datetime
     returned_at: datetime | None = None
@@ -44,7 +47,7 @@ class Canary:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ErrorMessage:
-    """One message of the level ERROR from the job's log."""
+    """One message of level ERROR from the job's log."""
 
     at: datetime
     text: str
@@ -52,28 +55,37 @@ class ErrorMessage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Previous:
-    """What the last look found, as far as this one needs it."""
+    """What this health check needs to know about the last one."""
 
     status: Status
     canary_lost: bool
 
     @classmethod
     def of(cls, verdict: Verdict) -> "Previous":
-        """Return what the next look needs to know of `verdict`."""
+        """Return what the next health check needs to know about `verdict`."""
         return cls(status=verdict.status, canary_lost=verdict.canary_lost)
 
 
 @dataclasses.dataclass(frozen=True)
 class Signals:
-    """One look at the stream. Times without a zone are taken for UTC.
+    """The signals of one health check. Times without a zone are UTC.
 
-    `at`: when it was taken. `wanted`: whether the stream should run; `wanted_by` and
-    `wanted_since`: who decided that, and when, as far as it is known.
-    `job`: the active job; `last_job`: the newest one that has ended.
-    `system_lag`, `watermark_age`, `backlog_age`: seconds; `backlog_size`: messages.
-    `errors`: those since the last look. `canary`: None when none was sent.
-    `unreachable`: the sources that could not be asked (see `Source`), each with its error's text.
-    `previous`: None at the first look.
+    Attributes:
+        at: when they were collected.
+        wanted: whether the stream should run.
+        wanted_by: who decided that, if known.
+        wanted_since: when that was decided, if known.
+        job: the active job.
+        last_job: the newest job that has ended.
+        system_lag: seconds.
+        watermark_age: seconds.
+        backlog_age: seconds.
+        backlog_size: messages.
+        counts: what the job did since the last health check.
+        errors: the error messages since the last health check.
+        canary: None if none was sent.
+        unreachable: the sources (see `Source`) whose calls failed, each with its error's text.
+        previous: None at the first health check.
     """
 
     at: datetime
@@ -94,7 +106,7 @@ class Signals:
 
 
 def elapsed_s(start: datetime, end: datetime) -> float:
-    """Return the seconds from `start` to `end`; either may lack its zone, and is UTC then."""
+    """Return the seconds from `start` to `end`. A time without a zone is UTC."""
     return (_aware(end) - _aware(start)).total_seconds()
 
 

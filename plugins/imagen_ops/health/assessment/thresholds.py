@@ -1,4 +1,4 @@
-"""The limits that turn signals into a verdict: every one of them, and why it is what it is."""
+"""The limits that turn signals into a verdict, and the reason for each."""
 
 import dataclasses
 import math
@@ -6,26 +6,26 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """Limits of `assess`; a value *at* its limit is still fine. `_s` means seconds.
+    """Limits of `assess`. A value *at* its limit is still fine. `_s` means seconds.
 
     | limit | why this default |
     |---|---|
-    | `system_lag_s` | a prompt takes 10 to 30 s, 120 s and more at the tail: 5 min is no tail |
+    | `system_lag_s` | a prompt takes 10 to 30 s, the slowest 120 s and more; 5 min is too long |
     | `watermark_age_s` | the slowest prompt in flight holds it back, with its retries |
-    | `backlog_age_degraded_s` | two looks of 5 min: a peak that does not go away by itself |
+    | `backlog_age_degraded_s` | two health checks of 5 min: a peak that does not pass by itself |
     | `backlog_age_down_s` | an hour; DOWN only if the canary is lost too |
-    | `backlog_size` | messages; None, no limit: what is much depends on the traffic |
-    | `failure_ratio_degraded` | 0 to 1, of the prompts since the last look; refusals are normal |
-    | `failure_ratio_down` | nearly nothing comes out any more |
-    | `failure_min_prompts` | with fewer prompts since the last look, a ratio says nothing |
-    | `canary_s` | it costs no model call: seconds are normal, two minutes are not |
-    | `metric_stale_s` | Monitoring shows points 2 to 4 min late, one a minute |
-    | `startup_grace_s` | a flex template's launcher, then its workers: 5 to 10 min, and reserve |
-    | `clock_skew_s` | two well-kept clocks differ by less; a newer reading is one of the future |
+    | `backlog_size` | messages; None: no limit, because what is too many depends on the traffic |
+    | `failure_ratio_degraded` | 0 to 1, since the last health check; some refusals are normal |
+    | `failure_ratio_down` | 0 to 1; almost no prompt succeeds any more |
+    | `failure_min_prompts` | with fewer prompts since the last health check, a ratio is noise |
+    | `canary_s` | a canary makes no model call: seconds are normal, two minutes are not |
+    | `metric_stale_s` | Monitoring shows one point a minute, 2 to 4 min late |
+    | `startup_grace_s` | a flex template's launcher, then its workers: 5 to 10 min, plus a margin |
+    | `clock_skew_s` | two healthy clocks differ by less; beyond it, a reading is from the future |
 
     Raises:
-        ValueError: a limit is no positive number, a ratio above 1, or a `down` below its
-            `degraded`; lists all of them.
+        ValueError: a limit is not a positive number, a ratio is above 1, or a `down` limit is below
+            its `degraded` limit. The message lists all of them.
     """
 
     system_lag_s: float = 300
@@ -42,24 +42,24 @@ class Thresholds:
     clock_skew_s: float = 60
 
     def __post_init__(self) -> None:
-        wrong = []
+        problems = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is None and field.name == "backlog_size":
                 continue
-            most = 1 if field.name.startswith("failure_ratio") else math.inf
-            if not (math.isfinite(value) and 0 < value <= most):
-                expected = "above 0, at most 1" if most == 1 else "a positive number"
-                wrong.append(f"{field.name}={value!r}, expected {expected}")
+            maximum = 1 if field.name.startswith("failure_ratio") else math.inf
+            if not (math.isfinite(value) and 0 < value <= maximum):
+                expected = "above 0, at most 1" if maximum == 1 else "a positive number"
+                problems.append(f"{field.name}={value!r}, expected {expected}")
         if self.backlog_age_down_s < self.backlog_age_degraded_s:
-            wrong.append(
+            problems.append(
                 f"backlog_age_down_s={self.backlog_age_down_s!r}, expected at least "
                 f"backlog_age_degraded_s={self.backlog_age_degraded_s!r}"
             )
         if self.failure_ratio_down < self.failure_ratio_degraded:
-            wrong.append(
+            problems.append(
                 f"failure_ratio_down={self.failure_ratio_down!r}, expected at least "
                 f"failure_ratio_degraded={self.failure_ratio_degraded!r}"
             )
-        if wrong:
-            raise ValueError(f"health thresholds: {'; '.join(wrong)}")
+        if problems:
+            raise ValueError(f"invalid health thresholds: {'; '.join(problems)}")

@@ -1,4 +1,4 @@
-"""What `assess` found, in words and as JSON."""
+"""The result of a health check: a status and its reasons, as text and as JSON."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Status(StrEnum):
-    """How the stream is."""
+    """How healthy the stream is."""
 
     HEALTHY = "HEALTHY"
     DEGRADED = "DEGRADED"
@@ -15,7 +15,7 @@ class Status(StrEnum):
 
     @property
     def severity(self) -> int:
-        """0 for HEALTHY, 2 for DOWN: the larger, the worse."""
+        """From 0 for HEALTHY to 2 for DOWN."""
         return _SEVERITY[self]
 
 
@@ -26,7 +26,7 @@ class ReasonCode(StrEnum):
     """What a reason is about. Each has a section of the same name in the runbook."""
 
     RUNNING = "RUNNING"  # healthy
-    DRAINED = "DRAINED"  # healthy: ended on purpose
+    DRAINED = "DRAINED"  # healthy: stopped on purpose
     STOPPING = "STOPPING"  # draining or cancelling
     STARTING = "STARTING"
     PAUSED = "PAUSED"
@@ -44,13 +44,13 @@ class ReasonCode(StrEnum):
     ERRORS = "ERRORS"
     METRIC_MISSING = "METRIC_MISSING"
     METRIC_STALE = "METRIC_STALE"
-    METRIC_REFUSED = "METRIC_REFUSED"  # of the future, or no number
-    OTHER = "OTHER"  # read from a record that another version of this code wrote
+    METRIC_REFUSED = "METRIC_REFUSED"  # from the future, or not a valid number
+    OTHER = "OTHER"  # in a record written by another version of this code
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reason:
-    """One finding. `text` has the value, the limit, and what to look at or do."""
+    """One finding. `text` gives the value, the limit, what to check and what to do."""
 
     code: ReasonCode
     status: Status
@@ -63,26 +63,29 @@ class Reason:
 
     @classmethod
     def healthy(cls, code: ReasonCode, text: str) -> "Reason":
-        """Return a reason to be content."""
+        """Return a reason that needs no action."""
         return cls(code, Status.HEALTHY, text)
 
     @classmethod
     def degraded(cls, code: ReasonCode, text: str) -> "Reason":
-        """Return a reason to look at it in working hours."""
+        """Return a reason to check the stream during working hours."""
         return cls(code, Status.DEGRADED, text)
 
     @classmethod
     def down(cls, code: ReasonCode, text: str) -> "Reason":
-        """Return a reason to look at it now."""
+        """Return a reason to check the stream now."""
         return cls(code, Status.DOWN, text)
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """How the stream is, and every reason for it, the worst first.
+    """How healthy the stream is, and why.
 
-    `restart`: it should run, does not, and may be launched again. `canary_lost`: a canary should
-    have been back and was not, which the next look needs to know.
+    Attributes:
+        status: the worst status of the reasons.
+        reasons: every reason, worst first.
+        restart: the stream should run, does not, and may be launched again.
+        canary_lost: a canary has not come back in time. The next health check needs to know this.
     """
 
     status: Status
@@ -94,7 +97,7 @@ class Verdict:
     def of(
         cls, reasons: Iterable[Reason], *, restart: bool = False, canary_lost: bool = False
     ) -> "Verdict":
-        """Return the verdict that `reasons` give: the worst decides, equals keep their order."""
+        """Return the verdict for `reasons`: the worst decides. Ties keep their order."""
         ordered = tuple(sorted(reasons, key=lambda reason: -reason.status.severity))
         status = ordered[0].status if ordered else Status.HEALTHY
         return cls(status, ordered, restart, canary_lost)
@@ -105,12 +108,12 @@ class Verdict:
         line = self.status.value
         if self.reasons:
             line += f": {self.reasons[0].text}"
-        if others := self.reasons[1:]:
-            line += f" Also: {', '.join(reason.code for reason in others)}."
+        if other_reasons := self.reasons[1:]:
+            line += f" Also: {', '.join(reason.code for reason in other_reasons)}."
         return " ".join(line.split())
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `json.dumps` takes and `from_json` gives back."""
+        """Return a JSON object that `from_json` reads."""
         return {
             "status": self.status.value,
             "reasons": [
@@ -123,10 +126,10 @@ class Verdict:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Verdict":
-        """Return the verdict that `to_json` wrote; a code of another version becomes OTHER.
+        """Read a verdict that `to_json` wrote. A code from another version becomes OTHER.
 
         Raises:
-            ValueError: it is no verdict.
+            ValueError: `record` is not a verdict.
         """
         try:
             return cls(
@@ -140,7 +143,8 @@ class Verdict:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"expected what Verdict.to_json writes, got {str(record)[:200]!r}: {error!r}"
+                f"expected a verdict as Verdict.to_json writes it, got {str(record)[:200]} "
+                f"({type(error).__name__}: {error})"
             ) from error
 
 

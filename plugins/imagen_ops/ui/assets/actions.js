@@ -1,6 +1,6 @@
-// The ways from here to what changes something: Airflow's own trigger forms.
+// Links to the DAGs that change something, with Airflow's own trigger forms.
 
-import { el, keyed, say } from "./dom.js";
+import { el, renderList, setText } from "./dom.js";
 import { Panel } from "./panel.js";
 import { linkTo } from "./server.js";
 
@@ -9,14 +9,17 @@ export function actionsPanel() {
 
   function show({ dags, user }) {
     const items = dags.map((dag) => ({ ...dag, href: dag.allowed ? linkTo(dag.url) : null }));
-    keyed(body.querySelector(".buttons"), items, { key: ({ dag_id: id }) => id, make: button });
-    const who = user ? `You are ${user}` : "You are logged in";
-    const barred = dags.some(({ allowed }) => !allowed);
-    say(
+    renderList(body.querySelector(".buttons"), items, {
+      key: ({ dag_id: id }) => id,
+      create: button,
+    });
+    const loggedIn = user ? `Logged in as ${user}.` : "Logged in.";
+    const someDenied = dags.some(({ allowed }) => !allowed);
+    setText(
       body.querySelector(".user"),
-      barred
-        ? `${who}, and may not trigger what is greyed out: that takes a role of Airflow's that may.`
-        : `${who}.`,
+      someDenied
+        ? `${loggedIn} You may not trigger the DAGs that are greyed out: that needs another Airflow role.`
+        : loggedIn,
     );
   }
 
@@ -25,19 +28,19 @@ export function actionsPanel() {
     path: () => "api/actions",
     show,
     isEmpty: ({ dags }) => !dags.length,
-    empty: "None of the DAGs is here yet: Airflow reads them in a minute or so after a deployment.",
+    empty: "No DAGs yet. Airflow loads them a minute or so after a deployment.",
   });
 }
 
 function button({ dag_id: id, label, description, href }) {
   const about = `about-${id}`;
-  const face = href
+  const control = href
     ? el("a", { class: "button", href, target: "_top", "aria-describedby": about }, label)
     : el("button", { class: "button", type: "button", disabled: true, "aria-describedby": `${about} user` }, label);
   return el(
     "li",
     { "data-dag": id },
-    face,
+    control,
     el("p", { id: about }, description),
   );
 }

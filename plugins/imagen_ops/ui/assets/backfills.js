@@ -1,23 +1,23 @@
-// What became of each backfill's prompts, what it cost, and whether that adds up.
+// What came of each backfill's prompts, what it cost, and whether every prompt is accounted for.
 
-import { age } from "./ages.js";
-import { el, keyed } from "./dom.js";
+import { el, renderList } from "./dom.js";
+import { count, dollars, known, number, UNKNOWN } from "./formatting.js";
 import { Panel } from "./panel.js";
+import { relativeTime } from "./relative-time.js";
 import { linkTo } from "./server.js";
-import { count, dollars, known, number, UNKNOWN } from "./words.js";
 
-const COLUMNS = ["Planned", "Predictions", "Reused", "Failures", "Cost"];
+const COLUMNS = ["Planned", "Predictions", "Already stored", "Dead letters", "Cost"];
 
 export function backfillsPanel() {
   const rows = document.querySelector("#backfills tbody");
   return new Panel({
     id: "backfills",
     path: () => "api/backfills",
-    show: ({ runs }) => keyed(rows, runs, { key: (run) => `${run.run_id} ${run.at}`, make: row }),
+    show: ({ runs }) => renderList(rows, runs, { key: (run) => `${run.run_id} ${run.at}`, create: row }),
     isEmpty: ({ runs }) => !runs.length,
     empty:
-      "No backfill has ended yet: `imagen_backfill` runs every midnight (UTC) over the prompt " +
-      "files of the day before, or by hand over any.",
+      "No backfill has finished yet. Every midnight (UTC) one runs over the prompt files of the day " +
+      "before. For any other files, trigger `imagen_backfill`.",
   });
 }
 
@@ -25,8 +25,11 @@ function row(run) {
   const planned = run.planned ?? {};
   const counts = run.counts ?? {};
   const cells = [
-    [number(rowsOf(planned)), known(planned.images_to_pay) && `${count(planned.images_to_pay, "image")} to pay`],
-    [number(counts.predictions), known(counts.images) && count(counts.images, "image")],
+    [
+      number(plannedRows(planned)),
+      known(planned.images_to_pay) && count(planned.images_to_pay, "new image"),
+    ],
+    [number(counts.predictions), known(counts.images) && count(counts.images, "new image")],
     [number(counts.reused)],
     [number(counts.failures)],
     [dollars(run.cost_usd)],
@@ -34,45 +37,45 @@ function row(run) {
   return el(
     "tr",
     { role: "row" },
-    el("th", { role: "rowheader", scope: "row" }, ...who(run)),
-    cells.map(([value, more], index) =>
+    el("th", { role: "rowheader", scope: "row" }, ...heading(run)),
+    cells.map(([value, detail], index) =>
       el(
         "td",
         {
           role: "cell",
           class: "n",
           "data-label": COLUMNS[index],
-          "data-some": COLUMNS[index] === "Failures" && counts.failures > 0,
+          "data-some": COLUMNS[index] === "Dead letters" && counts.failures > 0,
         },
         el("span", { class: "value" }, value === UNKNOWN ? el("span", { class: "unknown" }, UNKNOWN) : value),
-        more && el("small", null, more),
+        detail && el("small", null, detail),
       ),
     ),
-    el("td", { role: "cell", class: "account", "data-label": "Adds up" }, ...account(run)),
+    el("td", { role: "cell", class: "account", "data-label": "Accounted for" }, ...account(run)),
   );
 }
 
-function who({ day, run_id: id, url, at, prompts }) {
+function heading({ day, run_id: id, url, at, prompts }) {
   const href = linkTo(url);
-  const name = day ?? "By hand";
+  const name = day ?? "Manual run";
   return [
     href ? el("a", { href, target: "_top" }, name) : el("span", null, name),
-    el("small", null, "ended ", age(at)),
+    el("small", null, "finished ", relativeTime(at)),
     el("small", { class: "run" }, id),
-    // Its bucket is the deployment's own, always.
+    // Without the bucket, which is always the deployment's own.
     prompts && el("small", { class: "run", title: prompts }, prompts.replace(/^gs:\/\/[^/]+\//, "")),
   ];
 }
 
-/** Rows of the files: prompts, and those that are none. */
-function rowsOf({ prompts, invalid }) {
+/** Rows in the prompt files, valid or not: each becomes a prediction or a dead letter. */
+function plannedRows({ prompts, invalid }) {
   return known(prompts) ? prompts + (known(invalid) ? invalid : 0) : undefined;
 }
 
-function account({ adds_up: adds, unaccounted = [], noted = [] }) {
+function account({ adds_up: addsUp, unaccounted = [], noted = [] }) {
   const notes = (noted ?? []).map((text) => el("small", { dir: "auto" }, text));
-  if (adds === true) return [el("span", { class: "yes" }, "✓ yes"), ...notes];
-  if (adds === false) {
+  if (addsUp === true) return [el("span", { class: "yes" }, "✓ yes"), ...notes];
+  if (addsUp === false) {
     const missing = (unaccounted ?? []).map((text) => el("small", { class: "missing", dir: "auto" }, text));
     return [el("span", { class: "no" }, "✗ no"), ...missing, ...notes];
   }

@@ -1,18 +1,18 @@
-// One plot as SVG: axes, lines or stacked bars, gaps as gaps, and a mark at the moment looked at.
+// One plot as SVG: axes, lines or stacked bars, gaps, and a cursor at the selected health check.
 
-import { el, say, svg } from "./dom.js";
-import { axis, hourTicks, inUnit, onAxis } from "./scales.js";
-import { holes, runs, spans, STATUSES, usualGap } from "./series.js";
-import { clock, known, UNKNOWN, when } from "./words.js";
+import { el, setText, svg } from "./dom.js";
+import { clock, known, timeOrDate, UNKNOWN } from "./formatting.js";
+import { axis, formatOnAxis, formatValue, hourTicks } from "./scales.js";
+import { findGaps, segments, spans, STATUSES, usualInterval } from "./series.js";
 
-const PATIENT_KEYS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -12, PageDown: 12 };
+const STEPS_BY_KEY = { ArrowLeft: -1, ArrowRight: 1, PageUp: -12, PageDown: 12 };
 
 export class Chart {
   /**
    * @param {object} spec `{id, title, unit, kind: "line" | "bars" | "states", height (em)}`
-   * @param {(index: number | null) => void} look told of the moment looked at
+   * @param {(index: number | null) => void} onSelect called with the selected health check's index
    */
-  constructor(spec, look) {
+  constructor(spec, onSelect) {
     this.spec = spec;
     this.title = svg("title", { id: `plot-${spec.id}-title` }, spec.title);
     this.desc = svg("desc", { id: `plot-${spec.id}-desc` });
@@ -28,10 +28,10 @@ export class Chart {
     );
     this.legend = el("ul", { class: "legend" });
     this.slider = el("div", {
-      class: "moment",
+      class: "time-slider",
       role: "slider",
       tabindex: 0,
-      "aria-label": `${spec.title}: moment`,
+      "aria-label": `${spec.title}: time`,
       "aria-orientation": "horizontal",
       "aria-valuemin": 0,
     });
@@ -42,10 +42,15 @@ export class Chart {
       el("div", { class: "canvas" }, this.svg, this.slider),
     );
     this.index = null;
-    this.#listen(look);
+    this.#listen(onSelect);
   }
 
-  /** Draw. `frame`: `{looks, from, to}`, of one look at least; `series`: `[{label, tone, value(look)}, …]`. */
+  /**
+   * Draw the plot.
+   *
+   * @param {object} frame `{checks, from, to}`: at least one health check, and the time shown (ms)
+   * @param {object[]} series `[{label, tone, value(check)}, …]`
+   */
   draw(frame, series) {
     Object.assign(this, { frame, series });
     const width = Math.floor(this.svg.parentElement.clientWidth);
@@ -60,40 +65,40 @@ export class Chart {
     this.svg.setAttribute("width", width);
     this.svg.setAttribute("height", height);
     this.drawing.replaceChildren(...this.#timeAxis(), ...(states ? this.#states() : this.#values()));
-    say(this.desc, this.#summary());
-    this.slider.setAttribute("aria-valuemax", frame.looks.length - 1);
-    this.mark(this.index);
+    setText(this.desc, this.#summary());
+    this.slider.setAttribute("aria-valuemax", frame.checks.length - 1);
+    this.select(this.index);
   }
 
-  /** Show the values at a look, or with null the latest. */
-  mark(index) {
+  /** Show the values of the health check at `index`; null: of the latest. */
+  select(index) {
     if (!this.frame) return;
-    const { looks } = this.frame;
-    this.index = index === null ? null : Math.min(index, looks.length - 1);
-    const look = looks[this.index ?? looks.length - 1];
+    const { checks } = this.frame;
+    this.index = index === null ? null : Math.min(index, checks.length - 1);
+    const check = checks[this.index ?? checks.length - 1];
     this.legend.replaceChildren(
-      ...this.series.map(({ label, tone, value, words }) =>
+      ...this.series.map(({ label, tone, value, text }) =>
         el(
           "li",
           null,
           tone && el("span", { class: `swatch ${tone}`, "aria-hidden": "true" }),
           label && `${label} `,
-          el("b", null, (words ?? ((one) => this.#words(value(one))))(look)),
+          el("b", null, text ? text(check) : this.#format(value(check))),
         ),
       ),
     );
-    this.slider.setAttribute("aria-valuenow", this.index ?? looks.length - 1);
-    const said = [...this.legend.children].map((item) => item.textContent).join(", ");
-    this.slider.setAttribute("aria-valuetext", `${this.#when(look.t)}: ${said}`);
-    this.#cursor();
+    this.slider.setAttribute("aria-valuenow", this.index ?? checks.length - 1);
+    const values = [...this.legend.children].map((item) => item.textContent).join(", ");
+    this.slider.setAttribute("aria-valuetext", `${this.#time(check.t)}: ${values}`);
+    this.#drawCursor();
   }
 
-  #words(value) {
-    return known(value) ? inUnit(value, this.spec.unit) : UNKNOWN;
+  #format(value) {
+    return known(value) ? formatValue(value, this.spec.unit) : UNKNOWN;
   }
 
-  #when(t) {
-    return when(new Date(t), new Date(this.frame.to));
+  #time(t) {
+    return timeOrDate(new Date(t), new Date(this.frame.to));
   }
 
   #x(t) {
@@ -103,13 +108,13 @@ export class Chart {
   }
 
   #timeAxis() {
-    const { from, to, looks } = this.frame;
+    const { from, to, checks } = this.frame;
     const { left, right, top, bottom } = this.box;
-    const gaps = holes(looks, from, to).map(([start, end]) =>
-      svg("rect", { class: "hole", x: this.#x(start), y: top, width: round(this.#x(end) - this.#x(start)), height: bottom - top }),
+    const gaps = findGaps(checks, from, to).map(([start, end]) =>
+      svg("rect", { class: "gap", x: this.#x(start), y: top, width: round(this.#x(end) - this.#x(start)), height: bottom - top }),
     );
-    const most = Math.max(2, Math.floor((right - left) / (4 * this.em)));
-    const ticks = hourTicks(from, to, most).map((t) => {
+    const maxTicks = Math.max(2, Math.floor((right - left) / (4 * this.em)));
+    const ticks = hourTicks(from, to, maxTicks).map((t) => {
       const x = this.#x(t);
       const fits = x >= left + this.em && x <= right - this.em;
       return svg(
@@ -125,11 +130,11 @@ export class Chart {
   #values() {
     const { left, right, top, bottom } = this.box;
     const stacked = this.spec.kind === "bars";
-    const { looks } = this.frame;
+    const { checks } = this.frame;
     const highest = Math.max(
       0,
-      ...looks.map((look) => {
-        const values = this.series.map(({ value }) => value(look)).filter(known);
+      ...checks.map((check) => {
+        const values = this.series.map(({ value }) => value(check)).filter(known);
         return stacked ? values.reduce((sum, value) => sum + value, 0) : Math.max(0, ...values);
       }),
     );
@@ -140,21 +145,21 @@ export class Chart {
         "g",
         { class: "rule" },
         value > 0 && svg("line", { x1: left, x2: right, y1: y(value), y2: y(value) }),
-        svg("text", { x: left - 0.5 * this.em, y: y(value) + 0.35 * this.em, "text-anchor": "end" }, onAxis(value, this.spec.unit)),
+        svg("text", { x: left - 0.5 * this.em, y: y(value) + 0.35 * this.em, "text-anchor": "end" }, formatOnAxis(value, this.spec.unit)),
       ),
     );
     return [...lines, ...(stacked ? this.#bars(y) : this.#lines(y, bottom))];
   }
 
   #lines(y, bottom) {
-    const { looks } = this.frame;
+    const { checks } = this.frame;
     return this.series.flatMap(({ tone, value }, order) =>
-      runs(looks, value).flatMap((run) => {
-        const path = run.map(({ t, value: v }) => `${this.#x(t)} ${y(v)}`).join("L");
-        if (run.length === 1) {
-          return [svg("circle", { class: `dot ${tone}`, cx: this.#x(run[0].t), cy: y(run[0].value), r: 2 })];
+      segments(checks, value).flatMap((segment) => {
+        const path = segment.map(({ t, value: v }) => `${this.#x(t)} ${y(v)}`).join("L");
+        if (segment.length === 1) {
+          return [svg("circle", { class: `dot ${tone}`, cx: this.#x(segment[0].t), cy: y(segment[0].value), r: 2 })];
         }
-        const area = `M${this.#x(run[0].t)} ${bottom}L${path}L${this.#x(run.at(-1).t)} ${bottom}Z`;
+        const area = `M${this.#x(segment[0].t)} ${bottom}L${path}L${this.#x(segment.at(-1).t)} ${bottom}Z`;
         return [
           order === 0 && svg("path", { class: `area ${tone}`, d: area }),
           svg("path", { class: `line ${tone}`, d: `M${path}` }),
@@ -164,16 +169,16 @@ export class Chart {
   }
 
   #bars(y) {
-    const { looks, from } = this.frame;
-    const usual = usualGap(looks);
-    return looks.flatMap((look, index) => {
-      // A rate is of the time since the look before.
-      const since = Math.max(looks[index - 1]?.t ?? from, look.t - usual, from);
+    const { checks, from } = this.frame;
+    const usual = usualInterval(checks);
+    return checks.flatMap((check, index) => {
+      // A rate covers the time since the previous health check.
+      const since = Math.max(checks[index - 1]?.t ?? from, check.t - usual, from);
       const x = this.#x(since);
-      const width = round(Math.max(1, this.#x(look.t) - x));
+      const width = round(Math.max(1, this.#x(check.t) - x));
       let below = 0;
       return this.series.flatMap(({ tone, value }) => {
-        const rate = value(look);
+        const rate = value(check);
         if (!known(rate) || rate <= 0) return [];
         const foot = y(below);
         below += rate;
@@ -183,12 +188,12 @@ export class Chart {
   }
 
   #states() {
-    const { looks, to } = this.frame;
+    const { checks, to } = this.frame;
     const { top, bottom } = this.box;
-    return spans(looks, to)
+    return spans(checks, to)
       .filter(({ status }) => STATUSES.includes(status))
       .map(({ from, to: end, status }) => {
-        // The height says it too, to whoever cannot tell the colours apart.
+        // The height differs as well, for readers who cannot tell the colours apart.
         const height = ((bottom - top) * (1 + STATUSES.indexOf(status))) / STATUSES.length;
         const x = this.#x(from);
         return svg(
@@ -198,67 +203,67 @@ export class Chart {
       });
   }
 
-  /** The plot in a sentence or two, for whoever does not see it. */
+  /** The plot in a few sentences, for screen readers. */
   #summary() {
-    const { looks, from, to } = this.frame;
-    const time = `From ${this.#when(from)} to ${this.#when(to)}.`;
+    const { checks, from, to } = this.frame;
+    const time = `From ${this.#time(from)} to ${this.#time(to)}.`;
     if (this.spec.kind === "states") {
-      const parts = STATUSES.map((status) => [status, looks.filter((look) => look.status === status).length]);
-      return `${time} Looks: ${parts.map(([status, n]) => `${n} ${status}`).join(", ")}.`;
+      const parts = STATUSES.map((status) => [status, checks.filter((check) => check.status === status).length]);
+      return `${time} Health checks: ${parts.map(([status, n]) => `${n} ${status}`).join(", ")}.`;
     }
     const each = this.series.map(({ label, value }) => {
-      const seen = looks.filter((look) => known(value(look)));
-      if (!seen.length) return `${label || this.spec.title}: not known.`;
-      const high = seen.reduce((best, look) => (value(look) > value(best) ? look : best));
-      const last = this.#words(value(seen.at(-1)));
-      return `${label || this.spec.title}: highest ${this.#words(value(high))} at ${clock(new Date(high.t))}, last ${last}.`;
+      const measured = checks.filter((check) => known(value(check)));
+      if (!measured.length) return `${label || this.spec.title}: unknown.`;
+      const high = measured.reduce((best, check) => (value(check) > value(best) ? check : best));
+      const last = this.#format(value(measured.at(-1)));
+      return `${label || this.spec.title}: highest ${this.#format(value(high))} at ${clock(new Date(high.t))}, last ${last}.`;
     });
     return [time, ...each].join(" ");
   }
 
-  #cursor() {
-    const look = this.index === null ? null : this.frame.looks[this.index];
-    this.cursor.setAttribute("visibility", look && this.box ? "visible" : "hidden");
-    if (!look || !this.box) return;
-    const x = this.#x(look.t);
+  #drawCursor() {
+    const check = this.index === null ? null : this.frame.checks[this.index];
+    this.cursor.setAttribute("visibility", check && this.box ? "visible" : "hidden");
+    if (!check || !this.box) return;
+    const x = this.#x(check.t);
     const { top, bottom } = this.box;
     this.cursor.replaceChildren(svg("line", { x1: x, x2: x, y1: top, y2: bottom }));
   }
 
-  #listen(look) {
+  #listen(onSelect) {
     const { slider } = this;
-    slider.addEventListener("pointermove", (event) => look(this.#at(event)));
-    // Not when the pointer goes down: that may be the beginning of scrolling past. The focus first: the plot
-    // that loses it lets go of the moment.
+    slider.addEventListener("pointermove", (event) => onSelect(this.#indexAt(event)));
+    // On click, not on pointerdown, which may be the start of scrolling. Focus first: the plot that
+    // loses the focus clears the selection.
     slider.addEventListener("click", (event) => {
       slider.focus({ preventScroll: true });
-      look(this.#at(event));
+      onSelect(this.#indexAt(event));
     });
-    // Whoever holds a moment by the focus keeps it when the pointer has passed by, or the finger is lifted.
-    const held = () => document.activeElement?.classList.contains("moment");
-    slider.addEventListener("pointerleave", () => look(held() ? this.index : null));
-    slider.addEventListener("blur", () => look(null));
+    // A plot with the focus keeps its selection when the pointer leaves or the finger is lifted.
+    const hasFocus = () => document.activeElement?.classList.contains("time-slider");
+    slider.addEventListener("pointerleave", () => onSelect(hasFocus() ? this.index : null));
+    slider.addEventListener("blur", () => onSelect(null));
     slider.addEventListener("keydown", (event) => {
-      const end = this.frame.looks.length - 1;
-      const from = this.index ?? end;
-      const step = PATIENT_KEYS[event.key];
-      const next = step ? from + step : { Home: 0, End: end, Escape: null }[event.key];
+      const last = this.frame.checks.length - 1;
+      const current = this.index ?? last;
+      const step = STEPS_BY_KEY[event.key];
+      const next = step ? current + step : { Home: 0, End: last, Escape: null }[event.key];
       if (next === undefined) return;
       event.preventDefault();
-      look(next === null ? null : Math.max(0, Math.min(end, next)));
+      onSelect(next === null ? null : Math.max(0, Math.min(last, next)));
     });
   }
 
-  #at(event) {
-    const { looks, from, to } = this.frame;
+  #indexAt(event) {
+    const { checks, from, to } = this.frame;
     const { left, right } = this.box;
     const x = event.clientX - this.slider.getBoundingClientRect().left;
     const t = from + ((to - from) * (x - left)) / (right - left);
-    let best = 0;
-    looks.forEach((one, index) => {
-      if (Math.abs(one.t - t) < Math.abs(looks[best].t - t)) best = index;
+    let nearest = 0;
+    checks.forEach((check, index) => {
+      if (Math.abs(check.t - t) < Math.abs(checks[nearest].t - t)) nearest = index;
     });
-    return best;
+    return nearest;
   }
 }
 

@@ -1,5 +1,5 @@
-// Elements from data, and lists that change in place. Text becomes text nodes and nothing else:
-// there is no way from here to markup.
+// Elements from data, and lists that change in place. Text always becomes text nodes: nothing here
+// can create markup from it.
 
 const SVG = "http://www.w3.org/2000/svg";
 const FOCUSABLE = "a[href], button:not([disabled]), summary, [tabindex]";
@@ -15,26 +15,26 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** An HTML element. Attributes that are null or false are left out; strings become text. */
+/** An HTML element. Leaves out attributes and children that are null or false; strings become text. */
 export const el = (tag, attributes, ...children) =>
   fill(document.createElement(tag), attributes, children);
 
-/** An SVG element, likewise. */
+/** An SVG element, in the same way. */
 export const svg = (tag, attributes, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
-/** Set an element's text, leaving it alone (and a reader's selection in it) when it is the same. */
-export function say(element, text) {
+/** Set an element's text. If it is the same, do not touch it: the reader may have selected it. */
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Words of a message with `code` where they stand between backticks. */
-export const marked = (text) =>
+/** The parts of a message, with those between backticks as `code` elements. */
+export const withCode = (text) =>
   text.split("`").map((part, index) => (index % 2 ? el("code", null, part) : part));
 
-const shown = new WeakMap();
+const rendered = new WeakMap();
 
-function takePlace(old, fresh) {
+function replaceNode(old, fresh) {
   const focused = [...old.querySelectorAll(FOCUSABLE)].indexOf(document.activeElement);
   if (old instanceof HTMLDetailsElement) fresh.open = old.open;
   old.replaceWith(fresh);
@@ -42,11 +42,14 @@ function takePlace(old, fresh) {
 }
 
 /**
- * Make the children of `parent` show `items`, touching only what differs: what stays keeps its
- * place, its focus, its selection, and whether it is open.
+ * Make the children of `parent` show `items`, and touch only what differs: whatever stays keeps its
+ * position, focus and selection, and stays open if it was.
+ *
+ * @param {(item: object) => string} key identifies an item across calls
+ * @param {(item: object) => Element} create creates the element of an item
  */
-export function keyed(parent, items, { key, make }) {
-  const before = shown.get(parent) ?? new Map();
+export function renderList(parent, items, { key, create }) {
+  const before = rendered.get(parent) ?? new Map();
   const after = new Map();
   for (const item of items) {
     let name = String(key(item));
@@ -57,8 +60,8 @@ export function keyed(parent, items, { key, make }) {
       after.set(name, old);
       continue;
     }
-    const node = make(item);
-    if (old) takePlace(old.node, node);
+    const node = create(item);
+    if (old) replaceNode(old.node, node);
     after.set(name, { node, content });
   }
   for (const [name, old] of before) if (!after.has(name)) old.node.remove();
@@ -67,8 +70,8 @@ export function keyed(parent, items, { key, make }) {
     if (node === place) place = place.nextSibling;
     else parent.insertBefore(node, place);
   }
-  shown.set(parent, after);
+  rendered.set(parent, after);
 }
 
-/** The node that `keyed` shows for `name` in `parent`, if any. */
-export const nodeOf = (parent, name) => shown.get(parent)?.get(name)?.node ?? null;
+/** The element that `renderList` created in `parent` for a key, or null. */
+export const listItem = (parent, name) => rendered.get(parent)?.get(name)?.node ?? null;

@@ -1,8 +1,8 @@
-// Living inside Airflow's own page. Its iframe is sandboxed: links in here may neither leave it nor
-// open a tab. It is of the same origin, though, so that they can be followed from the page around.
+// Living inside Airflow's own page, in an iframe. Its sandbox lets links neither leave the iframe
+// nor open a tab. Both pages have the same origin, though, so the page around can follow them.
 
-/** Airflow's document if this page is inside of it, or null. */
-function around() {
+/** Airflow's document if this page is inside it, or null. */
+function outerDocument() {
   try {
     return window.top === window ? null : window.top.document;
   } catch {
@@ -10,34 +10,34 @@ function around() {
   }
 }
 
-/** The address that a login is to come back to. */
-export const addressToComeBackTo = () => (around() ?? document).location.href;
+/** The address to return to after a login. */
+export const returnAddress = () => (outerDocument() ?? document).location.href;
 
-/** Follow links of the page in the page around it. */
+/** Follow this page's links in the page around it. */
 export function followLinks() {
-  const outside = around();
-  if (!outside) return;
+  const outer = outerDocument();
+  if (!outer) return;
   const follow = (event) => {
     const link = event.target.closest?.("a[target]");
     const middle = event.type === "auxclick";
     if (!link || (middle && event.button !== 1)) return;
     event.preventDefault();
-    const aside = middle || event.ctrlKey || event.metaKey || event.shiftKey;
-    const step = outside.createElement("a");
-    step.href = link.href;
-    step.rel = link.rel;
-    step.target = aside || link.target === "_blank" ? "_blank" : "_self";
-    outside.body.append(step);
-    step.click();
-    step.remove();
+    const inNewTab = middle || event.ctrlKey || event.metaKey || event.shiftKey;
+    const copy = outer.createElement("a");
+    copy.href = link.href;
+    copy.rel = link.rel;
+    copy.target = inNewTab || link.target === "_blank" ? "_blank" : "_self";
+    outer.body.append(copy);
+    copy.click();
+    copy.remove();
   };
   document.addEventListener("click", follow);
   document.addEventListener("auxclick", follow);
 }
 
-/** Be as light or dark as Airflow around, whose own switch may differ from the system's. */
+/** Use Airflow's light or dark theme, which its own switch may set differently from the system's. */
 export function followTheme() {
-  const root = around()?.documentElement;
+  const root = outerDocument()?.documentElement;
   if (!root) return;
   const apply = () => {
     const theme = ["dark", "light"].find((name) => root.classList.contains(name));

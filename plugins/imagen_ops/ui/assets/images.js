@@ -1,40 +1,40 @@
-// The newest images as a grid. New ones come in front; what was loaded by “Show more” stays.
+// The newest images as a grid. New images are added in front. Those that “Show more” loaded stay.
 
-import { age } from "./ages.js";
-import { el, keyed, nodeOf, say } from "./dom.js";
+import { el, listItem, renderList, setText } from "./dom.js";
+import { cut, number } from "./formatting.js";
 import { Panel } from "./panel.js";
-import { ask, imageUrl } from "./server.js";
-import { cut, number } from "./words.js";
+import { relativeTime } from "./relative-time.js";
+import { fetchPanel, imageUrl } from "./server.js";
 
-// A whole prompt is for the viewer; here it would only cost time.
-const SHOWN_CHARACTERS = 240;
-// Beyond this the oldest of those loaded by hand give way.
-const MOST = 960;
+// The viewer shows the whole prompt. Here it would only slow down the page.
+const MAX_CHARACTERS = 240;
+// With more images than this, the next refresh starts over with the newest page.
+const MAX_IMAGES = 960;
 
 export const keyOf = ({ path, at, prompt_id: id }) => `${path} ${at} ${id}`;
 
-/** As many as fill rows of this width: a phone loads no fifty pictures over the air. */
+/** As many images as fill whole rows at this width. A phone loads fewer over the mobile network. */
 function pageSize(width) {
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-  // As page.css lays the grid out.
+  // The same columns as in page.css.
   const columns = Math.max(2, Math.floor((width + 0.7 * rem) / ((9.5 + 0.7) * rem)));
   return Math.min(96, columns * (columns < 5 ? 6 : 4));
 }
 
 export class Gallery {
-  /** @param {(image: object) => void} open what a click on an image does */
+  /** @param {(image: object) => void} open called with the image that was clicked */
   constructor(open) {
     this.open = open;
     this.images = [];
     this.next = null;
-    this.grown = false;
+    this.expanded = false;
     this.loading = null;
     const section = document.getElementById("images");
     const body = section.querySelector(".body");
     this.size = pageSize(section.querySelector("h2").clientWidth);
     this.grid = body.querySelector(".grid");
     this.button = body.querySelector("#more");
-    this.said = body.querySelector(".more .said");
+    this.feedback = body.querySelector(".more .feedback");
     this.button.addEventListener("click", () => this.more({ moveFocus: true }));
     this.panel = new Panel({
       id: "images",
@@ -42,12 +42,12 @@ export class Gallery {
       show: (data) => this.#merge(data),
       isEmpty: ({ images }) => !images.length,
       empty:
-        "No images yet: publish a prompt, or run `imagen_backfill` over a file of them. What the " +
-        "stream makes shows here within a minute.",
+        "No images yet. Publish a prompt, or run `imagen_backfill` on a prompt file. New images appear " +
+        "here within a minute.",
     });
   }
 
-  /** Load older ones; whether there were any. One loading at a time. */
+  /** Load older images; joins a load in progress. Resolves to whether there were any. */
   more({ moveFocus = false } = {}) {
     this.loading ??= this.#more(moveFocus).finally(() => {
       this.loading = null;
@@ -56,9 +56,9 @@ export class Gallery {
     return this.loading;
   }
 
-  /** Put the focus on an image's tile; whether it is still there. */
+  /** Focus an image's tile. Returns whether it is still shown. */
   focus(image) {
-    const tile = nodeOf(this.grid, keyOf(image))?.querySelector("button");
+    const tile = listItem(this.grid, keyOf(image))?.querySelector("button");
     tile?.focus();
     return Boolean(tile);
   }
@@ -67,31 +67,31 @@ export class Gallery {
     if (this.next === null) return false;
     const cursor = this.next;
     this.button.setAttribute("aria-busy", "true");
-    say(this.said, "");
+    setText(this.feedback, "");
     try {
       const path = `api/images?limit=${this.size}&before=${encodeURIComponent(cursor)}`;
-      const { data, error } = await ask(path);
-      if (data === null) throw new Error(error ?? "nothing came");
-      if (this.next !== cursor) return false; // begun anew meanwhile
+      const { data, error } = await fetchPanel(path);
+      if (data === null) throw new Error(error ?? "the server sent no data");
+      if (this.next !== cursor) return false; // a refresh started over meanwhile
       const before = this.images.length;
-      this.grown = true;
+      this.expanded = true;
       this.#show(distinct([...this.images, ...data.images]), data.next);
       const loaded = this.images.length - before;
-      say(this.said, `${number(loaded)} more are shown.`);
+      setText(this.feedback, `Loaded ${number(loaded)} more.`);
       if (moveFocus && loaded) this.focus(this.images[before]);
       return loaded > 0;
     } catch (error) {
-      say(this.said, `Not loaded: ${error.message}.`);
+      setText(this.feedback, `Could not load more: ${error.message}.`);
       return false;
     }
   }
 
   #merge({ images, next }) {
     const fresh = new Set(images.map(keyOf));
-    const meet = this.images.some((image) => fresh.has(keyOf(image)));
-    // Without a common image there may be others between: begin anew rather than leave a hole.
-    if (!this.grown || !meet || this.images.length > MOST) {
-      this.grown = false;
+    const overlaps = this.images.some((image) => fresh.has(keyOf(image)));
+    // Without a common image there may be others in between: start over rather than leave a gap.
+    if (!this.expanded || !overlaps || this.images.length > MAX_IMAGES) {
+      this.expanded = false;
       this.#show(distinct(images), next);
     } else {
       this.#show(distinct([...images, ...this.images]), this.next);
@@ -102,7 +102,7 @@ export class Gallery {
     const hadFocus = this.grid.contains(document.activeElement);
     this.images = images;
     this.next = next ?? null;
-    keyed(this.grid, images, { key: keyOf, make: (image) => this.#tile(image) });
+    renderList(this.grid, images, { key: keyOf, create: (image) => this.#tile(image) });
     this.button.hidden = this.next === null;
     if (hadFocus && !this.grid.contains(document.activeElement)) this.focus(images.at(-1));
   }
@@ -124,8 +124,8 @@ export class Gallery {
       "button",
       { type: "button", class: "tile", "aria-haspopup": "dialog" },
       frame,
-      el("span", { class: "prompt", dir: "auto" }, cut(prompt, SHOWN_CHARACTERS)),
-      el("span", { class: "meta" }, el("span", { class: "model" }, model), age(at), reused && el("span", null, "reused")),
+      el("span", { class: "prompt", dir: "auto" }, cut(prompt, MAX_CHARACTERS)),
+      el("span", { class: "meta" }, el("span", { class: "model" }, model), relativeTime(at), reused && el("span", null, "already stored")),
     );
     tile.addEventListener("click", () => this.open(image));
     return el("li", null, tile);
@@ -133,7 +133,7 @@ export class Gallery {
 }
 
 function distinct(images) {
-  const known = new Map();
-  for (const image of images) if (!known.has(keyOf(image))) known.set(keyOf(image), image);
-  return [...known.values()];
+  const byKey = new Map();
+  for (const image of images) if (!byKey.has(keyOf(image))) byKey.set(keyOf(image), image);
+  return [...byKey.values()];
 }

@@ -1,17 +1,17 @@
-// The page: its panels, and when they ask. Each goes its own way; none waits for another.
+// The page: its panels, and when they refresh. No panel waits for another.
 
 import { actionsPanel } from "./actions.js";
-import { keepTicking, tick } from "./ages.js";
 import { backfillsPanel } from "./backfills.js";
-import { deadLettersPanel } from "./deadletters.js";
-import { el, say } from "./dom.js";
-import { addressToComeBackTo, followLinks, followTheme } from "./frame.js";
+import { deadLettersPanel } from "./dead-letters.js";
+import { el, setText } from "./dom.js";
+import { clockWithSeconds } from "./formatting.js";
+import { followLinks, followTheme, returnAddress } from "./frame.js";
 import { Gallery } from "./images.js";
 import { plotsPanel } from "./plots.js";
-import { airflowUrl, Refused, serverNow, SignedOut } from "./server.js";
+import { keepRelativeTimesUpdated, updateRelativeTimes } from "./relative-time.js";
+import { AccessDenied, airflowUrl, LoginExpired, serverNow } from "./server.js";
 import { streamPanel } from "./stream.js";
 import { Viewer } from "./viewer.js";
-import { clockWithSeconds } from "./words.js";
 
 const EVERY_MS = 30_000;
 
@@ -33,65 +33,72 @@ const panels = [
 const banner = document.getElementById("banner");
 const refreshed = document.getElementById("refreshed");
 const refreshNow = document.getElementById("refresh-now");
-const pause = document.getElementById("refresh-switch");
-const state = { asked: 0, paused: false, timer: 0, goodAt: null };
+const refreshSwitch = document.getElementById("refresh-switch");
+const state = { startedAt: 0, paused: false, timer: 0, lastSuccess: null };
 
 async function refresh() {
   clearTimeout(state.timer);
-  state.asked = Date.now();
+  state.startedAt = Date.now();
   refreshNow.setAttribute("aria-busy", "true");
   const outcomes = await Promise.all(panels.map((panel) => panel.refresh()));
   refreshNow.removeAttribute("aria-busy");
   const good = outcomes.filter((outcome) => outcome === "good").length;
-  if (good) state.goodAt = new Date(serverNow());
-  warn(outcomes);
-  sayRefreshed(panels.length - good);
-  tick();
+  if (good) state.lastSuccess = new Date(serverNow());
+  showAccessProblem(outcomes);
+  showRefreshed(panels.length - good);
+  updateRelativeTimes();
   schedule();
 }
 
 function schedule() {
   clearTimeout(state.timer);
   if (state.paused || document.hidden) return;
-  state.timer = setTimeout(refresh, Math.max(0, state.asked + EVERY_MS - Date.now()));
+  state.timer = setTimeout(refresh, Math.max(0, state.startedAt + EVERY_MS - Date.now()));
 }
 
-function sayRefreshed(failed) {
-  const trouble = failed ? `${failed} of ${panels.length} parts could not be read. ` : "";
-  const when = state.goodAt ? `Refreshed ${clockWithSeconds(state.goodAt)}` : "Nothing read yet";
-  say(refreshed, `${trouble}${when}${state.paused ? ", paused" : ""}`);
+function showRefreshed(failed) {
+  const trouble = failed ? `${failed} of ${panels.length} sections could not be loaded. ` : "";
+  const time = state.lastSuccess ? `Refreshed ${clockWithSeconds(state.lastSuccess)}` : "Nothing loaded yet";
+  setText(refreshed, `${trouble}${time}${state.paused ? ", paused" : ""}`);
   refreshed.toggleAttribute("data-trouble", failed > 0);
 }
 
-/** What concerns the page as a whole: who is looking. */
-function warn(outcomes) {
-  const kind = [SignedOut, Refused].find((type) => outcomes.some((outcome) => outcome instanceof type));
-  const name = kind === SignedOut ? "signed-out" : kind === Refused ? "refused" : "";
-  if ((banner.dataset.kind ?? "") === name) return; // told already: no second announcement
+/** Show or clear the banner about the login or a missing permission, which concern the whole page. */
+function showAccessProblem(outcomes) {
+  const problem = [LoginExpired, AccessDenied].find((type) =>
+    outcomes.some((outcome) => outcome instanceof type),
+  );
+  const names = new Map([[LoginExpired, "login-expired"], [AccessDenied, "access-denied"]]);
+  const name = names.get(problem) ?? "";
+  if ((banner.dataset.kind ?? "") === name) return; // no second announcement by a screen reader
   banner.dataset.kind = name;
   banner.className = name ? "banner" : "";
-  if (kind === SignedOut) {
+  if (problem === LoginExpired) {
     const login = airflowUrl("api/v2/auth/login");
-    login.searchParams.set("next", addressToComeBackTo());
+    login.searchParams.set("next", returnAddress());
     banner.replaceChildren(
-      "Your login has ended: what is below grows old. ",
+      "Your login has expired, and the data below is no longer updated. ",
       el("a", { href: login.href, target: "_top" }, "Log in again"),
     );
-  } else if (kind === Refused) {
+  } else if (problem === AccessDenied) {
     const dag = el("code", null, "imagen_stream_health");
-    banner.replaceChildren("You may not see this page: it needs the permission to read the DAG ", dag, ".");
+    banner.replaceChildren(
+      "You do not have access to this page. Ask for permission to read the DAG ",
+      dag,
+      ".",
+    );
   } else {
     banner.replaceChildren();
   }
 }
 
 refreshNow.addEventListener("click", refresh);
-pause.addEventListener("click", () => {
+refreshSwitch.addEventListener("click", () => {
   state.paused = !state.paused;
-  pause.setAttribute("aria-checked", String(!state.paused));
+  refreshSwitch.setAttribute("aria-checked", String(!state.paused));
   if (state.paused) {
     clearTimeout(state.timer);
-    say(refreshed, `${refreshed.textContent}, paused`);
+    setText(refreshed, `${refreshed.textContent}, paused`);
   } else {
     refresh();
   }
@@ -101,5 +108,5 @@ document.addEventListener("visibilitychange", () => {
   else if (!state.paused) refresh();
 });
 
-keepTicking();
+keepRelativeTimesUpdated();
 refresh();

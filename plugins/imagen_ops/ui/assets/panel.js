@@ -1,31 +1,31 @@
-// One part of the page: asks for its own data, says its own trouble, and leaves the others alone.
+// A section of the page. It loads its own data and shows its own errors, independent of the others.
 
-import { el, marked, say } from "./dom.js";
-import { ask, Refused, serverNow, SignedOut } from "./server.js";
-import { moment, when } from "./words.js";
+import { el, setText, withCode } from "./dom.js";
+import { parseTime, timeOrDate } from "./formatting.js";
+import { AccessDenied, fetchPanel, LoginExpired, serverNow } from "./server.js";
 
 export class Panel {
   /**
-   * @param {object} given
-   * @param {string} given.id of its section
-   * @param {() => string} given.path to ask
-   * @param {(data: object, at: string) => void} given.show
-   * @param {(data: object, at: string) => boolean} [given.isEmpty] of data that holds nothing to show
-   * @param {string} given.empty what to do to have something here; code between backticks
+   * @param {object} options
+   * @param {string} options.id of its section
+   * @param {() => string} options.path to request
+   * @param {(data: object, at: string) => void} options.show
+   * @param {(data: object, at: string) => boolean} [options.isEmpty] whether there is nothing to show
+   * @param {string} options.empty what to show then, and how to get some data; backticks mark code
    */
   constructor({ id, path, show, isEmpty = () => false, empty }) {
     Object.assign(this, { id, path, show, isEmpty });
     this.section = document.getElementById(id);
     this.body = this.section.querySelector(".body");
     this.trouble = el("p", { class: "trouble", role: "status" });
-    this.empty = el("p", { class: "empty", hidden: true }, marked(empty));
+    this.empty = el("p", { class: "empty", hidden: true }, withCode(empty));
     this.body.before(this.trouble, this.empty);
     this.body.hidden = true;
-    this.goodAt = null;
+    this.loadedAt = null;
     this.pending = null;
   }
 
-  /** Ask and show; the same asking while one is under way. Gives "good", "troubled" or an error. */
+  /** Load and show the data; joins a load in progress. Resolves to "good", "troubled" or an error. */
   refresh() {
     this.pending ??= this.#refresh().finally(() => {
       this.pending = null;
@@ -36,14 +36,15 @@ export class Panel {
   async #refresh() {
     let outcome = "good";
     try {
-      const { at, data, error } = await ask(this.path());
+      const { at, data, error } = await fetchPanel(this.path());
       if (data !== null) this.#fill(data, at);
       else if (error === null) this.#clear();
-      this.#complain(error);
+      this.#showError(error);
       outcome = error === null ? "good" : "troubled";
     } catch (error) {
-      outcome = error instanceof SignedOut || error instanceof Refused ? error : "troubled";
-      this.#complain(wordsOf(error));
+      outcome = isAboutAccess(error) ? error : "troubled";
+      const text = isAboutAccess(error) ? error.message : `cannot load this section: ${error.message}`;
+      this.#showError(text);
     }
     this.section.removeAttribute("aria-busy");
     this.section.dataset.state = this.#state();
@@ -52,25 +53,26 @@ export class Panel {
 
   #fill(data, at) {
     const nothing = this.isEmpty(data, at);
-    // What is measured while it is drawn has to be laid out first.
+    // First make it visible: plots measure their size while they are drawn.
     this.body.hidden = nothing;
     this.empty.hidden = !nothing;
     if (!nothing) this.show(data, at);
-    this.goodAt = moment(at) ?? new Date();
+    this.loadedAt = parseTime(at) ?? new Date();
   }
 
   #clear() {
     this.body.hidden = true;
     this.empty.hidden = false;
-    this.goodAt = null;
+    this.loadedAt = null;
   }
 
-  #complain(error) {
-    const old = error !== null && this.goodAt !== null;
-    this.section.toggleAttribute("data-old", old);
-    const shown = old ? ` Below is what was known at ${when(this.goodAt, new Date(serverNow()))}.` : "";
-    say(this.trouble, error === null ? "" : `${sentence(String(error))}${shown}`);
-    if (error !== null && this.goodAt === null) this.empty.hidden = true;
+  #showError(error) {
+    const outdated = error !== null && this.loadedAt !== null;
+    this.section.toggleAttribute("data-old", outdated);
+    const loadedAt = outdated && timeOrDate(this.loadedAt, new Date(serverNow()));
+    const note = outdated ? ` The data below is from ${loadedAt}.` : "";
+    setText(this.trouble, error === null ? "" : `${asSentence(String(error))}${note}`);
+    if (error !== null && this.loadedAt === null) this.empty.hidden = true;
   }
 
   #state() {
@@ -79,13 +81,10 @@ export class Panel {
   }
 }
 
-function wordsOf(error) {
-  const ofReader = error instanceof SignedOut || error instanceof Refused;
-  return ofReader ? error.message : `Not known: ${error.message}`;
-}
+const isAboutAccess = (error) => error instanceof LoginExpired || error instanceof AccessDenied;
 
-const sentence = (text) => {
-  const whole = text.trim();
-  const started = whole.charAt(0).toUpperCase() + whole.slice(1);
-  return /[.!?…]$/.test(started) ? started : `${started}.`;
+const asSentence = (text) => {
+  const trimmed = text.trim();
+  const capitalized = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?…]$/.test(capitalized) ? capitalized : `${capitalized}.`;
 };

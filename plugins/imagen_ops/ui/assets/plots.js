@@ -1,106 +1,105 @@
-// The last day: one plot per question, all over the same time, and looked at the same moment.
+// The plots of the last 24 hours. All share the time axis and the selected health check.
 
 import { Chart } from "./chart.js";
-import { say } from "./dom.js";
-import { byHour } from "./hours.js";
+import { setText } from "./dom.js";
+import { count, known, parseTime, timeOrDate } from "./formatting.js";
+import { hourlyTable } from "./hourly-table.js";
 import { Panel } from "./panel.js";
-import { failuresOf, holes, looksOf, REASONS, reasonsOf } from "./series.js";
-import { known, moment, number, when } from "./words.js";
+import { checksOf, failuresOf, findGaps, REASONS, reasonsOf } from "./series.js";
 
 const HOUR_MS = 3_600_000;
-const field = (name) => (look) => look[name];
+const field = (name) => (check) => check[name];
 
 const SPECS = [
   {
     spec: { id: "status", title: "Verdict", kind: "states", height: 3.6 },
-    series: () => [{ words: ({ status }) => status ?? "not known", value: () => null }],
+    series: () => [{ text: ({ status }) => status ?? "unknown", value: () => null }],
   },
   {
     spec: { id: "backlog-age", title: "Backlog age", kind: "line", unit: "duration", height: 11 },
     series: () => [{ tone: "tone-a", value: field("backlog_age") }],
   },
   {
-    spec: { id: "backlog-size", title: "Backlog, messages", kind: "line", unit: "count", height: 11 },
+    spec: { id: "backlog-size", title: "Backlog (messages)", kind: "line", unit: "count", height: 11 },
     series: () => [{ tone: "tone-a", value: field("backlog_size") }],
   },
   {
-    spec: { id: "lags", title: "Lags", kind: "line", unit: "duration", height: 11 },
+    spec: { id: "lags", title: "Lag", kind: "line", unit: "duration", height: 11 },
     series: () => [
       { label: "watermark age", tone: "tone-a", value: field("watermark_age") },
       { label: "system lag", tone: "tone-b", value: field("system_lag") },
     ],
   },
   {
-    spec: { id: "throughput", title: "Per minute", kind: "line", unit: "rate", height: 11 },
+    spec: { id: "throughput", title: "Throughput per minute", kind: "line", unit: "rate", height: 11 },
     series: () => [
       { label: "prompts", tone: "tone-a", value: field("prompts_per_minute") },
       { label: "images", tone: "tone-b", value: field("images_per_minute") },
     ],
   },
   {
-    spec: { id: "failures", title: "Failures per minute", kind: "bars", unit: "rate", height: 11 },
-    series: (looks) => {
-      const reasons = reasonsOf(looks);
+    spec: { id: "failures", title: "Dead letters per minute", kind: "bars", unit: "rate", height: 11 },
+    series: (checks) => {
+      const reasons = reasonsOf(checks);
       if (!reasons.length) return [{ value: failuresOf }];
       return reasons.map((reason) => ({
         label: reason,
         tone: REASONS.includes(reason) ? `reason-${REASONS.indexOf(reason)}` : "reason-other",
-        // Of a look that knows the failures, a reason that is not there had none.
+        // If a health check knows the failures, a reason that it does not list had none.
         value: ({ failures_per_minute: failures }) => (failures ? (failures[reason] ?? 0) : null),
       }));
     },
   },
   {
-    spec: { id: "quota", title: "Refused for quota, per minute", kind: "bars", unit: "rate", height: 11 },
+    spec: { id: "quota", title: "Quota refusals per minute", kind: "bars", unit: "rate", height: 11 },
     series: () => [{ tone: "reason-0", value: field("quota_refusals_per_minute") }],
   },
 ];
 
 const hoursOf = ({ hours }) => (known(hours) ? hours : 24);
 
-/** What all plots are drawn of: the time that the answer is about, and the looks within it. */
+/** The time that all plots show, which ends at the answer's time, and the health checks in it. */
 function frameOf(data, at) {
-  const to = (moment(at) ?? new Date()).getTime();
+  const to = (parseTime(at) ?? new Date()).getTime();
   const from = to - hoursOf(data) * HOUR_MS;
-  return { looks: looksOf(data.points).filter(({ t }) => t >= from && t <= to), from, to };
+  return { checks: checksOf(data.points).filter(({ t }) => t >= from && t <= to), from, to };
 }
 
 export function plotsPanel() {
   const section = document.getElementById("plots");
   const shownAt = section.querySelector(".shown-at");
   const table = section.querySelector(".by-hour");
-  const charts = SPECS.map(({ spec, series }) => ({ chart: new Chart(spec, look), series }));
+  const charts = SPECS.map(({ spec, series }) => ({ chart: new Chart(spec, select), series }));
   section.querySelector(".charts").append(...charts.map(({ chart }) => chart.node));
   let frame = null;
-  let seen = null; // the time (ms) of the look that the reader points at
+  let selectedTime = null; // of the selected health check, in ms
 
-  function look(index) {
-    seen = index === null ? null : frame.looks[index].t;
-    mark();
+  function select(index) {
+    selectedTime = index === null ? null : frame.checks[index].t;
+    showSelected();
   }
 
-  function mark() {
-    // A refresh may have moved every index; the moment that is looked at stays what it is.
-    const found = seen === null ? -1 : frame.looks.findIndex(({ t }) => t === seen);
-    for (const { chart } of charts) chart.mark(found < 0 ? null : found);
-    const last = frame.looks.at(-1);
-    const date = new Date(found < 0 ? last.t : seen);
-    say(shownAt, `${found < 0 ? "Values of the latest look, " : "Values at "}${when(date, new Date(frame.to))}`);
+  function showSelected() {
+    // By its time, because a refresh may have shifted every index.
+    const index = selectedTime === null ? -1 : frame.checks.findIndex(({ t }) => t === selectedTime);
+    for (const { chart } of charts) chart.select(index < 0 ? null : index);
+    const time = timeOrDate(new Date(index < 0 ? frame.checks.at(-1).t : selectedTime), new Date(frame.to));
+    setText(shownAt, index < 0 ? `Values of the latest health check, ${time}` : `Values at ${time}`);
   }
 
   function draw() {
-    for (const { chart, series } of charts) chart.draw(frame, series(frame.looks));
-    mark();
+    for (const { chart, series } of charts) chart.draw(frame, series(frame.checks));
+    showSelected();
   }
 
   function showTable() {
-    if (table.open) table.querySelector(".sideways").replaceChildren(byHour(frame));
+    if (table.open) table.querySelector(".sideways").replaceChildren(hourlyTable(frame));
   }
 
   function show(data, at) {
-    for (const element of section.querySelectorAll(".hours")) say(element, number(hoursOf(data)));
+    for (const element of section.querySelectorAll(".hours")) setText(element, count(hoursOf(data), "hour"));
     frame = frameOf(data, at);
-    section.querySelector(".legend-of-gaps").hidden = !holes(frame.looks, frame.from, frame.to).length;
+    section.querySelector(".legend-of-gaps").hidden = !findGaps(frame.checks, frame.from, frame.to).length;
     draw();
     showTable();
   }
@@ -116,9 +115,9 @@ export function plotsPanel() {
     id: "plots",
     path: () => "api/plots",
     show,
-    isEmpty: (data, at) => !frameOf(data, at).looks.length,
+    isEmpty: (data, at) => !frameOf(data, at).checks.length,
     empty:
-      "Nothing to plot yet: each run of `imagen_stream_health` adds a point, every 5 minutes once " +
-      "it is unpaused.",
+      "Nothing to plot yet. Each health check adds a point, every 5 minutes once you unpause " +
+      "`imagen_stream_health`.",
   });
 }

@@ -1,13 +1,13 @@
-// What the plots are made of: looks over time, and where there were none. No DOM.
+// The data of the plots: health checks over time, and the gaps between them. No DOM.
 
-import { known } from "./words.js";
+import { known } from "./formatting.js";
 
-// Looks further apart than this many times the usual are not joined.
-const APART = 3;
-const USUAL_MS = 300_000;
+// Health checks that are further apart than this many usual intervals are not joined by a line.
+const GAP_INTERVALS = 3;
+const DEFAULT_INTERVAL_MS = 300_000;
 
 export const STATUSES = ["HEALTHY", "DEGRADED", "DOWN"];
-// Colours belong to reasons, whichever of them there are; others share the last.
+// Each reason has a colour of its own, whichever others are shown. New reasons share the last one.
 export const REASONS = [
   "UNAVAILABLE",
   "BLOCKED",
@@ -17,70 +17,70 @@ export const REASONS = [
   "STORAGE_ERROR",
 ];
 
-/** The looks of an answer, oldest first, with their times in ms; what has no time is left out. */
-export function looksOf(points) {
+/** The health checks of an answer, oldest first, with `t` in ms. Leaves out those without a time. */
+export function checksOf(points) {
   return points
     .map((point) => ({ ...point, t: Date.parse(point.at) }))
     .filter(({ t }) => !Number.isNaN(t))
     .sort((one, other) => one.t - other.t);
 }
 
-/** The usual time between looks, in ms. */
-export function usualGap(looks) {
-  const gaps = looks.slice(1).map((look, index) => look.t - looks[index].t);
-  gaps.sort((one, other) => one - other);
-  return Math.max(gaps[Math.floor(gaps.length / 2)] ?? USUAL_MS, 1_000);
+/** The median time between health checks, in ms. */
+export function usualInterval(checks) {
+  const intervals = checks.slice(1).map((check, index) => check.t - checks[index].t);
+  intervals.sort((one, other) => one - other);
+  return Math.max(intervals[Math.floor(intervals.length / 2)] ?? DEFAULT_INTERVAL_MS, 1_000);
 }
 
-/** Spans `[from, to]` in ms within which there was no look. */
-export function holes(looks, from, to) {
-  const most = APART * usualGap(looks);
-  const edges = [from, ...looks.map(({ t }) => t), to];
+/** Gaps `[start, end]` in ms in which there was no health check. */
+export function findGaps(checks, from, to) {
+  const maxInterval = GAP_INTERVALS * usualInterval(checks);
+  const edges = [from, ...checks.map(({ t }) => t), to];
   return edges
     .slice(1)
     .map((end, index) => [edges[index], end])
-    .filter(([start, end]) => end - start > most);
+    .filter(([start, end]) => end - start > maxInterval);
 }
 
-/** Runs of neighbouring looks with a value: `[[{t, value, index}, …], …]`. */
-export function runs(looks, valueOf) {
-  const most = APART * usualGap(looks);
-  const found = [];
+/** Segments of neighbouring health checks that have a value: `[[{t, value, index}, …], …]`. */
+export function segments(checks, valueOf) {
+  const maxInterval = GAP_INTERVALS * usualInterval(checks);
+  const result = [];
   let last = null;
-  looks.forEach((look, index) => {
-    const value = valueOf(look);
+  checks.forEach((check, index) => {
+    const value = valueOf(check);
     if (!known(value)) {
       last = null;
       return;
     }
-    if (last === null || look.t - last > most) found.push([]);
-    found.at(-1).push({ t: look.t, value, index });
-    last = look.t;
+    if (last === null || check.t - last > maxInterval) result.push([]);
+    result.at(-1).push({ t: check.t, value, index });
+    last = check.t;
   });
-  return found;
+  return result;
 }
 
-/** Spans of looks that found the same: `[{from, to, status}, …]`; each look holds until the next. */
-export function spans(looks, to) {
-  const usual = usualGap(looks);
-  const found = [];
-  looks.forEach((look, index) => {
-    const next = looks[index + 1]?.t ?? to;
-    const end = next - look.t > APART * usual ? look.t + usual : next;
-    const last = found.at(-1);
-    if (last && last.status === look.status && last.to >= look.t) last.to = end;
-    else found.push({ from: look.t, to: end, status: look.status });
+/** Spans with the same verdict: `[{from, to, status}, …]`. Each verdict holds until the next check. */
+export function spans(checks, to) {
+  const usual = usualInterval(checks);
+  const result = [];
+  checks.forEach((check, index) => {
+    const next = checks[index + 1]?.t ?? to;
+    const end = next - check.t > GAP_INTERVALS * usual ? check.t + usual : next;
+    const last = result.at(-1);
+    if (last && last.status === check.status && last.to >= check.t) last.to = end;
+    else result.push({ from: check.t, to: end, status: check.status });
   });
-  return found;
+  return result;
 }
 
 /** The reasons of failures that occur, those with a colour of their own first. */
-export function reasonsOf(looks) {
-  const found = new Set(looks.flatMap((look) => Object.keys(look.failures_per_minute ?? {})));
-  return [...REASONS.filter((reason) => found.delete(reason)), ...[...found].sort()];
+export function reasonsOf(checks) {
+  const occurring = new Set(checks.flatMap((check) => Object.keys(check.failures_per_minute ?? {})));
+  return [...REASONS.filter((reason) => occurring.delete(reason)), ...[...occurring].sort()];
 }
 
-/** A look's failures per minute over all reasons, or null if nobody knows. */
+/** A health check's failures per minute over all reasons, or null if they are not known. */
 export function failuresOf({ failures_per_minute: failures }) {
   if (!failures) return null;
   return Object.values(failures).reduce((sum, value) => sum + (known(value) ? value : 0), 0);

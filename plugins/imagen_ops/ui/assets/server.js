@@ -1,42 +1,42 @@
-// Asking the server, and what its answers mean. Its clock is the one that ages are told by.
+// Requests to the server, and what its answers mean. Ages are measured by the server's clock.
 
-const PATIENCE_MS = 20_000;
-const WEB = new Set(["http:", "https:"]);
+const TIMEOUT_MS = 20_000;
+const WEB_PROTOCOLS = new Set(["http:", "https:"]);
 
-/** The login has ended: there is nothing to ask until somebody logs in. */
-export class SignedOut extends Error {
-  message = "your login has ended";
+/** The login has expired: no request can succeed until the user logs in again. */
+export class LoginExpired extends Error {
+  message = "your login has expired";
 }
 
-/** Logged in, and not allowed to look. */
-export class Refused extends Error {
-  message = "you may not see this";
+/** The user is logged in, but may not see the page. */
+export class AccessDenied extends Error {
+  message = "you do not have access";
 }
 
-let ahead = 0;
+let clockOffset = 0;
 
-/** Milliseconds of the server's clock: a reader's own may be wrong by hours. */
-export const serverNow = () => Date.now() + ahead;
+/** Milliseconds of the server's clock. The reader's own clock may be wrong by hours. */
+export const serverNow = () => Date.now() + clockOffset;
 
-/** Where Airflow is, whatever path it is served under. */
+/** An address in Airflow, whatever path it is served under. */
 export const airflowUrl = (path) => new URL(path, new URL("..", document.baseURI));
 
-/** The address `given` in Airflow or on the web, or null if it is none to follow. */
-export function linkTo(given) {
-  if (typeof given !== "string" || !given) return null;
+/** The address of `link` in Airflow or on the web; null if it is not safe to follow. */
+export function linkTo(link) {
+  if (typeof link !== "string" || !link) return null;
   try {
-    const url = airflowUrl(given);
-    return WEB.has(url.protocol) ? url.href : null;
+    const url = airflowUrl(link);
+    return WEB_PROTOCOLS.has(url.protocol) ? url.href : null;
   } catch {
     return null;
   }
 }
 
-/** Where an image is served, or null if what is `given` leads anywhere else. */
-export function imageUrl(given) {
-  if (typeof given !== "string") return null;
+/** The address of an image on this server; null if `link` leads anywhere else. */
+export function imageUrl(link) {
+  if (typeof link !== "string") return null;
   try {
-    const url = new URL(given, document.baseURI);
+    const url = new URL(link, document.baseURI);
     return url.href.startsWith(new URL("images/", document.baseURI).href) ? url.href : null;
   } catch {
     return null;
@@ -44,37 +44,37 @@ export function imageUrl(given) {
 }
 
 /**
- * Ask for a panel: `{at, data, error}`.
- * Throws SignedOut, Refused, or another Error: its message says in words what is wrong.
+ * Request a panel's data: `{at, data, error}`.
+ * Throws LoginExpired, AccessDenied, or another Error whose message tells the reader what is wrong.
  */
-export async function ask(path) {
-  const answer = await answerOf(path);
-  if (answer.type === "opaqueredirect" || answer.status === 401) throw new SignedOut();
-  if (answer.status === 403) throw new Refused();
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  const body = await answer.json().catch(() => null);
+export async function fetchPanel(path) {
+  const response = await fetchResponse(path);
+  if (response.type === "opaqueredirect" || response.status === 401) throw new LoginExpired();
+  if (response.status === 403) throw new AccessDenied();
+  if (!response.ok) throw new Error(`the server answered with HTTP status ${response.status}`);
+  const body = await response.json().catch(() => null);
   if (body === null || typeof body !== "object") {
-    throw new Error("the server answered something that is not JSON");
+    throw new Error("the server's answer is not JSON");
   }
   const at = Date.parse(body.at);
-  if (!Number.isNaN(at)) ahead = at - Date.now();
+  if (!Number.isNaN(at)) clockOffset = at - Date.now();
   return { at: body.at ?? null, data: body.data ?? null, error: body.error ?? null };
 }
 
-async function answerOf(path) {
+async function fetchResponse(path) {
   try {
     return await fetch(new URL(path, document.baseURI), {
       cache: "no-store",
       credentials: "same-origin",
       headers: { Accept: "application/json" },
-      // A login elsewhere cannot be followed from here, and its page would be no answer.
+      // A redirect leads to a login on another host, which cannot be followed from here.
       redirect: "manual",
-      signal: AbortSignal.timeout(PATIENCE_MS),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
     });
   } catch (error) {
     throw new Error(
       error.name === "TimeoutError"
-        ? `the server has not answered within ${PATIENCE_MS / 1000} s`
+        ? `the server has not answered within ${TIMEOUT_MS / 1000} s`
         : "the server cannot be reached",
     );
   }

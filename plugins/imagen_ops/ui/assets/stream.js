@@ -1,28 +1,29 @@
-// How the stream is: the verdict, why, what it was made of, and how old it is.
+// The state of the stream: the verdict and its reasons, the readings behind it, and how old it is.
 
-import { age } from "./ages.js";
-import { el, keyed, say } from "./dom.js";
+import { el, renderList, setText } from "./dom.js";
+import { bytes, count, duration, known, number, UNKNOWN } from "./formatting.js";
 import { Panel } from "./panel.js";
+import { relativeTime } from "./relative-time.js";
 import { linkTo } from "./server.js";
-import { bytes, count, duration, number, UNKNOWN, known } from "./words.js";
 
 const SYMBOLS = { HEALTHY: "✓", DEGRADED: "▲", DOWN: "✕" };
+// Name, label, how to format the value, tooltip.
 const READINGS = [
-  ["system_lag", "System lag", duration, "the longest that a prompt has been worked on"],
-  ["watermark_age", "Watermark age", duration, "how old the oldest unfinished prompt is"],
-  ["backlog_age", "Backlog age", duration, "how long the oldest prompt has waited"],
-  ["backlog_size", "Backlog", number, "messages that wait"],
-  ["canary", "Canary", duration, "a probe's way there and back"],
+  ["system_lag", "System lag", duration, "How long the slowest prompt has been in progress"],
+  ["watermark_age", "Watermark age", duration, "How old the oldest unfinished prompt is"],
+  ["backlog_age", "Backlog age", duration, "How long the oldest unread prompt has been waiting"],
+  ["backlog_size", "Backlog (messages)", number, "How many messages are waiting in the subscription"],
+  ["canary", "Canary", duration, "How long a test message took through the stream"],
 ];
 const TOTALS = [
   ["prompts", (n) => count(n, "prompt")],
   ["predictions", (n) => count(n, "prediction")],
-  ["reused", (n) => `${number(n)} of them reused`],
-  ["failures", (n) => count(n, "failure")],
-  ["images", (n) => count(n, "image")],
+  ["reused", (n) => `${number(n)} of them already stored`],
+  ["failures", (n) => count(n, "dead letter")],
+  ["images", (n) => count(n, "new image")],
   ["bytes", bytes],
   ["model_calls", (n) => count(n, "model call")],
-  ["quota_refusals", (n) => `${number(n)} refused for quota`],
+  ["quota_refusals", (n) => count(n, "quota refusal")],
 ];
 
 export function streamPanel() {
@@ -34,53 +35,53 @@ export function streamPanel() {
     const badge = part(".badge");
     badge.dataset.status = status in SYMBOLS ? status : "NONE";
     badge.toggleAttribute("data-stale", data.stale === true);
-    say(badge.querySelector(".symbol"), SYMBOLS[status] ?? "?");
-    say(badge.querySelector(".word"), status ?? "NOT KNOWN");
-    document.title = `${SYMBOLS[status] ?? "?"} ${status ?? "Not known"} · Imagen`;
-    showLooked(part(".looked"), data);
+    setText(badge.querySelector(".symbol"), SYMBOLS[status] ?? "?");
+    setText(badge.querySelector(".word"), status ?? "UNKNOWN");
+    document.title = `${SYMBOLS[status] ?? "?"} ${status ?? "Unknown"} · Imagen`;
+    showCheckTime(part(".checked"), data);
     showReasons(data.verdict ?? {});
     showReadings(data);
-    part(".job").replaceChildren(...aboutJob(data));
-    const totals = TOTALS.filter(([name]) => data.totals?.[name]).map(([name, words]) =>
-      words(data.totals[name]),
+    part(".job").replaceChildren(...jobSentence(data));
+    const totals = TOTALS.filter(([name]) => data.totals?.[name]).map(([name, format]) =>
+      format(data.totals[name]),
     );
-    say(part(".totals"), totals.length ? `So far: ${totals.join(", ")}.` : "");
+    setText(part(".totals"), totals.length ? `Since the job started: ${totals.join(", ")}.` : "");
   }
 
   function showReasons({ status, headline = "", reasons = [] }) {
-    const said = String(headline ?? "").replace(new RegExp(`^${status}: *`), "");
+    const text = String(headline ?? "").replace(new RegExp(`^${status}: *`), "");
     const [first] = reasons;
-    // A headline that repeats its first reason would be read twice.
-    const repeats = first && said.startsWith(first.text.split(/\s+/).join(" "));
-    say(part(".headline"), repeats ? "" : said);
-    keyed(part(".reasons"), reasons, {
-      key: ({ code, text }) => `${code} ${text}`,
-      make: ({ code, status: worth, text }) =>
+    // Leave out a headline that only repeats the first reason.
+    const repeats = first && text.startsWith(first.text.split(/\s+/).join(" "));
+    setText(part(".headline"), repeats ? "" : text);
+    renderList(part(".reasons"), reasons, {
+      key: (reason) => `${reason.code} ${reason.text}`,
+      create: (reason) =>
         el(
           "li",
-          { "data-status": worth },
-          el("span", { class: "chip", "data-status": worth }, code),
-          el("span", { class: "text", dir: "auto" }, text),
+          { "data-status": reason.status },
+          el("span", { class: "chip", "data-status": reason.status }, reason.code),
+          el("span", { class: "text", dir: "auto" }, reason.text),
         ),
     });
   }
 
   function showReadings(data) {
     const values = { ...data.readings, canary: data.canary_seconds };
-    const items = READINGS.map(([name, label, words, means]) => ({
+    const items = READINGS.map(([name, label, format, tooltip]) => ({
       name,
       label,
-      means,
-      value: known(values[name]) ? words(values[name]) : UNKNOWN,
+      tooltip,
+      value: known(values[name]) ? format(values[name]) : UNKNOWN,
     }));
-    keyed(part(".readings"), items, {
+    renderList(part(".readings"), items, {
       key: ({ name }) => name,
-      make: ({ label, value, means }) =>
+      create: ({ label, value, tooltip }) =>
         el(
           "div",
-          { title: means },
+          { title: tooltip },
           el("dt", null, label),
-          el("dd", { "data-unknown": value === UNKNOWN }, value === UNKNOWN ? "not known" : value),
+          el("dd", { "data-unknown": value === UNKNOWN }, value === UNKNOWN ? "unknown" : value),
         ),
     });
   }
@@ -90,29 +91,29 @@ export function streamPanel() {
     path: () => "api/stream",
     show,
     empty:
-      "No look yet: `imagen_stream_health` runs every 5 minutes once it is unpaused. " +
+      "No health check yet: `imagen_stream_health` runs every 5 minutes once you unpause it. " +
       "Start the stream with `imagen_stream_start`.",
   });
 }
 
-function showLooked(element, data) {
+function showCheckTime(element, data) {
   element.toggleAttribute("data-stale", data.stale === true);
   element.replaceChildren(
-    ...(data.stale ? [el("strong", null, "Stale:"), " last looked "] : ["Looked "]),
-    age(data.looked_at),
+    ...(data.stale ? [el("strong", null, "Stale:"), " last health check "] : ["Last health check "]),
+    relativeTime(data.looked_at),
     ...(data.stale
       ? [
           ". ",
           el("code", null, "imagen_stream_health"),
-          " has missed three looks or more: see whether it is paused, or its runs fail.",
+          " has missed three or more health checks. Check whether the DAG is paused or its runs fail.",
         ]
       : []),
   );
 }
 
-function aboutJob({ job, wanted }) {
-  const wish = wanted ? "The stream should run" : "The stream should not run";
-  if (!job) return [`${wish}; no job is active.`];
+function jobSentence({ job, wanted }) {
+  const wish = wanted ? "The stream should be running" : "The stream should not be running";
+  if (!job) return [wanted ? `${wish}, but no job is active.` : `${wish}, and no job is active.`];
   const url = linkTo(job.url);
   const id = el("code", null, job.id);
   return [

@@ -1,18 +1,18 @@
-// One image, large, with all that is known of it; arrow keys go on to its neighbours.
+// One large image with everything known about it. Arrow keys go to the images next to it.
 
-import { age } from "./ages.js";
-import { el, say } from "./dom.js";
+import { el, setText } from "./dom.js";
+import { duration, fullTime, known, number, parseTime } from "./formatting.js";
 import { keyOf } from "./images.js";
+import { relativeTime } from "./relative-time.js";
 import { imageUrl } from "./server.js";
-import { duration, inFull, known, moment, number } from "./words.js";
 
 export class Viewer {
   constructor() {
     this.dialog = document.getElementById("viewer");
-    this.gallery = null; // set by who puts the two together
+    this.gallery = null; // set by page.js, which creates both
     this.image = null;
     this.place = 0;
-    this.opened = 0; // how often: what was asked for in an earlier showing is not wanted any more
+    this.timesOpened = 0; // tells whether the viewer was closed and opened again during a load
     const part = (selector) => this.dialog.querySelector(selector);
     this.picture = part(".stage img");
     this.broken = part(".broken");
@@ -20,16 +20,16 @@ export class Viewer {
     this.prompt = part(".prompt");
     this.facts = part(".facts");
     this.path = part(".path code");
-    this.said = part(".path .said");
-    this.back = part(".back");
-    this.on = part(".on");
+    this.feedback = part(".path .feedback");
+    this.newer = part(".newer");
+    this.older = part(".older");
     part(".close").addEventListener("click", () => this.dialog.close());
     part(".copy").addEventListener("click", () => this.#copy());
-    this.back.addEventListener("click", () => this.#step(-1));
-    this.on.addEventListener("click", () => this.#step(1));
-    this.picture.addEventListener("error", () => this.#breaks(true));
+    this.newer.addEventListener("click", () => this.#step(-1));
+    this.older.addEventListener("click", () => this.#step(1));
+    this.picture.addEventListener("error", () => this.#showBroken(true));
     this.dialog.addEventListener("click", (event) => {
-      if (event.target === this.dialog) this.dialog.close(); // beside it
+      if (event.target === this.dialog) this.dialog.close(); // a click outside of it
     });
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
     this.dialog.addEventListener("close", () => this.gallery.focus(this.image));
@@ -37,7 +37,7 @@ export class Viewer {
 
   /** Show `image`. */
   open(image) {
-    this.opened += 1;
+    this.timesOpened += 1;
     this.#show(image);
     this.dialog.showModal();
     this.dialog.querySelector(".close").focus();
@@ -50,20 +50,22 @@ export class Viewer {
     this.#step(step);
   }
 
-  /** Where the image is among those that are loaded now: new ones may have come before it. */
+  /** Index of the image among those loaded, which changes when new ones arrive before it. */
   #index() {
     const index = this.gallery.images.findIndex((image) => keyOf(image) === keyOf(this.image));
     return index < 0 ? Math.min(this.place, this.gallery.images.length - 1) : index;
   }
 
   async #step(by) {
-    const { image: left, opened } = this;
-    // New ones may come in front while more are loaded; and another may be opened, or none be left open.
+    const { image: current, timesOpened } = this;
+    // Computed again after a load: new images may have arrived meanwhile. The reader may also have
+    // opened another image, or closed the viewer.
     const index = () => this.#index() + by;
     if (index() < 0) return;
     if (index() >= this.gallery.images.length && !(await this.gallery.more())) return;
     const image = this.gallery.images[index()];
-    if (image && this.dialog.open && this.opened === opened && this.image === left) this.#show(image);
+    const sameVisit = this.dialog.open && this.timesOpened === timesOpened;
+    if (image && sameVisit && this.image === current) this.#show(image);
   }
 
   #show(image) {
@@ -71,25 +73,26 @@ export class Viewer {
     this.place = this.#index();
     const { images, next } = this.gallery;
     const url = imageUrl(image.url);
-    this.#breaks(url === null);
-    // Until the new picture is there, no other one is to be seen above this prompt.
+    this.#showBroken(url === null);
+    // Remove the previous picture first, so that it never shows next to this prompt.
     this.picture.removeAttribute("src");
     if (url) this.picture.src = url;
     this.picture.alt = image.prompt ?? "";
-    say(this.title, `Image ${number(this.place + 1)} of ${number(images.length)}${next === null ? "" : " and more"}`);
-    say(this.prompt, image.prompt ?? "");
+    const total = `${next === null ? "" : "more than "}${number(images.length)}`;
+    setText(this.title, `Image ${number(this.place + 1)} of ${total}`);
+    setText(this.prompt, image.prompt ?? "");
     this.prompt.scrollTop = 0;
-    say(this.path, image.path ?? "");
-    say(this.said, "");
+    setText(this.path, image.path ?? "");
+    setText(this.feedback, "");
     this.facts.replaceChildren(...facts(image));
-    // Not `disabled`: that would take the focus away from whoever went on by this very button.
-    this.back.setAttribute("aria-disabled", String(this.place === 0));
-    this.on.setAttribute("aria-disabled", String(this.place === images.length - 1 && next === null));
-    const neighbour = imageUrl(images[this.place + 1]?.url);
-    if (neighbour) new Image().src = neighbour;
+    // Not `disabled`, which would take the focus away from the button that was just pressed.
+    this.newer.setAttribute("aria-disabled", String(this.place === 0));
+    this.older.setAttribute("aria-disabled", String(this.place === images.length - 1 && next === null));
+    const preload = imageUrl(images[this.place + 1]?.url);
+    if (preload) new Image().src = preload;
   }
 
-  #breaks(broken) {
+  #showBroken(broken) {
     this.broken.hidden = !broken;
     this.picture.hidden = broken;
   }
@@ -98,25 +101,34 @@ export class Viewer {
     const text = this.path.textContent;
     try {
       await navigator.clipboard.writeText(text);
-      say(this.said, "Copied.");
+      setText(this.feedback, "Copied.");
     } catch {
-      // Not on plain http, nor where the frame may not: selected, one key copies it.
+      // The clipboard is not available on plain HTTP, or where the iframe may not use it. Select the
+      // path, so that the reader can copy it with one key.
       getSelection().selectAllChildren(this.path);
-      say(this.said, document.execCommand("copy") ? "Copied." : "Selected: copy it by hand.");
+      const copied = document.execCommand("copy");
+      setText(this.feedback, copied ? "Copied." : "Could not copy. The path is selected: press Ctrl+C or ⌘C.");
     }
   }
 }
 
-function facts({ model, at, latency_ms: latency, prompt_id: id, source, reused }) {
-  const made = moment(at);
+function facts({ model, at, latency_ms: latency, prompt_id: id, source, reused, settings }) {
+  const created = parseTime(at);
   const rows = [
     ["Model", model],
-    ["Made", made && el("span", null, age(at), `, ${inFull(made)}`)],
-    ["Took", reused ? "nothing: it was made before, and reused" : known(latency) && duration(latency / 1000)],
-    ["Prompt id", id && el("code", null, id)],
+    // Aspect ratio, seed, …: what the prompt asked for, by the names of its fields.
+    ...Object.entries(settings ?? {}).map(([name, value]) => [sentenceCase(name), String(value)]),
+    ["Created", created && el("span", null, relativeTime(at), `, ${fullTime(created)}`)],
+    ["Latency", reused ? "none, already stored" : known(latency) && duration(latency / 1000)],
+    ["Prompt ID", id && el("code", null, id)],
     ["Source", source],
   ];
   return rows
     .filter(([, value]) => value)
     .map(([label, value]) => el("div", null, el("dt", null, label), el("dd", null, value)));
+}
+
+function sentenceCase(name) {
+  const words = name.replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }

@@ -1,1 +1,1 @@
-"""The parts of the page: each reads what it shows, and knows nothing of the others, nor of HTTP."""
+"""The sections of the page. Each reads its own data, and knows neither the others nor HTTP."""

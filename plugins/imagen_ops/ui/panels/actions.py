@@ -1,6 +1,6 @@
-"""The ways from the page to what changes something: Airflow's own pages, with the forms on them.
+"""The DAGs an operator may want to trigger. The page links to them and triggers nothing itself.
 
-Airflow 3.3 has no address that opens a trigger form; its button is on the DAG's page.
+Airflow 3.3 has no address that opens a trigger form: the button for it is on the DAG's page.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Action:
-    """A DAG, and what it is for."""
+    """A DAG as the page offers it: its id, the button's label, and what a run does."""
 
     dag_id: str
     label: str
@@ -19,44 +19,47 @@ class Action:
 
 ACTIONS = (
     Action(
-        "imagen_stream_start",
-        "Start or change the stream",
-        "Launches the streaming job; updates or replaces the one that runs.",
+        dag_id="imagen_stream_start",
+        label="Start or change the stream",
+        description="Launches the streaming job, or updates or replaces the one that is running.",
     ),
     Action(
-        "imagen_stream_drain",
-        "Drain the stream",
-        "No more prompts; those under way are finished. Prompts wait until the next start.",
+        dag_id="imagen_stream_drain",
+        label="Drain the stream",
+        description="Takes no new prompts and finishes those in progress. New prompts wait until "
+        "the next start.",
     ),
     Action(
-        "imagen_stream_health",
-        "Look at the stream now",
-        "Sends a canary through and decides anew; restarts a stream that died. It has no form.",
+        dag_id="imagen_stream_health",
+        label="Check the stream now",
+        description="Runs a health check: sends a canary, and restarts a stream that died. Has "
+        "no form.",
     ),
     Action(
-        "imagen_backfill",
-        "Run a backfill",
-        "Makes the images of a day's prompt files, or of any others, within a budget.",
+        dag_id="imagen_backfill",
+        label="Run a backfill",
+        description="Generates the images for a day's prompt files, or for any other files, within "
+        "a budget.",
     ),
     Action(
-        "imagen_dead_letters_replay",
-        "Replay dead letters",
-        "Sends those back that are worth another try, and archives the rest.",
+        dag_id="imagen_dead_letters_replay",
+        label="Replay dead letters",
+        description="Sends retryable dead letters back as prompts, and archives the rest.",
     ),
 )
 
 
-def actions(allowed: Callable[[str], bool]) -> list[dict[str, Any]]:
-    """Return the DAGs with where they are, from Airflow's root, and whether they may be triggered.
+def actions(may_trigger: Callable[[str], bool]) -> list[dict[str, Any]]:
+    """Return every action, with its address relative to Airflow's root.
 
     Args:
-        allowed: whether who asks may, by the DAG's id.
+        may_trigger: tells whether the user may trigger a DAG, given its id.
     """
     return [
         {
             **dataclasses.asdict(action),
             "url": f"dags/{action.dag_id}",
-            "allowed": allowed(action.dag_id),
+            "allowed": may_trigger(action.dag_id),
         }
         for action in ACTIONS
     ]

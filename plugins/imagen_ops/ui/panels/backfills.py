@@ -1,4 +1,4 @@
-"""The backfills of the last two weeks: what was planned, what became of it, and what it cost."""
+"""The backfills of the last two weeks: what was planned, what came of it, and what it cost."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,40 +10,43 @@ from imagen_ops.ui.storage import Deadline, Storage
 from imagen_ops.ui.untrusted import mapping, moment, number, numbers, text, texts
 
 DAG_ID = "imagen_backfill"
-_WITHIN = timedelta(days=14)
-_MOST = 50
+_SHOWN_FOR = timedelta(days=14)
+_MAX_RUNS = 50
 _PLANNED = ("files", "prompts", "distinct", "invalid", "problems", "images", "images_to_pay")
-# A run that had nothing to do has nothing to add up.
+# By a run's state. Other states launched no job, so there is nothing to account for.
 _ADDS_UP = {"done": True, "unaccounted": False}
 
 
 def run_url(dag_id: str, run_id: str) -> str:
-    """Return where a DAG run is in Airflow's UI, from its root."""
+    """Return the address of a DAG run in Airflow's UI, relative to Airflow's root."""
     return f"dags/{dag_id}/runs/{quote(run_id, '')}"
 
 
 def runs(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is shown of the runs that a day's records tell of."""
+    """Return what the page shows of each run in a day's records. Skips records without a time."""
     return [_run(record) for record in records if moment(record.get("at"))]
 
 
 def read_backfills(storage: Storage, now: datetime | None = None) -> dict[str, Any]:
     """Read the newest runs.
 
+    Returns:
+        `{"runs"}`, newest first.
+
     Raises:
-        TroubleError: they cannot be read.
+        ReadError: they cannot be read.
     """
     deadline, now = Deadline(), now or datetime.now(UTC)
-    days = storage.days(BACKFILL_RECORDS, now - _WITHIN, deadline)
-    # A run whose task was tried again past midnight is in two days: the later one counts.
+    days = storage.list_days(BACKFILL_RECORDS, now - _SHOWN_FOR, deadline)
+    # A run whose task was retried after midnight is in the records of two days: the later counts.
     by_id = {run["run_id"]: run for day in storage.read(days, runs, deadline) for run in day}
     newest = sorted(by_id.values(), key=lambda run: moment(run["at"]) or now, reverse=True)
-    return {"runs": newest[:_MOST]}
+    return {"runs": newest[:_MAX_RUNS]}
 
 
 def _run(record: dict[str, Any]) -> dict[str, Any]:
     plan, run_id = mapping(record.get("plan")), text(record.get("run_id")) or ""
-    counted = numbers(plan)
+    planned = numbers(plan)
     state = text(record.get("state"))
     return {
         "run_id": run_id,
@@ -52,10 +55,10 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
         "state": state,
         "prompts": text(plan.get("glob")),
         "adds_up": _ADDS_UP.get(state or ""),
-        "planned": {name: counted[name] for name in _PLANNED if name in counted},
+        "planned": {name: planned[name] for name in _PLANNED if name in planned},
         "counts": numbers(record.get("counts")),
         "failures_by_reason": numbers(record.get("failures_by_reason")),
-        # Of models without a known price nobody can say what they cost.
+        # With a model whose price is unknown, the plan's cost is only part of the cost.
         "cost_usd": None if texts(plan.get("unpriced")) else number(plan.get("cost_usd")),
         "unaccounted": texts(record.get("unaccounted")),
         "noted": texts(record.get("noted")),

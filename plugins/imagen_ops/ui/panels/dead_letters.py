@@ -1,7 +1,7 @@
-"""The dead letters of the last day by reason, with samples, and what was replayed.
+"""The dead letters of the last 24 hours by reason, with samples, and the latest replays.
 
-By the index that the jobs leave of failures: the newest of it. When a day has more, what is told is
-told of as many hours as were read.
+Counts come from the newest part of the index of failures that the jobs write. If a day has more
+than the page reads, the counts cover fewer hours, and the answer says how many.
 """
 
 import dataclasses
@@ -10,49 +10,53 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from beam_jobs.images.location import END_OF_TIME_MS
 from imagen_ops.records.folders import REPLAY_RECORDS
 from imagen_ops.ui.panels.backfills import run_url
-from imagen_ops.ui.storage import Deadline, Storage, Stored
+from imagen_ops.ui.storage import Deadline, Storage, StoredObject
 from imagen_ops.ui.untrusted import flag, moment, number, numbers, text
 
 DAG_ID = "imagen_dead_letters_replay"
 INDEX = "recent/failures/"
 HOURS = 24
-_SAMPLES = 3
-# Of the index, at up to 200 dead letters each.
+_MAX_SAMPLES = 3
+# Objects of the index, which have up to 200 dead letters each.
 MAX_OBJECTS = 100
-_REPLAYS_WITHIN = timedelta(days=14)
+_REPLAYS_SHOWN_FOR = timedelta(days=14)
 _MAX_REPLAYS = 10
-# As beam_jobs/images/recent_index.py names them.
-_END_OF_TIME_MS = 9_999_999_999_999
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Tally:
-    """What an object of the index tells: how many of each reason, and the newest of them."""
+    """The dead letters in an object of the index.
+
+    Attributes:
+        counts: number of dead letters by reason.
+        samples: the newest few by reason, newest first.
+    """
 
     counts: Counter[str]
     samples: dict[str, list[dict[str, Any]]]
 
 
 def tally(records: Iterator[dict[str, Any]]) -> Tally:
-    """Count what an object of the index tells of."""
-    found = Tally(Counter(), {})
+    """Count the dead letters in an object of the index. Skips records without a reason."""
+    result = Tally(Counter(), {})
     for record in reversed(list(records)):
         reason = text(record.get("reason"))
         if reason is None:
             continue
-        found.counts[reason] += 1
-        samples = found.samples.setdefault(reason, [])
-        if len(samples) < _SAMPLES:
+        result.counts[reason] += 1
+        samples = result.samples.setdefault(reason, [])
+        if len(samples) < _MAX_SAMPLES:
             names = ("prompt_id", "prompt", "detail", "at", "source")
             sample: dict[str, Any] = {name: text(record.get(name)) for name in names}
             samples.append({**sample, "retryable": flag(record.get("retryable"))})
-    return found
+    return result
 
 
 def replays(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is shown of the replays that a day's records tell of."""
+    """Return what the page shows of each replay in a day's records. Skips those without a time."""
     return [
         {
             "run_id": (run_id := text(record.get("run_id")) or ""),
@@ -69,40 +73,45 @@ def replays(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def read_dead_letters(storage: Storage, now: datetime | None = None) -> dict[str, Any]:
-    """Read the last day's.
+    """Read the dead letters of the last 24 hours and the latest replays.
+
+    Returns:
+        `{"hours", "by_reason", "replays"}`: hours are those that the counts cover.
 
     Raises:
-        TroubleError: they cannot be read.
+        ReadError: they cannot be read.
     """
     settings, deadline, now = storage.settings(), Deadline(), now or datetime.now(UTC)
     location = settings.images_location.removeprefix(f"gs://{settings.bucket}/")
     prefix = f"{location}/{INDEX}"
     since = now - timedelta(hours=HOURS)
-    end = f"{prefix}{_END_OF_TIME_MS - int(since.timestamp() * 1000):013d}"
-    objects, more = storage.listed(prefix, MAX_OBJECTS, deadline, end=end)
+    end = f"{prefix}{END_OF_TIME_MS - int(since.timestamp() * 1000):013d}"
+    objects, more = storage.list_objects(prefix, MAX_OBJECTS, deadline, end=end)
     tallies = storage.read(objects, tally, deadline)
-    days = storage.days(REPLAY_RECORDS, now - _REPLAYS_WITHIN, deadline)
-    # A try that came later says what those before it did, too.
-    by_run = {one["run_id"]: one for day in storage.read(days, replays, deadline) for one in day}
-    newest = sorted(by_run.values(), key=lambda one: moment(one["at"]) or now, reverse=True)
+    days = storage.list_days(REPLAY_RECORDS, now - _REPLAYS_SHOWN_FOR, deadline)
+    # The record of a retry includes the counts of earlier tries, so the last one per run counts.
+    by_run = {
+        replay["run_id"]: replay for day in storage.read(days, replays, deadline) for replay in day
+    }
+    newest = sorted(by_run.values(), key=lambda replay: moment(replay["at"]) or now, reverse=True)
     return {
-        "hours": _hours(objects[-1], prefix, now) if more else HOURS,
+        "hours": _hours_since(objects[-1], prefix, now) if more else HOURS,
         "by_reason": list(_by_reason(tallies)),
         "replays": newest[:_MAX_REPLAYS],
     }
 
 
 def _by_reason(tallies: list[Tally]) -> Iterator[dict[str, Any]]:
-    counts = sum((one.counts for one in tallies), Counter())
+    counts = sum((each.counts for each in tallies), Counter())
     for reason, count in counts.most_common():
-        samples = [sample for one in tallies for sample in one.samples.get(reason, [])]
-        yield {"reason": reason, "count": count, "samples": samples[:_SAMPLES]}
+        samples = [sample for each in tallies for sample in each.samples.get(reason, [])]
+        yield {"reason": reason, "count": count, "samples": samples[:_MAX_SAMPLES]}
 
 
-def _hours(oldest: Stored, prefix: str, now: datetime) -> float:
-    """Return the hours since an object of the index was written."""
+def _hours_since(oldest: StoredObject, prefix: str, now: datetime) -> float:
+    """Return the hours since an object of the index was written, which its name tells."""
     try:
-        written = _END_OF_TIME_MS - int(oldest.name.removeprefix(prefix)[:13])
+        written_ms = END_OF_TIME_MS - int(oldest.name.removeprefix(prefix)[:13])
     except ValueError:
         return HOURS
-    return max(0.1, round((now.timestamp() - written / 1000) / 3600, 1))
+    return max(0.1, round((now.timestamp() - written_ms / 1000) / 3600, 1))

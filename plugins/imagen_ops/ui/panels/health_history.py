@@ -1,4 +1,4 @@
-"""What health has seen: each look, as the page needs it of the record that health has left."""
+"""The health checks of the stream, as the page needs them from the records of each check."""
 
 import collections
 import dataclasses
@@ -13,18 +13,28 @@ from imagen_ops.health.assessment.verdict import Verdict
 from imagen_ops.ui.untrusted import flag, mapping, moment, number, numbers, text
 
 _READINGS = ("system_lag", "watermark_age", "backlog_age", "backlog_size")
-# So many looks that did not come make a gap.
-_MISSED = 3
-_USUAL = timedelta(minutes=5)
+# After this many missed checks the last one is overdue, and the plots have a gap.
+_MISSED_CHECKS = 3
+_USUAL_INTERVAL = timedelta(minutes=5)
 FAILURES = "failures_"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Look:
-    """One look at the stream.
+class HealthCheck:
+    """What one health check of the stream recorded.
 
-    `totals` are the job's counters so far, by name: those of the job `job_id`, which is None when
-    none was active.
+    Attributes:
+        run_id: the DAG run of the check.
+        at: when it was made, in UTC.
+        wanted: whether the stream should be running.
+        status: the verdict: HEALTHY, DEGRADED or DOWN.
+        headline: the verdict in one line.
+        reasons: of the verdict, each `{"code", "status", "text"}`.
+        job_id: of the active job; None if no job was active.
+        job_state: its state.
+        readings: lags and ages in seconds, sizes in messages, by name.
+        canary_seconds: how long the canary took through the stream.
+        totals: the job's counters since it started, by name.
     """
 
     run_id: str
@@ -40,8 +50,8 @@ class Look:
     totals: Mapping[str, float | int]
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "Look | None":
-        """Read a health record; None if it is something else."""
+    def from_record(cls, record: Mapping[str, Any]) -> "HealthCheck | None":
+        """Read a health record. Returns None if it has no time or no run id."""
         at, run_id = moment(record.get("at")), text(record.get("run_id"))
         if at is None or run_id is None:
             return None
@@ -62,76 +72,77 @@ class Look:
         )
 
 
-def looks(records: Iterator[dict[str, Any]]) -> list[Look]:
-    """Return the looks that a day's records tell of."""
-    return [look for record in records if (look := Look.of(record))]
+def health_checks(records: Iterator[dict[str, Any]]) -> list[HealthCheck]:
+    """Return the health checks in a day's records. Skips records that are none."""
+    return [check for record in records if (check := HealthCheck.from_record(record))]
 
 
-def in_order(days: list[list[Look]]) -> list[Look]:
-    """Return the looks of several days, oldest first; a run that looked twice counts once."""
-    looked = sorted(itertools.chain.from_iterable(days), key=lambda look: look.at)
-    by_run = {look.run_id: look for look in looked}
-    return sorted(by_run.values(), key=lambda look: look.at)
+def in_order(days: list[list[HealthCheck]]) -> list[HealthCheck]:
+    """Return the checks of several days, oldest first. Of each run only the last check counts."""
+    by_time = sorted(itertools.chain.from_iterable(days), key=lambda check: check.at)
+    by_run = {check.run_id: check for check in by_time}
+    return sorted(by_run.values(), key=lambda check: check.at)
 
 
 def overdue_at(at: datetime, schedule: str) -> datetime:
-    """Return when a look at `at` is old: when the third after it should have begun.
+    """Return when a health check is stale: when the third check after it should have started.
 
     Args:
-        at: of the look.
-        schedule: of health, crontab in UTC. One that cannot be read is taken for the usual.
+        at: when the check was made.
+        schedule: of the health DAG, as crontab in UTC. If it cannot be read, every 5 minutes.
     """
-    return _Due(schedule).after(at)
+    return _Overdue(schedule).after(at)
 
 
-class _Due:
-    """When looks are old, one after the other: a walk over the schedule, once for all of them.
+class _Overdue:
+    """Tells when each of many health checks is stale, with one walk over the schedule.
 
-    Each by itself takes croniter a millisecond, and a day has hundreds.
+    To start a walk takes croniter a millisecond, and a day has hundreds of checks.
     """
 
     def __init__(self, schedule: str) -> None:
         self._schedule = schedule
         self._walk: Any = None
-        self._next: collections.deque[datetime] = collections.deque()
+        self._upcoming: collections.deque[datetime] = collections.deque()
 
     def after(self, at: datetime) -> datetime:
-        """Return when a look at `at` is old; `at` is never earlier than the one before."""
-        while self._next and self._next[0] <= at:
-            self._next.popleft()
+        """Return when a check made at `at` is stale. Never call it with an earlier time again."""
+        while self._upcoming and self._upcoming[0] <= at:
+            self._upcoming.popleft()
         try:
-            if not self._next:  # a gap is not walked through
+            if not self._upcoming:  # start anew rather than walk through a gap
                 self._walk = croniter(self._schedule, at)
-            while len(self._next) < _MISSED:
-                self._next.append(self._walk.get_next(datetime))
+            while len(self._upcoming) < _MISSED_CHECKS:
+                self._upcoming.append(self._walk.get_next(datetime))
         except (ValueError, KeyError):
-            return at + _MISSED * _USUAL
-        return self._next[-1]
+            return at + _MISSED_CHECKS * _USUAL_INTERVAL
+        return self._upcoming[-1]
 
 
-def points(looked: list[Look], schedule: str) -> list[dict[str, Any]]:
-    """Return what is plotted of each look. What nobody knows is None.
+def points(checks: list[HealthCheck], schedule: str) -> list[dict[str, Any]]:
+    """Return what the page plots of each health check. A value that is not known is None.
 
     Args:
-        looked: oldest first.
-        schedule: of health; between looks further apart than three of its intervals nobody knows.
+        checks: oldest first.
+        schedule: of the health DAG, as crontab in UTC. There are no rates between checks that are
+            further apart than three of its intervals.
     """
-    due = _Due(schedule)
+    overdue = _Overdue(schedule)
     return [
-        _point(look, _rates(before, look, due))
-        for before, look in zip([None, *looked], looked, strict=False)
+        _point(check, _rates(previous, check, overdue))
+        for previous, check in zip([None, *checks], checks, strict=False)
     ]
 
 
-def _point(look: Look, rates: "Mapping[str, float] | None") -> dict[str, Any]:
+def _point(check: HealthCheck, rates: "Mapping[str, float] | None") -> dict[str, Any]:
     def rate(name: str) -> float | None:
-        # A counter is not there before it has counted something.
+        # A counter is missing until it has counted something.
         return None if rates is None else rates.get(name, 0.0)
 
     return {
-        "at": look.at.isoformat(),
-        "status": look.status,
-        **{name: look.readings.get(name) for name in _READINGS},
+        "at": check.at.isoformat(),
+        "status": check.status,
+        **{name: check.readings.get(name) for name in _READINGS},
         "prompts_per_minute": rate("prompts"),
         "images_per_minute": rate("images"),
         "failures_per_minute": None
@@ -145,23 +156,25 @@ def _point(look: Look, rates: "Mapping[str, float] | None") -> dict[str, Any]:
     }
 
 
-def _rates(before: Look | None, now: Look, due: _Due) -> dict[str, float] | None:
-    """Return how much each counter grew per minute, or None if that cannot be told."""
-    if before is None or now.job_id is None or before.job_id != now.job_id:
+def _rates(
+    previous: HealthCheck | None, check: HealthCheck, overdue: _Overdue
+) -> dict[str, float] | None:
+    """Return how much each counter grew per minute, or None if that is not known."""
+    if previous is None or check.job_id is None or previous.job_id != check.job_id:
         return None
-    minutes = (now.at - before.at).total_seconds() / 60
-    if minutes <= 0 or now.at > due.after(before.at):
+    minutes = (check.at - previous.at).total_seconds() / 60
+    if minutes <= 0 or check.at > overdue.after(previous.at):
         return None
-    grown = {name: value - before.totals.get(name, 0) for name, value in now.totals.items()}
-    # Counters only go up: one that went back, or away, has begun anew.
-    if any(value < 0 for value in grown.values()) or before.totals.keys() - now.totals.keys():
+    growth = {name: value - previous.totals.get(name, 0) for name, value in check.totals.items()}
+    # Counters only grow. If one shrank or disappeared, they were reset.
+    if any(value < 0 for value in growth.values()) or previous.totals.keys() - check.totals.keys():
         return None
-    return {name: round(value / minutes, 3) for name, value in grown.items()}
+    return {name: round(value / minutes, 3) for name, value in growth.items()}
 
 
 def _reasons(verdict: Mapping[str, Any]) -> Iterator[dict[str, str | None]]:
-    given = verdict.get("reasons")
-    for reason in given if isinstance(given, list) else []:
+    reasons = verdict.get("reasons")
+    for reason in reasons if isinstance(reasons, list) else []:
         reason = mapping(reason)
         yield {
             "code": text(reason.get("code")) or "OTHER",

@@ -1,6 +1,6 @@
-"""The newest images, by the index that the jobs leave of them; and the images themselves.
+"""The newest images, from the index that the jobs write, and the image files themselves.
 
-The index is read from its newest end, and no further than what is asked for.
+The index is read from its newest end, and only as far as a request needs.
 """
 
 import re
@@ -8,32 +8,36 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from imagen_ops.ui.storage import Deadline, Storage, Stored
-from imagen_ops.ui.untrusted import flag, number, text, texts
+from imagen_ops.ui.storage import Deadline, Storage, StoredObject
+from imagen_ops.ui.untrusted import flag, number, text, texts, texts_and_numbers
 
-MOST = 200
-# Where a page begins: an object of the index, and how many of its images came before.
+MAX_LIMIT = 200
+# Where a page starts: an object of the index, and how many of its images to skip.
 CURSOR = r"^\d{13}-[0-9a-f]{8}\.\d{1,6}$"
 
-# As beam_jobs/images/recent_index.py and beam_jobs/images/store.py name them.
+# As in beam_jobs/images/recent_index.py and beam_jobs/images/store.py, which name the objects.
 INDEX = "recent/predictions/"
 _IMAGE = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{30}-\d\.(png|jpg|jpeg|webp)")
-_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
-# An object has 1 to 200 lines. First a few are read, then twice as many.
-_FIRST = 8
-_IN_MEMORY = 64 << 10
+_MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
+# An object of the index has 1 to 200 lines. Read a few first, then twice as many each time.
+_FIRST_BATCH = 8
+_MAX_BYTES_IN_MEMORY = 64 << 10
 
 Entry = dict[str, Any]
 
 
 def media_type_of(path: str) -> str | None:
-    """Return the type of the image at `path` below the images; None if no image is called so."""
+    """Return the media type of the image at `path`, which is relative to the images folder.
+
+    Returns:
+        None if `path` is not the name of an image.
+    """
     match = _IMAGE.fullmatch(path)
-    return _TYPES[match[2]] if match else None
+    return _MEDIA_TYPES[match[2]] if match else None
 
 
 def entries(records: Iterator[dict[str, Any]]) -> list[Entry]:
-    """Return the images that an object of the index tells of, newest first, without addresses."""
+    """Return the images in an object of the index, newest first, without addresses."""
     return [
         {
             "path": path,
@@ -44,6 +48,7 @@ def entries(records: Iterator[dict[str, Any]]) -> list[Entry]:
             "reused": bool(flag(record.get("reused"))),
             "at": text(record.get("at")),
             "latency_ms": number(record.get("latency_ms")),
+            "settings": texts_and_numbers(record.get("settings")),
         }
         for record in reversed(list(records))
         for path in texts(record.get("images"))
@@ -51,55 +56,71 @@ def entries(records: Iterator[dict[str, Any]]) -> list[Entry]:
 
 
 def read_images(storage: Storage, limit: int, before: str | None = None) -> dict[str, Any]:
-    """Read one page of images, newest first, and where the next one begins.
+    """Read one page of images, newest first.
 
     Args:
         storage: the deployment's.
-        limit: images, 1 to `MOST`.
-        before: what the page before gave as `next`; see `CURSOR`.
+        limit: maximum number of images, 1 to `MAX_LIMIT`.
+        before: the previous page's `next`; None: start at the newest image.
+
+    Returns:
+        `{"images", "next"}`: the cursor of the next page, or None on the last page.
 
     Raises:
-        TroubleError: they cannot be read.
+        ReadError: they cannot be read.
     """
     location, deadline = storage.settings().images_location, Deadline()
     prefix = f"{_folder(storage)}{INDEX}"
-    first, _, skipped = (before or "").partition(".")
-    # Each has an image or more; but of the first one all may have been shown.
-    objects, more = storage.listed(
-        prefix, limit + 1, deadline, start=f"{prefix}{first}.jsonl" if first else ""
+    start_object, _, skip = (before or "").partition(".")
+    # Each object has one image or more, but all of the first one's may be on the previous page.
+    objects, more = storage.list_objects(
+        prefix,
+        limit + 1,
+        deadline,
+        start=f"{prefix}{start_object}.jsonl" if start_object else "",
     )
-    found: list[tuple[str, Entry]] = []
-    size = _FIRST
-    left = objects
-    while left and len(found) <= limit:
-        now, left, size = left[:size], left[size:], 2 * size
-        for one, of_one in zip(now, storage.read(now, entries, deadline), strict=True):
-            name = one.name.removeprefix(prefix).removesuffix(".jsonl")
-            begin = int(skipped) if name == first else 0
-            found += [
-                (f"{name}.{place}", entry) for place, entry in enumerate(of_one) if place >= begin
+    by_cursor: list[tuple[str, Entry]] = []
+    batch_size = _FIRST_BATCH
+    remaining = objects
+    while remaining and len(by_cursor) <= limit:
+        batch, remaining = remaining[:batch_size], remaining[batch_size:]
+        batch_size *= 2
+        for stored, its_entries in zip(batch, storage.read(batch, entries, deadline), strict=True):
+            name = stored.name.removeprefix(prefix).removesuffix(".jsonl")
+            first = int(skip) if name == start_object else 0
+            by_cursor += [
+                (f"{name}.{index}", entry)
+                for index, entry in enumerate(its_entries)
+                if index >= first
             ]
-    following = None
-    if len(found) > limit:
-        following = found[limit][0]
+    next_cursor = None
+    if len(by_cursor) > limit:
+        next_cursor = by_cursor[limit][0]
     elif more:
-        following = _after(objects[-1], prefix)
-    page = [_addressed(entry, location) for _, entry in found[:limit]]
-    # Several workers write, each a second's worth at a time.
+        next_cursor = _cursor_after(objects[-1], prefix)
+    page = [_with_url(entry, location) for _, entry in by_cursor[:limit]]
+    # Several workers write at the same time, and each object covers about a second.
     page.sort(key=lambda entry: entry["at"] or "", reverse=True)
-    return {"images": page, "next": following}
+    return {"images": page, "next": next_cursor}
 
 
 def read_image(storage: Storage, path: str) -> IO[bytes] | None:
-    """Return the image at `path`, which `media_type_of` knows, as a file to read; None: not there.
+    """Read an image.
+
+    Args:
+        storage: the deployment's.
+        path: a path for which `media_type_of` returned a type.
+
+    Returns:
+        The image as an open file, positioned at its end; None if there is no such image.
 
     Raises:
-        TroubleError: it cannot be read.
+        ReadError: it cannot be read.
     """
-    # Images are large and phones slow: what waits to be sent waits on disk.
-    file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - read by who sends it
+    # Images are large and phones are slow: what waits to be sent waits on disk.
+    file = tempfile.SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
-        if storage.copy(f"{_folder(storage)}{path}", file):
+        if storage.download(f"{_folder(storage)}{path}", file):
             return file
     except BaseException:
         file.close()
@@ -113,13 +134,13 @@ def _folder(storage: Storage) -> str:
     return settings.images_location.removeprefix(f"gs://{settings.bucket}/") + "/"
 
 
-def _after(last: Stored, prefix: str) -> str:
-    """Return where the page after the object `last` begins."""
+def _cursor_after(last: StoredObject, prefix: str) -> str:
+    """Return the cursor of the page that starts after an object of the index."""
     return f"{last.name.removeprefix(prefix).removesuffix('.jsonl')}.999999"
 
 
-def _addressed(entry: Entry, location: str) -> Entry:
+def _with_url(entry: Entry, location: str) -> Entry:
     path = entry["path"]
-    inside = path.removeprefix(f"{location}/")
-    served = path != inside and media_type_of(inside)
-    return {"url": f"images/{inside}" if served else None, **entry}
+    relative = path.removeprefix(f"{location}/")
+    is_served = path != relative and media_type_of(relative)
+    return {"url": f"images/{relative}" if is_served else None, **entry}

@@ -1,4 +1,4 @@
-"""The state of the stream and its last day: both of what health has left."""
+"""The state of the stream and the plots of its last 24 hours, from the records of health checks."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
@@ -7,49 +7,64 @@ from typing import Any
 from imagen_ops.jobs.links import JobLink, LinkedJob
 from imagen_ops.records.folders import HEALTH_RECORDS
 from imagen_ops.settings import Settings
-from imagen_ops.ui.panels.health_history import Look, in_order, looks, overdue_at, points
+from imagen_ops.ui.panels.health_history import (
+    HealthCheck,
+    health_checks,
+    in_order,
+    overdue_at,
+    points,
+)
 from imagen_ops.ui.storage import Deadline, Storage
 
 HOURS = 24
-# A look that is older tells nothing of now.
-_OLDEST = timedelta(days=7)
-# The last day is in two of them.
+# An older health check says nothing about the present.
+_MAX_AGE = timedelta(days=7)
+# The last 24 hours are spread over two days of records.
 _DAYS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """The last look, if there is one, and what to plot."""
+    """The latest health check and the plots.
 
-    last: Look | None
+    Attributes:
+        last: the latest health check; None if there is none.
+        overdue_at: when it is stale.
+        job_url: the address of its job in Google's console.
+        points: what to plot of each check in the last 24 hours, oldest first.
+    """
+
+    last: HealthCheck | None
     overdue_at: datetime | None
     job_url: str | None
     points: list[dict[str, Any]]
 
 
 def read_health(storage: Storage, now: datetime | None = None) -> Health:
-    """Read what health has left.
+    """Read the records of health checks.
 
     Raises:
-        TroubleError: it cannot be read.
+        ReadError: they cannot be read.
     """
     settings, deadline, now = storage.settings(), Deadline(), now or datetime.now(UTC)
-    days = storage.days(HEALTH_RECORDS, now - _OLDEST, deadline, most=_DAYS)
-    looked = in_order(storage.read(days, looks, deadline))
-    last = looked[-1] if looked else None
+    days = storage.list_days(HEALTH_RECORDS, now - _MAX_AGE, deadline, limit=_DAYS)
+    checks = in_order(storage.read(days, health_checks, deadline))
+    last = checks[-1] if checks else None
     since = now - timedelta(hours=HOURS)
-    # The look before is what the first one's rates are told from.
-    plotted = points(looked, settings.health_schedule)
+    # Before the cut, because the rates of the first check need the check before it.
+    all_points = points(checks, settings.health_schedule)
     return Health(
-        last,
-        overdue_at(last.at, settings.health_schedule) if last else None,
-        _job_url(settings, last),
-        [point for look, point in zip(looked, plotted, strict=True) if look.at >= since],
+        last=last,
+        overdue_at=overdue_at(last.at, settings.health_schedule) if last else None,
+        job_url=_job_url(settings, last),
+        points=[
+            point for check, point in zip(checks, all_points, strict=True) if check.at >= since
+        ],
     )
 
 
 def state(health: Health, now: datetime) -> dict[str, Any] | None:
-    """Return the state of the stream as of the last look; None if there was none."""
+    """Return the state of the stream as of the latest health check; None if there is none."""
     last = health.last
     if last is None:
         return None
@@ -73,11 +88,11 @@ def state(health: Health, now: datetime) -> dict[str, Any] | None:
 
 
 def plots(health: Health) -> dict[str, Any]:
-    """Return what to plot of the last day."""
+    """Return the points of the last 24 hours."""
     return {"hours": HOURS, "points": health.points}
 
 
-def _job_url(settings: Settings, last: Look | None) -> str | None:
+def _job_url(settings: Settings, last: HealthCheck | None) -> str | None:
     if last is None or last.job_id is None:
         return None
     job = LinkedJob(settings.console_url, settings.project, settings.region, last.job_id)

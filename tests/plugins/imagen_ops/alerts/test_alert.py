@@ -1,4 +1,4 @@
-"""The line that alert policies match, and that a notifier cannot keep it from being written."""
+"""The log line that alert policies match, whatever the notifier does."""
 
 import json
 import logging
@@ -14,19 +14,19 @@ TEXT = 'first\nsecond, 100 % of "it" {{ 1 // 0 }} — über [x] \x1b[31m'
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """Return the alerts written so far."""
-    found = [r.getMessage() for r in caplog.records if r.name == "imagen.alerts"]
-    assert all("\n" not in line and line.isascii() for line in found)
-    return [json.loads(line) for line in found]
+    """Return the alerts logged so far."""
+    messages = [r.getMessage() for r in caplog.records if r.name == "imagen.alerts"]
+    assert all("\n" not in line and line.isascii() for line in messages)
+    return [json.loads(line) for line in messages]
 
 
 @pytest.fixture
-def gossip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The file of a notifier that works."""
+def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Name a working notifier, and return the file it writes to."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "monitored"))
-    file = tmp_path / "gossip.jsonl"
+    file = tmp_path / "alerts.jsonl"
     kwargs = {"file": str(file), "where": "{{ dag_id }}"}
-    setting = json.dumps({"class": "gossip.Gossip", "kwargs": kwargs})
+    setting = json.dumps({"class": "fake_notifiers.FileNotifier", "kwargs": kwargs})
     monkeypatch.setenv("IMAGEN_NOTIFIER", setting)
     return file
 
@@ -50,45 +50,49 @@ def test_an_alert_is_one_line_of_json_with_schema_and_event_first(
     assert caplog.records[-1].levelno == logging.WARNING
 
 
-def test_the_notifier_is_given_the_text_as_it_is(gossip: Path) -> None:
+def test_the_notifier_receives_the_text_unchanged(sent: Path) -> None:
     alert("stream_restart", TEXT, dag_id="d")
-    assert json.loads(gossip.read_text()) == {
+    assert json.loads(sent.read_text()) == {
         "event": "stream_restart",
         "text": TEXT,
         "where": "d",
     }
 
 
-def test_without_a_notifier_the_line_is_all(
-    gossip: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_without_a_notifier_only_the_line_is_written(
+    sent: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("IMAGEN_NOTIFIER", " ")
     alert("stream_restart", "text")
     assert [record.name for record in caplog.records] == ["imagen.alerts"]
-    assert not gossip.exists()
+    assert not sent.exists()
 
 
 @pytest.mark.parametrize(
     "setting",
-    ["{", '{"class": "nowhere.Nothing"}', '{"class": "gossip.Broken", "kwargs": {"file": ""}}'],
+    [
+        "{",
+        '{"class": "nowhere.Nothing"}',
+        '{"class": "fake_notifiers.FailingNotifier", "kwargs": {"file": ""}}',
+    ],
     ids=["malformed", "missing", "failing"],
 )
-def test_a_notifier_that_does_not_work_neither_fails_nor_hides_the_line(
-    gossip: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, setting: str
+def test_a_broken_notifier_neither_raises_nor_suppresses_the_line(
+    sent: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, setting: str
 ) -> None:
     monkeypatch.setenv("IMAGEN_NOTIFIER", setting)
     alert("stream_crash_loop", "text")
-    assert [one["event"] for one in lines(caplog)] == ["stream_crash_loop"]
+    assert [line["event"] for line in lines(caplog)] == ["stream_crash_loop"]
     assert [r.levelname for r in caplog.records if r.name == notifiers.__name__] == ["ERROR"]
     assert "IMAGEN_NOTIFIER" in caplog.records[-1].getMessage()
 
 
-def test_the_line_is_written_before_anybody_is_asked(
+def test_the_line_is_written_before_the_notifier_is_called(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seen: list[int] = []
+    line_counts: list[int] = []
     monkeypatch.setattr(
-        "imagen_ops.alerts.alert.notify", lambda *_: seen.append(len(lines(caplog)))
+        "imagen_ops.alerts.alert.notify", lambda *_: line_counts.append(len(lines(caplog)))
     )
     alert("stream_restart", "text")
-    assert seen == [1]
+    assert line_counts == [1]

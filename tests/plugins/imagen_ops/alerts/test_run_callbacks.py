@@ -1,13 +1,12 @@
-"""What runs leave behind when they end, and who hears of it."""
+"""The records and alerts at the end of a DAG run."""
 
-import dataclasses
 import json
 import logging
 import socket
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,15 @@ from airflow.sdk import DAG
 from imagen_ops.alerts import run_callbacks
 from imagen_ops.alerts.run_callbacks import run_failed, run_record, run_succeeded
 from imagen_ops.records.folders import RUN_RECORDS
-from imagen_ops.records.history import History
-from localcloud.airflow import Airflow, AirflowClient
-from tests.conftest import BUCKET, Cloud
 
 NOON = datetime(2026, 11, 3, 12, tzinfo=UTC)
 MONITORED = Path(__file__).parent / "monitored"
 
 
 @pytest.fixture(autouse=True)
-def _a_storage_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine; how long a callback waits for it is what few tests are about."""
-    monkeypatch.setattr(run_callbacks, "_RECORD_WITHIN_S", 120.0)
+def _enough_time_for_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage may be slow on a busy machine, and few tests are about the time limit."""
+    monkeypatch.setattr(run_callbacks, "_RECORD_TIMEOUT_S", 120.0)
 
 
 def context(
@@ -41,7 +37,7 @@ def context(
     states: dict[str, str] | None = None,
     **others: Any,
 ) -> dict[str, Any]:
-    """Return what Airflow gives to a DAG's callback."""
+    """Return what Airflow passes to the callback of a DAG."""
     run = {
         "start_date": end - timedelta(seconds=90.5),
         "end_date": end,
@@ -65,7 +61,7 @@ def context(
 
 
 def alerts(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    """Return the alert lines so far."""
+    """Return the alerts logged so far."""
     return [json.loads(r.getMessage()) for r in caplog.records if r.name == "imagen.alerts"]
 
 
@@ -74,28 +70,30 @@ def errors(caplog: pytest.LogCaptureFixture) -> str:
 
 
 def records(deployment: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = deployment.clients.history(RUN_RECORDS).since(
+    run_records: list[dict[str, Any]] = deployment.clients.history(RUN_RECORDS).since(
         NOON - timedelta(days=40)
     )
-    return found
+    return run_records
 
 
 @pytest.fixture
-def gossip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
-    """Name a notifier; what it was told so far."""
-    file = tmp_path / "gossip.jsonl"
+def notified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[str]]:
+    """Name a notifier, and return a function that returns the texts it has sent so far."""
+    file = tmp_path / "alerts.jsonl"
     monkeypatch.syspath_prepend(str(MONITORED))
     kwargs = {"file": str(file), "text": "{{ event }}: {{ text }}", "where": "{{ log_url }}"}
-    monkeypatch.setenv("IMAGEN_NOTIFIER", json.dumps({"class": "gossip.Gossip", "kwargs": kwargs}))
+    monkeypatch.setenv(
+        "IMAGEN_NOTIFIER", json.dumps({"class": "fake_notifiers.FileNotifier", "kwargs": kwargs})
+    )
 
-    def told() -> list[str]:
+    def texts() -> list[str]:
         return [json.loads(line)["text"] for line in file.read_text().splitlines()]
 
-    return told
+    return texts
 
 
-def test_a_failed_run_leaves_a_record_an_alert_and_word(
-    deployment: Any, gossip: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+def test_a_failed_run_has_a_record_an_alert_and_a_notification(
+    deployment: Any, notified: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     run_failed(context(states={"plan": "success", "launch": "failed", "reconcile": "failed"}))
     assert records(deployment) == [
@@ -117,7 +115,7 @@ def test_a_failed_run_leaves_a_record_an_alert_and_word(
         }
     ]
     text = (
-        "imagen_backfill: run manual__1 failed; look at launch, reconcile: http://airflow/reconcile"
+        "imagen_backfill: run manual__1 failed; check launch, reconcile: http://airflow/reconcile"
     )
     assert alerts(caplog) == [
         {
@@ -131,52 +129,56 @@ def test_a_failed_run_leaves_a_record_an_alert_and_word(
             "log_url": "http://airflow/reconcile",
         }
     ]
-    assert gossip() == [f"run_failed: {text}"]
+    assert notified() == [f"run_failed: {text}"]
 
 
-def test_a_run_that_succeeds_leaves_a_record_and_says_nothing(
+def test_a_successful_run_has_a_record_and_no_alert(
     deployment: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_succeeded(context(states={"wait": "failed", "reconcile": "success"}, reason="success"))
     (record,) = records(deployment)
     assert record["state"] == "success"
-    assert record["failed_tasks"] == ["wait"], "a task may fail without its run"
+    assert record["failed_tasks"] == ["wait"], "a task may fail in a run that succeeds"
     assert alerts(caplog) == []
 
 
 def test_the_first_success_after_a_failure_is_a_recovery(
-    deployment: Any, gossip: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
+    deployment: Any, notified: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
     run_failed(context("one"))
     run_failed(context("other", dag_id="imagen_stream_health", end=NOON + timedelta(minutes=1)))
     run_succeeded(context("two", end=NOON + timedelta(minutes=5)))
     run_succeeded(context("three", end=NOON + timedelta(minutes=10)))
-    assert [one["event"] for one in alerts(caplog)] == ["run_failed", "run_failed", "run_recovered"]
+    assert [line["event"] for line in alerts(caplog)] == [
+        "run_failed",
+        "run_failed",
+        "run_recovered",
+    ]
     recovered = alerts(caplog)[-1]
     assert recovered["dag_id"] == "imagen_backfill"
     assert (recovered["run_id"], recovered["failed_run_id"]) == ("two", "one")
     assert recovered["failed_at"] == NOON.isoformat()
-    assert gossip()[-1] == f"run_recovered: {recovered['text']}"
+    assert notified()[-1] == f"run_recovered: {recovered['text']}"
     assert len(records(deployment)) == 4
 
 
-def test_a_cleared_run_that_then_succeeds_is_a_recovery(
+def test_a_cleared_run_that_succeeds_is_a_recovery(
     deployment: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_failed(context("one"))
     run_succeeded(context("one", end=NOON + timedelta(minutes=5)))
-    assert [one["event"] for one in alerts(caplog)] == ["run_failed", "run_recovered"]
-    assert [one["state"] for one in records(deployment)] == ["success"]
+    assert [line["event"] for line in alerts(caplog)] == ["run_failed", "run_recovered"]
+    assert [record["state"] for record in records(deployment)] == ["success"]
 
 
 @pytest.mark.parametrize("days", [0.4, 1, 7, 31])
-def test_a_recovery_is_noticed_even_of_what_runs_once_a_month(
+def test_a_recovery_is_noticed_even_for_a_monthly_dag(
     deployment: Any, caplog: pytest.LogCaptureFixture, days: float
 ) -> None:
     run_failed(context("one", end=NOON - timedelta(days=days)))
     run_succeeded(context("other", dag_id="imagen_stream_health", end=NOON - timedelta(seconds=1)))
     run_succeeded(context("two"))
-    assert [one["event"] for one in alerts(caplog)] == ["run_failed", "run_recovered"]
+    assert [line["event"] for line in alerts(caplog)] == ["run_failed", "run_recovered"]
 
 
 def test_a_run_that_ended_earlier_does_not_recover_from_a_later_failure(
@@ -184,24 +186,24 @@ def test_a_run_that_ended_earlier_does_not_recover_from_a_later_failure(
 ) -> None:
     run_failed(context("two", end=NOON + timedelta(minutes=5)))
     run_succeeded(context("one", end=NOON))
-    assert [one["event"] for one in alerts(caplog)] == ["run_failed"]
+    assert [line["event"] for line in alerts(caplog)] == ["run_failed"]
 
 
-def test_runs_of_the_same_id_of_two_dags_are_two_records(deployment: Any) -> None:
+def test_runs_of_two_dags_with_the_same_id_have_two_records(deployment: Any) -> None:
     run_succeeded(context("scheduled__1", dag_id="imagen_backfill"))
     run_succeeded(context("scheduled__1", dag_id="imagen_stream_health"))
-    assert {one["run_id"] for one in records(deployment)} == {
+    assert {record["run_id"] for record in records(deployment)} == {
         "imagen_backfill/scheduled__1",
         "imagen_stream_health/scheduled__1",
     }
 
 
-def test_a_record_holds_no_value_of_a_runs_conf(deployment: Any) -> None:
+def test_a_record_has_no_values_of_the_runs_conf(deployment: Any) -> None:
     run_failed(context())
     assert "secret-campaign" not in json.dumps(records(deployment))
 
 
-def test_a_run_without_a_task_to_its_name_has_a_record_all_the_same(
+def test_a_run_without_a_task_has_a_record_too(
     deployment: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = datetime.now(UTC)
@@ -215,37 +217,37 @@ def test_a_run_without_a_task_to_its_name_has_a_record_all_the_same(
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"),
+    ("reason", "expected"),
     [
-        ("timed_out", "took longer than its dagrun_timeout; look at wait"),
-        ("all_tasks_deadlocked", "none of its tasks can run; look at wait"),
-        ("task_failure", "failed; look at wait"),
-        (None, "failed; look at wait"),
+        ("timed_out", "took longer than its dagrun_timeout; check wait"),
+        ("all_tasks_deadlocked", "none of its remaining tasks can run; check wait"),
+        ("task_failure", "failed; check wait"),
+        (None, "failed; check wait"),
     ],
 )
-def test_a_text_says_how_a_run_came_to_its_end(
-    deployment: Any, caplog: pytest.LogCaptureFixture, reason: str | None, said: str
+def test_an_alert_says_why_a_run_failed(
+    deployment: Any, caplog: pytest.LogCaptureFixture, reason: str | None, expected: str
 ) -> None:
-    # The task that had not ended when the time was up is not `failed`, but `skipped`.
+    # A task that had not ended when the run timed out is `skipped`, not `failed`.
     run_failed(context(task_id="wait", states={"wait": "skipped"}, reason=reason))
-    assert said in alerts(caplog)[0]["text"]
+    assert expected in alerts(caplog)[0]["text"]
     assert alerts(caplog)[0]["tasks"] == ["wait"]
 
 
-def test_a_record_stays_small_whatever_a_run_was_given() -> None:
+def test_a_record_is_small_however_large_the_conf_is() -> None:
     given = context(states={f"map_{number}": "failed" for number in range(1000)})
     given["dag_run"].conf = {f"{number}" * 500: number for number in range(1000)}
     assert len(json.dumps(run_record(given, "failed"))) < 32_000
 
 
-def test_a_run_that_is_still_open_counts_as_ended_now() -> None:
+def test_a_run_without_an_end_date_ends_now() -> None:
     given = context()
     given["dag_run"].end_date = None
     record = run_record(given, "failed", now=NOON)
     assert (record["at"], record["end"], record["seconds"]) == (NOON.isoformat(), None, None)
 
 
-def test_an_airflow_that_does_not_answer_leaves_the_task_that_is_known(
+def test_a_record_names_the_blamed_task_if_airflow_does_not_answer(
     deployment: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     def silent(**_: Any) -> None:
@@ -259,72 +261,74 @@ def test_an_airflow_that_does_not_answer_leaves_the_task_that_is_known(
 
 @pytest.mark.parametrize("callback", [run_failed, run_succeeded], ids=["failed", "succeeded"])
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "expected"),
     [
         ("IMAGEN_BUCKET", "demo-project-nowhere", "404"),
         ("IMAGEN_BUCKET", "Not A Bucket", "IMAGEN_BUCKET"),
         ("IMAGEN_PROJECT", "", "IMAGEN_PROJECT: is not set"),
-        ("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9", "not done within 2 s"),
-        ("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "{", "no record was kept"),
+        ("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9", "did not finish within 2 s"),
+        ("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", "{", "was not saved"),
     ],
     ids=["no bucket", "malformed", "unset", "no server", "connection"],
 )
-def test_whatever_storage_does_a_callback_ends_and_says_what_to_mend(
+def test_a_callback_survives_any_storage_error_and_says_what_to_check(
     deployment: Any,
-    gossip: Callable[[], list[str]],
+    notified: Callable[[], list[str]],
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     callback: Callable[[Any], None],
     name: str,
     value: str,
-    said: str,
+    expected: str,
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setenv(name, value)
-        if said.startswith("not done"):
-            broken.setattr(run_callbacks, "_RECORD_WITHIN_S", 2.0)
+        if expected.startswith("did not finish"):
+            broken.setattr(run_callbacks, "_RECORD_TIMEOUT_S", 2.0)
         callback(context())
-    assert "no record was kept of run imagen_backfill/manual__1" in errors(caplog)
-    assert said in errors(caplog)
+    assert "the record of run imagen_backfill/manual__1 was not saved" in errors(caplog)
+    assert expected in errors(caplog)
     if callback is run_failed:
-        assert [one["event"] for one in alerts(caplog)] == ["run_failed"]
-        assert len(gossip()) == 1
+        assert [line["event"] for line in alerts(caplog)] == ["run_failed"]
+        assert len(notified()) == 1
 
 
-def test_a_storage_that_hangs_is_not_waited_for(
+def test_a_callback_does_not_wait_for_a_hanging_storage(
     deployment: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_callbacks, "_RECORD_WITHIN_S", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{mute.getsockname()[1]}")
+    monkeypatch.setattr(run_callbacks, "_RECORD_TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent_server:
+        monkeypatch.setenv(
+            "STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent_server.getsockname()[1]}"
+        )
         started = time.monotonic()
         run_failed(context())
-        # A request by itself is given up after a minute.
+        # Without the limit, the request alone would take a minute.
         assert time.monotonic() - started < 50
-    assert [one["event"] for one in alerts(caplog)] == ["run_failed"]
-    assert "not done within 0.5 s" in errors(caplog)
+    assert [line["event"] for line in alerts(caplog)] == ["run_failed"]
+    assert "did not finish within 0.5 s" in errors(caplog)
 
 
-def test_a_failure_is_told_before_storage_is_asked(
+def test_the_alert_of_a_failure_is_sent_before_storage_is_used(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Airflow kills a callback that takes long, and does not repeat it."""
-    told: list[int] = []
-    monkeypatch.setattr(run_callbacks, "_keep", lambda _: told.append(len(alerts(caplog))))
+    """Airflow kills a slow callback and does not run it again."""
+    alert_counts: list[int] = []
+    monkeypatch.setattr(run_callbacks, "_save", lambda _: alert_counts.append(len(alerts(caplog))))
     run_failed(context())
-    assert told == [1]
+    assert alert_counts == [1]
 
 
 @pytest.mark.parametrize("broken", [{}, {"run_id": "r"}, {"dag": None, "run_id": "r"}, None])
 @pytest.mark.parametrize("callback", [run_failed, run_succeeded], ids=["failed", "succeeded"])
-def test_a_context_of_no_use_is_an_error_in_the_log_and_no_more(
+def test_an_unusable_context_only_logs_an_error(
     caplog: pytest.LogCaptureFixture, callback: Callable[[Any], None], broken: Any
 ) -> None:
     callback(broken)
-    assert "a callback failed that never should" in errors(caplog)
+    assert "a callback failed" in errors(caplog)
 
 
-def test_runs_that_end_at_the_same_time_each_leave_their_record(deployment: Any) -> None:
+def test_runs_that_end_at_the_same_time_all_have_records(deployment: Any) -> None:
     threads = [
         threading.Thread(target=run_succeeded, args=(context(f"run-{number}"),))
         for number in range(6)
@@ -334,144 +338,3 @@ def test_runs_that_end_at_the_same_time_each_leave_their_record(deployment: Any)
     for thread in threads:
         thread.join(timeout=240)
     assert len(records(deployment)) == 6
-
-
-@dataclasses.dataclass
-class Monitored:
-    """A real Airflow with DAGs of the tests' own, and what their runs leave."""
-
-    client: AirflowClient
-    folder: Path
-    storage: Any
-
-    def ended(self, dag_id: str, run_id: str, eventually: Callable[..., Any]) -> str:
-        """Wait until a run has ended, and its record is there; its state."""
-
-        def over() -> bool:
-            return self.client.run_state(dag_id, run_id).ended
-
-        eventually(over, what=f"the end of {dag_id} {run_id}")
-        name = f"{dag_id}/{run_id}"
-        eventually(lambda: name in self.records(), what=f"the record of {name}")
-        return self.client.run_state(dag_id, run_id).value
-
-    def records(self) -> dict[str, dict[str, Any]]:
-        """Return what is under `records/runs`, by run."""
-        history = History(self.storage, BUCKET, RUN_RECORDS)
-        found = history.since(datetime.now(UTC) - timedelta(hours=1))
-        return {record["run_id"]: record for record in found}
-
-    def alerts(self, component: str) -> list[dict[str, Any]]:
-        """Return the alerts in a component's output, out of what Airflow made of their lines."""
-        start = '{"schema": "imagen.alert/1"'
-        lines = (self.folder / "airflow" / f"{component}.log").read_text().splitlines()
-        decode = json.JSONDecoder().raw_decode
-        return [decode(line[line.index(start) :])[0] for line in lines if start in line]
-
-    def told(self) -> list[dict[str, Any]]:
-        """Return what the notifier was told."""
-        lines = (self.folder / "gossip.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
-
-
-@pytest.fixture
-def monitored(_cloud: Cloud, tmp_path: Path) -> Iterator[Monitored]:
-    from google.cloud import storage
-
-    kwargs = {
-        "file": str(tmp_path / "gossip.jsonl"),
-        "text": "{{ event }}: {{ text }}",
-        # A Variable in Airflow's database, where the context has them.
-        "where": "{{ var.value.region_of_ops if var is defined else '' }}",
-    }
-    settings = {
-        "IMAGEN_NOTIFIER": json.dumps({"class": "gossip.Gossip", "kwargs": kwargs}),
-        # As on Composer, see imagen_ops.alerts.alert.
-        "AIRFLOW__LOGGING__DAG_PROCESSOR_LOG_TARGET": "stdout",
-    }
-    client = storage.Client(project=_cloud.environment["GOOGLE_CLOUD_PROJECT"])
-    airflow = Airflow(tmp_path)
-    airflow.start(_cloud.environment, dags=MONITORED, settings=settings)
-    try:
-        airflow.wait_until_ready(within_s=300)
-        with airflow.client() as api:
-            yield Monitored(api, tmp_path, client)
-    finally:
-        airflow.stop()
-        for blob in client.list_blobs(BUCKET, prefix=f"{RUN_RECORDS}/"):
-            blob.delete()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_runs_of_a_real_airflow_are_recorded_and_told_of(
-    monitored: Monitored, eventually: Callable[..., Any]
-) -> None:
-    client = monitored.client
-    client.set_variable("region_of_ops", "north")
-    failing = client.trigger("fickle", {"fail": True, "prompt": "a secret fox"})
-    late, idle = client.trigger("slow", run_id="late"), client.trigger("idle", run_id="idle")
-    assert monitored.ended("slow", late, eventually) == "failed"
-    assert monitored.ended("fickle", failing, eventually) == "failed"
-    assert monitored.ended("idle", idle, eventually) == "success"
-    marked = client.trigger("long", run_id="marked")
-
-    def sleeps() -> bool:
-        return client.task_instances("long", marked)[0].state == "running"
-
-    eventually(sleeps, what="a task to mark")
-    client.mark("long", marked, "sleep", "failed")
-    assert monitored.ended("long", marked, eventually) == "failed"
-    mended = client.trigger("fickle", {"fail": False})
-    assert monitored.ended("fickle", mended, eventually) == "success"
-
-    found = monitored.records()
-    assert {name: (one["state"], one["reason"]) for name, one in found.items()} == {
-        f"fickle/{failing}": ("failed", "task_failure"),
-        f"fickle/{mended}": ("success", "success"),
-        "slow/late": ("failed", "timed_out"),
-        "long/marked": ("failed", "task_failure"),
-        "idle/idle": ("success", "success"),
-    }
-    record = found[f"fickle/{failing}"]
-    assert record["failed_tasks"] == ["may_fail"]
-    assert record["triggered_by"] == "admin"
-    assert record["conf_keys"] == ["fail", "prompt"]
-    assert 0 < record["seconds"] < 600
-    assert (
-        f"/dags/fickle/runs/{failing.replace(':', '%3A').replace('+', '%2B')}"
-        in (record["log_url"])
-    )
-    assert found["slow/late"]["failed_tasks"] == ["sleep"]
-    assert found["idle/idle"]["start"] is None, "its callback is told of no task"
-
-    def written() -> bool:
-        lines = monitored.alerts
-        return len(lines("dag-processor")) >= 4 and len(lines("scheduler")) >= 2
-
-    eventually(written, what="four lines in the DAG processor's output, two in the scheduler's")
-    alerts = monitored.alerts("dag-processor")
-    assert sorted((one["event"], one["dag_id"], one["run_id"]) for one in alerts) == [
-        ("run_failed", "fickle", failing),
-        ("run_failed", "long", "marked"),
-        ("run_failed", "slow", "late"),
-        ("run_recovered", "fickle", mended),
-    ]
-    text = 'a line\nbreak, 100 % "quoted" {braces} ünd [brackets]'
-    verdicts = monitored.alerts("scheduler")
-    assert [one["text"] for one in verdicts] == [text] * 2, "of the tasks, one line each"
-    tell = next(t for t in client.task_instances("fickle", failing) if t.task_id == "tell")
-    log = client.task_log("fickle", failing, tell)
-    assert [json.loads(line.partition(" ")[2]) for line in log if "imagen.alert/1" in line] == [
-        verdicts[0]
-    ]
-    expected = sorted(
-        (one["event"], f"{one['event']}: {one['text']}", "north") for one in alerts + verdicts
-    )
-
-    def told() -> list[tuple[str, ...]]:
-        return sorted((one["event"], one["text"], one["where"]) for one in monitored.told())
-
-    # A notifier is told after the record and the line are written.
-    eventually(lambda: len(told()) >= len(expected), what="a word to the notifier of each alert")
-    assert told() == expected

@@ -7,47 +7,47 @@ from hypothesis import strategies as st
 from imagen_ops.backfill.globs import PromptGlob
 
 
-def test_a_glob_is_a_bucket_and_what_comes_before_its_first_wildcard() -> None:
+def test_a_glob_has_a_bucket_and_a_prefix_up_to_its_first_wildcard() -> None:
     glob = PromptGlob.parse(" gs://my-bucket/prompts/ds=2026-11-0?/*.txt ")
     assert (glob.bucket, glob.prefix) == ("my-bucket", "prompts/ds=2026-11-0")
     assert glob.url == "gs://my-bucket/prompts/ds=2026-11-0?/*.txt"
-    assert not glob.one_name
-    assert PromptGlob.parse("gs://my-bucket/p.txt").one_name
+    assert not glob.is_one_object
+    assert PromptGlob.parse("gs://my-bucket/p.txt").is_one_object
 
 
-def test_a_folder_means_what_lies_in_it() -> None:
+def test_a_folder_means_the_files_in_it() -> None:
     glob = PromptGlob.parse("gs://my-bucket/prompts/")
     assert glob.matches("prompts/p.txt")
     assert not glob.matches("prompts/below/p.txt")
 
 
 @pytest.mark.parametrize(
-    ("url", "what"),
+    ("url", "problem"),
     [
         ("", "does not begin with gs://"),
         ("/prompts/*", "does not begin with gs://"),
         ("s3://my-bucket/prompts/*", "does not begin with gs://"),
-        ("gs://", "no bucket"),
-        ("gs:///prompts/*", "no bucket"),
-        ("gs://my*bucket/prompts/*", "no bucket"),
+        ("gs://", "its bucket name is not valid"),
+        ("gs:///prompts/*", "its bucket name is not valid"),
+        ("gs://my*bucket/prompts/*", "its bucket name is not valid"),
         ("gs://my-bucket", "the whole bucket"),
         ("gs://my-bucket/", "the whole bucket"),
         ("gs://my-bucket/**", "the whole bucket"),
-        ("gs://my-bucket/prompts/../images/*", "without . and .."),
+        ("gs://my-bucket/prompts/../images/*", "must not have . or .. as a folder"),
         ("gs://my-bucket/prompts/\n*", "control character"),
         ("gs://my-bucket/prompts/\x00", "control character"),
-        ("gs://my-bucket/prompts/[b-a]", "a bracket in it"),
+        ("gs://my-bucket/prompts/[b-a]", "its brackets are not valid"),
     ],
 )
-def test_what_is_no_glob_is_refused_with_what_was_expected(url: str, what: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(what)) as refused:
+def test_an_invalid_glob_is_refused_with_what_was_expected(url: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)) as refused:
         PromptGlob.parse(url)
     assert "expected files in a folder of a bucket, such as gs://" in str(refused.value)
     assert ascii(url.strip()) in str(refused.value)
 
 
 @pytest.mark.slow
-@settings(deadline=None)  # the first one imports Beam
+@settings(deadline=None)  # the first example imports Beam
 @given(pattern=st.text("ab*?[]!^-/\\{},.", max_size=8), name=st.text("ab[]!^-/\\{},.", max_size=6))
 @example(pattern="**/a", name="b/b/a")
 @example(pattern="[!a]?", name="b/")
@@ -60,13 +60,13 @@ def test_a_name_matches_as_it_does_for_the_job(pattern: str, name: str) -> None:
     try:
         beam = re.compile(FileSystem.translate_pattern(f"gs://bkt/p{pattern}"))
     except re.error:
-        with pytest.raises(ValueError, match="bracket"):
+        with pytest.raises(ValueError, match="brackets"):
             PromptGlob.parse(f"gs://bkt/p{pattern}")
         return
     try:
         glob = PromptGlob.parse(f"gs://bkt/p{pattern}")
     except ValueError as error:
-        assert "without . and .." in str(error)  # noqa: PT017 - the only other refusal
+        assert "must not have . or .. as a folder" in str(error)  # noqa: PT017 - the only other refusal
         return
     if not pattern.endswith("/"):
         assert glob.matches(f"p{name}") == bool(beam.match(f"gs://bkt/p{name}"))
@@ -85,7 +85,7 @@ def test_a_name_matches_as_it_does_for_the_job(pattern: str, name: str) -> None:
         ("p/\\*", False),
     ],
 )
-def test_storage_narrows_a_listing_only_where_it_reads_the_pattern_alike(
+def test_storage_narrows_a_listing_only_if_it_reads_the_pattern_as_beam_does(
     pattern: str, passed_on: bool
 ) -> None:
-    assert PromptGlob("bkt", pattern).for_storage == (pattern if passed_on else None)
+    assert PromptGlob("bkt", pattern).storage_pattern == (pattern if passed_on else None)

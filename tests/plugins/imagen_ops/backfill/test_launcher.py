@@ -1,124 +1,90 @@
-"""What a run of the backfill is about."""
+"""Launching the jobs of backfills, against the local Dataflow. Jobs stay queued: none starts."""
 
-import types
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from imagen_ops.backfill.run import BackfillRun, run_of
-from imagen_ops.jobs.launch_request import run_label_of
-from imagen_ops.settings import Settings
-from tests.plugins.imagen_ops.test_settings import COMPLETE
+from imagen_ops.jobs.job import Job
+from imagen_ops.jobs.launch_request import TRY_LABEL
+from tests.plugins.conftest import Deployment
+from tests.plugins.imagen_ops.backfill.conftest import active_jobs, cancel, launch_task
 
-SETTINGS = Settings.from_environment(COMPLETE)
-DAY = datetime(2026, 11, 2, tzinfo=UTC)
+Run = Callable[..., Any]
+pytestmark = pytest.mark.usefixtures("_queued_jobs")
 
 
-def run(prompts: str | None = None, *, day: datetime | None = DAY, run_id: str = "r") -> Any:
-    dag_run = types.SimpleNamespace(
-        dag_id="imagen_backfill", run_id=run_id, data_interval_start=day
+def test_a_retried_launch_finds_its_own_job(deployment: Deployment, poke: Run) -> None:
+    task = launch_task()
+    first = poke(task).xcom_value
+    assert task.linked_job.job_id == first
+    assert poke(launch_task(), try_number=2).xcom_value == first
+    assert active_jobs(deployment) == [first]
+    assert deployment.clients.dataflow.get(first).labels[TRY_LABEL] == "1"
+
+
+def test_only_so_many_jobs_are_active_at_a_time(
+    deployment: Deployment, poke: Run, monkeypatch: pytest.MonkeyPatch, eventually: Run
+) -> None:
+    monkeypatch.setenv("IMAGEN_BACKFILLS_AT_ONCE", "2")
+    first, second = (poke(launch_task(), run).xcom_value for run in ("one", "two"))
+    assert first != second
+    assert not poke(launch_task(), "three")
+    with monkeypatch.context() as lowered:
+        lowered.setenv("IMAGEN_BACKFILLS_AT_ONCE", "1")
+        assert poke(launch_task(), "two").xcom_value == second, "a run keeps its active job"
+    assert sorted(active_jobs(deployment)) == sorted([first, second])
+    cancel(deployment, first, eventually)
+    third = poke(launch_task(), "three")
+    assert third
+    assert sorted(active_jobs(deployment)) == sorted([second, third.xcom_value])
+
+
+def test_a_job_that_was_launched_but_not_visible_yet_is_adopted(
+    deployment: Deployment, poke: Run
+) -> None:
+    first = poke(launch_task()).xcom_value
+    task = launch_task()
+    dataflow, calls = task.clients.dataflow, []
+    real = dataflow.active
+
+    def late(name: str) -> Job | None:
+        calls.append(name)
+        return None if len(calls) <= 1 else real(name)
+
+    dataflow.active = late
+    assert poke(task).xcom_value == first
+    assert len(calls) == 2
+
+
+def test_files_that_changed_since_the_plan_are_checked_against_the_budget_before_the_launch(
+    deployment: Deployment, poke: Run
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    bucket.blob("prompts/ds=2026-11-22/late.txt").upload_from_string("a\nb\nc\n")
+    with pytest.raises(
+        AirflowFailException, match=r"have changed .* over budget: 3 images to generate"
+    ):
+        poke(launch_task())
+    assert active_jobs(deployment) == []
+    bucket.blob("prompts/ds=2026-11-22/late.txt").upload_from_string("a\nb\n")
+    assert poke(launch_task()), "within the budget"
+
+
+def test_unchanged_files_are_not_planned_again(
+    deployment: Deployment, poke: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagen_ops.backfill import planning
+
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    bucket.blob("prompts/ds=2026-11-22/a.txt").upload_from_string("a\nb\nc\n")
+    plan = planning.plan_backfill(
+        deployment.lane.storage,
+        f"gs://{deployment.settings.bucket}/prompts/ds=2026-11-22/*",
+        model=deployment.settings.model,
+        images_location=deployment.settings.images_location,
     )
-    params = {
-        "model": "m",
-        "max_workers": 3,
-        "dry_run": False,
-        "prompts": prompts,
-        "max_images": None,
-        "max_cost_usd": 7.5,
-    }
-    return run_of({"dag_run": dag_run, "params": params}, SETTINGS)
-
-
-@pytest.mark.parametrize("empty", [None, ""])
-def test_without_a_glob_the_files_are_those_of_the_day(empty: str | None) -> None:
-    found: BackfillRun = run(empty)
-    assert found.prompts == "gs://my-project-imagen/prompts/ds=2026-11-02/*"
-    assert found.day == "2026-11-02"
-    assert found.form.max_workers == 3
-    assert found.max_images == SETTINGS.backfill_max_images, "of the settings, unless in the form"
-    assert found.max_cost_usd == 7.5
-    assert found.label == run_label_of("imagen_backfill", "r")
-
-
-def test_a_glob_of_its_own_wins_over_the_day() -> None:
-    found = run("gs://my-project-imagen/mine/*.csv")
-    assert found.prompts == "gs://my-project-imagen/mine/*.csv"
-    assert found.day == "2026-11-02"
-
-
-def test_a_run_with_files_needs_no_day() -> None:
-    found = run("gs://my-project-imagen/mine/*.csv", day=None)
-    assert found.day is None
-    assert found.job_name.startswith("imagen-backfill-by-hand-")
-
-
-@pytest.mark.parametrize(
-    ("given", "names"),
-    [
-        (" gs://my-project-imagen/mine/*.csv ", "gs://my-project-imagen/mine/*.csv"),
-        ("gs://my-project-imagen/mine/", "gs://my-project-imagen/mine/*"),
-    ],
-)
-def test_the_job_is_given_the_glob_that_the_plan_reads(given: str, names: str) -> None:
-    assert run(given).prompts == names
-
-
-@pytest.mark.parametrize("name", ["mine/..a/x.txt", "mine/a b/*.txt", "mine/ä/*.jsonl.gz"])
-def test_odd_names_that_storage_takes_are_taken(name: str) -> None:
-    assert run(f"gs://my-project-imagen/{name}").prompts.endswith(name)
-
-
-@pytest.mark.parametrize(
-    "prompts",
-    [
-        "gs://other-bucket/prompts/*",
-        "gs://my-project-imagen-2/prompts/*",
-        "gs://my-project-imagen.example/prompts/*",
-    ],
-)
-def test_files_of_another_bucket_are_refused_with_the_one_that_may_be_read(prompts: str) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    with pytest.raises(AirflowFailException, match=r"expected gs://my-project-imagen/.*got 'gs"):
-        run(prompts)
-
-
-@pytest.mark.parametrize(
-    "prompts",
-    [
-        "gs://my-project-imagen/../other/*",
-        "gs://my-project-imagen/prompts/../images/*",
-        "gs://my-project-imagen/prompts/..",
-        "gs://my-project-imagen/..",
-        "gs://my-project-imagen/prompts/a\nb",
-        "gs://my-project-imagen/prompts/a\x00b",
-        "gs://my-project-imagen/prompts/a\x7fb",
-        "gs://my-project-imagen/",
-        "gs://my-project-imagen",
-        "gs://my-project-imagen/*",
-        "gs://my-project-imagen/prompts/[b-a]",
-        "gs:///prompts/*",
-        "/etc/passwd",
-        "file:///etc/passwd",
-        "s3://my-project-imagen/prompts/*",
-    ],
-)
-def test_what_is_no_glob_of_prompt_files_is_refused_with_words(prompts: str) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    with pytest.raises(AirflowFailException, match=r"^prompts: .*expected .*got '") as refused:
-        run(prompts)
-    assert "\n" not in str(refused.value)
-
-
-def test_neither_files_nor_a_day_is_refused_with_what_to_fill_in() -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    with pytest.raises(AirflowFailException, match="fill in the field prompts, or the logical"):
-        run(None, day=None)
-
-
-def test_a_run_has_the_same_job_in_each_try_and_another_has_another() -> None:
-    assert run().job_name == run().job_name
-    assert run().job_name != run(run_id="r2").job_name
+    monkeypatch.setattr(planning, "plan_backfill", None)
+    assert poke(launch_task(plan.to_json())), "it was checked against the budget before"

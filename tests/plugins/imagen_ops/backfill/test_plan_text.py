@@ -1,28 +1,12 @@
 import dataclasses
-import json
 
 import pytest
 
-from imagen_ops.backfill.plan import AlreadyMade, ModelCost, Plan
-from imagen_ops.backfill.plan_text import over_budget, summary
+from imagen_ops.backfill.plan import AlreadyStored, ModelCost
+from imagen_ops.backfill.plan_text import over_budget, quantity, summary
+from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 
-PLAN = Plan(
-    glob="gs://b/prompts/*",
-    request_tier="standard",
-    files=3,
-    bytes=12_345,
-    first_files=(),
-    prompts=1200,
-    distinct=1100,
-    invalid=2,
-    first_invalid=("gs://b/prompts/a.txt:1: no",),
-    problems=1,
-    first_problems=("gs://b/prompts/b.txt: is empty",),
-    made=AlreadyMade(prompts=100, images=100, looked_up=1100, exact=True),
-    models=(ModelCost("gemini-3-pro-image", images=1100, to_pay=1000, above_1k=0, usd=134.0),),
-    prices_as_of="2026-11",
-)
-ESTIMATE = dataclasses.replace(PLAN, made=AlreadyMade(100, 100, looked_up=50, exact=False))
+ESTIMATE = dataclasses.replace(PLAN, made=AlreadyStored(100, 100, looked_up=50, exact=False))
 
 
 def test_within_its_budget_a_plan_is_let_through() -> None:
@@ -30,27 +14,27 @@ def test_within_its_budget_a_plan_is_let_through() -> None:
     assert over_budget(PLAN, None, None) is None
 
 
-def test_too_many_images_are_told_with_by_how_much_and_where_to_raise_it() -> None:
+def test_too_many_images_are_refused_with_the_excess_and_where_to_raise_the_maximum() -> None:
     assert over_budget(PLAN, 999, 134.0) == (
-        "over budget: 1,000 images to pay are 1 more than the 999 allowed; raise max_images in "
-        "the form, or IMAGEN_BACKFILL_MAX_IMAGES for all backfills. Nothing was launched, "
-        "nothing is paid"
+        "over budget: 1,000 images to generate, 1 more than the maximum of 999. Raise max_images "
+        "in the form, or IMAGEN_BACKFILL_MAX_IMAGES for all backfills. Nothing was launched, "
+        "nothing was charged"
     )
 
 
-def test_too_much_money_is_told_with_by_how_much_and_where_to_raise_it() -> None:
+def test_too_high_a_cost_is_refused_with_the_excess_and_where_to_raise_the_maximum() -> None:
     assert over_budget(PLAN, 1000, 100.0) == (
-        "over budget: 134.00 USD (prices of 2026-11, standard) are 34.00 more than the 100.00 "
-        "allowed; raise max_cost_usd in the form, or IMAGEN_BACKFILL_MAX_COST_USD for all "
-        "backfills. Nothing was launched, nothing is paid"
+        "over budget: 134.00 USD (standard tier, prices of 2026-11), 34.00 USD more than the "
+        "maximum of 100.00 USD. Raise max_cost_usd in the form, or IMAGEN_BACKFILL_MAX_COST_USD "
+        "for all backfills. Nothing was launched, nothing was charged"
     )
 
 
-def test_both_are_told_at_once_and_an_estimate_is_said_to_be_one() -> None:
-    told = over_budget(ESTIMATE, 10, 1.0)
-    assert told is not None
-    assert "an estimated 1,000 images" in told
-    assert "an estimated 134.00 USD" in told
+def test_a_refusal_gives_both_reasons_and_marks_estimates() -> None:
+    refusal = over_budget(ESTIMATE, 10, 1.0)
+    assert refusal is not None
+    assert "an estimated 1,000 images to generate" in refusal
+    assert ". Also an estimated 134.00 USD" in refusal
 
 
 @pytest.mark.parametrize("name", ["max_images", "max_cost_usd"])
@@ -62,33 +46,37 @@ def test_the_settings_that_a_message_names_exist(name: str) -> None:
 
 def test_a_summary_says_what_would_be_done_and_what_is_wrong() -> None:
     assert summary(PLAN).splitlines() == [
-        "gs://b/prompts/*: 3 files, 12,345 bytes",
-        "1,200 prompts, 100 of them given before; 2 rows that are none",
-        "1,100 images wanted, 100 already made (of 100 prompts), 1,000 to pay",
+        "gs://b/prompts/*: 3 files, 12.3 kB",
+        "1,200 prompts, including 100 duplicates; 2 invalid rows",
+        "1,100 images requested: 100 already stored (from 100 prompts), 1,000 to generate",
         "  gemini-3-pro-image: 1,000 images, 134.00 USD",
-        "estimated cost: 134.00 USD, standard, prices of 2026-11",
-        "bad row: gs://b/prompts/a.txt:1: no",
-        "and 1 more bad row",
+        "estimated cost: 134.00 USD (standard tier, prices of 2026-11)",
+        "invalid row: gs://b/prompts/a.txt:1: no",
+        "and 1 more invalid row",
         "problem: gs://b/prompts/b.txt: is empty",
     ]
 
 
-def test_a_summary_says_what_is_not_known() -> None:
+def test_a_summary_says_what_is_estimated_or_unknown() -> None:
     unknown = ModelCost("my-flux", images=4, to_pay=4, above_1k=2, usd=None)
-    told = summary(dataclasses.replace(ESTIMATE, models=(*PLAN.models, unknown)))
-    assert "estimated from 50 that were looked up" in told
-    assert "my-flux: 4 images, no known price" in told
-    assert "at least 134.00 USD" in told
-    assert "2 images of 2K or 4K cost more" in told
+    text = summary(dataclasses.replace(ESTIMATE, models=(*PLAN.models, unknown)))
+    assert "100 already stored (from 100 prompts, estimated from a sample of 50)" in text
+    assert "my-flux: 4 images, no known price" in text
+    assert "at least 134.00 USD" in text
+    assert "2 images at 2K or 4K, counted at the lower 1K price" in text
 
 
-def test_a_plan_survives_json() -> None:
-    sent = PLAN.to_json()
-    assert json.loads(json.dumps(sent)) == sent
-    assert Plan.from_json(sent) == PLAN
-    assert (sent["images_to_pay"], sent["cost_usd"]) == (1000, 134.0)
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1200, "1,200 files")]
+)
+def test_a_noun_is_in_the_plural_unless_there_is_one(count: int, text: str) -> None:
+    assert quantity(count, "file") == text
 
 
-def test_what_is_no_plan_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a backfill's plan, got \\['glob'\\]: 'request"):
-        Plan.from_json({"glob": "gs://b/*"})
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(1, "1 byte"), (999, "999 bytes"), (1_200_000, "1.2 MB"), (2_345_000_000_000, "2,345.0 GB")],
+)
+def test_sizes_are_shown_in_units_that_people_use(size: int, text: str) -> None:
+    line = summary(dataclasses.replace(PLAN, bytes=size)).splitlines()[0]
+    assert line == f"gs://b/prompts/*: 3 files, {text}"

@@ -1,4 +1,4 @@
-"""What a report is held against, and what is kept of a run."""
+"""Comparing a report with its plan, and the record of a run."""
 
 import dataclasses
 import json
@@ -11,9 +11,9 @@ from imagen_ops.backfill.plan import PlannedFile
 from imagen_ops.backfill.planning import SHOWN_FILES, SHOWN_PROBLEMS
 from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record, reconcile
 from imagen_ops.backfill.run import BackfillRun
-from imagen_ops.jobs.job_form import JobForm
+from imagen_ops.jobs.params import JobForm
 from imagen_ops.records.history import MAX_BYTES_PER_RECORD
-from tests.plugins.imagen_ops.backfill.test_plan_text import PLAN
+from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 
 AT = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
 RUN = BackfillRun("scheduled__1", "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"))
@@ -31,19 +31,19 @@ REPORT = {
 }
 
 
-def record(reconciliation: Reconciliation, **others: Any) -> dict[str, Any]:
-    given = {
+def record(reconciliation: Reconciliation, **changes: Any) -> dict[str, Any]:
+    arguments = {
         "at": AT,
         "state": "done",
         "job_id": "job-1",
         "reconciliation": reconciliation,
-        **others,
+        **changes,
     }
-    plan = given.pop("plan", PLAN)
-    return backfill_record(RUN, plan, **given)
+    plan = arguments.pop("plan", PLAN)
+    return backfill_record(RUN, plan, **arguments)
 
 
-def test_where_every_prompt_ended_the_account_adds_up() -> None:
+def test_a_report_adds_up_if_every_prompt_has_an_outcome() -> None:
     reconciliation = reconcile(REPORT, PLAN)
     assert reconciliation.adds_up
     assert reconciliation.counts["predictions"] == 1199
@@ -51,31 +51,32 @@ def test_where_every_prompt_ended_the_account_adds_up() -> None:
     assert reconciliation.noted == PLAN.first_problems
 
 
-@pytest.mark.parametrize("ended", [1198, 1200])
-def test_prompts_that_ended_too_rarely_or_too_often_are_unaccounted_for(ended: int) -> None:
-    reconciliation = reconcile({**REPORT, "predictions": ended}, PLAN)
+@pytest.mark.parametrize("predictions", [1198, 1200])
+def test_prompts_with_too_few_or_too_many_outcomes_are_unaccounted_for(predictions: int) -> None:
+    reconciliation = reconcile({**REPORT, "predictions": predictions}, PLAN)
     assert not reconciliation.adds_up
     assert reconciliation.unaccounted == (
-        f"1,202 prompts came in and {ended + 3:,} ended ({ended:,} predictions, 3 failures)",
+        f"the job read 1,202 prompts but reports {predictions + 3:,} outcomes "
+        f"({predictions:,} predictions, 3 failures)",
     )
-    assert reconciliation.counts["prompts"] == 1202, "what is known is kept"
+    assert reconciliation.counts["prompts"] == 1202, "the counts are kept"
 
 
-def test_a_report_that_is_missing_says_what_to_look_at() -> None:
+def test_a_missing_report_says_what_to_read() -> None:
     reconciliation = reconcile(None, PLAN)
     assert not reconciliation.adds_up
-    assert "has left no report: look at its log" in reconciliation.unaccounted[0]
+    assert "left no report: read the job's log" in reconciliation.unaccounted[0]
     assert reconciliation.counts == {}
     assert reconciliation.noted == PLAN.first_problems
 
 
 @pytest.mark.parametrize(
-    ("report", "says"),
+    ("report", "problem"),
     [
-        ({}, "schema"),
-        ([], "TypeError"),
-        ("report", "TypeError"),
-        (7, "TypeError"),
+        ({}, "expected the schema imagen.report/1, got None"),
+        ([], "expected a JSON object, got list"),
+        ("report", "expected a JSON object, got str"),
+        (7, "expected a JSON object, got int"),
         ({**REPORT, "schema": "imagen.report/2"}, "imagen.report/2"),
         ({**REPORT, "prompts": -1}, "expected a count, got -1"),
         ({**REPORT, "failures": True}, "expected a count, got True"),
@@ -84,37 +85,40 @@ def test_a_report_that_is_missing_says_what_to_look_at() -> None:
         ({**REPORT, "model_calls": None}, "expected a count, got None"),
         ({**REPORT, "failures_by_reason": {"BLOCKED": -1}}, "expected a count, got -1"),
         ({**REPORT, "failures_by_reason": {"BLOCKED": False}}, "expected a count, got False"),
-        ({**REPORT, "failures_by_reason": ["BLOCKED"]}, "AttributeError"),
-        ({k: v for k, v in REPORT.items() if k != "predictions"}, "predictions"),
+        ({**REPORT, "failures_by_reason": ["BLOCKED"]}, "failures_by_reason: expected an object"),
+        (
+            {k: v for k, v in REPORT.items() if k != "predictions"},
+            "predictions: expected a count, got None",
+        ),
     ],
 )
-def test_what_is_no_report_accounts_for_nothing(report: Any, says: str) -> None:
+def test_an_invalid_report_accounts_for_nothing(report: Any, problem: str) -> None:
     reconciliation = reconcile(report, PLAN)
-    (why,) = reconciliation.unaccounted
-    assert why.startswith("the report is none of imagen.report/1: ")
-    assert says in why
+    (reason,) = reconciliation.unaccounted
+    assert reason.startswith("the report is not a valid imagen.report/1: ")
+    assert problem in reason
     assert reconciliation.counts == reconciliation.failures_by_reason == {}
 
 
 @pytest.mark.parametrize("read", [0, 1201, 1203])
-def test_rows_that_changed_since_the_plan_are_noted_and_no_fault(read: int) -> None:
+def test_rows_that_changed_since_the_plan_are_noted_without_an_error(read: int) -> None:
     report = {**REPORT, "prompts": read, "predictions": read, "failures": 0}
     reconciliation = reconcile(report, PLAN)
     assert reconciliation.adds_up
-    assert f"1,202 rows were planned and {read:,} were read" in reconciliation.noted[-1]
+    assert f"1,202 rows were planned but {read:,} were read" in reconciliation.noted[-1]
 
 
-def test_a_record_names_what_was_wrong_with_files() -> None:
-    kept = record(reconcile(REPORT, PLAN))
-    assert kept["schema"] == "imagen.backfill/1"
-    assert kept["at"] == "2026-11-23T00:30:00+00:00"
-    assert kept["day"] == "2026-11-22"
-    assert kept["noted"] == ["gs://b/prompts/b.txt: is empty"]
-    assert kept["plan"] == PLAN.to_json()
-    assert json.loads(json.dumps(kept)) == kept
+def test_a_record_has_the_problems_of_files() -> None:
+    content = record(reconcile(REPORT, PLAN))
+    assert content["schema"] == "imagen.backfill/1"
+    assert content["at"] == "2026-11-23T00:30:00+00:00"
+    assert content["day"] == "2026-11-22"
+    assert content["noted"] == ["gs://b/prompts/b.txt: is empty"]
+    assert content["plan"] == PLAN.to_json()
+    assert json.loads(json.dumps(content)) == content
 
 
-def test_a_record_of_the_worst_night_is_no_larger_than_a_record_may_be() -> None:
+def test_a_record_of_the_worst_night_is_within_the_maximum_size() -> None:
     paths = [f"gs://b/prompts/{number:0900}.txt" for number in range(SHOWN_FILES)]
     plan = dataclasses.replace(
         PLAN,
@@ -123,8 +127,8 @@ def test_a_record_of_the_worst_night_is_no_larger_than_a_record_may_be() -> None
         problems=250,
         first_problems=tuple(f"{path}: {'x' * 300}" for path in paths[:SHOWN_PROBLEMS]),
     )
-    kept = record(reconcile(REPORT, plan), plan=plan)
-    assert len(json.dumps(kept)) < MAX_BYTES_PER_RECORD
-    assert kept["noted"][0] == plan.first_problems[0]
-    assert kept["noted"][-1] == "and 240 more problems: see the log of `plan`"
-    assert kept["plan"]["problems"] == 250
+    content = record(reconcile(REPORT, plan), plan=plan)
+    assert len(json.dumps(content)) < MAX_BYTES_PER_RECORD
+    assert content["noted"][0] == plan.first_problems[0]
+    assert content["noted"][-1] == "and 240 more problems: see the log of `plan`"
+    assert content["plan"]["problems"] == 250

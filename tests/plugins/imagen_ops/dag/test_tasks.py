@@ -1,4 +1,4 @@
-"""What all tasks share: which errors are worth a retry, and how waiting survives them."""
+"""What all tasks share: which errors are retried, and that a sensor survives them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,14 +17,14 @@ def waiting() -> Any:
     return JobEndedSensor(task_id="wait", job_id="2026-11-22_00_00_00-1")
 
 
-def test_a_look_that_dataflow_does_not_answer_is_followed_by_the_next(
+def test_a_sensor_keeps_waiting_if_dataflow_is_unavailable(
     deployment: Deployment, run_task: Run, cloud: Cloud
 ) -> None:
     cloud.dataflow(error_rate=1.0, error_status=503)
     assert run_task(waiting()) is False
 
 
-def test_a_look_at_what_is_not_there_ends_the_waiting(
+def test_a_sensor_stops_waiting_for_a_job_that_does_not_exist(
     deployment: Deployment, run_task: Run
 ) -> None:
     from imagen_ops.errors import ApiError
@@ -33,7 +33,7 @@ def test_a_look_at_what_is_not_there_ends_the_waiting(
         run_task(waiting())
 
 
-def test_missing_settings_fail_a_task_at_once_with_all_of_them(
+def test_missing_settings_fail_a_task_at_once_and_are_all_listed(
     deployment: Deployment, run_task: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException

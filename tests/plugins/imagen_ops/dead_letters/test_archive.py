@@ -15,7 +15,7 @@ from tests.plugins.conftest import Deployment
 AT = datetime(2026, 11, 5, 23, 59, 59, tzinfo=UTC)
 
 
-def entry(number: int, *, at: datetime = AT, **others: Any) -> Any:
+def entry(number: int, *, at: datetime = AT, **changes: Any) -> Any:
     from imagen_ops.google.pubsub import Message
 
     content = {
@@ -27,13 +27,13 @@ def entry(number: int, *, at: datetime = AT, **others: Any) -> Any:
         "attempts": 1,
         "body": "QQ==",
         "attributes": {"team": "ads"},
-        **others,
+        **changes,
     }
     data = json.dumps(content).encode()
     return Message(str(number), f"ack-{number}", data, {}, at), decide(data, ReplayForm())
 
 
-def garbage(number: int, data: bytes, **attributes: str) -> Any:
+def unreadable(number: int, data: bytes, **attributes: str) -> Any:
     from imagen_ops.google.pubsub import Message
 
     return Message(str(number), "ack", data, attributes, AT), decide(data, ReplayForm())
@@ -51,7 +51,7 @@ def objects(deployment: Deployment) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def test_a_folder_per_reason_and_day_in_utc() -> None:
+def test_there_is_a_folder_per_reason_and_day_in_utc() -> None:
     later = datetime(2026, 11, 6, 1, 30, tzinfo=timezone(timedelta(hours=2)))
     groups = by_folder(
         [
@@ -59,7 +59,7 @@ def test_a_folder_per_reason_and_day_in_utc() -> None:
             entry(2, at=AT + timedelta(seconds=1)),
             entry(3, reason="INVALID_PROMPT"),
             entry(4, at=later),
-            garbage(5, b"\xff"),
+            unreadable(5, b"\xff"),
         ]
     )
     assert {folder: [message.id for message, _ in group] for folder, group in groups.items()} == {
@@ -70,7 +70,7 @@ def test_a_folder_per_reason_and_day_in_utc() -> None:
     }
 
 
-def test_a_line_holds_the_dead_letter_and_why_it_is_there(deployment: Deployment) -> None:
+def test_a_line_has_the_dead_letter_and_why_it_was_archived(deployment: Deployment) -> None:
     path = archive(deployment).put("dead-letters/reason=BLOCKED/ds=2026-11-05", [entry(1)])
     ((name, (line,)),) = objects(deployment).items()
     assert path == f"gs://{deployment.settings.bucket}/{name}"
@@ -87,8 +87,10 @@ def test_a_line_holds_the_dead_letter_and_why_it_is_there(deployment: Deployment
     }
 
 
-def test_what_cannot_be_read_is_kept_as_it_came(deployment: Deployment) -> None:
-    archive(deployment).put("dead-letters/reason=UNREADABLE/ds=d", [garbage(1, b"\xff\x00", a="b")])
+def test_an_unreadable_message_is_archived_unchanged(deployment: Deployment) -> None:
+    archive(deployment).put(
+        "dead-letters/reason=UNREADABLE/ds=d", [unreadable(1, b"\xff\x00", a="b")]
+    )
     ((_, (line,)),) = objects(deployment).items()
     assert base64.b64decode(line["body"]) == b"\xff\x00"
     assert line["attributes"] == {"a": "b"}
@@ -97,13 +99,13 @@ def test_what_cannot_be_read_is_kept_as_it_came(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize("detail", ["\ud800", "a\nb\u2028c"])
-def test_every_letter_is_one_line_of_json(detail: str, deployment: Deployment) -> None:
+def test_every_dead_letter_is_one_line_of_json(detail: str, deployment: Deployment) -> None:
     archive(deployment).put("dead-letters/f", [entry(1, detail=detail), entry(2)])
     ((_, lines),) = objects(deployment).items()
     assert [line["letter"]["detail"] for line in lines] == [detail, "refused: 雪"]
 
 
-def test_a_letter_that_cannot_be_written_as_json_again_is_kept_as_it_came(
+def test_a_dead_letter_that_cannot_be_written_as_json_again_is_archived_unchanged(
     deployment: Deployment,
 ) -> None:
     from imagen_ops.google.pubsub import Message
@@ -116,7 +118,7 @@ def test_a_letter_that_cannot_be_written_as_json_again_is_kept_as_it_came(
     assert base64.b64decode(line["body"]) == data
 
 
-def test_the_same_again_in_another_order_is_there_once(deployment: Deployment) -> None:
+def test_the_same_dead_letters_in_another_order_are_archived_once(deployment: Deployment) -> None:
     entries = [entry(number) for number in range(20)]
     paths = {
         archive(deployment).put("dead-letters/f", entries),
@@ -126,10 +128,10 @@ def test_the_same_again_in_another_order_is_there_once(deployment: Deployment) -
     assert len(objects(deployment)) == 1
     archive(deployment).put("dead-letters/f", entries[:-1])
     archive(deployment, "another run").put("dead-letters/f", entries)
-    assert len(objects(deployment)) == 3, "other content, and another run, are other objects"
+    assert len(objects(deployment)) == 3, "other content and another run have other objects"
 
 
-def test_a_storage_that_refuses_is_named(deployment: Deployment) -> None:
-    nowhere = Archive(deployment.clients.storage.client(), "no-such-bucket-of-ours", "r")
+def test_an_error_of_storage_names_the_object(deployment: Deployment) -> None:
+    broken = Archive(deployment.clients.storage.client(), "no-such-bucket-of-ours", "r")
     with pytest.raises(ApiError, match=r"writing gs://no-such-bucket-of-ours/f/r-.*HTTP 404"):
-        nowhere.put("f", [entry(1)])
+        broken.put("f", [entry(1)])

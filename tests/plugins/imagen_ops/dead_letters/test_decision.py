@@ -1,4 +1,4 @@
-"""What becomes of a dead letter, decided without anything around it."""
+"""What to do with a dead letter: decisions without any service."""
 
 import base64
 import json
@@ -19,15 +19,15 @@ from imagen_ops.dead_letters.decision import (
     ReplayForm,
     UnreadableError,
     decide,
-    read,
+    parse,
 )
 
 DEFAULT = ReplayForm()
 
 
-def letter(**others: Any) -> bytes:
-    """What a job publishes, with changes."""
-    given: dict[str, Any] = {
+def letter(**changes: Any) -> bytes:
+    """Return what a job publishes, with changes."""
+    fields: dict[str, Any] = {
         "prompt_id": "p-1",
         "reason": outcomes.Reason.UNAVAILABLE,
         "detail": "HTTP 503",
@@ -36,13 +36,13 @@ def letter(**others: Any) -> bytes:
         "body": b"A fox",
         "attributes": {"team": "ads"},
     }
-    body, _ = outcomes.encode(outcomes.Failure(**{**given, **others}))
+    body, _ = outcomes.encode(outcomes.Failure(**{**fields, **changes}))
     return body
 
 
-def edited(**others: Any) -> bytes:
-    """The same, with what no job would say."""
-    content = {**json.loads(letter()), **others}
+def edited(**changes: Any) -> bytes:
+    """Return the same with changes that no job would make; "-" removes a field."""
+    content = {**json.loads(letter()), **changes}
     return json.dumps({key: value for key, value in content.items() if value != "-"}).encode()
 
 
@@ -55,15 +55,15 @@ def test_format_names_and_reasons_are_those_of_the_jobs() -> None:
 
 
 @pytest.mark.parametrize("body", [b"A fox", b"", bytes(range(256)), "雪の中の柴犬".encode()])
-def test_a_prompt_goes_back_byte_for_byte_and_counted(body: bytes) -> None:
+def test_a_prompt_is_replayed_byte_for_byte_with_a_new_count(body: bytes) -> None:
     decision = decide(letter(body=body), DEFAULT)
     assert decision.disposition is Disposition.REPLAY
     assert decision.letter
-    assert decision.letter.again() == (body, {"team": "ads", "replays": "1"})
+    assert decision.letter.replay_message() == (body, {"team": "ads", "replays": "1"})
 
 
 @pytest.mark.parametrize(
-    ("replays", "most", "disposition"),
+    ("replays", "max_replays", "disposition"),
     [
         ("1", 3, Disposition.REPLAY),
         ("2", 3, Disposition.REPLAY),
@@ -73,27 +73,27 @@ def test_a_prompt_goes_back_byte_for_byte_and_counted(body: bytes) -> None:
         ("1", 1, Disposition.ARCHIVE),
     ],
 )
-def test_after_as_many_replays_as_the_form_says_comes_the_archive(
-    replays: str, most: int, disposition: Disposition
+def test_a_prompt_is_archived_after_the_maximum_replays_of_the_form(
+    replays: str, max_replays: int, disposition: Disposition
 ) -> None:
-    decision = decide(letter(attributes={"replays": replays}), ReplayForm(max_replays=most))
+    decision = decide(letter(attributes={"replays": replays}), ReplayForm(max_replays=max_replays))
     assert decision.disposition is disposition
     if disposition is Disposition.REPLAY:
         assert decision.letter
-        assert decision.letter.again()[1] == {"replays": str(int(replays) + 1)}
+        assert decision.letter.replay_message()[1] == {"replays": str(int(replays) + 1)}
     else:
-        assert f"max_replays is {most}" in decision.why
+        assert f"max_replays is {max_replays}" in decision.why
 
 
 @pytest.mark.parametrize("value", ["", "-1", "many", "1.5", " 1", "１", "1_0", "9" * 5000])
-def test_an_attribute_of_that_name_that_is_no_count_is_none(value: str) -> None:
+def test_an_invalid_replay_count_is_taken_as_zero(value: str) -> None:
     decision = decide(letter(attributes={"replays": value}), DEFAULT)
     assert decision.letter
-    assert decision.letter.again()[1] == {"replays": "1"}
+    assert decision.letter.replay_message()[1] == {"replays": "1"}
 
 
 @pytest.mark.parametrize("reason", list(outcomes.Reason), ids=str)
-def test_what_is_not_retryable_is_archived_under_its_reason_whatever_was_chosen(
+def test_a_dead_letter_that_is_not_retryable_is_archived_under_its_reason_whatever_was_chosen(
     reason: outcomes.Reason,
 ) -> None:
     for form in (DEFAULT, ReplayForm(reasons=("NO_IMAGE",))):
@@ -102,18 +102,18 @@ def test_what_is_not_retryable_is_archived_under_its_reason_whatever_was_chosen(
 
 
 @pytest.mark.parametrize("replays", ["0", "7"])
-def test_a_retryable_one_of_a_reason_that_was_not_chosen_is_left(replays: str) -> None:
+def test_a_retryable_dead_letter_is_left_if_its_reason_was_not_chosen(replays: str) -> None:
     decision = decide(
         letter(attributes={"replays": replays}), ReplayForm(reasons=("STORAGE_ERROR",))
     )
     assert decision.disposition is Disposition.LEAVE
 
 
-def test_a_retryable_one_of_a_reason_that_newer_jobs_give_is_left() -> None:
+def test_a_retryable_dead_letter_with_an_unknown_reason_is_left() -> None:
     assert decide(edited(reason="QUOTA"), DEFAULT).disposition is Disposition.LEAVE
 
 
-def test_a_prompt_of_which_only_the_beginning_is_there_is_archived_not_sent_mutilated() -> None:
+def test_an_incomplete_prompt_is_archived_and_not_published() -> None:
     body = b"x" * (outcomes.MAX_DEAD_LETTER_BODY_BYTES + 1)
     decision = decide(letter(body=body), DEFAULT)
     assert decision.disposition is Disposition.ARCHIVE
@@ -134,7 +134,7 @@ def test_a_prompt_of_which_only_the_beginning_is_there_is_archived_not_sent_muti
     ],
     ids=["many", "empty", "long", "long-utf8", "value", "value-utf8", "reserved", "surrogate"],
 )
-def test_attributes_that_would_have_a_whole_request_refused_are_archived(
+def test_attributes_that_pubsub_does_not_accept_are_archived(
     attributes: dict[str, str],
 ) -> None:
     decision = decide(edited(attributes=attributes), DEFAULT)
@@ -149,7 +149,7 @@ def test_attributes_at_pubsubs_limits_are_replayed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "problem"),
     [
         (b"", "not JSON"),
         (b"\xff\xfe", "not JSON"),
@@ -178,8 +178,8 @@ def test_attributes_at_pubsubs_limits_are_replayed() -> None:
     ],
     ids=lambda value: value[:40].replace(" ", "-") if isinstance(value, str) else "",
 )
-def test_what_is_no_dead_letter_is_archived_as_unreadable_and_says_why(
-    data: bytes, says: str
+def test_a_message_that_is_not_a_dead_letter_is_archived_as_unreadable_with_the_reason(
+    data: bytes, problem: str
 ) -> None:
     decision = decide(data, DEFAULT)
     assert (decision.disposition, decision.reason, decision.letter) == (
@@ -187,10 +187,10 @@ def test_what_is_no_dead_letter_is_archived_as_unreadable_and_says_why(
         UNREADABLE,
         None,
     )
-    assert says in decision.why
+    assert problem in decision.why
     assert len(decision.why) <= 400
     with pytest.raises(UnreadableError):
-        read(data)
+        parse(data)
 
 
 json_values = st.recursive(
@@ -206,7 +206,7 @@ json_values = st.recursive(
         json_values,
     )
 )
-def test_whatever_comes_something_becomes_of_it(changes: dict[str, Any]) -> None:
+def test_every_json_object_gets_a_decision(changes: dict[str, Any]) -> None:
     assert (
         decide(json.dumps({**json.loads(letter()), **changes}).encode(), DEFAULT).disposition
         in Disposition
@@ -214,24 +214,24 @@ def test_whatever_comes_something_becomes_of_it(changes: dict[str, Any]) -> None
 
 
 @given(st.binary(max_size=50))
-def test_whatever_bytes_come_are_archived(data: bytes) -> None:
+def test_arbitrary_bytes_are_archived(data: bytes) -> None:
     assert decide(data, DEFAULT).disposition is Disposition.ARCHIVE
 
 
 @given(st.binary(max_size=200))
-def test_every_body_survives_the_way_there_and_back(body: bytes) -> None:
-    assert read(letter(body=body)).again()[0] == body
+def test_every_body_survives_the_round_trip(body: bytes) -> None:
+    assert parse(letter(body=body)).replay_message()[0] == body
     assert base64.b64decode(json.loads(letter(body=body))["body"]) == body
 
 
-def test_a_form_takes_its_fields_out_of_a_runs_parameters() -> None:
-    form = ReplayForm.of({"dry_run": True, "reasons": ["NO_IMAGE"], "most": 5, "other": 1})
+def test_a_form_takes_only_its_own_fields_from_the_parameters_of_a_run() -> None:
+    form = ReplayForm.from_fields({"dry_run": True, "reasons": ["NO_IMAGE"], "most": 5, "other": 1})
     assert form == ReplayForm(True, ("NO_IMAGE",), 5, 3)
-    assert ReplayForm.of({}) == DEFAULT
+    assert ReplayForm.from_fields({}) == DEFAULT
 
 
-def test_a_tally_counts_by_reason_and_goes_on_from_an_earlier_try() -> None:
-    tally = ReplayCounts()
+def test_counts_are_by_reason_and_continue_from_an_earlier_try() -> None:
+    counts = ReplayCounts()
     for data in (
         letter(),
         letter(),
@@ -239,16 +239,16 @@ def test_a_tally_counts_by_reason_and_goes_on_from_an_earlier_try() -> None:
         edited(reason="QUOTA"),
         b"garbage",
     ):
-        tally.add(decide(data, DEFAULT))
-    assert tally.to_json() == {
+        counts.add(decide(data, DEFAULT))
+    assert counts.to_json() == {
         "replayed": {"UNAVAILABLE": 2},
         "archived": {"BLOCKED": 1},
         "left": {"QUOTA": 1},
         "unreadable": 1,
     }
-    assert str(tally) == (
-        "2 replayed (UNAVAILABLE 2), 1 archived (BLOCKED 1), 1 left (QUOTA 1), 1 unreadable"
+    assert str(counts) == (
+        "2 replayed (2 UNAVAILABLE), 1 archived (1 BLOCKED), 1 left (1 QUOTA), 1 unreadable"
     )
-    again = ReplayCounts.of(tally.to_json())
+    again = ReplayCounts.from_record(counts.to_json())
     again.add(decide(letter(), DEFAULT))
-    assert again.to_json() == {**tally.to_json(), "replayed": {"UNAVAILABLE": 3}, "left": {}}
+    assert again.to_json() == {**counts.to_json(), "replayed": {"UNAVAILABLE": 3}, "left": {}}

@@ -3,7 +3,6 @@
 import base64
 import json
 import time
-import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ Run = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def _short_pulls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagen_ops.google.pubsub._PULL_SECONDS", 0.5)
+    monkeypatch.setattr("imagen_ops.google.pubsub._PULL_TIMEOUT_S", 0.5)
 
 
 @pytest.fixture
@@ -35,19 +34,19 @@ def replay(run_task: Run, deployment: Deployment) -> Run:
     return run
 
 
-def failure(body: bytes, reason: str = "UNAVAILABLE", **others: Any) -> Failure:
-    given: dict[str, Any] = {
+def failure(body: bytes, reason: str = "UNAVAILABLE", **changes: Any) -> Failure:
+    fields: dict[str, Any] = {
         "prompt_id": "p",
-        "detail": "so it is",
+        "detail": "for a test",
         "retryable": reason not in ("BLOCKED", "INVALID_PROMPT"),
         "attempts": 3,
-        **others,
+        **changes,
     }
-    return Failure(reason=Reason(reason), body=body, **given)
+    return Failure(reason=Reason(reason), body=body, **fields)
 
 
 def bury(deployment: Deployment, *letters: Failure | bytes) -> None:
-    """Publish dead letters, or what passes for them."""
+    """Publish dead letters, or other messages in their place."""
     topic, publisher = deployment.lane.topic("dead-letters"), deployment.lane.publisher
     sent = []
     for letter in letters:
@@ -57,43 +56,43 @@ def bury(deployment: Deployment, *letters: Failure | bytes) -> None:
         future.result(timeout=30)
 
 
-def drained(deployment: Deployment, kind: str) -> list[tuple[bytes, dict[str, str]]]:
-    """Take all that is there."""
+def pull_all(deployment: Deployment, kind: str) -> list[tuple[bytes, dict[str, str]]]:
+    """Pull and acknowledge all messages of a subscription."""
     subscriber, name = deployment.lane.subscriber, deployment.lane.subscription(kind)
-    found: list[tuple[bytes, dict[str, str]]] = []
+    messages: list[tuple[bytes, dict[str, str]]] = []
     while True:
         pulled = subscriber.pull(
             subscription=name, max_messages=1000, return_immediately=True, timeout=10
         ).received_messages
         if not pulled:
-            return found
-        subscriber.acknowledge(subscription=name, ack_ids=[one.ack_id for one in pulled])
-        found += [(one.message.data, dict(one.message.attributes)) for one in pulled]
+            return messages
+        subscriber.acknowledge(subscription=name, ack_ids=[item.ack_id for item in pulled])
+        messages += [(item.message.data, dict(item.message.attributes)) for item in pulled]
 
 
 def bodies(deployment: Deployment, kind: str) -> Counter[bytes]:
-    return Counter(body for body, _ in drained(deployment, kind))
+    return Counter(body for body, _ in pull_all(deployment, kind))
 
 
 def letters(deployment: Deployment) -> Counter[bytes]:
-    """Take the prompts of the dead letters that are there."""
+    """Pull all dead letters, and return the bodies of their prompts."""
     return Counter(
         base64.b64decode(json.loads(body)["body"])
-        for body, _ in drained(deployment, "dead-letters")
+        for body, _ in pull_all(deployment, "dead-letters")
     )
 
 
 def archived(deployment: Deployment) -> dict[str, list[dict[str, Any]]]:
-    """Return the archive's lines by reason."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Return the lines of the archive by reason."""
+    lines_by_reason: dict[str, list[dict[str, Any]]] = {}
     client = deployment.clients.storage.client()
     for blob in client.list_blobs(deployment.settings.bucket, prefix="dead-letters/reason="):
         reason = blob.name.split("/")[1].removeprefix("reason=")
         today = datetime.now(UTC).date()
         assert blob.name.split("/")[2] in {f"ds={today}", f"ds={today - timedelta(days=1)}"}
         lines = blob.download_as_bytes().splitlines()
-        found.setdefault(reason, []).extend(json.loads(line) for line in lines)
-    return found
+        lines_by_reason.setdefault(reason, []).extend(json.loads(line) for line in lines)
+    return lines_by_reason
 
 
 def records(deployment: Deployment) -> list[dict[str, Any]]:
@@ -101,10 +100,10 @@ def records(deployment: Deployment) -> list[dict[str, Any]]:
     return list(deployment.clients.history(REPLAY_RECORDS).since(hour_ago))
 
 
-def test_retryable_ones_come_back_as_prompts_byte_for_byte_with_their_attributes(
+def test_retryable_dead_letters_become_prompts_again_byte_for_byte_with_their_attributes(
     deployment: Deployment, replay: Run
 ) -> None:
-    given = {
+    prompts = {
         b"A fox": {},
         b'{"prompt":  "A hare", "id": "order-7"}\n': {"team": "ads"},
         "雪の中の柴犬".encode(): {"topic": "t", "data": "d", "timeout": "5", "retry": "no"},
@@ -115,7 +114,7 @@ def test_retryable_ones_come_back_as_prompts_byte_for_byte_with_their_attributes
         deployment,
         *(
             failure(body, reason, attributes=attributes)
-            for (body, attributes), reason in zip(given.items(), reasons, strict=True)
+            for (body, attributes), reason in zip(prompts.items(), reasons, strict=True)
         ),
     )
     result = replay()
@@ -124,12 +123,12 @@ def test_retryable_ones_come_back_as_prompts_byte_for_byte_with_their_attributes
     assert result["unreadable"] == 0
     expected = {
         body: {**attributes, "replays": str(int(attributes.get("replays", 0)) + 1)}
-        for body, attributes in given.items()
+        for body, attributes in prompts.items()
     }
-    came = drained(deployment, "prompts")
-    assert len(came) == 4
-    assert dict(came) == expected
-    assert not drained(deployment, "dead-letters")
+    published = pull_all(deployment, "prompts")
+    assert len(published) == 4
+    assert dict(published) == expected
+    assert not pull_all(deployment, "dead-letters")
     assert not archived(deployment)
 
 
@@ -138,20 +137,22 @@ def test_a_fourth_attempt_is_archived(deployment: Deployment, replay: Run) -> No
     for number in (1, 2, 3):
         bury(deployment, failure(b"A fox", attributes=attributes))
         assert replay(f"run-{number}")["replayed"] == {"UNAVAILABLE": 1}
-        ((body, attributes),) = drained(deployment, "prompts")
+        ((body, attributes),) = pull_all(deployment, "prompts")
         assert (body, attributes) == (b"A fox", {"team": "ads", "replays": str(number)})
     bury(deployment, failure(b"A fox", attributes=attributes))
     result = replay("run-4")
     assert (result["replayed"], result["archived"]) == ({}, {"UNAVAILABLE": 1})
-    assert not drained(deployment, "prompts")
-    assert not drained(deployment, "dead-letters")
+    assert not pull_all(deployment, "prompts")
+    assert not pull_all(deployment, "dead-letters")
     ((reason, (line,)),) = archived(deployment).items()
     assert reason == "UNAVAILABLE"
-    assert line["why"] == "replayed 3 times, max_replays is 3"
+    assert line["why"] == "replayed 3 times; max_replays is 3"
     assert line["letter"]["attributes"] == attributes
 
 
-def test_what_is_not_retryable_is_archived_by_reason(deployment: Deployment, replay: Run) -> None:
+def test_dead_letters_that_are_not_retryable_are_archived_by_reason(
+    deployment: Deployment, replay: Run
+) -> None:
     bury(
         deployment,
         failure(b"1", "BLOCKED"),
@@ -166,13 +167,11 @@ def test_what_is_not_retryable_is_archived_by_reason(deployment: Deployment, rep
         for reason, lines in archived(deployment).items()
     }
     assert kept == {"BLOCKED": [b"1", b"2"], "INVALID_PROMPT": [b"3"], "MODEL_ERROR": [b"4"]}
-    assert not drained(deployment, "dead-letters")
-    assert not drained(deployment, "prompts")
+    assert not pull_all(deployment, "dead-letters")
+    assert not pull_all(deployment, "prompts")
 
 
-def test_what_is_no_dead_letter_is_archived_as_unreadable(
-    deployment: Deployment, replay: Run
-) -> None:
+def test_other_messages_are_archived_as_unreadable(deployment: Deployment, replay: Run) -> None:
     garbage = [b"\xff\xfe", b"not json", b'{"schema": "imagen.prediction/1"}']
     bury(deployment, *garbage, failure(b"A fox"))
     result = replay()
@@ -181,10 +180,10 @@ def test_what_is_no_dead_letter_is_archived_as_unreadable(
     ((reason, lines),) = archived(deployment).items()
     assert reason == "UNREADABLE"
     assert sorted(base64.b64decode(line["body"]) for line in lines) == sorted(garbage)
-    assert not drained(deployment, "dead-letters")
+    assert not pull_all(deployment, "dead-letters")
 
 
-def test_a_dry_run_counts_each_once_and_changes_nothing(
+def test_a_dry_run_counts_every_dead_letter_once_and_changes_nothing(
     deployment: Deployment, replay: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagen_ops.dead_letters.operators.BATCH", 7)
@@ -203,22 +202,22 @@ def test_a_dry_run_counts_each_once_and_changes_nothing(
     }
     for number in (1, 1, 2):
         result = replay(f"dry-{number}", dry_run=True, reasons=["UNAVAILABLE"])
-        assert {key: result[key] for key in expected} == expected, "all is there again at once"
+        assert {key: result[key] for key in expected} == expected, (
+            "all dead letters are available again at once"
+        )
         assert result["dry_run"]
-    assert not drained(deployment, "prompts")
+    assert not pull_all(deployment, "prompts")
     assert not archived(deployment)
-    assert len(drained(deployment, "dead-letters")) == 27
+    assert len(pull_all(deployment, "dead-letters")) == 27
     assert [record["dry_run"] for record in records(deployment)] == [True, True]
 
 
-def test_a_dry_run_of_another_try_of_the_same_run_starts_from_nothing(
-    deployment: Deployment, replay: Run
-) -> None:
+def test_another_try_of_a_dry_run_counts_from_zero(deployment: Deployment, replay: Run) -> None:
     bury(deployment, failure(b"A fox"))
     assert replay(dry_run=True) | {"at": ""} == replay(dry_run=True) | {"at": ""}
 
 
-def test_reasons_that_were_not_chosen_are_left_and_there_again_at_once(
+def test_dead_letters_with_other_reasons_are_left_and_available_again_at_once(
     deployment: Deployment, replay: Run
 ) -> None:
     bury(
@@ -235,17 +234,17 @@ def test_reasons_that_were_not_chosen_are_left_and_there_again_at_once(
     assert bodies(deployment, "prompts") == {b"u": 1}
 
 
-def test_no_more_are_taken_than_the_form_says(
+def test_a_run_handles_no_more_dead_letters_than_the_forms_maximum(
     deployment: Deployment, replay: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagen_ops.dead_letters.operators.BATCH", 4)
     bury(deployment, *(failure(f"{n}".encode()) for n in range(15)))
     assert replay(most=10)["replayed"] == {"UNAVAILABLE": 10}
-    assert len(drained(deployment, "prompts")) == 10
-    assert len(drained(deployment, "dead-letters")) == 5
+    assert len(pull_all(deployment, "prompts")) == 10
+    assert len(pull_all(deployment, "dead-letters")) == 5
 
 
-def test_what_fails_again_while_a_run_lasts_waits_for_the_next_one(
+def test_prompts_that_fail_again_during_a_run_wait_for_the_next_one(
     deployment: Deployment, replay: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imagen_ops.google.pubsub import PubSubMessagesHook
@@ -261,15 +260,17 @@ def test_what_fails_again_while_a_run_lasts_waits_for_the_next_one(
     for number in (1, 2, 3):
         assert replay(f"run-{number}")["replayed"] == {"UNAVAILABLE": 2}
     assert replay("run-4")["archived"] == {"UNAVAILABLE": 2}
-    assert not drained(deployment, "dead-letters")
+    assert not pull_all(deployment, "dead-letters")
 
 
-def test_nothing_there_is_no_error(deployment: Deployment, replay: Run) -> None:
+def test_a_run_without_dead_letters_is_no_error(deployment: Deployment, replay: Run) -> None:
     result = replay()
     assert result["replayed"] == result["archived"] == result["left"] == {}
 
 
-def test_what_a_dry_run_counted_is_nobodys_work(deployment: Deployment, replay: Run) -> None:
+def test_the_counts_of_a_dry_run_are_not_added_to_a_later_try(
+    deployment: Deployment, replay: Run
+) -> None:
     bury(deployment, failure(b"A fox"))
     for dry_run in (True, False):
         assert replay("the same run", dry_run=dry_run)["replayed"] == {"UNAVAILABLE": 1}
@@ -289,12 +290,12 @@ def test_a_run_leaves_one_record_of_all_its_tries(deployment: Deployment, replay
 
 
 class Killed(BaseException):
-    """What ends a task between two lines."""
+    """Ends a task between two lines, as a kill does."""
 
 
 @pytest.fixture
 def fail_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Have a method of the Pub/Sub hook end the task the next time that it is called."""
+    """Make the next call of a method of the Pub/Sub hook end the task."""
     from imagen_ops.google.pubsub import PubSubMessagesHook
 
     def prepare(name: str) -> None:
@@ -314,19 +315,21 @@ def fail_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 def test_a_task_killed_between_publish_and_ack_loses_none(
     deployment: Deployment, replay: Run, fail_once: Callable[[str], None]
 ) -> None:
-    given = [f"{n}".encode() for n in range(10)]
-    bury(deployment, *(failure(body) for body in given))
+    prompts = [f"{n}".encode() for n in range(10)]
+    bury(deployment, *(failure(body) for body in prompts))
     fail_once("acknowledge_all")
     with pytest.raises(Killed):
         replay()
     (record,) = records(deployment)
     assert (record["finished"], record["replayed"]) == (False, {}), "counted when acknowledged"
     assert replay()["replayed"] == {"UNAVAILABLE": 10}
-    came = drained(deployment, "prompts")
-    assert {body for body, _ in came} == set(given)
-    assert len(came) == 20, "twice, as promised: not lost"
-    assert {attributes["replays"] for _, attributes in came} == {"1"}, "a second time counts once"
-    assert not drained(deployment, "dead-letters")
+    published = pull_all(deployment, "prompts")
+    assert {body for body, _ in published} == set(prompts)
+    assert len(published) == 20, "twice, as promised: not lost"
+    assert {attributes["replays"] for _, attributes in published} == {"1"}, (
+        "a second time counts once"
+    )
+    assert not pull_all(deployment, "dead-letters")
     (record,) = records(deployment)
     assert (record["finished"], record["replayed"]) == (True, {"UNAVAILABLE": 10})
 
@@ -341,7 +344,7 @@ def test_a_task_killed_between_archive_and_ack_archives_once(
     assert len(archived(deployment)["BLOCKED"]) == 10
     assert replay()["archived"] == {"BLOCKED": 10}
     assert len(archived(deployment)["BLOCKED"]) == 10, "the second try found the first's object"
-    assert not drained(deployment, "dead-letters")
+    assert not pull_all(deployment, "dead-letters")
 
 
 def test_a_task_killed_after_the_pull_gives_all_back(
@@ -352,34 +355,11 @@ def test_a_task_killed_after_the_pull_gives_all_back(
     with pytest.raises(Killed):
         replay()
     assert letters(deployment).total() == 10
-    assert not drained(deployment, "prompts")
-
-
-def test_what_is_held_for_long_is_held_again_before_its_lease_is_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from imagen_ops.dead_letters.leases import LEASE_SECONDS, Leases
-    from imagen_ops.google.pubsub import Message
-
-    calls: list[tuple[list[str], int]] = []
-    now = 1000.0
-    monkeypatch.setattr("imagen_ops.dead_letters.leases.time.monotonic", lambda: now)
-    message = Message("1", "ack-1", b"", {}, datetime.now(UTC))
-    pubsub = types.SimpleNamespace(
-        take=lambda subscription, most: [message][:most],
-        lease=lambda subscription, ack_ids, seconds: calls.append((ack_ids, seconds)),
-    )
-    with Leases(pubsub, "sub") as leases:  # type: ignore[arg-type] # a stand-in
-        leases.take(1)
-        for _ in range(60):
-            now += 1.0
-            leases.renew()
-    lease = LEASE_SECONDS
-    assert calls == [(["ack-1"], lease)] * 3 + [(["ack-1"], 0)]
+    assert not pull_all(deployment, "prompts")
 
 
 @pytest.mark.slow
-def test_what_a_dead_process_held_comes_back_when_its_lease_is_over(
+def test_dead_letters_of_a_dead_process_come_back_when_its_leases_end(
     deployment: Deployment, replay: Run, monkeypatch: pytest.MonkeyPatch, eventually: Run
 ) -> None:
     from imagen_ops.google.pubsub import PubSubMessagesHook
@@ -402,12 +382,12 @@ def test_what_a_dead_process_held_comes_back_when_its_lease_is_over(
         dying.setattr(PubSubMessagesHook, "acknowledge_all", killed)
         with pytest.raises(Killed):
             replay()
-    assert replay()["replayed"] == {}, "held by the dead, for as long as its lease lasts"
+    assert replay()["replayed"] == {}, "leased by the dead process"
     eventually(lambda: replay()["replayed"], within_s=20, what="the dead letter's return")
     assert bodies(deployment, "prompts") == {b"A fox": 2}
 
 
-def test_being_told_to_end_ends_it_between_two_batches(
+def test_a_killed_task_ends_between_two_batches(
     deployment: Deployment, run_task: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.exceptions import AirflowException
@@ -420,18 +400,18 @@ def test_being_told_to_end_ends_it_between_two_batches(
     task = ReplayDeadLetters(task_id="replay")
     publish = PubSubMessagesHook.publish_all
 
-    def told(self: Any, *given: Any) -> None:
+    def killed_meanwhile(self: Any, *prompts: Any) -> None:
         task.on_kill()
-        publish(self, *given)
+        publish(self, *prompts)
 
-    monkeypatch.setattr(PubSubMessagesHook, "publish_all", told)
-    with pytest.raises(AirflowException, match="killed"):
+    monkeypatch.setattr(PubSubMessagesHook, "publish_all", killed_meanwhile)
+    with pytest.raises(AirflowException, match="told to end"):
         run_task(task)
     assert bodies(deployment, "prompts").total() == 4
     assert letters(deployment).total() == 6
 
 
-def test_a_topic_that_refuses_leaves_the_dead_letters_where_they_are(
+def test_dead_letters_stay_if_the_topic_refuses_their_prompts(
     deployment: Deployment, replay: Run
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -446,7 +426,7 @@ def test_a_topic_that_refuses_leaves_the_dead_letters_where_they_are(
     assert (record["finished"], record["replayed"]) == (False, {})
 
 
-def test_a_storage_that_refuses_leaves_what_was_to_be_archived_and_replays_the_rest(
+def test_if_storage_refuses_prompts_are_replayed_and_the_rest_stays(
     deployment: Deployment, replay: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -469,7 +449,7 @@ def test_a_storage_that_refuses_leaves_what_was_to_be_archived_and_replays_the_r
     assert record["replayed"] == {"UNAVAILABLE": 1}, "by the first try"
 
 
-def test_a_subscription_that_is_not_there_is_named(deployment: Deployment, replay: Run) -> None:
+def test_a_missing_subscription_is_named(deployment: Deployment, replay: Run) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     name = deployment.lane.subscription("dead-letters")
@@ -478,7 +458,7 @@ def test_a_subscription_that_is_not_there_is_named(deployment: Deployment, repla
         replay()
 
 
-def test_a_record_that_cannot_be_kept_does_not_undo_the_work(
+def test_a_record_that_cannot_be_written_does_not_fail_the_run(
     deployment: Deployment, replay: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from google.api_core.exceptions import ServiceUnavailable
@@ -493,7 +473,7 @@ def test_a_record_that_cannot_be_kept_does_not_undo_the_work(
     assert replay()["replayed"] == {"UNAVAILABLE": 1}
 
 
-def test_what_is_delivered_again_after_its_ack_is_not_replayed_again(
+def test_a_dead_letter_delivered_again_after_its_ack_is_not_replayed_again(
     deployment: Deployment, replay: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imagen_ops.google.pubsub import PubSubMessagesHook
@@ -513,11 +493,11 @@ def test_what_is_delivered_again_after_its_ack_is_not_replayed_again(
     assert replay()["replayed"] == {"UNAVAILABLE": 1}
     assert lost
     assert bodies(deployment, "prompts") == {b"A fox": 1}
-    assert not drained(deployment, "dead-letters")
+    assert not pull_all(deployment, "dead-letters")
 
 
 @pytest.mark.slow
-def test_five_thousand_take_seconds(deployment: Deployment, replay: Run) -> None:
+def test_five_thousand_dead_letters_take_seconds(deployment: Deployment, replay: Run) -> None:
     bury(
         deployment,
         *(failure(f"prompt {n}".encode(), attributes={"n": str(n)}) for n in range(4000)),
@@ -525,40 +505,40 @@ def test_five_thousand_take_seconds(deployment: Deployment, replay: Run) -> None
     )
     started = time.monotonic()
     counted = replay(dry_run=True)
-    looked = time.monotonic() - started
+    counting_s = time.monotonic() - started
     result = replay()
-    took = time.monotonic() - started - looked
+    handling_s = time.monotonic() - started - counting_s
     assert counted["replayed"] == result["replayed"] == {"UNAVAILABLE": 4000}
     assert counted["archived"] == result["archived"] == {"BLOCKED": 1000}
-    came = drained(deployment, "prompts")
-    assert len(came) == len({body for body, _ in came}) == 4000
-    assert all(body == f"prompt {attributes['n']}".encode() for body, attributes in came)
-    assert not drained(deployment, "dead-letters")
+    published = pull_all(deployment, "prompts")
+    assert len(published) == len({body for body, _ in published}) == 4000
+    assert all(body == f"prompt {attributes['n']}".encode() for body, attributes in published)
+    assert not pull_all(deployment, "dead-letters")
     assert len({line["message_id"] for line in archived(deployment)["BLOCKED"]}) == 1000
-    print(f"5,000 dead letters: counted in {looked:.1f} s, handled in {took:.1f} s")
-    assert looked < 30
-    assert took < 30
+    print(f"5,000 dead letters: counted in {counting_s:.1f} s, handled in {handling_s:.1f} s")
+    assert counting_s < 30
+    assert handling_s < 30
 
 
 @pytest.mark.slow
-def test_large_dead_letters_go_back(deployment: Deployment, replay: Run) -> None:
-    given = [bytes([n]) * 1_000_000 for n in range(20)]
-    bury(deployment, *(failure(body) for body in given))
+def test_large_dead_letters_are_replayed(deployment: Deployment, replay: Run) -> None:
+    prompts = [bytes([n]) * 1_000_000 for n in range(20)]
+    bury(deployment, *(failure(body) for body in prompts))
     assert replay()["replayed"] == {"UNAVAILABLE": 20}
-    assert bodies(deployment, "prompts") == Counter(given)
+    assert bodies(deployment, "prompts") == Counter(prompts)
 
 
 @pytest.mark.parametrize(
-    "given",
+    "prompts",
     [[bytes([n]) * 1_000_000 for n in range(20)], [f"{n}".encode() for n in range(2_500)]],
     ids=["large", "many"],
 )
 def test_prompts_are_published_in_as_many_requests_as_pubsub_wants(
-    deployment: Deployment, given: list[bytes]
+    deployment: Deployment, prompts: list[bytes]
 ) -> None:
     topic = deployment.lane.topic("prompts")
-    deployment.clients.pubsub.publish_all(topic, [(body, {"replays": "1"}) for body in given])
-    assert bodies(deployment, "prompts") == Counter(given)
+    deployment.clients.pubsub.publish_all(topic, [(body, {"replays": "1"}) for body in prompts])
+    assert bodies(deployment, "prompts") == Counter(prompts)
 
 
 @pytest.fixture
@@ -581,18 +561,18 @@ def test_dead_letters_of_a_model_that_was_down_become_predictions(
         return bool(replay("look", dry_run=True)["replayed"] == {"UNAVAILABLE": 2})
 
     eventually(counted, within_s=60, what="two dead letters")
-    # Replayed in vain: the count comes round with the dead letter.
+    # Replayed in vain. The count comes back with the dead letter.
     assert replay("too early")["replayed"] == {"UNAVAILABLE": 2}
     eventually(counted, within_s=60, what="both dead letters once more")
     cloud.models(down=0)
     assert replay("in time")["replayed"] == {"UNAVAILABLE": 2}
-    predictions = {one["prompt"]: one for one in lane.predictions(2)}
+    predictions = {prediction["prompt"]: prediction for prediction in lane.predictions(2)}
     assert set(predictions) == {"A fox", "A hare"}
     assert predictions["A hare"]["prompt_id"] == "order-7"
-    for one in predictions.values():
-        assert one["images"]
-        assert one["message_attributes"]["team"] == "ads"
-        assert one["message_attributes"]["replays"] == "2"
+    for prediction in predictions.values():
+        assert prediction["images"]
+        assert prediction["message_attributes"]["team"] == "ads"
+        assert prediction["message_attributes"]["replays"] == "2"
     assert stream.drain() == "DRAINED"
     assert lane.nothing_left("dead-letters")
     assert lane.nothing_left("prompts")

@@ -1,4 +1,4 @@
-"""A stream's life as the hooks and sensors see it, with a real job under the local Dataflow."""
+"""The life of a stream as hooks and sensors see it, with a real job on the local Dataflow."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,9 +14,9 @@ pytestmark = pytest.mark.slow
 Run = Callable[..., Any]
 
 
-def launch_of(deployment: Deployment, **form: Any) -> Any:
-    from imagen_ops.jobs.job_form import JobForm
+def launch_request(deployment: Deployment, **form: Any) -> Any:
     from imagen_ops.jobs.launch_request import stream_launch_request
+    from imagen_ops.jobs.params import JobForm
 
     form = {"model": deployment.settings.model, **form}
     return stream_launch_request(deployment.settings, JobForm(**form), run_label="a-test")
@@ -28,7 +28,7 @@ def test_a_stream_is_launched_updated_measured_and_drained(
     from imagen_ops.stream.sensors import JobEndedSensor, JobRunningSensor
 
     dataflow, lane = deployment.clients.dataflow, deployment.lane
-    first = dataflow.launch(launch_of(deployment))
+    first = dataflow.launch(launch_request(deployment))
     assert first.state.active
     running = JobRunningSensor(task_id="wait", job_id=first.id)
     eventually(lambda: run_task(running), what="RUNNING")
@@ -37,10 +37,10 @@ def test_a_stream_is_launched_updated_measured_and_drained(
     lane.publish("a fox in the snow", "   ")
     lane.predictions(1)
     lane.dead_letters(1)
-    # A prompt counts with its batch, and each of the two may have one to itself.
+    # A prompt is counted with its batch, and the two may be in different batches.
     counters = eventually(
-        lambda: (found := dataflow.counters(first.id)).get("prompts") == 2 and found,
-        what="counters of both",
+        lambda: (values := dataflow.counters(first.id)).get("prompts") == 2 and values,
+        what="the counters of both",
     )
     assert (counters["predictions"], counters["failures"]) == (1, 1)
     now = datetime.now(UTC)
@@ -51,7 +51,7 @@ def test_a_stream_is_launched_updated_measured_and_drained(
         assert reading is not None
         assert reading.value >= 0
 
-    second = dataflow.launch(launch_of(deployment, max_workers=3), update=True)
+    second = dataflow.launch(launch_request(deployment, max_workers=3), update=True)
     assert second.id != first.id
     eventually(lambda: run_task(JobRunningSensor(task_id="wait", job_id=second.id)))
     ended = eventually(lambda: run_task(JobEndedSensor(task_id="wait", job_id=first.id)))
@@ -65,14 +65,14 @@ def test_a_stream_is_launched_updated_measured_and_drained(
     assert lane.nothing_left("prompts")
 
 
-def test_a_job_that_fails_says_why_in_the_waiting_tasks_error(
+def test_the_error_of_a_waiting_task_says_why_its_job_failed(
     deployment: Deployment, run_task: Run, eventually: Run
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     from imagen_ops.stream.sensors import JobRunningSensor
 
-    launch = launch_of(deployment)
+    launch = launch_request(deployment)
     missing = f"projects/{deployment.settings.project}/subscriptions/no-such-sub"
     parameters = {**launch.parameters, "messages_subscription": missing}
     job = deployment.clients.dataflow.launch(dataclasses.replace(launch, parameters=parameters))

@@ -1,4 +1,4 @@
-"""Errors of an API, from a server that answers as it is told."""
+"""How the REST hooks deal with responses and errors, against a scripted server."""
 
 import json
 import threading
@@ -12,18 +12,18 @@ from tests.conftest import Cloud
 from tests.plugins.conftest import connection
 
 
-class Moody:
-    """Answers each request with the next of `answers`; the last one for good."""
+class ScriptedServer:
+    """Sends the next of `responses` for each request, and repeats the last one."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, Any]]] = []
-        self.asked: list[str] = []
+        self.responses: list[tuple[int, dict[str, Any]]] = []
+        self.requests: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                outer.asked.append(self.path)
-                status, body = outer.answers.pop(0) if outer.answers[1:] else outer.answers[0]
+                outer.requests.append(self.path)
+                status, body = outer.responses.pop(0) if outer.responses[1:] else outer.responses[0]
                 content = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -47,8 +47,8 @@ class Moody:
 
 
 @pytest.fixture
-def moody() -> Iterator[Moody]:
-    server = Moody()
+def scripted() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
     yield server
     server.server.shutdown()
     server.server.server_close()
@@ -68,77 +68,84 @@ def dataflow(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
     return make
 
 
-def refusal(status: int, message: str = "no") -> tuple[int, dict[str, Any]]:
+def error_response(status: int, message: str = "no") -> tuple[int, dict[str, Any]]:
     return status, {"error": {"code": status, "message": message, "status": "X"}}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 429, 500, 503])
-def test_a_refusal_becomes_an_error_with_googles_words_and_advice(
-    dataflow: Callable[..., Any], moody: Moody, status: int
+def test_an_error_response_becomes_an_error_with_googles_message_and_advice(
+    dataflow: Callable[..., Any], scripted: ScriptedServer, status: int
 ) -> None:
     from imagen_ops.errors import ApiError
 
-    moody.answers = [refusal(status, "in Google's words")]
-    with pytest.raises(ApiError, match=r"in Google's words.*What to do") as refused:
-        dataflow(moody.url).get("job-1")
-    assert refused.value.status == status
-    assert "job-1" in str(refused.value)
+    scripted.responses = [error_response(status, "in Google's words")]
+    with pytest.raises(ApiError, match=r"in Google's words.*What to do") as raised:
+        dataflow(scripted.url).get("job-1")
+    assert raised.value.status == status
+    assert "job-1" in str(raised.value)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_what_passes_by_itself_is_tried_again(
-    dataflow: Callable[..., Any], moody: Moody, status: int
+def test_a_transient_error_is_retried(
+    dataflow: Callable[..., Any], scripted: ScriptedServer, status: int
 ) -> None:
-    moody.answers = [refusal(status), (200, {"id": "1", "name": "n"})]
-    assert dataflow(moody.url, retries=1).get("1").id == "1"
-    assert len(moody.asked) == 2
+    scripted.responses = [error_response(status), (200, {"id": "1", "name": "n"})]
+    assert dataflow(scripted.url, retries=1).get("1").id == "1"
+    assert len(scripted.requests) == 2
 
 
 # After a 401 the credentials are refreshed first.
 @pytest.mark.parametrize("status", [400, 403, 404, 409])
-def test_what_does_not_pass_is_not(dataflow: Callable[..., Any], moody: Moody, status: int) -> None:
+def test_a_permanent_error_is_not_retried(
+    dataflow: Callable[..., Any], scripted: ScriptedServer, status: int
+) -> None:
     from imagen_ops.errors import ApiError
 
-    moody.answers = [refusal(status)]
+    scripted.responses = [error_response(status)]
     with pytest.raises(ApiError):
-        dataflow(moody.url, retries=3).get("1")
-    assert len(moody.asked) == 1
+        dataflow(scripted.url, retries=3).get("1")
+    assert len(scripted.requests) == 1
 
 
-def test_a_server_that_is_not_there_is_said_to_be_silent(
-    dataflow: Callable[..., Any], moody: Moody
+def test_an_unreachable_server_is_reported_as_no_answer(
+    dataflow: Callable[..., Any], scripted: ScriptedServer
 ) -> None:
     from imagen_ops.errors import NO_ANSWER, ApiError
 
-    hook = dataflow(moody.url)
-    moody.server.server_close()
-    with pytest.raises(ApiError, match=r"nothing came back.*network") as refused:
+    hook = dataflow(scripted.url)
+    scripted.server.server_close()
+    with pytest.raises(ApiError, match=r"no answer.*network") as raised:
         hook.get("1")
-    assert refused.value.status == NO_ANSWER
-    assert refused.value.passing
+    assert raised.value.status == NO_ANSWER
+    assert raised.value.transient
 
 
-def test_an_answer_that_is_no_json_is_an_error_too(
-    dataflow: Callable[..., Any], moody: Moody
+def test_an_error_response_without_details_is_an_error_too(
+    dataflow: Callable[..., Any], scripted: ScriptedServer
 ) -> None:
     from imagen_ops.errors import ApiError
 
-    moody.answers = [(502, {})]
+    scripted.responses = [(502, {})]
     with pytest.raises(ApiError, match="HTTP 502"):
-        dataflow(moody.url).get("1")
+        dataflow(scripted.url).get("1")
 
 
-def test_a_name_in_use_has_a_type_of_its_own(dataflow: Callable[..., Any], moody: Moody) -> None:
+def test_a_name_in_use_has_its_own_exception(
+    dataflow: Callable[..., Any], scripted: ScriptedServer
+) -> None:
     from imagen_ops.google.dataflow import NameInUseError
     from imagen_ops.jobs.launch_request import LaunchRequest
 
-    moody.answers = [refusal(409, "There is already an active job named imagen-stream")]
+    scripted.responses = [error_response(409, "There is already an active job named imagen-stream")]
+    request = LaunchRequest(
+        job_name="imagen-stream", template="gs://b/t.json", parameters={}, environment={}
+    )
     with pytest.raises(NameInUseError, match="already an active job"):
-        dataflow(moody.url).launch(LaunchRequest("imagen-stream", "gs://b/t.json", {}, {}))
+        dataflow(scripted.url).launch(request)
 
 
-def test_a_listing_is_read_to_its_last_page_and_only_the_exact_name_counts(
-    dataflow: Callable[..., Any], moody: Moody
+def test_a_listing_is_read_to_its_last_page_and_matches_only_the_exact_name(
+    dataflow: Callable[..., Any], scripted: ScriptedServer
 ) -> None:
     def job(number: int, name: str) -> dict[str, str]:
         return {
@@ -148,43 +155,43 @@ def test_a_listing_is_read_to_its_last_page_and_only_the_exact_name_counts(
             "createTime": f"2026-11-22T10:00:{number:02d}Z",
         }
 
-    moody.answers = [
+    scripted.responses = [
         (200, {"jobs": [job(1, "imagen-stream-old")], "nextPageToken": "more"}),
         (200, {"jobs": [job(2, "imagen-stream"), job(3, "imagen-stream-2")]}),
         (200, job(2, "imagen-stream")),
     ]
-    assert dataflow(moody.url).active("imagen-stream").id == "2"
-    assert "pageToken=more" in moody.asked[1]
-    assert "name=imagen-stream" in moody.asked[0]
-    assert "/jobs/2?" in moody.asked[2]
+    assert dataflow(scripted.url).active("imagen-stream").id == "2"
+    assert "pageToken=more" in scripted.requests[1]
+    assert "name=imagen-stream" in scripted.requests[0]
+    assert "/jobs/2?" in scripted.requests[2]
 
 
 @pytest.mark.parametrize(
     ("state", "harmless"),
     [("DRAINING", True), ("DRAINED", True), ("FAILED", True), ("PENDING", False)],
 )
-def test_a_drain_that_somebody_else_asked_for_first_is_no_error(
-    dataflow: Callable[..., Any], moody: Moody, state: str, harmless: bool
+def test_a_drain_that_somebody_else_requested_first_is_not_an_error(
+    dataflow: Callable[..., Any], scripted: ScriptedServer, state: str, harmless: bool
 ) -> None:
     from imagen_ops.errors import ApiError
 
     job = {"id": "1", "name": "imagen-stream", "currentState": f"JOB_STATE_{state}"}
-    moody.answers = [refusal(400, "not in a state to be drained"), (200, job)]
+    scripted.responses = [error_response(400, "not in a state to be drained"), (200, job)]
     if harmless:
-        dataflow(moody.url).drain("1")
+        dataflow(scripted.url).drain("1")
     else:
         with pytest.raises(ApiError, match="not in a state"):
-            dataflow(moody.url).drain("1")
+            dataflow(scripted.url).drain("1")
 
 
-def test_endpoints_may_come_as_text_as_the_connection_form_keeps_them(
-    cloud: Cloud, moody: Moody, monkeypatch: pytest.MonkeyPatch
+def test_endpoints_may_be_text_as_the_connection_form_stores_them(
+    cloud: Cloud, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imagen_ops.google.dataflow import DataflowJobsHook
 
-    endpoints = json.dumps({"dataflow": moody.url})
+    endpoints = json.dumps({"dataflow": scripted.url})
     extra = connection(cloud, api_endpoints=endpoints)
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", extra)
-    moody.answers = [(200, {"id": "1", "name": "n"})]
+    scripted.responses = [(200, {"id": "1", "name": "n"})]
     hook = DataflowJobsHook("google_cloud_default", project="demo-project", region="us-central1")
     assert hook.get("1").id == "1"

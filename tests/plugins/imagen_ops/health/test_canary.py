@@ -1,4 +1,4 @@
-"""Canaries, through the local Pub/Sub; nobody passes them on here but the tests."""
+"""Canaries, through the local Pub/Sub. No stream runs: the tests themselves return them."""
 
 import types
 from collections.abc import Callable
@@ -7,20 +7,42 @@ from typing import Any
 
 import pytest
 
+from imagen_ops.jobs.job import Job, JobState
 from tests.plugins.conftest import Deployment
 
 Run = Callable[..., Any]
 
 
 def wait(canary: Any, *, required: bool = True) -> Any:
-    from imagen_ops.health.canary_sensor import CanarySensor
+    from imagen_ops.health.canary import CanarySensor
 
     return CanarySensor(task_id="wait", canary=canary, required=required)
 
 
 @pytest.fixture(autouse=True)
-def _starts_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_startup_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEN_STARTUP_SECONDS", "20")
+
+
+def running_job(state: JobState = JobState.RUNNING) -> Job:
+    return Job("1", "imagen-stream", state)
+
+
+def health_canary(deployment: Deployment, *, job: Job | None, dataflow_answers: bool = True) -> Any:
+    """Return the task, with a Dataflow that has `job`, or that answers HTTP 403."""
+    from imagen_ops.errors import ApiError
+    from imagen_ops.health.canary import SendHealthCanary
+
+    def active(name: str) -> Job | None:
+        if not dataflow_answers:
+            raise ApiError("listing jobs", 403, "forbidden")
+        return job
+
+    task = SendHealthCanary(task_id="probe")
+    task.__dict__["clients"] = types.SimpleNamespace(
+        dataflow=types.SimpleNamespace(active=active), pubsub=task.clients.pubsub
+    )
+    return task
 
 
 def sent(name: str, seconds_ago: float = 0.0) -> dict[str, str]:
@@ -28,14 +50,12 @@ def sent(name: str, seconds_ago: float = 0.0) -> dict[str, str]:
     return {"name": name, "sent_at": at.isoformat()}
 
 
-def give_back(deployment: Deployment, name: str) -> None:
+def return_canary(deployment: Deployment, name: str) -> None:
     topic = deployment.lane.topic("predictions")
     deployment.lane.publisher.publish(topic, b"{}", canary=name).result(timeout=30)
 
 
-def test_a_canary_is_published_where_the_stream_reads(
-    deployment: Deployment, run_task: Run
-) -> None:
+def test_a_canary_is_published_to_the_prompts_topic(deployment: Deployment, run_task: Run) -> None:
     from imagen_ops.health.canary import SendCanary
 
     canary = run_task(SendCanary(task_id="send"))
@@ -45,21 +65,22 @@ def test_a_canary_is_published_where_the_stream_reads(
     assert pulled.received_messages[0].message.attributes["canary"] == canary["name"]
 
 
-def test_a_canary_that_is_back_is_taken_with_the_time_of_its_return(
+def test_a_returned_canary_is_taken_with_the_time_of_its_return(
     deployment: Deployment, run_task: Run, eventually: Run
 ) -> None:
-    give_back(deployment, "mine")
+    return_canary(deployment, "mine")
     canary = sent("mine", seconds_ago=5)
-    found = eventually(lambda: run_task(wait(canary)), what="the canary").xcom_value
-    took = datetime.fromisoformat(found["returned_at"]) - datetime.fromisoformat(found["sent_at"])
-    assert timedelta(seconds=4) < took < timedelta(seconds=15)
+    result = eventually(lambda: run_task(wait(canary)), what="the canary").xcom_value
+    returned_at = datetime.fromisoformat(result["returned_at"])
+    round_trip = returned_at - datetime.fromisoformat(result["sent_at"])
+    assert timedelta(seconds=4) < round_trip < timedelta(seconds=15)
 
 
-def test_the_canaries_of_others_are_left_to_them(
+def test_the_canaries_of_other_runs_are_not_taken(
     deployment: Deployment, run_task: Run, eventually: Run
 ) -> None:
     for name in ("yours", "mine"):
-        give_back(deployment, name)
+        return_canary(deployment, name)
     for name in ("mine", "yours"):
         assert eventually(lambda name=name: run_task(wait(sent(name))), what=name)
 
@@ -77,20 +98,20 @@ def test_a_start_fails_when_its_canary_does_not_come_back(
         run_task(wait(sent("mine", seconds_ago=25)))
 
 
-def test_a_start_gives_its_canary_as_long_as_workers_may_take_to_come_up(
+def test_a_start_gives_its_canary_the_start_up_grace(
     deployment: Deployment, run_task: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dataflow says RUNNING before there are any."""
+    """Dataflow reports RUNNING before any worker has come up."""
     monkeypatch.setenv("IMAGEN_STARTUP_SECONDS", "600")
     canary = sent("mine", seconds_ago=300)
     assert not run_task(wait(canary))
     assert run_task(wait(canary, required=False)).xcom_value["returned_at"] is None
 
 
-def test_health_takes_a_canary_that_cannot_be_looked_for_for_a_finding(
+def test_a_health_check_reports_that_it_could_not_look_for_its_canary(
     deployment: Deployment, run_task: Run
 ) -> None:
-    """Else a subscription that is gone would end all looking, and nobody would hear of it."""
+    """Otherwise a deleted subscription would end all health checks without an alert."""
     from imagen_ops.errors import ApiError
 
     subscription = deployment.lane.subscription("canary")
@@ -103,7 +124,7 @@ def test_health_takes_a_canary_that_cannot_be_looked_for_for_a_finding(
         run_task(wait(sent("mine")))
 
 
-def test_health_waits_for_a_pub_sub_that_does_not_answer_no_longer_than_for_its_canary(
+def test_a_health_check_waits_for_pub_sub_no_longer_than_for_its_canary(
     deployment: Deployment, run_task: Run
 ) -> None:
     from imagen_ops.errors import ApiError
@@ -111,17 +132,17 @@ def test_health_waits_for_a_pub_sub_that_does_not_answer_no_longer_than_for_its_
     def refuse(*_: Any) -> None:
         raise ApiError("looking", 503, "busy")
 
-    def look(seconds_ago: float) -> Any:
+    def check(seconds_ago: float) -> Any:
         task = wait(sent("mine", seconds_ago), required=False)
-        messages = types.SimpleNamespace(take_canary=refuse)
-        task.__dict__["clients"] = types.SimpleNamespace(messages=messages)
+        pubsub = types.SimpleNamespace(take_canary=refuse)
+        task.__dict__["clients"] = types.SimpleNamespace(pubsub=pubsub)
         return run_task(task)
 
-    assert not look(5), "it is asked again"
-    assert "HTTP 503" in look(25).xcom_value["error"]
+    assert not check(5), "the next check asks again"
+    assert "HTTP 503" in check(25).xcom_value["error"]
 
 
-def test_health_takes_a_lost_canary_for_a_finding(deployment: Deployment, run_task: Run) -> None:
+def test_a_health_check_reports_a_lost_canary(deployment: Deployment, run_task: Run) -> None:
     result = run_task(wait(sent("mine", seconds_ago=25), required=False))
     assert result.is_done
     assert result.xcom_value["returned_at"] is None
@@ -142,3 +163,38 @@ def test_no_canary_is_sent_where_no_job_could_return_it(
 
     assert run_task(SendHealthCanary(task_id="probe")) is None
     assert deployment.lane.nothing_left("prompts")
+
+
+def test_a_health_check_sends_a_canary_to_a_job_that_runs(
+    deployment: Deployment, variables: dict[str, str], run_task: Run
+) -> None:
+    canary = run_task(health_canary(deployment, job=running_job()))
+    pulled = deployment.lane.subscriber.pull(
+        subscription=deployment.lane.subscription("prompts"), max_messages=1, timeout=10
+    )
+    assert pulled.received_messages[0].message.attributes["canary"] == canary["name"]
+
+
+def test_a_health_check_sends_no_canary_to_a_job_that_is_still_starting(
+    deployment: Deployment, variables: dict[str, str], run_task: Run
+) -> None:
+    assert run_task(health_canary(deployment, job=running_job(JobState.PENDING))) is None
+    assert deployment.lane.nothing_left("prompts")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_without_an_answer_of_dataflow_a_health_check_sends_its_canary_if_the_stream_should_run(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, wanted: bool
+) -> None:
+    from imagen_ops.stream.wanted import WantedState
+
+    WantedState(wanted=wanted, by="a test", at=datetime.now(UTC)).save()
+    assert bool(run_task(health_canary(deployment, job=None, dataflow_answers=False))) is wanted
+
+
+def test_a_health_check_goes_on_without_a_pub_sub_that_refuses_its_canary(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("IMAGEN_PROMPTS_TOPIC", "no-such-topic")
+    result = run_task(health_canary(deployment, job=running_job()))
+    assert "HTTP 404" in result["error"]

@@ -1,4 +1,4 @@
-"""What a look keeps for the next one, and what it makes of what the last one kept."""
+"""The record that a health check leaves, and what the next one reads from it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,37 +24,37 @@ from tests.plugins.imagen_ops.test_settings import COMPLETE
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
-def look(**others: Any) -> dict[str, Any]:
-    signals = Signals(at=NOW, wanted=True, **others)
+def record_of(**fields: Any) -> dict[str, Any]:
+    signals = Signals(at=NOW, wanted=True, **fields)
     collected = CollectedSignals(signals, {"predictions": 7, "failures": 2})
     return health_record("run-1", collected, assess(signals, thresholds_of(settings())))
 
 
-def settings(**others: str) -> Settings:
-    return Settings.from_environment({**COMPLETE, **others})
+def settings(**variables: str) -> Settings:
+    return Settings.from_environment({**COMPLETE, **variables})
 
 
-def test_what_a_look_keeps_is_what_the_next_one_reads() -> None:
-    before = PreviousCheck.of(look(job=Job("job-1", "imagen-stream", JobState.RUNNING)))
-    assert before.at == NOW
-    assert before.totals_of("job-1") == {"predictions": 7, "failures": 2}
-    assert before.previous is not None
+def test_the_next_health_check_reads_what_the_last_one_recorded() -> None:
+    last = PreviousCheck.of(record_of(job=Job("job-1", "imagen-stream", JobState.RUNNING)))
+    assert last.at == NOW
+    assert last.totals_of("job-1") == {"predictions": 7, "failures": 2}
+    assert last.previous is not None
 
 
 def test_the_counts_of_another_job_are_not_subtracted() -> None:
-    before = PreviousCheck.of(look(job=Job("job-1", "imagen-stream", JobState.RUNNING)))
-    assert before.totals_of("job-2") == {}
+    last = PreviousCheck.of(record_of(job=Job("job-1", "imagen-stream", JobState.RUNNING)))
+    assert last.totals_of("job-2") == {}
 
 
 @pytest.mark.parametrize(
     "record", [None, {}, {"at": "yesterday"}, {"at": NOW.isoformat(), "verdict": 7, "job": None}]
 )
-def test_a_record_that_cannot_be_read_counts_as_none(record: Any) -> None:
+def test_an_unreadable_record_counts_as_none(record: Any) -> None:
     assert PreviousCheck.of(record) == PreviousCheck()
 
 
-def test_a_record_has_what_plots_are_drawn_from() -> None:
-    record = look(
+def test_a_record_has_the_values_for_plots() -> None:
+    record = record_of(
         backlog_age=Reading(12.0, NOW),
         backlog_size=Reading(3, NOW),
         canary=Canary(NOW - timedelta(seconds=9), NOW - timedelta(seconds=7.5)),
@@ -64,7 +64,7 @@ def test_a_record_has_what_plots_are_drawn_from() -> None:
     assert Verdict.from_json(record["verdict"]).status is Status.DOWN, "no job"
 
 
-def test_counts_are_those_since_the_last_look() -> None:
+def test_counts_are_those_since_the_last_health_check() -> None:
     counts = _counts(
         {"predictions": 10, "failures": 1, "failures_BLOCKED": 1},
         {"predictions": 25, "failures": 4, "failures_BLOCKED": 2, "failures_NO_IMAGE": 2},
@@ -73,7 +73,7 @@ def test_counts_are_those_since_the_last_look() -> None:
     assert counts.by_reason == {"BLOCKED": 1, "NO_IMAGE": 2}
 
 
-def test_counters_that_began_anew_count_from_nothing() -> None:
+def test_counters_that_restarted_count_from_zero() -> None:
     counts = _counts({"predictions": 100, "failures": 9}, {"predictions": 5})
     assert (counts.prompts, counts.failures) == (5, 0)
 
@@ -87,19 +87,19 @@ def test_counters_that_began_anew_count_from_nothing() -> None:
         ({"sent_at": NOW.isoformat(), "returned_at": NOW.isoformat()}, Canary(NOW, NOW)),
     ],
 )
-def test_what_the_sensor_found_becomes_a_signal(result: Any, canary: Canary | None) -> None:
+def test_the_result_of_the_sensor_becomes_a_signal(result: Any, canary: Canary | None) -> None:
     assert _canary(result) == canary
 
 
-def test_settings_move_the_limits() -> None:
+def test_settings_override_the_limits() -> None:
     limits = thresholds_of(
         settings(IMAGEN_MAX_BACKLOG_AGE_SECONDS="7200", IMAGEN_MAX_FAILURE_RATIO="0.5")
     )
     assert limits.backlog_age_degraded_s == 7200
-    assert limits.backlog_age_down_s == 7200, "never below what is degraded"
+    assert limits.backlog_age_down_s == 7200, "never below the limit of DEGRADED"
     assert limits.failure_ratio_degraded == 0.5
 
 
-def test_limits_that_make_no_sense_are_an_error_of_the_settings() -> None:
-    with pytest.raises(SettingsError, match="failure_ratio_degraded"):
+def test_invalid_limits_are_an_error_of_the_settings() -> None:
+    with pytest.raises(SettingsError, match=r"failure_ratio_degraded(?s:.*)IMAGEN_MAX_"):
         thresholds_of(settings(IMAGEN_MAX_FAILURE_RATIO="1.5"))

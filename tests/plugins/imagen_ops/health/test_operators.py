@@ -1,8 +1,5 @@
-"""Verdict, record, alert and restart, against the local cloud. Jobs stay queued here."""
+"""Verdict, record, alert and restart, against the local cloud. Jobs stay QUEUED here."""
 
-import json
-import logging
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,44 +7,9 @@ import pytest
 
 from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
+from tests.plugins.imagen_ops.health.conftest import Run, assess, request_stream, restart
 
-Run = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True)
-def _queued(cloud: Cloud) -> Iterator[None]:
-    cloud.dataflow(queued_s=600.0)
-    yield
-    cloud.dataflow(queued_s=0.5)
-
-
-@pytest.fixture
-def alerts(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
-    caplog.set_level(logging.WARNING, "imagen.alerts")
-    return lambda: [
-        json.loads(record.message) for record in caplog.records if record.name == "imagen.alerts"
-    ]
-
-
-def assess(run_task: Run, run_id: str, canary: Any = None) -> dict[str, Any]:
-    from imagen_ops.health.operators import AssessStream
-
-    verdict = run_task(AssessStream(task_id="assess", canary=canary), run_id=run_id)
-    return dict(verdict)
-
-
-def restart(run_task: Run, run_id: str, verdict: dict[str, Any], **others: Any) -> Any:
-    from imagen_ops.health.operators import RestartStream
-
-    task = RestartStream(task_id="restart", verdict=verdict, start_dag_id="imagen_stream_start")
-    return run_task(task, run_id=run_id, **others)
-
-
-def wanted(deployment: Deployment) -> None:
-    from imagen_ops.stream.wanted import WantedState
-
-    form = {"model": deployment.settings.model, "max_workers": 3}
-    WantedState(True, "a test", datetime.now(UTC) - timedelta(hours=1), form).save()
+pytestmark = pytest.mark.usefixtures("queued_jobs")
 
 
 def test_a_stream_that_nobody_started_is_healthy_and_left_alone(
@@ -62,23 +24,23 @@ def test_a_stream_that_nobody_started_is_healthy_and_left_alone(
     assert alerts() == []
 
 
-def test_a_stream_that_died_is_down_and_started_again_as_it_was(
+def test_a_stream_that_died_is_down_and_restarted_with_its_last_form(
     deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
 ) -> None:
-    wanted(deployment)
+    request_stream(deployment)
     verdict = assess(run_task, "1")
     assert (verdict["status"], verdict["restart"]) == ("DOWN", True)
     job_id = restart(run_task, "1", verdict)
     job = deployment.clients.dataflow.active(deployment.settings.stream_job_name)
     assert job.id == job_id
     assert [alert["event"] for alert in alerts()] == ["stream_verdict", "stream_restart"]
-    assert assess(run_task, "2")["status"] == "DEGRADED", "it starts"
+    assert assess(run_task, "2")["status"] == "DEGRADED", "it is starting"
 
 
-def test_an_alert_comes_when_the_verdict_changes_and_not_each_time(
+def test_an_alert_is_written_only_when_the_status_changes(
     deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
 ) -> None:
-    wanted(deployment)
+    request_stream(deployment)
     for number in range(3):
         assess(run_task, str(number))
     assert [alert["status"] for alert in alerts()] == ["DOWN"]
@@ -87,7 +49,7 @@ def test_an_alert_comes_when_the_verdict_changes_and_not_each_time(
     assert [(alert["before"], alert["status"]) for alert in alerts()][1:] == [("DOWN", "HEALTHY")]
 
 
-def test_a_look_that_is_tried_again_leaves_one_record(
+def test_a_retried_health_check_leaves_one_record(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
     from imagen_ops.records.folders import HEALTH_RECORDS
@@ -99,16 +61,16 @@ def test_a_look_that_is_tried_again_leaves_one_record(
     assert [record["run_id"] for record in records] == ["1", "2"]
 
 
-def test_a_look_that_is_tried_again_alerts_again_since_the_first_may_not_have_come_so_far(
+def test_a_retried_health_check_alerts_again_because_the_first_try_may_not_have(
     deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
 ) -> None:
-    wanted(deployment)
+    request_stream(deployment)
     for _ in range(2):
         assess(run_task, "the same")
     assert [alert["status"] for alert in alerts()] == ["DOWN", "DOWN"]
 
 
-def test_without_its_records_a_look_fails_in_words(
+def test_without_its_records_a_health_check_fails_with_a_clear_error(
     deployment: Deployment,
     variables: dict[str, str],
     run_task: Run,
@@ -117,35 +79,10 @@ def test_without_its_records_a_look_fails_in_words(
     from airflow.sdk.exceptions import AirflowFailException
 
     monkeypatch.setenv("IMAGEN_BUCKET", "no-such-bucket")
-    with pytest.raises(AirflowFailException, match="the last look has left in storage: HTTP 404"):
+    with pytest.raises(
+        AirflowFailException, match="the last health check's record in Cloud Storage: HTTP 404"
+    ):
         assess(run_task, "1")
-
-
-def test_what_falls_over_each_time_is_left_to_a_person_after_the_last_restart_of_the_hour(
-    deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
-) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-
-    wanted(deployment)
-    down = assess(run_task, "0")
-    for number in range(deployment.settings.restarts_per_hour):
-        restart(run_task, str(number), down)
-        deployment.cancel_jobs()
-    for number in range(10, 13):
-        with pytest.raises(AirflowFailException, match="IMAGEN_RESTARTS_PER_HOUR allows 3"):
-            restart(run_task, str(number), down)
-    assert [alert["event"] for alert in alerts()].count("stream_crash_loop") == 1
-
-
-def test_a_restart_that_is_tried_again_takes_one_of_the_hours_restarts(
-    deployment: Deployment, variables: dict[str, str], run_task: Run
-) -> None:
-    wanted(deployment)
-    down = assess(run_task, "0")
-    for number in range(deployment.settings.restarts_per_hour - 1):
-        restart(run_task, str(number), down)
-    for _ in range(3):
-        restart(run_task, "the hour's last", down)
 
 
 def test_nothing_is_restarted_while_a_start_is_under_way(
@@ -153,27 +90,27 @@ def test_nothing_is_restarted_while_a_start_is_under_way(
 ) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
-    wanted(deployment)
+    request_stream(deployment)
     with pytest.raises(AirflowSkipException, match="imagen_stream_start"):
-        restart(run_task, "1", assess(run_task, "1"), starts_under_way=1)
+        restart(run_task, "1", assess(run_task, "1"), active_start_runs=1)
 
 
-def test_nothing_is_restarted_that_was_drained_since_the_look(
+def test_a_stream_that_was_drained_since_the_verdict_is_not_restarted(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
-    wanted(deployment)
+    request_stream(deployment)
     down = assess(run_task, "1")
     variables.clear()
-    with pytest.raises(AirflowSkipException, match="not wanted any more"):
+    with pytest.raises(AirflowSkipException, match="should not run any more"):
         restart(run_task, "1", down)
 
 
-def test_a_dataflow_without_an_answer_is_named_and_nothing_is_restarted(
+def test_a_dataflow_that_does_not_answer_is_named_and_nothing_is_restarted(
     deployment: Deployment, variables: dict[str, str], run_task: Run, cloud: Cloud
 ) -> None:
-    wanted(deployment)
+    request_stream(deployment)
     cloud.dataflow(error_rate=1.0, error_status=403.0)
     verdict = assess(run_task, "1", canary={"error": "publishing: HTTP 503"})
     assert (verdict["status"], verdict["restart"]) == ("DEGRADED", False)
@@ -191,13 +128,13 @@ def test_a_run_is_red_when_the_stream_is_down(status: str, fails: bool, run_task
     from imagen_ops.health.assessment.verdict import Reason, ReasonCode, Status, Verdict
     from imagen_ops.health.operators import FailWhenDown
 
-    verdict = Verdict.of([Reason(ReasonCode.RUNNING, Status(status), "so it is")])
+    verdict = Verdict.of([Reason(ReasonCode.RUNNING, Status(status), "the text")])
     task = FailWhenDown(task_id="conclude", verdict=verdict.to_json())
     if fails:
-        with pytest.raises(AirflowFailException, match="so it is"):
+        with pytest.raises(AirflowFailException, match="the text"):
             run_task(task)
     else:
-        assert "so it is" in run_task(task)
+        assert "the text" in run_task(task)
 
 
 def test_a_run_without_a_verdict_is_red(run_task: Run) -> None:
@@ -209,7 +146,7 @@ def test_a_run_without_a_verdict_is_red(run_task: Run) -> None:
         run_task(FailWhenDown(task_id="conclude", verdict=None))
 
 
-def test_a_drain_that_comes_during_a_restart_is_the_last_word(
+def test_a_drain_during_a_restart_overrides_it(
     deployment: Deployment, variables: dict[str, str], run_task: Run, eventually: Run
 ) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
@@ -217,18 +154,20 @@ def test_a_drain_that_comes_during_a_restart_is_the_last_word(
     from imagen_ops.health.operators import RestartStream
     from imagen_ops.stream.operators import DrainStream
 
-    wanted(deployment)
+    request_stream(deployment)
     verdict = assess(run_task, "1")
     task = RestartStream(task_id="restart", verdict=verdict, start_dag_id="imagen_stream_start")
     dataflow = task.clients.dataflow
-    real = dataflow.launch
+    launch = dataflow.launch
 
-    def drained_meanwhile(*given: Any, **others: Any) -> Any:
+    def drain_and_launch(*args: Any, **kwargs: Any) -> Any:
         run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
-        return real(*given, **others)
+        return launch(*args, **kwargs)
 
-    dataflow.launch = drained_meanwhile
-    with pytest.raises(AirflowSkipException, match="not wanted any more: imagen_stream_drain"):
+    dataflow.launch = drain_and_launch
+    with pytest.raises(
+        AirflowSkipException, match=r"should not run any more \(imagen_stream_drain"
+    ):
         run_task(task, run_id="1")
     name = deployment.settings.stream_job_name
     eventually(lambda: deployment.clients.dataflow.active(name) is None, what="the job's end")

@@ -1,10 +1,10 @@
-"""A job as Dataflow's REST API writes it."""
+"""Parsing jobs as Dataflow's REST API represents them."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from imagen_ops.jobs.job import Job, JobState, api_time
+from imagen_ops.jobs.job import Job, JobState, parse_api_time
 
 RESOURCE = {
     "id": "2026-11-03_01_02_03-42",
@@ -29,13 +29,13 @@ def test_a_resource_becomes_a_job() -> None:
     )
 
 
-def test_a_launchs_answer_has_a_job_of_which_little_is_known() -> None:
-    answer = {"id": "j", "name": "n", "currentStateTime": "1970-01-01T00:00:00Z"}
-    assert Job.from_api(answer) == Job("j", "n", JobState.UNKNOWN)
+def test_a_launch_response_becomes_a_job_without_details() -> None:
+    response = {"id": "j", "name": "n", "currentStateTime": "1970-01-01T00:00:00Z"}
+    assert Job.from_api(response) == Job("j", "n", JobState.UNKNOWN)
 
 
 @pytest.mark.parametrize("missing", ["id", "name"])
-def test_what_is_no_job_is_refused_with_what_it_has(missing: str) -> None:
+def test_a_resource_without_an_id_or_a_name_is_rejected_with_its_fields(missing: str) -> None:
     resource = {key: value for key, value in RESOURCE.items() if key != missing}
     with pytest.raises(ValueError, match="currentState"):
         Job.from_api(resource)
@@ -52,10 +52,14 @@ def test_what_is_no_job_is_refused_with_what_it_has(missing: str) -> None:
         (None, JobState.UNKNOWN),
     ],
 )
-def test_a_state_is_known_by_its_name_and_unknown_by_any_other(
+def test_a_state_is_parsed_by_name_and_any_other_name_is_unknown(
     name: str | None, state: JobState
 ) -> None:
-    assert JobState.of(name) is state
+    assert JobState.parse(name) is state
+
+
+def test_the_text_of_a_job_has_its_name_id_and_state() -> None:
+    assert str(Job.from_api(RESOURCE)) == "imagen-stream (2026-11-03_01_02_03-42, RUNNING)"
 
 
 def test_every_state_of_the_api_is_known() -> None:
@@ -69,10 +73,10 @@ def test_every_state_of_the_api_is_known() -> None:
     assert {f"JOB_STATE_{state}" for state in JobState} == set(schema["enum"])
 
 
-def test_a_state_has_ended_or_holds_the_jobs_name() -> None:
-    ended = {state for state in JobState if state.terminal}
-    assert ended == {"DRAINED", "CANCELLED", "FAILED", "UPDATED", "DONE"}
-    assert {state for state in JobState if state.active} == set(JobState) - ended
+def test_a_state_is_either_terminal_or_active() -> None:
+    terminal = {state for state in JobState if state.terminal}
+    assert terminal == {"DRAINED", "CANCELLED", "FAILED", "UPDATED", "DONE"}
+    assert {state for state in JobState if state.active} == set(JobState) - terminal
 
 
 def test_stopped_means_not_started_yet() -> None:
@@ -93,7 +97,7 @@ def test_stopped_means_not_started_yet() -> None:
         ("0001-01-01T00:00:00+14:00", None),
     ],
 )
-def test_a_time_of_any_precision_is_read_and_nonsense_is_none(
+def test_a_time_of_any_precision_is_parsed_and_anything_else_is_none(
     text: str | None, time: datetime | None
 ) -> None:
-    assert api_time(text) == time
+    assert parse_api_time(text) == time

@@ -3,28 +3,27 @@ import re
 
 import pytest
 
-from imagen_ops.jobs.job_form import JobForm
+from beam_jobs.catalog import ENDPOINT_PATTERN
 from imagen_ops.jobs.launch_request import (
     RUN_LABEL,
     TRY_LABEL,
     LaunchRequest,
     backfill_job_name,
     backfill_launch_request,
+    prediction_source,
     report_path,
     run_label_of,
-    source_of,
     stream_launch_request,
 )
+from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
-from tests.conftest import ROOT
+from localcloud.resources import template_metadata
 from tests.plugins.imagen_ops.test_settings import COMPLETE
 
 SETTINGS = Settings.from_environment(COMPLETE)
-TEMPLATES = ROOT / "beam_jobs" / "templates"
-TEMPLATE = TEMPLATES / "stream.json"
-BACKFILL_TEMPLATE = TEMPLATES / "backfill.json"
+PARAMETERS = {job: template_metadata(job)["parameters"] for job in ("stream", "backfill")}
 LABEL = run_label_of("imagen_backfill", "r")
-# Dataflow's own rule.
+# Dataflow's rule for job names.
 JOB_NAME = re.compile("[a-z]([-a-z0-9]{0,1022}[a-z0-9])?")
 RUN_IDS = [
     "scheduled__2026-11-22T00:00:00+00:00",
@@ -37,7 +36,7 @@ RUN_IDS = [
 ]
 
 
-def test_a_form_becomes_the_templates_parameters_in_text() -> None:
+def test_a_form_becomes_template_parameters_as_text() -> None:
     form = JobForm("gemini-3-pro-image", max_in_flight=32, max_requests_per_minute=90.5)
     parameters = stream_launch_request(SETTINGS, form, run_label="r").parameters
     assert parameters == {
@@ -53,8 +52,8 @@ def test_a_form_becomes_the_templates_parameters_in_text() -> None:
     }
 
 
-def test_the_template_takes_every_parameter_that_a_launch_can_send() -> None:
-    known = {each["name"]: each for each in json.loads(TEMPLATE.read_text())["parameters"]}
+def test_the_stream_template_accepts_every_parameter_of_a_launch() -> None:
+    known = {each["name"]: each for each in PARAMETERS["stream"]}
     form = JobForm(
         "my-flux",
         model_endpoint="projects/p/locations/us-central1/endpoints/1",
@@ -73,7 +72,7 @@ def test_a_large_number_is_not_written_with_an_exponent() -> None:
     assert launch.parameters["max_requests_per_minute"] == "12345678"
 
 
-def test_workers_have_no_public_address_where_there_is_a_subnetwork_for_them() -> None:
+def test_workers_have_no_public_address_if_a_subnetwork_is_set() -> None:
     settings = SETTINGS.model_copy(
         update={"worker_subnetwork": "regions/us-central1/subnetworks/imagen"}
     )
@@ -84,30 +83,30 @@ def test_workers_have_no_public_address_where_there_is_a_subnetwork_for_them() -
 
 def test_a_job_carries_the_label_of_the_run_that_launched_it() -> None:
     label = run_label_of("imagen_stream_start", "manual__2026-11-22T10:00:00+00:00")
-    assert re.fullmatch("[a-z0-9]{32}", label), "what labels may hold"
+    assert re.fullmatch("[a-z0-9]{32}", label), "what a label value may hold"
     assert label != run_label_of("imagen_stream_start", "manual__2026-11-22T10:00:01+00:00")
     launch = stream_launch_request(SETTINGS, JobForm("m"), run_label=label)
     assert launch.body()["environment"]["additionalUserLabels"][RUN_LABEL] == label
 
 
-def test_only_an_update_asks_for_one() -> None:
+def test_only_an_update_sets_the_update_field() -> None:
     launch = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
     assert "update" not in launch.body()
     assert launch.body(update=True)["update"] is True
 
 
-def test_a_form_survives_being_remembered() -> None:
+def test_a_form_survives_the_round_trip_through_json() -> None:
     form = JobForm("m", request_tier="flex", max_workers=7, max_requests_per_minute=3.5)
-    assert JobForm.of(json.loads(json.dumps(form.to_json()))) == form
+    assert JobForm.from_fields(json.loads(json.dumps(form.to_json()))) == form
 
 
-def test_a_run_may_have_more_parameters_than_the_job() -> None:
-    assert JobForm.of({"model": "m", "on_active": "keep"}) == JobForm("m")
+def test_parameters_that_are_not_about_the_job_are_ignored() -> None:
+    assert JobForm.from_fields({"model": "m", "on_active": "keep"}) == JobForm("m")
 
 
-def test_a_form_without_a_model_is_refused() -> None:
-    with pytest.raises(ValueError, match="names a model"):
-        JobForm.of({"max_workers": 2})
+def test_a_form_without_a_model_is_rejected() -> None:
+    with pytest.raises(ValueError, match="model: expected an id"):
+        JobForm.from_fields({"max_workers": 2})
 
 
 def backfill(
@@ -124,7 +123,7 @@ def backfill(
     )
 
 
-def test_a_backfill_is_told_its_files_its_report_and_what_predictions_say() -> None:
+def test_a_backfill_launch_has_its_files_its_report_and_its_source() -> None:
     form = JobForm("gemini-3-pro-image", max_workers=5)
     launch = backfill(form, run_id="manual__1", try_number=2)
     assert launch.template == "gs://my-project-imagen/templates/backfill.json"
@@ -161,39 +160,41 @@ def test_a_backfill_is_told_its_files_its_report_and_what_predictions_say() -> N
         JobForm("m", max_requests_per_minute=0.5, max_retry_seconds=1),
         JobForm("m", max_requests_per_minute=0.00001, max_in_flight=1024),
     ],
-    ids=["plain", "everything", "less than one a minute", "with an exponent"],
+    ids=["defaults", "all fields", "less than one call per minute", "tiny number"],
 )
-def test_the_backfills_template_takes_every_parameter_that_a_launch_can_send(form: JobForm) -> None:
-    given = json.loads(BACKFILL_TEMPLATE.read_text())["parameters"]
-    known = {each["name"]: each for each in given}
+def test_the_backfill_template_accepts_every_parameter_of_a_launch(form: JobForm) -> None:
+    declared = PARAMETERS["backfill"]
+    known = {each["name"]: each for each in declared}
     sent = backfill(form).parameters
     for name, value in sent.items():
         for regex in known[name].get("regexes", []):
             assert re.fullmatch(regex, value), f"{name}={value}"
-    assert {each["name"] for each in given if not each["isOptional"]} <= set(sent)
+    assert {each["name"] for each in declared if not each["isOptional"]} <= set(sent)
 
 
 @pytest.mark.parametrize("run_id", RUN_IDS, ids=range(len(RUN_IDS)))
-def test_predictions_can_say_that_they_come_from_any_run(run_id: str) -> None:
-    parameters = json.loads(BACKFILL_TEMPLATE.read_text())["parameters"]
+def test_the_source_of_any_run_is_one_that_the_template_accepts(run_id: str) -> None:
+    parameters = PARAMETERS["backfill"]
     (regex,) = next(each["regexes"] for each in parameters if each["name"] == "source")
-    assert re.fullmatch(regex, source_of(run_id))
+    assert re.fullmatch(regex, prediction_source(run_id))
 
 
-def test_the_runs_that_airflow_names_itself_are_said_as_they_are() -> None:
-    assert [source_of(run_id) for run_id in RUN_IDS[:3]] == [f"backfill:{r}" for r in RUN_IDS[:3]]
+def test_run_ids_from_airflow_stay_unchanged_in_the_source() -> None:
+    assert [prediction_source(run_id) for run_id in RUN_IDS[:3]] == [
+        f"backfill:{run_id}" for run_id in RUN_IDS[:3]
+    ]
 
 
 @pytest.mark.parametrize("day", ["2026-11-22", None])
 @pytest.mark.parametrize("run_id", RUN_IDS, ids=range(len(RUN_IDS)))
-def test_any_run_has_a_job_name_that_dataflow_takes(run_id: str, day: str | None) -> None:
+def test_any_run_has_a_job_name_that_dataflow_accepts(run_id: str, day: str | None) -> None:
     name = backfill_job_name(day, run_label_of("imagen_backfill", run_id))
     assert JOB_NAME.fullmatch(name)
     assert name.startswith(f"imagen-backfill-{day or 'by-hand'}-")
-    assert len(name) <= 63, "what labels and the names of workers hold"
+    assert len(name) <= 63, "the limit for labels and worker names"
 
 
-def test_a_job_is_called_the_same_in_each_try_and_otherwise_in_another_run() -> None:
+def test_a_job_name_is_the_same_for_every_try_and_unique_per_run() -> None:
     names = [
         backfill_job_name("2026-11-22", run_label_of("imagen_backfill", run_id))
         for run_id in [*RUN_IDS, *RUN_IDS]
@@ -206,7 +207,7 @@ def test_a_job_is_called_the_same_in_each_try_and_otherwise_in_another_run() -> 
     ("form", "setting", "sent"),
     [(None, None, None), (None, 90.0, "90"), (30.5, 90.0, "30.5"), (30.5, None, "30.5")],
 )
-def test_a_backfill_takes_its_share_of_the_quota_from_its_form_or_else_from_the_setting(
+def test_a_backfill_takes_its_quota_share_from_its_form_or_else_from_the_setting(
     form: float | None, setting: float | None, sent: str | None
 ) -> None:
     settings = SETTINGS.model_copy(update={"backfill_requests_per_minute": setting})
@@ -224,20 +225,15 @@ def test_a_backfill_takes_its_share_of_the_quota_from_its_form_or_else_from_the_
         ("model_endpoint", "projects/p/locations/l/endpoints/1\n"),
     ],
 )
-def test_what_becomes_part_of_an_address_is_looked_at_wherever_the_form_comes_from(
-    field: str, value: str
-) -> None:
-    """Health starts again with what the Variable holds, which no form was asked about."""
+def test_fields_that_become_part_of_a_url_are_always_checked(field: str, value: str) -> None:
+    """Health restarts the stream from the Variable, which Airflow does not validate."""
     with pytest.raises(ValueError, match=f"^{field}: expected"):
-        JobForm.of({"model": "my-flux", field: value})
+        JobForm.from_fields({"model": "my-flux", field: value})
 
 
-def test_form_job_and_template_agree_on_what_is_an_endpoint() -> None:
-    from beam_jobs.config import options
-    from imagen_ops.jobs.job_form import ENDPOINT, MODEL
-
-    template = json.loads(BACKFILL_TEMPLATE.read_text())["parameters"]
-    (of_template,) = [each["regexes"] for each in template if each["name"] == "model_endpoint"]
-    assert options._MODEL.pattern == MODEL
-    assert ENDPOINT.rpartition("endpoints/")[0] in options._ENDPOINT.pattern
-    assert ENDPOINT.rpartition("endpoints/")[0] in of_template[0]
+def test_template_and_job_agree_on_what_an_endpoint_is() -> None:
+    """Dataflow reads the template's regular expression before there is any Python."""
+    (regexes,) = [
+        each["regexes"] for each in PARAMETERS["backfill"] if each["name"] == "model_endpoint"
+    ]
+    assert ENDPOINT_PATTERN.rpartition("endpoints/")[0] in regexes[0]

@@ -35,9 +35,9 @@ def test_a_link_leads_to_the_job(link: JobLink, address: str) -> None:
 
 
 @pytest.mark.parametrize("link", JOB_LINKS, ids=lambda link: link.name)
-def test_a_task_that_has_met_no_job_links_nowhere(link: JobLink) -> None:
+def test_a_task_without_a_job_has_empty_links(link: JobLink) -> None:
     assert link.get_link(types.SimpleNamespace(linked_job=None), ti_key=None) == ""
 
 
-def test_each_link_is_kept_under_a_key_of_its_own() -> None:
+def test_each_link_has_its_own_xcom_key() -> None:
     assert len({link.xcom_key for link in JOB_LINKS}) == len(JOB_LINKS)

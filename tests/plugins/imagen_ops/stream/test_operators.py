@@ -1,4 +1,4 @@
-"""Starting and draining, against the local Dataflow. Jobs stay queued: no process starts."""
+"""Starting and draining, against the local Dataflow. Jobs stay QUEUED: no process starts."""
 
 import json
 import threading
@@ -28,24 +28,24 @@ def launch() -> Any:
     return LaunchStream(task_id="launch")
 
 
-def desired(variables: dict[str, str]) -> dict[str, Any]:
+def recorded(variables: dict[str, str]) -> dict[str, Any]:
     return dict(json.loads(variables["imagen_stream"]))
 
 
-def test_a_start_launches_the_stream_and_remembers_that_it_is_wanted(
+def test_a_start_launches_the_stream_and_records_that_it_should_run(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
     task = launch()
     job_id = run_task(task, params=deployment.form(max_workers=5))
     job = deployment.clients.dataflow.active(deployment.settings.stream_job_name)
     assert job.id == job_id
-    assert desired(variables)["wanted"] is True
-    assert desired(variables)["form"]["max_workers"] == 5
-    assert desired(variables)["by"] == "imagen_stream_start manual__1 (ada)"
+    assert recorded(variables)["wanted"] is True
+    assert recorded(variables)["form"]["max_workers"] == 5
+    assert recorded(variables)["by"] == "imagen_stream_start manual__1 (ada)"
     assert task.linked_job.job_id == job_id
 
 
-def test_a_task_that_is_tried_again_finds_the_job_that_it_had_launched(
+def test_a_retried_launch_adopts_the_job_of_its_first_try(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
     first = run_task(launch(), params=deployment.form(on_active="replace"))
@@ -53,59 +53,59 @@ def test_a_task_that_is_tried_again_finds_the_job_that_it_had_launched(
 
 
 @pytest.mark.parametrize("on_active", ["keep", "update", "replace"])
-def test_of_starts_at_the_same_moment_one_job_comes(
+def test_concurrent_starts_lead_to_one_job(
     deployment: Deployment, variables: dict[str, str], run_task: Run, on_active: str, cloud: Cloud
 ) -> None:
     from airflow.sdk.exceptions import AirflowException
 
-    cloud.dataflow(latency_s=0.3)  # each of them has looked before any has launched
+    cloud.dataflow(latency_s=0.3)  # every start looks before any of them launches
 
     ids: list[str] = []
-    again: list[str] = []
+    errors: list[str] = []
 
     def start(number: int) -> None:
         try:
             params = deployment.form(on_active=on_active)
             ids.append(run_task(launch(), run_id=f"manual__{number}", params=params))
-        except AirflowException as error:  # Airflow tries these again
-            again.append(str(error))
+        except AirflowException as error:  # Airflow retries these
+            errors.append(str(error))
 
     threads = [threading.Thread(target=start, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=60)
-    assert len(ids) + len(again) == 4
+    assert len(ids) + len(errors) == 4
     assert len(set(ids)) == 1
-    assert all("in use again" in text for text in again)
+    assert all("in use again" in text for text in errors)
     if on_active == "keep":
         assert len(ids) == 4
 
 
-def test_a_job_that_is_kept_keeps_what_it_was_started_with(
+def test_an_adopted_job_keeps_the_form_of_its_own_start(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
     first = run_task(launch(), params=deployment.form(max_workers=5))
-    kept = run_task(launch(), run_id="manual__2", params=deployment.form(max_workers=9))
-    assert kept == first
-    assert desired(variables)["form"]["max_workers"] == 5
+    second = run_task(launch(), run_id="manual__2", params=deployment.form(max_workers=9))
+    assert second == first
+    assert recorded(variables)["form"]["max_workers"] == 5
 
 
-def test_way_is_made_for_a_replacement_by_sending_the_old_job_away(
+def test_a_replacement_ends_the_old_job_first(
     deployment: Deployment, variables: dict[str, str], run_task: Run, eventually: Run
 ) -> None:
     from imagen_ops.stream.sensors import MakeWaySensor
 
     old = run_task(launch(), params=deployment.form())
     way, params = MakeWaySensor(task_id="make_way"), deployment.form(on_active="replace")
-    assert run_task(way, run_id="manual__2", params=params) is False, "the old one is still there"
+    assert run_task(way, run_id="manual__2", params=params) is False, "the old job is still active"
     eventually(lambda: run_task(way, run_id="manual__2", params=params), what="a free name")
     new = run_task(launch(), run_id="manual__2", params=params)
     assert new != old
     assert deployment.clients.dataflow.get(old).state == "CANCELLED"
 
 
-def test_what_dataflow_refuses_fails_the_task_at_once_in_its_own_words(
+def test_a_launch_that_dataflow_refuses_fails_at_once_with_its_message(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -115,7 +115,7 @@ def test_what_dataflow_refuses_fails_the_task_at_once_in_its_own_words(
     assert "imagen_stream" not in variables, "a stream that was refused is not wanted"
 
 
-def test_what_passes_by_itself_is_left_to_a_retry(
+def test_a_transient_error_is_left_to_a_retry(
     deployment: Deployment, variables: dict[str, str], run_task: Run, cloud: Cloud
 ) -> None:
     from imagen_ops.errors import ApiError
@@ -125,7 +125,7 @@ def test_what_passes_by_itself_is_left_to_a_retry(
         run_task(launch(), params=deployment.form())
 
 
-def test_a_drain_remembers_first_that_the_stream_should_not_run(
+def test_a_drain_first_records_that_the_stream_should_not_run(
     deployment: Deployment,
     variables: dict[str, str],
     run_task: Run,
@@ -139,11 +139,11 @@ def test_a_drain_remembers_first_that_the_stream_should_not_run(
     cloud.dataflow(error_rate=1.0, error_status=403.0)
     with pytest.raises(AirflowFailException, match="HTTP 403"):
         run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
-    assert desired(variables)["wanted"] is False
-    assert desired(variables)["form"]["model"] == deployment.settings.model
+    assert recorded(variables)["wanted"] is False
+    assert recorded(variables)["form"]["model"] == deployment.settings.model
 
 
-def test_a_job_that_has_not_begun_is_cancelled_instead_of_drained(
+def test_a_job_that_has_not_started_is_cancelled_instead_of_drained(
     deployment: Deployment, variables: dict[str, str], run_task: Run, eventually: Run
 ) -> None:
     from imagen_ops.stream.operators import DrainStream
@@ -155,7 +155,7 @@ def test_a_job_that_has_not_begun_is_cancelled_instead_of_drained(
     assert eventually(lambda: run_task(ended), what="the end").xcom_value == "CANCELLED"
 
 
-def test_a_drain_without_a_job_says_what_waits_in_the_backlog(
+def test_a_drain_without_a_job_reports_the_backlog(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
     from imagen_ops.stream.operators import DrainStream, ReportDrained
@@ -171,7 +171,7 @@ def test_a_drain_without_a_job_says_what_waits_in_the_backlog(
     assert report["state"] is None
 
 
-def test_a_job_that_has_ended_by_itself_is_not_cancelled(
+def test_a_job_that_has_already_ended_is_not_cancelled(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
@@ -182,31 +182,31 @@ def test_a_job_that_has_ended_by_itself_is_not_cancelled(
         run_task(CancelStream(task_id="cancel", job_id=None))
 
 
-def test_of_a_stream_that_is_being_updated_both_jobs_are_sent_away(
+def test_a_drain_during_an_update_ends_both_jobs(
     deployment: Deployment, run_task: Run, variables: dict[str, str]
 ) -> None:
-    """The one that is to be replaced takes prompts until then: that is the one to wait for."""
+    """The old job takes prompts until the update is done, so it is the one to wait for."""
     from imagen_ops.jobs.job import Job, JobState
     from imagen_ops.stream.operators import DrainStream
 
-    asked = []
+    calls = []
     jobs = [Job("old", "s", JobState.RUNNING), Job("new", "s", JobState.PENDING)]
     task = DrainStream(task_id="drain")
     dataflow = types.SimpleNamespace(
         all_active=lambda name: list(jobs),
-        cancel=lambda job_id: asked.append(("cancel", job_id)),
-        drain=lambda job_id: asked.append(("drain", job_id)),
+        cancel=lambda job_id: calls.append(("cancel", job_id)),
+        drain=lambda job_id: calls.append(("drain", job_id)),
     )
     task.__dict__["clients"] = types.SimpleNamespace(dataflow=dataflow)
     assert run_task(task) == "old"
-    assert asked == [("cancel", "new"), ("drain", "old")]
+    assert calls == [("cancel", "new"), ("drain", "old")]
     assert task.linked_job.job_id == "old"
 
 
-def test_a_drain_is_the_last_word_over_a_start_from_before_it(
+def test_a_drain_overrides_a_start_that_began_before_it(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
-    """A start may have waited for hours for the old job to end."""
+    """A start may wait for hours until the old job has ended."""
     from airflow.sdk.exceptions import AirflowFailException
 
     from imagen_ops.stream.operators import DrainStream
@@ -216,12 +216,12 @@ def test_a_drain_is_the_last_word_over_a_start_from_before_it(
     run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
     for task in (MakeWaySensor(task_id="make_way"), launch()):
         with pytest.raises(AirflowFailException, match=r"drained at .* by imagen_stream_drain"):
-            run_task(task, params=deployment.form(on_active="replace"), began=began)
+            run_task(task, params=deployment.form(on_active="replace"), run_start=began)
     assert deployment.clients.dataflow.active(deployment.settings.stream_job_name) is None
-    assert run_task(launch(), params=deployment.form()), "one that was asked for later starts"
+    assert run_task(launch(), params=deployment.form()), "a later start succeeds"
 
 
-def test_a_drain_that_comes_while_dataflow_is_asked_ends_what_was_launched(
+def test_a_drain_during_a_launch_ends_the_launched_job(
     deployment: Deployment, variables: dict[str, str], run_task: Run, eventually: Run
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -230,16 +230,16 @@ def test_a_drain_that_comes_while_dataflow_is_asked_ends_what_was_launched(
 
     task = launch()
     dataflow = task.clients.dataflow
-    real = dataflow.launch
+    launch_job = dataflow.launch
 
-    def drained_meanwhile(*given: Any, **others: Any) -> Any:
+    def drain_and_launch(*args: Any, **kwargs: Any) -> Any:
         assert run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain") is None
-        return real(*given, **others)
+        return launch_job(*args, **kwargs)
 
-    dataflow.launch = drained_meanwhile
+    dataflow.launch = drain_and_launch
     began = datetime.now(UTC)
     with pytest.raises(AirflowFailException, match="after this start"):
-        run_task(task, params=deployment.form(), began=began)
-    assert desired(variables)["wanted"] is False
+        run_task(task, params=deployment.form(), run_start=began)
+    assert recorded(variables)["wanted"] is False
     name = deployment.settings.stream_job_name
     eventually(lambda: deployment.clients.dataflow.active(name) is None, what="the job's end")

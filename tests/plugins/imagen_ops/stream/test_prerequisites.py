@@ -16,7 +16,7 @@ def test_a_complete_deployment_passes(deployment: Deployment, run_task: Callable
     assert run_task(check(), params=deployment.form()) is None
 
 
-def test_one_message_lists_all_that_is_missing(
+def test_one_error_lists_everything_that_is_missing(
     deployment: Deployment, run_task: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -28,13 +28,13 @@ def test_one_message_lists_all_that_is_missing(
     with pytest.raises(AirflowFailException) as refused:
         run_task(check(), params=deployment.form())
     for name in ("no-such-topic", "no-such-sub", "gs://no-such-bucket:", "/stream.json"):
-        assert f"{name}" in str(refused.value)
-    assert "predictions-sub" not in str(refused.value), "what is there is not listed"
+        assert name in str(refused.value)
+    assert "predictions-sub" not in str(refused.value), "what exists is not listed"
     assert "composer.tf" in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("form", "named"),
+    ("form", "expected"),
     [
         ({"model_endpoint": "projects/p/locations/l/endpoints/7"}, "model_endpoint"),
         ({"model": "my-flux"}, "model_endpoint"),
@@ -42,9 +42,9 @@ def test_one_message_lists_all_that_is_missing(
     ],
 )
 def test_a_form_that_contradicts_itself_is_refused_in_the_first_task(
-    deployment: Deployment, run_task: Callable[..., Any], form: dict[str, Any], named: str
+    deployment: Deployment, run_task: Callable[..., Any], form: dict[str, Any], expected: str
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    with pytest.raises(AirflowFailException, match=named):
+    with pytest.raises(AirflowFailException, match=expected):
         run_task(check(), params=deployment.form(**form))

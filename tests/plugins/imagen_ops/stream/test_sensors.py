@@ -1,4 +1,4 @@
-"""What waiting makes of a job's state. States that pass too quickly to be met are handed in."""
+"""How waiting tasks treat a job's states. The tests set states that pass too quickly to meet."""
 
 import types
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from tests.plugins.conftest import Deployment
 Run = Callable[..., Any]
 
 
-def seeing(task: Any, state: JobState, *, since_minutes: float = 0.0) -> Any:
-    """Let a task see a job in that state."""
+def with_job(task: Any, state: JobState, *, since_minutes: float = 0.0) -> Any:
+    """Give the task a Dataflow whose job has been in `state` for `since_minutes`."""
     since = datetime.now(UTC) - timedelta(minutes=since_minutes)
     job = Job("2026-11-22_10_00_00-1", "imagen-stream", state, state_since=since)
     dataflow = types.SimpleNamespace(get=lambda _: job, errors=lambda _: [])
@@ -25,29 +25,31 @@ def seeing(task: Any, state: JobState, *, since_minutes: float = 0.0) -> Any:
 def running(state: JobState) -> Any:
     from imagen_ops.stream.sensors import JobRunningSensor
 
-    return seeing(JobRunningSensor(task_id="wait", job_id="1"), state)
+    return with_job(JobRunningSensor(task_id="wait", job_id="1"), state)
 
 
 def ended(state: JobState, minutes: float, since_minutes: float) -> Any:
     from imagen_ops.stream.sensors import JobEndedSensor
 
     task = JobEndedSensor(task_id="wait", job_id="1", give_up_minutes=minutes)
-    return seeing(task, state, since_minutes=since_minutes)
+    return with_job(task, state, since_minutes=since_minutes)
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.PENDING, JobState.STOPPED])
-def test_a_job_that_starts_is_waited_for(
+def test_a_start_waits_while_the_job_is_starting(
     deployment: Deployment, run_task: Run, state: JobState
 ) -> None:
     assert not run_task(running(state))
 
 
-def test_a_job_that_runs_ends_the_waiting(deployment: Deployment, run_task: Run) -> None:
+def test_a_start_stops_waiting_once_the_job_is_running(
+    deployment: Deployment, run_task: Run
+) -> None:
     assert run_task(running(JobState.RUNNING))
 
 
 @pytest.mark.parametrize("state", [JobState.DRAINING, JobState.CANCELLING])
-def test_a_start_says_that_somebody_stops_what_it_starts(
+def test_a_start_fails_if_somebody_stops_its_job(
     deployment: Deployment, run_task: Run, state: JobState
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -57,7 +59,7 @@ def test_a_start_says_that_somebody_stops_what_it_starts(
 
 
 @pytest.mark.parametrize("state", [state for state in JobState if state.terminal])
-def test_a_start_does_not_wait_for_a_job_that_has_ended(
+def test_a_start_fails_if_its_job_has_ended(
     deployment: Deployment, run_task: Run, state: JobState
 ) -> None:
     from airflow.sdk.exceptions import AirflowFailException
@@ -77,7 +79,7 @@ def test_a_start_does_not_wait_for_a_job_that_has_ended(
         (JobState.FAILED, 30, 1, True),
     ],
 )
-def test_patience_with_a_drain_ends_when_the_form_says_so(
+def test_a_drain_is_given_up_after_the_minutes_in_the_form(
     deployment: Deployment,
     run_task: Run,
     state: JobState,

@@ -19,17 +19,13 @@ def test_a_free_name_is_launched(on_active: OnActive) -> None:
 
 
 @pytest.mark.parametrize(("on_active", "state"), list(itertools.product(OnActive, ACTIVE)))
-def test_a_run_never_touches_the_job_that_it_has_launched_itself(
-    on_active: OnActive, state: JobState
-) -> None:
+def test_a_run_adopts_the_job_that_it_launched_itself(on_active: OnActive, state: JobState) -> None:
     assert next_step(job(state, "mine"), on_active, "mine") is Step.ADOPT
 
 
 @pytest.mark.parametrize("on_active", OnActive)
 @pytest.mark.parametrize("state", [JobState.DRAINING, JobState.CANCELLING])
-def test_a_job_on_its_way_out_is_waited_for_and_not_adopted(
-    on_active: OnActive, state: JobState
-) -> None:
+def test_a_job_that_is_ending_is_not_adopted(on_active: OnActive, state: JobState) -> None:
     assert next_step(job(state), on_active, "mine") is Step.WAIT
 
 
@@ -46,12 +42,12 @@ def test_a_job_on_its_way_out_is_waited_for_and_not_adopted(
         (OnActive.REPLACE, JobState.UNKNOWN, Step.DRAIN),
     ],
 )
-def test_somebody_elses_job_is_kept_updated_or_sent_away(
+def test_a_job_of_another_run_is_kept_updated_or_ended(
     on_active: OnActive, state: JobState, step: Step
 ) -> None:
     assert next_step(job(state), on_active, "mine") is step
 
 
-def test_a_job_without_a_label_is_somebody_elses() -> None:
+def test_a_job_without_a_label_belongs_to_another_run() -> None:
     unlabelled = Job("1", "imagen-stream", JobState.RUNNING)
     assert next_step(unlabelled, OnActive.REPLACE, "mine") is Step.DRAIN

@@ -1,4 +1,4 @@
-"""A bucket with what jobs and DAGs leave in it, and the page over it, with its requests counted."""
+"""A bucket with data like that of jobs and DAGs, and the page, whose requests are counted."""
 
 import asyncio
 import dataclasses
@@ -17,7 +17,7 @@ from tests.localcloud.storage.conftest import RunningStorage
 from tests.plugins.imagen_ops.test_settings import COMPLETE
 
 BUCKET = COMPLETE["IMAGEN_BUCKET"]
-# Nothing of this is about credentials; `tests/e2e` has the ones of a real Airflow.
+# These tests need no credentials. Those in `tests/e2e` use the ones of a real Airflow.
 CONNECTION = {
     "conn_type": "google_cloud_platform",
     "extra": {"project": COMPLETE["IMAGEN_PROJECT"], "is_anonymous": True},
@@ -27,7 +27,7 @@ PICTURE = b"\x89PNG\r\n\x1a\n" + b"picture" * 100
 
 @dataclasses.dataclass
 class Stored:
-    """The deployment's bucket, from behind: what is put here costs no request."""
+    """Direct access to the deployment's bucket, which counts as no request."""
 
     server: RunningStorage
     requests: list[str]
@@ -35,11 +35,11 @@ class Stored:
     _stopped: bool = False
 
     def hang(self) -> None:
-        """From now on take requests, and answer none of them."""
+        """From now on accept requests without answering them."""
         self._goes_on.clear()
 
     def stop(self) -> None:
-        """Be gone."""
+        """Shut the server down."""
         self._goes_on.set()
         if not self._stopped:
             self._stopped = True
@@ -53,22 +53,26 @@ class Stored:
         self.server.store.put(BUCKET, name, writer.finish())
 
     def records(self, folder: str, *records: dict[str, Any]) -> None:
-        """Keep records, each on its day."""
+        """Store records, each in the object of its day."""
         days: dict[str, list[dict[str, Any]]] = {}
         for record in records:
             day = datetime.fromisoformat(record["at"]).astimezone(UTC).date().isoformat()
             days.setdefault(day, []).append(record)
-        for day, of_day in days.items():
-            self.put(f"records/{folder}/ds={day}.jsonl", of_day)
+        for day, its_records in days.items():
+            self.put(f"records/{folder}/ds={day}.jsonl", its_records)
 
     def lines(self, kind: str, at: datetime, *lines: dict[str, Any], tag: str = "0" * 8) -> str:
-        """Write an object of the index, as beam_jobs/images/recent_index.py names it; its id."""
+        """Store an object of the index, named as in beam_jobs/images/recent_index.py.
+
+        Returns:
+            Its name without folder and extension.
+        """
         name = f"{9_999_999_999_999 - int(at.timestamp() * 1000):013d}-{tag}"
         self.put(f"images/recent/{kind}/{name}.jsonl", list(lines))
         return name
 
     def picture(self, digest: str, index: int = 0, extension: str = "png") -> str:
-        """Store an image, and return its path below the images."""
+        """Store an image, and return its path relative to the images folder."""
         path = f"{digest[:2]}/{digest}-{index}.{extension}"
         self.put(f"images/{path}", PICTURE)
         return path
@@ -81,39 +85,39 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stored]:
     goes_on.set()
 
     async def count(request: web.Request) -> web.StreamResponse | None:
-        # Google's client looks at the bucket by itself, once, for its traces.
+        # Google's client reads the bucket once by itself, for its traces.
         if not request.raw_path.startswith(f"/storage/v1/b/{BUCKET}?"):
             requests.append(request.raw_path)
         await asyncio.to_thread(goes_on.wait)
         return None
 
     server = RunningStorage(tmp_path / "storage", count)
-    here = Stored(server, requests, goes_on)
+    stored = Stored(server, requests, goes_on)
     server.store.create_bucket(BUCKET)
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(CONNECTION))
-    yield here
-    here.stop()
+    yield stored
+    stored.stop()
 
 
 @pytest.fixture
-def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was read is kept for longer than a test takes on any machine."""
-    from imagen_ops.ui.sharing import Shared
+def long_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cache answers for longer than a test takes on any machine."""
+    from imagen_ops.ui.sharing import SharedReads
 
-    get = Shared.get
-    monkeypatch.setattr(Shared, "get", lambda self, key, _, read: get(self, key, 3600.0, read))
+    get = SharedReads.get
+    monkeypatch.setattr(SharedReads, "get", lambda self, key, _, read: get(self, key, 3600.0, read))
 
 
 @pytest.fixture
-def patient(keeping: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And storage is given as long: what it says is told, not that it takes its time."""
+def long_timeouts(long_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give storage that long too, so that a slow machine causes no time-out errors."""
     from imagen_ops.ui import app
     from imagen_ops.ui.storage import Deadline
 
-    monkeypatch.setattr(app, "PATIENCE_S", 240.0)
+    monkeypatch.setattr(app, "ANSWER_TIMEOUT_S", 240.0)
     monkeypatch.setattr(Deadline.__init__, "__defaults__", (240.0,))
 
 
@@ -125,7 +129,7 @@ def storage(stored: Stored) -> Any:
 
 
 class Page:
-    """The page's app as somebody sees it who may: what is about access is tested elsewhere."""
+    """The page's app as an authorized user sees it. test_access.py tests access control."""
 
     def __init__(self, app: Any) -> None:
         from starlette.testclient import TestClient
@@ -138,7 +142,7 @@ class Page:
         return self.http.get(path, headers=named, follow_redirects=False)
 
     def panel(self, path: str) -> dict[str, Any]:
-        """Ask for a panel, and return its answer."""
+        """Request a panel, and return its answer."""
         response = self.get(f"/api/{path}")
         assert response.status_code == 200, response.text
         answer = response.json()
@@ -147,8 +151,8 @@ class Page:
         return dict(answer)
 
     def data(self, path: str) -> Any:
-        """Ask for a panel that has no trouble, again where it takes long; its data."""
-        # Not above: it sets the environment, and a program of test_cost.py imports this module.
+        """Request a panel until it answers in time, and return its data. It must have no error."""
+        # Imported late: it changes the environment, and a program in test_cost.py imports this.
         from tests.conftest import eventually
 
         answers: list[dict[str, Any]] = []
@@ -163,7 +167,7 @@ class Page:
 
 
 async def everybody(request: Any) -> Any:
-    """Let everybody in."""
+    """Admit everybody."""
     return types.SimpleNamespace(get_name=lambda: "ada")
 
 
@@ -175,7 +179,7 @@ def page(stored: Stored, storage: Any) -> Page:
 
 
 def raw_get(app: Any, target: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
-    """Ask as no client would, which mends paths: `target` goes out as it is."""
+    """Send `target` exactly as it is. HTTP clients would normalize the path."""
     from urllib.parse import unquote
 
     path, _, query = target.partition("?")
@@ -195,12 +199,12 @@ def raw_get(app: Any, target: str, method: str = "GET") -> tuple[int, dict[str, 
     }
     sent: list[Any] = []
 
-    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
     async def receive() -> dict[str, Any]:
-        for message in asked:
+        for message in messages:
             return message
-        await asyncio.Event().wait()  # who asks stays to hear the answer
+        await asyncio.Event().wait()  # the client stays connected
         raise AssertionError
 
     async def send(message: Any) -> None:
@@ -208,4 +212,4 @@ def raw_get(app: Any, target: str, method: str = "GET") -> tuple[int, dict[str, 
 
     asyncio.run(app(scope, receive, send))
     headers = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], headers, b"".join(one.get("body", b"") for one in sent[1:])
+    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])

@@ -1,4 +1,4 @@
-"""Who may look, by Airflow's own auth manager, tokens and middleware; all but its server."""
+"""Who may see the page, with Airflow's own auth manager, tokens and middleware."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ VALUES = {"name": "icon.svg", "path": PATH}
 
 @dataclasses.dataclass
 class Airflow:
-    """Airflow's app, as far as it is about the page: middleware, and the page mounted in it."""
+    """The part of Airflow's app that matters to the page: the middleware and the mount."""
 
     http: Any
     manager: Any
@@ -33,7 +33,7 @@ class Airflow:
 
     @property
     def paths(self) -> list[str]:
-        """Every path that there is a route for."""
+        """A path for every route."""
         return [route.path_format.format(**VALUES) for route in self.routes]
 
 
@@ -73,7 +73,7 @@ def airflow(_manager: Any, stored: Stored) -> Airflow:
     return Airflow(TestClient(parent), _manager, behind._app._app.routes)
 
 
-def test_there_are_routes_to_walk(airflow: Airflow) -> None:
+def test_the_tests_below_cover_every_route(airflow: Airflow) -> None:
     assert {"/", "/api/stream", f"/images/{PATH}", "/assets/icon.svg"} <= set(airflow.paths)
     assert len(airflow.paths) == 9
 
@@ -100,12 +100,12 @@ def test_a_user_who_may_not_read_the_dag_gets_403_everywhere(
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/docs", "/openapi.json", "/assets/no.js", "/api/"])
-def test_what_is_not_there_is_behind_the_login_too(airflow: Airflow, path: str) -> None:
+def test_missing_pages_need_a_login_too(airflow: Airflow, path: str) -> None:
     assert airflow.get(path).status_code == 401
     assert airflow.get(path, airflow.token("viewer")).status_code == 404
 
 
-def test_whatever_is_added_later_is_behind_the_login(airflow: Airflow) -> None:
+def test_routes_added_later_need_a_login_too(airflow: Airflow) -> None:
     from starlette.responses import PlainTextResponse
     from starlette.routing import Mount, Route
 
@@ -118,7 +118,7 @@ def test_whatever_is_added_later_is_behind_the_login(airflow: Airflow) -> None:
         assert airflow.get(path, airflow.token("viewer")).text == "seen"
 
 
-def test_no_route_takes_anything_but_questions(airflow: Airflow) -> None:
+def test_every_route_is_read_only(airflow: Airflow) -> None:
     admin = airflow.token("admin")
     for route in airflow.routes:
         assert route.methods <= {"GET", "HEAD"}
@@ -128,7 +128,9 @@ def test_no_route_takes_anything_but_questions(airflow: Airflow) -> None:
 
 
 @pytest.mark.parametrize("role", ["viewer", "user", "op", "admin"])
-def test_who_may_read_the_dag_sees_all_of_it(airflow: Airflow, stored: Stored, role: str) -> None:
+def test_whoever_may_read_the_dag_sees_everything(
+    airflow: Airflow, stored: Stored, role: str
+) -> None:
     stored.picture(DIGEST)
     token = airflow.token(role)
     for path in airflow.paths:
@@ -138,27 +140,27 @@ def test_who_may_read_the_dag_sees_all_of_it(airflow: Airflow, stored: Stored, r
 @pytest.mark.parametrize(
     ("role", "allowed"), [("viewer", False), ("user", True), ("op", True), ("admin", True)]
 )
-def test_who_may_trigger_is_what_airflow_says(airflow: Airflow, role: str, allowed: bool) -> None:
+def test_airflow_decides_who_may_trigger(airflow: Airflow, role: str, allowed: bool) -> None:
     data = airflow.get("/api/actions", airflow.token(role)).json()["data"]
     assert [dag["allowed"] for dag in data["dags"]] == [allowed] * 5
     assert data["dags"][0]["url"] == "dags/imagen_stream_start"
     assert data["user"] == f"{role}-user"
 
 
-def test_a_browser_comes_with_a_cookie(airflow: Airflow) -> None:
+def test_a_browser_logs_in_with_a_cookie(airflow: Airflow) -> None:
     airflow.http.cookies.set("_token", airflow.token("viewer"))
     assert airflow.get("/api/stream").status_code == 200
     airflow.http.cookies.set("_token", "forged")
     assert airflow.get("/api/stream").status_code == 403
 
 
-def test_a_login_that_has_ended_is_none(airflow: Airflow) -> None:
+def test_an_expired_login_is_refused(airflow: Airflow) -> None:
     ended = airflow.token("admin", seconds=-3600)
     for path in airflow.paths:
         assert airflow.get(path, ended).status_code == 401
 
 
-def test_a_token_of_another_airflow_is_none(airflow: Airflow, stored: Stored) -> None:
+def test_a_token_of_another_airflow_is_refused(airflow: Airflow, stored: Stored) -> None:
     import jwt
 
     claims = jwt.decode(airflow.token("admin"), options={"verify_signature": False})
@@ -169,7 +171,7 @@ def test_a_token_of_another_airflow_is_none(airflow: Airflow, stored: Stored) ->
     assert stored.requests == []
 
 
-def test_a_socket_is_not_opened_for_anybody(airflow: Airflow) -> None:
+def test_nobody_may_open_a_websocket(airflow: Airflow) -> None:
     from starlette.websockets import WebSocketDisconnect
 
     headers = {"Authorization": f"Bearer {airflow.token('admin')}"}

@@ -1,4 +1,4 @@
-"""Backfills as their runs have left them."""
+"""Backfills, from the records of their runs."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
@@ -7,9 +7,9 @@ from typing import Any
 from imagen_ops.backfill.plan import ModelCost
 from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record, reconcile
 from imagen_ops.backfill.run import BackfillRun
-from imagen_ops.jobs.job_form import JobForm
+from imagen_ops.jobs.params import JobForm
 from imagen_ops.ui.panels.backfills import read_backfills
-from tests.plugins.imagen_ops.backfill.test_plan_text import PLAN
+from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 from tests.plugins.imagen_ops.backfill.test_reconciliation import REPORT
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 
@@ -21,14 +21,18 @@ def run(
     name: str = "scheduled__1",
     days_ago: float = 0,
     reconciliation: Reconciliation = DONE,
-    **others: Any,
+    **fields: Any,
 ) -> dict[str, Any]:
-    """What a run keeps of itself, by its own hand."""
-    of = BackfillRun(name, "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"))
-    given = {"state": "done", "job_id": "job-1", "plan": PLAN, **others}
-    plan = given.pop("plan")
+    """Return a run's record, created by the code that runs use."""
+    backfill_run = BackfillRun(name, "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"))
+    arguments = {"state": "done", "job_id": "job-1", "plan": PLAN, **fields}
+    plan = arguments.pop("plan")
     return backfill_record(
-        of, plan, at=NOW - timedelta(days=days_ago), reconciliation=reconciliation, **given
+        backfill_run,
+        plan,
+        at=NOW - timedelta(days=days_ago),
+        reconciliation=reconciliation,
+        **arguments,
     )
 
 
@@ -38,7 +42,7 @@ def only(stored: Stored, storage: Any, record: dict[str, Any]) -> dict[str, Any]
     return dict(shown)
 
 
-def test_there_are_none_yet(page: Page) -> None:
+def test_without_backfills_the_list_is_empty(page: Page) -> None:
     assert page.data("backfills") == {"runs": []}
 
 
@@ -67,37 +71,37 @@ def test_a_run_is_shown_with_its_plan_its_counts_and_its_cost(stored: Stored, st
     assert shown["noted"] == list(PLAN.first_problems)
 
 
-def test_a_run_whose_prompts_are_missing_says_which(stored: Stored, storage: Any) -> None:
+def test_a_run_with_missing_prompts_says_which(stored: Stored, storage: Any) -> None:
     reconciliation = reconcile({**REPORT, "predictions": 1000}, PLAN)
     shown = only(stored, storage, run(reconciliation=reconciliation, state="unaccounted"))
     assert shown["adds_up"] is False
     assert shown["unaccounted"] == list(reconciliation.unaccounted)
 
 
-def test_a_run_that_had_nothing_to_do_has_nothing_to_add_up(stored: Stored, storage: Any) -> None:
+def test_a_run_with_nothing_to_do_has_nothing_to_account_for(stored: Stored, storage: Any) -> None:
     nothing = Reconciliation({}, {}, (), ())
     shown = only(stored, storage, run(reconciliation=nothing, state="skipped", job_id=None))
     assert shown["adds_up"] is None
     assert shown["counts"] == {}
 
 
-def test_what_has_no_known_price_has_no_cost(stored: Stored, storage: Any) -> None:
+def test_a_model_without_a_known_price_leaves_the_cost_unknown(
+    stored: Stored, storage: Any
+) -> None:
     unknown = ModelCost("mine", images=5, to_pay=5, above_1k=0, usd=None)
     plan = dataclasses.replace(PLAN, models=(*PLAN.models, unknown))
     assert only(stored, storage, run(plan=plan))["cost_usd"] is None
 
 
-def test_the_newest_fifty_of_two_weeks_come_first(stored: Stored, storage: Any) -> None:
+def test_the_newest_fifty_runs_of_two_weeks_are_listed(stored: Stored, storage: Any) -> None:
     records = [run(f"run-{n}", days_ago=n / 10) for n in range(300)]
     stored.records("backfills", *records)
     shown = read_backfills(storage, NOW)["runs"]
-    assert [one["run_id"] for one in shown] == [f"run-{n}" for n in range(50)]
+    assert [run["run_id"] for run in shown] == [f"run-{n}" for n in range(50)]
     assert len(stored.requests) <= 1 + 15, "of 31 days"
 
 
-def test_a_run_whose_task_was_tried_again_past_midnight_is_there_once(
-    stored: Stored, storage: Any
-) -> None:
+def test_a_run_retried_after_midnight_is_listed_once(stored: Stored, storage: Any) -> None:
     reconciliation = reconcile(None, PLAN)
     stored.records(
         "backfills",
@@ -108,9 +112,7 @@ def test_a_run_whose_task_was_tried_again_past_midnight_is_there_once(
     assert shown["adds_up"] is True
 
 
-def test_a_record_of_another_version_is_shown_as_far_as_it_goes(
-    stored: Stored, storage: Any
-) -> None:
+def test_a_malformed_record_is_shown_as_far_as_possible(stored: Stored, storage: Any) -> None:
     broken = {"plan": 7, "counts": [1], "state": [], "unaccounted": "none", "noted": [7, "x"]}
     shown = only(stored, storage, {**run(), **broken})
     assert shown["adds_up"] is None

@@ -1,4 +1,4 @@
-"""What the page costs: requests, time and memory, with as much in storage as there may be."""
+"""What the page costs in requests, time and memory, with as much in storage as there may be."""
 
 import json
 import os
@@ -27,7 +27,7 @@ MAX_MB = 100
 
 
 def fill(stored: Stored, images: int = 20_000, runs: int = 500, failures: int = 2_000) -> None:
-    """Leave what a busy fortnight leaves."""
+    """Store what two busy weeks leave in the bucket."""
     now = datetime.now(UTC)
     for n in range(images):
         at = now - timedelta(seconds=images - n)
@@ -43,18 +43,16 @@ def fill(stored: Stored, images: int = 20_000, runs: int = 500, failures: int = 
         for n in range(runs)
     ]
     stored.records("backfills", *days)
-    looks = [
+    checks = [
         test_health_history.record(prompts=n, images=n, failures_BLOCKED=n) for n in range(2 * 288)
     ]
-    for n, look in enumerate(looks):
-        look["at"] = (now - timedelta(minutes=5 * (2 * 288 - n))).isoformat()
-    stored.records("health", *looks)
+    for n, check in enumerate(checks):
+        check["at"] = (now - timedelta(minutes=5 * (2 * 288 - n))).isoformat()
+    stored.records("health", *checks)
 
 
-@pytest.mark.usefixtures("patient")
-def test_with_a_fortnights_worth_in_storage_the_panels_cost_little(
-    page: Page, stored: Stored
-) -> None:
+@pytest.mark.usefixtures("long_timeouts")
+def test_with_two_weeks_of_data_the_panels_cost_little(page: Page, stored: Stored) -> None:
     fill(stored)
     page.panel("actions")
 
@@ -70,10 +68,10 @@ def test_with_a_fortnights_worth_in_storage_the_panels_cost_little(
     print(f"all panels: cold {cold:.2f} s, {cost} requests; warm {warm:.3f} s, {none} requests")
     assert cost <= sum(
         [
-            1 + 3,  # the days of health within a week, and the last two or three of them
-            1 + 49,  # images: as many objects as are shown, when each has one
-            1 + 15,  # the days of two weeks
-            1 + 100 + 1,  # as many dead letters as are ever read, and replays
+            1 + 3,  # the listing of a week's health records, and the last two or three days
+            1 + 49,  # images: as many objects as images shown, if each has one image
+            1 + 15,  # backfills: the days of two weeks
+            1 + 100 + 1,  # dead letters: the most that are ever read, and the listing of replays
         ]
     )
     assert none == 0
@@ -82,8 +80,8 @@ def test_with_a_fortnights_worth_in_storage_the_panels_cost_little(
     assert len(page.data("plots")["points"]) >= 287
 
 
-@pytest.mark.usefixtures("patient")
-def test_ten_open_pages_cost_what_one_does(page: Page, stored: Stored) -> None:
+@pytest.mark.usefixtures("long_timeouts")
+def test_ten_open_pages_cost_as_much_as_one(page: Page, stored: Stored) -> None:
     fill(stored, images=100, runs=20, failures=20)
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(page.data, PANELS))
@@ -112,20 +110,20 @@ from starlette.testclient import TestClient
 began = time.monotonic()
 http = TestClient(build(Storage(), everybody))
 
-def told(path):
-    # As the page does, where a machine that is busy answers late.
+def read(path):
+    # Again after a time-out, like the page: a busy machine may be slow.
     while "has not answered" in str((answer := http.get(f"/api/{path}").json())["error"]):
         time.sleep(0.1)
     assert answer["error"] is None, answer
     return answer["data"]
 
 for panel in PANELS:
-    told(panel)
+    read(panel)
 cold = time.monotonic() - began
 first = resident_mb()
 cursor = ""
 for _ in range(40):
-    cursor = "&before=" + told("images?limit=200" + cursor)["next"]
+    cursor = "&before=" + read("images?limit=200" + cursor)["next"]
 print(json.dumps([before, first, resident_mb(), cold]))
 """
 
@@ -137,14 +135,14 @@ def test_the_page_costs_the_api_server_little_memory(stored: Stored) -> None:
         for name, value in os.environ.items()
         if name.startswith(("IMAGEN_", "AIRFLOW_CONN_"))
     }
-    said: Any = python(
+    output: Any = python(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\nPANELS = {PANELS!r}\n" + _PROGRAM,
         plugins=True,
         **variables,
     )
-    before, first, after, cold = json.loads(said)
+    before, first, after, cold = json.loads(output)
     print(
         f"an API server of {before:.0f} MB: the page adds {first - before:.0f} MB, and "
-        f"{after - before:.0f} MB when 8,000 images were looked at; from nothing {cold:.2f} s"
+        f"{after - before:.0f} MB after showing 8,000 images; first load {cold:.2f} s"
     )
     assert after - before < MAX_MB

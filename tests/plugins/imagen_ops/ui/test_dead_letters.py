@@ -1,4 +1,4 @@
-"""Dead letters of the last day, by reason, and what was replayed of them."""
+"""The dead letters of the last 24 hours by reason, and their replays."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,25 +16,25 @@ NOW = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
 
 
 def line(n: int, reason: Reason = Reason.BLOCKED, body: bytes | None = None) -> dict[str, Any]:
-    """What a job writes of a failure, by its own hand."""
+    """Return a failure's line in the index, created by the code that jobs use."""
     outcome = Failure(
         f"id-{n}", reason, f"detail {n}", False, 1, body or f"prompt {n}".encode(), {}, "stream"
     )
-    return recent_index.line(outcome)
+    return recent_index.index_entry(outcome)
 
 
-def replayed(n: int, at: datetime = NOW, **others: Any) -> dict[str, Any]:
+def replayed(n: int, at: datetime = NOW, **fields: Any) -> dict[str, Any]:
     tally = ReplayCounts()
     tally.replayed["UNAVAILABLE"] += n
     record = {"schema": "imagen.replay/1", "run_id": f"manual__{n}", "at": at.isoformat()}
-    return {**record, "dry_run": False, "finished": True, **tally.to_json(), **others}
+    return {**record, "dry_run": False, "finished": True, **tally.to_json(), **fields}
 
 
-def test_a_day_without_dead_letters_is_a_good_day(page: Page) -> None:
+def test_a_day_without_dead_letters_has_no_reasons(page: Page) -> None:
     assert page.data("dead-letters") == {"hours": 24, "by_reason": [], "replays": []}
 
 
-def test_they_are_counted_by_reason_with_the_newest_three_of_each(
+def test_dead_letters_are_counted_by_reason_with_the_newest_three_of_each(
     stored: Stored, storage: Any
 ) -> None:
     stored.lines("failures", NOW - timedelta(hours=2), *(line(n) for n in range(5)))
@@ -56,14 +56,14 @@ def test_they_are_counted_by_reason_with_the_newest_three_of_each(
     }
 
 
-def test_those_of_yesterday_are_over(stored: Stored, storage: Any) -> None:
+def test_dead_letters_older_than_24_hours_are_left_out(stored: Stored, storage: Any) -> None:
     stored.lines("failures", NOW - timedelta(hours=24, minutes=1), line(1))
     stored.lines("failures", NOW - timedelta(hours=23, minutes=59), line(2))
     [only] = read_dead_letters(storage, NOW)["by_reason"]
     assert [sample["prompt_id"] for sample in only["samples"]] == ["id-2"]
 
 
-def test_of_a_bad_day_as_many_hours_are_told_as_were_read(
+def test_on_a_bad_day_the_counts_say_how_many_hours_they_cover(
     stored: Stored, storage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "MAX_OBJECTS", 10)
@@ -71,11 +71,13 @@ def test_of_a_bad_day_as_many_hours_are_told_as_were_read(
         stored.lines("failures", NOW - timedelta(minutes=18 * n), line(n), line(n))
     shown = read_dead_letters(storage, NOW)
     assert shown["hours"] == 2.7
-    assert [one["count"] for one in shown["by_reason"]] == [20]
-    assert len(stored.requests) == 1 + 10 + 1, "the index, ten objects of it, and replays' days"
+    assert [reason["count"] for reason in shown["by_reason"]] == [20]
+    assert len(stored.requests) == 1 + 10 + 1, (
+        "the listing of the index, ten of its objects, the listing of replays"
+    )
 
 
-def test_a_body_that_is_no_text_is_shown_all_the_same(page: Page, stored: Stored) -> None:
+def test_a_body_that_is_not_text_is_shown_anyway(page: Page, stored: Stored) -> None:
     at = datetime.now(UTC)
     stored.lines("failures", at, line(1, Reason.INVALID_PROMPT, b"\xff\x00<script>"))
     [reason] = page.data("dead-letters")["by_reason"]
@@ -85,7 +87,7 @@ def test_a_body_that_is_no_text_is_shown_all_the_same(page: Page, stored: Stored
 def test_the_last_ten_replays_are_shown_newest_first(stored: Stored, storage: Any) -> None:
     stored.records("replays", *(replayed(n, NOW - timedelta(hours=n)) for n in range(12)))
     shown = read_dead_letters(storage, NOW)["replays"]
-    assert [one["run_id"] for one in shown] == [f"manual__{n}" for n in range(10)]
+    assert [replay["run_id"] for replay in shown] == [f"manual__{n}" for n in range(10)]
     assert shown[3] == {
         "run_id": "manual__3",
         "at": (NOW - timedelta(hours=3)).isoformat(),
@@ -99,10 +101,10 @@ def test_the_last_ten_replays_are_shown_newest_first(stored: Stored, storage: An
     }
 
 
-def test_lines_that_are_none_are_passed_over(stored: Stored, storage: Any) -> None:
+def test_invalid_lines_are_skipped(stored: Stored, storage: Any) -> None:
     stored.lines("failures", NOW, {"reason": 7}, {}, line(1))
     stored.put("images/recent/failures/no-name", b"{}\n")
     stored.put("records/replays/ds=2026-11-22.jsonl", [{"at": 7}, {"run_id": 7}, 7])
     shown = read_dead_letters(storage, NOW)
-    assert [one["count"] for one in shown["by_reason"]] == [1]
+    assert [reason["count"] for reason in shown["by_reason"]] == [1]
     assert shown["replays"] == []

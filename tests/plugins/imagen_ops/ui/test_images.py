@@ -1,4 +1,4 @@
-"""The newest images by the jobs' index, page by page, and not a request more than it takes."""
+"""The newest images from the jobs' index, page by page, with as few requests as possible."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ import pytest
 
 from beam_jobs.images import recent_index
 from beam_jobs.outcomes import Prediction
-from imagen_ops.ui.panels.images import INDEX, read_images
+from imagen_ops.ui.panels.images import read_images
 from tests.plugins.imagen_ops.ui.conftest import BUCKET, Page, Stored
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -22,16 +22,16 @@ def path(n: int, index: int = 0) -> str:
     return f"{digest(n)[:2]}/{digest(n)}-{index}.png"
 
 
-def line(n: int, images: int = 1, **others: Any) -> dict[str, Any]:
-    """What a job writes of a prediction, by its own hand."""
+def line(n: int, images: int = 1, **fields: Any) -> dict[str, Any]:
+    """Return a prediction's line in the index, created by the code that jobs use."""
     paths = tuple(f"gs://{BUCKET}/images/{path(n, index)}" for index in range(images))
     outcome = Prediction(f"id-{n}", digest(n), f"prompt {n}", paths, "m", "stream", False, "", 1500)
     at = (NOW + timedelta(seconds=n)).isoformat(timespec="milliseconds")
-    return {**recent_index.line(outcome), "at": at, **others}
+    return {**recent_index.index_entry(outcome), "at": at, **fields}
 
 
 def walk(storage: Any, limit: int) -> list[dict[str, Any]]:
-    """All images, page by page."""
+    """Return all images, read page by page."""
     found, cursor = [], None
     while True:
         page = read_images(storage, limit, cursor)
@@ -46,11 +46,11 @@ def prompts(images: list[dict[str, Any]]) -> list[int]:
     return [int(image["prompt"].split()[1]) for image in images]
 
 
-def test_there_are_none_yet_and_that_is_no_trouble(page: Page) -> None:
+def test_without_images_the_list_is_empty_and_there_is_no_error(page: Page) -> None:
     assert page.data("images") == {"images": [], "next": None}
 
 
-def test_an_image_comes_with_what_made_it(page: Page, stored: Stored) -> None:
+def test_an_image_is_listed_with_its_prompt_and_model(page: Page, stored: Stored) -> None:
     stored.lines("predictions", NOW, line(1, reused=True))
     assert page.data("images")["images"] == [
         {
@@ -63,22 +63,13 @@ def test_an_image_comes_with_what_made_it(page: Page, stored: Stored) -> None:
             "reused": True,
             "at": "2026-11-22T10:00:01.000+00:00",
             "latency_ms": 1500,
+            "settings": {},
         }
     ]
 
 
-def test_the_jobs_write_where_the_page_reads() -> None:
-    from beam_jobs.images.store import Location
-    from imagen_ops.ui.panels import dead_letters
-
-    location = Location.parse(f"gs://{BUCKET}/images")
-    assert recent_index.folder(location, recent_index.PREDICTIONS) == f"images/{INDEX}"
-    assert recent_index.folder(location, recent_index.FAILURES) == f"images/{dead_letters.INDEX}"
-    assert recent_index._END_OF_TIME_MS == dead_letters._END_OF_TIME_MS
-
-
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 200])
-def test_page_by_page_each_image_comes_once_the_newest_first(
+def test_paging_returns_each_image_once_newest_first(
     stored: Stored, storage: Any, limit: int
 ) -> None:
     numbers = itertools.count()
@@ -91,7 +82,7 @@ def test_page_by_page_each_image_comes_once_the_newest_first(
     assert prompts(images) == sorted(prompts(images), reverse=True)
 
 
-def test_what_comes_meanwhile_moves_no_page(stored: Stored, storage: Any) -> None:
+def test_new_images_do_not_shift_the_next_page(stored: Stored, storage: Any) -> None:
     for n in range(6):
         stored.lines("predictions", NOW + timedelta(seconds=n), line(n))
     first = read_images(storage, 2)
@@ -102,13 +93,13 @@ def test_what_comes_meanwhile_moves_no_page(stored: Stored, storage: Any) -> Non
     assert prompts(read_images(storage, 2)["images"]) == [9, 5]
 
 
-def test_several_workers_images_are_put_in_order(stored: Stored, storage: Any) -> None:
+def test_images_from_several_workers_are_in_order(stored: Stored, storage: Any) -> None:
     stored.lines("predictions", NOW, line(1), line(3), tag="0000000a")
     stored.lines("predictions", NOW, line(2), line(4), tag="0000000b")
     assert prompts(read_images(storage, 4)["images"]) == [4, 3, 2, 1]
 
 
-def test_a_page_ends_where_it_is_full_even_within_one_prompt(stored: Stored, storage: Any) -> None:
+def test_a_page_may_end_between_the_images_of_one_prompt(stored: Stored, storage: Any) -> None:
     stored.lines("predictions", NOW, line(1, images=4))
     page = read_images(storage, 3)
     rest = read_images(storage, 3, page["next"])
@@ -127,7 +118,7 @@ def test_a_page_costs_one_listing_and_the_objects_that_fill_it(
     assert len(stored.requests) <= 1 + 8
     stored.requests.clear()
     read_images(storage, 48)
-    assert len(stored.requests) == 1, "what does not change is not read again"
+    assert len(stored.requests) == 1, "an unchanged object is not read again"
 
 
 def test_with_one_image_each_no_more_objects_are_read_than_asked_for(
@@ -137,11 +128,11 @@ def test_with_one_image_each_no_more_objects_are_read_than_asked_for(
         stored.lines("predictions", NOW + timedelta(seconds=n), line(n))
     stored.requests.clear()
     assert prompts(read_images(storage, 48)["images"]) == list(range(299, 251, -1))
-    assert len(stored.requests) == 1 + 49, "one more tells whether there is more"
+    assert len(stored.requests) == 1 + 49, "one more object, to know whether there is another page"
 
 
-@pytest.mark.usefixtures("patient")
-def test_ten_pages_cost_one_reading(page: Page, stored: Stored) -> None:
+@pytest.mark.usefixtures("long_timeouts")
+def test_ten_pages_cost_one_read(page: Page, stored: Stored) -> None:
     stored.lines("predictions", NOW, line(1))
     answers = [page.data("images")["images"] for _ in range(10)]
     assert all(len(images) == 1 for images in answers)
@@ -170,7 +161,7 @@ def test_a_path_that_is_not_served_has_no_address(
     assert image["path"] == elsewhere
 
 
-def test_lines_that_are_none_are_passed_over(stored: Stored, storage: Any) -> None:
+def test_invalid_lines_are_skipped(stored: Stored, storage: Any) -> None:
     stored.lines("predictions", NOW, line(1), [], 7, {"images": "x"}, {"images": [7]})  # type: ignore[arg-type]
     stored.put("images/recent/predictions/8000000000000-00000000.jsonl", b"\xff\n{\n[[\n")
     assert prompts(read_images(storage, 48)["images"]) == [1]
@@ -180,14 +171,14 @@ def test_lines_that_are_none_are_passed_over(stored: Stored, storage: Any) -> No
     "query",
     ["limit=0", "limit=201", "limit=x", "before=../x", "before=8-0.1", "before=", "before=%00"],
 )
-def test_a_page_that_cannot_be_is_refused_and_reads_nothing(
+def test_an_invalid_page_is_refused_and_reads_nothing(
     page: Page, stored: Stored, query: str
 ) -> None:
     assert page.get(f"/api/images?{query}").status_code == 422
     assert stored.requests == []
 
 
-def test_a_prompt_that_is_markup_comes_as_text_in_json(page: Page, stored: Stored) -> None:
+def test_a_prompt_with_markup_is_returned_as_text_in_json(page: Page, stored: Stored) -> None:
     text = "<script>alert(1)</script><img src=x onerror=alert(1)> \u2028 &amp; 'quotes\""
     stored.lines("predictions", NOW, line(1) | {"prompt": text})
     response = page.get("/api/images")

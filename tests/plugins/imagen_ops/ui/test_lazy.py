@@ -1,4 +1,4 @@
-"""The page is built when somebody looks, and not where others wait."""
+"""The page's app is built late, once, and not on the event loop."""
 
 import asyncio
 import threading
@@ -42,7 +42,7 @@ def test_it_is_built_once_by_the_first_request_in_a_thread() -> None:
     assert built[0] is not threading.main_thread()
 
 
-def test_what_could_not_be_built_is_tried_again() -> None:
+def test_a_failed_build_is_retried() -> None:
     broken = [ImportError("no such module")]
 
     def build() -> Any:
@@ -56,7 +56,7 @@ def test_what_could_not_be_built_is_tried_again() -> None:
     assert ask(app, "/a") == ["/a"]
 
 
-def test_a_server_that_begins_has_it_built_before_anybody_looks(
+def test_it_is_built_when_the_server_starts_before_any_request(
     eventually: Callable[..., Any],
 ) -> None:
     built: list[threading.Thread] = []
@@ -66,14 +66,14 @@ def test_a_server_that_begins_has_it_built_before_anybody_looks(
         return answer
 
     app = LazyApp(build)
-    assert app.begin(answer) is answer, "no request of Airflow's passes through anything of ours"
+    assert app.begin(answer) is answer, "none of Airflow's requests passes through our code"
     eventually(lambda: built, within_s=30, what="the app")
     assert ask(app, "/a") == ["/a"]
     assert len(built) == 1
     assert built[0] is not threading.main_thread()
 
 
-def test_what_could_not_be_built_at_the_beginning_is_built_by_who_looks(
+def test_a_build_that_failed_at_server_start_is_retried_by_a_request(
     eventually: Callable[..., Any],
 ) -> None:
     broken = [ImportError("not yet")]
@@ -85,5 +85,5 @@ def test_what_could_not_be_built_at_the_beginning_is_built_by_who_looks(
 
     app = LazyApp(build)
     app.begin(answer)
-    eventually(lambda: not broken, within_s=30, what="the first try")
+    eventually(lambda: not broken, within_s=30, what="the first build")
     assert ask(app, "/a") == ["/a"]

@@ -1,4 +1,4 @@
-"""The page as a whole: its files, its headers, and what it says when something is out of reach."""
+"""The page as a whole: its files, its headers, and its errors when something is out of reach."""
 
 import json
 import re
@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from imagen_ops.ui.files import FOLDER
 from imagen_ops.ui.panels.actions import ACTIONS
+from imagen_ops.ui.static_files import FOLDER
 from tests.conftest import ROOT
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored, raw_get
 from tests.plugins.imagen_ops.ui.test_pictures import DIGEST
@@ -28,7 +28,7 @@ PATHS = (
 )
 
 
-def test_the_page_and_all_that_it_loads_are_there(page: Page) -> None:
+def test_the_page_and_everything_it_loads_are_served(page: Page) -> None:
     response = page.get("/")
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     loaded = re.findall(r'(?:src|href)="([^"#]+)"', response.text)
@@ -41,12 +41,14 @@ def test_the_page_and_all_that_it_loads_are_there(page: Page) -> None:
         assert asset.content == (FOLDER / path.removeprefix("assets/")).read_bytes()
 
 
-def test_a_file_that_has_not_changed_is_not_sent_again(page: Page) -> None:
+def test_an_unchanged_file_is_not_sent_again(page: Page) -> None:
     for path in ("/", "/assets/icon.svg"):
         etag = page.get(path).headers["etag"]
         again = page.get(path, if_none_match=etag)
         assert (again.status_code, again.content) == (304, b"")
-        assert again.headers["cache-control"] == "private, no-cache", "it is asked for each time"
+        assert again.headers["cache-control"] == "private, no-cache", (
+            "browsers check for a new version each time"
+        )
 
 
 @pytest.mark.parametrize(
@@ -68,12 +70,12 @@ def test_no_other_file_is_served(page: Page, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json"])
-def test_it_has_no_documentation_of_its_own(page: Page, path: str) -> None:
+def test_it_serves_no_api_documentation(page: Page, path: str) -> None:
     assert page.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_lets_a_browser_run_nothing_but_ours(page: Page, path: str) -> None:
+def test_every_response_lets_a_browser_run_only_our_scripts(page: Page, path: str) -> None:
     headers = page.get(path).headers
     policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -96,22 +98,24 @@ def test_nothing_can_be_changed_through_it(
     assert stored.requests == []
 
 
-def test_a_fault_of_ours_has_the_headers_too(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_has_the_security_headers_too(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("imagen_ops.ui.panels.images.media_type_of", lambda path: 1 / 0)
     response = page.get(f"/images/ab/{DIGEST}-0.png")
     assert response.status_code == 500
     assert "content-security-policy" in response.headers
 
 
-def test_the_actions_are_the_dags_that_there_are() -> None:
+def test_the_actions_are_exactly_the_existing_dags() -> None:
     texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "dags").glob("*.py"))
     ids = set(re.findall(r'(?:DAG\(\s*|START = )"(imagen_\w+)"', texts))
     assert {action.dag_id for action in ACTIONS} == ids
     assert len(ids) == 5
 
 
-@pytest.mark.usefixtures("patient")
-def test_wrong_settings_are_told_by_each_panel(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("long_timeouts")
+def test_each_panel_reports_wrong_settings(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMAGEN_BUCKET")
     for panel in OF_STORAGE:
         answer = page.panel(panel)
@@ -120,8 +124,8 @@ def test_wrong_settings_are_told_by_each_panel(page: Page, monkeypatch: pytest.M
     assert page.get("/").status_code == 200
 
 
-@pytest.mark.usefixtures("patient")
-def test_without_storage_each_panel_says_so_and_the_rest_goes_on(
+@pytest.mark.usefixtures("long_timeouts")
+def test_without_storage_each_panel_says_so_and_the_page_still_loads(
     page: Page, stored: Stored
 ) -> None:
     stored.stop()
@@ -129,21 +133,23 @@ def test_without_storage_each_panel_says_so_and_the_rest_goes_on(
     for panel in OF_STORAGE:
         answer = page.panel(panel)
         assert answer["data"] is None
-        assert "Cloud Storage cannot be reached for gs://my-project-imagen" in answer["error"]
+        assert "cannot reach Cloud Storage for gs://my-project-imagen" in answer["error"]
     assert time.monotonic() - started < 60
     assert page.get("/").status_code == 200
 
 
-@pytest.mark.usefixtures("patient")
-def test_a_bucket_that_is_not_there_is_named(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("long_timeouts")
+def test_a_missing_bucket_is_named_in_the_error(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("IMAGEN_BUCKET", "no-such-bucket")
     for panel in OF_STORAGE:
         error = page.panel(panel)["error"]
-        assert "there is no bucket gs://no-such-bucket: look at IMAGEN_BUCKET" in error
+        assert "bucket gs://no-such-bucket does not exist: check IMAGEN_BUCKET" in error
 
 
-@pytest.mark.usefixtures("patient")
-def test_a_connection_that_is_not_there_is_told(
+@pytest.mark.usefixtures("long_timeouts")
+def test_a_missing_connection_is_named_in_the_error(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMAGEN_GCP_CONN_ID", "no_such_connection")
@@ -153,17 +159,17 @@ def test_a_connection_that_is_not_there_is_told(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("keeping")
-def test_storage_that_never_answers_holds_up_nobody_for_long(page: Page, stored: Stored) -> None:
+@pytest.mark.usefixtures("long_cache")
+def test_storage_that_never_answers_delays_nobody_for_long(page: Page, stored: Stored) -> None:
     page.data("stream")
     stored.hang()
 
-    asked = ["images", "backfills", "dead-letters", "images?limit=1"]
+    panels = ["images", "backfills", "dead-letters", "images?limit=1"]
     with ThreadPoolExecutor(8) as threads:
         started = time.monotonic()
-        waiting = [threads.submit(page.panel, panel) for panel in asked]
-        # It would be trouble, too, if it had been waited for.
-        assert page.panel("stream")["error"] is None, "what is known is told at once"
+        waiting = [threads.submit(page.panel, panel) for panel in panels]
+        # If it waited for storage, it would be an error too.
+        assert page.panel("stream")["error"] is None, "a cached answer is returned at once"
         for future in waiting:
             answer = future.result()
             assert answer["data"] is None
@@ -177,7 +183,7 @@ def test_nothing_is_read_on_the_event_loop(
     from imagen_ops.ui.storage import Storage
 
     threads: set[str] = set()
-    for name in ("listed", "read", "copy", "settings"):
+    for name in ("list_objects", "read", "download", "settings"):
         original = getattr(Storage, name)
 
         def noted(self: Any, *args: Any, original: Any = original, **kwargs: Any) -> Any:
@@ -192,8 +198,8 @@ def test_nothing_is_read_on_the_event_loop(
     assert threads == {"imagen-ui", "imagen-ui-picture"}
 
 
-def test_an_answer_can_always_be_read(page: Page, stored: Stored) -> None:
-    """What other programs cannot write as JSON, they cannot break the page with either."""
+def test_an_answer_is_always_valid_json(page: Page, stored: Stored) -> None:
+    """Records with numbers that JSON does not have must not break the page."""
     stored.put(
         "records/health/ds=" + datetime.now(UTC).date().isoformat() + ".jsonl",
         json.dumps(

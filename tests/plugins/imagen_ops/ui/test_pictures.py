@@ -1,4 +1,4 @@
-"""Images are served from below the images prefix, and nothing else is, whatever is asked for."""
+"""Images in the images folder are served, and nothing else is, whatever the path."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ PATH = f"ab/{DIGEST}-0.png"
     ("extension", "media_type"),
     [("png", "image/png"), ("jpg", "image/jpeg"), ("jpeg", "image/jpeg"), ("webp", "image/webp")],
 )
-def test_an_image_comes_as_what_it_is_called(
+def test_an_image_is_served_with_the_type_of_its_name(
     page: Page, stored: Stored, extension: str, media_type: str
 ) -> None:
     response = page.get(f"/images/{stored.picture(DIGEST, 3, extension)}")
@@ -26,7 +26,7 @@ def test_an_image_comes_as_what_it_is_called(
     assert response.headers["cache-control"] == "private, max-age=31536000, immutable"
 
 
-def test_an_image_that_is_there_already_is_not_read_again(page: Page, stored: Stored) -> None:
+def test_an_image_the_browser_has_is_not_read_again(page: Page, stored: Stored) -> None:
     etag = page.get(f"/images/{stored.picture(DIGEST)}").headers["etag"]
     stored.requests.clear()
     again = page.get(f"/images/{PATH}", if_none_match=etag)
@@ -36,10 +36,10 @@ def test_an_image_that_is_there_already_is_not_read_again(page: Page, stored: St
     assert page.get(f"/images/{PATH}", if_none_match='"another"').status_code == 200
 
 
-def test_an_image_that_is_not_there_is_404(page: Page, stored: Stored) -> None:
+def test_a_missing_image_is_404(page: Page, stored: Stored) -> None:
     response = page.get(f"/images/{PATH}")
     assert response.status_code == 404
-    assert response.headers["cache-control"] == "no-store", "it may come"
+    assert response.headers["cache-control"] == "no-store", "the image may appear later"
     assert len(stored.requests) == 1
 
 
@@ -91,15 +91,15 @@ def test_a_path_that_leads_elsewhere_is_404_and_reads_nothing(
     assert stored.requests == []
 
 
-def test_the_same_asked_for_plainly_is_there(page: Page, stored: Stored) -> None:
-    """So that the 404s above are about their paths."""
+def test_the_plain_path_of_the_same_image_is_served(page: Page, stored: Stored) -> None:
+    """Proves that the 404s above are caused by their paths."""
     stored.picture(DIGEST)
     assert raw_get(page.app, f"/images/{PATH}?x=1")[0] == 200
-    [asked] = stored.requests
-    assert f"/images%2Fab%2F{DIGEST}-0.png" in asked
+    [request] = stored.requests
+    assert f"/images%2Fab%2F{DIGEST}-0.png" in request
 
 
-def test_what_is_far_too_large_for_an_image_is_not_sent(
+def test_an_oversized_image_is_not_sent(
     page: Page, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from imagen_ops.ui import storage
@@ -111,15 +111,15 @@ def test_what_is_far_too_large_for_an_image_is_not_sent(
     assert page.get(f"/images/{PATH}").status_code == 404
 
 
-def test_a_large_image_comes_whole(page: Page, stored: Stored) -> None:
+def test_a_large_image_is_sent_in_full(page: Page, stored: Stored) -> None:
     content = bytes(range(256)) * 8_000
     stored.put(f"images/{PATH}", content)
     assert page.get(f"/images/{PATH}").content == content
 
 
-def test_without_storage_an_image_says_so(page: Page, stored: Stored) -> None:
+def test_without_storage_an_image_is_503_with_the_reason(page: Page, stored: Stored) -> None:
     stored.stop()
     response: Any = page.get(f"/images/{PATH}")
     assert response.status_code == 503
-    assert "Cloud Storage cannot be reached" in response.json()["detail"]
+    assert "cannot reach Cloud Storage" in response.json()["detail"]
     assert response.headers["cache-control"] == "no-store"

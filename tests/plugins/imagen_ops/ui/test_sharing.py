@@ -1,4 +1,4 @@
-"""Ten open pages cost one reading, and none of them waits for ever."""
+"""Ten open pages cost one read, and none of them waits forever."""
 
 import asyncio
 import threading
@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from imagen_ops.ui import sharing
-from imagen_ops.ui.sharing import Answer, Shared, TroubleError
+from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
 from tests.conftest import eventually
 
 
-def test_ten_who_ask_at_once_cost_one_reading() -> None:
-    shared, read = Shared(60), []
+def test_ten_simultaneous_requests_cost_one_read() -> None:
+    shared, read = SharedReads(60), []
 
     def slowly() -> int:
         read.append(threading.current_thread().name)
@@ -28,8 +28,8 @@ def test_ten_who_ask_at_once_cost_one_reading() -> None:
     assert read[0].startswith("imagen-ui"), "not on the event loop"
 
 
-def test_what_was_read_is_kept_for_as_long_as_was_said() -> None:
-    shared, read = Shared(60), []
+def test_an_answer_is_cached_for_its_time_to_live() -> None:
+    shared, read = SharedReads(60), []
 
     def count() -> int:
         read.append(None)
@@ -42,11 +42,11 @@ def test_what_was_read_is_kept_for_as_long_as_was_said() -> None:
     assert (get("gone", 0), get("gone", 0)) == (2, 3)
 
 
-def test_trouble_is_told_in_its_words_and_looked_for_again_soon(
+def test_an_error_is_reported_as_it_is_and_retried_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sharing, "TROUBLE_S", 0.0)
-    shared, troubles = Shared(60), [TroubleError("storage is down")]
+    monkeypatch.setattr(sharing, "ERROR_TTL_S", 0.0)
+    shared, troubles = SharedReads(60), [ReadError("storage is down")]
 
     def read() -> str:
         if troubles:
@@ -57,33 +57,33 @@ def test_trouble_is_told_in_its_words_and_looked_for_again_soon(
     assert asyncio.run(shared.get("a", 60, read)) == Answer("well again")
 
 
-def test_trouble_is_not_looked_for_by_everybody_at_once() -> None:
-    shared, read = Shared(60), []
+def test_an_error_is_shared_too() -> None:
+    shared, read = SharedReads(60), []
 
     def fail() -> None:
         read.append(None)
-        raise TroubleError("storage is down")
+        raise ReadError("storage is down")
 
     answers = [asyncio.run(shared.get("a", 60, fail)) for _ in range(10)]
     assert answers == [Answer(error="storage is down")] * 10
     assert len(read) == 1
 
 
-def test_a_fault_of_ours_is_told_as_one_and_goes_to_the_log(
+def test_an_internal_error_says_so_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fault() -> None:
         raise KeyError("at")
 
-    answer = asyncio.run(Shared(60).get("a", 60, fault))
+    answer = asyncio.run(SharedReads(60).get("a", 60, fault))
     assert answer.data is None
     assert answer.error is not None
-    assert "KeyError('at')" in answer.error
-    assert "the page's part 'a' cannot be read" in caplog.text
+    assert "KeyError: 'at'" in answer.error
+    assert "Cannot read 'a' for the page" in caplog.text
 
 
-def test_who_waits_too_long_is_told_and_the_answer_is_there_for_the_next() -> None:
-    shared, go, read = Shared(0.1), threading.Event(), []
+def test_a_request_that_times_out_says_so_and_the_next_one_gets_the_answer() -> None:
+    shared, go, read = SharedReads(0.1), threading.Event(), []
 
     def wait() -> str:
         read.append(None)
@@ -100,8 +100,8 @@ def test_who_waits_too_long_is_told_and_the_answer_is_there_for_the_next() -> No
     assert len(read) == 1
 
 
-def test_who_leaves_takes_nothing_from_those_who_stay() -> None:
-    shared, go = Shared(60), threading.Event()
+def test_a_cancelled_request_does_not_cancel_the_others() -> None:
+    shared, go = SharedReads(60), threading.Event()
 
     def wait() -> str:
         go.wait(60)
@@ -119,8 +119,8 @@ def test_who_leaves_takes_nothing_from_those_who_stay() -> None:
     assert asyncio.run(two()) == Answer("here")
 
 
-def test_one_reading_that_hangs_holds_up_no_other() -> None:
-    shared, go = Shared(60), threading.Event()
+def test_a_read_that_hangs_does_not_hold_up_others() -> None:
+    shared, go = SharedReads(60), threading.Event()
 
     async def both() -> Answer:
         hangs = asyncio.create_task(shared.get("hangs", 60, lambda: go.wait(60)))

@@ -1,4 +1,4 @@
-"""The panels about the stream, as they are asked for."""
+"""The panels about the stream: its state and its plots."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,17 +12,17 @@ from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 NOW = test_health_history.NOW
 
 
-def look(minutes: float, **totals: int) -> dict[str, Any]:
+def check(minutes: float, **totals: int) -> dict[str, Any]:
     return test_health_history.record(minutes, **totals)
 
 
-def test_before_the_first_look_there_is_nothing_and_no_trouble(page: Page) -> None:
+def test_before_the_first_health_check_there_is_no_data_and_no_error(page: Page) -> None:
     assert page.data("stream") is None
     assert page.data("plots") == {"hours": 24, "points": []}
 
 
-def test_the_state_is_that_of_the_last_look(stored: Stored, storage: Any) -> None:
-    stored.records("health", look(-5, prompts=1), last := look(0, prompts=3))
+def test_the_state_is_that_of_the_latest_health_check(stored: Stored, storage: Any) -> None:
+    stored.records("health", check(-5, prompts=1), last := check(0, prompts=3))
     shown = state(read_health(storage, NOW), NOW + timedelta(seconds=90))
     assert shown is not None
     assert shown["wanted"] is True
@@ -42,10 +42,10 @@ def test_the_state_is_that_of_the_last_look(stored: Stored, storage: Any) -> Non
     assert shown["totals"] == {"prompts": 3}
 
 
-def test_a_look_that_should_have_been_followed_by_three_is_stale(
+def test_a_health_check_is_stale_when_three_more_should_have_followed(
     stored: Stored, storage: Any
 ) -> None:
-    stored.records("health", look(0))
+    stored.records("health", check(0))
     health = read_health(storage, NOW)
     for minutes, stale in ((14.9, False), (15.1, True)):
         shown = state(health, NOW + timedelta(minutes=minutes))
@@ -53,54 +53,52 @@ def test_a_look_that_should_have_been_followed_by_three_is_stale(
         assert shown["stale"] is stale
 
 
-def test_a_stream_that_nobody_looked_at_for_days_still_has_its_last_look(
-    stored: Stored, storage: Any
-) -> None:
-    stored.records("health", look(0))
+def test_a_health_check_from_days_ago_is_still_the_latest(stored: Stored, storage: Any) -> None:
+    stored.records("health", check(0))
     health = read_health(storage, NOW + timedelta(days=3))
     assert health.last is not None
-    assert plots(health)["points"] == [], "but not within the last day"
+    assert plots(health)["points"] == [], "none within the last 24 hours"
     assert read_health(storage, NOW + timedelta(days=9)).last is None
 
 
 def test_the_last_day_is_plotted_over_midnight(stored: Stored, storage: Any) -> None:
-    every_5 = [look(-minutes, prompts=10_000 - minutes) for minutes in range(1500, -1, -5)]
+    every_5 = [check(-minutes, prompts=10_000 - minutes) for minutes in range(1500, -1, -5)]
     stored.records("health", *every_5)
     shown = plots(read_health(storage, NOW))["points"]
     assert [point["at"] for point in shown] == [
         (NOW - timedelta(minutes=minutes)).isoformat() for minutes in range(1440, -1, -5)
     ]
-    assert {point["prompts_per_minute"] for point in shown} == {1}, "the first of them, too"
+    assert {point["prompts_per_minute"] for point in shown} == {1}, "the first point too"
 
 
-@pytest.mark.usefixtures("patient")
-def test_both_panels_and_ten_pages_cost_one_reading(page: Page, stored: Stored) -> None:
+@pytest.mark.usefixtures("long_timeouts")
+def test_both_panels_and_ten_pages_cost_one_read(page: Page, stored: Stored) -> None:
     at = datetime.now(UTC) - NOW
-    records = [look(at.total_seconds() / 60 - minutes) for minutes in (1500, 5, 0)]
+    records = [check(at.total_seconds() / 60 - minutes) for minutes in (1500, 5, 0)]
     stored.records("health", *records)
     for _ in range(10):
         assert page.data("stream")["job"]["id"] == "job-1"
         assert page.data("plots")["points"]
-    assert len(stored.requests) == 3, "a listing of names, and the last two days"
+    assert len(stored.requests) == 3, "the listing, and the last two days"
 
 
-def test_a_day_that_has_not_changed_is_not_read_again(stored: Stored, storage: Any) -> None:
-    stored.records("health", look(-1440), look(0))
+def test_an_unchanged_day_is_not_read_again(stored: Stored, storage: Any) -> None:
+    stored.records("health", check(-1440), check(0))
     read_health(storage, NOW)
     stored.requests.clear()
     read_health(storage, NOW)
     assert len(stored.requests) == 1, "the listing"
-    stored.records("health", look(0), look(5))
+    stored.records("health", check(0), check(5))
     health = read_health(storage, NOW)
     assert health.last is not None
     assert health.last.at == NOW + timedelta(minutes=5)
     assert len(stored.requests) == 3, "the listing, and the day that has changed"
 
 
-def test_of_a_day_that_is_far_too_large_the_end_is_read(stored: Stored, storage: Any) -> None:
+def test_of_an_oversized_day_only_the_end_is_read(stored: Stored, storage: Any) -> None:
     import json
 
-    first, last = look(-5, prompts=1), look(0, prompts=2)
+    first, last = check(-5, prompts=1), check(0, prompts=2)
     padding = json.dumps({"padding": "x" * (5 << 20)}).encode()
     lines = [json.dumps(first).encode(), padding, json.dumps(last).encode()]
     stored.put("records/health/ds=2026-11-22.jsonl", b"\n".join(lines))
@@ -110,11 +108,11 @@ def test_of_a_day_that_is_far_too_large_the_end_is_read(stored: Stored, storage:
     assert len(health.points) == 1
 
 
-def test_only_days_are_taken_for_days(stored: Stored, storage: Any) -> None:
-    stored.records("health", look(0))
-    stored.put("records/health/ds=2026-11-22.jsonl.bak", [look(5)])
-    stored.put("records/health/ds=2026-11-23/part.jsonl", [look(5)])
-    stored.put("records/health/ds=2026-11-22.jsonl", [look(0), 7, "no", None])
+def test_only_objects_named_after_a_day_are_read(stored: Stored, storage: Any) -> None:
+    stored.records("health", check(0))
+    stored.put("records/health/ds=2026-11-22.jsonl.bak", [check(5)])
+    stored.put("records/health/ds=2026-11-23/part.jsonl", [check(5)])
+    stored.put("records/health/ds=2026-11-22.jsonl", [check(0), 7, "no", None])
     health = read_health(storage, NOW)
     assert health.last is not None
     assert health.last.at == NOW

@@ -1,4 +1,4 @@
-"""DAGs whose runs end in every way, monitored as ours are."""
+"""DAGs whose runs end in every possible way, with the callbacks of the real DAGs."""
 
 import time
 from datetime import timedelta
@@ -21,14 +21,14 @@ with DAG(
 
     @task
     def tell() -> None:
-        """Alert, as the operators of health do."""
+        """Send an alert, as the health operators do."""
         alert("stream_verdict", TEXT, status="DOWN")
 
     @task
     def may_fail() -> None:
         """Fail on demand."""
         if get_current_context()["params"]["fail"]:
-            raise RuntimeError("as demanded")
+            raise RuntimeError("the form asks for a failure")
 
     tell() >> may_fail()
 
@@ -42,7 +42,7 @@ with DAG(
 
     @task
     def sleep() -> None:
-        """Take longer than a run may."""
+        """Take longer than the run may take."""
         time.sleep(60)
 
     sleep()
@@ -52,7 +52,7 @@ with DAG("long", schedule=None, **{**DAG_DEFAULTS, **ONE_TRY}):
 
     @task(task_id="sleep")
     def sleep_on() -> None:
-        """Take longer than anybody needs to mark it."""
+        """Run long enough to be marked as failed."""
         time.sleep(600)
 
     sleep_on()
@@ -62,7 +62,7 @@ with DAG("idle", schedule=None, **{**DAG_DEFAULTS, **ONE_TRY}):
 
     @task
     def skip() -> None:
-        """Find nothing to do."""
+        """Skip."""
         raise AirflowSkipException("nothing to do")
 
     skip()

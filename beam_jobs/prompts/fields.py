@@ -1,0 +1,53 @@
+"""The fields of a structured prompt, one line each.
+
+The parser, the digest, the record, prompt files, the command line and the page take the names and
+kinds of the fields from here. `beam_jobs.prompts.parse` checks their values, and the adapters in
+`beam_jobs.models` pass them to the models.
+"""
+
+import dataclasses
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a field holds."""
+
+    TEXT = "text"
+    CHOICE = "choice"  # one of a few values that the model offers
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a structured prompt.
+
+    Args:
+        name: its JSON key, and its column in a `.csv` file.
+        kind: what it holds.
+        help: what it is for, in one line.
+        decides: whether it decides the image. If so, it is part of the digest, the record and the
+            index, and either each adapter sends it or the parser refuses it.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    decides: bool = True
+
+
+FIELDS = (
+    Field("prompt", Kind.TEXT, help="the text; required"),
+    Field("id", Kind.TEXT, help="returned as prompt_id; default: the digest", decides=False),
+    Field("model", Kind.CHOICE, help="one of the allowed models; default: the job's --model"),
+    Field("images", Kind.INTEGER, help="how many images, 1 to 4; default: 1"),
+    Field("aspect_ratio", Kind.CHOICE, help="such as 16:9; the values depend on the model"),
+    Field("image_size", Kind.CHOICE, help="1K, 2K or 4K; the values depend on the model"),
+    Field("seed", Kind.INTEGER, help="0 to 2147483647"),
+    Field("negative_prompt", Kind.TEXT, help="what to leave out; :predict models only"),
+    Field("reuse", Kind.BOOLEAN, help="false generates new images each time", decides=False),
+)
+FIELD_NAMES = tuple(field.name for field in FIELDS)
+DECIDING = tuple(field for field in FIELDS if field.decides)
+# Fields to show beside an image, in addition to its prompt and model.
+SETTINGS = tuple(field for field in DECIDING if field.name not in ("prompt", "model", "images"))

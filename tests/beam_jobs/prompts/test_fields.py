@@ -1,0 +1,181 @@
+"""Every field that decides an image reaches everything that has to know of it.
+
+A field that one adapter drops would give another image than was asked for, under its digest.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from beam_jobs.catalog import Family
+from beam_jobs.cli.sheet import _settings as shown_on_the_sheet
+from beam_jobs.images import recent_index
+from beam_jobs.images.location import Location
+from beam_jobs.images.store import ImageStore
+from beam_jobs.models.base import CallError
+from beam_jobs.models.gemini import GeminiModel
+from beam_jobs.outcomes import Failure, Prediction
+from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, SETTINGS
+from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from imagen_ops.ui.panels.images import entries
+from tests.conftest import ROOT
+
+ORIGIN = "message-1"
+MODELS = {Family.GEMINI: "gemini-3.1-flash-image", Family.PREDICT: "imagen-4.0-generate-001"}
+with_each_family = pytest.mark.parametrize("family", list(Family))
+with_each_field = pytest.mark.parametrize("field", [field.name for field in DECIDING])
+# A value for each that nothing else in a request has; a new field needs one here.
+VALUES: dict[str, Any] = {
+    "prompt": "A very particular fox",
+    "model": None,  # another one in each family
+    "images": 3,
+    "aspect_ratio": "16:9",
+    "image_size": "2K",
+    "seed": 424242,
+    "negative_prompt": "blurred hands",
+}
+OTHER_MODELS = {Family.GEMINI: "gemini-3-pro-image", Family.PREDICT: "imagen-4.0-fast-generate-001"}
+
+
+def parsed(family: Family, **fields: Any) -> Prompt | Failure:
+    defaults = PromptDefaults(
+        model=MODELS[family], allowed_models=frozenset({MODELS[family], OTHER_MODELS[family]})
+    )
+    body = json.dumps({"prompt": "a fox", **fields}).encode()
+    outcome = parse(body, {}, origin=ORIGIN, defaults=defaults)
+    assert isinstance(outcome, Prompt | Failure)
+    return outcome
+
+
+def value_of(field: str, family: Family) -> Any:
+    return OTHER_MODELS[family] if field == "model" else VALUES[field]
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield the values of JSON, keys left out: whole numbers may have become floats on the way."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def test_there_is_a_value_to_try_for_each_field():
+    assert list(VALUES) == [field.name for field in DECIDING]
+
+
+@pytest.mark.asyncio
+@with_each_family
+@with_each_field
+async def test_a_field_reaches_the_request_or_is_refused(
+    field: str,
+    family: Family,
+    cloud: Any,
+    session: Any,
+    serve: Any,
+    predict_model: Any,
+    monkeypatch: Any,
+):
+    prompt = parsed(family, **{field: value_of(field, family)})
+    if isinstance(prompt, Failure):
+        assert prompt.detail.startswith(f"field '{field}': ")
+        return
+    requests: list[tuple[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        requests.append((request.path, await request.json()))
+        return web.json_response({"error": {"code": 400, "message": "seen"}}, status=400)
+
+    url = await serve(answer)
+    if family is Family.GEMINI:
+        monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", url)
+        model: Any = GeminiModel(
+            session, model=prompt.model, project="p", location="global", timeout_s=60
+        )
+    else:
+        resource = f"projects/p/locations/l/publishers/google/models/{prompt.model}"
+        model = predict_model(url, resource=resource)
+    first = 0
+    while first < prompt.images:
+        count = min(model.images_per_call, prompt.images - first)
+        with pytest.raises(CallError):
+            await model.generate(prompt, first=first, count=count)
+        first += count
+    expected = value_of(field, family)
+    if field == "model":
+        assert all(f"/{expected}:" in path for path, _ in requests)
+    elif field == "images" and family is Family.GEMINI:
+        assert len(requests) == expected, "one call for each"
+    else:
+        assert all(expected in list(leaves(body)) for _, body in requests), requests
+
+
+@with_each_family
+@with_each_field
+def test_another_value_is_another_digest(field: str, family: Family):
+    changed = parsed(family, **{field: value_of(field, family)})
+    if isinstance(changed, Prompt):
+        plain = parsed(family)
+        assert isinstance(plain, Prompt)
+        assert changed.digest != plain.digest
+
+
+def everything() -> Prompt:
+    """Return a prompt that uses all the fields; the family with the most of them takes it."""
+    prompt = parsed(Family.PREDICT, **{name: value_of(name, Family.PREDICT) for name in VALUES})
+    assert isinstance(prompt, Prompt), prompt
+    assert None not in prompt.deciding.values()
+    return prompt
+
+
+@pytest.mark.asyncio
+async def test_the_record_has_them_all(lane: Any, session: Any):
+    prompt = everything()
+    location = Location.parse(lane.images_location)
+    paths = [f"gs://b/{number}" for number in range(prompt.images)]
+    await ImageStore(session, location).put_record(prompt, paths, "now")
+    (content,) = lane.objects("images/").values()
+    record = json.loads(content)
+    assert record == {
+        **prompt.deciding,
+        "images": paths,
+        "schema": "imagen.record/1",
+        "digest": prompt.digest,
+        "created_at": "now",
+    }
+    shown = " ".join(shown_on_the_sheet(record))
+    assert all(str(prompt.settings[field.name]) in shown for field in SETTINGS)
+
+
+def test_the_page_has_them_all():
+    prompt = everything()
+    outcome = Prediction(
+        prompt_id=prompt.prompt_id,
+        digest=prompt.digest,
+        prompt=prompt.text,
+        images=("gs://b/images/ab/1.png",),
+        model=prompt.model,
+        source="stream",
+        reused=False,
+        created_at=datetime.now(UTC).isoformat(),
+        latency_ms=1,
+        settings=prompt.settings,
+    )
+    line = json.loads(json.dumps(recent_index.index_entry(outcome)))
+    (entry,) = entries(iter([line]))
+    assert (entry["prompt"], entry["model"]) == (prompt.text, prompt.model)
+    assert entry["settings"] == {field.name: VALUES[field.name] for field in SETTINGS}
+
+
+def test_the_docs_have_them_all():
+    text = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)[: len(FIELD_NAMES)] == list(
+        FIELD_NAMES
+    )

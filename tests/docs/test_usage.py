@@ -1,0 +1,92 @@
+"""What the pages for users, operators and whoever deploys say, against the code."""
+
+import argparse
+import json
+import re
+
+from beam_jobs.config.options import ImagenOptions
+from beam_jobs.outcomes import Failure, Prediction, Reason, encode
+from beam_jobs.prompts.fields import FIELD_NAMES
+from beam_jobs.prompts.parse import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
+from imagen_ops.settings import Settings
+from tests.docs.markdown import ROOT, names_in_first_cells, section, text_of
+from tests.docs.test_runbook import alert_events, dags, terraform
+
+USAGE = text_of(ROOT / "docs" / "usage.md")
+OPERATING = text_of(ROOT / "docs" / "operating.md")
+DEPLOYING = text_of(ROOT / "docs" / "deploying.md")
+
+
+def test_the_fields_of_a_prompt_are_all_there() -> None:
+    text = section(USAGE, "Send a prompt")
+    assert names_in_first_cells(text) == list(FIELD_NAMES)
+    for limit in (MAX_PROMPT_CHARS, MAX_ID_CHARS, MAX_SEED):
+        assert f"{limit:,}" in text
+
+
+def test_the_fields_of_both_messages_are_all_there() -> None:
+    text = section(USAGE, "Read a prediction")
+    assert set(names_in_first_cells(text)) == _keys(_prediction())
+    text = section(USAGE, "Read a dead letter")
+    named = set(names_in_first_cells(text)) - {reason.value for reason in Reason}
+    assert named == _keys(_failure())
+
+
+def test_the_reasons_of_failures_are_all_there() -> None:
+    named = names_in_first_cells(section(USAGE, "Read a dead letter"))
+    assert [name for name in named if name.isupper()] == [reason.value for reason in Reason]
+
+
+def test_the_options_of_the_jobs_are_all_there_with_their_defaults() -> None:
+    text = section(USAGE, "Run the jobs yourself")
+    parser = argparse.ArgumentParser()
+    ImagenOptions._add_argparse_args(parser)
+    defaults = vars(parser.parse_args([]))
+    assert {name.removeprefix("--") for name in names_in_first_cells(text)} == set(defaults)
+    for name, value in defaults.items():
+        (row,) = re.findall(rf"(?m)^\| [^|]*`--{name}`[^|]*\|([^|]+)\|", text)
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        assert value is None or shown in row, name
+
+
+def test_the_alerts_are_all_there() -> None:
+    named = names_in_first_cells(section(OPERATING, "Records and alerts"))
+    assert set(named) == alert_events()
+
+
+def test_the_dags_are_all_there() -> None:
+    assert set(names_in_first_cells(section(OPERATING, "The DAGs"))) == set(dags())
+
+
+def test_every_setting_that_is_named_is_one_with_the_default_that_it_says() -> None:
+    named = set(re.findall(r"\bIMAGEN_([A-Z_]+)", OPERATING + DEPLOYING)) - {"X"}
+    assert len(named) > 8
+    assert {name.lower() for name in named} <= set(Settings.model_fields)
+    for name, value in re.findall(r"`IMAGEN_(\w+)` \(([\d,]+)\)", OPERATING):
+        assert Settings.model_fields[name.lower()].default == float(value.replace(",", ""))
+
+
+def test_settings_without_a_default_are_all_there() -> None:
+    required = {name for name, field in Settings.model_fields.items() if field.is_required()}
+    rows = names_in_first_cells(section(OPERATING, "Settings"))
+    assert {name.removeprefix("IMAGEN_").lower() for name in rows} == required
+
+
+def test_every_variable_of_the_deployment_that_is_named_is_one() -> None:
+    variables = set(re.findall(r'variable "(\w+)"', terraform()))
+    named = set(names_in_first_cells(section(DEPLOYING, "Set variables")))
+    named |= set(re.findall(r"-var (\w+)=", DEPLOYING))
+    assert len(named) > 4
+    assert named <= variables
+
+
+def _keys(outcome: Prediction | Failure) -> set[str]:
+    return set(json.loads(encode(outcome)[0]))
+
+
+def _prediction() -> Prediction:
+    return Prediction("1", "0", "x", (), "m", "stream", False, "", 0)
+
+
+def _failure() -> Failure:
+    return Failure("1", Reason.BLOCKED, "", False, 1, b"", {}, "stream")

@@ -1,0 +1,40 @@
+"""What the prompts of a plan cost, by model and request tier."""
+
+import pytest
+
+from tests.conftest import Lane
+from tests.plugins.imagen_ops.backfill.conftest import Planned
+
+
+def test_duplicates_are_paid_for_once(lane: Lane, planned: Planned) -> None:
+    lane.put("prompts/a.txt", b"a fox\n" * 3)
+    lane.put("prompts/b.jsonl", b'{"prompt": "a fox", "id": "another"}\n')
+    result = planned()
+    assert (result.prompts, result.distinct) == (4, 1)
+    assert (result.images, result.images_to_pay) == (1, 1)
+
+
+def test_each_model_has_its_price_and_flex_halves_it(lane: Lane, planned: Planned) -> None:
+    lane.put(
+        "prompts/a.jsonl",
+        b'{"prompt": "a fox", "images": 2}\n'
+        b'{"prompt": "a fox", "model": "gemini-3-pro-image", "image_size": "4K"}\n',
+    )
+    standard, flex = planned(), planned(request_tier="flex")
+    assert [(cost.model, cost.to_pay, cost.above_1k, cost.usd) for cost in standard.models] == [
+        ("gemini-3-pro-image", 1, 1, 0.134),
+        ("gemini-3.1-flash-image", 2, 0, 0.1344),
+    ]
+    assert flex.cost_usd == pytest.approx(standard.cost_usd / 2)
+    assert (standard.prices_as_of, flex.request_tier) == ("2026-11", "flex")
+
+
+@pytest.mark.parametrize("tier", ["standard", "flex"])
+def test_a_model_without_a_known_price_is_named_and_not_free(
+    lane: Lane, planned: Planned, tier: str
+) -> None:
+    lane.put("prompts/a.txt", b"a fox\n")
+    result = planned(model="my-flux", request_tier=tier)
+    assert result.unpriced == ("my-flux",)
+    assert [cost.usd for cost in result.models] == [None]
+    assert result.cost_usd == 0
