@@ -19,7 +19,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-faults lint lint-terraform audit format bench docs up down publish watch images lock clean
+.PHONY: help install demo test test-quick test-one test-full test-faults findings lint lint-terraform audit format bench docs up down publish watch images lock clean
 
 help: ## Say what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,23 +37,36 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt beam_j
 demo: install ## Show the whole way on this machine: prompts in, images out, run by Airflow
 	@$(PY) -m localcloud.demo --state $(STATE)/demo
 
-# What breaks Airflow needs one to itself: `make test-faults` does it.
 test: install ## Run the tests
-	@$(PY) -m pytest -q -n 3 --no-loadscope-reorder --ignore=tests/faults/test_airflow.py $(ARGS)
+	@$(PY) -m pytest -q -n 3 --no-loadscope-reorder -m "not full" $(ARGS)
 
 test-quick: install ## Run the tests that take little time
-	@$(PY) -m pytest -q -n 3 -m "not slow" $(ARGS)
+	@$(PY) -m pytest -q -n 2 -m "not slow and not full" $(ARGS)
 
-# FAULTS_SHARE=0.1 is a tenth of the full size, 8 minutes on two cores. `make test` runs a fiftieth,
-# all but Airflow's. Run it again and the table has the figures of all runs since `make clean`, by seed.
+test-one: install ## Run one test file, or one test: make test-one T=tests/…/test_parse.py::test_…
+	@test -n "$(T)" || { echo "error: say which test: make test-one T=tests/beam_jobs/prompts/test_parse.py" >&2; exit 1; }
+	@$(PY) -m pytest -q "$(T)" $(ARGS)
+
+# Everything: what is about scale, and all faults at full size, which takes more than an hour.
+test-full: install ## Run all tests, at full size
+	@$(PY) -m pytest -q -n 3 --no-loadscope-reorder --ignore=tests/faults $(ARGS)
+	@$(MAKE) test-faults
+
+# FAULTS_SHARE=0.1 is a tenth of the full size, 8 minutes on two cores; `make test` runs a fiftieth of
+# some. Run it again and the table has the figures of all runs since `make clean`, by seed.
 test-faults: install ## Break everything on purpose, and write docs/faults.md
 	@FAULTS_SHARE=$(FAULTS_SHARE) FAULTS_TABLE=$(STATE)/faults $(PY) -m pytest -q -n 2 tests/faults $(ARGS)
 	@$(PY) -m tests.faults.table $(STATE)/faults docs/faults.md
+
+findings: ## Show that what findings/ says of outside libraries still holds
+	@for script in findings/*.sh; do \
+		test "$$script" = findings/lib.sh || { echo "$$script"; bash "$$script" || exit 1; }; done
 
 lint: install ## Check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy beam_jobs localcloud plugins/imagen_plugin.py plugins/imagen_ops dags/*.py
+	@PYTHONPATH=plugins $(VENV)/bin/lint-imports --no-cache > /dev/null || PYTHONPATH=plugins $(VENV)/bin/lint-imports --no-cache
 
 # checkov's own requirements do not go with Airflow's, so it has an environment to itself. A file that
 # it cannot read is, for it, one without faults.

@@ -9,6 +9,8 @@ import pytest
 
 from beam_jobs import backfill
 
+pytestmark = pytest.mark.slow
+
 CSV = """prompt,id,images,seed
 An otter,otter,2,
 "A raven, and a crow",ravens,,7

@@ -92,6 +92,7 @@ def test_nothing_is_sent_that_is_not_copied():
     assert set(context()) == copied | {DOCKERFILE}
 
 
+@pytest.mark.slow
 def test_gcloud_sends_the_same(tmp_path):
     if not shutil.which("gcloud"):
         pytest.skip("no gcloud on this machine; the test above reads .gcloudignore without it")

@@ -11,6 +11,8 @@ import pytest
 
 from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
 
+pytestmark = pytest.mark.slow
+
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
 # The job, which waits up to a minute to write its last index entries: on a busy machine, storage
 # may take longer for them than a process normally waits.

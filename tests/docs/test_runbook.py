@@ -590,6 +590,7 @@ def test_what_is_told_to_airflow_is_what_its_command_line_takes() -> None:
             assert set(json.loads(conf)) <= dags()[given.dag_id]["fields"], words
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="no gcloud on this machine")
 def test_every_gcloud_command_and_flag_is_there() -> None:
     tree = completions()

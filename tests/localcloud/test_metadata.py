@@ -123,6 +123,7 @@ asyncio.run(main())
     assert found["project"] == "demo-project"
 
 
+@pytest.mark.slow
 def test_google_genai_starts_with_these_credentials(environment):
     program = """
 import json

@@ -11,6 +11,8 @@ from apache_beam.runners.runner import PipelineState
 
 from localcloud.runner import MicroBatchRunner
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_a_slow_prompt_does_not_delay_those_behind_it(cloud, lane, start_stream, eventually):

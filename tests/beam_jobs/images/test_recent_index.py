@@ -428,6 +428,7 @@ def run(code, **environment):
     )
 
 
+@pytest.mark.slow
 def test_a_process_writes_its_last_entries_when_it_exits(lane, location):
     done = run(NOTE_AND_END.format(url=lane.images_location, then=PATIENT))
     assert (done.returncode, done.stderr) == (0, "")
@@ -435,6 +436,7 @@ def test_a_process_writes_its_last_entries_when_it_exits(lane, location):
     assert prompts(lane.storage, location, "failures") == ["a hare"]
 
 
+@pytest.mark.slow
 def test_the_child_of_a_fork_writes_its_own_lines_and_not_its_parents(lane, location):
     fork = """
 import os
@@ -475,6 +477,7 @@ def test_a_process_that_cannot_reach_storage_ends_in_time(lane):
 # Jobs
 
 
+@pytest.mark.slow
 def test_a_stream_leaves_entries_of_predictions_and_failures(
     lane, location, start_stream, eventually
 ):
@@ -498,6 +501,7 @@ def test_a_stream_leaves_entries_of_predictions_and_failures(
     assert failures["BLOCKED"]["prompt"] == "fault:blocked"
 
 
+@pytest.mark.slow
 def test_a_backfill_leaves_entries_of_predictions_and_failures(cloud, lane, location):
     rows = '{"prompt": "A pier"}\n{"prompt": "A pier", "imges": 2}\n'
     path = lane.put("night/rows.jsonl", rows)

@@ -12,6 +12,8 @@ from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.pipeline.report import WriteReport, counts_of, render
 from beam_jobs.pipeline.transforms import Outcomes
 
+pytestmark = pytest.mark.slow
+
 
 def prediction(*, reused=False, **work) -> Prediction:
     return Prediction(

@@ -91,6 +91,7 @@ def test_globs(filled, glob, expected):
     assert names(filled.list_blobs(match_glob=glob, page_size=1)) == expected
 
 
+@pytest.mark.full
 def test_five_thousand_objects_come_in_pages(server, bucket):
     for number in range(5000):
         server.store.write("pictures", f"n/{number:05}", b"")

@@ -22,6 +22,7 @@ def test_every_digest_comes_once_in_order_with_its_kind() -> None:
     )
 
 
+@pytest.mark.full
 def test_a_hundred_thousand_digests_take_little_more_than_their_bytes() -> None:
     every = b"".join(map(digest, range(100_000)))
     tracemalloc.start()

@@ -20,7 +20,8 @@ from tests.plugins.imagen_ops.ui import (
 )
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 
-pytestmark = pytest.mark.slow
+# About scale: what two weeks of data cost.
+pytestmark = [pytest.mark.slow, pytest.mark.full]
 
 PANELS = ("stream", "plots", "images", "backfills", "dead-letters")
 MAX_MB = 100
