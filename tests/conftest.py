@@ -92,13 +92,14 @@ _TOGETHER = {
     "tests/plugins/imagen_ops/alerts/test_run_callbacks_in_airflow.py": "the small Airflow",
     # Stops it at its end.
     "tests/localcloud/airflow/test_standalone.py": "the small Airflow",
+    **{f"tests/terraform/{p.name}": "one deployment" for p in ROOT.glob("tests/terraform/*.py")},
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none is left to run alone at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    first = [ROOT / name for name in (*_TOGETHER, "tests/localcloud/test_demo.py")]
+    first = [ROOT / name for name in ("tests/localcloud/test_demo.py", *_TOGETHER)]
     order = {path: place for place, path in enumerate(first)}
     items.sort(key=lambda item: (order.get(item.path, len(order)), item.path not in slow))
 

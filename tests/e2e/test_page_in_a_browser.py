@@ -84,7 +84,8 @@ def test_an_operator_sees_the_page_empty_then_busy_then_without_storage_then_rec
 
     # Busy: prompts keep arriving.
     operated.client.wait_for_run("imagen_stream_start", start, within_s=400)
-    operated.cloud.models(latency_s=0.2)
+    # For the documentation, pictures that the local models draw.
+    operated.cloud.models(latency_s=0.2, **({"canned_bytes": 0} if PICTURES else {}))
     with prompts_that_keep_coming(operated):
         _, verdict, _ = operated.health()
         deposits.a_day_of_looks(operated)

@@ -19,6 +19,7 @@ from tests.e2e.conftest import SETTINGS, Operated, operated  # noqa: F401 - a fi
 from tests.faults.books import Books, prompt_bodies
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.slow,
     pytest.mark.timeout(3600),
 ]

@@ -122,6 +122,8 @@ def test_an_interrupted_demo_leaves_no_process_and_the_next_one_shows_the_whole_
     assert all(f"images/{picture.name}" in page for picture in pictures)
 
 
+# It starts an Airflow of its own for one line; `wait_until_ready` has its test elsewhere.
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.timeout(WITHIN_S)
 def test_a_broken_dag_file_ends_the_demo_with_a_line_that_names_it(tmp_path):

@@ -2,9 +2,11 @@
 that has the provider's schema and no cloud.
 """
 
+import dataclasses
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,10 +135,9 @@ def test_airflow_that_is_made_anew_leaves_everything_else_as_it_is(applied_works
     assert changed == {environment: {"delete", "create"}}
 
 
-def test_a_destroyed_deployment_leaves_nothing(new_workspace):
-    workspace = new_workspace()
-    workspace.give(**EXAMPLE)
-    workspace.run("apply", "-input=false", "-auto-approve")
+def test_a_destroyed_deployment_leaves_nothing(applied_workspace, tmp_path):
+    folder = shutil.copytree(applied_workspace.folder, tmp_path / "copy", symlinks=True)
+    workspace = dataclasses.replace(applied_workspace, folder=folder)
     workspace.run("destroy", "-input=false", "-auto-approve")
     assert "values" not in json.loads(workspace.run("show", "-json").stdout)
 

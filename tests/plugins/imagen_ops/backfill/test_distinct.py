@@ -1,6 +1,8 @@
 import hashlib
 import tracemalloc
 
+import pytest
+
 from imagen_ops.backfill.distinct import PARTS, Digests
 from imagen_ops.backfill.prompt_files import PriceGroup
 
