@@ -763,7 +763,8 @@ resource "google_composer_environment" "imagen" {
   depends_on = [google_project_iam_member.granted]
 }
 
-# Backfill plans read prompt files with the jobs' own rules, so beam_jobs/ is uploaded too.
+# DAGs and plugins take names, formats, and the rules for prompt files from beam_jobs/, so it is
+# uploaded too: without it, no DAG can be parsed.
 # plugins/.airflowignore keeps Airflow from importing it as a plugin.
 resource "google_storage_bucket_object" "plugin" {
   for_each = merge(
@@ -808,7 +809,7 @@ locals {
       above    = 0
       lasting  = "0s"
       severity = "CRITICAL"
-      first    = "If the stream failed, health restarts it within 5 minutes, at most three times an hour. Read the last verdict of the DAG imagen_stream_health, then the job's messages."
+      first    = "If the stream failed, the health DAG restarts it within 5 minutes, by default at most three times within any hour. Read the last verdict of the DAG imagen_stream_health, then the job's messages."
     }
     system-lag = {
       title    = "prompts are stuck in the stream"
@@ -854,13 +855,13 @@ locals {
       title    = "the stream keeps dying"
       event    = "stream_crash_loop"
       severity = "CRITICAL"
-      first    = "Health has stopped restarting it. The verdict of imagen_stream_health says why the job died. If you deployed a new image, roll back."
+      first    = "The health DAG restarts it again once the first of these restarts is an hour old. The verdict of imagen_stream_health says why the job ended. If you deployed a new image, roll back."
     }
     unaccounted = {
       title    = "a backfill does not add up"
       event    = "backfill_unaccounted"
       severity = "ERROR"
-      first    = "Some prompts of a backfill have neither a prediction nor a dead letter. Clear the run: existing images are found again and not paid twice."
+      first    = "Some prompts of a backfill have neither a prediction nor a dead letter. Clear the task launch of the run, with the tasks after it: existing images are found again and not paid twice."
     }
   }
 }

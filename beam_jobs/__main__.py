@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="message attribute to command; can be repeated",
+        help="message attribute to publish; can be repeated",
     )
 
     command = commands.add_parser("watch", help="show predictions and dead letters as they arrive")

@@ -86,7 +86,7 @@ class Prediction:
         created_at: UTC time in ISO 8601, with milliseconds.
         latency_ms: milliseconds from the start of the work to its end.
         attributes: those of the incoming message, without the reserved ones.
-        settings: the prompt's other fields that decide the image, by name; not in the message.
+        parameters: the prompt's other fields that decide the image, by name; not in the message.
         work: what the prompt cost.
     """
 
@@ -100,7 +100,7 @@ class Prediction:
     created_at: str
     latency_ms: int
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     work: Work = Work()
 
     @property

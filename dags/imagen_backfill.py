@@ -43,7 +43,7 @@ _FORM = {
         title="Maximum images",
         description_md=(
             "If the run would generate more images than this, nothing starts. Images that are "
-            "already stored do not count. **Empty**: IMAGEN_BACKFILL_MAX_IMAGES."
+            "already stored don't count. **Empty**: IMAGEN_BACKFILL_MAX_IMAGES."
         ),
     ),
     "max_cost_usd": Param(
@@ -66,7 +66,7 @@ with DAG(
     schedule=CronDataIntervalTimetable(
         os.environ.get("IMAGEN_BACKFILL_SCHEDULE") or DEFAULT_BACKFILL_SCHEDULE, timezone="UTC"
     ),
-    # IMAGEN_BACKFILLS_AT_ONCE limits the jobs. A run that waits for a free place holds no slot.
+    # IMAGEN_BACKFILLS_AT_ONCE limits the jobs. A run that waits to launch holds no slot.
     max_active_runs=16,
     description="Generate the images of a day's prompt files",
     tags=[TAG, "backfill"],
@@ -82,25 +82,28 @@ or with `.gz`. Predictions go to the same topic as the stream's, with `source = 
 
 **To run it by hand**, trigger it and fill in *Prompt files*. **For past days**, run
 `airflow backfill create --dag-id imagen_backfill --from-date … --to-date …`. You can run the same
-files twice: images that are already stored are not paid for again.
+files twice: images that are already stored aren't paid for again.
 
-**When not to use it.** For a few prompts, publish them to the topic instead. While the model is
-down, wait: every prompt would become a dead letter.
+**When not to use it.** For a few prompts, publish them to the topic instead. Don't run it while the
+model is down: every prompt would become a dead letter.
 
 | task | what it does | if it fails |
 |---|---|---|
-| `plan` | counts prompts, images and what is already stored; estimates the cost | Storage refused |
+| `plan` | counts prompts, images and what is already stored; estimates the cost | Cloud Storage \
+refused a request; the error names it |
 | `check` | stops a run that is over its budget | says by how much, and where to raise it |
-| `launch` | launches the job when there is a free place | the error says why |
+| `launch` | launches the job when a slot is free | the error names the request that was refused, \
+or the new plan's excess over the budget |
 | `wait` | waits until the job is DONE; a retry launches it again | shows the job's errors |
 | `reconcile` | checks that prompts = predictions + failures | says what is missing |
 
-Without any prompts, the run is skipped after `plan`. If files change before `launch`, it plans them
-again and checks the budget again.
+If the files have no row at all, the run ends after `plan`, and a dry run ends after `check`: the
+other tasks are skipped, and the run is green. If files change before `launch`, it plans them again
+and checks the budget again.
 
-An invalid row becomes a dead letter that names the file and the line. It does not fail the run.
-Each run leaves a record under `records/backfills` in the bucket. If every prompt is accounted for,
-the run also creates an event of the Asset `imagen_images`.
+An invalid row becomes a dead letter that names the file and the line. It doesn't fail the run.
+`reconcile`, or `plan` if there is no row, leaves a record under `records/backfills` in the bucket.
+If every prompt is accounted for, the run also creates an event of the Asset `imagen_images`.
 """,
     **DAG_DEFAULTS,
 ):

@@ -13,7 +13,7 @@ _DEFAULTS = ReplayForm()
 with DAG(
     "imagen_dead_letters_replay",
     schedule=None,
-    description="Send retryable dead letters back to the prompts, archive the rest",
+    description="Replay retryable dead letters, archive those that can't be replayed",
     tags=[TAG, "dead-letters"],
     # Two runs at the same time would take dead letters away from each other.
     max_active_runs=1,
@@ -39,7 +39,7 @@ with DAG(
             title="Reasons to replay",
             description_md=(
                 "Retryable dead letters with these reasons go back to the prompts. Retryable ones "
-                "with other reasons stay where they are. The rest is always archived."
+                "with other reasons stay where they are. All others are archived."
             ),
         ),
         "most": Param(
@@ -61,7 +61,7 @@ with DAG(
             title="Maximum replays per prompt",
             description_md=(
                 "A prompt that failed again after this many replays is archived. Raise this after "
-                "a long outage during which prompts were replayed in vain."
+                "a long outage in which replays used up their limit."
             ),
         ),
     },
@@ -70,22 +70,23 @@ with DAG(
 
 A prompt that got no images becomes a dead letter in `dead-letters-sub`, with a reason. This DAG
 handles the dead letters that exist when a run begins. Retryable ones go back to the topic `prompts`
-unchanged, and the stream then generates their images. The rest is archived. This DAG itself
-generates nothing and pays for nothing. Prompts that fail again wait for the next run.
+unchanged, and the stream then generates their images. Those that can't be replayed are archived.
+This DAG itself generates nothing and pays for nothing. Prompts that fail again wait for the next
+run.
 
-**When to use it.** After an outage of the model or of storage; after you raised the model's quota
-or a job's budget; after you corrected a model id or a permission.
+**When to use it.** After an outage of the model or of storage; after you raised the model's quota;
+after you corrected a model id or a permission.
 
 **When not to use it.**
 
-- While the model is still down. Every replay fails again and counts, and after three the prompt is
-  archived. Check `imagen_stream_health` first.
+- While the model is still down. Each failed replay uses up one of the prompt's three; after that it
+  is archived. Check `imagen_stream_health` first.
 - While the stream is drained. The prompts would only wait in `prompts-sub`.
 - For prompts that were refused (BLOCKED, INVALID_PROMPT). They are only archived: change them and
   publish them again.
 
-**Do not wait too long either.** Pub/Sub keeps dead letters for the subscription's retention, 31
-days as deployed, and then deletes them.
+**Replay in time.** Pub/Sub keeps dead letters for the subscription's retention, 31 days as
+deployed, and then deletes them.
 
 | dead letter | becomes |
 |---|---|
@@ -97,17 +98,18 @@ days as deployed, and then deletes them.
 
 | field | what it does |
 |---|---|
-| `dry_run` | only counts, and gives all dead letters back at once |
+| `dry_run` | only counts the dead letters, and returns them to the subscription immediately |
 | `reasons` | which retryable dead letters are replayed; see below |
 | `most` | the maximum number of dead letters per run |
 | `max_replays` | how often a prompt may be replayed; its attribute `replays` has the count |
 
 | reason | what happened |
 |---|---|
-| UNAVAILABLE | the model was down, or its quota or the job's budget was used up |
+| UNAVAILABLE | the model was down or its quota was used up; or a job that was launched outside \
+these DAGs reached its limit of images |
 | NO_IMAGE | the model answered without an image, and may succeed next time |
 | MODEL_ERROR | wrong model id, missing permission, or a bug in the job |
-| STORAGE_ERROR | the images could not be stored |
+| STORAGE_ERROR | the images couldn't be looked up or stored |
 
 | task | what it does | if it fails |
 |---|---|---|

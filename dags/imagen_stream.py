@@ -27,10 +27,11 @@ _START_FORM = {
         enum=["keep", "update", "replace"],
         title="If a stream is active already",
         description_md=(
-            "**keep**: leave it as it is, with the form of its last start. **update**: a new job "
-            "takes over from it in place; use this for a changed template or changed options. "
-            "**replace**: drain it, then start a new job; use this if Dataflow refuses the update. "
-            "Prompts wait in the subscription until the new job is RUNNING."
+            "**keep**: leave it running with the options it was started with; the fields below "
+            "don't change it. **update**: a new job takes over from it in place; use this for a "
+            "changed template or changed options. **replace**: drain it, then start a new job; use "
+            "this if Dataflow refuses the update. During a replace, prompts wait until the new job "
+            "is RUNNING."
         ),
     ),
     **JOB_FIELDS,
@@ -47,22 +48,28 @@ with DAG(
 ### Start the stream
 
 Starts the Dataflow job that turns prompts from the topic `prompts` into images, and sends a canary
-through it to show that it works. The stream is then *wanted*: if it dies, `imagen_stream_health`
-restarts it with the values of this form, until `imagen_stream_drain` ends it.
+through it to show that it works. From then on the stream should run: if its job ends,
+`imagen_stream_health` starts a new one with the values of this form. If **keep** found a job that
+was active already, the values that job was started with apply instead. `imagen_stream_drain` ends
+the stream.
 
-**When not to use it.** If the stream has died, do nothing: `imagen_stream_health` restarts it. For
-files of prompts, use `imagen_backfill`.
+**When not to use it.** If the stream's job has ended, do nothing: `imagen_stream_health` restarts
+it. For files of prompts, use `imagen_backfill`.
 
 | task | what it does | if it fails |
 |---|---|---|
 | `check_prerequisites` | checks form, topics, subscriptions, bucket, template | lists problems |
-| `make_way` | waits until it can launch; **replace**: drains the job | the old job does not end |
+| `make_way` | waits while a job that has to end holds the job name; with **replace**, drains the \
+old job first | the old job is still draining |
 | `launch` | launches, updates or keeps the job | shows what Dataflow refused |
 | `wait_until_running` | waits some minutes for the workers to start | shows the job's errors |
 | `send_canary`, `wait_for_canary` | a test message, no model call | read the job's logs |
 
-Clearing a task, marking it failed or running this DAG twice never starts a second job and never
-stops one. Links on the tasks lead to the job, its logs and its metrics.
+Whatever you clear, mark failed or trigger twice, there is only one stream, and marking a task
+failed stops no job. But a run that you trigger or clear acts on the job that is active at that
+time. A second run with **replace** drains the first one's job, and so does clearing `make_way` of
+an older run with **replace**. Clearing `launch` of an older run with **update** updates the job to
+that run's form. Links on the tasks lead to the job, its logs and its metrics.
 """,
     **_ONE_STREAM,
 ):
@@ -87,7 +94,7 @@ stops one. Links on the tasks lead to the job, its logs and its metrics.
 with DAG(
     "imagen_stream_health",
     schedule=os.environ.get("IMAGEN_HEALTH_SCHEDULE") or DEFAULT_HEALTH_SCHEDULE,
-    description="Check the stream, restart it if it died, fail if it is DOWN",
+    description="Check the stream, restart it if its job has ended, fail if it is DOWN",
     tags=[TAG, "stream"],
     dagrun_timeout=timedelta(minutes=30),
     doc_md="""
@@ -95,23 +102,24 @@ with DAG(
 
 Every five minutes, this DAG collects signals, decides on a verdict, keeps a record under
 `records/health` in the bucket, and writes an alert line if the verdict has changed. **A red run
-means DOWN**, and the error of `conclude` says why.
+means DOWN, or that there is no verdict.** The error of `conclude` says which, and why.
 
 | verdict | meaning |
 |---|---|
 | HEALTHY | the stream runs and keeps up, or was drained on purpose |
-| DEGRADED | something is wrong: lag, backlog, failures, errors, or a source that does not answer |
-| DOWN | the stream should run and does not, or nothing gets through |
+| DEGRADED | something is wrong: lag, backlog, failures, errors, or a source that doesn't answer |
+| DOWN | the stream should run and doesn't, or nothing gets through |
 
 | task | what it does |
 |---|---|
 | `send_canary`, `wait_for_canary` | send a test message through the stream, without a model call |
 | `assess` | collects the signals and decides |
 | `restart` | if the stream should run and has no job, starts it with the form of its last start |
-| `conclude` | fails the run if the stream is DOWN |
+| `conclude` | fails the run if the stream is DOWN or there is no verdict |
 
-`restart` acts at most `IMAGEN_RESTARTS_PER_HOUR` times an hour. After that it fails, and restarting
-is up to you. A stream that somebody drained stays drained.
+`restart` acts at most `IMAGEN_RESTARTS_PER_HOUR` times within any hour. After that it fails until
+the first of these restarts is an hour old, then it tries again. A stream that somebody drained
+stays drained.
 
 **Trigger it by hand** to get a verdict now; that does no harm. Pause it while you work on the job
 outside these DAGs.
@@ -149,15 +157,15 @@ with DAG(
             title="Cancel after (minutes)",
             description_md=(
                 "Cancels the job if it is still draining after this time. Its prompts in progress "
-                "are not lost: they stay in the subscription. **0**: never cancel."
+                "aren't lost: they stay in the subscription. **0**: never cancel."
             ),
         ),
     },
     doc_md="""
 ### Drain the stream
 
-The job takes no more prompts, finishes those it has, and ends. The stream is then no longer
-*wanted*: `imagen_stream_health` leaves it alone until you run `imagen_stream_start`. Meanwhile, new
+The job takes no more prompts, finishes those it has, and ends. From then on the stream should not
+run: `imagen_stream_health` leaves it alone until you run `imagen_stream_start`. Meanwhile, new
 prompts wait in `prompts-sub`, for at most its retention period.
 
 **When not to use it.** To change the model or the options, run `imagen_stream_start` with
@@ -170,7 +178,8 @@ prompts wait in `prompts-sub`, for at most its retention period.
 | `cancel`, `wait_until_cancelled` | cancel the job, if the form says after how many minutes |
 | `report` | reports how the job ended, its counts, and the prompts that remain |
 
-A drain cannot be undone. Marking a task failed does not stop it either.
+A drain can't be undone, and marking a task failed doesn't stop it. Clearing `drain` of an older run
+drains the job that is active now.
 """,
     **_ONE_STREAM,
 ):

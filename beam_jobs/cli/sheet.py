@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from beam_jobs.cli.gallery import download
 from beam_jobs.cli.progress import counted
-from beam_jobs.prompts.fields import SETTINGS, Kind
+from beam_jobs.prompts.fields import PARAMETERS, Kind
 
 # A sheet with more prompts than this, about a screenful, begins with a list of them.
 _MAX_UNLISTED = 12
@@ -154,7 +154,7 @@ def _fetched(
 
 def _settings(record: dict[str, Any]) -> Iterator[str]:
     yield html.escape(record["model"])
-    for field in SETTINGS:
+    for field in PARAMETERS:
         if (value := record.get(field.name)) is not None:
             # A choice, such as 16:9, needs no label.
             label = "" if field.kind is Kind.CHOICE else f"{field.name.replace('_', ' ')} "

@@ -68,8 +68,8 @@ class ImagenOptions(PipelineOptions):
         )
         add(
             "--prompts",
-            help="backfill only: path or glob of prompt files (.txt, .jsonl or .csv, plain or with "
-            ".gz after it)",
+            help="backfill only: path or glob of prompt files (.txt, .jsonl or .csv, optionally "
+            "gzipped: .gz)",
         )
         add(
             "--report",
@@ -77,23 +77,24 @@ class ImagenOptions(PipelineOptions):
         )
         add(
             "--source",
-            help="source to state in predictions and dead letters: stream, or backfill:RUN",
+            help="value of `source` in predictions and dead letters: stream, or backfill:RUN",
         )
-        add("--model", default=DEFAULT_MODEL, help="model for prompts that name none")
+        add("--model", default=DEFAULT_MODEL, help="model for prompts that don't name one")
         add(
             "--allowed_models",
-            help="comma-separated models that a prompt may name; default: all known Gemini image "
+            help="comma-separated models that a prompt can name; default: all known Gemini image "
             "models",
         )
         add(
             "--model_endpoint",
             help="endpoint that serves --model, as "
-            "projects/PROJECT/locations/LOCATION/endpoints/ID",
+            "projects/PROJECT/locations/LOCATION/endpoints/ID; or publisher model, as "
+            "projects/PROJECT/locations/LOCATION/publishers/PUBLISHER/models/MODEL",
         )
         add(
             "--model_location",
-            help="location to call models in; default: global for Gemini models, the job's region "
-            "for others",
+            help="Google Cloud location that serves the models; default: global for Gemini models, "
+            "the job's region for others",
         )
         add(
             "--max_in_flight",
@@ -111,7 +112,8 @@ class ImagenOptions(PipelineOptions):
             "--max_retry_seconds",
             type=float,
             default=600.0,
-            help="seconds to retry a failing prompt before it becomes a retryable failure",
+            help="seconds to retry a failing model call or storage request, from its first "
+            "failure; the prompt then becomes a dead letter that can be replayed",
         )
         add(
             "--call_timeout_seconds",
@@ -123,8 +125,8 @@ class ImagenOptions(PipelineOptions):
             "--max_images",
             type=int,
             help="maximum images that the whole job pays for, split evenly over --max_num_workers. "
-            "Prompts beyond it fail as retryable, at no cost. A worker process that restarts "
-            "starts with its full share again. Default: no limit",
+            "Prompts beyond it fail as retryable, at no cost. A restarted worker process gets its "
+            "full share again. Default: no limit",
         )
         add(
             "--request_tier",
@@ -303,8 +305,9 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
     if imagen.model_endpoint:
         if not _ENDPOINT.fullmatch(imagen.model_endpoint):
             problems.append(
-                "--model_endpoint: expected projects/PROJECT/locations/LOCATION/endpoints/ID, "
-                f"got {imagen.model_endpoint!r}"
+                "--model_endpoint: expected projects/PROJECT/locations/LOCATION/endpoints/ID, or "
+                "…/publishers/PUBLISHER/models/MODEL after the location, got "
+                f"{imagen.model_endpoint!r}"
             )
         if family is Family.GEMINI:
             problems.append(

@@ -1,7 +1,7 @@
 """Checks, before a job starts, that the resources its options name exist.
 
 A streaming job that cannot find its subscription fails minutes later, in a stack trace on a worker.
-This check fails at once, with one line for each problems resource.
+This check fails at once, with one line for each missing resource.
 """
 
 import functools

@@ -111,7 +111,7 @@ class Generator:
             images=tuple(images),
             model=item.model,
             reused=reused,
-            settings=item.settings,
+            parameters=item.parameters,
         )
 
     async def _images(self, prompt: Prompt, usage: PromptUsage) -> tuple[list[str], bool]:

@@ -67,7 +67,10 @@ def index_entry(outcome: Outcome) -> dict[str, Any]:
             "source": outcome.source,
             "reused": outcome.reused,
             "latency_ms": outcome.latency_ms,
-            "settings": dict(outcome.settings),
+            "parameters": {
+                name: value[:MAX_CHARS] if isinstance(value, str) else value
+                for name, value in outcome.parameters.items()
+            },
         }
     # A character has at most 4 bytes; a body may have ten million.
     body = outcome.body[: 4 * MAX_CHARS].decode("utf-8", "replace")

@@ -50,4 +50,4 @@ FIELDS = (
 FIELD_NAMES = tuple(field.name for field in FIELDS)
 DECIDING = tuple(field for field in FIELDS if field.decides)
 # Fields to show beside an image, in addition to its prompt and model.
-SETTINGS = tuple(field for field in DECIDING if field.name not in ("prompt", "model", "images"))
+PARAMETERS = tuple(field for field in DECIDING if field.name not in ("prompt", "model", "images"))

@@ -18,7 +18,7 @@ from beam_jobs.outcomes import (
     Failure,
     Reason,
 )
-from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, SETTINGS
+from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
 from beam_jobs.prompts.identity import digest_of
 
 # The longest prompt worth paying for. Imagen reads 480 tokens, Gemini image models at least 32,768.
@@ -74,12 +74,12 @@ class Prompt:
         }
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
         """What the sender asked for beyond text, model and number of images, by field name."""
         deciding = self.deciding
         return {
             field.name: deciding[field.name]
-            for field in SETTINGS
+            for field in PARAMETERS
             if deciding[field.name] is not None
         }
 

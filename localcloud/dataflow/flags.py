@@ -36,7 +36,7 @@ _CHOICES = {
         "FLEXRS_COST_OPTIMIZED": "--flexrs_goal=COST_OPTIMIZED",
     },
     "streamingMode": {
-        "STREAMING_MODE_AT_MIN_ONCE": "--dataflow_service_options=streaming_mode_at_least_once",
+        "STREAMING_MODE_AT_LEAST_ONCE": "--dataflow_service_options=streaming_mode_at_least_once",
         "STREAMING_MODE_EXACTLY_ONCE": "--dataflow_service_options=streaming_mode_exactly_once",
     },
 }

@@ -19,8 +19,9 @@ DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
 # Midnight, so that a run's data interval is one day: `airflow backfill create` takes dates.
 DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
 _WHERE_TO_SET = (
-    "On Composer, set them in env_variables in composer.tf. Elsewhere, set them in the environment "
-    "of Airflow's scheduler and workers."
+    "On Composer, composer.tf sets them, from its resources and variables: correct settings = {…} "
+    "(model and worker_machine_type have variables of their own) in terraform.tfvars, then apply. "
+    "Elsewhere, set them in the environment of Airflow's scheduler and workers."
 )
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$")]
@@ -80,14 +81,17 @@ class Settings(BaseModel):
     backfill_schedule: str = DEFAULT_BACKFILL_SCHEDULE
     # How often a waiting task checks. Between two checks it holds no worker slot.
     poke_seconds: float = Field(30.0, ge=0.1)
-    # How long the health and start DAGs wait for a canary to come back.
+    # How long a health check waits for its canary to come back. A start waits for at least the
+    # start-up grace, `startup_seconds`.
     canary_seconds: float = Field(120.0, ge=1)
     restarts_per_hour: int = Field(3, ge=0)
 
-    # Maximum concurrent backfills, and the pool in which they are launched one at a time.
+    # Maximum concurrent backfills, and the pool in which they are launched. The maximum is exact
+    # only if the pool has one slot: otherwise, runs that launch at the same moment can exceed it.
     backfills_at_once: int = Field(2, ge=1)
     backfill_pool: str = Field("default_pool", min_length=1)
-    # A backfill's share of the model's quota; the stream keeps the rest. None: all of it.
+    # Maximum model calls per minute of each backfill job, so that the stream keeps the rest of the
+    # quota. Two jobs at a time may make twice as many. None: no maximum.
     backfill_requests_per_minute: _Limit | None = None
     # Limits on what a backfill may cost. Its trigger form can override them.
     backfill_max_images: int = Field(10_000, ge=1)

@@ -88,15 +88,15 @@ def targets() -> dict[str, Stage]:
 
 
 def context() -> list[Path]:
-    """Return the files that are sent to Cloud Build."""
-    ignored = pathspec.GitIgnoreSpec.from_lines(IGNORED.read_text().splitlines())
+    """Return the files that Cloud Build is sent."""
     folders = (ROOT / "beam_jobs").rglob("*"), ROOT.glob("*")
-    return [
-        path
-        for paths in folders
-        for path in paths
-        if path.is_file() and not ignored.match_file(str(path.relative_to(ROOT)))
-    ]
+    return [path for paths in folders for path in paths if path.is_file() and not is_ignored(path)]
+
+
+def is_ignored(path: Path) -> bool:
+    """Return whether `.gcloudignore` keeps a file from being sent; it need not be there."""
+    ignored = pathspec.GitIgnoreSpec.from_lines(IGNORED.read_text().splitlines())
+    return ignored.match_file(str(path.relative_to(ROOT)))
 
 
 def sent_of(source: str) -> dict[str, Path]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from localcloud.dataflow.templates import PROGRAMS
-from tests.beam_jobs.dockerfile import DOCKERFILE, context, sent_of, stages, targets
+from tests.beam_jobs.dockerfile import DOCKERFILE, context, is_ignored, sent_of, stages, targets
 from tests.conftest import ROOT
 
 BUILD = yaml.safe_load((ROOT / "beam_jobs/cloudbuild.yaml").read_text())
@@ -87,9 +87,17 @@ def test_all_copied_files_exist_and_are_sent(target):
         assert sent_of(source), f"COPY {source} finds nothing that .gcloudignore lets through"
 
 
-def test_nothing_is_sent_that_is_not_copied():
+def test_nothing_is_sent_but_modules_and_what_the_build_needs():
     copied = set(targets()["stream"].files().values())
     assert set(context()) == copied | {DOCKERFILE}
+    needed = {DOCKERFILE, ROOT / "constraints.txt", ROOT / "beam_jobs/requirements.txt"}
+    assert {path.suffix for path in set(context()) - needed} == {".py"}
+
+
+def test_what_somebody_left_beside_the_modules_is_not_sent():
+    for name in (".env", "key.json", "notes.txt", "config/.env", "prompts/parse.py.orig", "id_rsa"):
+        assert is_ignored(ROOT / "beam_jobs" / name), name
+    assert not is_ignored(ROOT / "beam_jobs" / "stream.py")
 
 
 @pytest.mark.slow

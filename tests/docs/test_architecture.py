@@ -137,17 +137,17 @@ ROOMS = {
 
 
 def rooms(folder: str) -> list[str]:
-    """The rooms of a folder, from the ground up, as the page lists them."""
+    """The rooms of a folder, from the top down, as the page lists them."""
     named = names_in_first_cells(section(PAGE, f"`{folder}/`"))
     return [name.rstrip("/") for name in named]
 
 
 def layers(package: str) -> list[set[str]]:
-    """The layers of a package, from the ground up, as `make lint` checks them."""
+    """The layers of a package, from the top down, as `make lint` checks them."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
     (found,) = (one["layers"] for one in contracts if one.get("containers") == [package])
-    return [set(re.findall(r"\w+", layer)) for layer in reversed(found)]
+    return [set(re.findall(r"\w+", layer)) for layer in found]
 
 
 @pytest.mark.parametrize("folder", ROOMS)

@@ -165,7 +165,7 @@ def images(count: int = 48, *, first: int = 0, prompts: tuple[str, ...] = PROMPT
             "reused": number % 11 == 7,
             "at": iso(seconds=20 + number * 95),
             "latency_ms": 8_400 + 37 * number,
-            "settings": {"aspect_ratio": "16:9", "seed": 0},
+            "parameters": {"aspect_ratio": "16:9", "seed": 0},
         }
         for number in range(first, first + count)
     ]
@@ -300,7 +300,8 @@ def actions(*, allowed: bool = True, user: str = "ops@example.com") -> dict[str,
         ),
         "imagen_dead_letters_replay": (
             "Replay dead letters",
-            "Sends retryable dead letters back as prompts, and archives the rest.",
+            "Sends retryable dead letters back as prompts, and archives those that can't be "
+            "replayed.",
         ),
     }
     return {

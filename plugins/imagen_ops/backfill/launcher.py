@@ -1,4 +1,4 @@
-"""Launching the job of a backfill: one job per DAG run, and only so many at a time."""
+"""Launching the job of a backfill: one job per DAG run, and about so many at a time."""
 
 import logging
 from typing import TYPE_CHECKING

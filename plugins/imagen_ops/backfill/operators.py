@@ -1,6 +1,6 @@
 """Planning a backfill, checking its budget, and reconciling its report with the plan.
 
-What a task needs is imported when it runs: DAG files are parsed every half minute.
+What a task needs is imported when it runs: DAG files are parsed every 30 s by default.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Waiting for a free place to launch a backfill's job, and for the job to end."""
+"""Waiting until a backfill's job can be launched, and until the job has ended."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ _SHOWN_ERROR_CHARS = 2000
 
 
 class LaunchBackfillSensor(ImagenSensor):
-    """Launch the run's job as soon as there is a free place, or adopt the one that is active.
+    """Launch the run's job when fewer than IMAGEN_BACKFILLS_AT_ONCE are active, or adopt its job.
 
-    At most IMAGEN_BACKFILLS_AT_ONCE jobs are active at a time. In a pool of one slot, two runs
-    cannot both take the last place. The slot is held while the task checks, not while it waits.
-    Skips the rest of the run in a dry run. Returns the job's id (XCom).
+    Two runs that launch at the same moment can exceed that limit, unless the pool has one slot: it
+    is held while a task checks, not while it waits. Skips the rest of the run in a dry run. Returns
+    the job's id (XCom).
 
     Args:
         plan: the plan as JSON, returned by `PlanBackfill`.
@@ -96,7 +96,7 @@ class BackfillDoneSensor(ImagenSensor):
     def _current(self, context: Any) -> Job | None:
         """Return the job to wait for; first launch it again if it failed in an earlier try.
 
-        None: it has to be launched again, and there is no free place yet.
+        None: it has to be launched again, and IMAGEN_BACKFILLS_AT_ONCE jobs are active.
         """
         dataflow = self.clients.dataflow
         # By its id: a listing may still show an older job, and not yet the one just launched.

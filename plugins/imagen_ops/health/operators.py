@@ -1,7 +1,7 @@
 """The tasks of the health check: assess the stream, restart it if it died, fail if it is DOWN.
 
-Modules that only the tasks need are imported inside them, because DAG files are parsed every half
-minute.
+Modules that only the tasks need are imported inside them, because DAG files are parsed every 30 s
+by default.
 """
 
 from datetime import UTC, datetime

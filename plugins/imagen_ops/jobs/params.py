@@ -20,7 +20,7 @@ JOB_FIELDS: dict[str, Any] = {
         pattern=f"^{MODEL_PATTERN}$",
         examples=[DEFAULT_MODEL, *(name for name in KNOWN_MODELS if name != DEFAULT_MODEL)],
         title="Model",
-        description_md="Generates the images of prompts that do not name a model.",
+        description_md="Generates the images of prompts that don't name a model.",
     ),
     "model_endpoint": Param(
         None,
@@ -47,7 +47,7 @@ JOB_FIELDS: dict[str, Any] = {
         maximum=1024,
         title="Maximum concurrent model calls per worker",
         description_md=(
-            "The job finds out how many calls the model's quota allows, up to this limit."
+            "An upper limit. The job makes fewer calls at once while the model is overloaded."
         ),
     ),
     "max_requests_per_minute": Param(
@@ -66,9 +66,10 @@ JOB_FIELDS: dict[str, Any] = {
         type="number",
         minimum=1,
         maximum=86400,
-        title="Maximum retry time per prompt (seconds)",
+        title="Maximum retry time (seconds)",
         description_md=(
-            "A prompt that still fails after this time becomes a dead letter, which you can replay."
+            "How long a model call or a storage request is retried, from its first failure. If it "
+            "still fails then, the prompt becomes a dead letter, which you can replay."
         ),
     ),
     "max_workers": Param(
@@ -87,13 +88,13 @@ class JobForm:
     """The job fields of a trigger form.
 
     Args:
-        model: the model for prompts that do not name one.
+        model: the model for prompts that don't name one.
         model_endpoint: the Vertex AI endpoint of a deployed model; None for Google's own models.
         request_tier: "standard" or "flex".
         max_in_flight: maximum concurrent model calls per worker.
         max_requests_per_minute: maximum model calls per minute of the whole job; None: the
             model's quota.
-        max_retry_seconds: how long a failing prompt is retried.
+        max_retry_seconds: how long a failing model call or storage request is retried.
         max_workers: maximum Dataflow workers.
     """
 

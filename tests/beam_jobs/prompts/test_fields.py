@@ -20,7 +20,7 @@ from beam_jobs.images.store import ImageStore
 from beam_jobs.models.base import CallError
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Failure, Prediction
-from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, SETTINGS
+from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from imagen_ops.ui.panels.images import entries
 from tests.conftest import ROOT
@@ -151,7 +151,7 @@ async def test_the_record_has_them_all(lane: Any, session: Any):
         "created_at": "now",
     }
     shown = " ".join(shown_on_the_sheet(record))
-    assert all(str(prompt.settings[field.name]) in shown for field in SETTINGS)
+    assert all(str(prompt.parameters[field.name]) in shown for field in PARAMETERS)
 
 
 def test_the_page_has_them_all():
@@ -166,12 +166,12 @@ def test_the_page_has_them_all():
         reused=False,
         created_at=datetime.now(UTC).isoformat(),
         latency_ms=1,
-        settings=prompt.settings,
+        parameters=prompt.parameters,
     )
     line = json.loads(json.dumps(recent_index.index_entry(outcome)))
     (entry,) = entries(iter([line]))
     assert (entry["prompt"], entry["model"]) == (prompt.text, prompt.model)
-    assert entry["settings"] == {field.name: VALUES[field.name] for field in SETTINGS}
+    assert entry["parameters"] == {field.name: VALUES[field.name] for field in PARAMETERS}
 
 
 def test_the_docs_have_them_all():

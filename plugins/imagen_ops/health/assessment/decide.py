@@ -28,7 +28,7 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
     |---|---|---|
     | no | none active | HEALTHY: drained on purpose, by whom, what is waiting |
     | no | DRAINING, CANCELLING | HEALTHY: stopping on purpose |
-    | no | any other | DEGRADED: nobody is draining it |
+    | no | any other | DEGRADED: the job is not draining |
     | yes | none active | DOWN, restart |
     | yes | QUEUED, PENDING, STOPPED (not started yet) | DEGRADED in the start-up grace, then DOWN |
     | yes | DRAINING, CANCELLING | DEGRADED: somebody stopped it outside the DAGs |
@@ -90,32 +90,35 @@ def _unreachable(source: str, error: str) -> Reason:
 
 
 def _unwanted(signals: Signals, job: Job | None, readings: Readings) -> Reason:
-    requested = _requested(signals)
+    drained_by = _drained_by(signals)
     if job is None:
         backlog = f" Backlog: {readings.backlog}." if readings.backlog else ""
         return Reason.healthy(
             ReasonCode.DRAINED,
-            f"No job is active, as intended{requested}.{backlog} To start the stream, run "
+            f"No job is active, as intended{drained_by}.{backlog} To start the stream, run "
             "imagen_stream_start.",
         )
     state = _state(signals, job)
     if job.state.stopping:
-        return Reason.healthy(ReasonCode.STOPPING, f"{state}, as intended{requested}.")
+        return Reason.healthy(ReasonCode.STOPPING, f"{state}, as intended{drained_by}.")
     return Reason.degraded(
         ReasonCode.UNWANTED_JOB,
-        f"{state}, but the stream should not be running{requested}, and nobody is draining it. Run "
+        f"{state}, but the stream should not be running{drained_by}. The job is not draining. Run "
         "imagen_stream_drain to stop it, or imagen_stream_start to keep it.",
     )
 
 
-def _requested(signals: Signals) -> str:
-    """Return who requested the current state and when, in parentheses; empty if unknown."""
+def _drained_by(signals: Signals) -> str:
+    """Return who drained the stream and when, in parentheses; empty if unknown.
+
+    Only for a stream that should not run: nothing but a drain records that.
+    """
     by, since = quote(signals.wanted_by, 200), signals.wanted_since
-    # The epoch means that nobody has requested anything yet.
+    # The epoch means that nobody has started it yet.
     if since is None or since.year <= 1970:
         return f" ({by})" if by else ""
     ago = f"{duration(elapsed_s(since, signals.at))} ago"
-    return f" (requested by {by}, {ago})" if by else f" (requested {ago})"
+    return f" (drained by {by}, {ago})" if by else f" (drained {ago})"
 
 
 def _no_job(signals: Signals, readings: Readings) -> Reason:
@@ -127,12 +130,14 @@ def _no_job(signals: Signals, readings: Readings) -> Reason:
             text += f" {duration(elapsed_s(ended.state_since, signals.at))} ago"
         text += "."
     if signals.errors:
-        text += f" Its newest error message, {newest_error(signals)}."
+        age, error = newest_error(signals)
+        text += f" Its newest error message ({age}) was {error}."
     if readings.backlog:
         text += f" Backlog: {readings.backlog}."
     return Reason.down(
         ReasonCode.NO_JOB,
-        f"{text} This run's restart task launches a new job. If that one dies too, read its log.",
+        f"{text} This run's restart task launches a new job. If the new job ends too, read the new "
+        "job's log.",
     )
 
 

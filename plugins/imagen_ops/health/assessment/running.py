@@ -223,8 +223,8 @@ def _lags(thresholds: Thresholds, readings: Readings) -> list[Reason]:
             Reason.degraded(
                 ReasonCode.WATERMARK_AGE,
                 f"The watermark is {duration(age)} old; the limit is "
-                f"{duration(thresholds.watermark_age_s)}. Something that old is still unfinished. "
-                "Look for a bundle that keeps failing in the job's log.",
+                f"{duration(thresholds.watermark_age_s)}. At least one prompt of that age is not "
+                "finished. Look for a bundle that keeps failing in the job's log.",
             )
         )
     return reasons
@@ -234,19 +234,19 @@ def _errors(signals: Signals) -> list[Reason]:
     if not signals.errors:
         return []
     number = len(signals.errors)
-    newest = newest_error(signals)
+    age, text = newest_error(signals)
     return [
         Reason.degraded(
             ReasonCode.ERRORS,
             f"The job logged {count(number, 'error')} since the last health check"
-            + (f", {newest}. " if number == 1 else f". The newest, {newest}. ")
+            + (f" ({age}: {text}). " if number == 1 else f". The newest ({age}) was {text}. ")
             + "The job may still be working: read its log, and see whether the errors continue.",
         )
     ]
 
 
-def newest_error(signals: Signals) -> str:
-    """Return the age and the text of the newest error message: `2 min ago: “…”`.
+def newest_error(signals: Signals) -> tuple[str, str]:
+    """Return the age and the quoted text of the newest error message: `2 min ago` and `“…”`.
 
     `signals` must have an error message.
     """
@@ -255,4 +255,4 @@ def newest_error(signals: Signals) -> str:
         return elapsed_s(message.at, signals.at)
 
     newest = min(signals.errors, key=age_s)
-    return f"{duration(age_s(newest))} ago: “{quote(newest.text)}”"
+    return f"{duration(age_s(newest))} ago", f"“{quote(newest.text)}”"

@@ -68,12 +68,12 @@ class Reason:
 
     @classmethod
     def degraded(cls, code: ReasonCode, text: str) -> "Reason":
-        """Return a reason to check the stream during working hours."""
+        """Return a reason that can wait for working hours."""
         return cls(code, Status.DEGRADED, text)
 
     @classmethod
     def down(cls, code: ReasonCode, text: str) -> "Reason":
-        """Return a reason to check the stream now."""
+        """Return a reason that needs attention now."""
         return cls(code, Status.DOWN, text)
 
 

@@ -112,12 +112,12 @@ export class Viewer {
   }
 }
 
-function facts({ model, at, latency_ms: latency, prompt_id: id, source, reused, settings }) {
+function facts({ model, at, latency_ms: latency, prompt_id: id, source, reused, parameters }) {
   const created = parseTime(at);
   const rows = [
     ["Model", model],
     // Aspect ratio, seed, …: what the prompt asked for, by the names of its fields.
-    ...Object.entries(settings ?? {}).map(([name, value]) => [sentenceCase(name), String(value)]),
+    ...Object.entries(parameters ?? {}).map(([name, value]) => [sentenceCase(name), String(value)]),
     ["Created", created && el("span", null, relativeTime(at), `, ${fullTime(created)}`)],
     ["Latency", reused ? "none, already stored" : known(latency) && duration(latency / 1000)],
     ["Prompt ID", id && el("code", null, id)],

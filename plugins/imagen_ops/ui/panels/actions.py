@@ -44,7 +44,8 @@ ACTIONS = (
     Action(
         dag_id="imagen_dead_letters_replay",
         label="Replay dead letters",
-        description="Sends retryable dead letters back as prompts, and archives the rest.",
+        description="Sends retryable dead letters back as prompts, and archives those that can't "
+        "be replayed.",
     ),
 )
 

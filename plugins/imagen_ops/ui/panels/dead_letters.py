@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from beam_jobs.images.location import END_OF_TIME_MS
+from beam_jobs.images.location import END_OF_TIME_MS, FAILURES, index_folder
 from imagen_ops.records.folders import REPLAY_RECORDS
 from imagen_ops.ui.panels.backfills import run_url
 from imagen_ops.ui.storage import Deadline, Storage, StoredObject
 from imagen_ops.ui.untrusted import flag, moment, number, numbers, text
 
 DAG_ID = "imagen_dead_letters_replay"
-INDEX = "recent/failures/"
+INDEX = index_folder(FAILURES)
 HOURS = 24
 _MAX_SAMPLES = 3
 # Objects of the index, which have up to 200 dead letters each.

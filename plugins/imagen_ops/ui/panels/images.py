@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
+from beam_jobs.images.location import PREDICTIONS, index_folder
 from imagen_ops.ui.storage import Deadline, Storage, StoredObject
 from imagen_ops.ui.untrusted import flag, number, text, texts, texts_and_numbers
 
@@ -15,8 +16,8 @@ MAX_LIMIT = 200
 # Where a page starts: an object of the index, and how many of its images to skip.
 CURSOR = r"^\d{13}-[0-9a-f]{8}\.\d{1,6}$"
 
-# As in beam_jobs/images/recent_index.py and beam_jobs/images/store.py, which name the objects.
-INDEX = "recent/predictions/"
+INDEX = index_folder(PREDICTIONS)
+# As `beam_jobs.images.location` names images.
 _IMAGE = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{30}-\d\.(png|jpg|jpeg|webp)")
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 # An object of the index has 1 to 200 lines. Read a few first, then twice as many each time.
@@ -48,7 +49,7 @@ def entries(records: Iterator[dict[str, Any]]) -> list[Entry]:
             "reused": bool(flag(record.get("reused"))),
             "at": text(record.get("at")),
             "latency_ms": number(record.get("latency_ms")),
-            "settings": texts_and_numbers(record.get("settings")),
+            "parameters": texts_and_numbers(record.get("parameters")),
         }
         for record in reversed(list(records))
         for path in texts(record.get("images"))

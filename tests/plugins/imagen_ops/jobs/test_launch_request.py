@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from beam_jobs.catalog import ENDPOINT_PATTERN
+from beam_jobs.catalog import ENDPOINT_PATTERN, PREDICT_PATTERN
 from imagen_ops.jobs.launch_request import (
     RUN_LABEL,
     TRY_LABEL,
@@ -231,9 +231,12 @@ def test_fields_that_become_part_of_a_url_are_always_checked(field: str, value: 
         JobForm.from_fields({"model": "my-flux", field: value})
 
 
-def test_template_and_job_agree_on_what_an_endpoint_is() -> None:
+def test_template_form_and_job_agree_on_what_an_endpoint_is() -> None:
     """Dataflow reads the template's regular expression before there is any Python."""
-    (regexes,) = [
+    ((regex,),) = [
         each["regexes"] for each in PARAMETERS["backfill"] if each["name"] == "model_endpoint"
     ]
-    assert ENDPOINT_PATTERN.rpartition("endpoints/")[0] in regexes[0]
+    assert regex.replace("?:", "") == f"^({PREDICT_PATTERN})?$"
+    endpoint = "projects/p-1/locations/us-central1/endpoints/1234"
+    assert re.fullmatch(ENDPOINT_PATTERN, endpoint), "what the form takes"
+    assert re.fullmatch(PREDICT_PATTERN, endpoint), "what the job takes"

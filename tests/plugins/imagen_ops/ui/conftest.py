@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from beam_jobs.images.location import END_OF_TIME_MS, index_folder
 from tests.localcloud.storage.conftest import RunningStorage
 from tests.plugins.imagen_ops.test_settings import COMPLETE
 
@@ -62,13 +63,13 @@ class Stored:
             self.put(f"records/{folder}/ds={day}.jsonl", its_records)
 
     def lines(self, kind: str, at: datetime, *lines: dict[str, Any], tag: str = "0" * 8) -> str:
-        """Store an object of the index, named as in beam_jobs/images/recent_index.py.
+        """Store an object of the index, named as `beam_jobs.images.location` says.
 
         Returns:
             Its name without folder and extension.
         """
-        name = f"{9_999_999_999_999 - int(at.timestamp() * 1000):013d}-{tag}"
-        self.put(f"images/recent/{kind}/{name}.jsonl", list(lines))
+        name = f"{END_OF_TIME_MS - int(at.timestamp() * 1000):013d}-{tag}"
+        self.put(f"images/{index_folder(kind)}{name}.jsonl", list(lines))
         return name
 
     def picture(self, digest: str, index: int = 0, extension: str = "png") -> str:

@@ -145,7 +145,7 @@ def test_a_stream_drained_on_purpose_says_who_drained_it_and_what_is_waiting() -
         backlog_size=reading(3400),
     )
     assert assess(off, LIMITS).headline == (
-        "HEALTHY: No job is active, as intended (requested by imagen_stream_drain manual__1 (ada), "
+        "HEALTHY: No job is active, as intended (drained by imagen_stream_drain manual__1 (ada), "
         "2 h ago). Backlog: 3,400 messages, the oldest 1 h 23 min old. To start the stream, run "
         "imagen_stream_start."
     )
@@ -171,7 +171,7 @@ def test_a_stream_that_died_quotes_its_state_and_its_newest_error() -> None:
     assert verdict.status is DOWN
     assert verdict.restart
     assert "imagen-stream (id-1), ended as FAILED 5 min ago." in verdict.headline
-    assert "Its newest error message, 5 min 20 s ago: “out of memory”." in verdict.headline
+    assert "Its newest error message (5 min 20 s ago) was “out of memory”." in verdict.headline
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.PENDING, JobState.STOPPED], ids=str)

@@ -36,7 +36,7 @@ TEXTS: dict[str, tuple[dict[str, Any], Status, ReasonCode, str]] = {
         {**DRAINED, "job": job(JobState.DRAINING, age_s=240)},
         Status.HEALTHY,
         ReasonCode.STOPPING,
-        "imagen-stream (id-1) has been DRAINING for 4 min, as intended (requested by "
+        "imagen-stream (id-1) has been DRAINING for 4 min, as intended (drained by "
         "imagen_stream_drain manual__1 (ada), 2 h ago).",
     ),
     "unwanted": (
@@ -44,8 +44,8 @@ TEXTS: dict[str, tuple[dict[str, Any], Status, ReasonCode, str]] = {
         Status.DEGRADED,
         ReasonCode.UNWANTED_JOB,
         "imagen-stream (id-1) has been RUNNING for 4 min, but the stream should not be "
-        "running (requested by imagen_stream_drain manual__1 (ada), 2 h ago), and nobody is "
-        "draining it. Run imagen_stream_drain to stop it, or imagen_stream_start to keep it.",
+        "running (drained by imagen_stream_drain manual__1 (ada), 2 h ago). The job is not "
+        "draining. Run imagen_stream_drain to stop it, or imagen_stream_start to keep it.",
     ),
     "no job": (
         {"job": None, "last_job": job(JobState.FAILED, age_s=300)},
@@ -53,7 +53,8 @@ TEXTS: dict[str, tuple[dict[str, Any], Status, ReasonCode, str]] = {
         ReasonCode.NO_JOB,
         "No job is active, but the stream should be running. The last job, imagen-stream "
         "(id-1), ended as FAILED 5 min ago. Backlog: 12 messages, the oldest 3 s old. This "
-        "run's restart task launches a new job. If that one dies too, read its log.",
+        "run's restart task launches a new job. If the new job ends too, read the new job's "
+        "log.",
     ),
     "stopped by somebody": (
         {"job": job(JobState.DRAINING, age_s=240)},
@@ -164,21 +165,21 @@ TEXTS: dict[str, tuple[dict[str, Any], Status, ReasonCode, str]] = {
         {"watermark_age": reading(1200)},
         Status.DEGRADED,
         ReasonCode.WATERMARK_AGE,
-        "The watermark is 20 min old; the limit is 10 min. Something that old is still "
-        "unfinished. Look for a bundle that keeps failing in the job's log.",
+        "The watermark is 20 min old; the limit is 10 min. At least one prompt of that age is "
+        "not finished. Look for a bundle that keeps failing in the job's log.",
     ),
     "one error": (
         {"errors": (ErrorMessage(ago(60), "boom"),)},
         Status.DEGRADED,
         ReasonCode.ERRORS,
-        "The job logged 1 error since the last health check, 1 min ago: “boom”. The job may "
+        "The job logged 1 error since the last health check (1 min ago: “boom”). The job may "
         "still be working: read its log, and see whether the errors continue.",
     ),
     "several errors": (
         {"errors": (ErrorMessage(ago(60), "boom"),) * 3},
         Status.DEGRADED,
         ReasonCode.ERRORS,
-        "The job logged 3 errors since the last health check. The newest, 1 min ago: “boom”. "
+        "The job logged 3 errors since the last health check. The newest (1 min ago) was “boom”. "
         "The job may still be working: read its log, and see whether the errors continue.",
     ),
     "missing": (
