@@ -18,6 +18,9 @@ PRICE_PER_1K_IMAGE_USD = {
     "gemini-3-pro-image": 0.134,
     "gemini-nano-banana-2.1": 0.0336,
 }
+# The flex tier costs half, for Gemini models only:
+# https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
+FLEX_PRICE_RATIO = 0.5
 KNOWN_MODELS = tuple(sorted(PRICE_PER_1K_IMAGE_USD))
 
 # Models, locations and endpoints become part of the URL that a job calls with its own credentials.

@@ -8,7 +8,7 @@ from typing import Any
 from google.cloud import pubsub_v1
 
 from beam_jobs.outcomes import Failure
-from beam_jobs.prompts.files import read_prompts
+from beam_jobs.prompts.beam_files import read_prompts
 
 # Messages that wait for their confirmation. Enough to fill several batches, which the client sends
 # in parallel; few enough to finish soon after the last one.

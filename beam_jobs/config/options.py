@@ -145,7 +145,7 @@ class JobConfig:
 
     responses_topic: str
     dead_letter_topic: str
-    location: Location
+    images_location: Location
     defaults: PromptDefaults
     project: str
     model_endpoint: str | None
@@ -198,7 +198,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
     return JobConfig(
         responses_topic=imagen.responses_topic,
         dead_letter_topic=imagen.dead_letter_topic,
-        location=location,
+        images_location=location,
         defaults=PromptDefaults(
             model=imagen.model, allowed_models=allowed | {imagen.model}, source=source
         ),

@@ -60,7 +60,7 @@ def check(
                 subscription=subscription, timeout=TIMEOUT_S, retry=None
             ),
         )
-    bucket = config.location.bucket
+    bucket = config.images_location.bucket
     problems += _problem(
         f"--images_output_location: bucket gs://{bucket}",
         lambda: storage.Client(project=config.project).get_bucket(

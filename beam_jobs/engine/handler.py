@@ -71,7 +71,7 @@ class Engine:
         )
         self._generator = Generator(
             model_of=self._model_of,
-            store=ImageStore(self._session, self._config.location),
+            store=ImageStore(self._session, self._config.images_location),
             limiter=self._limiter,
             answer_slots=AnswerSlots(self._config.max_in_flight),
             max_in_flight=self._config.max_in_flight,

@@ -16,7 +16,7 @@ from beam_jobs.engine.handler import ImagenHandler
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Outcome, encode
-from beam_jobs.prompts.files import read_prompts
+from beam_jobs.prompts.beam_files import read_prompts
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.parse import Canary, Parsed, PromptDefaults, parse
 
@@ -66,9 +66,9 @@ class PublishOutcomes(beam.PTransform):
 
     @override
     def expand(self, outcomes: PCollection[Any]) -> Any:
-        encoded = outcomes | "Encode" >> beam.ParDo(Encode(self._config.location)).with_outputs(
-            FAILURES, main="predictions"
-        )
+        encoded = outcomes | "Encode" >> beam.ParDo(
+            Encode(self._config.images_location)
+        ).with_outputs(FAILURES, main="predictions")
         return (
             encoded["predictions"]
             | "Predictions"

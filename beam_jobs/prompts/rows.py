@@ -38,7 +38,7 @@ class _FileError(ValueError):
     """The file cannot be read, or not beyond this row."""
 
 
-class PromptFile:
+class PromptFileReader:
     """One file of prompts, with the position of the reader in it.
 
     Args:

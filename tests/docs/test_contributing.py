@@ -29,7 +29,7 @@ EXCEPTIONS = {
     # The digest of prompts from before fields could be added must stay what it is.
     "beam_jobs/prompts/identity.py": set(FIELD_NAMES),
     # A plan counts images above 1K, which cost more; and halves what flex costs.
-    "plugins/imagen_ops/backfill/prompt_files.py": {"image_size"},
+    "plugins/imagen_ops/backfill/file_count.py": {"image_size"},
     "plugins/imagen_ops/backfill/plan.py": {"request_tier"},
     "plugins/imagen_ops/backfill/planning.py": {
         *("request_tier", "allowed_models", "images_output_location")

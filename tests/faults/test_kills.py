@@ -18,7 +18,7 @@ IN_FLIGHT = 32
 UNDER_WAY = int(IN_FLIGHT * ROOM_OVER_IN_FLIGHT) + 1
 
 
-@pytest.mark.parametrize("program", ["stream", "backfill"])
+@pytest.mark.parametrize("program", [pytest.param("stream", marks=pytest.mark.full), "backfill"])
 def test_a_job_that_is_killed_again_and_again_loses_nothing_and_pays_only_for_what_was_in_flight(
     program, faults, cloud, lane, start, books, paid, unanswered
 ):
@@ -54,7 +54,7 @@ def test_a_job_that_is_killed_again_and_again_loses_nothing_and_pays_only_for_wh
     assert books.without_image() == []
 
 
-@pytest.mark.parametrize("how", ["drain", "twice"])
+@pytest.mark.parametrize("how", ["drain", pytest.param("twice", marks=pytest.mark.full)])
 def test_a_stream_that_is_told_to_end_finishes_or_gives_back_what_it_has(
     how, faults, cloud, lane, start, books, paid, unanswered
 ):

@@ -20,7 +20,7 @@ RATES = {
 }
 
 
-@pytest.mark.parametrize("program", ["stream", "backfill"])
+@pytest.mark.parametrize("program", ["stream", pytest.param("backfill", marks=pytest.mark.full)])
 def test_a_model_that_fails_in_every_way_costs_no_prompt_and_no_money(
     program, faults, cloud, lane, start, books, paid, unanswered
 ):
@@ -54,6 +54,7 @@ def test_a_model_that_fails_in_every_way_costs_no_prompt_and_no_money(
     assert books.reasons["INVALID_PROMPT"] == len(malformed)
 
 
+@pytest.mark.full
 def test_a_model_that_is_down_holds_prompts_back_and_loses_none(
     faults, cloud, lane, start, books, paid, unanswered
 ):

@@ -88,6 +88,7 @@ def test_answers_that_are_too_large_or_no_images_are_one_failure_each(
 
 
 # Lines are read one by one, whatever is in them: a million empty ones take a second.
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("line", "full_mb", "least_mb"),
     [(b"x", 4_000, 200), (b"\n", 200, 5)],

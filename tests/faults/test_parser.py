@@ -13,7 +13,7 @@ from beam_jobs.outcomes import MAX_ATTRIBUTES, Failure, Reason, encode
 from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.parse import Canary, Prompt, PromptDefaults, parse
-from beam_jobs.prompts.rows import SUFFIXES, PromptFile
+from beam_jobs.prompts.rows import SUFFIXES, PromptFileReader
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -155,7 +155,7 @@ def test_a_hundred_thousand_rows_of_odd_files_raise_nothing(faults):
             if chance.random() < 0.5:
                 at = chance.randrange(len(content))
                 content = content[:at] + bytes([chance.randrange(256)]) + content[at + 1 :]
-        file = PromptFile(name, "backfill:x")
+        file = PromptFileReader(name, "backfill:x")
         try:
             for row in file.read(lambda content=content: io.BytesIO(content)):
                 if isinstance(row, RawPrompt):

@@ -6,7 +6,7 @@ in, and deduplicated part by part: a set of a million strings would take ten tim
 
 from collections.abc import Iterable
 
-from imagen_ops.backfill.prompt_files import PriceGroup
+from imagen_ops.backfill.file_count import PriceGroup
 
 _DIGEST_BYTES = 16
 _GROUP_BYTES = 2

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from imagen_ops.backfill.budget import check_budget, plan_run
 from imagen_ops.backfill.globs import PromptGlob
+from imagen_ops.backfill.launch_decision import LaunchStep, next_launch_step
 from imagen_ops.backfill.run import BackfillRun
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import (
@@ -51,14 +52,16 @@ class BackfillLauncher:
         """
         from imagen_ops.google.dataflow import NameInUseError
 
-        if job := self.active(run):
-            return job
-        active_jobs = self._dataflow.active_like(BACKFILL_JOBS)
-        if len(active_jobs) >= self._settings.backfills_at_once:
+        active = self.active(run)
+        others = [] if active else self._dataflow.active_like(BACKFILL_JOBS)
+        step = next_launch_step(active, len(others), self._settings.backfills_at_once)
+        if step is LaunchStep.ADOPT:
+            return active
+        if step is LaunchStep.WAIT:
             _log.info(
                 "waiting: IMAGEN_BACKFILLS_AT_ONCE is %d, and these backfill jobs are active: %s",
                 self._settings.backfills_at_once,
-                ", ".join(job.name for job in active_jobs),
+                ", ".join(job.name for job in others),
             )
             return None
         self._recheck_files(run, plan)

@@ -13,7 +13,7 @@ from beam_jobs.outcomes import Failure, Prediction, Reason, encode
 from tests.conftest import ROOT
 from tests.terminals import Terminal, take_control
 
-PROMPTS = 30_000
+PROMPTS = 100_000
 
 
 @pytest.fixture(autouse=True)

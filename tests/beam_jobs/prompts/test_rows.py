@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from beam_jobs.outcomes import Failure, Reason
-from beam_jobs.prompts.rows import PromptFile
+from beam_jobs.prompts.rows import PromptFileReader
 from tests.conftest import ROOT
 
 
@@ -33,7 +33,7 @@ def nowhere():
 )
 def test_rows_come_from_any_stream_under_the_path_that_is_given(name, content, packed):
     path = f"gs://b/{name}{'.gz' * packed}"
-    file = PromptFile(path, "backfill:x")
+    file = PromptFileReader(path, "backfill:x")
     rows = list(file.read(opened(gzip.compress(content) if packed else content)))
     first = 2 if name == "p.csv" else 1
     assert [row.origin for row in rows] == [f"{path}:{first}", f"{path}:{first + 1}"]
@@ -51,7 +51,7 @@ def test_rows_come_from_any_stream_under_the_path_that_is_given(name, content, p
     ids=["header", "quoting", "no gzip", "cut gzip"],
 )
 def test_a_damaged_file_says_so_and_ends_with_its_failure(name, content, line, broken):
-    file = PromptFile(name, "backfill:x")
+    file = PromptFileReader(name, "backfill:x")
     *_, last = file.read(opened(content))
     assert isinstance(last, Failure)
     assert file.broken is not None
@@ -61,7 +61,7 @@ def test_a_damaged_file_says_so_and_ends_with_its_failure(name, content, line, b
 
 
 def test_a_bad_row_does_not_break_a_file():
-    file = PromptFile("p.jsonl", "backfill:x")
+    file = PromptFileReader("p.jsonl", "backfill:x")
     bad, good = file.read(opened(b'a fox\n{"prompt": "a fox"}\n'))
     assert isinstance(bad, Failure)
     assert json.loads(good.body) == {"prompt": "a fox"}
@@ -71,7 +71,7 @@ def test_a_bad_row_does_not_break_a_file():
 @pytest.mark.parametrize("cell", ["--1", "-", "1-", "²", "1_0", "9" * 19, "٣"])
 def test_a_cell_that_is_no_number_breaks_neither_its_file_nor_the_reader(cell):
     """The parser judges the value; the rows after it are still read."""
-    file = PromptFile("p.csv", "backfill:x")
+    file = PromptFileReader("p.csv", "backfill:x")
     content = f"prompt,images\na fox,{cell}\nan owl, -2 \na hen,3\n".encode()
     fox, owl, hen = file.read(opened(content))
     assert json.loads(fox.body)["images"] == cell
@@ -81,13 +81,13 @@ def test_a_cell_that_is_no_number_breaks_neither_its_file_nor_the_reader(cell):
 
 
 def test_a_file_may_have_any_name_that_a_disk_takes():
-    file = PromptFile("/night/\udcff.txt", "backfill:x")
+    file = PromptFileReader("/night/\udcff.txt", "backfill:x")
     (fox,) = file.read(opened(b"a fox\n"))
     assert fox.attributes == {"file": "/night/?.txt", "line": "1"}
 
 
 def test_a_name_that_tells_no_format_is_refused_without_opening_the_file():
-    file = PromptFile("gs://b/p.parquet", "backfill:x")
+    file = PromptFileReader("gs://b/p.parquet", "backfill:x")
     (failure,) = file.read(nowhere)
     assert failure.reason is Reason.INVALID_PROMPT
     assert file.broken == "expected a file ending in .txt, .jsonl, .csv, or one of these and .gz"
@@ -101,7 +101,7 @@ def test_a_stream_that_fails_breaks_the_file_as_a_storage_error():
         def fail(self):
             raise ConnectionResetError("gone")
 
-    file = PromptFile("p.txt", "backfill:x")
+    file = PromptFileReader("p.txt", "backfill:x")
     fox, failure = file.read(lambda: contextlib.closing(Torn(b"a fox\n")))
     assert fox.body == b"a fox"
     assert failure.reason is Reason.STORAGE_ERROR

@@ -124,5 +124,5 @@ def test_a_job_with_missing_prompt_files_fails_and_says_why(api, lane):
     parameters = parameters_of(lane, prompts="gs://demo-project-imagen/none/*.txt")
     job_id = api.launch(lane.name, "backfill", parameters)
     api.wait(job_id, "FAILED")
-    assert any("none/*.txt is not there" in text for text in api.errors(job_id))
+    assert any("none/*.txt does not exist" in text for text in api.errors(job_id))
     assert api.latest("dataflow.googleapis.com/job/is_failed", job_name=lane.name) == 1

@@ -4,7 +4,7 @@ import tracemalloc
 import pytest
 
 from imagen_ops.backfill.distinct import PARTS, Digests
-from imagen_ops.backfill.prompt_files import PriceGroup
+from imagen_ops.backfill.file_count import PriceGroup
 
 ONE, FOUR = PriceGroup("m", 1, False), PriceGroup("m", 4, False)
 

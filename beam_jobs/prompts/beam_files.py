@@ -7,7 +7,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_jobs.outcomes import Failure
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.rows import PromptFile
+from beam_jobs.prompts.rows import PromptFileReader
 
 
 def read_prompts(path: str, *, source: str) -> Iterator[RawPrompt | Failure]:
@@ -19,6 +19,6 @@ def read_prompts(path: str, *, source: str) -> Iterator[RawPrompt | Failure]:
     """
     # Beam could decompress the file itself, but would not limit the row size or say where a damaged
     # file ends.
-    yield from PromptFile(path, source).read(
+    yield from PromptFileReader(path, source).read(
         lambda: FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
     )

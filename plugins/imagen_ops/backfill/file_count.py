@@ -86,14 +86,14 @@ def count_file(
     """
     from beam_jobs.outcomes import Failure
     from beam_jobs.prompts.parse import Prompt, parse
-    from beam_jobs.prompts.rows import PromptFile
+    from beam_jobs.prompts.rows import PromptFileReader
 
     if file.name.endswith("/"):
         return FileCount(file, problem=f"{path}: is a folder placeholder, not a prompt file")
     if file.size == 0:
         return FileCount(file, problem=f"{path}: is empty")
     stream = _ObjectStream(bucket, file)
-    prompt_file = PromptFile(path, defaults.source)
+    prompt_file = PromptFileReader(path, defaults.source)
     digests: dict[PriceGroup, bytearray] = {}
     prompts = invalid = 0
     first_invalid: list[str] = []

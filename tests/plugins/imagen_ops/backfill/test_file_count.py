@@ -168,7 +168,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_counted_half_and_half(
     after: str,
     prompts: int,
 ) -> None:
-    monkeypatch.setattr("imagen_ops.backfill.prompt_files.PIECE_BYTES", 64)
+    monkeypatch.setattr("imagen_ops.backfill.file_count.PIECE_BYTES", 64)
     path = lane.put("prompts/a.txt", b"old\n" * 100)
     lane.put("prompts/b.txt", b"a good one\n")
     fetched: list[str] = []

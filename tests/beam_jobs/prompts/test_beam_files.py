@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from beam_jobs.outcomes import Failure, Reason
-from beam_jobs.prompts.files import read_prompts
+from beam_jobs.prompts.beam_files import read_prompts
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.parse import MAX_BODY_BYTES, Prompt, PromptDefaults, parse
 

@@ -3,11 +3,8 @@
 import dataclasses
 from collections.abc import Iterable
 
+from imagen_ops.backfill.file_count import PriceGroup
 from imagen_ops.backfill.plan import AlreadyStored, ModelCost
-from imagen_ops.backfill.prompt_files import PriceGroup
-
-# Vertex AI's flex tier: half the price, for Gemini models only.
-FLEX_PRICE_RATIO = 0.5
 
 
 @dataclasses.dataclass(slots=True)
@@ -39,7 +36,7 @@ def already_stored(counts: dict[PriceGroup, GroupCount]) -> AlreadyStored:
 
 def model_costs(counts: dict[PriceGroup, GroupCount], *, request_tier: str) -> Iterable[ModelCost]:
     """Yield what each model costs, sorted by name; `request_tier` is "standard" or "flex"."""
-    from beam_jobs.catalog import PRICE_PER_1K_IMAGE_USD, Family, family_of
+    from beam_jobs.catalog import FLEX_PRICE_RATIO, PRICE_PER_1K_IMAGE_USD, Family, family_of
 
     stored = _stored_by_group(counts)
     for model in sorted({group.model for group in counts}):
