@@ -23,8 +23,8 @@ _FORM = {
         title="Prompt files",
         description_md=(
             "A path or a glob in the deployment's bucket, such as "
-            "`gs://BUCKET/prompts/mine/*.csv`. **Empty**: the files of the run's day, "
-            "`prompts/ds=YYYY-MM-DD/*`."
+            "gs://BUCKET/prompts/mine/*.csv. **Empty**: the files of the run's day, "
+            "prompts/ds=YYYY-MM-DD/*."
         ),
     ),
     "dry_run": Param(

@@ -29,7 +29,7 @@ JOB_FIELDS: dict[str, Any] = {
         title="Model endpoint",
         description_md=(
             "Set this only for a model that you deployed on a Vertex AI endpoint and that supports "
-            "`:predict`. Format: `projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT`. Leave "
+            ":predict. Format: projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT. Leave "
             "it empty for Google's own models."
         ),
     ),
@@ -58,7 +58,7 @@ JOB_FIELDS: dict[str, Any] = {
         description_md=(
             "For the whole job, split evenly over *Maximum workers*. Set this to leave part of the "
             "model's quota to other jobs. **Empty**: as many as the quota allows, or for a "
-            "backfill, `IMAGEN_BACKFILL_REQUESTS_PER_MINUTE` if it is set."
+            "backfill, IMAGEN_BACKFILL_REQUESTS_PER_MINUTE if it is set."
         ),
     ),
     "max_retry_seconds": Param(
