@@ -12,6 +12,7 @@ import pytest
 from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS
 from beam_jobs.config.options import ImagenOptions
 from beam_jobs.prompts.fields import FIELD_NAMES
+from beam_jobs.prompts.identity import _ALWAYS
 from imagen_ops.jobs.params import JobForm
 from tests.docs.markdown import ROOT, section, targets, text_of
 from tests.docs.test_runbook import alert_events, dags, terraform
@@ -27,7 +28,7 @@ TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stre
 # Where a name stands besides its recipe's files, and why that is no step of the recipe.
 EXCEPTIONS = {
     # The digest of prompts from before fields could be added must stay what it is.
-    "beam_jobs/prompts/identity.py": set(FIELD_NAMES),
+    "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse"},
     # A plan counts images above 1K, which cost more; and halves what flex costs.
     "plugins/imagen_ops/backfill/file_count.py": {"image_size"},
     "plugins/imagen_ops/backfill/plan.py": {"request_tier"},

@@ -44,7 +44,7 @@ def complaints(base=STREAM, **changes) -> list[str]:
 
 def test_a_stream_needs_four_options_and_has_defaults_for_the_rest():
     result = config()
-    assert result.location == Location("bucket-1", "images/")
+    assert result.images_location == Location("bucket-1", "images/")
     assert result.defaults.model == DEFAULT_MODEL
     assert result.defaults.allowed_models == frozenset(KNOWN_MODELS)
     assert result.defaults.source == "stream"

@@ -24,7 +24,7 @@ def config(lane):
     return JobConfig(
         responses_topic=lane.topic("predictions"),
         dead_letter_topic=lane.topic("dead-letters"),
-        location=Location.parse(lane.images_location),
+        images_location=Location.parse(lane.images_location),
         defaults=PromptDefaults(model=FLUX, allowed_models=frozenset({GEMINI, FLUX})),
         project="demo-project",
         model_endpoint=ENDPOINT,
