@@ -267,9 +267,4 @@ def answered_first(page: Page, url: str) -> None:
 def picture(page: Page, name: str) -> None:
     if PICTURES:
         page.set_viewport_size({"width": 1440, "height": 1400})
-        for frame in page.frames:
-            frame.wait_for_function(
-                "[...document.images].every((image) => image.naturalWidth"
-                " || image.getBoundingClientRect().top > innerHeight)"
-            )
         page.screenshot(path=Path(PICTURES) / name)

@@ -21,6 +21,10 @@ def test_everything_delivered_twice_and_in_any_order_is_paid_for_once(
     lane.publish(*bodies)
     books.wait(bodies)
     eventually(lambda: lost_acks() == len(bodies), within_s=300, what="a lost ack of each prompt")
+    # Messages under lease are not to be seen in the subscription: their second outcomes are.
+    eventually(
+        lambda: books.repeated() >= len(bodies), within_s=300, what="a second outcome of each"
+    )
     eventually(lambda: lane.nothing_left("prompts"), what="the end of what came again")
     job.finish()
     books.settle()
