@@ -66,7 +66,7 @@ lint: install ## Check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy beam_jobs localcloud plugins/imagen_plugin.py plugins/imagen_ops dags/*.py
-	@PYTHONPATH=plugins $(VENV)/bin/lint-imports --no-cache > /dev/null || PYTHONPATH=plugins $(VENV)/bin/lint-imports --no-cache
+	@PYTHONPATH=plugins $(VENV)/bin/lint-imports --no-cache --no-logo
 
 # checkov's own requirements do not go with Airflow's, so it has an environment to itself. A file that
 # it cannot read is, for it, one without faults.

@@ -76,12 +76,8 @@ class Prompt:
     @property
     def parameters(self) -> dict[str, Any]:
         """What the sender asked for beyond text, model and number of images, by field name."""
-        deciding = self.deciding
-        return {
-            field.name: deciding[field.name]
-            for field in PARAMETERS
-            if deciding[field.name] is not None
-        }
+        values = {field.name: getattr(self, field.name) for field in PARAMETERS}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
