@@ -25,7 +25,7 @@ def build(pipeline: beam.Pipeline, config: JobConfig, prompts: str, report: str 
         report: path to write the job's counts to; None for no report.
     """
     source = config.defaults.source
-    outcomes = (
+    processed = (
         pipeline
         | "Prompts" >> fileio.MatchFiles(prompts)
         | "Spread files" >> beam.Reshuffle()
@@ -33,9 +33,9 @@ def build(pipeline: beam.Pipeline, config: JobConfig, prompts: str, report: str 
         | "Spread prompts" >> beam.Reshuffle()
         | "Imagen" >> PromptsToOutcomes(config)
     )
-    published = outcomes.ended | "Publish" >> PublishOutcomes(config)
+    published = processed.outcomes | "Publish" >> PublishOutcomes(config)
     if report:
-        outcomes | "Report" >> WriteReport(report, source, published)
+        processed | "Report" >> WriteReport(report, source, published)
 
 
 def main(argv: list[str]) -> int:

@@ -15,13 +15,13 @@ from beam_jobs.pipeline.transforms import PromptsToOutcomes, PublishOutcomes, ra
 
 def build(pipeline: beam.Pipeline, config: JobConfig, subscription: str) -> None:
     """Add the streaming job's transforms to `pipeline`."""
-    outcomes = (
+    processed = (
         pipeline
         | "Prompts" >> beam.io.ReadFromPubSub(subscription=subscription, with_attributes=True)
         | "Messages" >> beam.Map(raw_prompt_of)
         | "Imagen" >> PromptsToOutcomes(config)
     )
-    outcomes.ended | "Publish" >> PublishOutcomes(config)
+    processed.outcomes | "Publish" >> PublishOutcomes(config)
 
 
 def main(argv: list[str]) -> int:

@@ -115,9 +115,9 @@ def measured(state: str) -> dict[str, Any]:
     return {
         "prompts": plan.prompts,
         "files": plan.files,
-        "already_made": plan.made.prompts,
-        "exact": plan.made.exact,
-        "looked_up": plan.made.looked_up,
+        "already_stored": plan.already_stored.distinct,
+        "exact": plan.already_stored.exact,
+        "looked_up": plan.already_stored.looked_up,
         "seconds": round(seconds, 1),
         "cpu_s": round(time.process_time() - cpu, 1),
         "rows_per_s": round(plan.prompts / seconds),

@@ -113,7 +113,7 @@ def backfill_records(now: datetime, count: int) -> Iterable[dict[str, Any]]:
         first_invalid=(f"{glob[:-1]}a.txt:7: no prompt",) * 10,
         problems=1,
         first_problems=(f"{glob[:-1]}b.txt: is empty",),
-        made=AlreadyStored(prompts=75, images=75, looked_up=3000, exact=True),
+        already_stored=AlreadyStored(distinct=75, images=75, looked_up=3000, exact=True),
         models=(ModelCost(DEFAULT_MODEL, images=3000, to_pay=2925, above_1k=0, usd=196.6),),
         prices_as_of="2026-11",
     )

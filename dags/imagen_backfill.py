@@ -6,7 +6,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
 from imagen_ops.backfill.operators import CheckBudget, PlanBackfill, ReconcileBackfill
-from imagen_ops.backfill.sensors import BackfillDoneSensor, LaunchBackfillSensor
+from imagen_ops.backfill.sensors import BackfillJobSensor, LaunchBackfillSensor
 from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
 from imagen_ops.jobs.params import JOB_FIELDS
 from imagen_ops.settings import DEFAULT_BACKFILL_SCHEDULE
@@ -112,7 +112,7 @@ If every prompt is accounted for, the run also creates an event of the Asset `im
     launch = LaunchBackfillSensor(
         task_id="launch", plan=plan.output, pool=_POOL, timeout=timedelta(hours=24)
     )
-    wait = BackfillDoneSensor(
+    wait = BackfillJobSensor(
         task_id="wait",
         job_id=launch.output,
         plan=plan.output,

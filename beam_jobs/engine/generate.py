@@ -37,7 +37,7 @@ ROOM_OVER_IN_FLIGHT = 1.25
 T = TypeVar("T")
 
 
-class Generator:
+class ImageGenerator:
     """Turns prompts into outcomes.
 
     Args:
@@ -91,7 +91,7 @@ class Generator:
                 usage,
                 reason=error.reason,
                 detail=error.detail,
-                retryable=error.replayable,
+                retryable=error.retryable,
             )
         except StoreError as error:
             return self._failure(
@@ -267,7 +267,7 @@ class Generator:
                 f"the budget of --max_images is used up: {self._budget} left, {images} needed; "
                 "raise it, or replay this prompt in another run",
                 retry=Retry.NEVER,
-                replayable=True,
+                retryable=True,
             )
         self._budget -= images
 

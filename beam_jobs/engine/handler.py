@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from beam_jobs.catalog import Family, family_of
 from beam_jobs.config.options import JobConfig
-from beam_jobs.engine.generate import Generator
+from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
 from beam_jobs.images.store import ImageStore
@@ -69,7 +69,7 @@ class Engine:
             read_bufsize=READ_BUFFER_BYTES,
             response_class=SlottedResponse,
         )
-        self._generator = Generator(
+        self._generator = ImageGenerator(
             model_of=self._model_of,
             store=ImageStore(self._session, self._config.images_location),
             limiter=self._limiter,

@@ -47,7 +47,7 @@ class CallError(Exception):
         reason: the reason of the prompt's failure.
         detail: what happened; cut off after `MAX_DETAIL_CHARS`.
         retry: whether to retry the call in this run.
-        replayable: whether the prompt may succeed when it is replayed later.
+        retryable: whether the prompt may succeed when it is replayed later.
         over_quota: the service refused the call for quota (429); for the limiter.
         overloaded: the service was unavailable (such as 503) or did not answer; for the limiter.
         retry_after_s: how many seconds the service asks to wait, if it says so.
@@ -59,7 +59,7 @@ class CallError(Exception):
         detail: str,
         *,
         retry: Retry,
-        replayable: bool,
+        retryable: bool,
         over_quota: bool = False,
         overloaded: bool = False,
         retry_after_s: float | None = None,
@@ -68,7 +68,7 @@ class CallError(Exception):
         self.reason = reason
         self.detail = detail[:MAX_DETAIL_CHARS]
         self.retry = retry
-        self.replayable = replayable
+        self.retryable = retryable
         self.over_quota = over_quota
         self.overloaded = overloaded
         self.retry_after_s = retry_after_s
@@ -103,18 +103,18 @@ class ImageModel(Protocol):
 
 def blocked_error(detail: str) -> CallError:
     """Return the error for a prompt or image that the service refuses for its content."""
-    return CallError(Reason.BLOCKED, detail, retry=Retry.NEVER, replayable=False)
+    return CallError(Reason.BLOCKED, detail, retry=Retry.NEVER, retryable=False)
 
 
 def no_image_error(detail: str) -> CallError:
     """Return the error for an answer without an image."""
-    return CallError(Reason.NO_IMAGE, detail, retry=Retry.LIMITED, replayable=True)
+    return CallError(Reason.NO_IMAGE, detail, retry=Retry.LIMITED, retryable=True)
 
 
 def unreachable_error(detail: str) -> CallError:
     """Return the error for a service that does not answer: refused, cut or timed out."""
     return CallError(
-        Reason.UNAVAILABLE, detail, retry=Retry.UNTIL_TIMEOUT, replayable=True, overloaded=True
+        Reason.UNAVAILABLE, detail, retry=Retry.UNTIL_TIMEOUT, retryable=True, overloaded=True
     )
 
 
@@ -132,7 +132,7 @@ def error_from_status(status: int, detail: str, retry_after_s: float | None = No
             Reason.UNAVAILABLE,
             detail,
             retry=Retry.UNTIL_TIMEOUT,
-            replayable=True,
+            retryable=True,
             over_quota=status == 429,
             overloaded=status != 429,
             retry_after_s=retry_after_s,
@@ -140,7 +140,7 @@ def error_from_status(status: int, detail: str, retry_after_s: float | None = No
     # 401, 403 and 404 mean missing permissions or a missing model. Once an operator has fixed that,
     # the prompt can be replayed. Any other 4xx is about the prompt itself.
     return CallError(
-        Reason.MODEL_ERROR, detail, retry=Retry.NEVER, replayable=status in (401, 403, 404)
+        Reason.MODEL_ERROR, detail, retry=Retry.NEVER, retryable=status in (401, 403, 404)
     )
 
 

@@ -109,7 +109,7 @@ class GeminiModel(ImageModel):
         except AnswerTooLargeError as error:
             # Each such answer may be charged.
             raise CallError(
-                Reason.NO_IMAGE, str(error), retry=Retry.NEVER, replayable=True
+                Reason.NO_IMAGE, str(error), retry=Retry.NEVER, retryable=True
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise unreachable_error(f"model cannot be reached: {describe_error(error)}") from error

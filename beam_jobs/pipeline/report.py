@@ -30,24 +30,24 @@ class WriteReport(beam.PTransform):
         self._source = source
         self._published = published
 
-    def expand(self, outcomes: Any) -> PCollection[Any]:
-        """Count `Outcomes`, then write the report. Its side inputs make it wait for publishing."""
+    def expand(self, processed: Any) -> PCollection[Any]:
+        """Count, then write the report. Its side inputs make it wait for publishing."""
         # Each is counted where it arises. A single sum over both would first collect their parts.
-        prompts = outcomes.parsed | "Count prompts" >> beam.combiners.Count.Globally()
-        ended = (
-            outcomes.ended
+        prompts = processed.parsed | "Count prompts" >> beam.combiners.Count.Globally()
+        outcomes = (
+            processed.outcomes
             | "Tally outcomes" >> beam.Map(counts_of)
             | "Sum" >> beam.CombineGlobally(_add)
         )
         return (
-            ended.pipeline
+            outcomes.pipeline
             | beam.Create([self._path])
             | "Write"
             >> beam.Map(
                 _write,
                 self._source,
                 AsSingleton(prompts),
-                AsSingleton(ended),
+                AsSingleton(outcomes),
                 *(AsIter(write) for write in self._published),
             )
         )

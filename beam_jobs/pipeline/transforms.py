@@ -23,20 +23,20 @@ from beam_jobs.prompts.parse import Canary, Parsed, PromptDefaults, parse
 FAILURES = "failures"
 
 
-class Outcomes(NamedTuple):
+class Processed(NamedTuple):
     """The two outputs of `PromptsToOutcomes`.
 
     Args:
         parsed: one item per message: a prompt, a canary or a failure.
-        ended: one outcome per item.
+        outcomes: one outcome per item.
     """
 
     parsed: PCollection[Any]
-    ended: PCollection[Any]
+    outcomes: PCollection[Any]
 
 
 class PromptsToOutcomes(beam.PTransform):
-    """Turns messages, and failures of reading them, into one outcome each; returns `Outcomes`.
+    """Turns messages, and failures of reading them, into one outcome each; returns `Processed`.
 
     Failures of parsing pass through the same steps as prompts, unchanged. On a branch of their own
     they would have to be flattened with the outcomes, where FnApiRunner collects everything before
@@ -50,8 +50,8 @@ class PromptsToOutcomes(beam.PTransform):
     @override
     def expand(self, messages: PCollection[Any]) -> Any:
         parsed = messages | "Parse" >> beam.ParDo(Parse(self._config.defaults))
-        ended = parsed | "Generate" >> RunInference(ImagenHandler(self._config))
-        return Outcomes(parsed=parsed, ended=ended)
+        outcomes = parsed | "Generate" >> RunInference(ImagenHandler(self._config))
+        return Processed(parsed=parsed, outcomes=outcomes)
 
 
 class PublishOutcomes(beam.PTransform):

@@ -125,7 +125,7 @@ class Accounting:
         remaining, unreadable = self.replay["left"], self.replay["unreadable"]
         predictions, expected = self.replayed_outcomes.predictions, sum(replayed.values())
         return {
-            "the prompt sent during the outage should be one replayable dead letter, but became "
+            "the prompt sent during the outage should be one retryable dead letter, but became "
             f"{self.outage}": (self.outage.total() == self.outage.retryable.total() == 1),
             f"{format_counts(dead_letters.retryable)} could be replayed, but the replay "
             f"republished {format_counts(replayed)}": (

@@ -87,8 +87,8 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
         calls = operated.cloud.models()["calls"]
         run_id = operated.run(BACKFILL, glob, within_s=400)
         plan = operated.client.xcom(BACKFILL, run_id, "plan")
-        assert plan["made"]["exact"]
-        assert plan["made"]["prompts"] == (FILES * ROWS if again else ROWS)
+        assert plan["already_stored"]["exact"]
+        assert plan["already_stored"]["distinct"] == (FILES * ROWS if again else ROWS)
         counts = record(operated, run_id)["counts"]
         assert counts["prompts"] == counts["predictions"] + counts["failures"]
         assert counts["predictions"] == FILES * ROWS

@@ -27,7 +27,7 @@ def already_stored(counts: dict[PriceGroup, GroupCount]) -> AlreadyStored:
     looked_up = sum(count.looked_up for count in counts.values())
     stored = _stored_by_group(counts)
     return AlreadyStored(
-        prompts=sum(stored.values()),
+        distinct=sum(stored.values()),
         images=sum(prompts * group.images for group, prompts in stored.items()),
         looked_up=looked_up,
         exact=looked_up == sum(count.distinct for count in counts.values()),

@@ -29,14 +29,14 @@ class AlreadyStored:
     """What a plan does not generate again, because its images are already stored.
 
     Attributes:
-        prompts: distinct prompts whose images are stored.
+        distinct: distinct prompts whose images are stored.
         images: how many images that is.
         looked_up: how many distinct prompts were looked up.
-        exact: whether that was all of them. If not, `prompts` and `images` are estimates. Digests
+        exact: whether that was all of them. If not, `distinct` and `images` are estimates. Digests
             decide which prompts are looked up, so those are a random sample.
     """
 
-    prompts: int
+    distinct: int
     images: int
     looked_up: int
     exact: bool
@@ -77,7 +77,7 @@ class Plan:
         first_invalid: the first of these rows, as "path:line: what is wrong".
         problems: files with a problem as a whole. None of them stops the others.
         first_problems: the first of these, as "path: what is wrong".
-        made: what is already stored.
+        already_stored: what is already stored.
         models: what each model costs.
         prices_as_of: the month of the prices, YYYY-MM.
         fingerprint: of the files as they were listed; see `imagen_ops.backfill.listing`.
@@ -94,7 +94,7 @@ class Plan:
     first_invalid: tuple[str, ...]
     problems: int
     first_problems: tuple[str, ...]
-    made: AlreadyStored
+    already_stored: AlreadyStored
     models: tuple[ModelCost, ...]
     prices_as_of: str
     fingerprint: str = ""
@@ -150,7 +150,7 @@ class Plan:
             values = {name: content[name] for name in names}
             values["first_files"] = tuple(PlannedFile(**file) for file in values["first_files"])
             values["models"] = tuple(ModelCost(**model) for model in values["models"])
-            values["made"] = AlreadyStored(**values["made"])
+            values["already_stored"] = AlreadyStored(**values["already_stored"])
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"expected a backfill's plan, got the fields {sorted(content)}: "

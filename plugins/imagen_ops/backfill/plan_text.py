@@ -18,7 +18,7 @@ def over_budget(plan: Plan, max_images: int | None, max_cost_usd: float | None) 
         The refusal, or None if the plan is within its budget.
     """
     reasons = []
-    estimated = "" if plan.made.exact else "an estimated "
+    estimated = "" if plan.already_stored.exact else "an estimated "
     if max_images is not None and plan.images_to_pay > max_images:
         reasons.append(
             f"{estimated}{quantity(plan.images_to_pay, 'image')} to generate, "
@@ -61,11 +61,11 @@ def quantity(count: int, noun: str) -> str:
 
 
 def _image_line(plan: Plan) -> str:
-    stored = plan.made
+    stored = plan.already_stored
     basis = "" if stored.exact else f", estimated from a sample of {stored.looked_up:,}"
     return (
         f"{quantity(plan.images, 'image')} requested: {stored.images:,} already stored (from "
-        f"{quantity(stored.prompts, 'prompt')}{basis}), {plan.images_to_pay:,} to generate"
+        f"{quantity(stored.distinct, 'prompt')}{basis}), {plan.images_to_pay:,} to generate"
     )
 
 

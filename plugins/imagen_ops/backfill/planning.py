@@ -109,7 +109,7 @@ def plan_backfill(
         first_invalid=tuple(totals.first_invalid),
         problems=totals.problems,
         first_problems=tuple(totals.first_problems),
-        made=already_stored(counts),
+        already_stored=already_stored(counts),
         models=tuple(model_costs(counts, request_tier=request_tier)),
         prices_as_of=PRICES_AS_OF,
         fingerprint=str(totals.fingerprint),

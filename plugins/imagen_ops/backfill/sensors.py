@@ -53,7 +53,7 @@ class LaunchBackfillSensor(ImagenSensor):
         return PokeReturnValue(True, job.id)
 
 
-class BackfillDoneSensor(ImagenSensor):
+class BackfillJobSensor(ImagenSensor):
     """Wait until the run's job is DONE; return its id (XCom).
 
     If the job fails, the task fails too, and its retry launches the job again. Nothing is paid for

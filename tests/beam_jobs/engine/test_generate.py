@@ -9,7 +9,7 @@ from aiohttp import web
 
 from beam_jobs.catalog import Family, family_of
 from beam_jobs.engine import generate
-from beam_jobs.engine.generate import MAX_EMPTY_ANSWERS, Generator
+from beam_jobs.engine.generate import MAX_EMPTY_ANSWERS, ImageGenerator
 from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
@@ -93,7 +93,7 @@ def generator(lane, session, predict_model):
             "max_images": None,
             "source": "stream",
         }
-        return Generator(**settings | changes)
+        return ImageGenerator(**settings | changes)
 
     return make
 

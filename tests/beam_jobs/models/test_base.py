@@ -44,7 +44,7 @@ def test_what_is_no_picture_is_an_answer_without_an_image(data):
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "retry", "replayable", "over_quota", "overloaded"),
+    ("status", "reason", "retry", "retryable", "over_quota", "overloaded"),
     [
         (400, Reason.MODEL_ERROR, Retry.NEVER, False, False, False),
         (401, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
@@ -58,17 +58,17 @@ def test_what_is_no_picture_is_an_answer_without_an_image(data):
         (504, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, True),
     ],
 )
-def test_a_status_says_what_to_do(status, reason, retry, replayable, over_quota, overloaded):
+def test_a_status_says_what_to_do(status, reason, retry, retryable, over_quota, overloaded):
     error = error_from_status(status, "told why", 3.0)
-    assert (error.reason, error.retry, error.replayable) == (reason, retry, replayable)
+    assert (error.reason, error.retry, error.retryable) == (reason, retry, retryable)
     assert (error.over_quota, error.overloaded) == (over_quota, overloaded)
     assert error.detail == f"model answered {status}: told why"
     assert error.retry_after_s == (3.0 if retry is Retry.UNTIL_TIMEOUT else None)
 
 
 def test_refusals_are_final_empty_answers_few_and_silence_patient():
-    assert (blocked_error("x").retry, blocked_error("x").replayable) == (Retry.NEVER, False)
-    assert (no_image_error("x").retry, no_image_error("x").replayable) == (Retry.LIMITED, True)
+    assert (blocked_error("x").retry, blocked_error("x").retryable) == (Retry.NEVER, False)
+    assert (no_image_error("x").retry, no_image_error("x").retryable) == (Retry.LIMITED, True)
     assert (unreachable_error("x").retry, unreachable_error("x").overloaded) == (
         Retry.UNTIL_TIMEOUT,
         True,

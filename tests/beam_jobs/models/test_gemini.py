@@ -120,7 +120,7 @@ async def test_an_answer_that_is_too_large_is_asked_for_once(serve, monkeypatch,
     monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", await serve(handler))
     async with aiohttp.ClientSession(response_class=SlottedResponse) as session:
         error = await error_of(model_at(session), prompt_of("a fox"))
-    assert (error.reason, error.retry, error.replayable) == (Reason.NO_IMAGE, Retry.NEVER, True)
+    assert (error.reason, error.retry, error.retryable) == (Reason.NO_IMAGE, Retry.NEVER, True)
     assert "more than 1,000 bytes" in error.detail
     assert len(asked) == 1
 
@@ -140,7 +140,7 @@ async def test_the_flex_tier_is_asked_for_in_the_header(model_of, prompt_of):
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("fault", "reason", "retry", "replayable", "says"),
+    ("fault", "reason", "retry", "retryable", "says"),
     [
         ("blocked", Reason.BLOCKED, Retry.NEVER, False, "prompt refused: PROHIBITED_CONTENT"),
         ("blocked-image", Reason.BLOCKED, Retry.NEVER, False, "image refused: IMAGE_SAFETY"),
@@ -161,12 +161,12 @@ async def test_the_flex_tier_is_asked_for_in_the_header(model_of, prompt_of):
     ],
 )
 async def test_each_fault_becomes_its_error_after_a_single_call(
-    cloud, model, prompt_of, fault, reason, retry, replayable, says
+    cloud, model, prompt_of, fault, reason, retry, retryable, says
 ):
     before = cloud.models()["calls"]
     error = await error_of(model, prompt_of(f"a fox fault:{fault}"))
     assert cloud.models()["calls"] - before == 1, "there is a hidden retry layer"
-    assert (error.reason, error.retry, error.replayable) == (reason, retry, replayable)
+    assert (error.reason, error.retry, error.retryable) == (reason, retry, retryable)
     assert says in error.detail
     assert error.over_quota is (fault == "quota")
     assert error.overloaded is (fault in ("unavailable", "error", "cut"))
@@ -175,7 +175,7 @@ async def test_each_fault_becomes_its_error_after_a_single_call(
 @pytest.mark.asyncio
 async def test_a_model_that_is_gone_is_a_model_error_to_replay(cloud, session, prompt_of):
     error = await error_of(model_at(session, name="gemini-1-image"), prompt_of("a fox"))
-    assert (error.reason, error.retry, error.replayable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
+    assert (error.reason, error.retry, error.retryable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
     assert "Publisher Model `gemini-1-image` was not found" in error.detail
 
 
@@ -246,7 +246,7 @@ async def test_quota_is_told_from_whatever_form_it_is_refused_in(
 async def test_no_answer_raises_anything_but_a_call_error(model_of, prompt_of, body, status):
     model = await model_of(answering(body, status, content_type="application/json"))
     error = await error_of(model, prompt_of("a fox"))
-    assert error.replayable
+    assert error.retryable
     assert error.retry is not Retry.NEVER
 
 

@@ -127,7 +127,7 @@ def test_a_seed_of_zero_is_a_seed_and_the_largest_goes_round(flux):
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("fault", "reason", "retry", "replayable", "says"),
+    ("fault", "reason", "retry", "retryable", "says"),
     [
         ("blocked", Reason.BLOCKED, Retry.NEVER, False, "prompt refused: The prompt could not"),
         ("blocked-image", Reason.BLOCKED, Retry.NEVER, False, "Support codes: 17301594"),
@@ -142,12 +142,12 @@ def test_a_seed_of_zero_is_a_seed_and_the_largest_goes_round(flux):
     ],
 )
 async def test_each_fault_becomes_its_error_after_a_single_call(
-    cloud, model, flux, fault, reason, retry, replayable, says
+    cloud, model, flux, fault, reason, retry, retryable, says
 ):
     before = cloud.models()["calls"]
     error = await error_of(model, flux(f"a fox fault:{fault}"))
     assert cloud.models()["calls"] - before == 1, "there is a hidden retry layer"
-    assert (error.reason, error.retry, error.replayable) == (reason, retry, replayable)
+    assert (error.reason, error.retry, error.retryable) == (reason, retry, retryable)
     assert says in error.detail
     assert error.over_quota is (fault == "quota")
     assert error.overloaded is (fault in ("unavailable", "error", "cut"))
@@ -157,7 +157,7 @@ async def test_each_fault_becomes_its_error_after_a_single_call(
 async def test_a_model_that_is_gone_is_a_model_error_to_replay(cloud, predict_model, flux):
     resource = "projects/demo-project/locations/us-central1/publishers/google/models/imagen-4"
     error = await error_of(predict_model(resource=resource), flux("a fox"))
-    assert (error.reason, error.retry, error.replayable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
+    assert (error.reason, error.retry, error.retryable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
     assert "`imagen-4` was not found" in error.detail
 
 
@@ -268,7 +268,7 @@ def test_when_all_is_withheld_the_reason_is_told(predictions):
 async def test_a_400_is_a_refusal_only_where_it_speaks_of_one(model_of, flux, message, reason):
     body = {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}
     error = await error_of(await model_of(answering(body, 400)), flux("a fox"))
-    assert (error.reason, error.replayable) == (reason, False)
+    assert (error.reason, error.retryable) == (reason, False)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.pipeline.report import WriteReport, counts_of, render
-from beam_jobs.pipeline.transforms import Outcomes
+from beam_jobs.pipeline.transforms import Processed
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,7 @@ def test_the_report_holds_prompts_against_outcomes(request, tmp_path, where, out
         parsed = pipeline | "Parsed" >> beam.Create([object.__name__] * len(outcomes))
         ended = pipeline | "Ended" >> beam.Create(outcomes)
         published = pipeline | "Published" >> beam.Create([])
-        Outcomes(parsed, ended) | WriteReport(path, "backfill:x", (published, published))
+        Processed(parsed, ended) | WriteReport(path, "backfill:x", (published, published))
     if where == "gs":
         content = lane.objects("report.json")["report.json"]
     else:
@@ -124,7 +124,7 @@ def test_there_is_no_report_when_publishing_fails(tmp_path):
     parsed = pipeline | "Parsed" >> beam.Create([1])
     ended = pipeline | "Ended" >> beam.Create([prediction()])
     published = ended | "Publish" >> beam.Map(refuse)
-    Outcomes(parsed, ended) | WriteReport(str(path), "backfill:x", (published,))
+    Processed(parsed, ended) | WriteReport(str(path), "backfill:x", (published,))
     with pytest.raises(RuntimeError, match="not published"):
         pipeline.run()
     assert not path.exists()
@@ -143,6 +143,6 @@ def test_the_report_has_every_publishing_to_wait_for(tmp_path):
     parsed = pipeline | "Parsed" >> beam.Create([1])
     ended = pipeline | "Ended" >> beam.Create([prediction()])
     published = tuple(ended | f"Publish {topic}" >> beam.Map(str) for topic in ("a", "b"))
-    Outcomes(parsed, ended) | WriteReport(str(tmp_path / "r.json"), "backfill:x", published)
+    Processed(parsed, ended) | WriteReport(str(tmp_path / "r.json"), "backfill:x", published)
     pipeline.visit(Visitor())
     assert [one for one in waited_for if one in published] == list(published)

@@ -16,7 +16,7 @@ PLAN = Plan(
     first_invalid=("gs://b/prompts/a.txt:1: no",),
     problems=1,
     first_problems=("gs://b/prompts/b.txt: is empty",),
-    made=AlreadyStored(prompts=100, images=100, looked_up=1100, exact=True),
+    already_stored=AlreadyStored(distinct=100, images=100, looked_up=1100, exact=True),
     models=(ModelCost("gemini-3-pro-image", images=1100, to_pay=1000, above_1k=0, usd=134.0),),
     prices_as_of="2026-11",
 )

@@ -6,7 +6,9 @@ from imagen_ops.backfill.plan import AlreadyStored, ModelCost
 from imagen_ops.backfill.plan_text import over_budget, quantity, summary
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 
-ESTIMATE = dataclasses.replace(PLAN, made=AlreadyStored(100, 100, looked_up=50, exact=False))
+ESTIMATE = dataclasses.replace(
+    PLAN, already_stored=AlreadyStored(100, 100, looked_up=50, exact=False)
+)
 
 
 def test_within_its_budget_a_plan_is_let_through() -> None:

@@ -16,7 +16,7 @@ def test_a_date_without_a_folder_has_nothing_to_do(planned: Planned) -> None:
     result = planned("prompts/ds=2026-11-01/*")
     assert (result.files, result.prompts, result.images_to_pay) == (0, 0, 0)
     assert result.nothing_to_do
-    assert result.made.exact
+    assert result.already_stored.exact
 
 
 def test_a_missing_bucket_is_an_error_not_an_empty_night(lane: Lane) -> None:

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("_queued_jobs")
 
 
 def wait_task(job_id: str) -> Any:
-    from imagen_ops.backfill.sensors import BackfillDoneSensor
+    from imagen_ops.backfill.sensors import BackfillJobSensor
 
-    return BackfillDoneSensor(task_id="wait", job_id=job_id, plan=EMPTY_PLAN)
+    return BackfillJobSensor(task_id="wait", job_id=job_id, plan=EMPTY_PLAN)
 
 
 def task_that_sees(job: Job, **changes: Any) -> Any:

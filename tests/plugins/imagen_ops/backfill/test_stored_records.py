@@ -17,7 +17,8 @@ def test_a_prompt_with_a_stored_record_is_not_paid_for_again(lane: Lane, planned
     half = prompt("an owl").digest
     lane.put(f"images/{half[:2]}/{half}-0.png", b"no record beside it")
     result = planned()
-    assert (result.made.prompts, result.made.images, result.made.exact) == (2, 4, True)
+    stored = result.already_stored
+    assert (stored.distinct, stored.images, stored.exact) == (2, 4, True)
     assert (result.images, result.images_to_pay) == (6, 2)
     assert result.cost_usd == pytest.approx(2 * 0.0672)
     assert not result.nothing_to_do
@@ -68,7 +69,8 @@ def test_listing_and_single_lookups_find_the_same(
     for one in every[:300]:
         lane.put(f"images/{one.digest[:2]}/{one.digest}-0.png", b"")
     result = planned()
-    assert (result.made.prompts, result.made.looked_up, result.made.exact) == (300, 900, True)
+    stored = result.already_stored
+    assert (stored.distinct, stored.looked_up, stored.exact) == (300, 900, True)
 
 
 @pytest.mark.slow
@@ -78,13 +80,13 @@ def test_beyond_its_lookups_a_plan_estimates_and_says_so(
     monkeypatch.setattr(stored_records, "PAGE_NAMES", 1)
     fill(lane, 1500)
     result = planned(max_lookups=600)
-    assert not result.made.exact
+    assert not result.already_stored.exact
     # A page that ends at one name also covers the digests before it.
-    assert 200 < result.made.looked_up < 1500
-    assert result.made.prompts == pytest.approx(500, abs=150)
-    assert result.images_to_pay == 1500 - result.made.prompts
-    assert planned(max_lookups=0).made.looked_up <= 1
-    assert planned(max_lookups=3000).made.prompts == 500
+    assert 200 < result.already_stored.looked_up < 1500
+    assert result.already_stored.distinct == pytest.approx(500, abs=150)
+    assert result.images_to_pay == 1500 - result.already_stored.distinct
+    assert planned(max_lookups=0).already_stored.looked_up <= 1
+    assert planned(max_lookups=3000).already_stored.distinct == 500
 
 
 def test_one_request_covers_many_prompts_if_few_images_are_stored(
@@ -92,4 +94,4 @@ def test_one_request_covers_many_prompts_if_few_images_are_stored(
 ) -> None:
     lane.put("prompts/a.txt", "".join(f"number {number}\n" for number in range(3000)))
     result = planned(max_lookups=256)
-    assert (result.made.looked_up, result.made.exact) == (3000, True)
+    assert (result.already_stored.looked_up, result.already_stored.exact) == (3000, True)
