@@ -38,10 +38,10 @@ demo: install ## Show the whole way on this machine: prompts in, images out, run
 	@$(PY) -m localcloud.demo --state $(STATE)/demo
 
 test: install ## Run the tests
-	@$(PY) -m pytest -q -n 3 --no-loadscope-reorder -m "not full" $(ARGS)
+	@$(PY) -m pytest -q -n 4 --no-loadscope-reorder -m "not full" $(ARGS)
 
 test-quick: install ## Run the tests that take little time
-	@$(PY) -m pytest -q -n 2 -m "not slow and not full" $(ARGS)
+	@$(PY) -m pytest -q -n 3 -m "not slow and not full" $(ARGS)
 
 test-one: install ## Run one test file, or one test: make test-one T=tests/…/test_parse.py::test_…
 	@test -n "$(T)" || { echo "error: say which test: make test-one T=tests/beam_jobs/prompts/test_parse.py" >&2; exit 1; }

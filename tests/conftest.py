@@ -120,14 +120,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def eventually(
     condition: Callable[[], Any], *, within_s: float = PATIENCE_S, what: str = "the condition"
 ) -> Any:
-    """Return the first true value of `condition`; fail if none comes within the deadline."""
-    deadline = time.monotonic() + within_s
+    """Return the first true value of `condition`; fail if none comes within the deadline.
+
+    It asks less often the longer it takes: what is asked shares the processors with what is waited
+    for.
+    """
+    began = time.monotonic()
     while True:
         if value := condition():
             return value
-        if time.monotonic() > deadline:
+        if (waited := time.monotonic() - began) > within_s:
             pytest.fail(f"{what} did not hold within {within_s} s; last value {value!r}")
-        time.sleep(0.02)
+        time.sleep(min(max(0.02, waited / 20), 0.5))
 
 
 @pytest.fixture(name="eventually", scope="session")

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from beam_jobs import metrics
 from beam_jobs.config.options import JobConfig
-from beam_jobs.engine.handler import ImagenHandler
+from beam_jobs.engine.model_handler import ImagenModelHandler
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Outcome, encode
@@ -50,7 +50,7 @@ class PromptsToOutcomes(beam.PTransform):
     @override
     def expand(self, messages: PCollection[Any]) -> Any:
         parsed = messages | "Parse" >> beam.ParDo(Parse(self._config.defaults))
-        outcomes = parsed | "Generate" >> RunInference(ImagenHandler(self._config))
+        outcomes = parsed | "Generate" >> RunInference(ImagenModelHandler(self._config))
         return Processed(parsed=parsed, outcomes=outcomes)
 
 

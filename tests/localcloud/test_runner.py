@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.slow
 def test_a_slow_prompt_does_not_delay_those_behind_it(cloud, lane, start_stream, eventually):
-    cloud.models(latency_s=0.5, tail_factor=60)
+    cloud.models(latency_s=0.2, tail_factor=50)
     before = cloud.models()["calls"]
     start_stream()
     lane.publish("fault:slow, a long night")
@@ -28,7 +28,7 @@ def test_a_slow_prompt_does_not_delay_those_behind_it(cloud, lane, start_stream,
     # All of them before the slow one, or it would be among those that came first.
     assert {one["prompt"] for one in quick} == {f"Quick {n}" for n in range(20)}
     (slow,) = lane.predictions(1)
-    assert slow["latency_ms"] >= 29_000
+    assert slow["latency_ms"] >= 9_900
 
 
 @pytest.mark.slow

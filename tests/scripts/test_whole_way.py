@@ -27,7 +27,7 @@ class Checkout:
     def __init__(self, root):
         self.root = root
         for name in ("beam_jobs", "localcloud", "scripts"):
-            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, root / name)  # with what is compiled
         (root / ".venv").symlink_to(ROOT / ".venv")
         # Nothing of what the tests' own stand-ins have set: they are others.
         self.environment = {name: os.environ[name] for name in ("PATH", "HOME")}

@@ -1,4 +1,6 @@
-"""The fields that all trigger forms share: what people see in them, and what a launch gets.
+"""The trigger form's fields that describe a job: what people see in them, and what a launch gets.
+
+Forms that launch no job, or ask for more, add fields of their own in their DAG file.
 
 A new field is declared here twice: in `JOB_FIELDS` for the Airflow UI, in `JobForm` for a launch.
 """

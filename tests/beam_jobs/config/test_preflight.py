@@ -98,12 +98,13 @@ def test_unreachable_services_are_reported_without_a_long_wait(lane, config_of, 
     assert all("cannot be checked: " in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_transient_error_does_not_stop_a_job(cloud, lane, config_of, monkeypatch):
     # Enough attempts that random errors cannot fail all of them.
     monkeypatch.setattr(preflight, "_retry", Retry(initial=0.05, maximum=0.2, timeout=60))
     path = lane.put("prompts.txt", b"a fox")
     cloud.storage(error_rate=0.3, error_status=500)
-    for _ in range(5):
+    for _ in range(2):
         preflight.check(config_of(), subscription=lane.subscription("prompts"), prompts=path)
 
 

@@ -77,8 +77,11 @@ async def test_a_reader_gets_one_version_while_writers_overwrite(aio):
     assert sum(await asyncio.gather(*readers)) > 10
 
 
-async def test_the_whole_body_under_no_range_is_refused_as_by_cloud_storage(serve):
+async def test_the_whole_body_under_no_range_is_refused_as_by_cloud_storage(serve, monkeypatch):
     """What the client does when a resumable upload fails; ours makes none."""
+    pause = asyncio.sleep
+    # The client's pauses between its tries, 15 s in all, are not what this is about.
+    monkeypatch.setattr("gcloud.aio.storage.storage.sleep", lambda _s: pause(0))
     failures = iter([True])
 
     async def fail_once(request: web.Request) -> web.StreamResponse | None:

@@ -10,7 +10,7 @@ import pytest
 
 from beam_jobs.config.options import JobConfig
 from beam_jobs.engine import generate
-from beam_jobs.engine.handler import Engine, ImagenHandler, engine_for, resource_of
+from beam_jobs.engine.model_handler import Engine, ImagenModelHandler, engine_for, resource_of
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts.parse import Canary, PromptDefaults
@@ -40,7 +40,7 @@ def config(lane):
 
 
 def test_a_batch_gives_one_outcome_for_each_of_its_prompts_in_their_order(config, prompt_of):
-    handler = ImagenHandler(config)
+    handler = ImagenModelHandler(config)
     engine = handler.load_model()
     batch = [
         prompt_of("a fox", id="1"),
@@ -72,7 +72,7 @@ def test_all_threads_share_one_engine_one_window_and_the_prompts_in_progress(
 
     def work(number):
         together.wait()
-        engine = ImagenHandler(config).load_model()
+        engine = ImagenModelHandler(config).load_model()
         (outcome,) = engine.run([prompt_of(f"fox number {number % 3}")])
         return engine, outcome
 
@@ -176,7 +176,7 @@ def test_imported_modules_are_exempt_from_garbage_collection(config, prompt_of):
 
 
 def test_the_handler_travels_to_workers_and_batches_prompts_by_windows(config):
-    handler = pickle.loads(pickle.dumps(ImagenHandler(config)))
+    handler = pickle.loads(pickle.dumps(ImagenModelHandler(config)))
     assert handler.batch_elements_kwargs() == {
         "min_batch_size": 32,
         "max_batch_size": 32,
@@ -186,4 +186,4 @@ def test_the_handler_travels_to_workers_and_batches_prompts_by_windows(config):
 
 def test_the_size_of_a_batch_is_that_of_its_bodies(config, prompt_of):
     batch = [prompt_of("a fox"), Canary(prompt_id="x", body=b"12345", attributes={})]
-    assert ImagenHandler(config).get_num_bytes(batch) == len(batch[0].body) + 5
+    assert ImagenModelHandler(config).get_num_bytes(batch) == len(batch[0].body) + 5

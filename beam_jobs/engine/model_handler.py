@@ -103,7 +103,7 @@ def engine_for(config: JobConfig) -> Engine:
         return _engines[config]
 
 
-class ImagenHandler(ModelHandler[Parsed, Outcome, Engine]):
+class ImagenModelHandler(ModelHandler[Parsed, Outcome, Engine]):
     """Passes batches of prompts to the process's engine.
 
     Returns one outcome per prompt, in their order, and raises no exceptions. A batch's size in
