@@ -38,9 +38,9 @@ new MutationObserver((all, self) => {
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One browser per module. It ends with the module: its event loop would disturb other tests."""
+    """One browser per folder. It ends with the folder: its event loop would disturb other tests."""
     if CHROMIUM is None:
         pytest.skip("no chromium on PATH: install it (on Debian: apt-get install chromium)")
     # If Chromium takes the connection for slow, it loads images from much further below the fold.

@@ -81,8 +81,8 @@ os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] = "300"
 
 
-# Files whose tests one process runs, one after the other and in this order, so that one Airflow
-# serves all of them: it takes half a minute of CPU to start.
+# Files whose tests one process runs, one after the other and in this order, so that one Airflow or
+# browser serves all of them: it takes up to half a minute of CPU to start.
 _TOGETHER = {
     "tests/e2e/test_stream.py": "the deployed Airflow",
     "tests/e2e/test_page_in_a_browser.py": "the deployed Airflow",
@@ -93,6 +93,7 @@ _TOGETHER = {
     # Stops it at its end.
     "tests/localcloud/airflow/test_standalone.py": "the small Airflow",
     **{f"tests/terraform/{p.name}": "one deployment" for p in ROOT.glob("tests/terraform/*.py")},
+    **{f"tests/ui/{p.name}": "one browser" for p in ROOT.glob("tests/ui/test_*.py")},
 }
 
 

@@ -118,16 +118,16 @@ def test_metrics_come_as_it_runs_and_are_written_to_the_file(
 
 
 def test_batches_side_by_side_share_one_engine(cloud, lane, start_stream):
-    from beam_jobs.engine import handler
+    from beam_jobs.engine import model_handler
 
     cloud.models(latency_s=0.3)
-    before = len(handler._engines)
+    before = len(model_handler._engines)
     start_stream()
     for n in range(5):
         lane.publish(f"Shared {n}")
         lane.predictions(0)
     lane.predictions(5)
-    assert len(handler._engines) == before + 1
+    assert len(model_handler._engines) == before + 1
 
 
 def test_a_pipeline_that_reads_no_subscription_is_refused():

@@ -40,7 +40,7 @@ def _png(side: int = 64) -> bytes:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _site() -> Iterator[Site]:
     site = Site(_png())
     site.start()
@@ -62,7 +62,7 @@ def _context(browser: Browser, **options: Any) -> BrowserContext:
     return context
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _tab(browser: Browser) -> Iterator[Page]:
     """A tab that tests share: most of a visit's time goes into the process of a new tab."""
     context = _context(browser)
