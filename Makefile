@@ -41,7 +41,7 @@ test: install ## Run the tests
 	@$(PY) -m pytest -q -n 4 --no-loadscope-reorder -m "not full" $(ARGS)
 
 test-quick: install ## Run the tests that take little time
-	@$(PY) -m pytest -q -n 3 -m "not slow and not full" $(ARGS)
+	@$(PY) -m pytest -q -n 4 -m "not slow and not full" $(ARGS)
 
 test-one: install ## Run one test file, or one test: make test-one T=tests/…/test_parse.py::test_…
 	@test -n "$(T)" || { echo "error: say which test: make test-one T=tests/beam_jobs/prompts/test_parse.py" >&2; exit 1; }

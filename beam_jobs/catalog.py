@@ -11,7 +11,7 @@ from enum import StrEnum
 # model answers 404; these models are their successors.
 DEFAULT_MODEL = "gemini-3.1-flash-image"
 PRICES_AS_OF = "2026-11"
-PRICE_PER_1K_IMAGE_USD = {
+USD_PER_IMAGE_AT_1K = {
     "gemini-2.5-flash-image": 0.039,
     "gemini-3.1-flash-image": 0.0672,
     "gemini-3.1-flash-lite-image": 0.0336,
@@ -21,7 +21,7 @@ PRICE_PER_1K_IMAGE_USD = {
 # The flex tier costs half, for Gemini models only:
 # https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
 FLEX_PRICE_RATIO = 0.5
-KNOWN_MODELS = tuple(sorted(PRICE_PER_1K_IMAGE_USD))
+KNOWN_MODELS = tuple(sorted(USD_PER_IMAGE_AT_1K))
 
 # Models, locations and endpoints become part of the URL that a job calls with its own credentials.
 MODEL_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}"

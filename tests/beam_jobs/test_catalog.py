@@ -9,7 +9,7 @@ from beam_jobs.catalog import (
     CAPABILITIES,
     DEFAULT_MODEL,
     KNOWN_MODELS,
-    PRICE_PER_1K_IMAGE_USD,
+    USD_PER_IMAGE_AT_1K,
     Family,
     family_of,
 )
@@ -19,7 +19,7 @@ from localcloud.vertex.app import MODELS
 def test_every_known_model_is_alive_and_has_a_price():
     assert DEFAULT_MODEL in KNOWN_MODELS
     assert set(KNOWN_MODELS) == MODELS
-    assert all(0 < PRICE_PER_1K_IMAGE_USD[model] < 1 for model in KNOWN_MODELS)
+    assert all(0 < USD_PER_IMAGE_AT_1K[model] < 1 for model in KNOWN_MODELS)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def already_stored(counts: dict[PriceGroup, GroupCount]) -> AlreadyStored:
 
 def model_costs(counts: dict[PriceGroup, GroupCount], *, request_tier: str) -> Iterable[ModelCost]:
     """Yield what each model costs, sorted by name; `request_tier` is "standard" or "flex"."""
-    from beam_jobs.catalog import FLEX_PRICE_RATIO, PRICE_PER_1K_IMAGE_USD, Family, family_of
+    from beam_jobs.catalog import FLEX_PRICE_RATIO, USD_PER_IMAGE_AT_1K, Family, family_of
 
     stored = _stored_by_group(counts)
     for model in sorted({group.model for group in counts}):
@@ -45,7 +45,7 @@ def model_costs(counts: dict[PriceGroup, GroupCount], *, request_tier: str) -> I
             group: (count.distinct - stored[group]) * group.images
             for group, count in groups.items()
         }
-        price = PRICE_PER_1K_IMAGE_USD.get(model)
+        price = USD_PER_IMAGE_AT_1K.get(model)
         if price is not None and request_tier == "flex" and family_of(model) is Family.GEMINI:
             price *= FLEX_PRICE_RATIO
         images = sum(to_pay.values())

@@ -150,6 +150,7 @@ def test_many_large_images_arrive_complete(cloud, lane, config, prompt_of):
     assert all(len(data) >= 1_500_000 and data == pictures[0] for data in pictures)
 
 
+@pytest.mark.slow
 def test_storage_that_fails_often_does_not_make_prompts_wait_for_one_another(
     cloud, config, prompt_of, monkeypatch
 ):
