@@ -27,9 +27,15 @@ class PlanBackfill(ImagenOperator):
         from imagen_ops.backfill.budget import plan_run
         from imagen_ops.backfill.plan_text import summary
         from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record
-        from imagen_ops.backfill.run import run_from_context
+        from imagen_ops.backfill.run import run_from_context, taken_over
 
         run = run_from_context(context, self.settings)
+        if taken_over(context["dag_run"]):
+            self.log.warning(
+                "`airflow backfill create` has taken over this run, which was triggered by hand. It "
+                "makes the night of %s: of its form, prompts and day don't count, the rest does",
+                run.day,
+            )
         plan = plan_run(run, self.settings, self.clients)
         for line in summary(plan).splitlines():
             self.log.info("%s", line)

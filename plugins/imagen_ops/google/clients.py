@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imagen_ops.google.pubsub import PubSubMessagesHook
     from imagen_ops.google.storage import StorageHook
     from imagen_ops.records.history import History
+    from imagen_ops.records.launches import Launches
 
 
 class Clients:
@@ -32,6 +33,7 @@ class Clients:
             self._settings.gcp_conn_id,
             project=self._settings.project,
             region=self._settings.region,
+            launches=self.launches,
         )
 
     @functools.cached_property
@@ -60,3 +62,9 @@ class Clients:
         from imagen_ops.records.history import History
 
         return History(self.storage.client(), self._settings.bucket, folder)
+
+    def launches(self) -> "Launches":
+        """Return what these DAGs have launched, by job name."""
+        from imagen_ops.records.launches import Launches
+
+        return Launches(self.storage.client(), self._settings.bucket)
