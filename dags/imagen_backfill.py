@@ -34,8 +34,8 @@ _FORM = {
         title="Prompt files",
         description_md=(
             "A path or a glob in the deployment's bucket, such as "
-            "gs://BUCKET/prompts/mine/*.csv. They count instead of a day. **Empty**: the files "
-            "of the day."
+            "gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files of "
+            "the day."
         ),
     ),
     "dry_run": Param(

@@ -32,7 +32,7 @@ class PlanBackfill(ImagenOperator):
         run = run_from_context(context, self.settings)
         if taken_over(context["dag_run"]):
             self.log.warning(
-                "`airflow backfill create` has taken over this run, which was triggered by hand. It "
+                "`airflow backfill create` has taken over this run, which was made by hand. It "
                 "makes the night of %s: of its form, prompts and day don't count, the rest does",
                 run.day,
             )

@@ -57,10 +57,14 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
             deployment's bucket; or it is not clear which day the run is about.
     """
     dag_run, params = context["dag_run"], context["params"]
-    prompts = params["prompts"]
-    if prompts and taken_over(dag_run):
-        prompts = None  # of the run that was taken over: the night is asked for
-    day = None if prompts else day_of(dag_run, params.get("day"), dry_run=params["dry_run"])
+    prompts, field = params["prompts"], params["day"]
+    if taken_over(dag_run):
+        prompts = field = None  # of the run that was taken over: now its night is asked for
+    if prompts and field:
+        raise AirflowFailException(
+            f"the form has both day = {field!r:.50} and prompts: fill in one of them"
+        )
+    day = None if prompts else day_of(dag_run, field, dry_run=params["dry_run"])
     if not prompts:
         prompts = f"gs://{settings.bucket}/{PROMPTS_FOLDER}/ds={day}/*"
     try:

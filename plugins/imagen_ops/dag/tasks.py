@@ -120,6 +120,7 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
 
     @override
     def poke(self, context: Any) -> PokeReturnValue | bool:
+        result: PokeReturnValue | bool = False
         last = "what it waits for has not come"
         try:
             if result := self.check(context):
@@ -130,7 +131,7 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
             _log.warning("%s; checking again in %g s", error, self.poke_interval)
             last = str(error)
         self.end_if_late(context, last)
-        return False
+        return result
 
     def end_if_late(self, context: Any, last: str) -> None:
         """End the wait if its time is up.

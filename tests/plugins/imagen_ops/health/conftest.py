@@ -19,7 +19,7 @@ def queued_jobs(cloud: Cloud) -> Iterator[None]:
     """Keep jobs QUEUED, so that no process starts."""
     cloud.dataflow(queued_s=600.0)
     yield
-    cloud.dataflow(queued_s=0.5)
+    cloud.dataflow(queued_s=0.5, unlisted_s=0.0)
 
 
 @pytest.fixture
