@@ -128,7 +128,8 @@ means DOWN, or that there is no verdict.** The error of `conclude` says which, a
 |---|---|
 | `send_canary`, `wait_for_canary` | send a test message through the stream, without a model call |
 | `assess` | collects the signals and decides |
-| `restart` | if the stream should run and has no job, starts it with the form of its last start |
+| `restart` | if the stream should run, has no job and none is being launched, starts it with the \
+form of its last start |
 | `conclude` | fails the run if the stream is DOWN or there is no verdict |
 
 `restart` acts at most `IMAGEN_RESTARTS_PER_HOUR` times within any hour. After that it fails until
@@ -148,7 +149,9 @@ outside these DAGs.
         timeout=timedelta(minutes=15),
     )
     # A verdict is due whatever happened to the canary.
-    assess = AssessStream(task_id="assess", canary=returned.output, trigger_rule="all_done")
+    assess = AssessStream(
+        task_id="assess", canary=returned.output, start_dag_id=START, trigger_rule="all_done"
+    )
     restart = RestartStream(task_id="restart", verdict=assess.output, start_dag_id=START)
     conclude = FailWhenDown(
         task_id="conclude", verdict=assess.output, trigger_rule="all_done", retries=0

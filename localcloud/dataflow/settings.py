@@ -12,8 +12,8 @@ class Settings:
         error_status: the HTTP status of those calls.
         latency_s: seconds added to every call.
         queued_s: seconds that a job is QUEUED.
-        unlisted_s: seconds for which a job that is QUEUED is in no listing. `jobs.get` answers about
-            it all the same, and its name is taken (googleapis/google-cloud-node issue 4827).
+        unlisted_s: seconds for which a job that is QUEUED is in no listing. `jobs.get` answers
+            about it, and its name is taken (googleapis/google-cloud-node issue 4827).
         pending_s: minimum seconds that a job is PENDING; it lasts until the job's process works.
     """
 

@@ -56,7 +56,8 @@ class PlanBackfill(ImagenOperator):
 class CheckBudget(ImagenOperator):
     """Fail, before anything is paid for, if the plan is over the run's budget.
 
-    Also fails if the form's fields contradict each other, or if its cost limit cannot be checked.
+    Also fails if the form's fields contradict each other, if its cost limit cannot be checked, or
+    if there is something to pay for and the form's model does not answer.
     Returns the plan as text (XCom).
 
     Args:
@@ -75,6 +76,7 @@ class CheckBudget(ImagenOperator):
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.plan_text import summary
         from imagen_ops.backfill.run import run_from_context
+        from imagen_ops.dag.model_check import check_model
 
         run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
         if contradictions := run.form.contradictions():
@@ -87,6 +89,8 @@ class CheckBudget(ImagenOperator):
                 "Leave max_cost_usd empty, and set max_images instead"
             )
         check_budget(run, plan)
+        if plan.images_to_pay:
+            check_model(self.settings, self.clients, run.form)
         return summary(plan)
 
 

@@ -11,6 +11,7 @@ from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
     from imagen_ops.google.dataflow import DataflowJobsHook
+    from imagen_ops.google.models import ModelsHook
     from imagen_ops.google.monitoring import MonitoringHook
     from imagen_ops.google.pubsub import PubSubMessagesHook
     from imagen_ops.google.storage import StorageHook
@@ -56,6 +57,14 @@ class Clients:
         from imagen_ops.google.storage import StorageHook
 
         return StorageHook(gcp_conn_id=self._settings.gcp_conn_id)
+
+    def models(self, location: str) -> "ModelsHook":
+        """Return the models of Vertex AI at a location."""
+        from imagen_ops.google.models import ModelsHook
+
+        return ModelsHook(
+            self._settings.gcp_conn_id, project=self._settings.project, location=location
+        )
 
     def history(self, folder: str) -> "History":
         """Return the records in one of the folders that `imagen_ops.records.folders` names."""

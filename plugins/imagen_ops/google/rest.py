@@ -54,7 +54,8 @@ class RestHook(GoogleBaseHook):
         try:
             response = request(self._service).execute(num_retries=self.num_retries)
         except HttpError as error:
-            raise ApiError(what, int(error.status_code), _message(error)) from error
+            status, (message, code) = int(error.status_code), _message(error)
+            raise ApiError(what, status, message, code) from error
         except (OSError, HttpLib2Error, GoogleAuthError) as error:
             raise ApiError(what, NO_ANSWER, f"{type(error).__name__}: {error}") from error
         return dict(response)
@@ -105,11 +106,13 @@ def _page_request(
     return request(service, token)
 
 
-def _message(error: HttpError) -> str:
+def _message(error: HttpError) -> tuple[str, str]:
+    """Return the message of an error, and Google's word for it."""
     try:
-        return str(json.loads(error.content)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason or "no reason given")
+        answer = json.loads(error.content)["error"]
+        return str(answer["message"]), str(answer.get("status") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return str(error.reason or "no reason given"), ""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
-"""Whether too many prompts fail: judged over a window that slides with the prompts.
+"""Whether too many prompts fail: judged over a window that slides with time and with the prompts.
 
-A window of time alone would turn green as soon as nobody sends prompts. So the newest prompts count
-however old they are, until enough newer ones have ended.
+The prompts since the last health check count, and as many before them as it takes to have enough.
+With time alone, the verdict would turn green as soon as nobody sends prompts; and a stream with a
+few prompts at each check could fail altogether, and stay green.
 """
 
 from collections.abc import Iterable
@@ -19,8 +20,7 @@ _MOST = 0.5
 def window(periods: Iterable[Period], at: datetime, thresholds: Thresholds) -> tuple[Period, ...]:
     """Return the periods that count, the newest first. Those without a prompt don't.
 
-    They are those of the last `failure_window_s`, and before them as many as it takes to have
-    `failure_min_prompts`.
+    It is the newest one, and before it as many as it takes to have `failure_min_prompts`.
 
     Args:
         periods: in any order; impossible counts are left out.
@@ -32,11 +32,10 @@ def window(periods: Iterable[Period], at: datetime, thresholds: Thresholds) -> t
     for period in sorted(periods, key=lambda each: elapsed_s(each.at, at)):
         if not period.counts.possible or not _prompts(period.counts):
             continue
-        recent = elapsed_s(period.at, at) < thresholds.failure_window_s
-        if not recent and prompts >= thresholds.failure_min_prompts:
-            break
         counted.append(period)
         prompts += _prompts(period.counts)
+        if prompts >= thresholds.failure_min_prompts:
+            break
     return tuple(counted)
 
 

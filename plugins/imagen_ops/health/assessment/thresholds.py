@@ -17,8 +17,7 @@ class Thresholds:
     | `backlog_size` | messages; None: no limit, because what is too many depends on the traffic |
     | `failure_ratio_degraded` | 0 to 1, of the prompts in the window; some refusals are normal |
     | `failure_ratio_down` | 0 to 1; almost no prompt succeeds any more |
-    | `failure_window_s` | three health checks: recent prompts count, whatever was before |
-    | `failure_min_prompts` | so many count at least, however old: without traffic nothing mends |
+    | `failure_min_prompts` | so many count at least, however old: no traffic mends nothing |
     | `failure_min_failures` | of fewer prompts in all: so many failures, and most, are DEGRADED |
     | `canary_s` | a canary makes no model call: seconds are normal, two minutes are not |
     | `metric_stale_s` | Monitoring shows one point a minute, 2 to 4 min late |
@@ -37,7 +36,6 @@ class Thresholds:
     backlog_size: float | None = None
     failure_ratio_degraded: float = 0.1
     failure_ratio_down: float = 0.95
-    failure_window_s: float = 900
     failure_min_prompts: int = 20
     failure_min_failures: int = 3
     canary_s: float = 120
