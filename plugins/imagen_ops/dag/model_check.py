@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imagen_ops.google.clients import Clients
 
 _log = logging.getLogger(__name__)
-# Where a job calls Gemini models, as its --model_location says by default.
+# Where a job calls Gemini models unless it is told otherwise, and these DAGs tell it nothing.
 _GEMINI_LOCATION = "global"
 _NOT_FOUND = 404
 

@@ -33,9 +33,7 @@ class AssessStream(ImagenOperator):
 
     template_fields = ("canary",)
 
-    def __init__(
-        self, *, canary: Any, start_dag_id: str = "imagen_stream_start", **kwargs: Any
-    ) -> None:
+    def __init__(self, *, canary: Any, start_dag_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.canary = canary
         self.start_dag_id = start_dag_id

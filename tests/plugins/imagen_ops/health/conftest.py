@@ -33,7 +33,11 @@ def alerts(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]
 def assess(run_task: Run, run_id: str, canary: Any = None, **run_options: Any) -> dict[str, Any]:
     from imagen_ops.health.operators import AssessStream
 
-    verdict = run_task(AssessStream(task_id="assess", canary=canary), run_id=run_id, **run_options)
+    verdict = run_task(
+        AssessStream(task_id="assess", canary=canary, start_dag_id="imagen_stream_start"),
+        run_id=run_id,
+        **run_options,
+    )
     return dict(verdict)
 
 

@@ -294,7 +294,8 @@ def test_a_drain_waits_for_the_job_of_a_launch_that_was_never_answered_and_ends_
 
     drained = run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
     assert drained is None
-    waiting, state = StreamDrainedSensor(task_id="wait", job_id=drained), {}
+    state: dict[str, Any] = {}
+    waiting = StreamDrainedSensor(task_id="wait", job_id=drained)
     assert not run_task(waiting, state=state), "a launch is under way"
     cloud.dataflow(unlisted_s=0.0)
     over = eventually(lambda: run_task(waiting, state=state), what="the end of the drain")

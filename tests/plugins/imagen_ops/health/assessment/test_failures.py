@@ -14,7 +14,8 @@ HEALTHY, DEGRADED, DOWN = Status.HEALTHY, Status.DEGRADED, Status.DOWN
 
 def checks(*counts: tuple[int, int]) -> list[Status]:
     """Return the verdicts of health checks in a row, with their prompts and failures."""
-    verdicts, periods = [], ()
+    verdicts: list[Status] = []
+    periods: tuple[Period, ...] = ()
     for prompts, failures in counts:
         current = Counts(prompts, failures)
         verdicts.append(assess(with_(counts=current, earlier=periods), LIMITS).status)

@@ -98,7 +98,8 @@ def test_a_restart_needs_a_wanted_stream_without_a_job_and_an_answer_of_dataflow
     active = signals.job is not None and signals.job.state.active
     allowed = signals.wanted and not active and "dataflow" not in signals.unreachable
     # A run of the start DAG may be launching one.
-    waits = bool(signals.starts and signals.starts.unfinished) and not signals.starts.paused
+    starts = signals.starts
+    waits = starts is not None and starts.unfinished > 0 and not starts.paused
     assert verdict.restart is allowed or (allowed and waits and not verdict.restart)
     assert not verdict.restart or verdict.status is Status.DOWN
 
