@@ -8,7 +8,7 @@ say soon what is wrong.
 from typing import Any
 
 # Of all tries of one call together.
-RETRY_SECONDS = 20.0
+RETRY_SECONDS = 10.0
 # To connect, and for an answer to one try.
 TIMEOUT_SECONDS = (5.0, 15.0)
 
