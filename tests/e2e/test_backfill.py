@@ -230,7 +230,11 @@ def test_a_night_is_made_whatever_run_by_hand_stands_in_its_way(
     """`airflow backfill create` takes over the run that has the logical date, with its form."""
     day = "2026-04-20"
     put(operated, f"{folder}/other.txt", file_of("other.txt", ["something else"]))
-    put(operated, f"prompts/ds={day}/day.txt", file_of("day.txt", [f"a picture of {day}"] * 3))
+    put(
+        operated,
+        f"prompts/ds={day}/day.txt",
+        file_of("day.txt", [f"a picture of {day}, {n}" for n in range(3)]),
+    )
     form = {"prompts": f"gs://{BUCKET}/{folder}/*"}
     date = f"{day}T00:00:00Z"
     run_id = operated.client.trigger(BACKFILL, form, logical_date=date)
