@@ -78,7 +78,12 @@ class AirflowClient:
         self._call("PATCH", _path("dags", dag_id), json={"is_paused": paused})
 
     def trigger(
-        self, dag_id: str, conf: Mapping[str, Any] | None = None, *, run_id: str | None = None
+        self,
+        dag_id: str,
+        conf: Mapping[str, Any] | None = None,
+        *,
+        run_id: str | None = None,
+        logical_date: str | None = None,
     ) -> str:
         """Start a run with values for the DAG's params, and return the run's id.
 
@@ -86,7 +91,7 @@ class AirflowClient:
             AirflowApiError: the DAG does not exist (404), a value is invalid (400 or 422), the user
                 lacks the permission (403), or a run with that id exists (409).
         """
-        body: dict[str, Any] = {"conf": dict(conf or {}), "logical_date": None}
+        body: dict[str, Any] = {"conf": dict(conf or {}), "logical_date": logical_date}
         if run_id is not None:
             body["dag_run_id"] = run_id
         answer = self._call("POST", _path("dags", dag_id, "dagRuns"), json=body)

@@ -61,6 +61,8 @@ _ALWAYS = {
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    # As composer.tf has it: events carry what runs were triggered with.
+    "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",
     # glibc allows eight heaps for each core by default. Fewer save memory in every process.
     "MALLOC_ARENA_MAX": "2",
 }

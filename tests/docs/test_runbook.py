@@ -466,6 +466,7 @@ def test_every_folder_of_records_is_one() -> None:
         folders.BACKFILL_RECORDS,
         folders.RUN_RECORDS,
         folders.REPLAY_RECORDS,
+        folders.LAUNCH_RECORDS,
         launch_request._REPORTS,
     }
     assert set(re.findall(r"records/\w+", TEXT)) <= known

@@ -169,6 +169,94 @@ def test_three_days_are_filled_in_order_each_with_its_own_files(operated: Operat
     operated.lane.predictions(6)
 
 
+def airflow_command(operated: Operated, *arguments: str) -> None:
+    """Run Airflow's command line, as an operator does."""
+    started = operated.airflow.home.started()
+    assert started is not None
+    done = subprocess.run(
+        ["airflow", *arguments],
+        env=started.environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:] or done.stdout[-2000:]
+
+
+def first_error(operated: Operated, run_id: str, task_id: str) -> str:
+    """Return the first line of level ERROR in a task's log."""
+    lines = operated.log(BACKFILL, run_id, task_id).splitlines()
+    return next(line for line in lines if line.startswith("ERROR "))
+
+
+def test_a_run_by_hand_works_on_the_day_that_it_names_or_on_none(operated: Operated) -> None:
+    """Triggered in each way, with a logical date, a day, both, or a date that may be two."""
+    jobs, dry = operated.jobs(), {"dry_run": True}
+    for day in ("2026-04-10", "2026-04-11", "2026-04-12"):
+        name = f"prompts/ds={day}/day.txt"
+        put(operated, name, file_of("day.txt", [f"a picture of {day}"]))
+    trigger = operated.client.trigger
+    by_rest = trigger(BACKFILL, dry, logical_date="2026-04-10T00:00:00Z")
+    airflow_command(
+        operated,
+        *("dags", "trigger", BACKFILL, "-l", "2026-04-11T00:00:00+00:00"),
+        *("--conf", json.dumps(dry), "-r", "by_command_line"),
+    )
+    by_day = trigger(BACKFILL, {**dry, "day": "2026-04-12"}, logical_date="2026-04-02T07:00:00Z")
+    globs = {
+        run_id: f"gs://{BUCKET}/prompts/ds={day}/*"
+        for run_id, day in (
+            (by_rest, "2026-04-10"),
+            ("by_command_line", "2026-04-11"),
+            (by_day, "2026-04-12"),
+        )
+    }
+    # What nobody can tell, and what nobody has heard of, is refused in the first task.
+    noon = trigger(BACKFILL, dry, logical_date="2026-04-10T12:00:00Z")
+    misspelt = trigger(BACKFILL, {"dryrun": True, "day": "2026-04-12"})
+    for run_id, expected in ((noon, "which day is meant?"), (misspelt, "did you mean dry_run?")):
+        assert operated.ended(BACKFILL, run_id) == RunState.FAILED
+        assert expected in first_error(operated, run_id, "plan")
+    for run_id, glob in globs.items():
+        operated.client.wait_for_run(BACKFILL, run_id, within_s=400)
+        assert operated.client.xcom(BACKFILL, run_id, "plan")["glob"] == glob
+    assert operated.jobs() == jobs
+
+
+def test_a_night_is_made_whatever_run_by_hand_stands_in_its_way(
+    operated: Operated, folder: str
+) -> None:
+    """`airflow backfill create` takes over the run that has the logical date, with its form."""
+    day = "2026-04-20"
+    put(operated, f"{folder}/other.txt", file_of("other.txt", ["something else"]))
+    put(
+        operated,
+        f"prompts/ds={day}/day.txt",
+        file_of("day.txt", [f"a picture of {day}, {n}" for n in range(3)]),
+    )
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*"}
+    date = f"{day}T00:00:00Z"
+    run_id = operated.client.trigger(BACKFILL, form, logical_date=date)
+    operated.client.wait_for_run(BACKFILL, run_id, within_s=400)
+    assert record(operated, run_id)["day"] is None
+    airflow_command(
+        operated,
+        *("backfill", "create", "--dag-id", BACKFILL, "--from-date", day, "--to-date", day),
+        *("--reprocess-behavior", "completed"),
+    )
+
+    def made() -> bool:
+        # A record replaces the one of the same run of the same day.
+        return bool(record(operated, run_id)["day"] == day)
+
+    eventually(made, within_s=400, what="the record of the night")
+    assert record(operated, run_id)["counts"]["predictions"] == 3
+    operated.client.wait_for_run(BACKFILL, run_id, within_s=400)
+    sources = {f"backfill:{run_id.replace('+', '_')}", f"backfill:{run_id}"}
+    assert {p["source"] for p in operated.lane.predictions(4)} <= sources
+
+
 def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
     operated: Operated, folder: str
 ) -> None:

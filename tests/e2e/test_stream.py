@@ -51,6 +51,10 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     assert (state, verdict["status"]) == ("success", "DEGRADED"), verdict
     assert codes(verdict) == ["FAILURE_RATIO"]
 
+    # And no better for lack of traffic.
+    state, verdict, _ = operated.health()
+    assert (state, verdict["status"], codes(verdict)) == ("success", "DEGRADED", ["FAILURE_RATIO"])
+
     # DOWN: its process is killed with prompts in flight; one restart, and no prompt is lost.
     operated.cloud.models(hold=True)
     lane.publish(*(f"picture in flight {number}" for number in range(40)))
@@ -103,7 +107,7 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     assert lane.nothing_left("dead-letters")
     records = [r for r in operated.records("health") if r["run_id"].startswith("manual")]
     story = [record["verdict"]["status"] for record in records]
-    assert story == ["HEALTHY", "DEGRADED", "DOWN", "HEALTHY", "HEALTHY"]
+    assert story == ["HEALTHY", "DEGRADED", "DEGRADED", "DOWN", "HEALTHY", "HEALTHY"]
 
 
 def test_two_starts_at_once_make_one_job_and_no_start_ends_it(operated: Operated) -> None:
@@ -164,6 +168,61 @@ def test_a_job_that_fails_each_time_is_left_to_a_person(operated: Operated) -> N
     assert operated.task(HEALTH, run_id, "restart").state == "failed"
     assert "IMAGEN_RESTARTS_PER_HOUR allows 2" in operated.log(HEALTH, run_id, "restart")
     assert operated.jobs() == jobs, "nothing was started"
+
+
+def test_a_stuck_start_is_not_waited_for_and_a_drain_wins_over_one_that_is_under_way(
+    operated: Operated,
+) -> None:
+    # The stream has died, and the start that somebody triggered is stuck in a paused DAG.
+    form = {"model": "gemini-3.1-flash-image", "max_workers": 1}
+    remembered = {"wanted": True, "by": "a test", "at": "2026-11-22T00:00:00+00:00", "form": form}
+    operated.client.set_variable("imagen_stream", json.dumps(remembered))
+    operated.client.pause(START)
+    try:
+        stuck = operated.client.trigger(START)
+        state, verdict, run_id = operated.health()
+    finally:
+        operated.client.pause(START, paused=False)
+    assert (state, codes(verdict)) == ("failed", ["NO_JOB", "START_STUCK"])
+    assert operated.task(HEALTH, run_id, "restart").state == "success"
+    (job,) = operated.active_jobs()
+    operated.client.wait_for_run(START, stuck, within_s=400)
+    assert operated.client.xcom(START, stuck, "launch") == job, "it keeps the job of the restart"
+
+    # A replacement is queued, in no listing yet, when somebody drains the stream.
+    operated.cloud.dataflow(queued_s=600.0, unlisted_s=600.0)
+    replacing = operated.client.trigger(START, {"on_active": "replace"})
+
+    def launched() -> str | None:
+        tasks = operated.client.task_instances(START, replacing)
+        done = next(task for task in tasks if task.task_id == "launch").state == "success"
+        return str(operated.client.xcom(START, replacing, "launch")) if done else None
+
+    new = eventually(launched, within_s=200, what="the launch")
+    assert operated.active_jobs() == [], "as a listing has it"
+    drain = operated.run(DRAIN)
+    assert operated.client.xcom(DRAIN, drain, "drain") == new
+    assert operated.job_state(new) == "JOB_STATE_CANCELLED"
+    assert operated.ended(START, replacing) == "failed"
+    assert operated.desired()["wanted"] is False
+
+
+def test_what_cannot_work_is_refused_by_the_first_task_with_the_nearest_that_can(
+    operated: Operated,
+) -> None:
+    jobs, calls = operated.jobs(), operated.cloud.models()["calls"]
+    refused = [
+        (START, {"model": "gemini-3.1-flash-imagee"}, "check_prerequisites", "flash-image?"),
+        (DRAIN, {"cancel_after": 5}, "drain", "did you mean cancel_after_minutes?"),
+        (HEALTH, {"dry_run": True}, "send_canary", "imagen_stream_health has no fields"),
+    ]
+    runs = [operated.client.trigger(dag_id, form) for dag_id, form, _, _ in refused]
+    for run_id, (dag_id, _, task_id, expected) in zip(runs, refused, strict=True):
+        assert operated.ended(dag_id, run_id) == "failed"
+        assert expected in operated.log(dag_id, run_id, task_id)
+    assert operated.jobs() == jobs
+    assert operated.cloud.models()["calls"] == calls
+    assert operated.desired() == {}, "nobody has asked for anything"
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,11 @@ def test_what_is_not_set_is_left_to_the_code(planned: dict[str, dict[str, Any]])
     assert left == set()
 
 
+# Of a provider that Composer has, and that is not installed here:
+# https://airflow.apache.org/docs/apache-airflow-providers-openlineage/stable/configurations-ref.html
+OPENLINEAGE = {"openlineage-selective_enable"}
+
+
 def options_of(resources: dict[str, dict[str, Any]]) -> dict[str, str]:
     (config,) = resources["google_composer_environment.imagen"]["config"]
     (software,) = config["software_config"]
@@ -109,7 +114,16 @@ def test_every_option_of_airflow_that_is_set_is_one_that_it_has(
 
     for name in options_of(planned):
         section, _, option = name.partition("-")
-        assert conf.has_option(section, option), name
+        assert conf.has_option(section, option) or name in OPENLINEAGE, name
+
+
+def test_events_of_openlineage_are_sent_for_no_dag_that_does_not_ask_for_it(
+    planned: dict[str, dict[str, Any]],
+) -> None:
+    """They carry the conf of a run."""
+    assert options_of(planned)["openlineage-selective_enable"] == "True"
+    for path in (ROOT / "dags").glob("*.py"):
+        assert "enable_lineage" not in path.read_text(encoding="utf-8"), path
 
 
 def test_an_option_that_composer_refuses_can_be_taken_back(plan: Any) -> None:

@@ -63,6 +63,18 @@ def test_predict_answers_with_as_many_pictures_as_asked_for():
     assert counts.images == 3
 
 
+def test_counting_tokens_tells_which_models_there_are_and_is_no_call():
+    path, body = gemini("A fox in the snow")
+    count = path.replace("generateContent", "countTokens")
+    unknown = count.replace("flash-image", "flash-imagee")
+    ((known, tokens, _), (status, error, _)), counts = ask((count, body), (unknown, body))
+    assert (known, status, counts.calls) == (200, 404, 0)
+    assert tokens["totalTokens"] > 0
+    assert error["error"]["status"] == "NOT_FOUND"
+    (((status, _, _),), counts) = ask((count, body), down=True)
+    assert (status, counts.calls) == (503, 0)
+
+
 def test_the_same_prompt_is_the_same_picture_and_another_is_another():
     one = pictures.draw("A fox", model="m")
     assert one == pictures.draw("A fox", model="m")
