@@ -5,6 +5,7 @@ counters need no locks.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import logging
@@ -73,6 +74,9 @@ class ImageGenerator:
         max_under_way = int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1
         self._prompt_semaphore = asyncio.Semaphore(max_under_way)
         self._call_semaphore = asyncio.Semaphore(max_under_way)
+        # Held from a call's start to the end of storing if no write was accepted just before. If
+        # storage then refuses all of them, no more was paid for than was in flight.
+        self._unproven_semaphore = asyncio.Semaphore(max_in_flight)
         self._max_retry_s = max_retry_s
         self._budget = max_images
         self._source = source
@@ -174,10 +178,14 @@ class ImageGenerator:
 
         Some models return fewer images than they are asked for. The others are asked for again.
         """
-        async with self._call_semaphore:
+        async with self._call_semaphore, self._proof():
             while indices:
                 count = await self._call_and_store(model, prompt, indices, usage, paths)
                 indices = indices[count:]
+
+    def _proof(self) -> contextlib.AbstractAsyncContextManager[None]:
+        proven = self._store.writes.proven
+        return contextlib.nullcontext() if proven else self._unproven_semaphore
 
     async def _call_and_store(
         self,

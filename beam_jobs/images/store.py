@@ -206,7 +206,9 @@ class ImageStore:
                 error.meaning is Meaning.UNCLEAR and await self._exists(name)
             ):
                 return False
-            if error.meaning is not Meaning.OBJECT:
+            if error.meaning is Meaning.OBJECT:
+                self.writes.accepted()  # storage takes others
+            else:
                 self.writes.refused(str(error))
             raise
         self.writes.accepted()

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable
 
 _log = logging.getLogger(__name__)
 
-# A refused write closes the gate if none was accepted for so many seconds. With a share of errors
-# among many writes, one is accepted sooner.
+# An accepted write shows for so many seconds that storage accepts writes. With a share of errors
+# among many writes, another one is accepted meanwhile.
 QUIET_S = 1.0
 # A gate that is closed for so many seconds is worth a line in the log; an error that a retry
 # survives is not.
@@ -39,8 +39,13 @@ class WriteGate:
 
     @property
     def closed(self) -> bool:
-        """Whether storage refuses every write."""
+        """Whether storage refuses every write, as far as is known."""
         return not self._open.is_set()
+
+    @property
+    def proven(self) -> bool:
+        """Whether storage accepted a write just now."""
+        return time.monotonic() - self._accepted_at < QUIET_S
 
     def accepted(self) -> None:
         """Note that storage accepted a write."""
@@ -58,12 +63,10 @@ class WriteGate:
             why: the error, for the log.
         """
         now = time.monotonic()
-        if self._open.is_set():
-            if now - self._accepted_at < QUIET_S:
-                return
+        if not self.closed and not self.proven:
             self._open.clear()
             self._closed_at = now
-        if not self._reported and now - self._closed_at >= LOG_AFTER_S:
+        if self.closed and not self._reported and now - self._closed_at >= LOG_AFTER_S:
             self._reported = True
             _log.warning(
                 "storage has refused every write for %.0f s: %s. Until it accepts one, nothing "

@@ -51,8 +51,8 @@ class Settings:
         quota_per_minute: calls per minute beyond which calls answer 429; 0 means no quota.
         retry_after_s: the Retry-After header of a 429, in seconds; 0 sends none.
         unavailable_rate, quota_rate, blocked_rate, empty_rate, hang_rate, cut_rate, drafts_rate,
-            thought_image_rate, cancelled_rate, aborted_rate, cut_image_rate: the shares of calls
-            with the fault of that name.
+            thought_image_rate, cancelled_rate, aborted_rate: the shares of calls with the fault of
+            that name.
         tail_rate: the share of slow calls.
         tail_factor: how many times the latency a slow call takes.
         canned_bytes: answer with a prepared picture of that size instead of drawing one, so that
@@ -79,7 +79,6 @@ class Settings:
     thought_image_rate: float = 0.0
     cancelled_rate: float = 0.0
     aborted_rate: float = 0.0
-    cut_image_rate: float = 0.0
     tail_rate: float = 0.0
     tail_factor: float = 20.0
     canned_bytes: int = 0
@@ -159,7 +158,6 @@ class Behaviour:
             (Fault.THOUGHT_IMAGE, s.thought_image_rate),
             (Fault.CANCELLED, s.cancelled_rate),
             (Fault.ABORTED, s.aborted_rate),
-            (Fault.CUT_IMAGE, s.cut_image_rate),
         ):
             if roll < rate:
                 return fault
