@@ -323,12 +323,12 @@ resource "google_service_account" "build" {
 
 # Roles. Granted on the project only where a single resource is not possible.
 
-# Allows calling a model, and nothing else of Vertex AI. roles/aiplatform.user also allows training and
-# deleting.
+# Allows calling a model, asking an endpoint of yours for its host, and nothing else of Vertex AI.
+# roles/aiplatform.user also allows training and deleting.
 resource "google_project_iam_custom_role" "predictor" {
   role_id     = "imagen_predictor"
   title       = "Calls models on Vertex AI"
-  permissions = ["aiplatform.endpoints.predict"]
+  permissions = ["aiplatform.endpoints.get", "aiplatform.endpoints.predict"]
   depends_on  = [google_project_service.needed]
 }
 

@@ -33,6 +33,12 @@ PREDICT_PATTERN = (
     rf"{_PARENT}/(endpoints/{MODEL_PATTERN}|publishers/{MODEL_PATTERN}/models/{MODEL_PATTERN})"
 )
 
+# The field of a :predict request that takes the prompt's text. Imagen's is `prompt`; most open
+# models in Model Garden want `text`, and others the text itself instead of an object.
+PROMPT_FIELD = "prompt"
+NO_PROMPT_FIELD = "-"
+PROMPT_FIELD_PATTERN = r"[A-Za-z_][A-Za-z0-9_.-]{0,63}|-"
+
 
 class Family(StrEnum):
     """An API of Vertex AI that returns images."""

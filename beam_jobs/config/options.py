@@ -21,6 +21,8 @@ from beam_jobs.catalog import (
     LOCATION_PATTERN,
     MODEL_PATTERN,
     PREDICT_PATTERN,
+    PROMPT_FIELD,
+    PROMPT_FIELD_PATTERN,
     Family,
     family_of,
 )
@@ -92,6 +94,13 @@ class ImagenOptions(PipelineOptions):
             "projects/PROJECT/locations/LOCATION/publishers/PUBLISHER/models/MODEL",
         )
         add(
+            "--prompt_field",
+            default=PROMPT_FIELD,
+            help="field that the container at --model_endpoint takes the prompt's text from: "
+            "prompt for Imagen, text for most open models in Model Garden, or - for a container "
+            "that takes the text itself. For any but prompt, parameters have Diffusers' names",
+        )
+        add(
             "--model_location",
             help="Google Cloud location that serves the models; default: global for Gemini models, "
             "the job's region for others",
@@ -157,6 +166,7 @@ class JobConfig:
     call_timeout_s: float
     max_images: int | None
     flex: bool
+    prompt_field: str = PROMPT_FIELD
 
 
 def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
@@ -212,6 +222,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         call_timeout_s=imagen.call_timeout_seconds,
         max_images=None if imagen.max_images is None else imagen.max_images // workers,
         flex=imagen.request_tier == "flex",
+        prompt_field=imagen.prompt_field,
     )
 
 
@@ -319,6 +330,17 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
         problems.append(
             f"--model {imagen.model} is not a Google model; set --model_endpoint to the endpoint "
             "that serves it"
+        )
+    # argparse makes a list of --prompt_field=--.
+    if not re.fullmatch(PROMPT_FIELD_PATTERN, str(imagen.prompt_field)):
+        problems.append(
+            "--prompt_field: expected a field's name such as prompt or text, or -, got "
+            f"{imagen.prompt_field!r}"
+        )
+    elif imagen.prompt_field != PROMPT_FIELD and not imagen.model_endpoint:
+        problems.append(
+            f"--prompt_field {imagen.prompt_field} is only for a model on --model_endpoint; set "
+            "that too, or remove --prompt_field"
         )
     if imagen.request_tier == "flex" and family is Family.PREDICT:
         problems.append(

@@ -5,17 +5,20 @@ counters need no locks.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
-import functools
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from beam_jobs.engine.image_set import call_ranges, raise_deciding
 from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.prompt_usage import PromptUsage
+from beam_jobs.images.refusals import Meaning
 from beam_jobs.images.store import ImageStore, StoreError
 from beam_jobs.models.answer_memory import AnswerSlot, AnswerSlots
 from beam_jobs.models.base import CallError, Image, ImageModel, Retry
@@ -71,6 +74,9 @@ class ImageGenerator:
         max_under_way = int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1
         self._prompt_semaphore = asyncio.Semaphore(max_under_way)
         self._call_semaphore = asyncio.Semaphore(max_under_way)
+        # Held from a call's start to the end of storing if no write was accepted just before. If
+        # storage then refuses all of them, no more was paid for than was in flight.
+        self._unproven_semaphore = asyncio.Semaphore(max_in_flight)
         self._max_retry_s = max_retry_s
         self._budget = max_images
         self._source = source
@@ -139,7 +145,7 @@ class ImageGenerator:
         return images, reused
 
     async def _find_or_generate(self, prompt: Prompt, usage: PromptUsage) -> tuple[list[str], bool]:
-        stored = await self._persist(lambda: self._store.find(prompt.digest))
+        stored = await self._persist(lambda: self._store.find(prompt.digest), paid=False)
         if stored.record is not None:
             return list(stored.record["images"]), True
         paths = {i: path for i, path in stored.images.items() if i < prompt.images}
@@ -147,18 +153,13 @@ class ImageGenerator:
         model = self._model_of(prompt.model)
         results = await asyncio.gather(
             *(
-                self._generate_and_store(model, prompt, group, usage)
-                for group in _call_ranges(missing, model.images_per_call)
+                self._generate_and_store(model, prompt, group, usage, paths)
+                for group in call_ranges(missing, model.images_per_call)
             ),
             return_exceptions=True,
         )
-        errors = []
-        for result in results:
-            if isinstance(result, BaseException):
-                errors.append(result)
-            else:
-                paths |= result
-        _raise_deciding(errors, any_image=bool(paths))
+        errors = [result for result in results if result is not None]
+        raise_deciding(errors, stored=len(paths), wanted=prompt.images)
         images = [paths[i] for i in sorted(paths)]
         created_at = _utc_now()
         return await self._persist(
@@ -166,25 +167,62 @@ class ImageGenerator:
         ), not missing
 
     async def _generate_and_store(
-        self, model: ImageModel, prompt: Prompt, indices: range, usage: PromptUsage
-    ) -> dict[int, str]:
-        """Pay for one call and store its images; return their paths by index."""
-        async with self._call_semaphore:
-            self._spend(len(indices))
-            images: list[Image] = []
-            with self._answer_slots.slot() as answer_slot:
-                try:
-                    images = await self._call(model, prompt, indices, usage, answer_slot)
-                finally:
-                    self._refund(len(indices) - len(images))
-                usage.add_images(images)
-                paths = {}
-                for index, image in zip(indices, images, strict=False):
-                    put = functools.partial(self._store.put_image, prompt.digest, index, image)
+        self,
+        model: ImageModel,
+        prompt: Prompt,
+        indices: range,
+        usage: PromptUsage,
+        paths: dict[int, str],
+    ) -> None:
+        """Pay for the images `indices` and store them; add their paths by index to `paths`.
+
+        Some models return fewer images than they are asked for. The others are asked for again.
+        """
+        async with self._call_semaphore, self._proof():
+            while indices:
+                count = await self._call_and_store(model, prompt, indices, usage, paths)
+                indices = indices[count:]
+
+    def _proof(self) -> contextlib.AbstractAsyncContextManager[None]:
+        proven = self._store.writes.proven
+        return contextlib.nullcontext() if proven else self._unproven_semaphore
+
+    async def _call_and_store(
+        self,
+        model: ImageModel,
+        prompt: Prompt,
+        indices: range,
+        usage: PromptUsage,
+        paths: dict[int, str],
+    ) -> int:
+        """Pay for one call and store its images; return how many of `indices` they are."""
+        self._spend(len(indices))
+        images: list[Image] = []
+        with self._answer_slots.slot() as answer_slot:
+            try:
+                images = await self._call(model, prompt, indices, usage, answer_slot)
+            finally:
+                self._refund(len(indices) - min(len(indices), len(images)))
+            usage.add_images(images)
+
+            async def store(index: int, image: Image) -> None:
+                paths[index] = await self._persist(
+                    lambda: self._store.put_image(prompt.digest, index, image),
+                    paid=True,
                     # If storage fails, let other answers be read meanwhile: they are paid for, and
                     # would be lost with their connections.
-                    paths[index] = await self._persist(put, failed=answer_slot.release)
-        return paths
+                    failed=answer_slot.release,
+                )
+
+            results = await asyncio.gather(
+                # A container may return more than it was asked for.
+                *(store(index, image) for index, image in zip(indices, images, strict=False)),
+                return_exceptions=True,
+            )
+        for error in results:
+            if error is not None:
+                raise error
+        return len(results)
 
     async def _call(
         self,
@@ -198,8 +236,11 @@ class ImageGenerator:
         failing_since: float | None = None
         attempts = empty_answers = 0
         while True:
+            await self._store.writes.wait()
             error = None
             async with self._limiter.slot() as call_slot:
+                if self._store.writes.closed:  # since the wait for the slot began
+                    continue
                 usage.add_call(call_slot.throttled_s)
                 try:
                     with answer_slot.reading():
@@ -217,7 +258,7 @@ class ImageGenerator:
                 self._limiter.over_quota(call_slot.started_at, error.retry_after_s)
             elif error.overloaded:
                 self._limiter.unavailable(call_slot.started_at, error.retry_after_s)
-            else:
+            elif error.retry is not Retry.UNTIL_TIMEOUT:
                 self._limiter.succeeded()
             # Counted from the first failure, because waiting for a slot is not a failure.
             failing_since = failing_since or time.monotonic()
@@ -233,12 +274,18 @@ class ImageGenerator:
             await asyncio.sleep(pause)
 
     async def _persist(
-        self, request: Callable[[], Awaitable[T]], *, failed: Callable[[], None] = lambda: None
+        self,
+        request: Callable[[], Awaitable[T]],
+        *,
+        paid: bool = True,
+        failed: Callable[[], None] = lambda: None,
     ) -> T:
         """Retry a storage request until it succeeds or the time for retries is over.
 
         Args:
             request: sends the request.
+            paid: whether it is about images that are paid for. If it is not, there is no limit to
+                the time while storage refuses every write: the prompt waits as backlog.
             failed: called before each retry.
         """
         failing_since: float | None = None
@@ -248,9 +295,17 @@ class ImageGenerator:
                 return await request()
             except StoreError as error:
                 failing_since = failing_since or time.monotonic()
-                pause = _backoff(attempts, error.retry_after_s, self._remaining_s(failing_since))
-                if pause is None or not error.transient:
-                    raise
+                remaining_s = self._remaining_s(failing_since)
+                # What is paid for is tried once more at the end, whatever the service asks for.
+                requested_s = min(error.retry_after_s or 0.0, remaining_s if paid else math.inf)
+                pause = _backoff(attempts, requested_s, remaining_s) if error.transient else None
+                if pause is None:
+                    passing = error.transient or error.meaning is Meaning.OPERATOR
+                    if paid or not passing or not self._store.writes.closed:
+                        raise
+                    await self._store.writes.wait()
+                    failing_since, attempts = None, 0
+                    continue
                 attempts += 1
                 failed()
                 await asyncio.sleep(pause)
@@ -305,36 +360,6 @@ class ImageGenerator:
             source=self._source,
             work=usage.work(),
         )
-
-
-def _call_ranges(missing: list[int], images_per_call: int) -> list[range]:
-    """Return the ranges of indices to ask for, one per call, from the `missing` indices."""
-    ranges: list[range] = []
-    for index in missing:
-        if ranges and ranges[-1].stop == index and len(ranges[-1]) < images_per_call:
-            ranges[-1] = range(ranges[-1].start, index + 1)
-        else:
-            ranges.append(range(index, index + 1))
-    return ranges
-
-
-def _raise_deciding(errors: list[BaseException], *, any_image: bool) -> None:
-    """Raise the error that decides the prompt's outcome, if there is one.
-
-    If some images exist and the others were refused or empty, the prompt has all it can get, so
-    nothing is raised. An error that may go away makes the prompt a failure to replay; the replay
-    reuses the images that exist.
-
-    Args:
-        errors: those of the prompt's calls.
-        any_image: whether at least one image exists.
-    """
-    final = (Reason.BLOCKED, Reason.NO_IMAGE)
-    for error in errors:
-        if not (isinstance(error, CallError) and error.reason in final):
-            raise error
-    if errors and not any_image:
-        raise errors[0]
 
 
 def _backoff(attempts: int, retry_after_s: float | None, remaining_s: float) -> float | None:

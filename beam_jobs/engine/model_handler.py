@@ -14,7 +14,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 from typing_extensions import override
 
-from beam_jobs.catalog import Family, family_of
+from beam_jobs.catalog import PROMPT_FIELD, Family, family_of
 from beam_jobs.config.options import JobConfig
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.limiter import AdaptiveLimiter
@@ -161,9 +161,11 @@ def _build_model(name: str, config: JobConfig, session: aiohttp.ClientSession) -
     from beam_jobs.models.predict import PredictModel, base_url_from_environment
 
     return PredictModel(
+        session,
         resource=resource_of(name, config),
         timeout_s=config.call_timeout_s,
         base_url=base_url_from_environment(),
+        prompt_field=config.prompt_field if name == config.defaults.model else PROMPT_FIELD,
     )
 
 

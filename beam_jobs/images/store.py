@@ -6,15 +6,20 @@ retried bundle or a repeated prompt finds the images that are already paid for. 
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import re
-from typing import Any
+import uuid
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
 from gcloud.aio.storage import Storage
 
 from beam_jobs.images.location import Location
+from beam_jobs.images.refusals import Meaning, Refusal
+from beam_jobs.images.write_gate import WriteGate
 from beam_jobs.models.base import Image, describe_error, parse_retry_after
 from beam_jobs.prompts.parse import Prompt
 
@@ -25,9 +30,7 @@ REQUEST_TIMEOUT_S = 60
 # and were slower. At 0.1 to 0.2 s per request to Cloud Storage, 16 store about 100 images a second.
 UPLOADS_AT_ONCE = 16
 
-# The image to write is paid for. Retry these, because a permission that is restored in time saves
-# it.
-_REFUSED = (401, 403, 404)
+T = TypeVar("T")
 
 
 class StoreError(Exception):
@@ -36,12 +39,21 @@ class StoreError(Exception):
     Args:
         detail: what failed, and why.
         transient: whether a retry may succeed.
+        meaning: what it means if storage refused the request; otherwise None.
         retry_after_s: how many seconds the service asks to wait before a retry, if it says so.
     """
 
-    def __init__(self, detail: str, *, transient: bool, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        transient: bool,
+        meaning: Meaning | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(detail)
         self.transient = transient
+        self.meaning = meaning
         self.retry_after_s = retry_after_s
 
 
@@ -64,28 +76,39 @@ class ImageStore:
     Args:
         session: sends the requests; gcloud-aio-storage adds credentials.
         location: the bucket and folder.
+
+    Attributes:
+        writes: whether storage accepts writes now.
     """
 
     def __init__(self, session: aiohttp.ClientSession, location: Location) -> None:
         self._storage = Storage(session=session)
         self._location = location
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        self.writes = WriteGate(self._try_to_write)
 
     async def find(self, digest: str) -> Found:
-        """Look up what is stored for `digest`, in one or two requests.
+        """Look up what is stored for `digest`, normally in one or two requests.
 
         Raises:
             StoreError: a request failed, or the record is malformed.
         """
         stem = self._location.stem(digest)
-        listing = await self._call(
-            self._storage.list_objects(
-                self._location.bucket,
-                params={"prefix": stem, "fields": "items(name),nextPageToken"},
-                timeout=REQUEST_TIMEOUT_S,
+        params = {"prefix": stem, "fields": "items(name),nextPageToken"}
+        names: list[str] = []
+        while True:
+            # Any page may have no items, and still another page after it.
+            listing = await self._call(
+                self._storage.list_objects(
+                    self._location.bucket, params=params, timeout=REQUEST_TIMEOUT_S
+                )
             )
-        )
-        names = [item["name"] for item in listing.get("items", ())]
+            if not isinstance(listing, dict):
+                raise StoreError("storage answered a listing without an object", transient=True)
+            names += [item["name"] for item in listing.get("items", ())]
+            if not (token := listing.get("nextPageToken")):
+                break
+            params = {**params, "pageToken": token}
         images = {
             int(match[1]): self._location.url(name)
             for name in names
@@ -132,13 +155,14 @@ class ImageStore:
         name = self._location.record(prompt.digest)
         if await self._create(name, orjson.dumps(record), "application/json"):
             return images
-        return list((await self._record(prompt.digest))["images"])
+        return list((await self._record(prompt.digest, paid=True))["images"])
 
-    async def _record(self, digest: str) -> dict[str, Any]:
+    async def _record(self, digest: str, *, paid: bool = False) -> dict[str, Any]:
         name = self._location.record(digest)
         try:
             data = await self._call(
-                self._storage.download(self._location.bucket, name, timeout=REQUEST_TIMEOUT_S)
+                self._storage.download(self._location.bucket, name, timeout=REQUEST_TIMEOUT_S),
+                paid=paid,
             )
             record = orjson.loads(data)
             images = record["images"]
@@ -160,7 +184,7 @@ class ImageStore:
     async def _create(self, name: str, data: bytes, mime_type: str) -> bool:
         """Create an object, and return whether it is new; an existing object is kept."""
         try:
-            await self._call(
+            stored = await self._call(
                 self._storage.upload(
                     self._location.bucket,
                     name,
@@ -171,31 +195,72 @@ class ImageStore:
                     # For any size: the client retries a failed resumable upload itself, and sends
                     # the whole body with a range that Cloud Storage refuses (9.6.5).
                     force_resumable_upload=False,
-                )
+                ),
+                paid=True,
             )
+            # The client takes a redirect, such as 308 of a broken upload, for success.
+            if not isinstance(stored, dict):
+                raise StoreError("storage answered an upload without the object", transient=True)
         except StoreError as error:
-            cause = error.__cause__
-            if not isinstance(cause, aiohttp.ClientResponseError):
-                raise
-            if cause.status == 412:
+            if error.meaning is Meaning.THERE or (
+                error.meaning is Meaning.UNCLEAR and await self._exists(name)
+            ):
                 return False
-            if cause.status in _REFUSED:
-                error.transient = True
+            if error.meaning is Meaning.OBJECT:
+                self.writes.accepted()  # storage takes others
+            else:
+                self.writes.refused(str(error))
             raise
+        self.writes.accepted()
         return True
 
-    async def _call(self, request: Any) -> Any:
+    async def _exists(self, name: str) -> bool:
+        try:
+            await self._call(
+                self._storage.download_metadata(
+                    self._location.bucket, name, timeout=REQUEST_TIMEOUT_S
+                )
+            )
+        except StoreError:
+            return False
+        return True
+
+    async def _try_to_write(self) -> None:
+        """Create an empty object, to see whether storage accepts it, and delete it again."""
+        name = f"{self._location.prefix}write-checks/{uuid.uuid4().hex}"
+        with contextlib.suppress(StoreError):
+            if await self._create(name, b"", "text/plain"):
+                await self._call(
+                    self._storage.delete(self._location.bucket, name, timeout=REQUEST_TIMEOUT_S)
+                )
+
+    async def _call(self, request: Awaitable[T], *, paid: bool = False) -> T:
+        """Return what a request answers.
+
+        Args:
+            request: one request of the client library.
+            paid: whether it is about an image that is paid for. It is then worth waiting for what
+                somebody has to mend.
+
+        Raises:
+            StoreError: the request was refused or not answered.
+        """
         try:
             return await request
         except aiohttp.ClientResponseError as error:
             headers: Any = error.headers or {}
+            refusal = Refusal.parse(error.status, error.message)
             raise StoreError(
-                f"storage answered {error.status} for gs://{self._location.bucket}: "
-                f"{error.message[:200]}",
-                transient=error.status in (408, 429) or error.status >= 500,
+                f"storage answered {error.status} for gs://{self._location.bucket}: {refusal}",
+                transient=refusal.meaning is not Meaning.OBJECT
+                if paid
+                else refusal.meaning is Meaning.TRANSIENT,
+                meaning=refusal.meaning,
                 retry_after_s=parse_retry_after(headers.get("Retry-After")),
             ) from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise StoreError(
                 f"storage cannot be reached: {describe_error(error)}", transient=True
             ) from error
+        except ValueError as error:  # such as a proxy's page instead of JSON
+            raise StoreError(f"cannot read storage's answer: {error}", transient=True) from error

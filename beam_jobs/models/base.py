@@ -5,14 +5,21 @@ The adapters turn refusals, empty answers and errors of each protocol into `Call
 """
 
 import dataclasses
+import datetime
+import email.utils
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
+from beam_jobs.models.pictures import NotAPictureError, picture_format
+from beam_jobs.models.refusals import Meaning, Refusal, meaning_of, parse_refusal
 from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import Prompt
 
 # Error texts of the services can take kilobytes. The beginning is enough for a dead letter.
 MAX_DETAIL_CHARS = 500
+# What a model says in words beside, or instead of, an image. It can be a page of text.
+MAX_WORDS_CHARS = 300
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,29 +126,69 @@ def unreachable_error(detail: str) -> CallError:
 
 
 def error_from_status(status: int, detail: str, retry_after_s: float | None = None) -> CallError:
-    """Return the error for an HTTP status, the same for both protocols.
+    """Return the error for an HTTP status alone, the same for both protocols.
 
     Args:
-        status: the HTTP status, 400 or above.
+        status: the HTTP status, 300 or above.
         detail: the service's error text.
         retry_after_s: how many seconds the service asks to wait, if it says so.
     """
-    detail = f"model answered {status}: {detail}"
-    if status == 429 or status == 408 or status >= 500:
-        return CallError(
-            Reason.UNAVAILABLE,
-            detail,
-            retry=Retry.UNTIL_TIMEOUT,
-            retryable=True,
-            over_quota=status == 429,
-            overloaded=status != 429,
-            retry_after_s=retry_after_s,
-        )
-    # 401, 403 and 404 mean missing permissions or a missing model. Once an operator has fixed that,
-    # the prompt can be replayed. Any other 4xx is about the prompt itself.
-    return CallError(
-        Reason.MODEL_ERROR, detail, retry=Retry.NEVER, retryable=status in (401, 403, 404)
+    return _error_of(Refusal(status, message=detail), retry_after_s)
+
+
+def error_from_answer(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
+    """Return the error for an answer other than 200, the same for both protocols.
+
+    Args:
+        status: the HTTP status; for an error inside an answer of 200, the error's own code.
+        body: the answer's body, in any form.
+        headers: the answer's headers.
+    """
+    if status < 300:  # without the body of a 200, and possibly charged
+        return no_image_error(f"model answered {status} without an image")
+    refusal = parse_refusal(status, body)
+    retry_after_s = parse_retry_after(headers.get("Retry-After")) or parse_retry_after(
+        # google.rpc.RetryInfo, such as {"retryDelay": "3.5s"}
+        refusal.retry_delay.removesuffix("s")
     )
+    return _error_of(refusal, retry_after_s)
+
+
+def _error_of(refusal: Refusal, retry_after_s: float | None) -> CallError:
+    said = f"{refusal.status}: {refusal.message}" if refusal.status else refusal.message
+    detail = f"model answered {refusal.number}: {said}"
+    meaning = meaning_of(refusal)
+    if meaning is Meaning.BLOCKED:
+        return blocked_error(f"prompt refused: {refusal.message}")
+    if meaning in (Meaning.OPERATOR, Meaning.PROMPT):
+        # Once an operator has mended what is wrong, the prompt can be replayed.
+        return CallError(
+            Reason.MODEL_ERROR,
+            detail,
+            retry=Retry.NEVER,
+            retryable=meaning is Meaning.OPERATOR,
+        )
+    return CallError(
+        Reason.UNAVAILABLE,
+        detail,
+        retry=Retry.UNTIL_TIMEOUT,
+        retryable=True,
+        over_quota=meaning is Meaning.OVER_QUOTA,
+        overloaded=meaning is Meaning.OVERLOADED,
+        retry_after_s=retry_after_s,
+    )
+
+
+def quote_words(*words: object) -> str:
+    """Return what a model says, as the end of an error message: on one line, and cut off.
+
+    Args:
+        words: texts of an answer, of which some may be missing.
+    """
+    text = " ".join(" ".join(str(word) for word in words if word).split())
+    if not text:
+        return ""
+    return f"; it says: {text[:MAX_WORDS_CHARS]}{'…' if len(text) > MAX_WORDS_CHARS else ''}"
 
 
 def describe_error(error: Exception) -> str:
@@ -149,37 +196,33 @@ def describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "png", "image/png"),
-    (b"\xff\xd8\xff", "jpg", "image/jpeg"),
-    (b"RIFF", "webp", "image/webp"),
-)
-
-
 def image_from_bytes(data: bytes) -> Image:
-    """Return `data` as an image, in the format that its first bytes show.
-
-    The service states a format too, but browsers go by the bytes.
+    """Return `data` as an image, in the format that its bytes show.
 
     Raises:
-        CallError: `data` is not a PNG, JPEG or WebP image.
+        CallError: `data` is not a PNG, JPEG or WebP image, or only the beginning of one.
     """
-    for signature, extension, mime_type in _SIGNATURES:
-        if data.startswith(signature) and (extension != "webp" or data[8:12] == b"WEBP"):
-            return Image(data=data, extension=extension, mime_type=mime_type)
-    raise no_image_error(
-        f"model answered with {len(data):,} bytes that are not a PNG, JPEG or WebP image; they "
-        f"start with {data[:8].hex() or 'nothing'}"
-    )
+    try:
+        extension, mime_type = picture_format(data)
+    except NotAPictureError as error:
+        raise no_image_error(f"model answered with {len(data):,} bytes {error}") from error
+    return Image(data=data, extension=extension, mime_type=mime_type)
 
 
 def parse_retry_after(header: str | None) -> float | None:
-    """Return the seconds in a Retry-After header; None if there are none.
+    """Return the seconds that a Retry-After header asks to wait; None if it asks for none.
 
-    The services send seconds. For a date, which HTTP also allows, the normal backoff applies.
+    Args:
+        header: seconds, or a date (RFC 9110, 10.2.3).
     """
-    try:
-        seconds = float(header) if header else 0.0
-    except ValueError:
+    if not header:
         return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            until = email.utils.parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        seconds = (until.astimezone() - datetime.datetime.now(datetime.UTC)).total_seconds()
     return seconds if 0 < seconds < float("inf") else None

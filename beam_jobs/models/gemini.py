@@ -1,13 +1,13 @@
 """The adapter for Gemini image models, with google-genai: one call, one image."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
 import orjson
-import pybase64
 from google import genai
 from google.auth import exceptions as auth_exceptions
-from google.genai import errors, types
+from google.genai import types
 from typing_extensions import override
 
 from beam_jobs.models.answer_memory import AnswerTooLargeError
@@ -18,12 +18,14 @@ from beam_jobs.models.base import (
     Retry,
     blocked_error,
     describe_error,
-    error_from_status,
+    error_from_answer,
     image_from_bytes,
     no_image_error,
-    parse_retry_after,
+    quote_words,
     unreachable_error,
 )
+from beam_jobs.models.pictures import decode_base64
+from beam_jobs.models.refusals import code_of, error_in
 from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import Prompt
 
@@ -52,7 +54,10 @@ class GeminiModel(ImageModel):
     """A Gemini model on Vertex AI.
 
     google-genai adds the address and the credentials. Its retries are off, because
-    `beam_jobs.engine.generate` counts and paces all retries.
+    `beam_jobs.engine.generate` counts and paces all retries. Without retry options, it would send a
+    call again after a broken connection, and pay twice (`_async_request_once` in its
+    `_api_client`, 2.34). Its reading of errors is off too, as it raises a JSONDecodeError without
+    the status for an error that says it is JSON and is not.
 
     The calls bypass `models.generate_content`, which converts requests and answers with pydantic,
     field by field. For a request, that takes a quarter of all CPU time of a prompt with a small
@@ -89,6 +94,8 @@ class GeminiModel(ImageModel):
                 timeout=int(timeout_s * 1000),
                 retry_options=types.HttpRetryOptions(attempts=1),
                 headers=dict(FLEX_HEADERS) if flex else None,
+                # Passed on to aiohttp with each call.
+                async_client_args={"middlewares": (_raise_errors,)},
             ),
         )
         self._http = client._api_client
@@ -98,12 +105,6 @@ class GeminiModel(ImageModel):
         assert count == 1
         try:
             response = await self._http.async_request("post", self._path, _request(prompt, first))
-        except errors.APIError as error:
-            raise error_from_status(
-                error.code,
-                f"{error.status}: {error.message}",
-                _retry_after(error),
-            ) from error
         except TimeoutError as error:
             raise unreachable_error("model did not answer within the call timeout") from error
         except AnswerTooLargeError as error:
@@ -115,9 +116,19 @@ class GeminiModel(ImageModel):
             raise unreachable_error(f"model cannot be reached: {describe_error(error)}") from error
         except auth_exceptions.GoogleAuthError as error:
             raise unreachable_error(f"no credentials for the model: {error}") from error
-        except ValueError as error:  # the answer is not text, or an error is not JSON
+        except ValueError as error:  # the answer is not text
             raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
         return [image_from_bytes(image_bytes(response.body or ""))]
+
+
+async def _raise_errors(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Raise the error of an answer other than 200: a middleware of aiohttp."""
+    response = await handler(request)
+    if response.status != 200:
+        raise error_from_answer(response.status, await response.read(), response.headers)
+    return response
 
 
 def _request(prompt: Prompt, index: int) -> dict[str, object]:
@@ -138,47 +149,60 @@ def _request(prompt: Prompt, index: int) -> dict[str, object]:
 
 
 def image_bytes(body: str | bytes) -> bytes:
-    """Return the first image of a `:generateContent` answer.
+    """Return the image of a `:generateContent` answer.
+
+    On complex prompts the models answer with up to ten images, of which the last one that is no
+    thought is the final one. Some answers hold their only image in a thought.
 
     Raises:
         CallError: the prompt or image was refused, or the answer holds no image.
     """
     try:
         answer: dict[str, Any] = orjson.loads(body)
+        if error := error_in(answer):
+            raise error_from_answer(code_of(error), orjson.dumps(answer), {})
         candidates = answer.get("candidates") or []
-        for candidate in candidates:
-            for part in (candidate.get("content") or {}).get("parts") or []:
-                inline = part.get("inlineData")  # skips text parts and thoughts
-                if inline and not part.get("thought"):
-                    # Validating is also the fast path: 0.15 ms for 1.5 MB.
-                    return pybase64.b64decode(inline["data"], validate=True)
+        images = [list(_images(candidate)) for candidate in candidates]
+        for thought in (False, True):
+            for of_candidate in images:
+                if found := [data for data, is_thought in of_candidate if is_thought is thought]:
+                    return decode_base64(found[-1])
         raise _error_without_image(answer, candidates)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise no_image_error(f"cannot read the model's answer: {describe_error(error)}") from error
 
 
+def _parts(candidate: dict[str, Any]) -> list[dict[str, Any]]:
+    return (candidate.get("content") or {}).get("parts") or []
+
+
+def _images(candidate: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Yield the base64 of each image, and whether it is a thought; skip other data and text."""
+    for part in _parts(candidate):
+        inline = part.get("inlineData") or {}
+        if inline.get("data") and str(inline.get("mimeType") or "image/").startswith("image/"):
+            yield inline["data"], bool(part.get("thought"))
+
+
+def _words(candidates: list[dict[str, Any]]) -> str:
+    """Return what the model says: its texts; if there are none, those of its thoughts."""
+    texts: dict[bool, list[str]] = {False: [], True: []}
+    for candidate in candidates:
+        for part in _parts(candidate):
+            if part.get("text"):
+                texts[bool(part.get("thought"))].append(str(part["text"]))
+    messages = [str(each["finishMessage"]) for each in candidates if each.get("finishMessage")]
+    return quote_words(*messages, *(texts[False] or texts[True]))
+
+
 def _error_without_image(answer: dict[str, Any], candidates: list[dict[str, Any]]) -> CallError:
     feedback = answer.get("promptFeedback") or {}
     if feedback.get("blockReason"):
-        return blocked_error(
-            f"prompt refused: {feedback['blockReason']} {feedback.get('blockReasonMessage', '')}"
-        )
-    reasons = [candidate.get("finishReason", "") for candidate in candidates]
+        said = quote_words(feedback.get("blockReasonMessage"))
+        return blocked_error(f"prompt refused: {feedback['blockReason']}{said}")
+    reasons = [str(each["finishReason"]) for each in candidates if each.get("finishReason")]
+    named = ", ".join(reasons)
     if REFUSALS.intersection(reasons):
-        message = candidates[0].get("finishMessage", "")
-        return blocked_error(f"image refused: {', '.join(reasons)} {message}")
-    return no_image_error(
-        f"model answered without an image: {', '.join(reasons) or 'no candidates'}"
-    )
-
-
-def _retry_after(error: errors.APIError) -> float | None:
-    headers = getattr(error.response, "headers", None) or {}
-    if seconds := parse_retry_after(headers.get("Retry-After")):
-        return seconds
-    # google.rpc.RetryInfo, e.g. {"retryDelay": "3.5s"}
-    status = error.details.get("error") if isinstance(error.details, dict) else None
-    for detail in (status.get("details") if isinstance(status, dict) else None) or []:
-        if isinstance(detail, dict) and "retryDelay" in detail:
-            return parse_retry_after(str(detail["retryDelay"]).removesuffix("s"))
-    return None
+        return blocked_error(f"image refused: {named}{_words(candidates)}")
+    ended = named or ("no finish reason" if candidates else "no candidates")
+    return no_image_error(f"model answered without an image: {ended}{_words(candidates)}")

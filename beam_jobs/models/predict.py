@@ -1,7 +1,9 @@
-"""The adapter for models with the `:predict` API, with google-cloud-aiplatform.
+"""The adapter for models with the `:predict` API.
 
-It is Imagen's API. Tuned Imagen and open models (FLUX, Stable Diffusion) on a Vertex AI endpoint
-have it too. One call returns up to four images.
+It is Imagen's API. Tuned Imagen and open models (FLUX, Stable Diffusion and others) on a Vertex AI
+endpoint have it too. One call asks for up to four images.
+
+What containers want and answer is in `beam_jobs.models.predictions`.
 """
 
 import asyncio
@@ -13,85 +15,129 @@ import aiohttp
 import google.auth
 import google.auth.transport.requests
 import orjson
-import pybase64
 from google.auth import exceptions as auth_exceptions
-from google.auth.aio import credentials as async_credentials
-from google.auth.aio.transport import sessions
-from google.cloud.aiplatform_v1 import PredictionServiceAsyncClient
-from google.cloud.aiplatform_v1.services.prediction_service.transports.rest_asyncio import (
-    AsyncPredictionServiceRestTransport,
-)
-from google.cloud.aiplatform_v1.types import PredictRequest
-from google.protobuf import json_format, struct_pb2
 from typing_extensions import override
 
+from beam_jobs.catalog import NO_PROMPT_FIELD, PROMPT_FIELD
+from beam_jobs.models.answer_memory import AnswerTooLargeError
 from beam_jobs.models.base import (
     CallError,
     Image,
     ImageModel,
-    blocked_error,
+    Retry,
     describe_error,
-    error_from_status,
-    image_from_bytes,
+    error_from_answer,
     no_image_error,
-    parse_retry_after,
     unreachable_error,
 )
+from beam_jobs.models.endpoint_host import EndpointHost
+from beam_jobs.models.predictions import images
+from beam_jobs.models.refusals import code_of, error_in
+from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import MAX_IMAGES, Prompt
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-
-# Imagen refuses a prompt with HTTP 400 and one of these words in the message: see "Responsible AI"
-# in the Imagen API reference. Any other 400 means a bad request.
-_REFUSAL_WORDS = ("responsible ai", "safety", "sensitive", "prohibited", "violat", "blocked")
+# Pixels of the longer side.
+_LONG_SIDE = {"1K": 1024, "2K": 2048}
 
 
 class PredictModel(ImageModel):
     """A publisher model or a deployed endpoint with the `:predict` API.
 
     Args:
+        session: sends the calls.
         resource: `projects/…/locations/…/endpoints/…` or `…/publishers/google/models/…`.
         timeout_s: timeout of one call, in seconds.
         base_url: the API's URL; default: Google's URL for the location.
+        prompt_field: the field of an instance that takes the prompt's text, or `NO_PROMPT_FIELD`.
     """
 
     images_per_call = MAX_IMAGES
 
-    def __init__(self, *, resource: str, timeout_s: float, base_url: str | None = None) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        resource: str,
+        timeout_s: float,
+        base_url: str | None = None,
+        prompt_field: str = PROMPT_FIELD,
+    ) -> None:
         location = resource.split("/")[3]
         region = "" if location == "global" else f"{location}-"
-        base_url = base_url or f"https://{region}aiplatform.googleapis.com"
-        scheme, _, host = base_url.rstrip("/").partition("://")
-        transport = _OneAttemptTransport(
-            host=host, url_scheme=scheme, credentials=_AdcCredentials()
-        )
-        self._client = PredictionServiceAsyncClient(transport=transport)
+        shared_url = base_url or f"https://{region}aiplatform.googleapis.com"
+        self._session = session
+        self._host = EndpointHost(shared_url.rstrip("/"), resource)
+        self._credentials = _Credentials()
         self._resource = resource
-        self._timeout_s = timeout_s
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._prompt_field = prompt_field
 
     @override
     async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
-        request = PredictRequest(
-            endpoint=self._resource,
-            parameters=_value(parameters(prompt, first=first, count=count)),
-        )
-        # Not passed to the constructor: proto-plus would read the list as one value of type list.
-        request.instances.append(_value({"prompt": prompt.text}))
+        field = self._prompt_field
+        body = {
+            "instances": [prompt.text if field == NO_PROMPT_FIELD else {field: prompt.text}],
+            "parameters": parameters(prompt, first=first, count=count, prompt_field=field),
+        }
+        host = await self._host.url(self._endpoint)
+        answer = await self._send("POST", f"{host}/v1/{self._resource}:predict", orjson.dumps(body))
         try:
-            response = await self._client.predict(request=request, timeout=self._timeout_s)
-        except (TimeoutError, auth_exceptions.TimeoutError) as error:
+            decoded = orjson.loads(answer)
+        except ValueError as error:
+            raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
+        if inside := error_in(decoded):
+            raise error_from_answer(code_of(inside), answer, {})
+        return images(decoded.get("predictions") if isinstance(decoded, Mapping) else None)
+
+    async def _endpoint(self, url: str) -> bytes:
+        return await self._send("GET", url, None)
+
+    async def _send(self, method: str, url: str, body: bytes | None) -> bytes:
+        """Send one request, once.
+
+        Raises:
+            CallError: it was refused or not answered.
+        """
+        try:
+            headers = {
+                "Authorization": f"Bearer {await self._credentials.token()}",
+                "Content-Type": "application/json",
+            }
+            async with self._session.request(
+                method, url, data=body, headers=headers, timeout=self._timeout
+            ) as response:
+                answer = await response.read()
+        except TimeoutError as error:
             raise unreachable_error("model did not answer within the call timeout") from error
-        except (aiohttp.ClientError, OSError, auth_exceptions.TransportError) as error:
+        except AnswerTooLargeError as error:
+            # Each such answer may be charged.
+            raise CallError(
+                Reason.NO_IMAGE, str(error), retry=Retry.NEVER, retryable=True
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError):
+                self._host.forget()
             raise unreachable_error(f"model cannot be reached: {describe_error(error)}") from error
         except auth_exceptions.GoogleAuthError as error:
             raise unreachable_error(f"no credentials for the model: {error}") from error
-        except (json_format.ParseError, ValueError) as error:
-            raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
-        return images(list(response.predictions))
+        if response.status != 200:
+            raise error_from_answer(response.status, answer, response.headers)
+        return answer
 
 
-def parameters(prompt: Prompt, *, first: int, count: int) -> dict[str, Any]:
-    """Return the `parameters` of a request for `count` images of `prompt`, from index `first`."""
+def parameters(
+    prompt: Prompt, *, first: int, count: int, prompt_field: str = PROMPT_FIELD
+) -> dict[str, Any]:
+    """Return the `parameters` of a request for `count` images of `prompt`, from index `first`.
+
+    For any other prompt field than Imagen's, they have Diffusers' names. Containers such as Hugging
+    Face's pass them on to the pipeline, which refuses those of Imagen.
+    """
+    seed = None if prompt.seed is None else (prompt.seed + first) % (2**31)
+    if prompt_field != PROMPT_FIELD:
+        diffusers = {"negative_prompt": prompt.negative_prompt, "seed": seed, **_size(prompt)}
+        return {name: value for name, value in diffusers.items() if value is not None}
     values: dict[str, Any] = {
         "sampleCount": count,
         "includeRaiReason": True,
@@ -103,109 +149,38 @@ def parameters(prompt: Prompt, *, first: int, count: int) -> dict[str, Any]:
         values["sampleImageSize"] = prompt.image_size
     if prompt.negative_prompt:
         values["negativePrompt"] = prompt.negative_prompt
-    if prompt.seed is not None:
+    if seed is not None:
         # Imagen accepts a seed only with its watermark off.
-        values |= {"seed": (prompt.seed + first) % (2**31), "addWatermark": False}
+        values |= {"seed": seed, "addWatermark": False}
     return values
 
 
-def images(predictions: list[Any]) -> list[Image]:
-    """Return the images of a `:predict` answer.
-
-    Raises:
-        CallError: all images were refused, or the answer holds none.
-    """
-    decoded: list[Image] = []
-    refused = ""
-    decode_error: CallError | None = None
-    for prediction in predictions:
-        if not isinstance(prediction, Mapping):
-            continue
-        data = prediction.get("bytesBase64Encoded")
-        if not isinstance(data, str) or not data:
-            refused = str(prediction.get("raiFilteredReason") or refused)
-            continue
-        try:
-            decoded.append(image_from_bytes(pybase64.b64decode(data, validate=True)))
-        except ValueError as error:  # binascii.Error is one
-            decode_error = no_image_error(f"model's answer is not base64: {error}")
-        except CallError as error:
-            decode_error = error
-    if decoded:  # they are paid for, even if the other images failed
-        return decoded
-    if decode_error:
-        raise decode_error
-    if refused:
-        raise blocked_error(f"image refused: {refused}")
-    raise no_image_error(f"model answered {len(predictions)} predictions, none with an image")
+def _size(prompt: Prompt) -> dict[str, int]:
+    """Return width and height in pixels, each a multiple of 64; nothing if the prompt has none."""
+    if not (prompt.aspect_ratio or prompt.image_size):
+        return {}
+    across, down = (int(part) for part in (prompt.aspect_ratio or "1:1").split(":"))
+    scale = _LONG_SIDE.get(prompt.image_size or "1K", 1024) / max(across, down)
+    return {"width": int(across * scale), "height": int(down * scale)}
 
 
-def _error(status: int, body: bytes, headers: Mapping[str, str]) -> CallError:
-    try:
-        message = str(orjson.loads(body)["error"]["message"])
-    except (ValueError, LookupError, TypeError):  # such as an HTML page from a proxy
-        message = body[:200].decode("utf-8", "replace")
-    if status == 400 and any(word in message.lower() for word in _REFUSAL_WORDS):
-        return blocked_error(f"prompt refused: {message}")
-    return error_from_status(status, message, parse_retry_after(headers.get("Retry-After")))
-
-
-def _value(content: dict[str, Any]) -> struct_pb2.Value:
-    return json_format.ParseDict(content, struct_pb2.Value())
-
-
-class _OneAttemptSession(sessions.AsyncAuthorizedSession):
-    """A session that does not retry, and raises HTTP errors as `CallError`.
-
-    The client that uses it would parse an error's body as JSON, but a proxy's 502 is an HTML page.
-    """
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        data: bytes | None = None,
-        headers: Any = None,
-        max_allowed_time: float | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - google-auth's signature
-        total_attempts: int = 1,
-        **kwargs: Any,
-    ) -> Any:
-        # There is only one attempt, so its timeout is also the total timeout.
-        response = await super().request(method, url, data, headers, timeout, timeout, 1, **kwargs)
-        if response.status_code >= 400:
-            raise _error(response.status_code, await response.read(), response.headers)
-        return response
-
-
-class _OneAttemptTransport(AsyncPredictionServiceRestTransport):
-    """A transport with a session that does not retry.
-
-    There is no public way to set the session. It must be set before the methods are wrapped,
-    because the wrapped methods are looked up by the objects they are bound to, such as the session.
-    """
-
-    def _prep_wrapped_messages(self, client_info: Any) -> None:
-        self._session = _OneAttemptSession(self._credentials)
-        super()._prep_wrapped_messages(client_info)
-
-
-class _AdcCredentials(async_credentials.Credentials):
-    """Application Default Credentials for google-auth's asynchronous sessions.
-
-    google-auth finds credentials only for synchronous use, so they are refreshed in a thread.
-    """
+class _Credentials:
+    """Application Default Credentials; google-auth finds and refreshes them in a thread."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._adc: Any = None
         self._lock = asyncio.Lock()
 
-    async def before_request(self, request: Any, method: str, url: str, headers: Any) -> None:
+    async def token(self) -> str:
+        """Return a valid access token.
+
+        Raises:
+            GoogleAuthError: there are no credentials, or they cannot be refreshed.
+        """
         async with self._lock:
             if self._adc is None or not self._adc.valid:
                 await asyncio.to_thread(self._refresh)
-        headers["authorization"] = f"Bearer {self._adc.token}"
+        return str(self._adc.token)
 
     def _refresh(self) -> None:
         if self._adc is None:

@@ -26,6 +26,9 @@ class Settings:
         hang_rate: the share of calls that are never answered, from 0 to 1. Hanging calls are cut
             off when this is 0 again.
         down: all calls answer 503 at once.
+        policy_violated: uploads answer 412 orgPolicyConstraintFailed.
+        key_disabled: uploads answer 400 cloudKmsDisabledKey. What is stored stays readable, as
+            objects are that another key encrypts.
         md5: compute the MD5 of uploads. Without it, objects have none, like composed objects. MD5
             is most of an upload's cost here, and benchmarks should not measure it.
     """
@@ -35,6 +38,8 @@ class Settings:
     latency_s: float = 0.0
     hang_rate: float = 0.0
     down: bool = False
+    policy_violated: bool = False
+    key_disabled: bool = False
     md5: bool = True
 
 
@@ -68,6 +73,11 @@ class Behaviour:
         if settings.down:
             counts.failed += 1
             raise errors.on_demand(503)
+        if request.path.startswith("/upload/") and (
+            settings.policy_violated or settings.key_disabled
+        ):
+            counts.failed += 1
+            raise errors.policy_violated() if settings.policy_violated else errors.key_disabled()
         if settings.latency_s:
             await asyncio.sleep(settings.latency_s)
         roll = self._chance.random()
@@ -77,6 +87,13 @@ class Behaviour:
         if roll < settings.hang_rate + settings.error_rate:
             counts.failed += 1
             raise errors.on_demand(settings.error_status)
+
+    def _refuse_uploads(self) -> None:
+        if self.settings.policy_violated or self.settings.key_disabled:
+            self.counts.failed += 1
+            raise (
+                errors.policy_violated() if self.settings.policy_violated else errors.key_disabled()
+            )
 
     async def close(self, _: web.Application) -> None:
         """Cut off hanging calls, so that they do not delay the server's shutdown."""

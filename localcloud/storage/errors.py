@@ -95,6 +95,24 @@ def condition_not_met(location: str) -> StorageError:
     return StorageError(412, "conditionNotMet", message, location)
 
 
+def policy_violated() -> StorageError:
+    """412: a policy of the organization forbids the write; the condition itself holds."""
+    return StorageError(
+        412,
+        "orgPolicyConstraintFailed",
+        "Request violates constraint 'constraints/gcp.restrictCmekCryptoKeyProjects'",
+    )
+
+
+def key_disabled() -> StorageError:
+    """400: the key that encrypts the bucket's new objects is disabled."""
+    return StorageError(
+        400,
+        "cloudKmsDisabledKey",
+        "The Cloud KMS key is disabled, destroyed, or scheduled to be destroyed.",
+    )
+
+
 def on_demand(status: int) -> StorageError:
     """Return an injected error of the service."""
     reason, message = _INJECTED.get(status, ("backendError", "Backend Error"))

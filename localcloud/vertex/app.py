@@ -18,7 +18,8 @@ from aiohttp import web
 from localcloud.tunable_settings import add_settings_routes
 from localcloud.vertex import pictures
 from localcloud.vertex.behaviour import Behaviour, Fault
-from localcloud.vertex.calls import ApiError, Call
+from localcloud.vertex.calls import ApiError, Call, GarbledError
+from localcloud.vertex.containers import Container, Prediction
 
 # Google's image models that exist in 2026-11. All Imagen ids have been shut down and answer 404.
 MODELS = frozenset(
@@ -30,14 +31,9 @@ MODELS = frozenset(
         "gemini-nano-banana-2.1",
     }
 )
-_STATUSES = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    404: "NOT_FOUND",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    503: "UNAVAILABLE",
-}
+# A draft is smaller than any final image.
+_DRAFT_BYTES = 600
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _REFUSAL = (
     "The prompt could not be submitted. It contains sensitive words that violate Google's "
     "Responsible AI practices. Try rephrasing the prompt."
@@ -60,7 +56,9 @@ def vertex_app(behaviour: Behaviour) -> web.Application:
         add(f"/{version}/{place}/{models}:generateContent", service.generate_content)
         add(f"/{version}/{place}/{models}:countTokens", service.count_tokens)
         add(f"/{version}/{place}/{models}:predict", service.predict)
-        add(f"/{version}/{place}/endpoints/{{endpoint}}:predict", service.predict)
+        endpoint = f"/{version}/{place}/endpoints/{{endpoint}}"
+        add(f"{endpoint}:predict", service.predict)
+        app.router.add_get(endpoint, service.get_endpoint)
     add_settings_routes(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
     app.on_cleanup.append(service.close)
     return app
@@ -120,11 +118,13 @@ class _Service:
                 image_size=image_config.get("imageSize") or "1K",
             )
         self._behaviour.counts.images += 1
+        images = [_part(data, thought=fault is Fault.THOUGHT_IMAGE)]
+        if fault is Fault.DRAFTS:
+            images.insert(0, _part(_canned(_DRAFT_BYTES)))
         return web.Response(
-            body=b'{"candidates":[{"content":{"role":"model","parts":[{"inlineData":'
-            b'{"mimeType":"image/png","data":"'
-            + data
-            + b'"}}]},"finishReason":"STOP"}],"usageMetadata":{"totalTokenCount":1290},'
+            body=b'{"candidates":[{"content":{"role":"model","parts":['
+            + b",".join(images)
+            + b']},"finishReason":"STOP"}],"usageMetadata":{"totalTokenCount":1290},'
             b'"modelVersion":' + json.dumps(model).encode() + b"}",
             content_type="application/json",
             charset="utf-8",
@@ -144,20 +144,17 @@ class _Service:
         _authenticate(request)
         if model := request.match_info.get("model"):
             raise ApiError(404, f"Publisher Model `{model}` was not found.")
-        body = await _json(request)
-        try:
-            prompt = body["instances"][0]["prompt"]
-            parameters = body.get("parameters") or {}
-            count = int(parameters.get("sampleCount") or 1)
-            if not isinstance(prompt, str) or not 1 <= count <= 4:
-                raise ValueError
-        except (KeyError, IndexError, TypeError, ValueError):
+        endpoint = request.match_info["endpoint"]
+        if self._behaviour.settings.dedicated and request.host != _own_host(request):
             raise ApiError(
-                400, "Expected instances[0].prompt and a sampleCount of 1 to 4."
-            ) from None
-        if "seed" in parameters and parameters.get("addWatermark", True):
-            raise ApiError(400, "Seed is not supported when watermark is enabled.")
-        async with Call(self._behaviour, prompt) as fault:
+                400,
+                "Dedicated Endpoint cannot be accessed through the shared Vertex AI domain "
+                f"{request.host}. Please access the endpoint using its dedicated domain name "
+                f"'{_own_host(request)}'",
+                code="FAILED_PRECONDITION",
+            )
+        asked = Prediction.parse(await _json(request), self._container)
+        async with Call(self._behaviour, asked.prompt) as fault:
             if fault is Fault.BLOCKED:
                 raise ApiError(400, _REFUSAL)
             if fault is Fault.BLOCKED_IMAGE:
@@ -166,26 +163,44 @@ class _Service:
                 )
             if fault is Fault.EMPTY:
                 return web.json_response({"predictions": []})
-            seed = parameters.get("seed")
             encoded = [
                 await self._picture(
                     fault,
-                    prompt,
-                    model=f"endpoint {request.match_info['endpoint']}",
+                    asked.prompt,
+                    model=f"endpoint {endpoint}",
                     index=index,
-                    seed=None if seed is None else int(seed) + index,
-                    aspect_ratio=parameters.get("aspectRatio") or "1:1",
-                    image_size=parameters.get("sampleImageSize") or "1K",
+                    seed=None if asked.seed is None else asked.seed + index,
+                    aspect_ratio=asked.aspect_ratio,
+                    image_size=asked.image_size,
                 )
-                for index in range(count)
+                for index in range(asked.count)
             ]
-        self._behaviour.counts.images += count
-        start = b'{"mimeType":"image/png","bytesBase64Encoded":"'
+        self._behaviour.counts.images += asked.count
         return web.Response(
-            body=b'{"predictions":[' + b",".join(start + data + b'"}' for data in encoded) + b"]}",
+            body=b'{"predictions":[' + b",".join(map(asked.container.answer, encoded)) + b"]}",
             content_type="application/json",
             charset="utf-8",
         )
+
+    async def get_endpoint(self, request: web.Request) -> web.StreamResponse:
+        """Return an endpoint's resource; there is one under every id."""
+        _authenticate(request)
+        self._behaviour.counts.endpoint_reads += 1
+        endpoint: dict[str, Any] = {"name": request.path.split("/", 2)[2], "displayName": "local"}
+        if self._behaviour.settings.dedicated:
+            endpoint |= {
+                "dedicatedEndpointEnabled": True,
+                "dedicatedEndpointDns": _own_host(request),
+            }
+        return web.json_response(endpoint)
+
+    @property
+    def _container(self) -> Container:
+        if self._behaviour.settings.flux:
+            return Container.FLUX
+        if self._behaviour.settings.stable_diffusion:
+            return Container.STABLE_DIFFUSION
+        return Container.IMAGEN
 
     def _next_index(self, prompt: str) -> int:
         self._times_drawn[hash(prompt)] += 1
@@ -198,6 +213,14 @@ class _Service:
         """Return a picture in base64."""
         if fault is Fault.NOT_AN_IMAGE:
             return base64.b64encode(b"This is no picture.")
+        if fault is Fault.CUT_IMAGE:
+            return base64.b64encode(pictures.cut_jpeg())
+        data = await self._whole_picture(prompt, **options)
+        if fault is Fault.URL_SAFE:
+            return data.translate(_URL_SAFE).rstrip(b"=")
+        return data
+
+    async def _whole_picture(self, prompt: str, **options: Any) -> bytes:
         if size := self._behaviour.settings.canned_bytes:
             return _canned(size)
         loop = asyncio.get_running_loop()
@@ -209,24 +232,39 @@ class _Service:
             raise ApiError(400, f"Image options are not supported: {options}") from None
 
 
+def _own_host(request: web.Request) -> str:
+    """Return the host of dedicated endpoints: another name for this machine, told by its header.
+
+    On Vertex AI, it is `ENDPOINT.LOCATION-PROJECT_NUMBER.prediction.vertexai.goog`.
+    """
+    return f"localhost:{request.host.rpartition(':')[2]}"
+
+
+def _part(data: bytes, *, thought: bool = False) -> bytes:
+    flag = b'"thought":true,' if thought else b""
+    return b"{" + flag + b'"inlineData":{"mimeType":"image/png","data":"' + data + b'"}}'
+
+
 @web.middleware
 async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         response: web.StreamResponse = await handler(request)
     except ApiError as error:
         headers = {"Retry-After": f"{error.retry_after_s:g}"} if error.retry_after_s else {}
-        return _error(error.status, str(error), headers)
+        return _error(error.status, error.code, str(error), headers)
+    except GarbledError as error:
+        return web.Response(status=error.args[0], text="{not JSON", content_type="application/json")
     except ConnectionAbortedError:
         if request.transport:
             request.transport.close()
         return web.Response()
     except web.HTTPNotFound:
-        return _error(404, f"No such method: {request.method} {request.path}", {})
+        return _error(404, "NOT_FOUND", f"No such method: {request.method} {request.path}", {})
     return response
 
 
-def _error(status: int, message: str, headers: dict[str, str]) -> web.Response:
-    error = {"code": status, "message": message, "status": _STATUSES[status]}
+def _error(status: int, code: str, message: str, headers: dict[str, str]) -> web.Response:
+    error = {"code": status, "message": message, "status": code}
     return web.json_response({"error": error}, status=status, headers=headers)
 
 

@@ -23,6 +23,14 @@ class Fault(StrEnum):
     EMPTY = "empty"  # 200 without an image
     NOT_AN_IMAGE = "not-an-image"  # 200 with bytes that are not an image
     GARBAGE = "garbage"  # 200 with a body that is not JSON
+    CANCELLED = "cancelled"  # 499, although nobody cancelled: under load
+    ABORTED = "aborted"  # 409: under load
+    NOT_ENABLED = "not-enabled"  # 400 FAILED_PRECONDITION: the project may not use the model
+    QUOTA_GARBLED = "quota-garbled"  # 429 with a body that says it is JSON and is not
+    DRAFTS = "drafts"  # two images: a draft, then the final one; Gemini only
+    THOUGHT_IMAGE = "thought-image"  # the only image is in a thought; Gemini only
+    CUT_IMAGE = "cut-image"  # a JPEG without its end
+    URL_SAFE = "url-safe"  # base64 in the URL-safe alphabet, without padding
     SLOW = "slow"  # 20 times the latency
     HANG = "hang"  # no response
     CUT = "cut"  # the connection is closed without a response
@@ -42,12 +50,18 @@ class Settings:
         latency_s: seconds that a call takes.
         quota_per_minute: calls per minute beyond which calls answer 429; 0 means no quota.
         retry_after_s: the Retry-After header of a 429, in seconds; 0 sends none.
-        unavailable_rate, quota_rate, blocked_rate, empty_rate, hang_rate, cut_rate: the shares of
-            calls with the fault of that name.
+        unavailable_rate, quota_rate, blocked_rate, empty_rate, hang_rate, cut_rate, drafts_rate,
+            thought_image_rate, cancelled_rate, aborted_rate: the shares of calls with the fault of
+            that name.
         tail_rate: the share of slow calls.
         tail_factor: how many times the latency a slow call takes.
         canned_bytes: answer with a prepared picture of that size instead of drawing one, so that
             benchmarks do not measure the stand-in; 0 draws.
+        flux: endpoints have a container as FLUX has in Model Garden: it takes the prompt as `text`,
+            and answers one picture per instance, as `{"output": …}`.
+        stable_diffusion: endpoints have a container as Stable Diffusion has in TorchServe: it
+            answers one picture per instance, as plain base64.
+        dedicated: endpoints have a host of their own, and the shared host refuses their calls.
         down: all calls answer 503.
         hold: calls that are ready to be answered wait until this is unset.
     """
@@ -61,9 +75,16 @@ class Settings:
     empty_rate: float = 0.0
     hang_rate: float = 0.0
     cut_rate: float = 0.0
+    drafts_rate: float = 0.0
+    thought_image_rate: float = 0.0
+    cancelled_rate: float = 0.0
+    aborted_rate: float = 0.0
     tail_rate: float = 0.0
     tail_factor: float = 20.0
     canned_bytes: int = 0
+    flux: bool = False
+    stable_diffusion: bool = False
+    dedicated: bool = False
     down: bool = False
     hold: bool = False
 
@@ -80,6 +101,7 @@ class Counts:
         refused_for_quota: calls beyond the quota.
         in_flight: calls in progress now.
         most_in_flight: the maximum of `in_flight` so far.
+        endpoint_reads: how often an endpoint was asked for its host.
     """
 
     calls: int = 0
@@ -88,6 +110,7 @@ class Counts:
     refused_for_quota: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
+    endpoint_reads: int = 0
 
 
 class Behaviour:
@@ -131,6 +154,10 @@ class Behaviour:
             (Fault.EMPTY, s.empty_rate),
             (Fault.HANG, s.hang_rate),
             (Fault.CUT, s.cut_rate),
+            (Fault.DRAFTS, s.drafts_rate),
+            (Fault.THOUGHT_IMAGE, s.thought_image_rate),
+            (Fault.CANCELLED, s.cancelled_rate),
+            (Fault.ABORTED, s.aborted_rate),
         ):
             if roll < rate:
                 return fault

@@ -10,15 +10,44 @@ from localcloud.vertex.behaviour import Behaviour, Fault
 _HANG_S = 3600.0
 # How often a held call checks whether it can continue.
 _POLL_S = 0.02
+_CODES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
+# What an organization answers that allows only some models.
+_NOT_ENABLED = (
+    "Organization Policy constraint `constraints/vertexai.allowedModels` violated for "
+    "`projects/1234` attempting to use a disallowed Gen AI model."
+)
 
 
 class ApiError(Exception):
-    """An error response; `retry_after_s` becomes its Retry-After header unless it is 0."""
+    """An error response.
 
-    def __init__(self, status: int, message: str, retry_after_s: float = 0.0) -> None:
+    Args:
+        status: the HTTP status.
+        message: for the reader.
+        retry_after_s: becomes the Retry-After header, unless it is 0.
+        code: the name of a google.rpc.Code; derived from `status` by default.
+    """
+
+    def __init__(
+        self, status: int, message: str, retry_after_s: float = 0.0, *, code: str = ""
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.retry_after_s = retry_after_s
+        self.code = code or _CODES[status]
+
+
+class GarbledError(Exception):
+    """An error response that says it is JSON and is not; with its HTTP status."""
 
 
 class Call:
@@ -60,6 +89,14 @@ class Call:
             raise ApiError(503, "The service is currently unavailable.")
         if fault is Fault.ERROR:
             raise ApiError(500, "Internal error encountered.")
+        if fault is Fault.CANCELLED:
+            raise ApiError(499, "The operation was cancelled.")
+        if fault is Fault.ABORTED:
+            raise ApiError(409, "The operation was aborted.")
+        if fault is Fault.NOT_ENABLED:
+            raise ApiError(400, _NOT_ENABLED, code="FAILED_PRECONDITION")
+        if fault is Fault.QUOTA_GARBLED:
+            raise GarbledError(429)
         if fault is Fault.INVALID:
             raise ApiError(400, "Request contains an invalid argument.")
         if fault is Fault.CUT:

@@ -93,6 +93,13 @@ def canned(size_bytes: int) -> bytes:
     )
 
 
+def cut_jpeg() -> bytes:
+    """Return the first half of a JPEG."""
+    out = io.BytesIO()
+    Image.new("RGB", (64, 64), "#4aa3df").save(out, "JPEG")
+    return out.getvalue()[: out.tell() // 2]
+
+
 def _landscape(size: tuple[int, int], chance: random.Random) -> Image.Image:
     width, height = size
     above, horizon, sun, near = chance.choice(_PALETTES)

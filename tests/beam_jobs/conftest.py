@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from beam_jobs.models.answer_memory import SlottedResponse
 from beam_jobs.models.predict import PredictModel, base_url_from_environment
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 
@@ -32,23 +33,19 @@ def prompt_of() -> Callable[..., Prompt]:
 
 @pytest_asyncio.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(response_class=SlottedResponse) as session:
         yield session
 
 
-@pytest_asyncio.fixture
-async def predict_model() -> AsyncIterator[Callable[..., PredictModel]]:
+@pytest.fixture
+def predict_model(session: aiohttp.ClientSession) -> Callable[..., PredictModel]:
     """Return a function that creates `:predict` adapters, by default for one endpoint."""
-    models: list[PredictModel] = []
 
     def make(base_url: str | None = None, **settings: Any) -> PredictModel:
         given = {"resource": ENDPOINT, "timeout_s": 60.0, **settings}
-        models.append(PredictModel(base_url=base_url or base_url_from_environment(), **given))
-        return models[-1]
+        return PredictModel(session, base_url=base_url or base_url_from_environment(), **given)
 
-    yield make
-    for model in models:
-        await model._client.transport.close()
+    return make
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

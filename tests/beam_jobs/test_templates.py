@@ -30,6 +30,7 @@ COMPANIONS = {
     "model_endpoint": {"model": "imagen-4.0-generate-001"},
     "model": {"model_endpoint": ENDPOINT},
     "allowed_models": {"model": "a", "model_endpoint": ENDPOINT},
+    "prompt_field": {"model": "flux-1", "model_endpoint": ENDPOINT},
 }
 
 TOPICS = {
@@ -112,6 +113,15 @@ BOTH = {
         "projects/p-1/locations/l/endpoints/..": False,
         "projects/p-1/locations/l/endpoints/1?key=": False,
         "projects/example.com:p-1/locations/us-central1/endpoints/1": True,
+    },
+    "prompt_field": {
+        "prompt": True,
+        "text": True,
+        "-": True,
+        "--": False,
+        "a prompt": False,
+        "a\nb": False,
+        "": False,
     },
     "model_location": {
         "global": True,
@@ -251,7 +261,8 @@ def test_the_help_ends_with_an_example_that_template_and_job_accept(job, paramet
 def test_all_examples_make_a_job_together():
     for job, template in TEMPLATES.items():
         given = {one["name"]: example_of(one) for one in template["parameters"]}
-        del given["model_endpoint"]  # for models with the :predict API, unlike the example's model
+        # For models with the :predict API, unlike the example's model.
+        del given["model_endpoint"], given["prompt_field"]
         assert accepted_by_the_job(job, **given)
 
 

@@ -33,7 +33,11 @@ def validated(dag: Any, form: dict[str, Any]) -> dict[str, Any]:
         ("imagen_stream_start", FORM),
         (
             "imagen_stream_start",
-            {"model": "my-flux", "model_endpoint": "projects/p/locations/l/endpoints/7"},
+            {
+                "model": "my-flux",
+                "model_endpoint": "projects/p/locations/l/endpoints/7",
+                "prompt_field": "text",
+            },
         ),
         ("imagen_stream_drain", {}),
         ("imagen_stream_drain", {"cancel_after_minutes": 1440}),
@@ -55,6 +59,8 @@ def test_a_valid_form_is_accepted(dags: dict[str, Any], dag_id: str, form: dict[
         ("imagen_stream_start", "model_endpoint", "endpoint-7"),
         ("imagen_stream_start", "model_endpoint", "projects/p/locations/a.example#/endpoints/1"),
         ("imagen_stream_start", "model_endpoint", "projects/p/locations/l/endpoints/.."),
+        ("imagen_stream_start", "prompt_field", "a prompt"),
+        ("imagen_stream_start", "prompt_field", ""),
         ("imagen_stream_start", "request_tier", "cheap"),
         ("imagen_stream_start", "max_in_flight", 0),
         ("imagen_stream_start", "max_in_flight", 1.5),

@@ -77,3 +77,56 @@ def test_a_model_that_is_down_holds_prompts_back_and_loses_none(
     )
     assert not books.failures
     assert twice == 0
+
+
+# Of all calls. Those that are cancelled or aborted are free, and the others are one image each.
+ODD_RATES = {
+    "drafts_rate": 0.2,
+    "thought_image_rate": 0.1,
+    "cancelled_rate": 0.1,
+    "aborted_rate": 0.1,
+    "quota_rate": 0.02,
+}
+
+
+@pytest.mark.parametrize(
+    ("program", "container"),
+    [
+        ("stream", {}),
+        pytest.param("backfill", {}, marks=pytest.mark.full),
+        # One picture for each call, whatever it asks for.
+        pytest.param("stream", {"flux": True, "dedicated": True}, marks=pytest.mark.full),
+    ],
+    ids=["stream", "backfill", "flux"],
+)
+def test_a_model_that_answers_oddly_costs_no_prompt_and_no_money(
+    program, container, faults, cloud, lane, start, books, paid, unanswered
+):
+    count = 4 if container else 2
+    bodies = prompt_bodies("odd", faults.many(2_000), images=count)
+    rates = {"cancelled_rate": 0.1, "aborted_rate": 0.1} if container else ODD_RATES
+    cloud.models(**rates, **container)
+    before = cloud.models()["calls"]
+    options = {}
+    if container:
+        endpoint = "projects/demo-project/locations/us-central1/endpoints/1234"
+        options = {"model": "flux-1", "model_endpoint": endpoint, "prompt_field": "text"}
+    if program == "stream":
+        job = start("stream", **options)
+        lane.publish(*bodies)
+    else:
+        job = start("backfill", prompts=lane.put("odd.jsonl", b"\n".join(bodies)), **options)
+    books.wait(bodies, within_s=1200)
+    job.finish()
+    books.settle()
+    twice = paid() - count * len(bodies)
+    told = ", ".join(f"{rate * 100:g} % {name[:-5]}" for name, rate in rates.items())
+    faults.row(
+        f"{program}: models answer oddly: {'one picture a call, ' if container else ''}{told}",
+        f"{len(bodies):,} prompts of {count} images, {cloud.models()['calls'] - before:,} calls",
+        **books.figures(bodies, twice, unanswered()),
+    )
+    assert not books.failures
+    assert twice == 0
+    assert {len(images) for images in books.images.values()} == {count}
+    assert books.without_image() == []

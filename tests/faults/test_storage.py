@@ -52,3 +52,50 @@ def test_storage_that_fails_costs_no_prompt_and_names_no_image_that_is_not_there
     assert not books.failures
     assert twice == 0
     assert books.without_image() == []
+
+
+IN_FLIGHT = 32
+
+
+@pytest.mark.parametrize("program", ["stream", pytest.param("backfill", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "switch", ["key_disabled", pytest.param("policy_violated", marks=pytest.mark.full)]
+)
+def test_storage_that_refuses_every_write_after_payment_costs_no_prompt_and_no_money(
+    program, switch, faults, cloud, lane, start, books, paid, unanswered
+):
+    refused_s, bodies = faults.many(60, least=8), prompt_bodies("refused", faults.many(2_000))
+    cloud.models(hold=True)
+    # Prompts wait for longer than what is paid for would.
+    options = {"max_in_flight": IN_FLIGHT, "max_retry_seconds": 4 * refused_s + 60}
+    if program == "stream":
+        job = start("stream", **options)
+        lane.publish(*bodies)
+    else:
+        path = lane.put("refused.jsonl", b"\n".join(bodies))
+        job = start("backfill", prompts=path, **options)
+    held = min(IN_FLIGHT, len(bodies))
+    eventually(lambda: cloud.models()["in_flight"] == held, what="all calls in flight")
+    before = cloud.storage(**{switch: True})["failed"]
+    cloud.models(hold=False)
+    eventually(lambda: cloud.storage()["failed"] > before + held, what="writes in vain")
+    books.stays_empty(refused_s)
+    in_vain = paid()
+    refused = cloud.storage(**{switch: False})["failed"] - before
+    books.wait(bodies, within_s=600)
+    job.finish()
+    books.settle()
+    twice = paid() - len(bodies)
+    faults.row(
+        f"{program}: Cloud Storage refuses every write for {refused_s} s, {switch}",
+        f"{len(bodies):,} prompts; {held} calls in flight, {in_vain} images paid for meanwhile; "
+        f"{refused:,} writes refused",
+        **books.figures(bodies, twice, unanswered()),
+    )
+    assert in_vain <= held
+    assert not books.failures
+    assert twice == 0
+    assert books.without_image() == []
+    log = job.log.read_text(errors="replace")
+    assert log.count("storage has refused every write") == 1
+    assert log.count("storage accepts writes again") == 1

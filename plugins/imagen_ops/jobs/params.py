@@ -13,7 +13,14 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from beam_jobs.catalog import DEFAULT_MODEL, ENDPOINT_PATTERN, KNOWN_MODELS, MODEL_PATTERN
+from beam_jobs.catalog import (
+    DEFAULT_MODEL,
+    ENDPOINT_PATTERN,
+    KNOWN_MODELS,
+    MODEL_PATTERN,
+    PROMPT_FIELD,
+    PROMPT_FIELD_PATTERN,
+)
 
 JOB_FIELDS: dict[str, Any] = {
     "model": Param(
@@ -33,6 +40,19 @@ JOB_FIELDS: dict[str, Any] = {
             "Set this only for a model that you deployed on a Vertex AI endpoint and that supports "
             ":predict. Format: projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT. Leave "
             "it empty for Google's own models."
+        ),
+    ),
+    "prompt_field": Param(
+        None,
+        type=["null", "string"],
+        pattern=f"^(?:{PROMPT_FIELD_PATTERN})$",
+        examples=["prompt", "text", "inputs", "-"],
+        title="Prompt field",
+        description_md=(
+            "The request field in which the model endpoint's container expects the prompt. Most "
+            "open models in Model Garden (FLUX, Stable Diffusion XL) expect **text**. Enter **-** "
+            "for a container that takes the text itself, such as Hugging Face's. **Empty**: "
+            "prompt, as for Imagen."
         ),
     ),
     "request_tier": Param(
@@ -92,6 +112,8 @@ class JobForm:
     Args:
         model: the model for prompts that don't name one.
         model_endpoint: the Vertex AI endpoint of a deployed model; None for Google's own models.
+        prompt_field: the request field that the endpoint's container takes a prompt from, or "-"
+            for none; None: Imagen's.
         request_tier: "standard" or "flex".
         max_in_flight: maximum concurrent model calls per worker.
         max_requests_per_minute: maximum model calls per minute of the whole job; None: the
@@ -102,6 +124,7 @@ class JobForm:
 
     model: str
     model_endpoint: str | None = None
+    prompt_field: str | None = None
     request_tier: str = "standard"
     max_in_flight: int = 64
     max_requests_per_minute: float | None = None
@@ -151,6 +174,11 @@ class JobForm:
             problems.append(
                 f"model: {self.model} is not one of Google's own models; set model_endpoint to the "
                 "endpoint it is deployed on"
+            )
+        if (self.prompt_field or PROMPT_FIELD) != PROMPT_FIELD and not self.model_endpoint:
+            problems.append(
+                f"prompt_field: {self.prompt_field} is only for a model on an endpoint; set "
+                "model_endpoint too, or clear prompt_field"
             )
         if self.request_tier == "flex" and not gemini:
             problems.append(

@@ -167,6 +167,16 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
             {"model": "flux-1", "model_endpoint": ENDPOINT, "request_tier": "flex"},
             "--request_tier: flex is only for Gemini models",
         ),
+        (
+            STREAM,
+            {"prompt_field": "text"},
+            "--prompt_field text is only for a model on --model_endpoint; set that too",
+        ),
+        (
+            STREAM,
+            {"model": "flux-1", "model_endpoint": ENDPOINT, "prompt_field": "a prompt"},
+            "--prompt_field: expected a field's name such as prompt or text, or -, got 'a prompt'",
+        ),
         (STREAM, {"max_image": 3}, "--max_image: no such option"),
         (STREAM, {"no_such_thing": "x"}, "--no_such_thing: no such option"),
     ],

@@ -11,6 +11,7 @@ from beam_jobs.catalog import Family, family_of
 from beam_jobs.engine import generate
 from beam_jobs.engine.generate import MAX_EMPTY_ANSWERS, ImageGenerator
 from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
+from beam_jobs.images import write_gate
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
@@ -238,14 +239,27 @@ async def test_only_missing_images_are_generated_with_as_few_calls_as_possible(
 
 @both_protocols
 @pytest.mark.parametrize(
-    "fault", ["unavailable", "quota", "error", "empty", "not-an-image", "garbage", "cut"]
+    "fault",
+    [
+        "unavailable",
+        "quota",
+        "quota-garbled",
+        "error",
+        "empty",
+        "not-an-image",
+        "cut-image",
+        "garbage",
+        "cut",
+        "cancelled",
+        "aborted",
+    ],
 )
 async def test_a_fault_that_strikes_once_is_survived(generator, lane, prompt_of, name, fault, paid):
     prompt = prompt_of(f"a fox in {lane.name} fault:{fault}-once", model=name)
     outcome = predicted(await generator().outcome(prompt))
     assert paid()[0] == 2
     assert (outcome.work.calls, outcome.work.images) == (2, 1)
-    assert outcome.work.quota_refusals == (fault == "quota")
+    assert outcome.work.quota_refusals == fault.startswith("quota")
 
 
 async def test_a_pause_that_the_service_asks_for_is_kept_and_counted(generator, prompt_of):
@@ -256,6 +270,16 @@ async def test_a_pause_that_the_service_asks_for_is_kept_and_counted(generator, 
     assert 300 <= outcome.work.throttled_ms < 60_000
     assert outcome.work.quota_refusals == 1
     assert outcome.latency_ms >= 300
+
+
+@pytest.mark.parametrize("fault", ["cancelled", "aborted"])
+async def test_one_call_of_several_that_is_cancelled_under_load_costs_no_image(
+    generator, lane, prompt_of, fault, paid
+):
+    prompt = prompt_of(f"a fox in {lane.name} fault:{fault}-once", images=4)
+    outcome = predicted(await generator().outcome(prompt))
+    assert paid() == (5, 4)
+    assert len(outcome.images) == 4
 
 
 async def test_a_storage_that_fails_a_few_times_costs_no_second_image(
@@ -433,6 +457,118 @@ async def test_a_broken_record_is_a_storage_error_and_is_not_paid_again(generato
     assert "is not a record" in failure.detail
 
 
+# Storage that refuses what is paid for
+
+
+@pytest.fixture
+def quick_gate(monkeypatch):
+    monkeypatch.setattr(write_gate, "PROBE_EVERY_S", 0.05)
+    monkeypatch.setattr(write_gate, "LOG_AFTER_S", 0.1)
+
+
+@pytest.mark.parametrize("switch", ["policy_violated", "key_disabled"])
+@pytest.mark.parametrize("images", [1, 4])
+async def test_while_storage_refuses_every_write_no_more_is_paid_for_than_was_in_flight(
+    switch, images, cloud, generator, prompt_of, quick_gate, caplog
+):
+    cloud.storage(**{switch: True})
+    model = Scripted(images_per_call=4, latency_s=0.01)
+    # What is paid for is given up long before storage is mended: no other prompt takes its place.
+    work = generator(model, max_in_flight=4, max_retry_s=0.3)
+    prompts = [prompt_of(f"fox number {number}", images=images) for number in range(40)]
+    tasks = [asyncio.create_task(work.outcome(prompt)) for prompt in prompts]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    in_flight = len(model.asked)
+    assert 4 <= in_flight <= 4 * generate.ROOM_OVER_IN_FLIGHT + 1
+    await asyncio.sleep(0.5)
+    assert len(model.asked) == in_flight
+    cloud.storage(**{switch: False})
+    outcomes = await asyncio.gather(*tasks)
+    failures = [one for one in outcomes if isinstance(one, Failure)]
+    assert len(failures) <= in_flight
+    for failure in failures:
+        assert (failure.reason, failure.retryable) == (Reason.STORAGE_ERROR, True)
+        assert "constraint" in failure.detail or "cloudKmsDisabledKey" in failure.detail
+    assert len(model.asked) == len(prompts)
+    logged = [record.getMessage() for record in caplog.records]
+    assert sum("refused every write" in line for line in logged) == 1
+    assert sum("accepts writes again" in line for line in logged) == 1
+
+
+@pytest.mark.parametrize("switch", ["policy_violated", "key_disabled"])
+async def test_what_is_paid_for_is_kept_until_storage_is_mended(
+    switch, cloud, generator, prompt_of, quick_gate
+):
+    cloud.storage(**{switch: True})
+    model = Scripted()
+    work = generator(model)
+    tasks = [asyncio.create_task(work.outcome(prompt_of(f"fox {n}", images=2))) for n in range(9)]
+    done, _ = await asyncio.wait(tasks, timeout=0.7)
+    assert not done
+    cloud.storage(**{switch: False})
+    outcomes = [predicted(one) for one in await asyncio.gather(*tasks)]
+    assert [len(one.images) for one in outcomes] == [2] * 9
+    assert len(model.asked) == sum(one.work.images for one in outcomes) == 18
+
+
+async def test_a_paid_image_is_tried_once_more_at_the_end_whatever_storage_asks_for(
+    generator, prompt_of, serve, monkeypatch, tmp_path
+):
+    store = ObjectStore(tmp_path / "storage")
+    store.create_bucket("bucket-1")
+    refused = []
+
+    async def faults(request):
+        if request.method == "POST" and not refused:
+            refused.append(request)
+            return web.json_response({}, status=503, headers={"Retry-After": "3600"})
+        return None
+
+    url = await serve(storage_app(store, faults=faults))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+    work = generator(Scripted(), location="gs://bucket-1/images", max_retry_s=0.3)
+    predicted(await work.outcome(prompt_of("a fox")))
+    store.close()
+
+
+async def test_all_images_of_a_call_are_stored_even_if_one_of_them_cannot_be(
+    generator, prompt_of, serve, monkeypatch, tmp_path
+):
+    store = ObjectStore(tmp_path / "storage")
+    store.create_bucket("bucket-1")
+
+    async def faults(request):
+        if request.method == "POST" and request.query["name"].endswith("-0.png"):
+            return web.json_response({}, status=413)
+        return None
+
+    url = await serve(storage_app(store, faults=faults))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+    work = generator(Scripted(images_per_call=4), location="gs://bucket-1/images")
+    prompt = prompt_of("a fox", images=4)
+    failure = failed(await work.outcome(prompt))
+    assert (failure.reason, failure.work.images) == (Reason.STORAGE_ERROR, 4)
+    stem = f"images/{prompt.digest[:2]}/{prompt.digest}"
+    assert all(store.read("bucket-1", f"{stem}-{index}.png") for index in (1, 2, 3))
+    store.close()
+
+
+async def test_prompts_that_cannot_be_looked_up_wait_too_while_nothing_can_be_written(
+    cloud, generator, prompt_of, quick_gate
+):
+    cloud.storage(key_disabled=True)
+    model = Scripted()
+    work = generator(model, max_retry_s=0.2)
+    failed(await work.outcome(prompt_of("a fox")))
+    cloud.storage(down=True)
+    task = asyncio.create_task(work.outcome(prompt_of("an owl")))
+    done, _ = await asyncio.wait([task], timeout=0.6)
+    assert not done, "it is not paid for, so it can wait longer than the time for retries"
+    cloud.storage(down=False, key_disabled=False)
+    predicted(await task)
+    assert len(model.asked) == 2
+
+
 # Some of the images
 
 
@@ -454,25 +590,44 @@ async def test_partial_images_are_kept_and_only_missing_ones_are_paid_on_the_nex
     assert before.items() <= lane.objects("images/").items()
 
 
-@pytest.mark.parametrize(
-    "error", [blocked_error("no"), no_image_error("none")], ids=["blocked", "empty"]
-)
-async def test_if_some_images_are_refused_the_prediction_has_the_others(
-    generator, prompt_of, error
-):
+class Half(Scripted):
+    """Has no image at index 0, for a reason."""
+
+    def __init__(self, error):
+        super().__init__()
+        self._error = error
+
+    async def generate(self, prompt, *, first, count):
+        if first == 0:
+            raise self._error
+        return await super().generate(prompt, first=first, count=count)
+
+
+async def test_if_some_images_are_refused_the_prediction_has_the_others(generator, prompt_of):
     prompt = prompt_of("a fox", images=2)
-
-    class Half(Scripted):
-        async def generate(self, prompt, *, first, count):
-            if first == 0:
-                raise error
-            return await super().generate(prompt, first=first, count=count)
-
-    outcome = predicted(await generator(Half()).outcome(prompt))
+    outcome = predicted(await generator(Half(blocked_error("no"))).outcome(prompt))
     assert [path.rpartition("-")[2] for path in outcome.images] == ["1.png"]
     again = Scripted()
     assert predicted(await generator(again).outcome(prompt)).images == outcome.images
     assert again.asked == []
+
+
+@pytest.mark.parametrize(
+    "error", [no_image_error("none"), error_from_status(404, "gone")], ids=["empty", "gone"]
+)
+async def test_if_some_images_do_not_come_the_failure_says_how_many_and_a_replay_pays_for_the_rest(
+    generator, prompt_of, error
+):
+    prompt = prompt_of("a fox", images=2)
+    failure = failed(await generator(Half(error)).outcome(prompt))
+    assert (failure.reason, failure.retryable) == (error.reason, True)
+    assert failure.detail == (
+        f"1 of 2 images came, and a replay asks only for the others: {error.detail}"
+    )
+    again = Scripted()
+    outcome = predicted(await generator(again).outcome(prompt))
+    assert again.asked == [(0, 1)]
+    assert [path.rpartition("-")[2] for path in outcome.images] == ["0.png", "1.png"]
 
 
 async def test_an_outage_outweighs_a_refusal_since_it_may_pass(generator, prompt_of):
@@ -481,11 +636,33 @@ async def test_an_outage_outweighs_a_refusal_since_it_may_pass(generator, prompt
     assert (failure.reason, failure.retryable) == (Reason.MODEL_ERROR, True)
 
 
-async def test_fewer_images_than_asked_for_are_a_prediction(generator, prompt_of):
-    model = Scripted(2, images_per_call=4)
+@pytest.mark.parametrize(
+    ("script", "asked"),
+    [
+        ([1], [(0, 4), (1, 3)]),
+        ([1, 1, 1], [(0, 4), (1, 3), (2, 2), (3, 1)]),
+        ([2, no_image_error("none"), 1], [(0, 4), (2, 2), (2, 2), (3, 1)]),
+        ([3, unreachable_error("cut")], [(0, 4), (3, 1), (3, 1)]),
+        # More than was asked for is no reason for anything.
+        ([7], [(0, 4)]),
+    ],
+)
+async def test_images_that_are_missing_from_an_answer_are_asked_for_again(
+    generator, prompt_of, script, asked
+):
+    model = Scripted(*script, images_per_call=4)
     outcome = predicted(await generator(model).outcome(prompt_of("a fox", images=4)))
-    assert len(outcome.images) == outcome.work.images == 2
-    assert model.asked == [(0, 4)]
+    assert model.asked == asked
+    assert [path.rpartition("-")[2] for path in outcome.images] == [f"{n}.png" for n in range(4)]
+
+
+async def test_an_endpoint_that_gives_one_image_per_call_is_paid_for_as_many_as_asked_for(
+    cloud, generator, prompt_of, paid
+):
+    cloud.models(stable_diffusion=True)
+    outcome = predicted(await generator().outcome(prompt_of("a fox", model=FLUX, images=4)))
+    assert paid() == (4, 4)
+    assert len(outcome.images) == outcome.work.images == 4
 
 
 # The budget
@@ -518,10 +695,11 @@ async def test_empty_calls_and_existing_images_are_not_charged_to_the_budget(gen
 
 
 async def test_images_that_were_not_returned_go_back_into_the_budget(generator, prompt_of):
-    work = generator(Scripted(1, 1, images_per_call=4), max_images=4)
+    model = Scripted(1, blocked_error("no"), images_per_call=4)
+    work = generator(model, max_images=4)
     predicted(await work.outcome(prompt_of("one", images=4)))
     predicted(await work.outcome(prompt_of("two", images=3)))
-    failed(await work.outcome(prompt_of("three", images=3)))
+    failed(await work.outcome(prompt_of("three", images=1)))
 
 
 # Canaries

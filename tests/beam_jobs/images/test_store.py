@@ -226,11 +226,15 @@ async def test_a_storage_outage_is_transient(session, monkeypatch, fox):
 @pytest.mark.parametrize(
     ("status", "to_look", "to_store"),
     [
-        (400, False, False),
-        # Permissions may be restored while a paid image waits.
+        # What is wrong with the bucket may be mended while a paid image waits.
+        (400, False, True),
         (401, False, True),
         (403, False, True),
+        (404, False, True),
+        # Nothing helps this object.
+        (413, False, False),
         (408, True, True),
+        (409, True, True),
         (429, True, True),
         (500, True, True),
         (503, True, True),
@@ -270,3 +274,108 @@ async def test_a_broken_connection_is_transient(session, serve, monkeypatch, fox
     with pytest.raises(StoreError, match="storage cannot be reached") as caught:
         await store.find(fox.digest)
     assert caught.value.transient
+
+
+def refusing(status, reason, message="told why", *, there=False):
+    """Refuse to create objects; say of each whether it is there."""
+
+    async def handler(request):
+        if request.method == "GET":
+            return web.json_response({}, status=200 if there else 404)
+        error = {"code": status, "message": message, "errors": [{"reason": reason}]}
+        return web.json_response({"error": error} if reason else None, status=status)
+
+    return handler
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        (412, "orgPolicyConstraintFailed", "Request violates constraint 'constraints/a'"),
+        # https://github.com/googleapis/java-storage/issues/1240
+        (412, "conditionNotMet", "Request violates constraint 'constraints/a'"),
+        (400, "cloudKmsDisabledKey", "Cloud KMS key is disabled"),
+    ],
+)
+async def test_a_refusal_by_the_bucket_is_not_taken_for_an_object_that_is_there(
+    session, serve, monkeypatch, fox, status, reason, message
+):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(refusing(status, reason, message)))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+    for attempt in (store.put_image(fox.digest, 0, PNG), store.put_record(fox, [], NOW)):
+        with pytest.raises(StoreError) as caught:
+            await attempt
+        assert caught.value.transient
+        assert str(caught.value) == (
+            f"storage answered {status} for gs://bucket-1: {reason}: {message}"
+        )
+    assert store.writes.closed
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("there", [True, False])
+async def test_where_a_412_says_nothing_storage_is_asked_for_the_object(
+    session, serve, monkeypatch, fox, there
+):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(refusing(412, "", there=there)))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+    if there:
+        assert await store.put_image(fox.digest, 0, PNG)
+    else:
+        with pytest.raises(StoreError, match="412") as caught:
+            await store.put_image(fox.digest, 0, PNG)
+        assert caught.value.transient
+    assert store.writes.closed is not there
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "text"), [(200, ""), (200, "<html>"), (304, ""), (308, ""), (204, "")]
+)
+async def test_an_answer_that_is_no_object_is_no_success(
+    session, serve, monkeypatch, fox, status, text
+):
+    async def odd(_):
+        return web.Response(status=status, text=text or None)
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(odd))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+    for attempt in (store.find(fox.digest), store.put_image(fox.digest, 0, PNG)):
+        with pytest.raises(StoreError) as caught:
+            await attempt
+        assert caught.value.transient
+    assert store.writes.closed
+
+
+@pytest.mark.asyncio
+async def test_a_listing_is_followed_to_its_last_page(session, serve, monkeypatch, fox):
+    stem = f"images/{fox.digest[:2]}/{fox.digest}"
+    pages = {
+        None: {"items": [{"name": f"{stem}-0.png"}], "nextPageToken": "a"},
+        # A page without items is not the last one.
+        "a": {"nextPageToken": "b"},
+        "b": {"items": [{"name": f"{stem}-1.png"}]},
+    }
+
+    async def listing(request):
+        return web.json_response(pages[request.query.get("pageToken")])
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(listing))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+    assert sorted((await store.find(fox.digest)).images) == [0, 1]
+
+
+@pytest.mark.asyncio
+async def test_an_attempt_to_write_leaves_nothing_behind(store, lane, cloud, monkeypatch):
+    monkeypatch.setattr("beam_jobs.images.write_gate.PROBE_EVERY_S", 0.01)
+    cloud.storage(key_disabled=True)
+    with pytest.raises(StoreError):
+        await store.put_image("ab" * 16, 0, PNG)
+    assert store.writes.closed
+    waiting = asyncio.create_task(store.writes.wait())
+    done, _ = await asyncio.wait([waiting], timeout=0.2)
+    assert not done
+    cloud.storage(key_disabled=False)
+    await asyncio.wait_for(waiting, 60)
+    assert lane.objects("images/") == {}

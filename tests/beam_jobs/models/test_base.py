@@ -1,27 +1,37 @@
 """How bytes, statuses and headers are interpreted, the same for both APIs."""
 
+import datetime
+import email.utils
+
 import pytest
 
 from beam_jobs.models.base import (
     MAX_DETAIL_CHARS,
+    MAX_WORDS_CHARS,
     CallError,
     Retry,
     blocked_error,
+    error_from_answer,
     error_from_status,
     image_from_bytes,
     no_image_error,
     parse_retry_after,
+    quote_words,
     unreachable_error,
 )
 from beam_jobs.outcomes import Reason
+from tests.pictures import encoded, png
+
+# google.rpc.RetryInfo
+DELAYED = b'{"error": {"details": [{"@type": "x"}, {"retryDelay": "3.5s"}]}}'
 
 
 @pytest.mark.parametrize(
     ("data", "extension", "mime_type"),
     [
-        (b"\x89PNG\r\n\x1a\n....", "png", "image/png"),
-        (b"\xff\xd8\xff\xe0....", "jpg", "image/jpeg"),
-        (b"RIFF\x10\0\0\0WEBPVP8 ", "webp", "image/webp"),
+        (png(), "png", "image/png"),
+        (encoded("JPEG"), "jpg", "image/jpeg"),
+        (encoded("WEBP"), "webp", "image/webp"),
     ],
 )
 def test_a_picture_is_known_by_its_first_bytes(data, extension, mime_type):
@@ -43,6 +53,12 @@ def test_what_is_no_picture_is_an_answer_without_an_image(data):
     )
 
 
+def test_a_picture_that_breaks_off_is_an_answer_without_an_image():
+    with pytest.raises(CallError, match="bytes of a PNG image that breaks off") as caught:
+        image_from_bytes(png()[:-1])
+    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.LIMITED)
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "retry", "retryable", "over_quota", "overloaded"),
     [
@@ -51,6 +67,8 @@ def test_what_is_no_picture_is_an_answer_without_an_image(data):
         (403, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
         (404, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
         (413, Reason.MODEL_ERROR, Retry.NEVER, False, False, False),
+        (409, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, False),
+        (499, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, False),
         (408, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, True),
         (429, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, True, False),
         (500, Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, False, True),
@@ -81,6 +99,43 @@ def test_a_services_essay_is_cut_short():
 
 
 @pytest.mark.parametrize(
+    ("body", "headers", "seconds"),
+    [
+        (b"{}", {}, None),
+        (b"{}", {"Retry-After": "2"}, 2.0),
+        (DELAYED, {}, 3.5),
+        (DELAYED, {"Retry-After": "2"}, 2.0),
+        (DELAYED, {"Retry-After": "soon"}, 3.5),
+        (b'{"error": {"details": [{"retryDelay": "later"}]}}', {}, None),
+        (b"<html>slow down</html>", {"Retry-After": "2"}, 2.0),
+    ],
+)
+def test_an_answer_says_how_long_to_wait(body, headers, seconds):
+    error = error_from_answer(429, body, headers)
+    assert error.over_quota
+    assert error.retry_after_s == seconds
+
+
+def test_an_answer_of_an_operators_kind_is_retryable_and_quotes_status_and_text():
+    body = b'{"error": {"status": "FAILED_PRECONDITION", "message": "policy violated"}}'
+    error = error_from_answer(400, body, {})
+    assert (error.reason, error.retry, error.retryable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
+    assert error.detail == "model answered 400: FAILED_PRECONDITION: policy violated"
+
+
+def test_an_answer_of_success_without_content_is_no_image():
+    assert error_from_answer(204, b"", {}).reason is Reason.NO_IMAGE
+
+
+def test_what_a_model_says_is_quoted_on_one_line_and_cut_off():
+    assert quote_words() == quote_words("", None, " \n") == ""
+    assert quote_words("I cannot\n draw", "that.") == "; it says: I cannot draw that."
+    long = quote_words("x" * 1000)
+    assert long.endswith("x…")
+    assert len(long) < MAX_WORDS_CHARS + 20
+
+
+@pytest.mark.parametrize(
     ("header", "seconds"),
     [
         ("3", 3.0),
@@ -92,8 +147,16 @@ def test_a_services_essay_is_cut_short():
         ("inf", None),
         ("nan", None),
         ("soon", None),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", None),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
     ],
 )
-def test_retry_after_is_seconds_or_nothing(header, seconds):
+def test_retry_after_is_a_time_to_come_or_nothing(header, seconds):
     assert parse_retry_after(header) == seconds
+
+
+def test_a_date_in_retry_after_is_a_time_from_now():
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=100)
+    seconds = parse_retry_after(email.utils.format_datetime(until, usegmt=True))
+    assert seconds is not None
+    assert 40 < seconds <= 100

@@ -9,12 +9,13 @@ import pytest
 from aiohttp import web
 
 from beam_jobs.models.answer_memory import SlottedResponse
-from beam_jobs.models.base import CallError, Retry
+from beam_jobs.models.base import MAX_DETAIL_CHARS, CallError, Retry
 from beam_jobs.models.gemini import REFUSALS, GeminiModel, image_bytes
 from beam_jobs.outcomes import Reason
+from tests.pictures import encoded, png
 
-PNG = b"\x89PNG\r\n\x1a\n" + b"picture"
-JPEG = b"\xff\xd8\xff\xe0" + b"picture"
+PNG = png(b"picture")
+JPEG = encoded("JPEG")
 
 
 def model_at(session, *, timeout_s=10.0, name="gemini-3.1-flash-image", flex=False) -> GeminiModel:
@@ -144,7 +145,7 @@ async def test_the_flex_tier_is_asked_for_in_the_header(model_of, prompt_of):
     [
         ("blocked", Reason.BLOCKED, Retry.NEVER, False, "prompt refused: PROHIBITED_CONTENT"),
         ("blocked-image", Reason.BLOCKED, Retry.NEVER, False, "image refused: IMAGE_SAFETY"),
-        ("empty", Reason.NO_IMAGE, Retry.LIMITED, True, "without an image: STOP"),
+        ("empty", Reason.NO_IMAGE, Retry.LIMITED, True, "an image: STOP; it says: Here you are."),
         ("not-an-image", Reason.NO_IMAGE, Retry.LIMITED, True, "not a PNG, JPEG or WebP"),
         ("garbage", Reason.NO_IMAGE, Retry.LIMITED, True, "cannot read the model's answer"),
         (
@@ -158,6 +159,11 @@ async def test_the_flex_tier_is_asked_for_in_the_header(model_of, prompt_of):
         ("quota", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "429: RESOURCE_EXHAUSTED"),
         ("invalid", Reason.MODEL_ERROR, Retry.NEVER, False, "400: INVALID_ARGUMENT"),
         ("cut", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "cannot be reached"),
+        ("cancelled", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "499: CANCELLED"),
+        ("aborted", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "409: ABORTED"),
+        ("not-enabled", Reason.MODEL_ERROR, Retry.NEVER, True, "400: FAILED_PRECONDITION"),
+        ("quota-garbled", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "429: {not JSON"),
+        ("cut-image", Reason.NO_IMAGE, Retry.LIMITED, True, "a JPEG image that breaks off"),
     ],
 )
 async def test_each_fault_becomes_its_error_after_a_single_call(
@@ -168,7 +174,7 @@ async def test_each_fault_becomes_its_error_after_a_single_call(
     assert cloud.models()["calls"] - before == 1, "there is a hidden retry layer"
     assert (error.reason, error.retry, error.retryable) == (reason, retry, retryable)
     assert says in error.detail
-    assert error.over_quota is (fault == "quota")
+    assert error.over_quota is fault.startswith("quota")
     assert error.overloaded is (fault in ("unavailable", "error", "cut"))
 
 
@@ -208,6 +214,18 @@ async def test_the_services_retry_after_is_passed_on(cloud, model, prompt_of):
     assert (await error_of(model, prompt_of("a fox fault:quota"))).retry_after_s == 7.0
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", ["drafts", "thought-image", "url-safe"])
+async def test_an_answer_of_an_odd_shape_gives_the_final_image_with_one_call(
+    cloud, model, prompt_of, fault
+):
+    before = cloud.models()
+    (image,) = await model.generate(prompt_of(f"a fox fault:{fault}"), first=0, count=1)
+    assert len(image.data) == 2000, "a draft is smaller"
+    after = cloud.models()
+    assert (after["calls"] - before["calls"], after["images"] - before["images"]) == (1, 1)
+
+
 RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3.5s"}
 QUOTA = {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}
 
@@ -219,9 +237,6 @@ QUOTA = {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}
         ({"error": QUOTA}, {}, None),
         ({"error": QUOTA}, {"Retry-After": "2"}, 2.0),
         ({"error": {**QUOTA, "details": [{"@type": "x"}, RETRY_INFO]}}, {}, 3.5),
-        ({"error": {**QUOTA, "details": [RETRY_INFO]}}, {"Retry-After": "2"}, 2.0),
-        ({"error": {**QUOTA, "details": [RETRY_INFO]}}, {"Retry-After": "soon"}, 3.5),
-        ({"error": {**QUOTA, "details": [{"retryDelay": "later"}]}}, {}, None),
         ({"error": "slow down"}, {}, None),
         ({"error": {"details": "odd"}}, {}, None),
         (b"<html>slow down</html>", {"Retry-After": "2"}, 2.0),
@@ -251,6 +266,20 @@ async def test_no_answer_raises_anything_but_a_call_error(model_of, prompt_of, b
 
 
 @pytest.mark.asyncio
+async def test_an_error_in_an_answer_of_200_is_judged_as_that_error(model_of, prompt_of):
+    for body in ({"error": QUOTA}, b"[" + json.dumps({"error": QUOTA}).encode() + b"]"):
+        error = await error_of(await model_of(answering(body)), prompt_of("a fox"))
+        assert error.over_quota
+
+
+@pytest.mark.asyncio
+async def test_a_quota_refusal_that_says_it_is_json_and_is_not_is_one(model_of, prompt_of):
+    model = await model_of(answering(b"slow down", 429, content_type="application/json"))
+    error = await error_of(model, prompt_of("a fox"))
+    assert (error.over_quota, error.detail) == (True, "model answered 429: slow down")
+
+
+@pytest.mark.asyncio
 async def test_a_jpeg_is_stored_as_one_whatever_the_service_calls_it(model_of, prompt_of):
     model = await model_of(answering(answer(part(JPEG, "image/png"))))
     (image,) = await model.generate(prompt_of("a fox"), first=0, count=1)
@@ -260,20 +289,45 @@ async def test_a_jpeg_is_stored_as_one_whatever_the_service_calls_it(model_of, p
 # Reading an answer
 
 
+DRAFT = encoded("WEBP")
+
+
 @pytest.mark.parametrize(
     "content",
     [
         answer(part(PNG)),
         answer({"text": "Here you are."}, part(PNG)),
         answer({"text": "hm", "thought": True}, part(b"a draft", thought=True), part(PNG)),
-        answer(part(PNG), part(JPEG)),
+        # The last is the final one.
+        answer(part(DRAFT), part(PNG)),
+        answer(*[part(DRAFT)] * 9, {"text": "and now"}, part(PNG), {"text": "Done."}),
+        answer(part(PNG), part(DRAFT, thought=True)),
+        # Without any other, the last thought.
+        answer(part(PNG, thought=True)),
+        answer(part(DRAFT, thought=True), part(PNG, thought=True), {"text": "Here."}),
+        # What is no image, or has no data.
+        answer(part(PNG), part(b"{}", "application/json"), part(b"", "image/png")),
+        answer(part(PNG), {"inlineData": {"mimeType": "image/png"}}, {"inlineData": None}),
+        answer({"inlineData": {"data": base64.b64encode(PNG).decode()}}),
         {"candidates": [{"finishReason": "STOP"}, *answer(part(PNG))["candidates"]]},
+        {
+            "candidates": [
+                *answer(part(DRAFT, thought=True))["candidates"],
+                *answer(part(PNG))["candidates"],
+            ]
+        },
         answer(part(PNG), finishReason="MAX_TOKENS"),
         answer(part(PNG)) | {"promptFeedback": {}, "usageMetadata": {"totalTokenCount": 1}},
     ],
 )
-def test_the_first_picture_is_taken_and_text_and_thoughts_are_passed_over(content):
+def test_the_final_picture_is_taken(content):
     assert image_bytes(json.dumps(content)) == PNG
+
+
+def test_a_picture_in_the_url_safe_alphabet_without_padding_is_read():
+    data = base64.urlsafe_b64encode(JPEG).decode().rstrip("=")
+    inline = {"inlineData": {"mimeType": "image/jpeg", "data": data}}
+    assert image_bytes(json.dumps(answer(inline))) == JPEG
 
 
 @pytest.mark.parametrize("reason", sorted(REFUSALS))
@@ -282,7 +336,7 @@ def test_each_refusal_is_blocked_for_good(reason):
     with pytest.raises(CallError) as caught:
         image_bytes(body)
     assert (caught.value.reason, caught.value.retry) == (Reason.BLOCKED, Retry.NEVER)
-    assert caught.value.detail == f"image refused: {reason} because"
+    assert caught.value.detail == f"image refused: {reason}; it says: because"
 
 
 @pytest.mark.parametrize("reason", ["STOP", "NO_IMAGE", "IMAGE_OTHER", "OTHER", "MAX_TOKENS"])
@@ -293,9 +347,40 @@ def test_each_other_end_without_a_picture_is_worth_another_try(reason):
     assert reason in caught.value.detail
 
 
-def test_only_a_thought_is_no_picture():
-    with pytest.raises(CallError, match="without an image"):
-        image_bytes(json.dumps(answer(part(PNG, thought=True))))
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (answer({"text": "I cannot\ndraw that."}), "STOP; it says: I cannot draw that."),
+        (
+            answer({"text": "hm", "thought": True}, {"text": "No."}),
+            "STOP; it says: No.",
+        ),
+        (answer({"text": "hm", "thought": True}), "STOP; it says: hm"),
+        (
+            answer({"text": "No."}, finishReason="NO_IMAGE", finishMessage="Try again."),
+            "NO_IMAGE; it says: Try again. No.",
+        ),
+        (answer({"text": "x" * 5000}), "xx…"),
+        ({"candidates": []}, "no candidates"),
+        ({}, "no candidates"),
+        ({"candidates": [{}]}, "no finish reason"),
+        (answer(part(b"{}", "application/json")), "STOP"),
+    ],
+)
+def test_the_models_words_say_why_there_is_no_picture(content, says):
+    with pytest.raises(CallError) as caught:
+        image_bytes(json.dumps(content))
+    assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.LIMITED)
+    assert caught.value.detail.startswith("model answered without an image: ")
+    assert caught.value.detail.endswith(says)
+    assert len(caught.value.detail) < MAX_DETAIL_CHARS
+
+
+def test_a_blocked_prompt_is_told_in_the_services_words():
+    feedback = {"blockReason": "OTHER", "blockReasonMessage": "Not allowed."}
+    with pytest.raises(CallError) as caught:
+        image_bytes(json.dumps({"promptFeedback": feedback}))
+    assert caught.value.detail == "prompt refused: OTHER; it says: Not allowed."
 
 
 @pytest.mark.parametrize(

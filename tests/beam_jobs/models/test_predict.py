@@ -1,4 +1,4 @@
-"""The `:predict` adapter, with google-cloud-aiplatform, against the local cloud and others."""
+"""The `:predict` adapter, against the local cloud and others."""
 
 import asyncio
 import base64
@@ -7,16 +7,13 @@ import pytest
 from aiohttp import web
 
 from beam_jobs.models.base import CallError, Retry
-from beam_jobs.models.predict import (
-    base_url_from_environment,
-    images,
-    parameters,
-)
+from beam_jobs.models.predict import base_url_from_environment, parameters
 from beam_jobs.outcomes import Reason
+from tests.pictures import encoded, png
 
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
-PNG = b"\x89PNG\r\n\x1a\n" + b"picture"
-JPEG = b"\xff\xd8\xff\xe0" + b"picture"
+PNG = png(b"picture")
+JPEG = encoded("JPEG")
 
 
 @pytest.fixture
@@ -37,7 +34,9 @@ def model_of(cloud, serve, predict_model):
     """Return the adapter for an endpoint that answers with `handler`."""
 
     async def make(handler, **settings):
-        return predict_model(await serve(handler), **settings)
+        app = web.Application()
+        app.router.add_post("/{path:.*}", handler)
+        return predict_model(await serve(app), **settings)
 
     return make
 
@@ -139,6 +138,12 @@ def test_a_seed_of_zero_is_a_seed_and_the_largest_goes_round(flux):
         ("quota", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "429"),
         ("invalid", Reason.MODEL_ERROR, Retry.NEVER, False, "400"),
         ("cut", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "cannot be reached"),
+        ("cancelled", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "499: CANCELLED"),
+        ("aborted", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "409: ABORTED"),
+        # Its message has "violated".
+        ("not-enabled", Reason.MODEL_ERROR, Retry.NEVER, True, "400: FAILED_PRECONDITION"),
+        ("quota-garbled", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "429: {not JSON"),
+        ("cut-image", Reason.NO_IMAGE, Retry.LIMITED, True, "a JPEG image that breaks off"),
     ],
 )
 async def test_each_fault_becomes_its_error_after_a_single_call(
@@ -149,7 +154,7 @@ async def test_each_fault_becomes_its_error_after_a_single_call(
     assert cloud.models()["calls"] - before == 1, "there is a hidden retry layer"
     assert (error.reason, error.retry, error.retryable) == (reason, retry, retryable)
     assert says in error.detail
-    assert error.over_quota is (fault == "quota")
+    assert error.over_quota is fault.startswith("quota")
     assert error.overloaded is (fault in ("unavailable", "error", "cut"))
 
 
@@ -241,19 +246,113 @@ async def test_fewer_pictures_than_asked_for_are_what_there_is(model_of, flux):
     assert [(image.data, image.extension) for image in made] == [(PNG, "png"), (JPEG, "jpg")]
 
 
-def test_a_picture_that_is_none_costs_the_prompt_no_good_one():
-    broken = {"bytesBase64Encoded": "!"}
-    assert [image.data for image in images([picture(b"no picture"), picture(), broken])] == [PNG]
+@pytest.mark.asyncio
+async def test_numbers_are_whole_as_strict_containers_want_them(model_of, flux):
+    bodies = []
+
+    async def handler(request):
+        bodies.append(await request.text())
+        return web.json_response({"predictions": [picture()]})
+
+    await (await model_of(handler)).generate(flux("a fox", seed=7, images=4), first=0, count=4)
+    assert '"sampleCount":4,' in bodies[0]
+    assert '"seed":7,' in bodies[0]
+
+
+# Containers that are not Imagen's
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("field", "instance"),
+    [("text", {"text": "a fox"}), ("inputs", {"inputs": "a fox"}), ("-", "a fox")],
+)
+async def test_the_prompt_goes_to_the_containers_field_with_diffusers_parameters(
+    model_of, flux, field, instance
+):
+    bodies = []
+
+    async def handler(request):
+        bodies.append(await request.json())
+        return web.json_response({"predictions": [{"output": picture()["bytesBase64Encoded"]}]})
+
+    model = await model_of(handler, prompt_field=field)
+    prompt = flux("a fox", seed=7, aspect_ratio="16:9", negative_prompt="snow", images=4)
+    (image,) = await model.generate(prompt, first=1, count=3)
+    await model.generate(flux("a fox"), first=0, count=1)
+    assert image.data == PNG
+    asked = {"negative_prompt": "snow", "seed": 8, "width": 1024, "height": 576}
+    assert bodies == [
+        {"instances": [instance], "parameters": asked},
+        {"instances": [instance], "parameters": {}},
+    ]
 
 
 @pytest.mark.parametrize(
-    "predictions",
-    [[{"raiFilteredReason": "withheld"}], [{"raiFilteredReason": "withheld"}, {}, {"x": 1}]],
+    ("fields", "size"),
+    [
+        ({}, None),
+        ({"aspect_ratio": "1:1"}, (1024, 1024)),
+        ({"aspect_ratio": "3:4"}, (768, 1024)),
+        ({"aspect_ratio": "9:16", "image_size": "2K"}, (1152, 2048)),
+        ({"image_size": "2K"}, (2048, 2048)),
+    ],
 )
-def test_when_all_is_withheld_the_reason_is_told(predictions):
-    with pytest.raises(CallError) as caught:
-        images(predictions)
-    assert (caught.value.reason, caught.value.detail) == (Reason.BLOCKED, "image refused: withheld")
+def test_shape_and_size_are_pixels_that_diffusers_takes(flux, fields, size):
+    asked = parameters(flux("a fox", **fields), first=0, count=1, prompt_field="text")
+    assert (asked.get("width"), asked.get("height")) == (size or (None, None))
+    assert all(value % 64 == 0 for value in size or ())
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("container", "field"), [("flux", "text"), ("stable_diffusion", "prompt")])
+async def test_an_open_models_container_gives_its_picture(
+    cloud, predict_model, flux, container, field
+):
+    cloud.models(**{container: True})
+    before = cloud.models()["images"]
+    model = predict_model(prompt_field=field)
+    (image,) = await model.generate(flux("a fox", images=4), first=0, count=4)
+    assert (image.extension, cloud.models()["images"] - before) == ("png", 1)
+
+
+# Dedicated endpoints
+
+
+@pytest.mark.asyncio
+async def test_a_dedicated_endpoint_is_called_at_its_own_host(cloud, predict_model, flux):
+    cloud.models(dedicated=True)
+    before = cloud.models()
+    model = predict_model()
+    calls = (model.generate(flux(f"fox {n}"), first=0, count=1) for n in range(5))
+    assert [len(made) for made in await asyncio.gather(*calls)] == [1] * 5
+    after = cloud.models()
+    assert after["images"] - before["images"] == 5
+    assert after["endpoint_reads"] - before["endpoint_reads"] == 1
+
+
+@pytest.mark.asyncio
+async def test_the_shared_hosts_refusal_of_a_dedicated_endpoint_can_be_replayed(model_of, flux):
+    message = "Dedicated Endpoint cannot be accessed through the shared Vertex AI domain"
+    body = {"error": {"code": 400, "message": message, "status": "FAILED_PRECONDITION"}}
+    error = await error_of(await model_of(answering(body, 400)), flux("a fox"))
+    assert (error.reason, error.retry, error.retryable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
+
+
+@pytest.mark.asyncio
+async def test_a_host_that_is_not_there_is_asked_for_again(cloud, serve, predict_model, flux):
+    hosts = ["127.0.0.1:9"]
+
+    async def handler(request):
+        if request.method == "GET":
+            dns = hosts.pop() if hosts else request.host
+            return web.json_response({"dedicatedEndpointDns": dns})
+        return web.json_response({"predictions": [picture()]})
+
+    model = predict_model(await serve(handler))
+    error = await error_of(model, flux("a fox"))
+    assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT)
+    assert len(await model.generate(flux("a fox"), first=0, count=1)) == 1
 
 
 @pytest.mark.asyncio

@@ -72,6 +72,29 @@ def test_a_client_that_retries_succeeds_when_the_outage_is_over(server, bucket, 
     assert bucket.blob("a").download_as_bytes() == b"x"
 
 
+@pytest.mark.parametrize(
+    ("switch", "status", "reason"),
+    [
+        ("policy_violated", 412, "orgPolicyConstraintFailed"),
+        ("key_disabled", 400, "cloudKmsDisabledKey"),
+    ],
+)
+def test_uploads_are_refused_for_what_is_wrong_with_the_bucket_and_reads_go_on(
+    server, bucket, switch, status, reason
+):
+    bucket.blob("a").upload_from_string(b"before")
+    patch(server, **{switch: True})
+    url = f"{server.url}/upload/storage/v1/b/pictures/o?name=b&ifGenerationMatch=0&uploadType="
+    for kind in ("media", "multipart", "resumable"):
+        answer = requests.post(f"{url}{kind}", data=b"{}", timeout=60)
+        assert answer.status_code == status
+        assert answer.json()["error"]["errors"][0]["reason"] == reason
+    assert [found.name for found in bucket.list_blobs()] == ["a"]
+    assert bucket.blob("a").download_as_bytes() == b"before"
+    patch(server, **{switch: False})
+    bucket.blob("b").upload_from_string(b"after")
+
+
 def test_calls_take_longer_by_the_latency(server):
     patch(server, latency_s=0.3)
     started = time.monotonic()
@@ -128,6 +151,8 @@ def test_settings_stay_reachable_during_faults(server):
         "latency_s": 5.0,
         "hang_rate": 1.0,
         "down": True,
+        "policy_violated": False,
+        "key_disabled": False,
         "md5": True,
     }
 

@@ -227,3 +227,97 @@ def test_a_cut_connection_is_cut():
                 await client.post(path, json=body, headers=TOKEN)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "name"),
+    [
+        ("cancelled", 499, "CANCELLED"),
+        ("aborted", 409, "ABORTED"),
+        ("not-enabled", 400, "FAILED_PRECONDITION"),
+    ],
+)
+def test_an_error_under_load_or_of_the_project_has_its_status(fault, status, name):
+    answers, counts = ask(gemini(f"x fault:{fault}"), predict(f"x fault:{fault}"))
+    told = [(code, body["error"]["status"]) for code, body, _ in answers]
+    assert told == [(status, name)] * 2
+    assert counts.images == 0
+
+
+def test_a_garbled_refusal_says_that_it_is_json_and_is_not():
+    async def run():
+        async with TestClient(TestServer(vertex_app(Behaviour(Settings(latency_s=0.0))))) as client:
+            path, body = gemini("fault:quota-garbled")
+            async with client.post(path, json=body, headers=TOKEN) as answer:
+                with pytest.raises(ValueError, match="Expecting property name"):
+                    await answer.json()
+                return answer.status, answer.content_type
+
+    assert asyncio.run(run()) == (429, "application/json")
+
+
+def test_drafts_come_before_the_final_image_and_a_thought_may_be_the_only_one():
+    answers, counts = ask(gemini("x fault:drafts"), gemini("x fault:thought-image"))
+    drafts, thought = (body["candidates"][0]["content"]["parts"] for _, body, _ in answers)
+    assert len(drafts) == 2
+    assert (
+        picture(drafts[0]["inlineData"]["data"]).size
+        < picture(drafts[1]["inlineData"]["data"]).size
+    )
+    assert [part["thought"] for part in thought] == [True]
+    assert counts.images == 2
+
+
+def test_a_cut_image_is_the_beginning_of_one_and_the_url_safe_one_is_whole():
+    answers, _ = ask(gemini("x fault:cut-image"), gemini("x fault:url-safe"))
+    cut, whole = (
+        body["candidates"][0]["content"]["parts"][0]["inlineData"]["data"] for _, body, _ in answers
+    )
+    with pytest.raises(OSError, match="truncated"):
+        picture(cut).load()
+    assert "-" in whole or "_" in whole
+    padded = base64.urlsafe_b64decode(whole + "=" * (-len(whole) % 4))
+    Image.open(io.BytesIO(padded)).load()
+
+
+# Containers
+
+
+def test_flux_takes_text_and_answers_one_output_per_instance():
+    parameters = {"width": 1024, "height": 576, "sampleCount": 4}
+    good = (PREDICT, {"instances": [{"text": "A fox"}], "parameters": parameters})
+    answers, counts = ask(good, predict("A fox"), flux=True)
+    (prediction,) = answers[0][1]["predictions"]
+    assert picture(prediction["output"]).size == (1024, 576)
+    assert (answers[1][0], counts.images) == (400, 1)
+
+
+def test_stable_diffusion_answers_plain_base64():
+    answers, counts = ask(predict("A fox", sampleCount=4), stable_diffusion=True)
+    (prediction,) = answers[0][1]["predictions"]
+    assert picture(prediction).size == (1024, 1024)
+    assert counts.images == 1
+
+
+def test_imagen_takes_whole_numbers_only():
+    answers, _ = ask(predict("A fox", sampleCount=2.0), predict("A fox", sampleCount="2"))
+    assert [answer[0] for answer in answers] == [400, 400]
+
+
+def test_a_dedicated_endpoint_is_served_at_its_own_host_alone():
+    async def run():
+        behaviour = Behaviour(Settings(latency_s=0.0, canned_bytes=500, dedicated=True))
+        async with TestClient(TestServer(vertex_app(behaviour))) as client:
+            path, body = predict("x")
+            resource = path.removesuffix(":predict")
+            async with client.get(resource, headers=TOKEN) as answer:
+                host = (await answer.json())["dedicatedEndpointDns"]
+            async with client.post(path, json=body, headers=TOKEN) as answer:
+                shared = answer.status, await answer.json()
+            async with client.post(path, json=body, headers={**TOKEN, "Host": host}) as answer:
+                return shared, answer.status, host
+
+    (status, body), own, host = asyncio.run(run())
+    assert (status, own) == (400, 200)
+    assert body["error"]["status"] == "FAILED_PRECONDITION"
+    assert host in body["error"]["message"]

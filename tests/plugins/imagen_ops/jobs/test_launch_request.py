@@ -57,6 +57,7 @@ def test_the_stream_template_accepts_every_parameter_of_a_launch() -> None:
     form = JobForm(
         "my-flux",
         model_endpoint="projects/p/locations/us-central1/endpoints/1",
+        prompt_field="text",
         request_tier="flex",
         max_requests_per_minute=100_000.0,
         max_retry_seconds=86_400.0,

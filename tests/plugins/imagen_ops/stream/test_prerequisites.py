@@ -39,6 +39,7 @@ def test_one_error_lists_everything_that_is_missing(
     [
         ({"model_endpoint": "projects/p/locations/l/endpoints/7"}, "model_endpoint"),
         ({"model": "my-flux"}, "model_endpoint"),
+        ({"prompt_field": "text"}, "prompt_field"),
         ({"model": "imagen-4.0-generate-001", "request_tier": "flex"}, "request_tier"),
     ],
 )

@@ -1,0 +1,50 @@
+"""Which of a prompt's images to ask for with which call, and what their errors mean together.
+
+Pure.
+"""
+
+from beam_jobs.models.base import CallError
+from beam_jobs.outcomes import Reason
+
+
+def call_ranges(missing: list[int], images_per_call: int) -> list[range]:
+    """Return the ranges of indices to ask for, one per call, from the `missing` indices."""
+    ranges: list[range] = []
+    for index in missing:
+        if ranges and ranges[-1].stop == index and len(ranges[-1]) < images_per_call:
+            ranges[-1] = range(ranges[-1].start, index + 1)
+        else:
+            ranges.append(range(index, index + 1))
+    return ranges
+
+
+def raise_deciding(errors: list[BaseException], *, stored: int, wanted: int) -> None:
+    """Raise the error that decides the prompt's outcome, if there is one.
+
+    If some images exist and the others were refused for their content, the prompt has all it can
+    get, so nothing is raised. Any other error may go away and makes the prompt a failure to replay;
+    the replay reuses the images that exist.
+
+    Args:
+        errors: those of the prompt's calls.
+        stored: how many of its images exist.
+        wanted: how many it asks for.
+    """
+    passing = [error for error in errors if not _is(error, Reason.BLOCKED)]
+    if not errors or (stored and not passing):
+        return
+    # An answer without an image decides least.
+    error = min(passing or errors, key=lambda each: _is(each, Reason.NO_IMAGE))
+    if stored and isinstance(error, CallError):
+        raise CallError(
+            error.reason,
+            f"{stored} of {wanted} images came, and a replay asks only for the others: "
+            f"{error.detail}",
+            retry=error.retry,
+            retryable=error.retryable,
+        ) from error
+    raise error
+
+
+def _is(error: BaseException, reason: Reason) -> bool:
+    return isinstance(error, CallError) and error.reason is reason

@@ -1,0 +1,74 @@
+"""Finds out which host takes the predictions of an endpoint."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+import orjson
+
+from beam_jobs.models.base import CallError
+from beam_jobs.outcomes import Reason
+
+_log = logging.getLogger(__name__)
+
+
+class EndpointHost:
+    """The host of one endpoint: the shared one, or one of its own.
+
+    Most models that are deployed from Model Garden are on dedicated endpoints. Only an endpoint's
+    `dedicatedEndpointDns` tells its host, and the shared host refuses its predictions: see
+    `google.cloud.aiplatform_v1.types.Endpoint`. Use it from one event loop only.
+
+    Args:
+        shared_url: the URL of the shared host, without a slash at its end.
+        resource: the endpoint; a publisher model always has the shared host.
+    """
+
+    def __init__(self, shared_url: str, resource: str) -> None:
+        self._shared_url = shared_url
+        self._resource = resource
+        self._url = None if "/endpoints/" in resource else shared_url
+        self._asking: asyncio.Future[str] | None = None
+
+    async def url(self, get: Callable[[str], Awaitable[bytes]]) -> str:
+        """Return the URL of the host. Asks for it once, however many calls wait for it.
+
+        Args:
+            get: returns the body that a URL answers, or raises a `CallError`.
+
+        Raises:
+            CallError: the endpoint could not be asked now.
+        """
+        if self._url is not None:
+            return self._url
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._ask(get))
+        self._url = await asyncio.shield(self._asking)
+        return self._url
+
+    def forget(self) -> None:
+        """Ask again before the next call, because a host of the endpoint's own is not there.
+
+        The host changes until the deployment of the endpoint's first model is complete.
+        """
+        if self._url != self._shared_url:
+            self._url = None
+
+    async def _ask(self, get: Callable[[str], Awaitable[bytes]]) -> str:
+        try:
+            endpoint = orjson.loads(await get(f"{self._shared_url}/v1/{self._resource}"))
+        except CallError as error:
+            if error.reason is not Reason.MODEL_ERROR:
+                raise
+            # The shared host works for most endpoints, and says what is wrong with the others.
+            _log.warning(
+                "cannot ask %s for its host, so predictions go to the shared one; if the endpoint "
+                "is a dedicated one, grant aiplatform.endpoints.get: %s",
+                self._resource,
+                error.detail,
+            )
+            return self._shared_url
+        except ValueError:  # not JSON
+            endpoint = None
+        dns = endpoint.get("dedicatedEndpointDns") if isinstance(endpoint, Mapping) else None
+        return f"{self._shared_url.partition('://')[0]}://{dns}" if dns else self._shared_url
