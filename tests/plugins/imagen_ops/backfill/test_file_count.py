@@ -11,7 +11,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud.storage import Blob
 
-from beam_jobs.prompts.parse import MAX_BODY_BYTES
+from beam_jobs.prompts.body import MAX_BODY_BYTES
 from imagen_ops.backfill.plan_text import summary
 from tests.conftest import BUCKET, Lane
 from tests.plugins.imagen_ops.backfill.conftest import Planned
@@ -88,7 +88,7 @@ def test_a_plan_quotes_no_prompt(lane: Lane, planned: Planned) -> None:
         lane.put(f"prompts/{number}.jsonl", json.dumps(row))
     lane.put("prompts/9.jsonl", f'{{"prompt": "a", "{secret}": 1, "{secret}": 2}}\n{{"{secret}')
     result = planned()
-    assert (result.prompts, result.problems) == (0, 3)
+    assert (result.prompts, result.problems) == (0, 2)
     shown = "\n".join([*result.first_invalid, *result.first_problems, summary(result)])
     assert not re.search(r"jane|doe|portrait|1970", shown), shown
     assert "field 'aspect_ratio': expected one of" in shown, "the problem itself is still shown"
@@ -104,10 +104,10 @@ def test_a_plan_quotes_no_prompt(lane: Lane, planned: Planned) -> None:
         ("p.txt.gz", gzip.compress(b""), 0, ": has no prompts"),
         ("below/", b"", 0, ": is a folder placeholder"),
         ("p.parquet", b"a fox\n", 0, ": expected a file ending in .txt"),
-        ("p.txt.gz", b"a fox\n", 0, ": broken gzip"),
+        ("p.txt", b"PK\x03\x04a fox\n", 0, ": is ZIP"),
         ("p.txt.gz", gzip.compress(b"a fox\n")[:-4], 1, ":1: broken gzip"),
         ("p.csv", b"text\na fox\n", 0, ":1: no column 'prompt'"),
-        ("p.csv", b'prompt\na fox\n"b" c\n', 1, ":3: not CSV"),
+        ("p.csv", b'"prompt\na fox\n', 0, ":1: the header cannot be read: not CSV"),
     ],
     ids=[
         "empty",
@@ -116,10 +116,10 @@ def test_a_plan_quotes_no_prompt(lane: Lane, planned: Planned) -> None:
         "empty gzip",
         "placeholder",
         "suffix",
-        "no gzip",
+        "no text",
         "cut gzip",
         "header",
-        "quoting",
+        "header's quotes",
     ],
 )
 def test_a_bad_file_is_shown_with_its_problem_and_the_others_are_counted(
@@ -168,7 +168,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_counted_half_and_half(
     after: str,
     prompts: int,
 ) -> None:
-    monkeypatch.setattr("imagen_ops.backfill.file_count.PIECE_BYTES", 64)
+    monkeypatch.setattr("beam_jobs.prompts.stored_object.PIECE_BYTES", 64)
     path = lane.put("prompts/a.txt", b"old\n" * 100)
     lane.put("prompts/b.txt", b"a good one\n")
     fetched: list[str] = []

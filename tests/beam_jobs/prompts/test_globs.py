@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imagen_ops.backfill.globs import PromptGlob
+from beam_jobs.prompts.globs import PromptGlob
 
 
 def test_a_glob_has_a_bucket_and_a_prefix_up_to_its_first_wildcard() -> None:
