@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     prompt_source = command.add_mutually_exclusive_group(required=True)
     prompt_source.add_argument("prompt", nargs="?", help="the text of one prompt")
     prompt_source.add_argument(
-        "--file", help="a .txt, .jsonl or .csv file, local or gs://, also with .gz after its name"
+        "--file", help="a .txt, .jsonl, .json or .csv file, local or gs://, plain or gzipped"
     )
     command.add_argument(
         "--topic", default=names.PROMPTS_TOPIC, help="topic to publish to; default: %(default)s"
@@ -137,7 +137,7 @@ def _publish(arguments: argparse.Namespace) -> int:
     attributes = {}
     for text in arguments.attribute:
         name, separator, value = text.partition("=")
-        if not separator:
+        if not separator or not name:
             raise ValueError(f"--attribute: expected NAME=VALUE, got {text!r}")
         attributes[name] = value
     topic = f"projects/{arguments.project}/topics/{arguments.topic}"

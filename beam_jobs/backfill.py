@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
         options,
         streaming=False,
         prompts=prompts,
+        report=report,
         build=lambda pipeline, config: build(pipeline, config, prompts, report),
     )
 

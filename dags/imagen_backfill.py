@@ -35,7 +35,8 @@ _FORM = {
         description_md=(
             "A path or a glob in the deployment's bucket, such as "
             "gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files of "
-            "the day."
+            "the day. To name a file with a wildcard character in its name, put that character "
+            "in brackets, such as [?]."
         ),
     ),
     "dry_run": Param(
@@ -88,8 +89,9 @@ with DAG(
 ### Backfill: images for files of prompts
 
 Every midnight (UTC), this DAG generates the images of the prompt files of the day that just ended:
-`prompts/ds=YYYY-MM-DD/*` in the deployment's bucket. Files end in `.txt`, `.jsonl` or `.csv`, plain
-or with `.gz`. Predictions go to the same topic as the stream's, with `source = backfill:<run>`.
+`prompts/ds=YYYY-MM-DD/*` in the deployment's bucket. Files end in `.txt`, `.jsonl`, `.json` or
+`.csv`, plain or gzipped. Predictions go to the same topic as the stream's, with
+`source = backfill:<run>`.
 
 **To run it by hand**, trigger it and fill in *Day* or *Prompt files*. **For a range of past days**,
 run `airflow backfill create --dag-id imagen_backfill --from-date … --to-date …`. You can run the

@@ -62,6 +62,9 @@ class MicroBatchOptions(PipelineOptions):
 class MicroBatchRunner(PipelineRunner):
     """Runs a pipeline that reads from one Pub/Sub subscription, until SIGTERM drains it."""
 
+    # What `beam_jobs.pipeline.runners` asks of a runner that is not Beam's.
+    keeps_every_prompt = True
+
     def run_pipeline(self, pipeline: beam.Pipeline, options: PipelineOptions) -> "MicroBatchResult":
         """Prepare the job; the result's `wait_until_finish` runs it until it is drained.
 

@@ -1,19 +1,19 @@
 """Publishes one prompt from the command line, or all prompts of a file."""
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from google.cloud import pubsub_v1
+from google import pubsub_v1
+from google.cloud.pubsub_v1 import PublisherClient
 
 from beam_jobs.outcomes import Failure
+from beam_jobs.pipeline.publishing import MAX_MESSAGES, batches_of, publish_batch
 from beam_jobs.prompts.beam_files import read_prompts
 
-# Messages that wait for their confirmation. Enough to fill several batches, which the client sends
-# in parallel; few enough to finish soon after the last one.
-MAX_WAITING = 2000
-_TIMEOUT_S = 60
+# Messages that wait for their confirmation: those of one request.
+MAX_WAITING = MAX_MESSAGES
+_TIMEOUT_S = 60.0
 
 
 def body_of(text: str, fields: Mapping[str, Any]) -> bytes:
@@ -30,7 +30,7 @@ def body_of(text: str, fields: Mapping[str, Any]) -> bytes:
 
 
 def bodies_of_file(path: str, *, read: Callable[[], None] = lambda: None) -> Iterator[bytes]:
-    """Yield the message bodies for the prompts in a .txt, .jsonl or .csv file, local or `gs://`.
+    """Yield the message bodies for the prompts in a prompt file, local or `gs://`.
 
     Args:
         path: a local path or `gs://` URL.
@@ -66,27 +66,19 @@ def publish(
     Args:
         topic: `projects/PROJECT/topics/NAME`.
         bodies: one for each message.
-        attributes: added to each message.
+        attributes: added to each message; they can have any name.
         published: called for each confirmed message.
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: Pub/Sub refused a message.
         TimeoutError: Pub/Sub did not answer within 60 s.
     """
-    publisher = pubsub_v1.PublisherClient()
-    waiting: deque[Any] = deque()
+    client = PublisherClient()
     count = 0
-
-    def settle(max_waiting: int) -> None:
-        nonlocal count
-        while len(waiting) > max_waiting:
-            waiting[0].result(timeout=_TIMEOUT_S)
-            waiting.popleft()
+    new_message = pubsub_v1.PubsubMessage.pb()
+    for batch in batches_of(new_message(data=body, attributes=attributes) for body in bodies):
+        publish_batch(client, topic, batch, timeout_s=_TIMEOUT_S)
+        for _ in batch:
             count += 1
             published()
-
-    for body in bodies:
-        waiting.append(publisher.publish(topic, body, **attributes))
-        settle(MAX_WAITING - 1)
-    settle(0)
     return count

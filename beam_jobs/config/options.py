@@ -70,8 +70,8 @@ class ImagenOptions(PipelineOptions):
         )
         add(
             "--prompts",
-            help="backfill only: path or glob of prompt files (.txt, .jsonl or .csv, optionally "
-            "gzipped: .gz)",
+            help="backfill only: path or glob of prompt files (.txt, .jsonl, .json or .csv, plain "
+            "or gzipped)",
         )
         add(
             "--report",

@@ -7,7 +7,6 @@ This check fails at once, with one line for each missing resource.
 import functools
 from collections.abc import Callable
 
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from google.api_core import exceptions as api_exceptions
 from google.api_core.retry import Retry
@@ -15,6 +14,7 @@ from google.auth import exceptions as auth_exceptions
 from google.cloud import pubsub_v1, storage
 
 from beam_jobs.config.options import JobConfig
+from beam_jobs.prompts.globs import GlobError, PromptGlob, refuse_if_ambiguous, whole_folder
 
 # Long enough to open a client's first connection, short enough to fail without a long wait.
 TIMEOUT_S = 20.0
@@ -61,14 +61,13 @@ def check(
             ),
         )
     bucket = config.images_location.bucket
+    client = functools.cache(lambda: storage.Client(project=config.project))
     problems += _problem(
         f"--images_output_location: bucket gs://{bucket}",
-        lambda: storage.Client(project=config.project).get_bucket(
-            bucket, timeout=TIMEOUT_S, retry=None
-        ),
+        lambda: client().get_bucket(bucket, timeout=TIMEOUT_S, retry=None),
     )
     if prompts:
-        problems += _problem(f"--prompts: {prompts}", lambda: _match(prompts))
+        problems += _problem(f"--prompts: {prompts}", lambda: _find_files(prompts, client()))
     if problems:
         raise PreflightError("\n".join(problems))
 
@@ -81,6 +80,8 @@ def _problem(resource: str, request: Callable[[], object]) -> list[str]:
         return [_unchecked(resource, error.cause)]
     except api_exceptions.Forbidden:
         return []
+    except GlobError as error:
+        return [f"{resource}: {error}"]
     except (api_exceptions.NotFound, FileNotFoundError):
         return [f"{resource} does not exist; create it, or correct the option"]
     except (api_exceptions.GoogleAPIError, auth_exceptions.GoogleAuthError, OSError) as error:
@@ -92,17 +93,50 @@ def _unchecked(resource: str, error: Exception) -> str:
     return f"{resource} cannot be checked: {type(error).__name__}: {str(error)[:200]}"
 
 
-def _match(pattern: str) -> None:
+def _find_files(path: str, client: storage.Client) -> None:
+    """Look whether a path or glob matches any file, with one request for a list of objects.
+
+    Beam's `FileSystems.match` reads the whole listing of a bucket, whatever its limit. A glob that
+    matches nothing in the first page of a longer listing counts as matching: the job will see.
+
+    Raises:
+        FileNotFoundError: there is no file, or no bucket.
+        GlobError: the path or glob is malformed, or ambiguous.
+    """
     try:
-        matches = FileSystems.match([pattern], limits=[1])
-    except BeamIOError as error:
-        cause = _cause(error)
-        raise cause if isinstance(cause, api_exceptions.GoogleAPIError) else error from None
-    if not matches[0].metadata_list:
-        raise FileNotFoundError(pattern)
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        # Beam could not pass it on. It reads the files that a glob matches, whatever their names.
+        raise GlobError("is not UTF-8; write ? in place of each byte that is not") from None
+    if path.startswith("gs://"):
+        _find_objects(path, client)
+        return
+    refuse_if_ambiguous(path, lambda: FileSystems.exists(path))
+    if not FileSystems.match([path], limits=[1])[0].metadata_list:
+        raise FileNotFoundError(path)
 
 
-def _cause(error: Exception) -> Exception:
-    """Return the storage service's error without the errors that Beam wraps around it."""
-    inner = list((getattr(error, "exception_details", None) or {}).values())
-    return _cause(inner[0]) if inner else error
+def _find_objects(url: str, client: storage.Client) -> None:
+    bucket, _, pattern = whole_folder(url.removeprefix("gs://")).partition("/")
+    if not bucket or not pattern:
+        raise GlobError("expected files in a bucket, such as gs://my-bucket/prompts/*")
+    glob = PromptGlob(bucket, pattern)
+    exists = functools.partial(
+        client.bucket(bucket).blob(pattern).exists, timeout=TIMEOUT_S, retry=None
+    )
+    if glob.is_one_object:
+        if not exists():
+            raise FileNotFoundError(url)
+        return
+    refuse_if_ambiguous(url, exists)
+    blobs = client.list_blobs(
+        bucket,
+        prefix=glob.prefix,
+        match_glob=glob.storage_pattern,
+        fields="items(name),nextPageToken",
+        timeout=TIMEOUT_S,
+        retry=None,
+    )
+    page = next(blobs.pages, ())
+    if not any(glob.matches(blob.name) for blob in page) and not blobs.next_page_token:
+        raise FileNotFoundError(url)

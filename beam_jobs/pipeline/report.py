@@ -99,6 +99,29 @@ def render(counts: dict[str, int], source: str) -> dict[str, Any]:
     }
 
 
+def unaccounted(path: str) -> str | None:
+    """Return what is wrong with the sums of a report; None if every prompt has an outcome.
+
+    Args:
+        path: the report of a job that has ended.
+    """
+    try:
+        with FileSystems.open(path) as file:
+            report = json.loads(file.read())
+        prompts, outcomes = report["prompts"], report["predictions"] + report["failures"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return (
+            f"the job has ended, but its report {path} cannot be read ({type(error).__name__}: "
+            f"{str(error)[:200]}); whether every prompt has an outcome is not known"
+        )
+    if prompts == outcomes:
+        return None
+    return (
+        f"the sums in {path} do not add up: {prompts:,} prompts, but {outcomes:,} outcomes; the "
+        "others were lost by the runner, so run the job again on another one"
+    )
+
+
 def _add(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
     for part in counts:

@@ -1,6 +1,5 @@
 """Runs a job: checks its options, submits its pipeline and, except on Dataflow, waits for it."""
 
-import importlib
 import logging
 import os
 import sys
@@ -19,6 +18,8 @@ from apache_beam.runners.runner import PipelineState
 from beam_jobs.config import preflight
 from beam_jobs.config.options import JobConfig, OptionsError, job_config, tune_for_dataflow
 from beam_jobs.engine.process_memory import bound_arenas
+from beam_jobs.pipeline.report import unaccounted
+from beam_jobs.pipeline.runners import refuse_lossy
 
 EXIT_WRONG_OPTIONS = 2
 # The image of a flex template sets this to the image's own name.
@@ -37,6 +38,7 @@ def run(
     build: Callable[[beam.Pipeline, JobConfig], None],
     subscription: str | None = None,
     prompts: str | None = None,
+    report: str | None = None,
 ) -> int:
     """Check the options, build the pipeline and run it; return the exit code.
 
@@ -48,10 +50,12 @@ def run(
         build: adds the job's transforms to a pipeline.
         subscription: for the stream, the subscription to check.
         prompts: for a backfill, the path or glob to check.
+        report: for a backfill, where it writes its counts; None for no report.
 
     Returns:
-        0 for success, 1 for a failed job, `EXIT_WRONG_OPTIONS` for options that do not pass the
-        checks; those are printed as one error per line.
+        0 for success, 1 for a job that failed or whose report does not add up,
+        `EXIT_WRONG_OPTIONS` for options that do not pass the checks. What is wrong is printed as
+        one error per line.
     """
     bound_arenas()
     # Forced, because a library that logs during its import leaves a handler of its own.
@@ -62,8 +66,8 @@ def run(
     )
     runner = _runner(options, streaming=streaming)
     try:
-        _import_runner(runner)
-        _refuse_direct_runner(runner, streaming=streaming)
+        # Imports a runner that is named by its module path; it may define options of its own.
+        refuse_lossy(runner, streaming=streaming)
         _name_worker_image(options, runner)
         config = job_config(options, streaming=streaming)
         preflight.check(config, subscription=subscription, prompts=prompts)
@@ -78,7 +82,12 @@ def run(
     if "Dataflow" in runner:
         return 0
     state = result.wait_until_finish()
-    return 0 if state in (PipelineState.DONE, PipelineState.DRAINED) else 1
+    if state not in (PipelineState.DONE, PipelineState.DRAINED):
+        return 1
+    if report and (problem := unaccounted(report)):
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _runner(options: PipelineOptions, *, streaming: bool) -> str:
@@ -107,26 +116,6 @@ def _runner(options: PipelineOptions, *, streaming: bool) -> str:
 
 def _not_about_workers(record: logging.LogRecord) -> bool:
     return "direct_num_workers is not equal to 1" not in record.getMessage()
-
-
-def _import_runner(runner: str) -> None:
-    """Import a runner that is named by its module path; it may define options of its own."""
-    if "." in runner:
-        try:
-            importlib.import_module(runner.rpartition(".")[0])
-        except ImportError as error:
-            raise OptionsError(
-                f"--runner: {runner} cannot be imported: {error}; install it, or use another one"
-            ) from error
-
-
-def _refuse_direct_runner(runner: str, *, streaming: bool) -> None:
-    if streaming and runner.endswith("DirectRunner"):
-        raise OptionsError(
-            "--runner: the DirectRunner acknowledges a stream's prompts before their images are "
-            "done, and loses them when it stops; use DataflowRunner, or a runner that acknowledges "
-            "afterwards"
-        )
 
 
 def _name_worker_image(options: PipelineOptions, runner: str) -> None:

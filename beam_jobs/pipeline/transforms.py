@@ -16,6 +16,7 @@ from beam_jobs.engine.model_handler import ImagenModelHandler
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Outcome, encode
+from beam_jobs.pipeline.publishing import WriteMessages
 from beam_jobs.prompts.beam_files import read_prompts
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.parse import Canary, Parsed, PromptDefaults, parse
@@ -70,12 +71,8 @@ class PublishOutcomes(beam.PTransform):
             Encode(self._config.images_location)
         ).with_outputs(FAILURES, main="predictions")
         return (
-            encoded["predictions"]
-            | "Predictions"
-            >> beam.io.WriteToPubSub(self._config.responses_topic, with_attributes=True),
-            encoded[FAILURES]
-            | "Dead letters"
-            >> beam.io.WriteToPubSub(self._config.dead_letter_topic, with_attributes=True),
+            encoded["predictions"] | "Predictions" >> WriteMessages(self._config.responses_topic),
+            encoded[FAILURES] | "Dead letters" >> WriteMessages(self._config.dead_letter_topic),
         )
 
 

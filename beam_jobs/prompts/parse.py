@@ -4,9 +4,9 @@
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from beam_jobs.catalog import CAPABILITIES, family_of
@@ -18,20 +18,26 @@ from beam_jobs.outcomes import (
     Failure,
     Reason,
 )
+from beam_jobs.prompts.body import (
+    InvalidPromptError,
+    fields_of,
+    quoted,
+    truncated,
+    without_marks,
+)
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
 from beam_jobs.prompts.identity import digest_of
 
 # The longest prompt worth paying for. Imagen reads 480 tokens, Gemini image models at least 32,768.
 MAX_PROMPT_CHARS = 8_000
-# No valid prompt needs more, even if every character of both texts is written as two \u escapes.
-MAX_BODY_BYTES = 256 * 1024
 MAX_ID_CHARS = 128
 MAX_IMAGES = 4
 # The seed is an int32 for Gemini and Imagen, and Imagen requires it to be positive.
 MAX_SEED = 2**31 - 1
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+=-]*")
-_LOOKS_LIKE_AN_OBJECT = re.compile(r'\s*\{\s*"')
+# As JSON, BigQuery (which exports INT64 as strings), pandas and spreadsheets write whole numbers.
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,10 +99,6 @@ class Canary:
 Parsed = Prompt | Canary | Failure
 
 
-class _InvalidPromptError(ValueError):
-    """The body is not a valid prompt. The message is a sentence for the person who sent it."""
-
-
 def parse(
     body: bytes, attributes: Mapping[str, str], *, origin: str, defaults: PromptDefaults
 ) -> Parsed:
@@ -117,18 +119,18 @@ def parse(
     }
     try:
         if len(forwarded.keys() - {REPLAYS_ATTRIBUTE}) > MAX_ATTRIBUTES:
-            raise _InvalidPromptError(
+            raise InvalidPromptError(
                 f"message has {len(forwarded)} attributes; the limit is {MAX_ATTRIBUTES}, because "
                 "the prediction has to carry them too"
             )
         if CANARY_ATTRIBUTE in forwarded:
             return Canary(
-                prompt_id=_truncated(forwarded[CANARY_ATTRIBUTE] or origin),
+                prompt_id=truncated(forwarded[CANARY_ATTRIBUTE] or origin),
                 body=body,
                 attributes=forwarded,
             )
-        return _prompt(_fields(body), body, forwarded, origin, defaults)
-    except _InvalidPromptError as error:
+        return _prompt(fields_of(body), body, forwarded, origin, defaults)
+    except InvalidPromptError as error:
         return invalid(str(error), body, attributes, origin=origin, source=defaults.source)
 
 
@@ -149,51 +151,6 @@ def invalid(
     )
 
 
-def _fields(body: bytes) -> dict[str, Any]:
-    """Return the fields of a structured prompt, or the whole body as the field `prompt`."""
-    if len(body) > MAX_BODY_BYTES:
-        raise _InvalidPromptError(f"body has {len(body):,} bytes; the limit is {MAX_BODY_BYTES:,}")
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _InvalidPromptError(
-            f"body is not UTF-8: byte 0x{body[error.start]:02x} at offset {error.start}"
-        ) from None
-    if not text.lstrip().startswith("{"):
-        return {"prompt": text}
-    try:
-        value: dict[str, Any] = json.loads(text, object_pairs_hook=_unique_fields)
-    except RecursionError:
-        raise _InvalidPromptError("body is JSON nested too deeply to be read") from None
-    except json.JSONDecodeError as error:
-        if not _LOOKS_LIKE_AN_OBJECT.match(text):
-            return {"prompt": text}  # a prompt may begin with a brace
-        raise _InvalidPromptError(
-            f"body starts like a JSON object but is not valid JSON: {error.msg} at line "
-            f"{error.lineno}, column {error.colno}"
-        ) from None
-    except _InvalidPromptError:
-        raise
-    except ValueError:  # Python refuses integers of more than 4,300 digits
-        raise _InvalidPromptError("body is JSON with a number that has too many digits") from None
-    if not isinstance(value.get("prompt"), str):
-        raise _InvalidPromptError(
-            f"field 'prompt': expected a string, got {_quoted(value.get('prompt'))}"
-            if "prompt" in value
-            else "field 'prompt' is missing; a JSON object needs it, as a string"
-        )
-    return value
-
-
-def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in fields:
-            raise _InvalidPromptError(f"field {_quoted(key)} appears twice")
-        fields[key] = value
-    return fields
-
-
 def _prompt(
     fields: dict[str, Any],
     body: bytes,
@@ -203,8 +160,8 @@ def _prompt(
 ) -> Prompt:
     unknown = sorted(set(fields) - set(FIELD_NAMES))
     if unknown:
-        raise _InvalidPromptError(
-            f"unknown field {_quoted(unknown[0])}; expected one of {', '.join(FIELD_NAMES)}"
+        raise InvalidPromptError(
+            f"unknown field {quoted(unknown[0])}; expected one of {', '.join(FIELD_NAMES)}"
         )
     text = _text(fields["prompt"], "prompt")
     model = _choice(fields, "model", defaults.allowed_models) or defaults.model
@@ -213,13 +170,13 @@ def _prompt(
     if negative_prompt is not None:
         negative_prompt = _text(negative_prompt, "negative_prompt")
         if not capabilities.negative_prompt:
-            raise _InvalidPromptError(
+            raise InvalidPromptError(
                 f"field 'negative_prompt': {model} does not support it; write in the prompt what "
                 "to leave out"
             )
     reuse = fields.get("reuse")
     if reuse is not None and not isinstance(reuse, bool):
-        raise _InvalidPromptError(f"field 'reuse': expected true or false, got {_quoted(reuse)}")
+        raise InvalidPromptError(f"field 'reuse': expected true or false, got {quoted(reuse)}")
     given_id = _id(fields.get("id"))
     deciding: dict[str, Any] = {
         "prompt": text,
@@ -244,22 +201,22 @@ def _prompt(
 
 def _text(value: Any, field: str) -> str:
     if not isinstance(value, str):
-        raise _InvalidPromptError(f"field '{field}': expected a string, got {_quoted(value)}")
-    text = value.strip()
+        raise InvalidPromptError(f"field '{field}': expected a string, got {quoted(value)}")
+    text = without_marks(value)
     if not text:
-        raise _InvalidPromptError(f"field '{field}' is empty")
+        raise InvalidPromptError(f"field '{field}' is empty")
     if len(text) > MAX_PROMPT_CHARS:
-        raise _InvalidPromptError(
+        raise InvalidPromptError(
             f"field '{field}' has {len(text):,} characters; the limit is {MAX_PROMPT_CHARS:,}"
         )
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
-        raise _InvalidPromptError(
+        raise InvalidPromptError(
             f"field '{field}' is not valid Unicode: lone surrogate at character {error.start}"
         ) from None
     if "\x00" in text:
-        raise _InvalidPromptError(f"field '{field}' contains a NUL character; remove it")
+        raise InvalidPromptError(f"field '{field}' contains a NUL character; remove it")
     return text
 
 
@@ -267,9 +224,9 @@ def _id(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > MAX_ID_CHARS or not _ID.fullmatch(value):
-        raise _InvalidPromptError(
+        raise InvalidPromptError(
             f"field 'id': expected 1 to {MAX_ID_CHARS} characters from A-Z a-z 0-9 . _ : @ / + = "
-            f"-, starting with a letter or digit, got {_quoted(value)}"
+            f"-, starting with a letter or digit, got {quoted(value)}"
         )
     return value
 
@@ -278,12 +235,29 @@ def _integer(fields: dict[str, Any], field: str, minimum: int, maximum: int) -> 
     value = fields.get(field)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-        raise _InvalidPromptError(
+    number = _whole(value)
+    if number is None or not minimum <= number <= maximum:
+        raise InvalidPromptError(
             f"field '{field}': expected a whole number from {minimum} to {maximum}, "
-            f"got {_quoted(value)}"
+            f"got {quoted(value)}"
         )
-    return value
+    return int(number)
+
+
+def _whole(value: Any) -> int | Decimal | None:
+    """Return the whole number that a value stands for; None if it stands for none."""
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case float() if value.is_integer():
+            return int(value)
+        case str() if _NUMBER.fullmatch(text := value.strip()):
+            number = Decimal(text)  # exact, and cheap even for 1e999
+            return number if number == number.to_integral_value() else None
+        case _:
+            return None
 
 
 def _choice(fields: dict[str, Any], field: str, allowed: frozenset[str]) -> str | None:
@@ -291,16 +265,7 @@ def _choice(fields: dict[str, Any], field: str, allowed: frozenset[str]) -> str 
     if value is None:
         return None
     if not isinstance(value, str) or value not in allowed:
-        raise _InvalidPromptError(
-            f"field '{field}': expected one of {', '.join(sorted(allowed))}, got {_quoted(value)}"
+        raise InvalidPromptError(
+            f"field '{field}': expected one of {', '.join(sorted(allowed))}, got {quoted(value)}"
         )
     return value
-
-
-def _quoted(value: Any) -> str:
-    """Return `value` as error messages quote it: JSON-like, in ASCII, at most 60 characters."""
-    return _truncated(ascii(value) if not isinstance(value, float) else repr(value), 60)
-
-
-def _truncated(text: str, length: int = 200) -> str:
-    return text if len(text) <= length else text[: length - 3] + "..."

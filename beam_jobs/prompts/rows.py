@@ -1,33 +1,41 @@
-"""Reads the rows of a prompt file: .txt lines, .jsonl objects or .csv rows, each also gzipped.
+"""Reads the rows of a prompt file: .txt lines, .jsonl objects or .csv rows.
 
+The name tells the format, and the first bytes tell whether the file is gzipped, or no text at all.
 Reads row by row in bounded memory, whatever the file holds. A row that cannot be read becomes a
-`Failure` that names its file and line. So does the unread rest of a damaged file.
+`Failure` that names its file and line. So does a file that cannot be read, or not to its end.
 
 Must not import Beam or a file system: the planning of a backfill reads files with this module too,
 and must see the same rows as the job.
 """
 
-import csv
 import dataclasses
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO
+from typing import Any
 
 from beam_jobs.outcomes import Failure, Reason
+from beam_jobs.prompts.contents import NotTextError, Stored, text_chunks
+from beam_jobs.prompts.csv_rows import TOO_LONG, CsvRow, CsvRows
 from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import MAX_BODY_BYTES, invalid
+from beam_jobs.prompts.lines import lines_of, without_mark
+from beam_jobs.prompts.parse import invalid
 
-SUFFIXES = (".txt", ".jsonl", ".csv")
+# BigQuery's exports of an object per line are usually called .json.
+_JSON_SUFFIXES = (".jsonl", ".json")
+SUFFIXES = (".txt", *_JSON_SUFFIXES, ".csv")
 # https://cloud.google.com/pubsub/quotas#resource_limits
 _MAX_ATTRIBUTE_BYTES = 1024
 _KINDS = {field.name: field.kind for field in FIELDS}
 _INTEGER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 _BOOLEANS = {"true": True, "false": False}
+_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+# `parse` reads what begins like this as JSON, and other bodies as text if they are no JSON.
+_JSON_OBJECT = re.compile(rb'\{\s*"')
 
 
 class _RowError(ValueError):
@@ -46,20 +54,20 @@ class PromptFileReader:
         source: the source that its failures name, such as `backfill:RUN`.
 
     Attributes:
-        line: number of the line that was read last, starting at 1.
+        line: number of the last line of the row that was read last, starting at 1.
         broken: once `read` has finished, why it could not read the file to its end; None if it
             could.
     """
 
     def __init__(self, path: str, source: str) -> None:
-        self._path = path
+        # On a local disk, a name may hold any bytes. Messages and attributes may not.
+        self._path = path.encode("utf-8", "backslashreplace").decode()
         self._source = source
         self.line = 0
         self.broken: str | None = None
-        self._row_bytes = 0
 
     def read(
-        self, open_file: Callable[[], AbstractContextManager[BinaryIO]]
+        self, open_file: Callable[[], AbstractContextManager[Stored]]
     ) -> Iterator[RawPrompt | Failure]:
         """Yield the rows of the file; call it once. Never raises.
 
@@ -69,6 +77,9 @@ class PromptFileReader:
         Args:
             open_file: opens the file for reading its bytes as stored, not decompressed.
         """
+        if self._path.endswith("/"):
+            yield self._break("is a folder placeholder, not a prompt file")
+            return
         suffix = next((s for s in SUFFIXES if self._path.removesuffix(".gz").endswith(s)), None)
         if suffix is None:
             yield self._break(
@@ -76,11 +87,10 @@ class PromptFileReader:
             )
             return
         try:
-            with open_file() as raw:
-                is_gzip = self._path.endswith(".gz")
-                stream: Any = gzip.GzipFile(fileobj=raw) if is_gzip else raw
-                yield from self._rows(stream, suffix)
-        except _FileError as error:
+            with open_file() as stored:
+                lines = lines_of(text_chunks(stored))
+                yield from self._csv(lines) if suffix == ".csv" else self._lines(lines, suffix)
+        except (NotTextError, _FileError) as error:
             yield self._break(str(error))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             yield self._break(f"broken gzip: {error}; nothing after line {self.line} was read")
@@ -91,18 +101,36 @@ class PromptFileReader:
                 Reason.STORAGE_ERROR,
             )
 
-    def _rows(self, stream: BinaryIO, suffix: str) -> Iterator[RawPrompt | Failure]:
-        if suffix == ".csv":
-            yield from self._csv(stream)
-            return
-        for line in self._lines(stream):
+    def _lines(self, lines: Iterable[bytes | None], suffix: str) -> Iterator[RawPrompt | Failure]:
+        for self.line, line in enumerate(lines, start=1):
             if line is None:
-                yield self._failure(f"row is longer than {MAX_BODY_BYTES:,} bytes")
-            elif body := line.strip():
-                if suffix == ".jsonl" and not body.startswith(b"{"):
-                    yield self._failure("expected a JSON object", body=body)
+                yield self._failure(TOO_LONG)
+            elif body := without_mark(line).strip():
+                if suffix in _JSON_SUFFIXES and not _JSON_OBJECT.match(body):
+                    yield self._failure("expected a JSON object on one line", body=body)
                 else:
                     yield self._raw_prompt(body)
+
+    def _csv(self, lines: Iterable[bytes | None]) -> Iterator[RawPrompt | Failure]:
+        rows = CsvRows(lines)
+        header: list[str] | None = None
+        for row in rows:
+            self.line = row.line
+            if header is None:
+                header = _header(row)
+                rows.columns = len(header)
+                continue
+            if row.cells is None:
+                yield self._failure(row.problem, body=row.raw)
+                continue
+            if (row.begins_a_file or len(header) > 1) and _names(row.cells) == header:
+                continue  # the header of the next of the files that were put together
+            try:
+                body = json.dumps(_fields(header, row.cells), ensure_ascii=False).encode("utf-8")
+            except _RowError as error:
+                yield self._failure(str(error), body=row.raw)
+            else:
+                yield self._raw_prompt(body)
 
     def _break(self, detail: str, reason: Reason = Reason.INVALID_PROMPT) -> Failure:
         self.broken = detail
@@ -121,58 +149,6 @@ class PromptFileReader:
         )
         return dataclasses.replace(failure, reason=reason)
 
-    def _lines(self, stream: BinaryIO) -> Iterator[bytes | None]:
-        """Yield lines without their line ends, and None in place of a line that is too long."""
-        while line := stream.readline(MAX_BODY_BYTES + 2):
-            self.line += 1
-            if self.line == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            too_long = len(line.rstrip(b"\r\n")) > MAX_BODY_BYTES
-            while not line.endswith(b"\n") and (more := stream.readline(MAX_BODY_BYTES)):
-                line = more
-                too_long = True
-            yield None if too_long else line.rstrip(b"\r\n")
-
-    def _csv(self, stream: BinaryIO) -> Iterator[RawPrompt | Failure]:
-        # Bytes that are not UTF-8 pass through the csv module as lone surrogates; their row fails
-        # later. The csv module rejoins the lines of a field that contains line breaks.
-        rows = csv.reader(map(self._csv_line, self._lines(stream)), strict=True)
-        csv.field_size_limit(MAX_BODY_BYTES)
-        header: list[str] | None = None
-        while True:
-            self._row_bytes = 0
-            try:
-                row = next(rows, None)
-            except _RowError as error:
-                yield self._failure(str(error))
-                continue
-            except csv.Error as error:
-                raise _FileError(f"not CSV: {error}; nothing after this line was read") from None
-            if row is None:
-                return
-            if not row:
-                continue
-            if header is None:
-                header = _header(row)
-                continue
-            try:
-                body = json.dumps(_fields(header, row), ensure_ascii=False).encode("utf-8")
-            except _RowError as error:
-                raw = ",".join(row).encode("utf-8", "surrogateescape")
-                yield self._failure(str(error), body=raw)
-            else:
-                yield self._raw_prompt(body)
-
-    def _csv_line(self, line: bytes | None) -> str:
-        inside_quotes = self._row_bytes > 0
-        self._row_bytes += 1 + len(line or b"")
-        if line is None or self._row_bytes > MAX_BODY_BYTES + 1:
-            too_long = f"row is longer than {MAX_BODY_BYTES:,} bytes"
-            if inside_quotes:  # inside quotes: the end of this row cannot be found any more
-                raise _FileError(f"{too_long}; nothing after this line was read")
-            raise _RowError(too_long)
-        return line.decode("utf-8", "surrogateescape") + "\n"
-
     def _raw_prompt(self, body: bytes) -> RawPrompt:
         return RawPrompt(body=body, attributes=self._attributes(), origin=self._origin())
 
@@ -180,20 +156,26 @@ class PromptFileReader:
         return f"{self._path}:{self.line}"
 
     def _attributes(self) -> dict[str, str]:
-        # On a local disk, a file name may hold any bytes.
-        name = self._path.encode("utf-8", "replace")[-_MAX_ATTRIBUTE_BYTES:]
+        name = self._path.encode()[-_MAX_ATTRIBUTE_BYTES:]
         return {"file": name.decode("utf-8", "ignore"), "line": str(self.line)}
 
 
-def _header(row: list[str]) -> list[str]:
+def _header(row: CsvRow) -> list[str]:
     """Return the column names.
 
     Raises:
-        _FileError: the column `prompt` is missing, or a column is unknown or appears twice.
+        _FileError: the row is no row, the column `prompt` is missing, or a column is unknown or
+            appears twice.
     """
-    names = [name.strip() for name in row]
+    if row.cells is None:
+        raise _FileError(f"the header cannot be read: {row.problem}")
+    names = _names(row.cells)
     if "prompt" not in names:
-        raise _FileError(f"no column 'prompt'; the columns are {_quoted(names)}")
+        other = next((name for mark, name in _OTHER_DELIMITERS.items() if mark in names[0]), None)
+        raise _FileError(
+            f"no column 'prompt'; the columns are {_quoted(names)}; names are in lower case"
+            + (f", and separated by commas, not by {other}" if other else "")
+        )
     unknown = sorted(set(names) - set(FIELD_NAMES))
     if unknown:
         raise _FileError(
@@ -202,6 +184,10 @@ def _header(row: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise _FileError(f"a column name appears twice; the columns are {_quoted(names)}")
     return names
+
+
+def _names(cells: list[str]) -> list[str]:
+    return [cell.strip() for cell in cells]
 
 
 def _quoted(names: list[str]) -> str:

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import os
 import threading
 
 import pytest
@@ -57,6 +58,52 @@ def test_files_of_every_format_add_up_in_the_report(cloud, lane, night, tmp_path
     for file in ("c.jsonl", "d.csv", "e.txt.gz"):
         assert file in told
     assert "gzip" in told
+
+
+def test_a_job_whose_sums_do_not_add_up_ends_with_an_error(
+    cloud, lane, tmp_path, monkeypatch, capsys
+):
+    """As on a runner that loses elements."""
+    from beam_jobs.pipeline import report
+
+    monkeypatch.setattr(report, "counts_of", lambda _: {"predictions": 0})
+    path = tmp_path / "report.json"
+    prompts = lane.put("night/a.txt", "A fox\n")
+    assert backfill.main(lane.options(prompts=prompts, report=path)) == 1
+    assert f"error: the sums in {path} do not add up: 1 prompts" in capsys.readouterr().err
+
+
+def test_an_object_that_is_stored_gzipped_is_read_as_text_whatever_its_name(lane, cloud, tmp_path):
+    blob = lane.storage.bucket("demo-project-imagen").blob(f"{lane.name}/night/prompts.txt")
+    blob.content_encoding = "gzip"
+    content = "".join(f"Gzipped {number}\n" for number in range(5))
+    blob.upload_from_string(gzip.compress(content.encode()), content_type="text/plain")
+    before = cloud.models()["images"]
+    report = run(lane, f"gs://demo-project-imagen/{blob.name}", tmp_path)
+    assert (report["prompts"], report["predictions"], report["failures"]) == (5, 5, 0)
+    assert cloud.models()["images"] - before == 5
+    assert {one["prompt"] for one in lane.predictions(5)} == set(content.splitlines())
+
+
+def test_a_row_with_a_broken_quote_costs_one_prompt_of_two_hundred(lane, cloud, tmp_path):
+    rows = [f'"A fox, number {number}",r{number}' for number in range(200)]
+    rows[1] = '"A 27" monitor on a desk",r2'
+    path = lane.put("night/p.csv", "\n".join(["prompt,id", *rows]))
+    report = run(lane, path, tmp_path)
+    assert (report["prompts"], report["predictions"], report["failures"]) == (200, 199, 1)
+    (failure,) = lane.dead_letters(1)
+    assert base64.b64decode(failure["body"]).decode() == rows[1]
+    assert failure["attributes"] == {"file": path, "line": "3"}
+
+
+def test_a_local_file_may_have_a_name_that_is_not_utf_8(lane, cloud, tmp_path):
+    night = tmp_path / "night"
+    night.mkdir()
+    (night / os.fsdecode(b"f\xfcchse.jsonl")).write_bytes(b'{"prompt": "A fox"}\n{broken\n')
+    report = run(lane, f"{night}/*", tmp_path)
+    assert (report["prompts"], report["predictions"], report["failures"]) == (2, 1, 1)
+    (failure,) = lane.dead_letters(1)
+    assert failure["attributes"]["file"] == f"{night}/f\\udcfcchse.jsonl"
 
 
 def test_a_second_run_pays_for_nothing_and_publishes_the_same_paths(cloud, lane, tmp_path):

@@ -123,7 +123,10 @@ def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_p
             ["publish", "a fox", "--attribute", "team"],
             "--attribute: expected NAME=VALUE, got 'team'",
         ),
-        (["publish", "--file", "prompts.doc"], "expected a file ending in .txt, .jsonl, .csv"),
+        (
+            ["publish", "--file", "prompts.doc"],
+            "expected a file ending in .txt, .jsonl, .json, .csv",
+        ),
         (
             ["watch", "--topics", "no-such-topic", "--seconds", "1"],
             "create it, or name one that exists",

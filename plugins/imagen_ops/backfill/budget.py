@@ -22,18 +22,23 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
 
     Raises:
         ApiError: Cloud Storage refuses, or does not answer.
+        AirflowFailException: the glob does not mean what it seems to.
     """
+    from beam_jobs.prompts.globs import GlobError
     from imagen_ops.backfill.planning import plan_backfill
     from imagen_ops.google.rest import explained
 
-    with explained(f"planning {run.prompts}"):
-        return plan_backfill(
-            clients.storage.client(),
-            run.prompts,
-            model=run.form.model,
-            images_location=settings.images_location,
-            request_tier=run.form.request_tier,
-        )
+    try:
+        with explained(f"planning {run.prompts}"):
+            return plan_backfill(
+                clients.storage.client(),
+                run.prompts,
+                model=run.form.model,
+                images_location=settings.images_location,
+                request_tier=run.form.request_tier,
+            )
+    except GlobError as error:
+        raise AirflowFailException(f"prompts: {run.prompts}: {error}") from None
 
 
 def check_budget(run: BackfillRun, plan: "Plan", *, prefix: str = "") -> None:

@@ -1,12 +1,10 @@
 """Counting one prompt file: its prompts by digest, its invalid rows, and its problem if it has one.
 
-A file is read in pieces, so that memory is bounded whatever its size. All pieces are of the
-generation that was listed, so that a file that is replaced meanwhile is not counted half and half.
+It is read with the job's own code, so that the plan sees what the job will see, and in the
+generation that was listed.
 """
 
-import contextlib
 import dataclasses
-import io
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
     from beam_jobs.prompts.parse import PromptDefaults
 
-PIECE_BYTES = 1 << 20
 SHOWN_ROWS = 20
 _SHOWN_CHARS = 300
 # Strings as Python writes them; one that was cut off has no closing quote.
@@ -87,17 +84,16 @@ def count_file(
     from beam_jobs.outcomes import Failure
     from beam_jobs.prompts.parse import Prompt, parse
     from beam_jobs.prompts.rows import PromptFileReader
+    from beam_jobs.prompts.stored_object import StoredObject
 
-    if file.name.endswith("/"):
-        return FileCount(file, problem=f"{path}: is a folder placeholder, not a prompt file")
-    if file.size == 0:
+    if file.size == 0 and not file.name.endswith("/"):
         return FileCount(file, problem=f"{path}: is empty")
-    stream = _ObjectStream(bucket, file)
+    stream = StoredObject(bucket.blob(file.name, generation=file.generation), file.size)
     prompt_file = PromptFileReader(path, defaults.source)
     digests: dict[PriceGroup, bytearray] = {}
     prompts = invalid = 0
     first_invalid: list[str] = []
-    for row in prompt_file.read(lambda: contextlib.closing(stream.buffered())):
+    for row in prompt_file.read(lambda: stream):
         if prompt_file.broken is not None:
             break  # not a row: it says that the file cannot be read any further
         item: Any = row
@@ -163,42 +159,3 @@ def _without_quotes(text: str) -> str:
         return quote[0] if quote[0][1:-1] in FIELD_NAMES else "'…'"
 
     return _QUOTED.sub(replacement, text)[:_SHOWN_CHARS]
-
-
-class _ObjectStream(io.RawIOBase):
-    """One generation of an object as a stream; `error` is the first error that ended it."""
-
-    def __init__(self, bucket: "Bucket", file: ListedFile) -> None:
-        super().__init__()
-        self._blob = bucket.blob(file.name, generation=file.generation)
-        self._size = file.size
-        self._position = 0
-        self.error: Exception | None = None
-
-    def buffered(self) -> io.BufferedReader:
-        """Return a buffered reader of this stream."""
-        return io.BufferedReader(self, min(PIECE_BYTES, self._size))
-
-    def readable(self) -> bool:
-        """Return True, as `io.BufferedReader` requires."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fetch the next piece, as stored."""
-        count = min(len(buffer), self._size - self._position)
-        if count == 0:
-            return 0
-        try:
-            piece = self._blob.download_as_bytes(
-                start=self._position,
-                end=self._position + count - 1,
-                raw_download=True,
-                # The stored checksum is of the whole object, not of a piece.
-                checksum=None,
-            )
-        except Exception as error:
-            self.error = error
-            raise
-        buffer[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)

@@ -3,8 +3,8 @@
 import logging
 from typing import TYPE_CHECKING
 
+from beam_jobs.prompts.globs import PromptGlob
 from imagen_ops.backfill.budget import check_budget, plan_run
-from imagen_ops.backfill.globs import PromptGlob
 from imagen_ops.backfill.launch_decision import LaunchStep, next_launch_step
 from imagen_ops.backfill.run import BackfillRun
 from imagen_ops.jobs.job import Job, JobState

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from imagen_ops.backfill.globs import PromptGlob
+from beam_jobs.prompts.globs import PromptGlob
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client

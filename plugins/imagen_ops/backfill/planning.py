@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from beam_jobs.prompts.globs import PromptGlob, refuse_if_ambiguous
 from imagen_ops.backfill.cost_estimate import GroupCount, already_stored, model_costs
 from imagen_ops.backfill.distinct import PARTS, Digests
 from imagen_ops.backfill.file_count import SHOWN_ROWS, FileCount, PriceGroup, count_file
-from imagen_ops.backfill.globs import PromptGlob
 from imagen_ops.backfill.listing import Fingerprint, list_files
 from imagen_ops.backfill.plan import Plan, PlannedFile
 from imagen_ops.backfill.stored_records import StoredRecords
@@ -59,7 +59,8 @@ def plan_backfill(
         threads: how many files, or lookups, to work on at the same time.
 
     Raises:
-        ValueError: `glob` or `images_location` is malformed.
+        GlobError: `glob` is malformed, or ambiguous.
+        ValueError: `images_location` is malformed.
         google.api_core.exceptions.GoogleAPICallError, google.auth.exceptions.GoogleAuthError,
         OSError: Cloud Storage refuses, or does not answer after the client's own retries.
             `NotFound` means that there is no such bucket.
@@ -79,6 +80,7 @@ def plan_backfill(
         source="backfill:plan",
     )
     bucket = client.bucket(prompt_glob.bucket)
+    refuse_if_ambiguous(prompt_glob.url, lambda: bool(bucket.blob(prompt_glob.pattern).exists()))
     totals = _Totals(prompt_glob)
     with ThreadPoolExecutor(threads, thread_name_prefix="plan") as pool:
         for count in _in_order(

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from imagen_ops.backfill.globs import PromptGlob
+from beam_jobs.prompts.globs import PromptGlob
 from imagen_ops.jobs.launch_request import backfill_job_name, run_label_of
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings

@@ -6,6 +6,7 @@ import json
 import pytest
 from google.api_core import exceptions as api_exceptions
 
+from beam_jobs.cli import publish as cli_publish
 from beam_jobs.cli.publish import MAX_WAITING, bodies_of_file, body_of, publish
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 
@@ -41,6 +42,22 @@ def test_all_messages_are_published_when_publish_returns(lane):
     messages = received(lane, 250)
     assert sorted(message.data for message in messages) == sorted(bodies)
     assert {message.attributes["team"] for message in messages} == {"ads"}
+
+
+def test_attributes_can_have_any_name(lane):
+    names = ("topic", "data", "self", "timeout", "retry", "ordering_key", "client", "request")
+    attributes = dict.fromkeys(names, "x")
+    assert publish(lane.topic("prompts"), iter([b"a fox"]), attributes) == 1
+    (message,) = received(lane, 1)
+    assert dict(message.attributes) == attributes
+    assert message.ordering_key == ""
+
+
+def test_a_service_that_does_not_answer_is_a_time_out(monkeypatch):
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
+    monkeypatch.setattr(cli_publish, "_TIMEOUT_S", 0.5)
+    with pytest.raises(TimeoutError, match="no answer within"):
+        publish("projects/demo-project/topics/prompts", iter([b"a fox"]), {})
 
 
 def test_a_missing_topic_is_an_error(cloud):

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.api_core import exceptions as api_exceptions
 from google.api_core.retry import Retry
@@ -128,6 +129,73 @@ def test_prompts_that_the_launcher_may_not_list_count_as_existing(config_of, mon
 
     monkeypatch.setattr(storage.Client, "list_blobs", forbid)
     preflight.check(config_of(), prompts="gs://demo-project-imagen/of-others/*.txt")
+
+
+def test_looking_for_prompts_takes_one_page_however_many_objects_there_are(
+    lane, config_of, monkeypatch
+):
+    """A million objects make a thousand pages."""
+    for number in range(5):
+        lane.put(f"many/{number}.txt", "a fox\n")
+    listings = []
+    list_blobs = storage.Client.list_blobs
+
+    def in_pages_of_two(client, *args, **how):
+        listings.append(list_blobs(client, *args, page_size=2, **how))
+        return listings[-1]
+
+    monkeypatch.setattr(storage.Client, "list_blobs", in_pages_of_two)
+    folder = f"gs://demo-project-imagen/{lane.name}/many"
+    preflight.check(config_of(), prompts=f"{folder}/*")
+    preflight.check(config_of(), prompts=f"{folder}/**/4.txt")
+    assert [listing.page_number for listing in listings] == [1, 1]
+    (line,) = said(config_of(), prompts=f"{folder}/0*.csv")
+    assert line.startswith(f"--prompts: {folder}/0*.csv does not exist")
+
+
+@pytest.mark.parametrize("at", ["local", "gs"])
+def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(lane, config_of, tmp_path, at):
+    def put(name):
+        if at == "gs":
+            return lane.put(f"prompts/{name}", "a fox\n")
+        (tmp_path / name).write_text("a fox\n")
+        return f"{tmp_path}/{name}"
+
+    put("x1.txt")
+    path = put("x[2].txt").replace("[2]", "[1]")
+    preflight.check(config_of(), prompts=path)
+    assert put("x[1].txt") == path
+    quoted = path.replace("[", "[[]")
+    assert said(config_of(), prompts=path) == [
+        f"--prompts: {path}: there is a file with exactly this name, which the wildcards in it do "
+        f"not match; for that file, write {quoted}"
+    ]
+    preflight.check(config_of(), prompts=quoted)
+    (found,) = FileSystems.match([quoted])[0].metadata_list
+    assert found.path == path
+
+
+@pytest.mark.parametrize(
+    ("prompts", "problem"),
+    [
+        ("gs://bucket", "expected files in a bucket, such as gs://my-bucket/prompts/*"),
+        ("gs://", "expected files in a bucket, such as gs://my-bucket/prompts/*"),
+        ("gs://demo-project-imagen/p/[b-a]", "its brackets are not valid"),
+        ("/tmp/[b-a]", "its brackets are not valid"),
+        ("/tmp/\udcff.txt", "is not UTF-8; write ? in place of each byte that is not"),
+    ],
+)
+def test_a_malformed_path_of_prompts_is_refused_with_what_to_write(config_of, prompts, problem):
+    (line,) = said(config_of(), prompts=prompts)
+    assert line.startswith(f"--prompts: {prompts}: {problem}")
+
+
+def test_the_root_of_a_bucket_can_be_a_glob(lane, config_of):
+    blob = lane.storage.bucket("demo-project-imagen").blob(f"{lane.name}.txt")
+    blob.upload_from_string("a fox\n")
+    preflight.check(config_of(), prompts="gs://demo-project-imagen/*")
+    preflight.check(config_of(), prompts="gs://demo-project-imagen/")
+    blob.delete()
 
 
 def test_prompts_in_a_missing_bucket_are_reported(config_of):

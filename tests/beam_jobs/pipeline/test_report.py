@@ -9,7 +9,7 @@ from apache_beam.pipeline import PipelineVisitor
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
-from beam_jobs.pipeline.report import WriteReport, counts_of, render
+from beam_jobs.pipeline.report import WriteReport, counts_of, render, unaccounted
 from beam_jobs.pipeline.transforms import Processed
 
 pytestmark = pytest.mark.slow
@@ -146,3 +146,25 @@ def test_the_report_has_every_publishing_to_wait_for(tmp_path):
     Processed(parsed, ended) | WriteReport(str(tmp_path / "r.json"), "backfill:x", published)
     pipeline.visit(Visitor())
     assert [one for one in waited_for if one in published] == list(published)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"prompts": 5, "predictions": 3, "failures": 2}', None),
+        ('{"prompts": 0, "predictions": 0, "failures": 0}', None),
+        (
+            '{"prompts": 5, "predictions": 0, "failures": 0}',
+            "do not add up: 5 prompts, but 0 outcomes; the others were lost by the runner",
+        ),
+        ('{"prompts": 5}', "cannot be read"),
+        ("", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_report_that_does_not_add_up_is_noticed(tmp_path, content, said):
+    path = tmp_path / "report.json"
+    if content is not None:
+        path.write_text(content)
+    problem = unaccounted(str(path))
+    assert problem is None if said is None else said in problem

@@ -2,15 +2,15 @@
 
 import gzip
 import json
-import os
 import tracemalloc
 
 import pytest
 
 from beam_jobs.outcomes import Failure, Reason
 from beam_jobs.prompts.beam_files import read_prompts
+from beam_jobs.prompts.body import MAX_BODY_BYTES
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import MAX_BODY_BYTES, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 
 BOM = b"\xef\xbb\xbf"
 TOO_LONG = b"x" * (MAX_BODY_BYTES + 1)
@@ -58,6 +58,7 @@ def failures(rows):
 CONTENTS = {
     "p.txt": b"a fox\nan owl\n",
     "p.jsonl": b'{"prompt": "a fox"}\n{"prompt": "an owl"}\n',
+    "p.json": b'{"prompt": "a fox"}\n{"prompt": "an owl"}\n',
     "p.csv": b"prompt\na fox\nan owl\n",
 }
 
@@ -84,6 +85,8 @@ def test_every_format_is_read_row_by_row_from_disk_and_storage(place, name, pack
     [
         lambda content: BOM + content,
         lambda content: content.replace(b"\n", b"\r\n"),
+        lambda content: content.replace(b"\n", b"\r"),
+        lambda content: content.replace(b"\n", b"\r", 1),
         lambda content: b"\n" + content.replace(b"\n", b"\n\n\n"),
         lambda content: (
             content.replace(b"\n", b"\n \t\n") if b"prompt\n" not in content else content
@@ -91,7 +94,16 @@ def test_every_format_is_read_row_by_row_from_disk_and_storage(place, name, pack
         lambda content: content.removesuffix(b"\n"),
         lambda content: BOM + content.replace(b"\n", b"\r\n\r\n").removesuffix(b"\r\n"),
     ],
-    ids=["BOM", "CRLF", "blank lines", "blank-looking lines", "no last line end", "all at once"],
+    ids=[
+        "BOM",
+        "CRLF",
+        "CR",
+        "CR and LF",
+        "blank lines",
+        "blank-looking lines",
+        "no last line end",
+        "all at once",
+    ],
 )
 def test_line_ends_and_byte_order_marks_do_not_matter(write, name, disguise):
     rows = read(write(name, disguise(CONTENTS[name])))
@@ -114,12 +126,15 @@ def test_a_line_of_a_text_file_may_be_a_structured_prompt(write):
 
 
 def test_a_line_of_jsonl_that_is_no_object_is_a_failure_that_keeps_it(write):
-    path = write("p.jsonl", b'{"prompt": "a fox"}\na fox\n["a fox"]\n{"prompt": "an owl"}\n')
-    first, second, third, fourth = read(path)
+    bad = [b"a fox", b'["a fox"]', b"{broken", b"{'prompt': 'a fox'}", b"{", b"42", b"null"]
+    rows = [b'{"prompt": "a fox"}', *bad, b'{"prompt": "an owl"}']
+    path = write("p.jsonl", b"\n".join(rows))
+    first, *refused, last = read(path)
     assert isinstance(first, RawPrompt)
-    assert isinstance(fourth, RawPrompt)
-    assert second.detail == f"{path} line 2: expected a JSON object"
-    assert (second.body, third.body) == (b"a fox", b'["a fox"]')
+    assert isinstance(last, RawPrompt)
+    assert [row.body for row in refused] == bad
+    second = refused[0]
+    assert second.detail == f"{path} line 2: expected a JSON object on one line"
     assert (second.prompt_id, second.source) == (f"{path}:2", "backfill:x")
     assert (second.reason, second.retryable) == (Reason.INVALID_PROMPT, False)
 
@@ -223,19 +238,23 @@ def test_rows_of_a_csv_that_cannot_be_read_are_failures_between_those_that_can(w
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"),
+    ("row", "problem"),
     [
-        (b'prompt\na fox\n"unclosed\nan owl\n', "line 4: not CSV: unexpected end of data"),
-        (b'prompt\na fox\n"a" b\nan owl\n', "line 3: not CSV: ',' expected after '\"'"),
-        (b"prompt\na fox\na\rb\nan owl\n", "line 3: not CSV: new-line character seen"),
+        (b'"unclosed', "unexpected end of data"),
+        (b'"A 27" monitor on a desk"', "',' expected after '\"'"),
+        (b'"a" b', "',' expected after '\"'"),
     ],
 )
-def test_where_the_quoting_breaks_the_rest_of_a_csv_is_one_failure(write, content, expected):
-    path = write("p.csv", content)
-    fox, failure = read(path)
-    assert json.loads(fox.body) == {"prompt": "a fox"}
-    assert failure.detail.startswith(f"{path} {expected}")
-    assert failure.detail.endswith("nothing after this line was read")
+def test_a_row_whose_quoting_is_broken_costs_itself_alone(write, row, problem):
+    path = write("p.csv", b"prompt\na fox\n" + row + b"\nan owl\na hen\n")
+    fox, failure, owl, hen = read(path)
+    assert [text_of(one.body) for one in (fox, owl, hen)] == ["a fox", "an owl", "a hen"]
+    assert failure.detail == (
+        f"{path} line 3: not CSV: {problem}; close each quoted cell, and double the quotes inside "
+        "it"
+    )
+    assert failure.body == row
+    assert [one.origin for one in (owl, hen)] == [f"{path}:4", f"{path}:5"]
 
 
 # Too long
@@ -264,27 +283,38 @@ def test_a_row_as_long_as_is_allowed_is_read(write, end):
     assert bodies(read(write("p.txt", longest + end))) == [longest]
 
 
-def test_a_row_of_many_short_lines_is_bounded_like_one_of_a_long_line(write):
-    cell = '"' + "line\n" * 60_000 + '"'
-    path = write("p.csv", f"prompt\na fox\n{cell}\nan owl\n".encode())
-    *rows, failure = read(path)
-    assert [row.body for row in rows] == [b'{"prompt": "a fox"}']
-    assert "row is longer than 262,144 bytes; nothing after this line was read" in failure.detail
+def test_a_quote_without_its_end_is_looked_for_up_to_a_bound_and_costs_one_line(write):
+    rows = b"line,1\n" * 60_000
+    path = write("p.csv", b'prompt,images\na fox,1\n"begun,1\n' + rows + b'end",1\nan owl,1\n')
+    fox, failure, *lines = read(path)
+    assert text_of(fox.body) == "a fox"
+    assert failure.detail.startswith(f"{path} line 3: not CSV: ")
+    assert failure.body == b'"begun,1'
+    assert len(bodies(lines)) == 60_002
+    assert text_of(lines[-1].body) == "an owl"
 
 
-def test_an_over_long_line_within_a_quoted_cell_ends_the_file(write):
-    # The end of the cell cannot be found any more, so the rest must not be read as prompts.
+def test_an_over_long_line_within_a_quoted_cell_costs_itself_and_the_quote(write):
     path = write("p.csv", b'prompt\na fox\n"begun\n' + TOO_LONG + b'\nan owl\n"\na hen\n')
-    fox, failure = read(path)
-    assert json.loads(fox.body) == {"prompt": "a fox"}
-    assert failure.detail.startswith(f"{path} line 4: row is longer than")
-    assert failure.detail.endswith("nothing after this line was read")
+    fox, begun, too_long, owl, quote, hen = read(path)
+    assert [text_of(one.body) for one in (fox, owl, hen)] == ["a fox", "an owl", "a hen"]
+    assert (begun.body, too_long.body, quote.body) == (b'"begun', b"", b'"')
+    assert "line 4: row is longer than" in too_long.detail
 
 
-def test_a_quoted_cell_longer_than_any_prompt_ends_the_file(write):
-    path = write("p.csv", b'prompt\n"' + b"x" * 1000 + b"\n" + (b"y" * 1000 + b"\n") * 300 + b'"\n')
-    (failure,) = read(path)
-    assert "row is longer than 262,144 bytes; nothing after" in failure.detail
+def test_the_header_of_each_file_that_was_put_together_is_no_row(write):
+    one, other = b"prompt,id\na fox,1\n", b"prompt,id\nan owl,2\n"
+    for joint in (b"", BOM, b"\n" + BOM):
+        rows = fields(read(write("p.csv", one + joint + other)))
+        assert rows == [{"prompt": "a fox", "id": "1"}, {"prompt": "an owl", "id": "2"}]
+    rows = fields(read(write("p.csv", BOM + b"prompt\na fox\n" + BOM + b"prompt\nan owl\n")))
+    assert rows == [{"prompt": "a fox"}, {"prompt": "an owl"}]
+
+
+@pytest.mark.parametrize("name", [name for name in CONTENTS if name != "p.csv"])
+def test_a_byte_order_mark_can_begin_any_line(write, name):
+    content = b"".join(BOM + line for line in CONTENTS[name].splitlines(keepends=True))
+    assert [text_of(body) for body in bodies(read(write(name, content)))] == ["a fox", "an owl"]
 
 
 # Broken files
@@ -305,11 +335,13 @@ def test_a_truncated_gzip_gives_its_rows_and_one_failure(place):
 @pytest.mark.parametrize(
     "content",
     [
-        b"a fox\nan owl\n",
         gzip.compress(b"a fox\n")[:-8] + b"\0" * 8,
-        gzip.compress(os.urandom(1000))[:200] + b"damaged" * 200,
+        gzip.compress(b"a fox\n")[:10] + b"\xff" * 200,
+        gzip.compress(b"a fox\n")[:5],
+        gzip.compress(b"a fox\n") + b"an owl",
+        b"\x1f\x8b\x07",
     ],
-    ids=["not gzip", "wrong checksum", "damaged"],
+    ids=["wrong checksum", "damaged", "cut in its header", "followed by text", "another method"],
 )
 def test_a_damaged_gzip_file_is_one_failure(write, content):
     path = write("p.txt.gz", content)
@@ -318,13 +350,12 @@ def test_a_damaged_gzip_file_is_one_failure(write, content):
     assert failure.reason is Reason.INVALID_PROMPT
 
 
-@pytest.mark.parametrize(
-    "name", ["p.json", "p", "p.parquet", "p.txt.zip", "p.TXT", "p.gz", "p.csv.gz.gz"]
-)
+@pytest.mark.parametrize("name", ["p", "p.parquet", "p.txt.zip", "p.TXT", "p.gz", "p.csv.gz.gz"])
 def test_another_kind_of_file_is_refused_by_its_name_without_opening_it(name):
     (failure,) = read(f"/nowhere/{name}")
     assert failure.detail == (
-        f"/nowhere/{name}: expected a file ending in .txt, .jsonl, .csv, or one of these and .gz"
+        f"/nowhere/{name}: expected a file ending in .txt, .jsonl, .json, .csv, or one of these "
+        "and .gz"
     )
 
 
@@ -345,7 +376,7 @@ def test_a_folder_that_is_named_like_a_file_is_a_storage_error(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["p.txt.gz", "p.csv.gz"])
 def test_a_decompression_bomb_does_not_fill_the_memory(write, name):
-    zeros = gzip.compress(bytes(10_000_000))
+    zeros = gzip.compress(b"0" * 10_000_000)
     header = gzip.compress(b"prompt\n") if name == "p.csv.gz" else b""
     path = write(name, header + zeros * 20 + gzip.compress(b"\n{a fox}\n"))
     tracemalloc.start()

@@ -1,6 +1,7 @@
 """Parsing prompts: their fields, their digests, and the failure of each bad prompt."""
 
 import json
+import re
 import time
 
 import pytest
@@ -8,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
+from beam_jobs.prompts.body import MAX_BODY_BYTES
 from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.parse import (
-    MAX_BODY_BYTES,
     MAX_ID_CHARS,
     MAX_PROMPT_CHARS,
     MAX_SEED,
@@ -92,8 +93,13 @@ def test_a_field_that_is_null_is_a_field_not_given():
     "text",
     [
         "{a fox} in curly braces",
+        "{a fox|an owl} in the snow",
+        "{{red}} fox",
         "{",
-        "[1, 2]",
+        "{broken",
+        "[oil painting] a fox",
+        "[[snow]] a fox",
+        "[1, 2",
         '"quoted"',
         "null",
         "42",
@@ -104,6 +110,96 @@ def test_a_field_that_is_null_is_a_field_not_given():
 )
 def test_text_that_only_resembles_json_is_a_prompt(text):
     assert prompt(text).text == text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{'prompt': 'a fox'}",
+        "{'prompt': 'a fox', 'images': 2",
+        "{ prompt: 'a fox' }",
+        "{“prompt”: “a fox”}",
+        '{\\"prompt\\": \\"a fox\\"}',
+        '"{\\"prompt\\": \\"a fox\\"}"',
+        'b\'{"prompt": "a fox"}\'',
+        '\'{"prompt": "a fox"}\'',
+        '[{"prompt": "a fox"}]',
+        '["a fox", "an owl"]',
+        "['a fox', 'an owl']",
+        '["a fox',
+        "[]",
+        "[1, 2]",
+        "[[1]]",
+        "\ufeff[{'prompt': 'a fox'}]",
+    ],
+)
+def test_what_was_meant_as_an_object_or_a_list_is_not_drawn_as_text(body):
+    said = detail(body)
+    assert said.startswith("body ")
+    assert said.endswith(
+        'send one JSON object per prompt, such as {"prompt": "a fox"}, or plain text'
+    )
+
+
+MARK = "\ufeff"
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        f"{MARK}a fox",
+        f"{MARK}{MARK}a fox",
+        f" {MARK} a fox{MARK}\n",
+        f"a{MARK} fox",
+        f'{MARK}{{"prompt": "a fox"}}',
+        f' {MARK}\n{{"prompt": "a fox"}}',
+        f'{{"prompt": "{MARK}a fox"}}',
+        '{"prompt": "\\ufeffa fox"}',
+    ],
+    ids=ascii,
+)
+def test_a_byte_order_mark_is_never_part_of_a_prompt(marked):
+    assert prompt(marked).text == "a fox"
+    assert prompt(marked).digest == prompt("a fox").digest
+
+
+def test_a_body_of_nothing_but_a_byte_order_mark_is_empty():
+    assert detail(MARK) == "field 'prompt' is empty"
+
+
+def test_the_fields_after_a_byte_order_mark_are_read():
+    result = prompt(MARK + json.dumps(fox(id="bom-1", images=2)))
+    assert (result.prompt_id, result.images) == ("bom-1", 2)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("text", ["a fox", '{"prompt": "a fox"}'])
+def test_text_in_another_encoding_is_refused(encoding, text):
+    assert re.search("not UTF-8|NUL character", detail(text.encode(encoding)))
+
+
+@pytest.mark.parametrize("text", ["a\u2028fox", "a\x85fox", "a\x0bfox", "a\x0cfox", "a\rfox"])
+def test_odd_line_ends_within_a_text_stay(text):
+    assert prompt(text).text == text
+
+
+# Whole numbers
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["42", "42.0", "42.", "042", " 42 ", "+42", "4.2e1", '"42"', '"42.0"', '"4.2e1"', "42.0000"],
+)
+def test_a_whole_number_is_read_in_every_common_spelling(spelling):
+    """BigQuery exports INT64 as strings, pandas writes floats, spreadsheets both."""
+    try:
+        value = json.loads(spelling)
+    except json.JSONDecodeError:
+        value = spelling
+    result = prompt(fox(seed=value))
+    assert type(result.seed) is int
+    assert result.digest == prompt(fox(seed=42)).digest
+    assert prompt(fox(images="4")).images == 4
 
 
 # Digests
@@ -180,10 +276,13 @@ ILL_TYPED = {
     "prompt": [None, 1, True, ["a"], {"a": 1}, 1.5],
     "id": [1, "", "-a", "a b", "x" * (MAX_ID_CHARS + 1), "é", True, ["a"]],
     "model": ["gpt-image", "", 1, True, GEMINI.upper(), [GEMINI]],
-    "images": [0, 5, -1, True, False, 1.0, "2", [1], 10**30],
+    "images": [0, 5, -1, True, False, 1.5, "0", "5", "two", "", "1,0", "²", "1_0", [1], 10**30],
     "aspect_ratio": ["2:1", "16 : 9", "", 1.5, True],
     "image_size": ["1k", "8K", 1024, True],
-    "seed": [-1, MAX_SEED + 1, True, 1.5, "1", 10**400],
+    "seed": [
+        *(-1, MAX_SEED + 1, MAX_SEED + 1.0, True, 1.5, 0.1, 10**400),
+        *("-1", "1.5", "1e999", "1e-999", "9" * 39, "9" * 5000, "1.0.0", "0x1", "nan", "inf", "٣"),
+    ],
     "negative_prompt": [1, True, ["snow"]],
     "reuse": [1, 0, "true", "false", []],
 }
@@ -210,6 +309,7 @@ def test_an_ill_typed_field_is_named_with_what_was_given(field, value):
         ('{"prompt": "  "}', "field 'prompt' is empty"),
         (fox(model=FLUX, negative_prompt=" "), "field 'negative_prompt' is empty"),
         (b"a \xff fox", "body is not UTF-8: byte 0xff at offset 2"),
+        ('{"prompt": "a"} {"prompt": "b"}', "Extra data at line 1, column 17"),
         (b"cut off \xf0\x9f\xa6", "body is not UTF-8: byte 0xf0 at offset 8"),
         ("x" * (MAX_PROMPT_CHARS + 1), "field 'prompt' has 8,001 characters; the limit is 8,000"),
         (
@@ -223,8 +323,11 @@ def test_an_ill_typed_field_is_named_with_what_was_given(field, value):
         ("{}", "field 'prompt' is missing"),
         ('{"prompt": "a", "prompt": "b"}', "field 'prompt' appears twice"),
         ('{"prompt": "a", "x": {"y": 1, "y": 2}}', "field 'y' appears twice"),
-        ('{"prompt": "a fox', "body starts like a JSON object but is not valid JSON"),
-        ('{"prompt": "a fox"} trailing', "body starts like a JSON object but is not valid JSON"),
+        ('{"prompt": "a fox', "body starts like a JSON object or list but"),
+        (
+            '{"prompt": "a fox"} trailing',
+            "body starts like a JSON object or list but",
+        ),
         ('{"prompt": "a\nfox"}', "at line 1, column 14"),
         ('{"prompt": "\\ud83e fox"}', "field 'prompt' is not valid Unicode: lone surrogate"),
         (

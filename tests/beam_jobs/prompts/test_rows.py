@@ -1,17 +1,25 @@
-"""Rows apart from file systems; what each format does is in test_files.py."""
+"""Rows apart from file systems; what each format does is in test_beam_files.py."""
 
 import contextlib
 import gzip
 import io
 import json
+import random
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from beam_jobs.outcomes import Failure, Reason
+from beam_jobs.outcomes import Failure, Reason, encode
+from beam_jobs.prompts.body import MAX_BODY_BYTES
+from beam_jobs.prompts.incoming import RawPrompt
+from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from beam_jobs.prompts.rows import PromptFileReader
 from tests.conftest import ROOT
+
+DEFAULTS = PromptDefaults("gemini-3.1-flash-image", frozenset())
 
 
 def opened(content):
@@ -44,11 +52,12 @@ def test_rows_come_from_any_stream_under_the_path_that_is_given(name, content, p
     ("name", "content", "line", "broken"),
     [
         ("p.csv", b"text\na fox\n", 1, "no column 'prompt'"),
-        ("p.csv", b'prompt\na fox\n"b" c\n', 3, "not CSV"),
-        ("p.txt.gz", b"a fox\n", 0, "broken gzip"),
+        ("p.csv", b'"prompt\na fox\n', 1, "the header cannot be read: not CSV"),
+        ("p.csv", b"prompt;images\na fox;2\n", 1, "no column 'prompt'"),
+        ("p.txt.gz", b"PK\x03\x04", 0, "is ZIP"),
         ("p.txt.gz", gzip.compress(b"a fox\n")[:-4], 1, "broken gzip"),
     ],
-    ids=["header", "quoting", "no gzip", "cut gzip"],
+    ids=["header", "header's quotes", "semicolons", "ZIP", "cut gzip"],
 )
 def test_a_damaged_file_says_so_and_ends_with_its_failure(name, content, line, broken):
     file = PromptFileReader(name, "backfill:x")
@@ -82,21 +91,33 @@ def test_a_cell_that_is_no_number_breaks_neither_its_file_nor_the_reader(cell):
 
 def test_a_file_may_have_any_name_that_a_disk_takes():
     file = PromptFileReader("/night/\udcff.txt", "backfill:x")
-    (fox,) = file.read(opened(b"a fox\n"))
-    assert fox.attributes == {"file": "/night/?.txt", "line": "1"}
+    fox, bad = file.read(opened(b"a fox\n" + b"x" * (MAX_BODY_BYTES + 1)))
+    assert fox.attributes == {"file": "/night/\\udcff.txt", "line": "1"}
+    assert fox.origin == "/night/\\udcff.txt:1"
+    _, attributes = encode(bad)
+    assert attributes["prompt_id"].encode() == b"/night/\\udcff.txt:2"
+    assert bad.detail.encode().startswith(b"/night/\\udcff.txt line 2: ")
 
 
 def test_a_name_that_tells_no_format_is_refused_without_opening_the_file():
     file = PromptFileReader("gs://b/p.parquet", "backfill:x")
     (failure,) = file.read(nowhere)
     assert failure.reason is Reason.INVALID_PROMPT
-    assert file.broken == "expected a file ending in .txt, .jsonl, .csv, or one of these and .gz"
+    assert file.broken == (
+        "expected a file ending in .txt, .jsonl, .json, .csv, or one of these and .gz"
+    )
+
+
+def test_a_folder_placeholder_is_named_as_such_without_opening_it():
+    file = PromptFileReader("gs://b/prompts/", "backfill:x")
+    (failure,) = file.read(nowhere)
+    assert failure.detail == "gs://b/prompts/: is a folder placeholder, not a prompt file"
 
 
 def test_a_stream_that_fails_breaks_the_file_as_a_storage_error():
     class Torn(io.BytesIO):
-        def readline(self, size=-1):
-            return super().readline(size) or self.fail()
+        def read1(self, size=-1):
+            return super().read1(size) or self.fail()
 
         def fail(self):
             raise ConnectionResetError("gone")
@@ -108,11 +129,105 @@ def test_a_stream_that_fails_breaks_the_file_as_a_storage_error():
     assert file.broken == "cannot be read after line 1: ConnectionResetError: gone"
 
 
+# Any file of good and broken rows
+
+_text = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n\ufeff"), min_size=1
+).filter(lambda text: text.strip() and not text.strip().startswith(("{", "[", "b", "'", '"')))
+
+
+def _cell(text):
+    return '"' + text.replace('"', '""') + '"'
+
+
+# Rows as they are in the file, with the text of their prompt.
+GOOD = {
+    ".txt": _text.map(lambda text: (text.encode(), text)),
+    ".jsonl": _text.map(lambda text: (json.dumps({"prompt": text}).encode(), text)),
+    ".csv": st.one_of(
+        _text.map(lambda text: (f"{_cell(text)},1".encode(), text)),
+        _text.map(lambda text: (f'{_cell(text)},"1"'.encode(), text)),
+        _text.map(
+            lambda text: (f"{_cell(f'{text}{chr(10)}, and 8 more, {text}')},".encode(), None)
+        ),
+    ),
+}
+OVER_LONG = b"x" * (MAX_BODY_BYTES + 1)
+BROKEN = {
+    ".txt": [b"c\xe9sar", b"a\0fox", OVER_LONG, b"{'prompt': 'a fox'}", b"\xed\xa0\x80", b'["a"]'],
+    ".jsonl": [
+        b"{broken",
+        b"a fox",
+        b"[1]",
+        b"{}",
+        b'{"prompt": 1}',
+        b"\xff{",
+        OVER_LONG,
+        b'{"a": {',
+    ],
+    ".csv": [
+        *(b'"A 27" monitor on a desk",1', b'"never closed,1', b'a fox,"never closed', b'"a" fox,1'),
+        *(b"one cell", b"three,cells,1", b"c\xe9sar,1", OVER_LONG, b"a\0fox,1", b"a fox,many"),
+    ],
+}
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("suffix", BROKEN)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_file_gives_as_many_items_as_it_has_rows_and_each_good_one(suffix, end, data):
+    good = GOOD[suffix].map(lambda row: (*row, True))
+    broken = st.sampled_from(BROKEN[suffix]).map(lambda row: (row, None, False))
+    # A file without any line of text is refused as a whole.
+    rows = [(*data.draw(GOOD[suffix]), True), *data.draw(st.lists(good | broken, max_size=12))]
+    content = end.join([b"prompt,images"] * (suffix == ".csv") + [raw for raw, _, _ in rows])
+    if data.draw(st.booleans()):
+        content = gzip.compress(content)
+    file = PromptFileReader(f"p{suffix}", "backfill:x")
+    items = [
+        parse(row.body, {}, origin=row.origin, defaults=DEFAULTS)
+        if isinstance(row, RawPrompt)
+        else row
+        for row in file.read(opened(content))
+    ]
+    assert file.broken is None
+    assert [isinstance(item, Prompt) for item in items] == [is_good for _, _, is_good in rows]
+    for item, (raw, text, is_good) in zip(items, rows, strict=True):
+        if is_good and text is not None:
+            assert item.text == text.strip()
+        elif not is_good and raw is not OVER_LONG and b"\0" not in raw and b"many" not in raw:
+            assert item.body == raw
+
+
+@pytest.mark.parametrize("suffix", BROKEN)
+def test_twenty_broken_rows_among_two_hundred_leave_one_hundred_and_eighty_prompts(suffix):
+    chance = random.Random(1)
+    fox = {".txt": b"fox %d", ".jsonl": b'{"prompt": "fox %d"}', ".csv": b'"fox, %d",1'}[suffix]
+    rows = [fox % number for number in range(200)]
+    broken_at = sorted(chance.sample(range(200), 20))
+    for at in broken_at:
+        rows[at] = chance.choice(BROKEN[suffix])
+    content = b"\n".join([b"prompt,images"] * (suffix == ".csv") + rows)
+    items = [
+        parse(row.body, {}, origin=row.origin, defaults=DEFAULTS)
+        if isinstance(row, RawPrompt)
+        else row
+        for row in PromptFileReader(f"p{suffix}", "backfill:x").read(opened(content))
+    ]
+    assert [at for at, item in enumerate(items) if isinstance(item, Failure)] == broken_at
+    assert len(items) == 200
+    lines = {int(item.prompt_id.rpartition(":")[2]) for item in items if isinstance(item, Failure)}
+    assert lines == {at + (2 if suffix == ".csv" else 1) for at in broken_at}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [
         "prompts.rows",
+        "prompts.stored_object",
+        "prompts.globs",
         "prompts.parse",
         "prompts.identity",
         "prompts.fields",

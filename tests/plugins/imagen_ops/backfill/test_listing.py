@@ -1,6 +1,6 @@
 """Which files of the local storage a glob lists, and when their fingerprint changes."""
 
-from imagen_ops.backfill.globs import PromptGlob
+from beam_jobs.prompts.globs import PromptGlob
 from imagen_ops.backfill.listing import fingerprint_files
 from tests.conftest import BUCKET, Lane
 from tests.plugins.imagen_ops.backfill.conftest import Planned

@@ -89,6 +89,17 @@ def test_prompt_files_that_are_not_allowed_fail_the_plan_at_once(backfill: Run) 
             backfill(plan_task(), prompts=prompts)
 
 
+def test_a_glob_that_passes_over_the_file_of_its_own_name_fails_the_plan_at_once(
+    deployment: Deployment, backfill: Run
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    put(deployment, "prompts/mine/x[1].txt", "a fox\n")
+    prompts = f"gs://{deployment.settings.bucket}/prompts/mine/x[1].txt"
+    with pytest.raises(AirflowFailException, match=r"write gs://.*/x\[\[\]1\]\.txt"):
+        backfill(plan_task(), prompts=prompts)
+
+
 def test_a_run_within_its_budget_goes_on_and_returns_the_plan_as_text(backfill: Run) -> None:
     assert "estimated cost: 134.00 USD" in backfill(check_task())
 

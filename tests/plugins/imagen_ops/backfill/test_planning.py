@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from google.api_core import exceptions
 
+from beam_jobs.prompts.globs import GlobError
 from imagen_ops.backfill.planning import plan_backfill
 from tests.conftest import ROOT, Lane
 from tests.plugins.imagen_ops.backfill.conftest import MODEL, Planned
@@ -17,6 +18,17 @@ def test_a_date_without_a_folder_has_nothing_to_do(planned: Planned) -> None:
     assert (result.files, result.prompts, result.images_to_pay) == (0, 0, 0)
     assert result.nothing_to_do
     assert result.already_stored.exact
+
+
+def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(
+    lane: Lane, planned: Planned
+) -> None:
+    lane.put("prompts/x1.txt", "a fox\n")
+    assert planned("prompts/x[1].txt").prompts == 1
+    lane.put("prompts/x[1].txt", "an owl\na hen\n")
+    with pytest.raises(GlobError, match=r"write gs://.*/prompts/x\[\[\]1\]\.txt"):
+        planned("prompts/x[1].txt")
+    assert planned("prompts/x[[]1].txt").prompts == 2
 
 
 def test_a_missing_bucket_is_an_error_not_an_empty_night(lane: Lane) -> None:
@@ -77,8 +89,8 @@ def test_a_malformed_glob_is_refused(lane: Lane) -> None:
 
 
 @pytest.mark.slow
-def test_importing_planning_imports_neither_clients_nor_the_job() -> None:
-    heavy = "('google', 'apache_beam', 'beam_jobs', 'airflow')"
+def test_importing_planning_imports_neither_clients_nor_the_parser() -> None:
+    heavy = "('google', 'apache_beam', 'beam_jobs.prompts.parse', 'airflow')"
     code = (
         f"import sys; sys.path.insert(0, 'plugins'); import imagen_ops.backfill.planning; "
         f"print([m for m in {heavy} if m in sys.modules])"

@@ -1,4 +1,4 @@
-"""Which objects a glob matches, by Beam's rules: a plan must see the files that the job will read.
+"""Which files a glob matches, by Beam's rules: a plan must see the files that the job will read.
 
 Cloud Storage's own `matchGlob` differs: there `{a,b}` is an alternative, `?` does not match a
 slash, and a backslash escapes. So it narrows a listing only where both rules agree.
@@ -7,6 +7,7 @@ slash, and a backslash escapes. So it narrows a listing only where both rules ag
 import dataclasses
 import functools
 import re
+from collections.abc import Callable
 from typing import Self
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -14,8 +15,42 @@ _WILDCARD = re.compile(r"[*?\[]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _EXPECTED = (
     "expected files in a folder of a bucket, such as gs://my-bucket/prompts/ds=2026-11-01/* "
-    "(wildcards: * within a folder, ** across folders, ? and [abc] for one character)"
+    "(wildcards: * within a folder, ** across folders, ? and [abc] for one character; [[], [*] and "
+    "[?] stand for those characters themselves)"
 )
+
+
+class GlobError(ValueError):
+    """A glob is malformed, or does not mean what it seems to. Says what to write instead."""
+
+
+def refuse_if_ambiguous(path: str, exists: Callable[[], bool]) -> None:
+    """Check that a glob does not pass over a file that has the glob's own text as its name.
+
+    A path with brackets always is a glob for Beam: `x[1].txt` reads `x1.txt`, even where there is a
+    file called `x[1].txt`. Whoever writes it there means that file.
+
+    Args:
+        path: a local path or `gs://` URL, which may have wildcards.
+        exists: looks whether there is a file of exactly this name; called only if the glob would
+            not match it.
+
+    Raises:
+        GlobError: there is such a file, or the brackets in the glob are not valid.
+    """
+    pattern = path.removeprefix("gs://").partition("/")[2] if path.startswith("gs://") else path
+    if not _WILDCARD.search(pattern):
+        return
+    try:
+        if _compiled(pattern).fullmatch(pattern) or not exists():
+            return
+    except re.error as error:
+        raise GlobError(f"its brackets are not valid ({error})") from None
+    quoted = path.removesuffix(pattern) + _WILDCARD.sub(r"[\g<0>]", pattern)
+    raise GlobError(
+        f"there is a file with exactly this name, which the wildcards in it do not match; for that "
+        f"file, write {quoted}"
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,7 +65,7 @@ class PromptGlob:
         """Read gs://BUCKET/PATTERN. A trailing slash means all files in that folder, as in Beam.
 
         Raises:
-            ValueError: `url` is not such a glob; says what is wrong and what was expected.
+            GlobError: `url` is not such a glob; says what is wrong and what was expected.
         """
         url = url.strip()
         bucket, _, pattern = url.removeprefix("gs://").partition("/")
@@ -44,15 +79,13 @@ class PromptGlob:
             raise _malformed(
                 url, "it must not have . or .. as a folder, because object names are literal"
             )
-        if pattern.endswith("/"):
-            pattern += "*"
-        glob = cls(bucket, pattern)
+        glob = cls(bucket, whole_folder(pattern))
         if not glob.prefix:
             raise _malformed(
                 url, "it matches the whole bucket, so name a folder before the first wildcard"
             )
         try:
-            _compiled(pattern)
+            _compiled(glob.pattern)
         except re.error as error:
             raise _malformed(url, f"its brackets are not valid ({error})") from None
         return glob
@@ -89,8 +122,13 @@ class PromptGlob:
         return f"gs://{self.bucket}/{name}"
 
 
-def _malformed(url: str, problem: str) -> ValueError:
-    return ValueError(f"prompts: {problem}; {_EXPECTED}, got {ascii(url)[:300]}")
+def whole_folder(pattern: str) -> str:
+    """Return a glob for the files in a folder, if `pattern` ends as a folder does for Beam."""
+    return f"{pattern}*" if pattern.endswith(("/", "\\")) else pattern
+
+
+def _malformed(url: str, problem: str) -> GlobError:
+    return GlobError(f"prompts: {problem}; {_EXPECTED}, got {ascii(url)[:300]}")
 
 
 @functools.lru_cache(maxsize=8)
@@ -110,6 +148,8 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             regex.append(".")
         elif char == "[" and (end := _class_end(pattern, position)):
             members = pattern[position:end].replace("\\", "\\\\")
+            # Python warns of a bracket within brackets, which may be a set one day.
+            members = members.replace("[", "\\[")
             if members[0] == "!":
                 members = "^" + members[1:]
             elif members[0] == "^":

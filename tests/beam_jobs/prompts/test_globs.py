@@ -1,10 +1,11 @@
 import re
+import warnings
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imagen_ops.backfill.globs import PromptGlob
+from beam_jobs.prompts.globs import GlobError, PromptGlob, refuse_if_ambiguous
 
 
 def test_a_glob_has_a_bucket_and_a_prefix_up_to_its_first_wildcard() -> None:
@@ -13,6 +14,42 @@ def test_a_glob_has_a_bucket_and_a_prefix_up_to_its_first_wildcard() -> None:
     assert glob.url == "gs://my-bucket/prompts/ds=2026-11-0?/*.txt"
     assert not glob.is_one_object
     assert PromptGlob.parse("gs://my-bucket/p.txt").is_one_object
+
+
+@pytest.mark.parametrize(
+    ("path", "quoted"),
+    [
+        ("gs://b/p/x[1].txt", "gs://b/p/x[[]1].txt"),
+        ("gs://b/p/[*].txt", "gs://b/p/[[][*]].txt"),
+        ("/p/[x]?.txt", "/p/[[]x][?].txt"),
+    ],
+)
+def test_a_glob_that_passes_over_the_file_of_its_own_name_is_refused(
+    path: str, quoted: str
+) -> None:
+    refuse_if_ambiguous(path, lambda: False)
+    with pytest.raises(GlobError, match=re.escape(f"for that file, write {quoted}")):
+        refuse_if_ambiguous(path, lambda: True)
+    assert PromptGlob("b", quoted).matches(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["gs://b/p/*", "gs://b/p/x?.txt", "gs://b/p/a[b", "gs://b/[]", "p"]
+)
+def test_nothing_is_looked_up_for_a_glob_that_matches_its_own_name(path: str) -> None:
+    refuse_if_ambiguous(path, nowhere)
+
+
+def nowhere() -> bool:
+    raise AssertionError("was looked up")
+
+
+def test_brackets_quote_a_wildcard() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        glob = PromptGlob.parse("gs://my-bucket/prompts/x[[]1][*][?].txt")
+        assert glob.matches("prompts/x[1]*?.txt")
+        assert not glob.matches("prompts/x1ab.txt")
 
 
 def test_a_folder_means_the_files_in_it() -> None:
@@ -68,7 +105,7 @@ def test_a_name_matches_as_it_does_for_the_job(pattern: str, name: str) -> None:
     except ValueError as error:
         assert "must not have . or .. as a folder" in str(error)  # noqa: PT017 - the only other refusal
         return
-    if not pattern.endswith("/"):
+    if not pattern.endswith(("/", "\\")):
         assert glob.matches(f"p{name}") == bool(beam.match(f"gs://bkt/p{name}"))
 
 

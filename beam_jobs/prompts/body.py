@@ -1,0 +1,101 @@
+"""The body of a message or a row: plain text, or the fields of a JSON object.
+
+What was meant as JSON and is none is refused rather than drawn as text.
+"""
+
+import json
+import re
+from typing import Any
+
+from beam_jobs.prompts.fields import FIELD_NAMES
+
+# No valid prompt needs more, even if every character of both texts is written as two \u escapes.
+MAX_BODY_BYTES = 256 * 1024
+_BYTE_ORDER_MARK = "\ufeff"
+# What begins like this was meant as an object or a list: JSON, or what Python's `str`, a shell or a
+# word processor makes of it. "{a fox|an owl} in the snow" and "[oil painting] a fox" are prompts.
+_QUOTE = r"""\\*["'\u201c\u201d\u201e\u2018\u2019]"""
+_LOOKS_STRUCTURED = re.compile(
+    rf"""(?:b?["'])?\s*(?:"""
+    rf"""\{{\s*(?:{_QUOTE}|(?:{"|".join(FIELD_NAMES)})\s*:)"""
+    rf"""|\[\s*(?:{_QUOTE}|[\[{{]\s*(?:{_QUOTE}|[\[{{]))"""
+    r""")"""
+)
+_AS_AN_OBJECT = 'send one JSON object per prompt, such as {"prompt": "a fox"}, or plain text'
+
+
+class InvalidPromptError(ValueError):
+    """The body is not a valid prompt. The message is a sentence for the person who sent it."""
+
+
+def fields_of(body: bytes) -> dict[str, Any]:
+    """Return the fields of a structured prompt, or the whole body as the field `prompt`.
+
+    Raises:
+        InvalidPromptError: the body is too long, not UTF-8, or was meant as JSON and is not one
+            object with a text `prompt`.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidPromptError(f"body has {len(body):,} bytes; the limit is {MAX_BODY_BYTES:,}")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidPromptError(
+            f"body is not UTF-8: byte 0x{body[error.start]:02x} at offset {error.start}"
+        ) from None
+    text = without_marks(text)
+    if not text.startswith(("{", "[")) and not _LOOKS_STRUCTURED.match(text):
+        return {"prompt": text}
+    try:
+        value = json.loads(text, object_pairs_hook=_unique_fields)
+    except RecursionError:
+        raise InvalidPromptError("body is JSON nested too deeply to be read") from None
+    except json.JSONDecodeError as error:
+        if not _LOOKS_STRUCTURED.match(text):
+            return {"prompt": text}  # a prompt may begin with a brace or a bracket
+        raise InvalidPromptError(
+            "body starts like a JSON object or list but is not valid JSON: "
+            f"{error.msg} at line {error.lineno}, column {error.colno}; {_AS_AN_OBJECT}"
+        ) from None
+    except InvalidPromptError:
+        raise
+    except ValueError:  # Python refuses integers of more than 4,300 digits
+        raise InvalidPromptError("body is JSON with a number that has too many digits") from None
+    if not isinstance(value, dict):
+        kind = "list" if isinstance(value, list) else "string that holds one"
+        raise InvalidPromptError(f"body is a JSON {kind}; {_AS_AN_OBJECT}")
+    if not isinstance(value.get("prompt"), str):
+        raise InvalidPromptError(
+            f"field 'prompt': expected a string, got {quoted(value.get('prompt'))}"
+            if "prompt" in value
+            else "field 'prompt' is missing; a JSON object needs it, as a string"
+        )
+    return value
+
+
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise InvalidPromptError(f"field {quoted(key)} appears twice")
+        fields[key] = value
+    return fields
+
+
+def without_marks(text: str) -> str:
+    """Return a text without byte order marks, and without white space around it.
+
+    A byte order mark is no part of a text (RFC 8259, section 8.1). Where texts were put together or
+    pasted, marks are in the middle too.
+    """
+    return text.replace(_BYTE_ORDER_MARK, "").strip()
+
+
+def quoted(value: Any) -> str:
+    """Return `value` as error messages quote it: JSON-like, in ASCII, at most 60 characters."""
+    return truncated(ascii(value) if not isinstance(value, float) else repr(value), 60)
+
+
+def truncated(text: str, length: int = 200) -> str:
+    """Return `text`, shortened to `length` characters."""
+    return text if len(text) <= length else text[: length - 3] + "..."
