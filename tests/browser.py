@@ -1,5 +1,6 @@
 """A headless Chromium that tests watch: no request may go to another host, fail or be blocked."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -38,9 +39,9 @@ new MutationObserver((all, self) => {
 """
 
 
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """One browser per folder. It ends with the folder: its event loop would disturb other tests."""
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser. Its event loop, in this thread, disturbs tests of asyncio as long as it runs."""
     if CHROMIUM is None:
         pytest.skip("no chromium on PATH: install it (on Debian: apt-get install chromium)")
     # If Chromium takes the connection for slow, it loads images from much further below the fold.

@@ -13,12 +13,12 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser import WATCH, Watched, browser, faults, overflow, resize, watched
+from tests.browser import WATCH, Watched, chromium, faults, overflow, resize, watched
 from tests.conftest import eventually
 from tests.e2e import deposits
 from tests.e2e.conftest import Operated
 
-__all__ = ["browser", "watched"]
+__all__ = ["watched"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 # If it names a folder, the screenshots for the documentation are saved there.
@@ -27,6 +27,12 @@ SCRIPT = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
 STORED = ("stream", "plots", "images", "backfills", "dead-letters")
 # The narrowest width, dark, and the widest, light.
 LOOKS = ((360, "dark"), (2560, "light"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser import WATCH, Watched, browser, watched
+from tests.browser import WATCH, Watched, chromium, watched
 from tests.ui.site import Site
 
-__all__ = ["browser", "watched"]
+__all__ = ["watched"]
 
 # Stops the page from refreshing by itself: on a busy machine a test may take longer than the page
 # waits until its next refresh.
@@ -38,6 +38,13 @@ def _png(side: int = 64) -> bytes:
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of this folder: a start costs seconds."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="package")

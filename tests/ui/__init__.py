@@ -1,0 +1,1 @@
+"""A package, so that pytest ends its browser with its last test."""
