@@ -33,6 +33,8 @@ _MAX_ATTRIBUTE_BYTES = 1024
 _KINDS = {field.name: field.kind for field in FIELDS}
 _INTEGER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 _BOOLEANS = {"true": True, "false": False}
+# The first line of a list with an object, or a part of one, on each line.
+_JSON_LIST = re.compile(rb"\[\s*(?:\{(?:.*,)?)?", re.DOTALL)
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # `parse` reads what begins like this as JSON, and other bodies as text if they are no JSON.
 _JSON_OBJECT = re.compile(rb'\{\s*"')
@@ -102,14 +104,22 @@ class PromptFileReader:
             )
 
     def _lines(self, lines: Iterable[bytes | None], suffix: str) -> Iterator[RawPrompt | Failure]:
+        is_json = suffix in _JSON_SUFFIXES
+        is_first = True
         for self.line, line in enumerate(lines, start=1):
             if line is None:
                 yield self._failure(TOO_LONG)
             elif body := without_mark(line).strip():
-                if suffix in _JSON_SUFFIXES and not _JSON_OBJECT.match(body):
+                if is_json and is_first and _JSON_LIST.fullmatch(body):
+                    raise _FileError(
+                        "is a JSON list over several lines; expected a JSON object on each line, "
+                        "as jq -c .[] writes it"
+                    )
+                if is_json and not _JSON_OBJECT.match(body):
                     yield self._failure("expected a JSON object on one line", body=body)
                 else:
                     yield self._raw_prompt(body)
+                is_first = False
 
     def _csv(self, lines: Iterable[bytes | None]) -> Iterator[RawPrompt | Failure]:
         rows = CsvRows(lines)

@@ -139,6 +139,20 @@ def test_a_line_of_jsonl_that_is_no_object_is_a_failure_that_keeps_it(write):
     assert (second.reason, second.retryable) == (Reason.INVALID_PROMPT, False)
 
 
+@pytest.mark.parametrize("name", ["p.jsonl", "p.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[\n  {"prompt": "a fox"},\n  {"prompt": "an owl"}\n]\n',
+        b'\n[{"prompt": "a fox"},\n{"prompt": "an owl"}]\n',
+        b'[{\n"prompt": "a fox"\n}]\n',
+    ],
+)
+def test_a_json_list_over_several_lines_is_refused_as_a_whole(write, name, content):
+    (failure,) = read(write(name, content))
+    assert "is a JSON list over several lines; expected a JSON object on each" in failure.detail
+
+
 # CSV
 
 
