@@ -79,7 +79,7 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
         put(operated, f"{folder}/{name}", file_of(name, prompts, bad=bad))
     put(operated, f"{folder}/empty.txt", b"")
     put(operated, f"{folder}/notes.md", b"no prompts here")
-    put(operated, f"{folder}/broken.txt.gz", b"no gzip at all")
+    put(operated, f"{folder}/broken.txt.gz", b"\x1f\x8b\x08 no gzip at all")
 
     glob = {"prompts": f"gs://{BUCKET}/{folder}/*"}
     paths: list[set[str]] = []

@@ -101,7 +101,9 @@ def test_an_interrupted_demo_leaves_no_process_and_the_next_one_shows_the_whole_
     assert f"{PROMPTS}/{PROMPTS} " in shown
     assert ": 45 predictions, 6 INVALID_PROMPT, 2 BLOCKED, 1 MODEL_ERROR\n" in shown
     # One in six is bad on purpose, which health notices, if it has not looked in between.
-    assert re.search(r"^ +verdict: (DEGRADED: 9 of 54 prompts failed|HEALTHY: )", shown, re.M)
+    assert re.search(
+        r"^ +verdict: (DEGRADED: 9 of the last 54 prompts failed|HEALTHY: )", shown, re.M
+    )
     assert "plan: 13 prompts; 1 invalid row\n" in shown
     assert "plan: 15 images requested: 1 already stored (from 1 prompt), 14 to generate\n" in shown
     assert "report: 14 prompts = 13 predictions (1 reused at no cost) + 1 failures\n" in shown

@@ -51,7 +51,7 @@ def stream(status: str = "DEGRADED", **fields: Any) -> dict[str, Any]:
             (
                 "FAILURE_RATIO",
                 "DEGRADED",
-                "45 of 412 prompts failed since the last health check (10.9%, the limit is 10%): "
+                "45 of the last 412 prompts failed (10.9%, the limit is 10%): "
                 "UNAVAILABLE 31, BLOCKED 9, INVALID_PROMPT 5. Read the dead letters; what is "
                 "retryable goes back with imagen_dead_letters_replay once the cause is gone.",
             ),

@@ -297,10 +297,9 @@ def test_a_callback_does_not_wait_for_a_hanging_storage(
     deployment: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_callbacks, "_RECORD_TIMEOUT_S", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent_server:
-        monkeypatch.setenv(
-            "STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent_server.getsockname()[1]}"
-        )
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, monkeypatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{silent.getsockname()[1]}")
         started = time.monotonic()
         run_failed(context())
         # Without the limit, the request alone would take a minute.
