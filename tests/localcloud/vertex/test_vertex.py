@@ -261,7 +261,7 @@ def test_a_cut_image_is_the_beginning_of_one_and_the_url_safe_one_is_whole():
     cut, whole = (
         body["candidates"][0]["content"]["parts"][0]["inlineData"]["data"] for _, body, _ in answers
     )
-    with pytest.raises(OSError, match="truncated"):
+    with pytest.raises(OSError, match=r"(?i)truncated"):
         picture(cut).load()
     assert "-" in whole or "_" in whole
     padded = base64.urlsafe_b64decode(whole + "=" * (-len(whole) % 4))
