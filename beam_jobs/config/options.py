@@ -95,10 +95,10 @@ class ImagenOptions(PipelineOptions):
         )
         add(
             "--prompt_field",
-            default=PROMPT_FIELD,
-            help="field that the container at --model_endpoint takes the prompt's text from: "
-            "prompt for Imagen, text for most open models in Model Garden, or - for a container "
-            "that takes the text itself. For any but prompt, parameters have Diffusers' names",
+            help="field that the container at --model_endpoint takes the prompt's text from: text "
+            "for most open models in Model Garden, or - for a container that takes the text "
+            "itself. For any but prompt, parameters have Diffusers' names. Default: prompt, as for "
+            "Imagen",
         )
         add(
             "--model_location",
@@ -222,7 +222,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         call_timeout_s=imagen.call_timeout_seconds,
         max_images=None if imagen.max_images is None else imagen.max_images // workers,
         flex=imagen.request_tier == "flex",
-        prompt_field=imagen.prompt_field,
+        prompt_field=imagen.prompt_field or PROMPT_FIELD,
     )
 
 
@@ -332,14 +332,15 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
             "that serves it"
         )
     # argparse makes a list of --prompt_field=--.
-    if not re.fullmatch(PROMPT_FIELD_PATTERN, str(imagen.prompt_field)):
+    field = PROMPT_FIELD if imagen.prompt_field is None else str(imagen.prompt_field)
+    if not re.fullmatch(PROMPT_FIELD_PATTERN, field):
         problems.append(
             "--prompt_field: expected a field's name such as prompt or text, or -, got "
             f"{imagen.prompt_field!r}"
         )
-    elif imagen.prompt_field != PROMPT_FIELD and not imagen.model_endpoint:
+    elif field != PROMPT_FIELD and not imagen.model_endpoint:
         problems.append(
-            f"--prompt_field {imagen.prompt_field} is only for a model on --model_endpoint; set "
+            f"--prompt_field {field} is only for a model on --model_endpoint; set "
             "that too, or remove --prompt_field"
         )
     if imagen.request_tier == "flex" and family is Family.PREDICT:
