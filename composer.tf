@@ -332,6 +332,15 @@ resource "google_project_iam_custom_role" "predictor" {
   depends_on  = [google_project_service.needed]
 }
 
+# Allows asking a model whether it is there, before a job is launched with it: counting tokens needs the
+# permission to call it.
+resource "google_project_iam_custom_role" "inquirer" {
+  role_id     = "imagen_inquirer"
+  title       = "Asks whether models on Vertex AI are there"
+  permissions = ["aiplatform.endpoints.get", "aiplatform.endpoints.predict"]
+  depends_on  = [google_project_service.needed]
+}
+
 # What the runbook's commands need and no narrow predefined role has: roles/compute.viewer also shows
 # every machine of the project.
 resource "google_project_iam_custom_role" "operator" {
@@ -352,6 +361,7 @@ locals {
     composer_works         = { member = local.composer, role = "roles/composer.worker" }
     composer_runs_jobs     = { member = local.composer, role = "roles/dataflow.developer" }
     composer_reads_metrics = { member = local.composer, role = "roles/monitoring.viewer" }
+    composer_asks_models   = { member = local.composer, role = google_project_iam_custom_role.inquirer.id }
     worker_works           = { member = local.worker, role = "roles/dataflow.worker" }
     worker_calls_models    = { member = local.worker, role = google_project_iam_custom_role.predictor.id }
     build_writes_its_log   = { member = local.build, role = "roles/logging.logWriter" }
@@ -693,6 +703,9 @@ resource "google_composer_environment" "imagen" {
         "core-dags_are_paused_at_creation" = "False"
         # Otherwise the log lines of callbacks, such as run_failed, are in no log.
         "logging-dag_processor_log_target" = "stdout"
+        # OpenLineage events carry the conf of runs, which may name people's files. With this, only DAGs
+        # that ask for it send any, and these don't.
+        "openlineage-selective_enable" = "True"
       }, var.airflow_config) : name => value if value != null }
     }
     # Waiting tasks hold no slot, and DAGs parse in milliseconds, so small sizes are enough. Nothing is

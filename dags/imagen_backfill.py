@@ -16,6 +16,17 @@ IMAGES = Asset("imagen_images")
 _POOL = os.environ.get("IMAGEN_BACKFILL_POOL") or "default_pool"
 
 _FORM = {
+    "day": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        pattern=r"^\d{4}-\d\d-\d\d$",
+        title="Day",
+        description_md=(
+            "The day whose files to use, prompts/ds=YYYY-MM-DD/*, as YYYY-MM-DD. **Empty**: the "
+            "run's own day, which is its logical date."
+        ),
+    ),
     "prompts": Param(
         None,
         type=["null", "string"],
@@ -23,8 +34,8 @@ _FORM = {
         title="Prompt files",
         description_md=(
             "A path or a glob in the deployment's bucket, such as "
-            "gs://BUCKET/prompts/mine/*.csv. **Empty**: the files of the run's day, "
-            "prompts/ds=YYYY-MM-DD/*."
+            "gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files of "
+            "the day."
         ),
     ),
     "dry_run": Param(
@@ -70,8 +81,8 @@ with DAG(
     max_active_runs=16,
     description="Generate the images of a day's prompt files",
     tags=[TAG, "backfill"],
-    # The sum of its tasks' timeouts: a run must not end before its job is reconciled.
-    dagrun_timeout=timedelta(hours=50),
+    # More than its tasks can take together: a run must not end before its job is reconciled.
+    dagrun_timeout=timedelta(hours=56),
     params=_FORM,
     doc_md="""
 ### Backfill: images for files of prompts
@@ -80,9 +91,12 @@ Every midnight (UTC), this DAG generates the images of the prompt files of the d
 `prompts/ds=YYYY-MM-DD/*` in the deployment's bucket. Files end in `.txt`, `.jsonl` or `.csv`, plain
 or with `.gz`. Predictions go to the same topic as the stream's, with `source = backfill:<run>`.
 
-**To run it by hand**, trigger it and fill in *Prompt files*. **For past days**, run
-`airflow backfill create --dag-id imagen_backfill --from-date … --to-date …`. You can run the same
-files twice: images that are already stored aren't paid for again.
+**To run it by hand**, trigger it and fill in *Day* or *Prompt files*. **For a range of past days**,
+run `airflow backfill create --dag-id imagen_backfill --from-date … --to-date …`. You can run the
+same files twice: images that are already stored aren't paid for again.
+
+Trigger it without a logical date. A run with one works on the files of that date, if it is a
+midnight (UTC), and holds the date: a later backfill of it takes over that run.
 
 **When not to use it.** For a few prompts, publish them to the topic instead. Don't run it while the
 model is down: every prompt would become a dead letter.

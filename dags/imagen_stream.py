@@ -6,16 +6,30 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
+from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG, TASK_DEFAULTS
 from imagen_ops.health.canary import CanarySensor, SendCanary, SendHealthCanary
 from imagen_ops.health.operators import AssessStream, FailWhenDown, RestartStream
 from imagen_ops.jobs.params import JOB_FIELDS
 from imagen_ops.settings import DEFAULT_HEALTH_SCHEDULE
 from imagen_ops.stream.operators import CancelStream, DrainStream, LaunchStream, ReportDrained
 from imagen_ops.stream.prerequisites import CheckPrerequisites
-from imagen_ops.stream.sensors import JobEndedSensor, JobRunningSensor, MakeWaySensor
+from imagen_ops.stream.sensors import (
+    JobEndedSensor,
+    JobRunningSensor,
+    MakeWaySensor,
+    StreamDrainedSensor,
+)
 
 START = "imagen_stream_start"
+
+# A look that takes long holds up the next one, and with it a restart.
+_QUICK: dict[str, Any] = {
+    **TASK_DEFAULTS,
+    "retries": 2,
+    "retry_delay": timedelta(seconds=10),
+    "max_retry_delay": timedelta(seconds=30),
+    "execution_timeout": timedelta(minutes=3),
+}
 
 # There is one stream. Two runs of the same DAG at a time would interfere with each other.
 _ONE_STREAM: dict[str, Any] = {**DAG_DEFAULTS, "max_active_runs": 1}
@@ -42,7 +56,7 @@ with DAG(
     schedule=None,
     description="Start the stream, or update or replace the running one",
     tags=[TAG, "stream"],
-    dagrun_timeout=timedelta(hours=14),
+    dagrun_timeout=timedelta(hours=18),
     params=_START_FORM,
     doc_md="""
 ### Start the stream
@@ -96,7 +110,7 @@ with DAG(
     schedule=os.environ.get("IMAGEN_HEALTH_SCHEDULE") or DEFAULT_HEALTH_SCHEDULE,
     description="Check the stream, restart it if its job has ended, fail if it is DOWN",
     tags=[TAG, "stream"],
-    dagrun_timeout=timedelta(minutes=30),
+    dagrun_timeout=timedelta(minutes=60),
     doc_md="""
 ### Health of the stream
 
@@ -114,7 +128,8 @@ means DOWN, or that there is no verdict.** The error of `conclude` says which, a
 |---|---|
 | `send_canary`, `wait_for_canary` | send a test message through the stream, without a model call |
 | `assess` | collects the signals and decides |
-| `restart` | if the stream should run and has no job, starts it with the form of its last start |
+| `restart` | if the stream should run, has no job and none is being launched, starts it with the \
+form of its last start |
 | `conclude` | fails the run if the stream is DOWN or there is no verdict |
 
 `restart` acts at most `IMAGEN_RESTARTS_PER_HOUR` times within any hour. After that it fails until
@@ -124,7 +139,7 @@ stays drained.
 **Trigger it by hand** to get a verdict now; that does no harm. Pause it while you work on the job
 outside these DAGs.
 """,
-    **_ONE_STREAM,
+    **{**_ONE_STREAM, "default_args": _QUICK},
 ):
     probe = SendHealthCanary(task_id="send_canary")
     returned = CanarySensor(
@@ -134,7 +149,9 @@ outside these DAGs.
         timeout=timedelta(minutes=15),
     )
     # A verdict is due whatever happened to the canary.
-    assess = AssessStream(task_id="assess", canary=returned.output, trigger_rule="all_done")
+    assess = AssessStream(
+        task_id="assess", canary=returned.output, start_dag_id=START, trigger_rule="all_done"
+    )
     restart = RestartStream(task_id="restart", verdict=assess.output, start_dag_id=START)
     conclude = FailWhenDown(
         task_id="conclude", verdict=assess.output, trigger_rule="all_done", retries=0
@@ -147,7 +164,7 @@ with DAG(
     schedule=None,
     description="End the stream without losing a prompt",
     tags=[TAG, "stream"],
-    dagrun_timeout=timedelta(hours=26),
+    dagrun_timeout=timedelta(hours=30),
     params={
         "cancel_after_minutes": Param(
             0,
@@ -184,15 +201,15 @@ drains the job that is active now.
     **_ONE_STREAM,
 ):
     drain = DrainStream(task_id="drain")
-    drained = JobEndedSensor(
+    drained = StreamDrainedSensor(
         task_id="wait_until_drained",
         job_id=drain.output,
         give_up_minutes="{{ params.cancel_after_minutes }}",
         timeout=timedelta(hours=25),
     )
-    cancel = CancelStream(task_id="cancel", job_id=drain.output)
+    cancel = CancelStream(task_id="cancel", job_id=drained.output)
     cancelled = JobEndedSensor(
-        task_id="wait_until_cancelled", job_id=drain.output, timeout=timedelta(hours=1)
+        task_id="wait_until_cancelled", job_id=drained.output, timeout=timedelta(hours=1)
     )
-    report = ReportDrained(task_id="report", job_id=drain.output, trigger_rule="none_failed")
+    report = ReportDrained(task_id="report", job_id=drained.output, trigger_rule="none_failed")
     drain >> drained >> cancel >> cancelled >> report

@@ -118,6 +118,12 @@ class _Api:
         # Without a location, list the jobs of all regions, as `aggregated` does.
         location = request.match_info.get("location") or request.query.get("location")
         jobs = self._registry.all(request.match_info["project"], location)
+        listed_if_before = rest.now() - self._service.settings.unlisted_s
+        jobs = [
+            job
+            for job in jobs
+            if job.state is not JobState.QUEUED or job.created_at <= listed_if_before
+        ]
         return web.json_response(jobs_page(jobs, request.query))
 
     async def get(self, request: web.Request) -> web.Response:

@@ -12,6 +12,8 @@ class Settings:
         error_status: the HTTP status of those calls.
         latency_s: seconds added to every call.
         queued_s: seconds that a job is QUEUED.
+        unlisted_s: seconds for which a job that is QUEUED is in no listing. `jobs.get` answers
+            about it, and its name is taken (googleapis/google-cloud-node issue 4827).
         pending_s: minimum seconds that a job is PENDING; it lasts until the job's process works.
     """
 
@@ -19,4 +21,5 @@ class Settings:
     error_status: int = 503
     latency_s: float = 0.0
     queued_s: float = 0.5
+    unlisted_s: float = 0.0
     pending_s: float = 0.5

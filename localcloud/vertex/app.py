@@ -58,6 +58,7 @@ def vertex_app(behaviour: Behaviour) -> web.Application:
         add = app.router.add_post
         add(f"/{version}/{models}:generateContent", service.generate_content)
         add(f"/{version}/{place}/{models}:generateContent", service.generate_content)
+        add(f"/{version}/{place}/{models}:countTokens", service.count_tokens)
         add(f"/{version}/{place}/{models}:predict", service.predict)
         add(f"/{version}/{place}/endpoints/{{endpoint}}:predict", service.predict)
     add_settings_routes(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
@@ -128,6 +129,16 @@ class _Service:
             content_type="application/json",
             charset="utf-8",
         )
+
+    async def count_tokens(self, request: web.Request) -> web.StreamResponse:
+        """Count words instead of tokens. It is no model call: the real service charges nothing."""
+        _authenticate(request)
+        if self._behaviour.settings.down:
+            raise ApiError(503, "The service is currently unavailable.")
+        if (model := request.match_info["model"]) not in MODELS:
+            raise ApiError(404, f"Publisher Model `{model}` was not found.")
+        words = len(json.dumps((await _json(request)).get("contents")).split())
+        return web.json_response({"totalTokens": words})
 
     async def predict(self, request: web.Request) -> web.StreamResponse:
         _authenticate(request)

@@ -23,13 +23,16 @@ class ApiError(AirflowException):
         what: the call in words, such as "launching imagen-stream".
         status: the HTTP status, or NO_ANSWER.
         detail: the service's own error message.
+        code: the service's word for it, such as FAILED_PRECONDITION, if it has one.
     """
 
-    def __init__(self, what: str, status: int, detail: str) -> None:
+    def __init__(self, what: str, status: int, detail: str, code: str = "") -> None:
         self.status = status
+        self.code = code
         advice = _ADVICE.get(status, _UNAVAILABLE if status >= 500 else _UNREACHABLE)
         answer = f"HTTP {status}" if status else "no answer"
-        super().__init__(f"{what}: {answer}: {detail.rstrip('.')}. What to do: {advice}")
+        self.summary = f"{what}: {answer}: {detail.rstrip('.')}"
+        super().__init__(f"{self.summary}. What to do: {advice}")
 
     @property
     def transient(self) -> bool:

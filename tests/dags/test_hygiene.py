@@ -1,6 +1,8 @@
 """Rules that every DAG follows."""
 
 import json
+import types
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,43 @@ def test_every_task_has_a_timeout_and_is_retried(dags: dict[str, Any], dag_id: s
         assert task.execution_timeout is not None, task.task_id
         # A task that fails its run on purpose is not retried.
         assert task.retries >= 2 or task.task_id == "conclude", task.task_id
+
+
+def longest(task: Any) -> timedelta:
+    """Return how long a task can take, from its first try to the end of its last."""
+    from airflow.sdk import BaseSensorOperator
+
+    between = task.max_retry_delay or task.retry_delay
+    if isinstance(task, BaseSensorOperator):
+        # Its limit counts over all tries. The last check may begin just before it, fail, and be
+        # tried once more.
+        limit = timedelta(seconds=task.timeout)
+        return limit + 2 * task.execution_timeout + between
+    return (task.retries + 1) * task.execution_timeout + task.retries * between
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_a_run_is_not_ended_before_its_tasks_can_have_ended(
+    dags: dict[str, Any], dag_id: str
+) -> None:
+    """Each DAG is a chain, so the times of its tasks add up."""
+    dag = dags[dag_id]
+    together = sum((longest(task) for task in dag.tasks), timedelta())
+    assert together <= dag.dagrun_timeout
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_a_run_with_a_field_that_its_dag_does_not_have_is_refused_by_each_task(
+    dags: dict[str, Any], dag_id: str
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    name = next(iter(dags[dag_id].params), "dry_run")
+    run = types.SimpleNamespace(conf={f"{name}x": "a secret"})
+    for task in dags[dag_id].tasks:
+        with pytest.raises(AirflowFailException, match=f"'{name}x': no such field") as refused:
+            task.execute({"dag_run": run})
+        assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("dag_id", IDS)

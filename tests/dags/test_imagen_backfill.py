@@ -8,6 +8,7 @@ from localcloud.resources import template_metadata
 from tests.dags.test_imagen_stream import validated
 
 FORM = {
+    "day": "2026-11-02",
     "prompts": "gs://my-project-imagen/prompts/mine/*.csv",
     "dry_run": True,
     "max_images": 1,
@@ -18,7 +19,7 @@ FORM = {
     "max_workers": 10,
 }
 # Fields that are not parameters of the template: the DAG or Dataflow uses them.
-NOT_FOR_THE_JOB = {"dry_run", "max_images", "max_cost_usd", "max_workers"}
+NOT_FOR_THE_JOB = {"day", "dry_run", "max_images", "max_cost_usd", "max_workers"}
 
 
 @pytest.mark.parametrize("form", [{}, FORM], ids=["as it is", "filled in"])
@@ -30,6 +31,13 @@ def test_a_valid_form_is_accepted(dags: dict[str, Any], form: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("day", ""),
+        ("day", "yesterday"),
+        ("day", "2026-02-30"),
+        ("day", "2026-11-2"),
+        ("day", "20261102"),
+        ("day", "2026-11-02T00:00:00Z"),
+        ("day", 20261102),
         ("prompts", ""),
         ("prompts", "prompts/mine/*.csv"),
         ("prompts", "gs://my-project-imagen"),

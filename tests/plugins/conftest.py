@@ -116,26 +116,34 @@ def run_task() -> Callable[..., Any]:
         try_number: int = 1,
         outlet_events: Any = None,
         run_start: datetime | None = None,
-        first_reschedule: datetime | None = None,
+        run_type: str = "manual",
+        start_paused: bool = False,
+        state: dict[str, Any] | None = None,
     ) -> Any:
         dag_run = types.SimpleNamespace(
             dag_id=dag_id,
             run_id=run_id,
             triggering_user_name="ada",
             start_date=run_start or datetime.now(UTC),
-            data_interval_start=day,
+            logical_date=day,
+            run_type=run_type,
+            conf=params,
         )
         ti = types.SimpleNamespace(
             get_dr_count=lambda dag_id, states: active_start_runs,
-            get_first_reschedule_date=lambda context: first_reschedule,
+            get_dag=lambda dag_id: types.SimpleNamespace(is_paused=start_paused),
             try_number=try_number,
+            max_tries=task.retries,
         )
+        states = {} if state is None else state
+        store = types.SimpleNamespace(get=states.get, set=states.__setitem__)
         context = {
             "dag_run": dag_run,
             "run_id": run_id,
             "params": params or {},
             "ti": ti,
             "outlet_events": outlet_events,
+            "task_state_store": store,
         }
         return task.execute(context) if hasattr(task, "act") else task.poke(context)
 

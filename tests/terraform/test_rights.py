@@ -13,6 +13,7 @@ ON_PROJECT = {
     ("imagen-composer", "roles/composer.worker"),
     ("imagen-composer", "roles/dataflow.developer"),
     ("imagen-composer", "roles/monitoring.viewer"),
+    ("imagen-composer", f"projects/{PROJECT}/roles/imagen_inquirer"),
     ("imagen-worker", "roles/dataflow.worker"),
     ("imagen-worker", f"projects/{PROJECT}/roles/imagen_predictor"),
     ("imagen-build", "roles/logging.logWriter"),
@@ -33,6 +34,11 @@ def test_on_the_project_nobody_has_more_than_what_is_listed_here(applied: Deploy
 def test_a_worker_may_call_models_and_do_nothing_else_on_vertex_ai(applied: Deployment) -> None:
     role = applied.resources["google_project_iam_custom_role.predictor"]
     assert role["permissions"] == ["aiplatform.endpoints.predict"]
+
+
+def test_airflow_may_ask_about_models_and_do_nothing_else_on_vertex_ai(applied: Deployment) -> None:
+    role = applied.resources["google_project_iam_custom_role.inquirer"]
+    assert role["permissions"] == ["aiplatform.endpoints.get", "aiplatform.endpoints.predict"]
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ class BackfillLauncher:
         self._clients = clients
         self._dataflow = clients.dataflow
 
-    def active(self, run: BackfillRun) -> Job | None:
-        """Return the run's job if it is active."""
-        return self._dataflow.active(run.job_name)
+    def newest(self, run: BackfillRun) -> Job | None:
+        """Return the newest job that was launched for a run, active or ended."""
+        return self._dataflow.newest(run.job_name)
 
     def launch(self, run: BackfillRun, plan: "Plan", try_number: int = 1) -> Job | None:
         """Launch the run's job, or return the one that is already active.
@@ -52,7 +52,7 @@ class BackfillLauncher:
         """
         from imagen_ops.google.dataflow import NameInUseError
 
-        active = self.active(run)
+        active = self._dataflow.active(run.job_name)
         others = [] if active else self._dataflow.active_like(BACKFILL_JOBS)
         step = next_launch_step(active, len(others), self._settings.backfills_at_once)
         if step is LaunchStep.ADOPT:
@@ -76,9 +76,11 @@ class BackfillLauncher:
         )
         try:
             return self._dataflow.launch(launch)
-        except NameInUseError:
+        except NameInUseError as error:
             # An earlier try launched it, and it was not visible yet. Nobody else uses the name.
-            job = self.active(run)
+            job = self._dataflow.active(run.job_name)
+            if job is None and error.job_id:
+                job = self._dataflow.get(error.job_id)
             if job is None or job.state is JobState.CANCELLING:
                 raise
             return job

@@ -27,9 +27,15 @@ class PlanBackfill(ImagenOperator):
         from imagen_ops.backfill.budget import plan_run
         from imagen_ops.backfill.plan_text import summary
         from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record
-        from imagen_ops.backfill.run import run_from_context
+        from imagen_ops.backfill.run import run_from_context, taken_over
 
         run = run_from_context(context, self.settings)
+        if taken_over(context["dag_run"]):
+            self.log.warning(
+                "`airflow backfill create` has taken over this run, which was made by hand. It "
+                "makes the night of %s: of its form, prompts and day don't count, the rest does",
+                run.day,
+            )
         plan = plan_run(run, self.settings, self.clients)
         for line in summary(plan).splitlines():
             self.log.info("%s", line)
@@ -50,7 +56,8 @@ class PlanBackfill(ImagenOperator):
 class CheckBudget(ImagenOperator):
     """Fail, before anything is paid for, if the plan is over the run's budget.
 
-    Also fails if the form's fields contradict each other, or if its cost limit cannot be checked.
+    Also fails if the form's fields contradict each other, if its cost limit cannot be checked, or
+    if there is something to pay for and the form's model does not answer.
     Returns the plan as text (XCom).
 
     Args:
@@ -69,6 +76,7 @@ class CheckBudget(ImagenOperator):
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.plan_text import summary
         from imagen_ops.backfill.run import run_from_context
+        from imagen_ops.dag.model_check import check_model
 
         run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
         if contradictions := run.form.contradictions():
@@ -81,6 +89,8 @@ class CheckBudget(ImagenOperator):
                 "Leave max_cost_usd empty, and set max_images instead"
             )
         check_budget(run, plan)
+        if plan.images_to_pay:
+            check_model(self.settings, self.clients, run.form)
         return summary(plan)
 
 

@@ -1,6 +1,11 @@
-"""What one DAG run of the backfill works on: its day, its files, its form and its budget."""
+"""What one DAG run of the backfill works on: its day, its files, its form and its budget.
+
+The day comes from the form or from the run's logical date, never from its data interval: that of a
+run triggered by hand depends on how it was triggered (`findings/airflow_manual_interval.sh`).
+"""
 
 import dataclasses
+from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -12,6 +17,8 @@ from imagen_ops.settings import Settings
 
 PROMPTS_FOLDER = "prompts"
 
+_BACKFILL, _SCHEDULED = "backfill", "scheduled"
+
 
 @dataclasses.dataclass(frozen=True)
 class BackfillRun:
@@ -21,7 +28,7 @@ class BackfillRun:
         run_id: Airflow's id of the run.
         label: identifies the run in job labels and in its report's name: 32 hex characters, from
             `imagen_ops.jobs.launch_request.run_label_of`.
-        day: YYYY-MM-DD, or None for a run without a logical date.
+        day: YYYY-MM-DD, or None for a run with prompt files of its own.
         prompts: the glob of its prompt files, gs://BUCKET/PATTERN.
         form: the job's part of the trigger form.
         max_images: its budget: the maximum number of images to generate; None: no limit.
@@ -47,18 +54,18 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
 
     Raises:
         AirflowFailException: the form's prompt files are not a valid glob, or not in the
-            deployment's bucket; or it names none and the run has no logical date.
+            deployment's bucket; or it is not clear which day the run is about.
     """
     dag_run, params = context["dag_run"], context["params"]
-    start = dag_run.data_interval_start
-    day = f"{start:%Y-%m-%d}" if start else None
-    prompts = params["prompts"]
+    prompts, field = params["prompts"], params["day"]
+    if taken_over(dag_run):
+        prompts = field = None  # of the run that was taken over: now its night is asked for
+    if prompts and field:
+        raise AirflowFailException(
+            f"the form has both day = {field!r:.50} and prompts: fill in one of them"
+        )
+    day = None if prompts else day_of(dag_run, field, dry_run=params["dry_run"])
     if not prompts:
-        if day is None:
-            raise AirflowFailException(
-                "this run has neither prompt files nor a day: fill in the field prompts, or the "
-                "logical date"
-            )
         prompts = f"gs://{settings.bucket}/{PROMPTS_FOLDER}/ds={day}/*"
     try:
         glob = PromptGlob.parse(prompts)
@@ -78,3 +85,72 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
         max_images=params["max_images"] or settings.backfill_max_images,
         max_cost_usd=params["max_cost_usd"] or settings.backfill_max_cost_usd,
     )
+
+
+def taken_over(dag_run: Any) -> bool:
+    """Return whether `airflow backfill create` has taken over a run that was triggered by hand.
+
+    It clears the run that has the logical date of a night, makes it a run of the backfill, and
+    leaves its form and data interval as they are (`airflow.models.backfill._handle_clear_run`).
+    Airflow reserves the ids `scheduled__…` and `backfill__…` for runs of these types.
+    """
+    prefixes = (f"{_BACKFILL}__", f"{_SCHEDULED}__")
+    return dag_run.run_type == _BACKFILL and not dag_run.run_id.startswith(prefixes)
+
+
+def day_of(dag_run: Any, field: str | None, *, dry_run: bool = False) -> str:
+    """Return the day that a run without prompt files of its own works on, as YYYY-MM-DD.
+
+    Args:
+        dag_run: the run. The day of one that was scheduled, or that `airflow backfill create` made,
+            is its logical date.
+        field: `day` of its form. It counts for a run that was triggered by hand.
+        dry_run: whether its form asks for a dry run.
+
+    Raises:
+        AirflowFailException: it is not clear which day is meant. Never is another day taken.
+    """
+    logical_date: datetime | None = dag_run.logical_date
+    own_day = logical_date and f"{logical_date.astimezone(UTC):%Y-%m-%d}"
+    if own_day and dag_run.run_type in (_BACKFILL, _SCHEDULED):
+        if not taken_over(dag_run):
+            if field not in (None, "", own_day):
+                raise AirflowFailException(
+                    f"this run is the night of {own_day}, and its form asks for day = {field!r:.50}"
+                    ". Leave day empty, or trigger imagen_backfill for that day by hand"
+                )
+        elif dry_run:
+            raise AirflowFailException(
+                f"the night of {own_day} is not made: `airflow backfill create` has taken over the "
+                f"dry run {dag_run.run_id}, with its form. Trigger imagen_backfill with day = "
+                f"{own_day} and without a logical date"
+            )
+        return own_day
+    if field:
+        return _checked(field)
+    if logical_date is None:
+        raise AirflowFailException(
+            "this run has neither prompt files nor a day: fill in the field day, or the field "
+            "prompts"
+        )
+    # People enter a date in their own time zone, and Airflow's form offers the current time.
+    if logical_date.astimezone(UTC).time().replace(tzinfo=None) != datetime.min.time():
+        raise AirflowFailException(
+            f"which day is meant? The logical date is {logical_date.astimezone(UTC):%F %T} UTC, "
+            "and no midnight. Trigger it again with the field day, such as "
+            f"{own_day}, and without a logical date"
+        )
+    return str(own_day)
+
+
+def _checked(field: str) -> str:
+    today = datetime.now(UTC).date()
+    try:
+        day = date.fromisoformat(field)
+    except (TypeError, ValueError):
+        day = None
+    if day is None or day.isoformat() != field or day > today:
+        raise AirflowFailException(
+            f"day: expected a day up to today ({today}) as YYYY-MM-DD, got {field!r:.50}"
+        )
+    return field

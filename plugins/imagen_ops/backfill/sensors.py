@@ -1,5 +1,6 @@
 """Waiting until a backfill's job can be launched, and until the job has ended."""
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import PokeReturnValue
@@ -19,6 +20,8 @@ from imagen_ops.jobs.launch_request import TRY_LABEL
 # How much of a failed job's errors the task's own error shows.
 _SHOWN_ERRORS = 3
 _SHOWN_ERROR_CHARS = 2000
+# Between Dataflow, which dates a job, and the worker, which dates a wait.
+_CLOCK_SKEW = timedelta(seconds=10)
 
 
 class LaunchBackfillSensor(ImagenSensor):
@@ -27,6 +30,9 @@ class LaunchBackfillSensor(ImagenSensor):
     Two runs that launch at the same moment can exceed that limit, unless the pool has one slot: it
     is held while a task checks, not while it waits. Skips the rest of the run in a dry run. Returns
     the job's id (XCom).
+
+    A job that an earlier try has launched is the run's job, even if it has ended meanwhile: whether
+    it is launched again is up to `BackfillJobSensor`, and never if somebody cancelled it.
 
     Args:
         plan: the plan as JSON, returned by `PlanBackfill`.
@@ -45,7 +51,10 @@ class LaunchBackfillSensor(ImagenSensor):
         from imagen_ops.backfill.plan import Plan
 
         run = run_from_context(context, self.settings)
-        job = BackfillLauncher(self.settings, self.clients).launch(run, Plan.from_json(self.plan))
+        launcher = BackfillLauncher(self.settings, self.clients)
+        began, job = self.began(context) - _CLOCK_SKEW, launcher.newest(run)
+        if job is None or job.created is None or job.created < began:
+            job = launcher.launch(run, Plan.from_json(self.plan))
         if job is None:
             return PokeReturnValue(False)
         self.link(job)
@@ -57,8 +66,9 @@ class BackfillJobSensor(ImagenSensor):
     """Wait until the run's job is DONE; return its id (XCom).
 
     If the job fails, the task fails too, and its retry launches the job again. Nothing is paid for
-    twice: the new job finds the images that the failed one stored. If somebody cancelled the job,
-    the task fails without a retry.
+    twice: the new job finds the images that the failed one stored. If somebody cancelled the job
+    since the run began, the task fails without a retry, whichever try sees it. Clearing tasks of a
+    run that has ended is a new beginning: then the job is launched again.
 
     Args:
         job_id: the job's id, returned by `LaunchBackfillSensor`.
@@ -84,7 +94,7 @@ class BackfillJobSensor(ImagenSensor):
         if job.state is JobState.CANCELLED:
             raise AirflowFailException(
                 f"job {job.id} is CANCELLED: somebody stopped it on purpose. To launch it again, "
-                "clear this task"
+                "wait until this run has failed, then clear this task"
             )
         errors = [message.text for message in self.clients.dataflow.errors(job.id)[-_SHOWN_ERRORS:]]
         shown = " ".join(errors)[-_SHOWN_ERROR_CHARS:] or "it logged no errors"
@@ -98,29 +108,33 @@ class BackfillJobSensor(ImagenSensor):
 
         None: it has to be launched again, and IMAGEN_BACKFILLS_AT_ONCE jobs are active.
         """
-        dataflow = self.clients.dataflow
-        # By its id: a listing may still show an older job, and not yet the one just launched.
-        job = dataflow.get(str(self.job_id))
+        job = self.clients.dataflow.get(str(self.job_id))
         if job.state.active or job.state is JobState.DONE:
             return job
         run = run_from_context(context, self.settings)
         launcher = BackfillLauncher(self.settings, self.clients)
-        if active := launcher.active(run):
-            return active
-        if last := dataflow.last_ended(run.job_name):
-            job = dataflow.get(last.id)
-        if job.state is JobState.CANCELLED and _ended_while_waiting(job, context):
+        # The job of an earlier try of this task, if there was one.
+        newest = launcher.newest(run)
+        if newest and newest.created and (not job.created or newest.created >= job.created):
+            job = newest
+        if job.state.active or job.state is JobState.DONE:
+            return job
+        if job.state is JobState.CANCELLED and not _ended_before(job, context["dag_run"]):
             return job
         this_try = context["ti"].try_number
-        if job.state is JobState.DONE or int(job.labels.get(TRY_LABEL, "1")) >= this_try:
+        if int(job.labels.get(TRY_LABEL, "1")) >= this_try:
             return job
+        self.end_if_late(context, f"job {job.id} is {job.state}, and is not launched again")
         self.log.warning("job %s is %s: launching it again in try %s", job.id, job.state, this_try)
         from imagen_ops.backfill.plan import Plan
 
         return launcher.launch(run, Plan.from_json(self.plan), this_try)
 
 
-def _ended_while_waiting(job: Job, context: Any) -> bool:
-    """Return whether a job ended since its task began to wait, so not before it was cleared."""
-    began = context["ti"].get_first_reschedule_date(context)
-    return bool(began and job.state_since and job.state_since >= began)
+def _ended_before(job: Job, dag_run: Any) -> bool:
+    """Return whether a job ended before its run began, or was cleared after it had ended.
+
+    Clearing tasks of a run that has ended sets the run's start anew; a retry does not
+    (`airflow.models.taskinstance.clear_task_instances`).
+    """
+    return bool(job.state_since and job.state_since < dag_run.start_date)

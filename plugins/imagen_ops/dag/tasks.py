@@ -4,12 +4,21 @@ import contextlib
 import functools
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
 from typing_extensions import override
 
+from imagen_ops.dag.conf import refuse_unknown_fields
 from imagen_ops.errors import ApiError
 from imagen_ops.google.clients import Clients
 from imagen_ops.jobs.job import Job
@@ -49,14 +58,16 @@ class ImagenOperator(DeploymentAccess, BaseOperator):
     """Base class of all operators. A subclass implements `act`.
 
     `execute` calls `act`, returns what it returns, and fails the task without a retry when a retry
-    cannot help. The task's links lead to the job passed to `link`.
+    cannot help, or when the run was triggered with fields that its DAG doesn't have. The task's
+    links lead to the job passed to `link`.
     """
 
     operator_extra_links = JOB_LINKS
 
     @override
     def execute(self, context: Any) -> Any:
-        with _fail_without_retry():
+        with _errors_first():
+            refuse_unknown_fields(context["dag_run"], self)
             return self.act(context)
 
     def act(self, context: Any) -> Any:
@@ -88,6 +99,11 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
     the interval from `IMAGEN_POKE_SECONDS` and fails the task without a retry when a retry cannot
     help. `poke` calls `check`, and treats a transient `ApiError` as "not yet": a brief outage of
     Google's API must not end the wait. The task's links lead to the job passed to `link`.
+
+    `timeout` limits the whole wait. Airflow's own check starts over with each retry
+    (`findings/airflow_sensor_timeout.sh`), so the moment at which the wait began is kept in the
+    task's state, which the retries of a task share (`airflow.models.task_state_store`). Clearing
+    the task begins a new wait.
     """
 
     operator_extra_links = JOB_LINKS
@@ -97,19 +113,54 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
 
     @override
     def execute(self, context: Any) -> Any:
-        with _fail_without_retry():
+        with _errors_first():
+            refuse_unknown_fields(context["dag_run"], self)
             self.poke_interval = self.settings.poke_seconds
             return super().execute(context)
 
     @override
     def poke(self, context: Any) -> PokeReturnValue | bool:
+        result: PokeReturnValue | bool = False
+        last = "what it waits for has not come"
         try:
-            return self.check(context)
+            if result := self.check(context):
+                return result
         except ApiError as error:
             if not error.transient:
                 raise
             _log.warning("%s; checking again in %g s", error, self.poke_interval)
-            return False
+            last = str(error)
+        self.end_if_late(context, last)
+        return result
+
+    def end_if_late(self, context: Any, last: str) -> None:
+        """End the wait if its time is up.
+
+        Args:
+            context: the Airflow context of the task.
+            last: what the last check found, for the message.
+
+        Raises:
+            AirflowSensorTimeout: it is. Airflow doesn't retry the task.
+        """
+        began = self.began(context)
+        if datetime.now(UTC) - began > timedelta(seconds=self.timeout):
+            raise AirflowSensorTimeout(
+                f"{self.task_id} has waited since {began:%F %T} UTC, over all its tries, and its "
+                f"limit is {self.timeout / 3600:g} h: {last}. What to do: see what it "
+                "waits for (this task's links), then clear the task to wait again"
+            )
+
+    def began(self, context: Any) -> datetime:
+        """Return when the wait began: in the first try since the task was last cleared."""
+        ti, store = context["ti"], context["task_state_store"]
+        # Clearing a task adds its retries to the tries that it has had (`clear_task_instances`).
+        key = f"waiting_since_try_{ti.max_tries - self.retries + 1}"
+        if value := store.get(key):
+            return datetime.fromisoformat(str(value))
+        now = datetime.now(UTC)
+        store.set(key, now.isoformat())
+        return now
 
     def check(self, context: Any) -> PokeReturnValue | bool:
         """Check once whether the wait is over.
@@ -135,13 +186,30 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
 
 
 @contextlib.contextmanager
-def _fail_without_retry() -> Iterator[None]:
-    """Turn the errors that a retry cannot fix into an AirflowFailException."""
+def _errors_first() -> Iterator[None]:
+    """Say what an error means before Airflow logs its stack, and don't retry what can't succeed.
+
+    The message is the first line of level ERROR in the task's log. An error that a retry cannot fix
+    becomes an AirflowFailException.
+    """
     try:
         yield
+    except (AirflowSkipException, AirflowRescheduleException):
+        raise
     except SettingsError as error:
-        raise AirflowFailException(str(error)) from error
+        _log.error("%s", error)
+        raise AirflowFailException(str(error)) from None
     except ApiError as error:
+        _log.error("%s", error)
         if error.transient:
             raise
-        raise AirflowFailException(str(error)) from error
+        raise AirflowFailException(str(error)) from None
+    except AirflowTaskTimeout:
+        _log.error("this try has taken longer than the task's execution_timeout: Airflow ends it")
+        raise
+    except AirflowException as error:
+        _log.error("%s", error)
+        raise
+    except Exception as error:
+        _log.error("%s: %s. Airflow retries the task", type(error).__name__, error)
+        raise

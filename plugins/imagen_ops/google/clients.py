@@ -11,10 +11,12 @@ from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
     from imagen_ops.google.dataflow import DataflowJobsHook
+    from imagen_ops.google.models import ModelsHook
     from imagen_ops.google.monitoring import MonitoringHook
     from imagen_ops.google.pubsub import PubSubMessagesHook
     from imagen_ops.google.storage import StorageHook
     from imagen_ops.records.history import History
+    from imagen_ops.records.launches import Launches
 
 
 class Clients:
@@ -32,6 +34,7 @@ class Clients:
             self._settings.gcp_conn_id,
             project=self._settings.project,
             region=self._settings.region,
+            launches=self.launches,
         )
 
     @functools.cached_property
@@ -55,8 +58,22 @@ class Clients:
 
         return StorageHook(gcp_conn_id=self._settings.gcp_conn_id)
 
+    def models(self, location: str) -> "ModelsHook":
+        """Return the models of Vertex AI at a location."""
+        from imagen_ops.google.models import ModelsHook
+
+        return ModelsHook(
+            self._settings.gcp_conn_id, project=self._settings.project, location=location
+        )
+
     def history(self, folder: str) -> "History":
         """Return the records in one of the folders that `imagen_ops.records.folders` names."""
         from imagen_ops.records.history import History
 
         return History(self.storage.client(), self._settings.bucket, folder)
+
+    def launches(self) -> "Launches":
+        """Return what these DAGs have launched, by job name."""
+        from imagen_ops.records.launches import Launches
+
+        return Launches(self.storage.client(), self._settings.bucket)

@@ -1,82 +1,122 @@
-"""Dataflow jobs: find them by exact name, launch them from a template, read and stop them.
+"""The Dataflow jobs of a deployment: found by exact name, and launched once.
 
-The provider's own hook matches names by prefix and waits inside its calls. It supports neither
-updates nor the response of a flex template to a name in use.
+A listing is late: it may not show a new job yet, and still show an old one as active. So what is
+decided about a job goes by `jobs.get`, and the ids are those of the listing and those that
+`imagen_ops.records.launches` remembers.
 """
 
-import dataclasses
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
-from beam_jobs.outcomes import METRICS_NAMESPACE
 from imagen_ops.errors import ApiError
-from imagen_ops.google.rest import RestHook
-from imagen_ops.jobs.job import Job, JobState, parse_api_time
+from imagen_ops.google.dataflow_api import DataflowApi
+from imagen_ops.google.rest import explained
+from imagen_ops.jobs.job import Job
 from imagen_ops.jobs.launch_request import LaunchRequest
+from imagen_ops.records.launches import UNDER_WAY_FOR, Drain, Remembered
 
-_CONFLICT = 409
-# The states in which a request to drain or to cancel has nothing more to do.
-_NOTHING_TO_DO = {
-    JobState.DRAINED: {state for state in JobState if state.stopping or state.terminal},
-    JobState.CANCELLED: {state for state in JobState if state.terminal} | {JobState.CANCELLING},
-}
-# Jobs per page of a listing. Of ended jobs, only the first page is read.
-_PAGE_SIZE = 100
+if TYPE_CHECKING:
+    from imagen_ops.records.launches import Launches
 
+_log = logging.getLogger(__name__)
 
-@dataclasses.dataclass(frozen=True)
-class JobMessage:
-    """One of Dataflow's messages about a job, and its time in UTC."""
-
-    at: datetime
-    text: str
+_NOT_FOUND, _CONFLICT = 404, 409
+# A job's id begins with when it was created. Dataflow names the id of the job that has the name.
+_JOB_ID = re.compile(r"\b\d{4}-\d\d-\d\d_\d\d_\d\d_\d\d-\d+\b")
+# Of the remembered jobs of a name: two can be active, and one more may have been refused since.
+_ASKED_FOR = 3
 
 
 class NameInUseError(RuntimeError):
-    """An active job already has this name."""
+    """An active job already has this name.
 
-
-class DataflowJobsHook(RestHook):
-    """The jobs of one project and region.
-
-    Raises:
-        ApiError: by every method, if Dataflow refuses or does not answer.
+    Args:
+        text: what Dataflow says.
+        job_id: the id of that job, if Dataflow names it.
     """
 
-    api = "dataflow"
-    version = "v1b3"
+    def __init__(self, text: str, job_id: str | None = None) -> None:
+        super().__init__(text)
+        self.job_id = job_id
 
-    def __init__(self, gcp_conn_id: str, *, project: str, region: str) -> None:
-        super().__init__(gcp_conn_id=gcp_conn_id)
-        self._parent = {"projectId": project, "location": region}
 
-    def get(self, job_id: str) -> Job:
-        """Return the job, with its labels."""
-        return Job.from_api(
-            self.call(
-                f"reading job {job_id}",
-                lambda service: _jobs(service).get(
-                    **self._parent, jobId=job_id, view="JOB_VIEW_DESCRIPTION"
-                ),
-            )
-        )
+class DataflowJobsHook(DataflowApi):
+    """The jobs of one project and region.
+
+    Args:
+        gcp_conn_id: the Airflow connection.
+        project: the project's id.
+        region: the region of the jobs.
+        launches: opens the memory of what was launched; None: only listings are known.
+
+    Raises:
+        ApiError: by every method, if Dataflow refuses or does not answer. A job that no listing
+            shows is known from Cloud Storage: if that does not answer, nobody can say that there is
+            none.
+    """
+
+    def __init__(
+        self,
+        gcp_conn_id: str,
+        *,
+        project: str,
+        region: str,
+        launches: "Callable[[], Launches] | None" = None,
+    ) -> None:
+        super().__init__(gcp_conn_id, project=project, region=region)
+        self._launches = launches
 
     def active(self, name: str) -> Job | None:
-        """Return the active job with exactly this name and its labels, or None."""
-        job = self._newest(name, "ACTIVE", all_pages=True)
-        return self.get(job.id) if job else None
+        """Return the newest active job with exactly this name and its labels, or None."""
+        return _newest(self.all_active(name))
 
     def all_active(self, name: str) -> list[Job]:
-        """Return the active jobs with this name, without labels. During an update there are two."""
-        return self._named(name, "ACTIVE", all_pages=True)
+        """Return the active jobs with this name and their labels. During an update there are two.
+
+        They are the listed ones and the remembered ones, each as `jobs.get` describes it.
+        """
+        listed = [job.id for job in self.listed("ACTIVE", name=name)]
+        return [job for job in self._each(name, listed) if job.state.active]
+
+    def newest(self, name: str) -> Job | None:
+        """Return the newest job with this name, active or ended, with its labels; or None."""
+        listed = self.listed("ACTIVE", name=name)
+        ended = _newest(self.listed("TERMINATED", name=name, all_pages=False))
+        return _newest(self._each(name, [job.id for job in (*listed, *([ended] if ended else ()))]))
 
     def active_like(self, prefix: str) -> list[Job]:
         """Return the active jobs whose names start with `prefix`, without labels."""
-        return [job for job in self._list("ACTIVE") if job.name.startswith(prefix)]
+        jobs = {job.id: job for job in self.listed("ACTIVE") if job.name.startswith(prefix)}
+        if self._launches:
+            with explained("looking for launches that no listing shows yet"):
+                names = self._launches().names_since(prefix, datetime.now(UTC) - UNDER_WAY_FOR)
+            for name in names:
+                recent = self._each(name, [])
+                jobs |= {job.id: job for job in recent if job.state.active}
+        return list(jobs.values())
 
     def last_ended(self, name: str) -> Job | None:
-        """Return the newest ended job with this name, without labels, or None."""
-        return self._newest(name, "TERMINATED", all_pages=False)
+        """Return the newest ended job with this name, or None."""
+        listed = self.listed("TERMINATED", name=name, all_pages=False)
+        remembered = [job for job in self._each(name, []) if job.state.terminal]
+        return _newest([*listed, *remembered])
+
+    def launch_under_way(self, name: str) -> bool:
+        """Return whether a job of this name may still appear: a launch has no known answer."""
+        return self._remembered(name).launch_under_way(datetime.now(UTC))
+
+    def last_drain(self, name: str) -> Drain | None:
+        """Return the last request to drain the jobs of this name that `note_drain` noted."""
+        return self._remembered(name).drain
+
+    def note_drain(self, name: str, drain: Drain) -> None:
+        """Note a request to drain, for a launch that is under way and does not know of it."""
+        if self._launches:
+            with explained(f"noting the drain of {name}"):
+                self._launches().drained(name, drain)
 
     def launch(self, request: LaunchRequest, *, update: bool = False) -> Job:
         """Launch a job from a flex template, and return it.
@@ -88,117 +128,63 @@ class DataflowJobsHook(RestHook):
         Raises:
             NameInUseError: an active job already has this name.
         """
-        body = {"launchParameter": request.body(update=update)}
+        name, run_label = request.job_name, request.run_label
+        if self._launches:
+            with explained(f"noting that {name} is being launched"):
+                self._launches().begin(name, run_label)
         try:
-            answer = self.call(
-                f"launching {request.job_name} from {request.template}",
-                lambda service: (
-                    service.projects().locations().flexTemplates().launch(**self._parent, body=body)
-                ),
-            )
+            job = self.request_launch(request, update=update)
         except ApiError as error:
             if error.status == _CONFLICT:
-                raise NameInUseError(str(error)) from error
+                found = _JOB_ID.search(str(error))
+                self._note(lambda: self._launched(name, run_label, found[0] if found else None))
+                raise NameInUseError(str(error), found[0] if found else None) from error
+            if not error.transient:
+                self._note(lambda: self._launched(name, run_label, None))
             raise
-        return Job.from_api({"name": request.job_name, **answer["job"]})
+        self._note(lambda: self._launched(name, run_label, job.id))
+        return job
 
-    def drain(self, job_id: str) -> None:
-        """Ask a streaming job to stop reading input and to finish what it has read."""
-        self._request_state(job_id, JobState.DRAINED)
-
-    def cancel(self, job_id: str) -> None:
-        """Ask a job to stop now.
-
-        Pub/Sub redelivers the prompts that a stream has not finished to the next stream.
-        """
-        self._request_state(job_id, JobState.CANCELLED)
-
-    def counters(self, job_id: str) -> dict[str, int]:
-        """Return the current values of the job's own counters, by name."""
-        answer = self.call(
-            f"reading the metrics of job {job_id}",
-            lambda service: _jobs(service).getMetrics(**self._parent, jobId=job_id),
-        )
-        counters: dict[str, int] = {}
-        for metric in answer.get("metrics", []):
-            name, value = metric.get("name", {}), metric.get("scalar")
-            context = name.get("context", {})
-            if context.get("namespace") != METRICS_NAMESPACE or "tentative" in context:
-                continue
-            if isinstance(value, int | float | str):
-                # A counter appears once per step that counts it.
-                counters[name["name"]] = counters.get(name["name"], 0) + int(float(value))
-        return counters
-
-    def errors(self, job_id: str, *, since: datetime | None = None) -> list[JobMessage]:
-        """Return the job's error messages, oldest first.
-
-        `since` leaves out earlier ones; it needs a time zone.
-        """
-        time_range = {"startTime": since.astimezone(UTC).isoformat()} if since else {}
-        messages = [
-            message
-            for page in self.pages(
-                f"reading the messages of job {job_id}",
-                lambda service, token: (
-                    _jobs(service)
-                    .messages()
-                    .list(
-                        **self._parent,
-                        **time_range,
-                        jobId=job_id,
-                        minimumImportance="JOB_MESSAGE_ERROR",
-                        pageToken=token,
-                    )
-                ),
-            )
-            for message in page.get("jobMessages", [])
-        ]
-        errors = [
-            JobMessage(at, message.get("messageText", ""))
-            for message in messages
-            if (at := parse_api_time(message.get("time")))
-        ]
-        return sorted(errors, key=lambda message: message.at)
-
-    def _newest(self, name: str, job_filter: str, *, all_pages: bool) -> Job | None:
-        jobs = self._named(name, job_filter, all_pages=all_pages)
-        unknown = datetime.min.replace(tzinfo=UTC)
-        return max(jobs, key=lambda job: job.created or unknown, default=None)
-
-    def _named(self, name: str, job_filter: str, *, all_pages: bool) -> list[Job]:
-        # The service may also return jobs whose names are not exactly this one.
-        jobs = self._list(job_filter, all_pages=all_pages, name=name)
-        return [job for job in jobs if job.name == name]
-
-    def _list(
-        self, job_filter: str, *, all_pages: bool = True, name: str | None = None
-    ) -> list[Job]:
-        jobs: list[Job] = []
-        for page in self.pages(
-            f"listing jobs{f' named {name}' if name else ''}",
-            lambda service, token: _jobs(service).list(
-                **self._parent, filter=job_filter, name=name, pageSize=_PAGE_SIZE, pageToken=token
-            ),
-        ):
-            jobs += [Job.from_api(job) for job in page.get("jobs", [])]
-            if not all_pages:
-                break
-        return jobs
-
-    def _request_state(self, job_id: str, state: JobState) -> None:
+    def _each(self, name: str, listed: list[str]) -> Iterator[Job]:
+        """Yield the jobs of a name, as `jobs.get` describes them: listed ones, then remembered."""
+        remembered = Remembered()
         try:
-            self.call(
-                f"changing job {job_id} to {state}",
-                lambda service: _jobs(service).update(
-                    **self._parent, jobId=job_id, body={"requestedState": f"JOB_STATE_{state}"}
-                ),
-            )
+            remembered = self._remembered(name)
         except ApiError as error:
-            # Somebody else made the same request first: the job is already changing.
-            if error.transient or self.get(job_id).state not in _NOTHING_TO_DO[state]:
+            if not listed:
                 raise
+            _log.warning("%s; only jobs that are listed are known", error)
+        for job_id in dict.fromkeys((*listed, *remembered.job_ids[:_ASKED_FOR])):
+            try:
+                job = self.get(job_id)
+            except ApiError as error:
+                if error.status != _NOT_FOUND:
+                    raise
+                continue  # it is no longer kept
+            if job.name == name:
+                yield job
+
+    def _remembered(self, name: str) -> Remembered:
+        if not self._launches:
+            return Remembered()
+        with explained(f"reading what was launched as {name}"):
+            return self._launches().read(name)
+
+    def _launched(self, name: str, run_label: str, job_id: str | None) -> None:
+        if self._launches and job_id:
+            self._launches().launched(name, run_label, job_id)
+        elif self._launches:
+            self._launches().refused(name, run_label)
+
+    def _note(self, write: Callable[[], None]) -> None:
+        """Write down a launch that has been answered: if that fails, the answer still counts."""
+        try:
+            with explained("noting the answer to a launch"):
+                write()
+        except ApiError as error:
+            _log.warning("%s; until a listing shows the job, only this task knows it", error)
 
 
-def _jobs(service: Any) -> Any:
-    return service.projects().locations().jobs()
+def _newest(jobs: Iterable[Job]) -> Job | None:
+    unknown = datetime.min.replace(tzinfo=UTC)
+    return max(jobs, key=lambda job: job.created or unknown, default=None)

@@ -14,6 +14,7 @@ from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
 from google.api_core import exceptions as api_exceptions
 from google.api_core.client_options import ClientOptions
 from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import Request
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 from httplib2.error import HttpLib2Error
@@ -53,7 +54,8 @@ class RestHook(GoogleBaseHook):
         try:
             response = request(self._service).execute(num_retries=self.num_retries)
         except HttpError as error:
-            raise ApiError(what, int(error.status_code), _message(error)) from error
+            status, (message, code) = int(error.status_code), _message(error)
+            raise ApiError(what, status, message, code) from error
         except (OSError, HttpLib2Error, GoogleAuthError) as error:
             raise ApiError(what, NO_ANSWER, f"{type(error).__name__}: {error}") from error
         return dict(response)
@@ -79,6 +81,11 @@ class RestHook(GoogleBaseHook):
 
     @functools.cached_property
     def _service(self) -> Any:
+        # With httplib2, google-auth warns at each refresh that a timeout is not supported
+        # (`google_auth_httplib2.Request`). A token lasts longer than a task's try.
+        credentials = self.get_credentials()
+        if not credentials.valid:
+            credentials.refresh(Request())
         return build(
             self.api,
             self.version,
@@ -99,11 +106,13 @@ def _page_request(
     return request(service, token)
 
 
-def _message(error: HttpError) -> str:
+def _message(error: HttpError) -> tuple[str, str]:
+    """Return the message of an error, and Google's word for it."""
     try:
-        return str(json.loads(error.content)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return str(error.reason or "no reason given")
+        answer = json.loads(error.content)["error"]
+        return str(answer["message"]), str(answer.get("status") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return str(error.reason or "no reason given"), ""
 
 
 @contextlib.contextmanager
@@ -120,6 +129,12 @@ def explained(what: str) -> Iterator[None]:
         yield
     except api_exceptions.GoogleAPICallError as error:
         raise ApiError(what, int(error.code or NO_ANSWER), error.message) from error
+    except api_exceptions.RetryError as error:
+        # The library gave up repeating the call. What it repeated it for may well be an answer.
+        if isinstance(error.cause, api_exceptions.GoogleAPICallError):
+            last = error.cause
+            raise ApiError(what, int(last.code or NO_ANSWER), last.message) from error
+        raise ApiError(what, NO_ANSWER, f"{error.message}: {error.cause!r}") from error
     # The exceptions of requests are OSErrors too, and so is a timeout.
     except (api_exceptions.GoogleAPIError, GoogleAuthError, OSError) as error:
         raise ApiError(what, NO_ANSWER, f"{type(error).__name__}: {error}") from error

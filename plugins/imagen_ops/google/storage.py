@@ -6,6 +6,7 @@ from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from google.api_core import exceptions as api_exceptions
 
 from imagen_ops.google.rest import explained
+from imagen_ops.records.patience import storage_patience
 
 
 class StorageHook(GCSHook):
@@ -23,7 +24,8 @@ class StorageHook(GCSHook):
         """Whether the bucket exists. This needs only the permission to list its objects."""
         with explained(f"checking whether gs://{bucket} exists"):
             try:
-                list(self.get_conn().list_blobs(bucket, max_results=1))
+                blobs = self.get_conn().list_blobs(bucket, max_results=1, **storage_patience())
+                next(iter(blobs), None)
             except api_exceptions.NotFound:
                 return False
         return True
@@ -33,7 +35,8 @@ class StorageHook(GCSHook):
         bucket, _, name = path.removeprefix("gs://").partition("/")
         with explained(f"reading {path}"):
             try:
-                content: bytes = self.get_conn().bucket(bucket).blob(name).download_as_bytes()
+                blob = self.get_conn().bucket(bucket).blob(name)
+                content: bytes = blob.download_as_bytes(**storage_patience())
             except api_exceptions.NotFound:
                 return None
         return content
@@ -42,4 +45,4 @@ class StorageHook(GCSHook):
         """Whether the object at gs://BUCKET/NAME exists."""
         bucket, _, name = path.removeprefix("gs://").partition("/")
         with explained(f"checking whether {path} exists"):
-            return bool(self.get_conn().bucket(bucket).blob(name).exists())
+            return bool(self.get_conn().bucket(bucket).blob(name).exists(**storage_patience()))

@@ -3,6 +3,7 @@
 A source whose calls fail is a signal too: it is named, and the other sources are still read.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -11,13 +12,16 @@ from typing import Any, TypeVar
 from imagen_ops.errors import ApiError
 from imagen_ops.google.clients import Clients
 from imagen_ops.google.reading import Reading
+from imagen_ops.health.assessment.failures import window
 from imagen_ops.health.assessment.signals import (
     Canary,
     Counts,
     ErrorMessage,
+    Period,
     Previous,
     Signals,
     Source,
+    Starts,
 )
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import Verdict
@@ -32,17 +36,27 @@ _T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
+class Counted:
+    """The counters of a job as they were last read. `job_id` is empty if none was."""
+
+    job_id: str = ""
+    totals: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class CollectedSignals:
-    """The signals of one health check, and the job's counters.
+    """The signals of one health check, and the counters that its counts come from.
 
     Attributes:
         signals: what the decision is based on.
-        totals: the job's counters since it started. The next health check subtracts them from its
-            own.
+        counted: the counters of a job since it started. The next health check subtracts them from
+            its own.
+        periods: what was done up to this check, as far as it may count in the next one.
     """
 
     signals: Signals
-    totals: Mapping[str, int]
+    counted: "Counted"
+    periods: tuple[Period, ...] = ()
 
 
 def thresholds_of(settings: Settings) -> Thresholds:
@@ -79,6 +93,7 @@ def collect_signals(
     wanted_state: WantedState,
     canary: Mapping[str, Any] | None,
     previous: Mapping[str, Any] | None,
+    starts: Starts | None = None,
 ) -> CollectedSignals:
     """Collect the signals of one health check.
 
@@ -89,6 +104,7 @@ def collect_signals(
         wanted_state: whether the stream should run.
         canary: what `CanarySensor` returned.
         previous: the record of the last health check (`health_record`), or None.
+        starts: the start DAG's unfinished runs; None if unknown.
     """
     unreachable: dict[str, str] = {}
 
@@ -105,13 +121,18 @@ def collect_signals(
     name = settings.stream_job_name
     job = ask(Source.DATAFLOW, lambda: clients.dataflow.active(name))
     last_job = None if job else ask(Source.DATAFLOW, lambda: clients.dataflow.last_ended(name))
-    totals: Mapping[str, int] = last_check.totals_of(job.id) if job else {}
+    counted = last_check.counted
     counts: Counts | None = None
-    if job:
-        job_id = job.id
-        counters = ask(Source.DATAFLOW, lambda: clients.dataflow.counters(job_id))
-        if counters is not None:
-            counts, totals = _counts(totals, counters), counters
+    if Source.DATAFLOW.value not in unreachable:
+
+        def read(job_id: str) -> Mapping[str, int] | None:
+            if job and job_id == job.id:
+                return ask(Source.DATAFLOW, lambda: clients.dataflow.counters(job_id))
+            with contextlib.suppress(ApiError):  # of a job that has ended, they may be gone
+                return clients.dataflow.counters(job_id)
+            return None
+
+        counts, counted = count(counted, job.id if job else "", read)
     errors: list[ErrorMessage] = []
     if newest_job := job or last_job:  # the last errors of a job that died say why
         since = last_check.at or at - _FIRST_PERIOD
@@ -144,17 +165,21 @@ def collect_signals(
             "pubsub.googleapis.com/subscription/num_undelivered_messages", **backlog_labels
         ),
         counts=counts,
+        earlier=last_check.periods,
         errors=tuple(errors),
         canary=_canary(canary),
         unreachable=unreachable,
         previous=last_check.previous,
+        starts=starts,
     )
-    return CollectedSignals(signals, totals)
+    periods = (*last_check.periods, *([Period(at, counts)] if counts else ()))
+    return CollectedSignals(signals, counted, window(periods, at, thresholds_of(settings)))
 
 
 def health_record(run_id: str, collected: CollectedSignals, verdict: Verdict) -> dict[str, Any]:
     """Return the record of a health check: for the next one, for plots and for queries."""
-    signals = collected.signals
+    signals, counted = collected.signals, collected.counted
+    counts_of_job = signals.job is not None and signals.job.id == counted.job_id
     canary = signals.canary
     returned = canary.returned_at if canary else None
     return {
@@ -164,7 +189,15 @@ def health_record(run_id: str, collected: CollectedSignals, verdict: Verdict) ->
         "wanted": signals.wanted,
         "verdict": verdict.to_json(),
         "job": {"id": signals.job.id, "state": signals.job.state.value} if signals.job else None,
-        "totals": dict(collected.totals),
+        "totals": dict(counted.totals) if counts_of_job else {},
+        # Of a job that is not active, or not known to be: the next counts go on from there.
+        "counted": None
+        if counts_of_job
+        else {"job_id": counted.job_id, "totals": dict(counted.totals)},
+        "periods": [
+            {"at": period.at.isoformat(), **dataclasses.asdict(period.counts)}
+            for period in collected.periods
+        ],
         "readings": {
             name: reading.value
             for name in ("system_lag", "watermark_age", "backlog_age", "backlog_size")
@@ -183,33 +216,69 @@ class PreviousCheck:
     Attributes:
         at: when the health check was made.
         previous: its verdict, as far as the next one needs it.
-        job_id: the job that was active; empty if none was.
-        totals: that job's counters.
+        counted: the counters that it has read last.
+        periods: what was done up to it, as far as that may still count.
     """
 
     at: datetime | None = None
     previous: Previous | None = None
-    job_id: str = ""
-    totals: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    counted: Counted = Counted()
+    periods: tuple[Period, ...] = ()
 
     @classmethod
     def of(cls, record: Mapping[str, Any] | None) -> "PreviousCheck":
-        """Read a record that `health_record` returned."""
+        """Read a record that `health_record` returned, or that an earlier version wrote."""
         try:
             if record is None:
                 return cls()
+            counted = record.get("counted") or {
+                "job_id": (record["job"] or {}).get("id", ""),
+                "totals": record["totals"],
+            }
             return cls(
                 at=datetime.fromisoformat(record["at"]),
                 previous=Previous.of(Verdict.from_json(record["verdict"])),
-                job_id=(record["job"] or {}).get("id", ""),
-                totals=dict(record["totals"]),
+                counted=Counted(str(counted["job_id"]), dict(counted["totals"])),
+                periods=tuple(
+                    Period(
+                        datetime.fromisoformat(period["at"]),
+                        Counts(
+                            int(period["prompts"]),
+                            int(period["failures"]),
+                            {str(name): int(n) for name, n in period["by_reason"].items()},
+                        ),
+                    )
+                    for period in record.get("periods", ())
+                ),
             )
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             return cls()
 
-    def totals_of(self, job_id: str) -> Mapping[str, int]:
-        """Return the counters that job had at the last health check; empty for another job."""
-        return self.totals if job_id == self.job_id else {}
+
+def count(
+    counted: Counted, job_id: str, read: Callable[[str], Mapping[str, int] | None]
+) -> tuple[Counts | None, Counted]:
+    """Return what was counted since `counted`, and what the next health check goes on from.
+
+    If there is another job now, what the earlier one did until its end counts too.
+
+    Args:
+        counted: what the last health check has read.
+        job_id: the active job; empty if there is none.
+        read: returns the counters of a job, or None if they cannot be read.
+    """
+    now = Counts(0, 0)
+    if counted.job_id and (totals := read(counted.job_id)) is not None:
+        now += _counts(counted.totals, totals)
+        counted = Counted(counted.job_id, totals)
+    elif counted.job_id == job_id:
+        return None, counted
+    if job_id and job_id != counted.job_id:
+        totals = read(job_id)
+        if totals is None:
+            return now, counted
+        return now + _counts({}, totals), Counted(job_id, totals)
+    return now, counted
 
 
 def _counts(earlier: Mapping[str, int], current: Mapping[str, int]) -> Counts:

@@ -4,6 +4,7 @@ Modules that only the tasks need are imported inside them, because DAG files are
 by default.
 """
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.records.folders import HEALTH_RECORDS, RESTART_RECORDS
 
 if TYPE_CHECKING:
+    from imagen_ops.health.assessment.signals import Starts
     from imagen_ops.stream.wanted import WantedState
 
 
@@ -26,19 +28,23 @@ class AssessStream(ImagenOperator):
 
     Args:
         canary: what `CanarySensor` returned.
+        start_dag_id: the DAG that starts the stream. Its unfinished runs count.
     """
 
     template_fields = ("canary",)
 
-    def __init__(self, *, canary: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *, canary: Any, start_dag_id: str = "imagen_stream_start", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.canary = canary
+        self.start_dag_id = start_dag_id
 
     @override
     def act(self, context: Any) -> dict[str, Any]:
         from imagen_ops.google.rest import explained
         from imagen_ops.health.assessment.decide import assess
-        from imagen_ops.health.assessment.verdict import Status
+        from imagen_ops.health.assessment.verdict import ReasonCode, Status
         from imagen_ops.health.collect import (
             PreviousCheck,
             collect_signals,
@@ -60,6 +66,7 @@ class AssessStream(ImagenOperator):
             wanted_state=WantedState.load(),
             canary=self.canary,
             previous=previous,
+            starts=self._starts(context["ti"]),
         )
         if collected.signals.job:
             self.link(collected.signals.job)
@@ -78,14 +85,25 @@ class AssessStream(ImagenOperator):
                 reasons=[reason.code.value for reason in verdict.reasons],
                 run_id=run_id,
             )
+        stuck = [each for each in verdict.reasons if each.code is ReasonCode.START_STUCK]
+        if stuck and not (last and ReasonCode.START_STUCK in last.codes):
+            alert("stream_start_stuck", stuck[0].text, run_id=run_id)
         return verdict.to_json()
+
+    def _starts(self, ti: Any) -> "Starts":
+        from imagen_ops.health.assessment.signals import Starts
+
+        unfinished = ti.get_dr_count(dag_id=self.start_dag_id, states=["queued", "running"])
+        paused = bool(unfinished) and ti.get_dag(dag_id=self.start_dag_id).is_paused
+        return Starts(unfinished, paused)
 
 
 class RestartStream(ImagenOperator):
     """Start the stream again, with the form of its last start, if the verdict says so.
 
-    The task is skipped if the verdict does not say so, if the stream should not run any more, and
-    while the start DAG has a queued or running run. It fails, without starting anything, once the
+    The task is skipped if the verdict does not say so, and if the stream should not run any more. A
+    run of the start DAG at the same time does no harm: one of both launches the job, and the other
+    adopts it. The task fails, without starting anything, once the
     restarts that the settings allow per hour are used up: a stream that keeps dying needs a person.
 
     The task returns the job's id.
@@ -117,10 +135,12 @@ class RestartStream(ImagenOperator):
         wanted_state = WantedState.load()
         if not wanted_state.wanted or not wanted_state.form:
             raise _unwanted(wanted_state)
-        if context["ti"].get_dr_count(dag_id=self.start_dag_id, states=["queued", "running"]):
-            raise AirflowSkipException(
-                f"a run of {self.start_dag_id} is already starting the stream"
-            )
+        launcher = StreamLauncher(self.settings, self.clients.dataflow)
+        # Normally the Variable says so. It may not, if the start that a drain overrode has died.
+        if drain := wanted_state.drain_since(wanted_state.at, launcher.last_drain()):
+            unwanted = dataclasses.replace(wanted_state, wanted=False, by=drain.by, at=drain.at)
+            unwanted.save()
+            raise _unwanted(unwanted)
         run_id = context["run_id"]
         claim_restart(
             self.clients.history(RESTART_RECORDS),
@@ -128,13 +148,12 @@ class RestartStream(ImagenOperator):
             max_per_hour=self.settings.restarts_per_hour,
             start_dag_id=self.start_dag_id,
         )
-        launcher = StreamLauncher(self.settings, self.clients.dataflow)
         form, run_label = JobForm.from_fields(wanted_state.form), run_label_of(self.dag_id, run_id)
         job = launcher.start(form, OnActive.KEEP, run_label).job
         self.link(job)
         # A drain that came meanwhile may have found no job to stop.
         if not (wanted_state := WantedState.load()).wanted:
-            launcher.stop()
+            launcher.stop(job)
             raise _unwanted(wanted_state)
         alert("stream_restart", f"the stream was restarted: job {job.id}", run_id=run_id)
         return job.id

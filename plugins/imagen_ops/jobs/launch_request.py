@@ -36,6 +36,11 @@ class LaunchRequest:
     parameters: Mapping[str, str]
     environment: Mapping[str, Any]
 
+    @property
+    def run_label(self) -> str:
+        """The label of the DAG run that launches it; empty if it has none."""
+        return str(self.environment.get("additionalUserLabels", {}).get(RUN_LABEL, ""))
+
     def body(self, *, update: bool = False) -> dict[str, Any]:
         """Return the request's `launchParameter`.
 

@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from imagen_ops.records.patience import storage_patience
+
 if TYPE_CHECKING:
     from google.cloud.storage import Client
 
@@ -97,6 +99,7 @@ class History:
                     _with_line(content, line, recorded_at, record["run_id"]),
                     content_type="application/x-ndjson",
                     if_generation_match=generation,
+                    **storage_patience(),
                 )
                 return
             except PreconditionFailed:
@@ -149,6 +152,7 @@ class History:
             # The end offset is exclusive.
             end_offset=None if last is None else self._name(last + timedelta(days=1)),
             fields="items(name),nextPageToken",
+            **storage_patience(),
         )
         return sorted(blob.name for blob in blobs if pattern.fullmatch(blob.name))
 
@@ -160,11 +164,14 @@ class History:
         """
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        blob = self._bucket.get_blob(name)
+        blob = self._bucket.get_blob(name, **storage_patience())
         if blob is None:
             return b"", 0
         try:
-            return blob.download_as_bytes(if_generation_match=blob.generation), blob.generation
+            content = blob.download_as_bytes(
+                if_generation_match=blob.generation, **storage_patience()
+            )
+            return content, blob.generation
         except NotFound as error:
             raise PreconditionFailed(f"{name} was deleted while it was read") from error
 
@@ -172,7 +179,7 @@ class History:
         from google.api_core.exceptions import NotFound
 
         try:
-            content = self._bucket.blob(name).download_as_bytes()
+            content = self._bucket.blob(name).download_as_bytes(**storage_patience())
         except NotFound:
             return
         invalid = 0

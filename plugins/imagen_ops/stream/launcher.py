@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
 
+from imagen_ops.errors import ApiError
 from imagen_ops.jobs.job import Job
 from imagen_ops.jobs.launch_request import RUN_LABEL, stream_launch_request
 from imagen_ops.jobs.params import JobForm
+from imagen_ops.records.launches import Drain
 from imagen_ops.settings import Settings
 from imagen_ops.stream.start_decision import OnActive, Step, next_step
 
@@ -48,16 +50,39 @@ class StreamLauncher:
         active = self._dataflow.active(self._settings.stream_job_name)
         return next_step(active, on_active, run_label), active
 
-    def stop(self) -> list[Job]:
+    def last_drain(self) -> Drain | None:
+        """Return the last request to drain that was noted with the launches."""
+        return self._dataflow.last_drain(self._settings.stream_job_name)
+
+    def note_drain(self, drain: Drain) -> None:
+        """Note a request to drain. Without an answer of Cloud Storage it is only logged.
+
+        The drain itself must not fail: the Variable and the job count more.
+        """
+        try:
+            self._dataflow.note_drain(self._settings.stream_job_name, drain)
+        except ApiError as error:
+            _log.warning("%s; a start that is under way may not notice the drain", error)
+
+    def launch_under_way(self) -> bool:
+        """Return whether a job of the stream may still appear: a launch has no known answer."""
+        return self._dataflow.launch_under_way(self._settings.stream_job_name)
+
+    def stop(self, launched: Job | None = None) -> list[Job]:
         """Drain or cancel every job that has the stream's name. No prompt is lost.
 
         During an update there are two jobs. The new one has not taken any prompt yet: it is
         cancelled, and comes first in the list.
 
+        Args:
+            launched: a job that the caller has just launched, whether or not others see it yet.
+
         Returns:
             The jobs that were active.
         """
         jobs = self._dataflow.all_active(self._settings.stream_job_name)
+        if launched and launched.id not in {job.id for job in jobs}:
+            jobs += [job for job in [self._dataflow.get(launched.id)] if job.state.active]
         jobs.sort(key=lambda job: not job.state.starting)
         for job in jobs:
             if job.state.starting:
@@ -91,9 +116,12 @@ class StreamLauncher:
             try:
                 job = self._dataflow.launch(request, update=step is Step.UPDATE)
                 return StartResult(job, already_active=False)
-            except NameInUseError:
+            except NameInUseError as error:
                 # Another start was quicker, or our own launch of a moment ago was not visible yet.
                 step, active = self.next_step(on_active, run_label)
+                if active is None and error.job_id:
+                    active = self._dataflow.get(error.job_id)
+                    step = next_step(active, on_active, run_label)
         if step is Step.ADOPT and active is not None:
             return StartResult(active, already_active=active.labels.get(RUN_LABEL) != run_label)
         raise AirflowException(

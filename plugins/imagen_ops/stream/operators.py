@@ -1,5 +1,6 @@
 """The tasks that start and stop the stream."""
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.launch_request import run_label_of
 from imagen_ops.jobs.params import JobForm
+from imagen_ops.records.launches import Drain
 from imagen_ops.stream.launcher import StreamLauncher
 from imagen_ops.stream.start_decision import OnActive
 from imagen_ops.stream.wanted import WantedState, refuse_if_drained, requester_of
@@ -29,9 +31,9 @@ class LaunchStream(ImagenOperator):
     @override
     def act(self, context: Any) -> str:
         dag_run, form = context["dag_run"], JobForm.from_fields(context["params"])
-        refuse_if_drained(WantedState.load(), dag_run)
-        run_label = run_label_of(dag_run.dag_id, dag_run.run_id)
         launcher = StreamLauncher(self.settings, self.clients.dataflow)
+        refuse_if_drained(self._drained(launcher, dag_run))
+        run_label = run_label_of(dag_run.dag_id, dag_run.run_id)
         started = launcher.start(form, OnActive(context["params"]["on_active"]), run_label)
         job = started.job
         self.link(job)
@@ -41,25 +43,36 @@ class LaunchStream(ImagenOperator):
             job.state,
             "was already active and is kept" if started.already_active else "was launched",
         )
+        if drain := self._drained(launcher, dag_run):  # it may not have seen this job
+            launcher.stop(job)
+            refuse_if_drained(drain)
         last_request = WantedState.load()
-        if last_request.drained_since(dag_run):  # the drain may not have seen this job
-            launcher.stop()
-        refuse_if_drained(last_request, dag_run)
         # A job that was already active still runs with the form of its own start.
         keep_form = started.already_active and last_request.form
-        WantedState(
+        request = WantedState(
             wanted=True,
             by=requester_of(dag_run),
-            at=datetime.now(UTC),
+            at=dag_run.start_date,
             form=last_request.form if keep_form else form.to_json(),
-        ).save()
+        )
+        request.save()
+        # A drain notes itself first and then writes the Variable. So either it is noted by now, or
+        # it writes after this task has.
+        if drain := self._drained(launcher, dag_run):
+            dataclasses.replace(request, wanted=False, by=drain.by, at=drain.at).save()
+            launcher.stop(job)
+            refuse_if_drained(drain)
         return job.id
+
+    def _drained(self, launcher: StreamLauncher, dag_run: Any) -> Drain | None:
+        return WantedState.load().drain_since(dag_run.start_date, launcher.last_drain())
 
 
 class DrainStream(ImagenOperator):
     """Record that the stream should not run, then ask its job to drain.
 
-    The order matters: the health check must not restart a job that is ending.
+    The order matters: a start that is under way must notice the drain, and the health check must
+    not restart a job that is ending.
 
     The task returns the job's id, or None if no job is active. During an update there are two
     jobs; it then returns the old one, which has taken prompts.
@@ -67,14 +80,12 @@ class DrainStream(ImagenOperator):
 
     @override
     def act(self, context: Any) -> str | None:
-        last_request = WantedState.load()
-        WantedState(
-            wanted=False,
-            by=requester_of(context["dag_run"]),
-            at=datetime.now(UTC),
-            form=last_request.form,
-        ).save()
-        jobs = StreamLauncher(self.settings, self.clients.dataflow).stop()
+        launcher = StreamLauncher(self.settings, self.clients.dataflow)
+        drain = Drain(at=datetime.now(UTC), by=requester_of(context["dag_run"]))
+        launcher.note_drain(drain)
+        form = WantedState.load().form
+        WantedState(wanted=False, by=drain.by, at=drain.at, form=form).save()
+        jobs = launcher.stop()
         if not jobs:
             self.log.info("no job named %s is active", self.settings.stream_job_name)
             return None

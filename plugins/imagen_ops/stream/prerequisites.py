@@ -7,13 +7,14 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 from typing_extensions import override
 
+from imagen_ops.dag.model_check import check_model
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.params import JobForm
 
 
 class CheckPrerequisites(ImagenOperator):
-    """Check the form, and that topics, subscriptions, bucket and template exist.
+    """Check the form, that topics, subscriptions, bucket and template exist, and the model.
 
     If anything is missing, or Airflow may not look at it, the task fails without a retry. Its one
     error lists everything. If a service does not answer, the task is retried.
@@ -21,7 +22,8 @@ class CheckPrerequisites(ImagenOperator):
 
     @override
     def act(self, context: Any) -> None:
-        if contradictions := JobForm.from_fields(context["params"]).contradictions():
+        form = JobForm.from_fields(context["params"])
+        if contradictions := form.contradictions():
             raise AirflowFailException("\n".join(["the form contradicts itself:", *contradictions]))
         prerequisites = self._prerequisites()
         problems: list[str] = []
@@ -45,6 +47,7 @@ class CheckPrerequisites(ImagenOperator):
                 )
             )
         self.log.info("all prerequisites exist: %s", ", ".join(prerequisites))
+        check_model(self.settings, self.clients, form)
 
     def _prerequisites(self) -> dict[str, Callable[[], bool]]:
         """Return by name what has to exist, with the call that checks it."""

@@ -17,6 +17,8 @@ from imagen_ops.stream.wanted import WantedState, refuse_if_drained
 # How much of a failed job's error messages goes into the task's error.
 _MAX_MESSAGES = 3
 _MAX_CHARS = 2000
+# Where the state of the waiting task has the id of a job that the drain itself did not see.
+_DRAINED_JOB = "drained_job"
 
 
 class MakeWaySensor(ImagenSensor):
@@ -29,8 +31,10 @@ class MakeWaySensor(ImagenSensor):
     @override
     def check(self, context: Any) -> bool:
         dag_run = context["dag_run"]
-        refuse_if_drained(WantedState.load(), dag_run)
-        step, active = StreamLauncher(self.settings, self.clients.dataflow).next_step(
+        launcher = StreamLauncher(self.settings, self.clients.dataflow)
+        drain = WantedState.load().drain_since(dag_run.start_date, launcher.last_drain())
+        refuse_if_drained(drain)
+        step, active = launcher.next_step(
             OnActive(context["params"]["on_active"]), run_label_of(dag_run.dag_id, dag_run.run_id)
         )
         if active is None:
@@ -117,3 +121,28 @@ class JobEndedSensor(ImagenSensor):
         if not limit or not job.state.stopping or job.state_since is None:
             return False
         return datetime.now(UTC) - job.state_since > limit
+
+
+class StreamDrainedSensor(JobEndedSensor):
+    """Wait until the drained job has ended, and until no launch that was under way has led to one.
+
+    A drain may come before the job of a start is visible to anybody: then the drain has found no
+    job, and stops that job here.
+
+    The task returns the id of the job that has ended, or None if there was none.
+    """
+
+    @override
+    def check(self, context: Any) -> PokeReturnValue:
+        launcher = StreamLauncher(self.settings, self.clients.dataflow)
+        store = context["task_state_store"]
+        # A start that was requested after the drain counts more than the drain.
+        if not WantedState.load().wanted:
+            if jobs := launcher.stop():
+                store.set(_DRAINED_JOB, jobs[-1].id)
+            elif launcher.launch_under_way():
+                self.log.info("a launch is under way, whose job may still appear")
+                return PokeReturnValue(False)
+        self.job_id = store.get(_DRAINED_JOB) or self.job_id
+        ended = super().check(context)
+        return PokeReturnValue(ended.is_done, self.job_id)

@@ -12,6 +12,8 @@ from typing import Any
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 
+from imagen_ops.records.launches import Drain
+
 VARIABLE = "imagen_stream"
 _DESCRIPTION = "Whether the stream should run, and with which form. Set by the stream's DAGs."
 
@@ -23,7 +25,7 @@ class WantedState:
     Attributes:
         wanted: whether the stream should run.
         by: the DAG run that requested it, and the user who triggered that run, if known.
-        at: when it was requested, in UTC, with a zone.
+        at: when it was requested, in UTC, with a zone; of a start, when its DAG run began.
         form: the form the stream was last started with; None if it was never started.
     """
 
@@ -60,9 +62,24 @@ class WantedState:
                 "write. Delete it, then run imagen_stream_start or imagen_stream_drain"
             ) from error
 
-    def drained_since(self, dag_run: Any) -> bool:
-        """Return whether somebody has drained the stream since `dag_run` began."""
-        return not self.wanted and self.at > dag_run.start_date
+    def drain_since(self, began: datetime, noted: Drain | None) -> Drain | None:
+        """Return the request to drain that came after `began`, if there is one.
+
+        A start reads the Variable, launches, and writes it. A drain that comes in between is
+        overwritten there, and is still noted with the launches.
+
+        Args:
+            began: when the run began that starts the stream, or when a start was requested.
+            noted: the last drain that `imagen_ops.records.launches` has.
+        """
+        drains = [noted] if noted else []
+        if not self.wanted:
+            drains.append(Drain(self.at, self.by))
+        return max(
+            (drain for drain in drains if drain.at > began),
+            key=lambda drain: drain.at,
+            default=None,
+        )
 
     def save(self) -> None:
         """Write the Variable."""
@@ -76,18 +93,17 @@ def requester_of(dag_run: Any) -> str:
     return f"{dag_run.dag_id} {dag_run.run_id}" + (f" ({user})" if user else "")
 
 
-def refuse_if_drained(wanted_state: WantedState, dag_run: Any) -> None:
+def refuse_if_drained(drain: Drain | None) -> None:
     """Make sure that a drain overrides a start that began before it.
 
     Args:
-        wanted_state: the last request to start or drain the stream.
-        dag_run: the run that starts the stream.
+        drain: what `WantedState.drain_since` returned.
 
     Raises:
-        AirflowFailException: the stream was drained after `dag_run` began.
+        AirflowFailException: there was one.
     """
-    if wanted_state.drained_since(dag_run):
+    if drain:
         raise AirflowFailException(
-            f"the stream was drained at {wanted_state.at:%F %T} UTC by {wanted_state.by}, after "
-            "this start began. If the stream should run, trigger imagen_stream_start again"
+            f"the stream was drained at {drain.at:%F %T} UTC by {drain.by}, after this start "
+            "began. If the stream should run, trigger imagen_stream_start again"
         )

@@ -85,6 +85,20 @@ def test_a_job_that_is_not_running_yet_can_be_cancelled_but_not_drained(dataflow
     assert not dataflow.file(job_id, "log").exists()
 
 
+def test_a_queued_job_can_be_missing_from_listings_while_it_can_be_read_and_has_its_name(dataflow):
+    dataflow.settings.queued_s = 600
+    dataflow.settings.unlisted_s = 600
+    job_id = dataflow.launch()["id"]
+    assert dataflow.list() == {}
+    assert dataflow.get(job_id)["currentState"] == "JOB_STATE_QUEUED"
+    assert refusal(dataflow.launch)[0] == 409
+    dataflow.settings.unlisted_s = 0
+    assert [job["id"] for job in dataflow.list()["jobs"]] == [job_id]
+    dataflow.settings.unlisted_s = 600
+    dataflow.request(job_id, "CANCELLED")
+    assert [job["id"] for job in dataflow.list()["jobs"]] == [job_id], "it is no longer queued"
+
+
 def test_a_batch_job_is_done_at_its_end_and_cannot_be_drained(dataflow, tmp_path):
     finished = tmp_path / "finished"
     job_id = dataflow.running(kind="backfill", parameters={"until": str(finished)})

@@ -29,7 +29,7 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
     | no | none active | HEALTHY: drained on purpose, by whom, what is waiting |
     | no | DRAINING, CANCELLING | HEALTHY: stopping on purpose |
     | no | any other | DEGRADED: the job is not draining |
-    | yes | none active | DOWN, restart |
+    | yes | none active | DOWN, restart; but not while a run of the start DAG is launching one |
     | yes | QUEUED, PENDING, STOPPED (not started yet) | DEGRADED in the start-up grace, then DOWN |
     | yes | DRAINING, CANCELLING | DEGRADED: somebody stopped it outside the DAGs |
     | yes | PAUSING, PAUSED | DEGRADED: somebody paused it outside the DAGs |
@@ -41,8 +41,8 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
     |---|---|---|
     | system lag, watermark age, backlog size | over the limit | |
     | backlog age | over the limit | over the down limit, and the canary lost |
-    | canary | not back in time, or back late | lost in two health checks in a row |
-    | failure ratio (with enough prompts) | over the limit | over the down limit |
+    | canary | not back in time, or back late; lost, and none since | lost in two checks in a row |
+    | failure ratio, in a window (see `failures`) | over the limit | over the down limit |
     | error messages | any | |
     | reading missing or stale | except while the job is young | |
     | reading from the future, negative, NaN | always; treated as missing | |
@@ -52,7 +52,10 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
     is merged into the reason for a backlog over its limit, with the backlog's code and the worse
     status of the two: one cause, one reason.
 
-    `restart` is set only if the stream should run, Dataflow answered, and no job is active.
+    `restart` is set only if the stream should run, Dataflow answered, and no job is active. An
+    unfinished run of the start DAG is left to launch the job for as long as a start takes. If the
+    DAG is paused, or that time is over, the run stands in the way: the stream is restarted all the
+    same, which is safe because only one job can have its name, and START_STUCK says so.
     """
     readings = usable_readings(signals, thresholds)
     reasons = [_unreachable(source, error) for source, error in signals.unreachable.items()]
@@ -63,7 +66,10 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
             reasons.append(_unwanted(signals, job, readings))
         return Verdict.of(reasons)
     if job is None and not job_unknown:
-        return Verdict.of([_no_job(signals, readings), *reasons], restart=True)
+        stuck = _stuck_start(signals, thresholds)
+        waits = bool(signals.starts and signals.starts.unfinished) and stuck is None
+        no_job = _no_job(signals, readings, waits=waits)
+        return Verdict.of([no_job, *([stuck] if stuck else ()), *reasons], restart=not waits)
     if job is not None and job.state is not JobState.RUNNING:
         return Verdict.of([_not_running(signals, thresholds, job), *reasons])
 
@@ -121,7 +127,37 @@ def _drained_by(signals: Signals) -> str:
     return f" (drained by {by}, {ago})" if by else f" (drained {ago})"
 
 
-def _no_job(signals: Signals, readings: Readings) -> Reason:
+def _stuck_start(signals: Signals, thresholds: Thresholds) -> Reason | None:
+    """Return what is wrong with an unfinished run of the start DAG, if it does not get on."""
+    starts = signals.starts
+    if starts is None or not starts.unfinished:
+        return None
+    runs = (
+        "A run of imagen_stream_start is"
+        if starts.unfinished == 1
+        else (f"{starts.unfinished} runs of imagen_stream_start are")
+    )
+    if starts.paused:
+        why = "the DAG is paused"
+    else:
+        ended = signals.last_job or signals.job
+        since = (ended.state_since if ended else None) or signals.wanted_since
+        without_job_s = None if since is None else elapsed_s(since, signals.at)
+        if without_job_s is not None and without_job_s <= thresholds.startup_grace_s:
+            return None
+        why = (
+            "it is unknown since when there is no job"
+            if without_job_s is None
+            else f"there has been no job for {duration(without_job_s)}"
+        )
+    return Reason.degraded(
+        ReasonCode.START_STUCK,
+        f"{runs} unfinished, and {why}. The stream is restarted without waiting for it. Switch the "
+        "DAG on, or mark the run failed: when it goes on, it acts on the job that is active then.",
+    )
+
+
+def _no_job(signals: Signals, readings: Readings, *, waits: bool) -> Reason:
     text = "No job is active, but the stream should be running."
     ended = signals.last_job or signals.job
     if ended is not None:
@@ -134,11 +170,13 @@ def _no_job(signals: Signals, readings: Readings) -> Reason:
         text += f" Its newest error message ({age}) was {error}."
     if readings.backlog:
         text += f" Backlog: {readings.backlog}."
-    return Reason.down(
-        ReasonCode.NO_JOB,
-        f"{text} This run's restart task launches a new job. If the new job ends too, read the new "
-        "job's log.",
+    text += (
+        " A run of imagen_stream_start is under way and launches one, so this run restarts nothing."
+        if waits
+        else " This run's restart task launches a new job. If the new job ends too, read the new "
+        "job's log."
     )
+    return Reason.down(ReasonCode.NO_JOB, text)
 
 
 def _not_running(signals: Signals, thresholds: Thresholds, job: Job) -> Reason:

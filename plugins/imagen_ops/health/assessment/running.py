@@ -3,9 +3,10 @@
 import dataclasses
 from enum import Enum
 
-from imagen_ops.health.assessment.formatting import count, duration, percentage, quote
+from imagen_ops.health.assessment.failures import failure_reasons
+from imagen_ops.health.assessment.formatting import count, duration, quote
 from imagen_ops.health.assessment.readings import Readings
-from imagen_ops.health.assessment.signals import Counts, ErrorMessage, Signals, elapsed_s
+from imagen_ops.health.assessment.signals import ErrorMessage, Signals, elapsed_s
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import Reason, ReasonCode, Status
 
@@ -65,12 +66,23 @@ def examine(
     """
     canary = CanaryCheck.of(signals, thresholds)
     lost = canary.outcome is CanaryOutcome.LOST and not young
+    was_lost = signals.previous is not None and signals.previous.canary_lost
+    unknown = canary.outcome in (CanaryOutcome.NOT_SENT, CanaryOutcome.ON_ITS_WAY)
     reasons = _backlog(thresholds, readings, lost=lost)
     if canary.problem:
         reason = _canary(signals, thresholds, canary, young=young)
         # A canary that waits behind a backlog is not a second incident.
         reasons = [_merged(reasons[0], reason, canary), *reasons[1:]] if reasons else [reason]
-    reasons += _failures(signals.counts, thresholds)
+    elif was_lost and unknown and not young:
+        lost = True
+        reasons.append(
+            Reason.degraded(
+                ReasonCode.CANARY_LOST,
+                "The canary of an earlier health check was lost, and none has come back since. "
+                "Wait for the next health check, and check the job's log.",
+            )
+        )
+    reasons += failure_reasons(signals, thresholds)
     reasons += _lags(thresholds, readings)
     reasons += _errors(signals)
     # Metrics are read by job: if the job is unknown, nobody could read them.
@@ -168,42 +180,6 @@ def _merged(backlog: Reason, canary_reason: Reason, canary: CanaryCheck) -> Reas
         text = f"{backlog.text} Canaries wait in the same queue: this one {canary.problem}."
     worst = max(backlog.status, canary_reason.status, key=lambda status: status.severity)
     return Reason(backlog.code, worst, text)
-
-
-def _failures(counts: Counts | None, thresholds: Thresholds) -> list[Reason]:
-    if counts is None:
-        return []
-    if counts.prompts < 0 or counts.failures < 0:
-        return [
-            Reason.degraded(
-                ReasonCode.METRIC_REFUSED,
-                f"Ignored impossible counts since the last health check: {counts.prompts:,} "
-                f"prompts, {counts.failures:,} failures. The job's counters went backwards. If "
-                "this persists for two health checks, report it to the developers.",
-            )
-        ]
-    # A failure can be counted just before its prompt. A ratio above 1 would make no sense.
-    prompts = max(counts.prompts, counts.failures)
-    if prompts < thresholds.failure_min_prompts:
-        return []
-    ratio = counts.failures / prompts
-    if ratio <= thresholds.failure_ratio_degraded:
-        return []
-    down = ratio > thresholds.failure_ratio_down
-    limit = thresholds.failure_ratio_down if down else thresholds.failure_ratio_degraded
-    by_number = sorted(counts.by_reason.items(), key=lambda item: (-item[1], item[0]))
-    split = ", ".join(f"{quote(reason, 40)} {number:,}" for reason, number in by_number[:5])
-    return [
-        Reason(
-            ReasonCode.FAILURE_RATIO,
-            Status.DOWN if down else Status.DEGRADED,
-            f"{counts.failures:,} of {count(prompts, 'prompt')} failed since the last health check "
-            f"({percentage(ratio)}, the limit is {percentage(limit)})"
-            + (f": {split}" if split else "")
-            + ". Read the dead letters. Once the cause is fixed, send the retryable ones back with "
-            "imagen_dead_letters_replay.",
-        )
-    ]
 
 
 def _lags(thresholds: Thresholds, readings: Readings) -> list[Reason]:

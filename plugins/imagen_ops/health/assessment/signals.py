@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from imagen_ops.google.reading import Reading
-from imagen_ops.health.assessment.verdict import Status, Verdict
+from imagen_ops.health.assessment.verdict import ReasonCode, Status, Verdict
 from imagen_ops.jobs.job import Job
 
 
@@ -36,6 +36,40 @@ class Counts:
     failures: int
     by_reason: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
 
+    @property
+    def possible(self) -> bool:
+        """Whether nothing went backwards."""
+        return self.prompts >= 0 and self.failures >= 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        """Return what is counted in both."""
+        reasons = {
+            reason: self.by_reason.get(reason, 0) + other.by_reason.get(reason, 0)
+            for reason in (*self.by_reason, *other.by_reason)
+        }
+        return Counts(self.prompts + other.prompts, self.failures + other.failures, reasons)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Period:
+    """What the jobs did up to a health check, since the one before it."""
+
+    at: datetime
+    counts: Counts
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Starts:
+    """The start DAG, as far as it may stand in the way of a restart.
+
+    Attributes:
+        unfinished: how many of its runs are queued or running.
+        paused: whether it is paused, so that they don't get on.
+    """
+
+    unfinished: int
+    paused: bool
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Canary:
@@ -59,11 +93,13 @@ class Previous:
 
     status: Status
     canary_lost: bool
+    codes: frozenset[ReasonCode] = frozenset()
 
     @classmethod
     def of(cls, verdict: Verdict) -> "Previous":
         """Return what the next health check needs to know about `verdict`."""
-        return cls(status=verdict.status, canary_lost=verdict.canary_lost)
+        codes = frozenset(reason.code for reason in verdict.reasons)
+        return cls(status=verdict.status, canary_lost=verdict.canary_lost, codes=codes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +118,12 @@ class Signals:
         backlog_age: seconds.
         backlog_size: messages.
         counts: what the job did since the last health check.
+        earlier: what it did before that, in the periods that may still count, in any order.
         errors: the error messages since the last health check.
         canary: None if none was sent.
         unreachable: the sources (see `Source`) whose calls failed, each with its error's text.
         previous: None at the first health check.
+        starts: the start DAG's unfinished runs; None if unknown.
     """
 
     at: datetime
@@ -99,10 +137,12 @@ class Signals:
     backlog_age: Reading | None = None
     backlog_size: Reading | None = None
     counts: Counts | None = None
+    earlier: tuple[Period, ...] = ()
     errors: tuple[ErrorMessage, ...] = ()
     canary: Canary | None = None
     unreachable: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     previous: Previous | None = None
+    starts: Starts | None = None
 
 
 def elapsed_s(start: datetime, end: datetime) -> float:

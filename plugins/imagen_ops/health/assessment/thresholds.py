@@ -15,9 +15,10 @@ class Thresholds:
     | `backlog_age_degraded_s` | two health checks of 5 min: a peak that does not pass by itself |
     | `backlog_age_down_s` | an hour; DOWN only if the canary is lost too |
     | `backlog_size` | messages; None: no limit, because what is too many depends on the traffic |
-    | `failure_ratio_degraded` | 0 to 1, since the last health check; some refusals are normal |
+    | `failure_ratio_degraded` | 0 to 1, of the prompts in the window; some refusals are normal |
     | `failure_ratio_down` | 0 to 1; almost no prompt succeeds any more |
-    | `failure_min_prompts` | with fewer prompts since the last health check, a ratio is noise |
+    | `failure_min_prompts` | so many count at least, however old: no traffic mends nothing |
+    | `failure_min_failures` | of fewer prompts in all: so many failures, and most, are DEGRADED |
     | `canary_s` | a canary makes no model call: seconds are normal, two minutes are not |
     | `metric_stale_s` | Monitoring shows one point a minute, 2 to 4 min late |
     | `startup_grace_s` | a flex template's launcher, then its workers: 5 to 10 min, plus a margin |
@@ -36,6 +37,7 @@ class Thresholds:
     failure_ratio_degraded: float = 0.1
     failure_ratio_down: float = 0.95
     failure_min_prompts: int = 20
+    failure_min_failures: int = 3
     canary_s: float = 120
     metric_stale_s: float = 600
     startup_grace_s: float = 900

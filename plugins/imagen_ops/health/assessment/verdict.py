@@ -31,6 +31,7 @@ class ReasonCode(StrEnum):
     STARTING = "STARTING"
     PAUSED = "PAUSED"
     NO_JOB = "NO_JOB"
+    START_STUCK = "START_STUCK"  # a start run is unfinished and doesn't get on
     UNWANTED_JOB = "UNWANTED_JOB"
     UNKNOWN_STATE = "UNKNOWN_STATE"
     UNREACHABLE = "UNREACHABLE"

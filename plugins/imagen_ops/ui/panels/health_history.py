@@ -35,6 +35,9 @@ class HealthCheck:
         readings: lags and ages in seconds, sizes in messages, by name.
         canary_seconds: how long the canary took through the stream.
         totals: the job's counters since it started, by name.
+        counted_job_id: the job whose counters were read last: the active one, or one before; empty
+            if there was none yet, None if unknown.
+        counted: the counters of that job.
     """
 
     run_id: str
@@ -48,6 +51,8 @@ class HealthCheck:
     readings: Mapping[str, float | int]
     canary_seconds: float | int | None
     totals: Mapping[str, float | int]
+    counted_job_id: str | None
+    counted: Mapping[str, float | int]
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "HealthCheck | None":
@@ -56,7 +61,8 @@ class HealthCheck:
         if at is None or run_id is None:
             return None
         verdict, job = mapping(record.get("verdict")), mapping(record.get("job"))
-        readings = numbers(record.get("readings"))
+        readings, job_id = numbers(record.get("readings")), text(job.get("id"))
+        totals, counted = numbers(record.get("totals")), mapping(record.get("counted"))
         return cls(
             run_id=run_id,
             at=at,
@@ -64,11 +70,13 @@ class HealthCheck:
             status=text(verdict.get("status")),
             headline=_headline(verdict),
             reasons=tuple(_reasons(verdict)),
-            job_id=text(job.get("id")),
+            job_id=job_id,
             job_state=text(job.get("state")),
             readings={name: readings[name] for name in _READINGS if name in readings},
             canary_seconds=number(record.get("canary_seconds")),
-            totals=numbers(record.get("totals")),
+            totals=totals,
+            counted_job_id=text(counted.get("job_id")) if counted else job_id,
+            counted=numbers(counted.get("totals")) if counted else totals,
         )
 
 
@@ -159,15 +167,21 @@ def _point(check: HealthCheck, rates: "Mapping[str, float] | None") -> dict[str,
 def _rates(
     previous: HealthCheck | None, check: HealthCheck, overdue: _Overdue
 ) -> dict[str, float] | None:
-    """Return how much each counter grew per minute, or None if that is not known."""
-    if previous is None or check.job_id is None or previous.job_id != check.job_id:
+    """Return how much each counter grew per minute, or None if that is not known.
+
+    The counters of a job that is new since the previous check have grown from nothing.
+    """
+    if previous is None or check.job_id is None or previous.counted_job_id is None:
         return None
+    if check.counted_job_id != check.job_id:
+        return None  # its counters could not be read
+    before = previous.counted if previous.counted_job_id == check.job_id else {}
     minutes = (check.at - previous.at).total_seconds() / 60
     if minutes <= 0 or check.at > overdue.after(previous.at):
         return None
-    growth = {name: value - previous.totals.get(name, 0) for name, value in check.totals.items()}
+    growth = {name: value - before.get(name, 0) for name, value in check.totals.items()}
     # Counters only grow. If one shrank or disappeared, they were reset.
-    if any(value < 0 for value in growth.values()) or previous.totals.keys() - check.totals.keys():
+    if any(value < 0 for value in growth.values()) or before.keys() - check.totals.keys():
         return None
     return {name: round(value / minutes, 3) for name, value in growth.items()}
 

@@ -75,6 +75,7 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
         params = {
             "model": deployment.settings.model,
             "prompts": None,
+            "day": None,
             "dry_run": False,
             "max_images": None,
             "max_cost_usd": None,
@@ -84,6 +85,7 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
             task,
             dag_id="imagen_backfill",
             run_id=RUN_ID,
+            run_type="scheduled",
             day=DAY,
             params=params,
             outlet_events=outlet_events,
@@ -102,6 +104,7 @@ def poke(deployment: Deployment, run_task: Run) -> Run:
         params = {
             "model": deployment.settings.model,
             "prompts": None,
+            "day": None,
             "dry_run": dry_run,
             "max_images": 2,
             "max_cost_usd": None,
@@ -110,11 +113,11 @@ def poke(deployment: Deployment, run_task: Run) -> Run:
             task,
             dag_id="imagen_backfill",
             # Jobs of earlier tests are still listed as ended.
-            run_id=f"{deployment.lane.name}__{run}",
+            run_id=f"scheduled__{deployment.lane.name}__{run}",
             day=DAY,
             params=params,
             try_number=try_number,
-            **changes,
+            **{"run_type": "scheduled", **changes},
         )
 
     return poke
@@ -125,7 +128,7 @@ def _queued_jobs(cloud: Cloud) -> Iterator[None]:
     """Keep jobs queued, so that none starts."""
     cloud.dataflow(queued_s=600.0)
     yield
-    cloud.dataflow(queued_s=0.5)
+    cloud.dataflow(queued_s=0.5, unlisted_s=0.0)
 
 
 def check_task(**changes: Any) -> Any:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from imagen_ops.jobs.job import Job
 from imagen_ops.jobs.launch_request import TRY_LABEL
+from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
 from tests.plugins.imagen_ops.backfill.conftest import active_jobs, cancel, launch_task
 
@@ -40,21 +40,36 @@ def test_only_so_many_jobs_are_active_at_a_time(
     assert sorted(active_jobs(deployment)) == sorted([second, third.xcom_value])
 
 
-def test_a_job_that_was_launched_but_not_visible_yet_is_adopted(
-    deployment: Deployment, poke: Run
+def test_a_job_that_no_listing_shows_yet_is_adopted_and_counted(
+    deployment: Deployment, poke: Run, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cloud.dataflow(unlisted_s=600.0)
     first = poke(launch_task()).xcom_value
-    task = launch_task()
-    dataflow, calls = task.clients.dataflow, []
-    real = dataflow.active
+    assert poke(launch_task()).xcom_value == first
+    monkeypatch.setenv("IMAGEN_BACKFILLS_AT_ONCE", "1")
+    assert not poke(launch_task(), "two"), "it takes a place, listed or not"
 
-    def late(name: str) -> Job | None:
-        calls.append(name)
-        return None if len(calls) <= 1 else real(name)
 
-    dataflow.active = late
-    assert poke(task).xcom_value == first
-    assert len(calls) == 2
+def test_a_job_whose_id_was_never_noted_is_found_by_its_name_in_use(
+    deployment: Deployment, poke: Run, cloud: Cloud
+) -> None:
+    """As when the task dies between Dataflow's answer and the note."""
+    cloud.dataflow(unlisted_s=600.0)
+    first = poke(launch_task()).xcom_value
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    for blob in bucket.list_blobs(prefix="records/launches/"):
+        blob.delete()
+    assert poke(launch_task()).xcom_value == first
+
+
+def test_a_job_that_ended_before_its_launch_was_retried_is_not_launched_again(
+    deployment: Deployment, poke: Run, eventually: Run
+) -> None:
+    state: dict[str, Any] = {}
+    first = poke(launch_task(), state=state).xcom_value
+    cancel(deployment, first, eventually)
+    assert poke(launch_task(), try_number=2, state=state).xcom_value == first
+    assert active_jobs(deployment) == []
 
 
 def test_files_that_changed_since_the_plan_are_checked_against_the_budget_before_the_launch(

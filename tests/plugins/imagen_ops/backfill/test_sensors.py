@@ -33,8 +33,8 @@ def wait_task(job_id: str) -> Any:
 def task_that_sees(job: Job, **changes: Any) -> Any:
     """Return a task that sees `job`, and what else the listings say."""
     task = wait_task(job.id)
-    nothing = {"active": lambda _: None, "last_ended": lambda _: job, "errors": lambda _: []}
-    dataflow = types.SimpleNamespace(**{"get": lambda _: job, **nothing, **changes})
+    seen = {"get": lambda _: job, "newest": lambda _: job, "errors": lambda _: []}
+    dataflow = types.SimpleNamespace(**{**seen, **changes})
     task.__dict__["clients"] = types.SimpleNamespace(dataflow=dataflow)
     return task
 
@@ -66,16 +66,41 @@ def test_a_cancelled_job_is_not_launched_again(poke: Run) -> None:
         poke(task_that_sees(Job("1", "b", JobState.CANCELLED)))
 
 
-def test_a_job_cancelled_during_a_later_try_is_not_launched_again_either(
-    deployment: Deployment, poke: Run
+@pytest.mark.parametrize("try_number", [1, 2, 4])
+def test_a_job_cancelled_since_the_run_began_stays_cancelled_in_every_try(
+    deployment: Deployment, poke: Run, try_number: int
 ) -> None:
-    """The try is a later one because a worker was lost, not because a job had failed."""
+    """Also between two tries, which a lost worker is enough for."""
     from airflow.sdk.exceptions import AirflowFailException
 
-    waiting = datetime.now(UTC) - timedelta(minutes=10)
-    cancelled = Job("1", "b", JobState.CANCELLED, state_since=datetime.now(UTC))
+    began = datetime.now(UTC) - timedelta(minutes=10)
+    cancelled = Job("1", "b", JobState.CANCELLED, state_since=began + timedelta(minutes=5))
     with pytest.raises(AirflowFailException, match=r"CANCELLED.*clear this task"):
-        poke(task_that_sees(cancelled), try_number=2, first_reschedule=waiting)
+        poke(task_that_sees(cancelled), try_number=try_number, run_start=began)
+    assert active_jobs(deployment) == []
+
+
+def test_a_cancelled_job_is_launched_again_once_its_failed_run_is_cleared(
+    deployment: Deployment, poke: Run, eventually: Run
+) -> None:
+    first = poke(launch_task()).xcom_value
+    cancel(deployment, first, eventually)
+    cleared = datetime.now(UTC)
+    assert not poke(wait_task(first), try_number=2, run_start=cleared)
+    (again,) = active_jobs(deployment)
+    assert again != first
+
+
+def test_no_job_is_launched_again_after_the_limit_of_the_wait(
+    deployment: Deployment, poke: Run
+) -> None:
+    from airflow.sdk.exceptions import AirflowSensorTimeout
+
+    task = task_that_sees(Job("1", "b", JobState.FAILED))
+    task.timeout = 3600
+    state = {"waiting_since_try_1": (datetime.now(UTC) - timedelta(hours=2)).isoformat()}
+    with pytest.raises(AirflowSensorTimeout, match="1 is FAILED, and is not launched again"):
+        poke(task, try_number=2, state=state)
     assert active_jobs(deployment) == []
 
 
@@ -93,7 +118,7 @@ def test_a_failed_job_fails_the_try_with_the_jobs_own_errors(poke: Run) -> None:
 
 def test_a_job_that_no_listing_shows_yet_is_not_confused_with_an_older_one(poke: Run) -> None:
     jobs = {"0": Job("0", "b", JobState.DONE), "1": Job("1", "b", JobState.RUNNING)}
-    task = task_that_sees(jobs["1"], get=jobs.__getitem__, last_ended=lambda _: jobs["0"])
+    task = task_that_sees(jobs["1"], get=jobs.__getitem__, newest=lambda _: jobs["0"])
     assert not poke(task), "of a run that was cleared and has launched again"
 
 
@@ -127,8 +152,12 @@ def test_each_try_launches_a_failed_job_once(
 
 
 def test_a_later_try_accepts_the_job_that_succeeded(poke: Run) -> None:
-    jobs = {"1": Job("1", "b", JobState.FAILED), "2": Job("2", "b", JobState.DONE)}
-    task = task_that_sees(jobs["1"], get=jobs.__getitem__, last_ended=lambda _: jobs["2"])
+    now = datetime.now(UTC)
+    jobs = {
+        "1": Job("1", "b", JobState.FAILED, created=now - timedelta(minutes=5)),
+        "2": Job("2", "b", JobState.DONE, created=now),
+    }
+    task = task_that_sees(jobs["1"], get=jobs.__getitem__, newest=lambda _: jobs["2"])
     assert poke(task, try_number=2).xcom_value == "2"
 
 

@@ -2,7 +2,9 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -195,3 +197,91 @@ def test_endpoints_may_be_text_as_the_connection_form_stores_them(
     scripted.responses = [(200, {"id": "1", "name": "n"})]
     hook = DataflowJobsHook("google_cloud_default", project="demo-project", region="us-central1")
     assert hook.get("1").id == "1"
+
+
+def test_an_answer_that_a_library_gave_up_repeating_the_call_for_is_an_answer() -> None:
+    from google.api_core import exceptions
+
+    from imagen_ops.errors import ApiError
+    from imagen_ops.google.rest import explained
+
+    last = exceptions.ServiceUnavailable("try again later")
+    expected = r"HTTP 503: try again later.*the service has a problem"
+    with pytest.raises(ApiError, match=expected), explained("reading"):
+        raise exceptions.RetryError("Timeout of 20.0s exceeded", last)
+
+
+@pytest.mark.parametrize("cause", [None, ConnectionError("refused")])
+def test_silence_that_a_library_gave_up_on_is_none(cause: Exception | None) -> None:
+    from google.api_core import exceptions
+
+    from imagen_ops.errors import NO_ANSWER, ApiError
+    from imagen_ops.google.rest import explained
+
+    expected = r"no answer.*check the network"
+    with pytest.raises(ApiError, match=expected) as silent, explained("reading"):
+        raise exceptions.RetryError("Timeout of 20.0s exceeded", cause)
+    assert silent.value.status == NO_ANSWER
+
+
+def test_a_storage_that_answers_503_to_everything_is_named_within_a_minute(
+    cloud: Cloud, lane: Any
+) -> None:
+    from imagen_ops.errors import ApiError
+    from imagen_ops.google.rest import explained
+    from imagen_ops.records.history import History
+
+    history = History(lane.storage, "demo-project-imagen", f"{lane.name}/health")
+    cloud.storage(error_rate=1.0, error_status=503)
+    began = time.monotonic()
+    expected = r"HTTP 503.*wait; the service has a problem"
+    with pytest.raises(ApiError, match=expected), explained("reading the last record"):
+        history.last(datetime.now(UTC))
+    assert time.monotonic() - began < 40
+
+
+def test_a_call_leaves_a_clean_log(
+    dataflow: Callable[..., Any], scripted: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With httplib2 alone, google-auth warns about time-outs whenever it fetches a token."""
+    scripted.responses = [(200, {"id": "1", "name": "n"})]
+    with caplog.at_level("WARNING"):
+        dataflow(scripted.url).get("1")
+    assert [record.message for record in caplog.records] == []
+
+
+def test_an_error_has_googles_word_for_it(
+    dataflow: Callable[..., Any], scripted: ScriptedServer
+) -> None:
+    from imagen_ops.errors import ApiError
+
+    scripted.responses = [(400, {"error": {"message": "no", "status": "FAILED_PRECONDITION"}})]
+    with pytest.raises(ApiError) as raised:
+        dataflow(scripted.url).get("1")
+    assert raised.value.code == "FAILED_PRECONDITION"
+
+
+def test_a_job_that_a_listing_still_shows_as_active_has_ended_if_it_says_so(
+    dataflow: Callable[..., Any], scripted: ScriptedServer
+) -> None:
+    job = {"id": "1", "name": "imagen-stream", "currentState": "JOB_STATE_RUNNING"}
+    scripted.responses = [
+        (200, {"jobs": [job]}),
+        (200, {**job, "currentState": "JOB_STATE_FAILED"}),
+    ]
+    assert dataflow(scripted.url).active("imagen-stream") is None
+
+
+def test_a_name_in_use_tells_the_id_of_the_job_that_has_it(
+    dataflow: Callable[..., Any], scripted: ScriptedServer
+) -> None:
+    from imagen_ops.google.dataflow import NameInUseError
+    from imagen_ops.jobs.launch_request import LaunchRequest
+
+    job_id = "2026-11-22_10_00_00-1234567890123456789"
+    text = f"There is already an active job named imagen-stream with id: {job_id}. If you want to"
+    scripted.responses = [error_response(409, text)]
+    request = LaunchRequest("imagen-stream", "gs://b/t.json", {}, {})
+    with pytest.raises(NameInUseError) as raised:
+        dataflow(scripted.url).launch(request)
+    assert raised.value.job_id == job_id

@@ -19,7 +19,7 @@ def queued_jobs(cloud: Cloud) -> Iterator[None]:
     """Keep jobs QUEUED, so that no process starts."""
     cloud.dataflow(queued_s=600.0)
     yield
-    cloud.dataflow(queued_s=0.5)
+    cloud.dataflow(queued_s=0.5, unlisted_s=0.0)
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def alerts(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]
     ]
 
 
-def assess(run_task: Run, run_id: str, canary: Any = None) -> dict[str, Any]:
+def assess(run_task: Run, run_id: str, canary: Any = None, **run_options: Any) -> dict[str, Any]:
     from imagen_ops.health.operators import AssessStream
 
-    verdict = run_task(AssessStream(task_id="assess", canary=canary), run_id=run_id)
+    verdict = run_task(AssessStream(task_id="assess", canary=canary), run_id=run_id, **run_options)
     return dict(verdict)
 
 
@@ -44,13 +44,13 @@ def restart(run_task: Run, run_id: str, verdict: dict[str, Any], **run_options: 
     return run_task(task, run_id=run_id, **run_options)
 
 
-def request_stream(deployment: Deployment) -> None:
-    """Record that the stream should run, as a start an hour ago would have."""
+def request_stream(deployment: Deployment, minutes_ago: float = 60) -> None:
+    """Record that the stream should run, as a start some time ago would have."""
     from imagen_ops.stream.wanted import WantedState
 
     WantedState(
         wanted=True,
         by="a test",
-        at=datetime.now(UTC) - timedelta(hours=1),
+        at=datetime.now(UTC) - timedelta(minutes=minutes_ago),
         form={"model": deployment.settings.model, "max_workers": 3},
     ).save()

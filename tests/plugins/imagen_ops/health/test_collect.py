@@ -1,5 +1,6 @@
 """The record that a health check leaves, and what the next one reads from it."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,13 +8,15 @@ import pytest
 
 from imagen_ops.google.reading import Reading
 from imagen_ops.health.assessment.decide import assess
-from imagen_ops.health.assessment.signals import Canary, Signals
+from imagen_ops.health.assessment.signals import Canary, Counts, Period, Signals
 from imagen_ops.health.assessment.verdict import Status, Verdict
 from imagen_ops.health.collect import (
     CollectedSignals,
+    Counted,
     PreviousCheck,
     _canary,
     _counts,
+    count,
     health_record,
     thresholds_of,
 )
@@ -26,7 +29,8 @@ NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 def record_of(**fields: Any) -> dict[str, Any]:
     signals = Signals(at=NOW, wanted=True, **fields)
-    collected = CollectedSignals(signals, {"predictions": 7, "failures": 2})
+    counted = Counted("job-1", {"predictions": 7, "failures": 2})
+    collected = CollectedSignals(signals, counted, (Period(NOW, Counts(9, 2, {"BLOCKED": 2})),))
     return health_record("run-1", collected, assess(signals, thresholds_of(settings())))
 
 
@@ -34,16 +38,55 @@ def settings(**variables: str) -> Settings:
     return Settings.from_environment({**COMPLETE, **variables})
 
 
-def test_the_next_health_check_reads_what_the_last_one_recorded() -> None:
-    last = PreviousCheck.of(record_of(job=Job("job-1", "imagen-stream", JobState.RUNNING)))
+JOB_1 = Job("job-1", "imagen-stream", JobState.RUNNING)
+TOTALS = {"predictions": 7, "failures": 2}
+
+
+@pytest.mark.parametrize("job", [JOB_1, None, Job("job-2", "imagen-stream", JobState.PENDING)])
+def test_the_next_health_check_reads_what_the_last_one_recorded(job: Job | None) -> None:
+    record = json.loads(json.dumps(record_of(job=job)))
+    last = PreviousCheck.of(record)
     assert last.at == NOW
-    assert last.totals_of("job-1") == {"predictions": 7, "failures": 2}
+    assert last.counted == Counted("job-1", TOTALS)
+    assert last.periods == (Period(NOW, Counts(9, 2, {"BLOCKED": 2})),)
     assert last.previous is not None
+    assert record["totals"] == (TOTALS if job is JOB_1 else {}), "those of the active job"
 
 
-def test_the_counts_of_another_job_are_not_subtracted() -> None:
-    last = PreviousCheck.of(record_of(job=Job("job-1", "imagen-stream", JobState.RUNNING)))
-    assert last.totals_of("job-2") == {}
+def test_a_record_of_an_earlier_version_is_read() -> None:
+    record = record_of(job=JOB_1)
+    del record["counted"], record["periods"]
+    last = PreviousCheck.of(record)
+    assert (last.counted, last.periods) == (Counted("job-1", TOTALS), ())
+
+
+COUNTERS = {
+    "job-1": {"predictions": 10, "failures": 2, "failures_BLOCKED": 1},
+    "job-2": {"predictions": 150},
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "job_id", "counts", "after"),
+    [
+        (Counted(), "", None, Counted()),
+        (Counted(), "job-2", Counts(150, 0), Counted("job-2", COUNTERS["job-2"])),
+        (Counted("job-1", TOTALS), "job-1", Counts(3, 0, {"BLOCKED": 1}), "job-1"),
+        (Counted("job-1", TOTALS), "job-2", Counts(153, 0, {"BLOCKED": 1}), "job-2"),
+        (Counted("job-1", TOTALS), "", Counts(3, 0, {"BLOCKED": 1}), "job-1"),
+        (Counted("job-1", COUNTERS["job-1"]), "", Counts(0, 0), "job-1"),
+        (Counted("gone", TOTALS), "job-2", Counts(150, 0), "job-2"),
+        (Counted("job-1", TOTALS), "gone", Counts(3, 0, {"BLOCKED": 1}), "job-1"),
+        (Counted("gone", TOTALS), "gone", None, Counted("gone", TOTALS)),
+    ],
+)
+def test_what_was_counted_goes_on_from_job_to_job(
+    before: Counted, job_id: str, counts: Counts | None, after: Counted | str
+) -> None:
+    found, counted = count(before, job_id, COUNTERS.get)
+    assert found == counts
+    assert found is None or counts is None or found.by_reason == counts.by_reason
+    assert counted == (Counted(after, COUNTERS[after]) if isinstance(after, str) else after)
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,52 @@ def test_nothing_is_restarted_while_a_start_is_under_way(
 ) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
+    request_stream(deployment, minutes_ago=5)
+    verdict = assess(run_task, "1", active_start_runs=1)
+    assert verdict["status"] == "DOWN"
+    with pytest.raises(AirflowSkipException):
+        restart(run_task, "1", verdict)
+
+
+def test_a_start_that_is_stuck_in_a_paused_dag_does_not_keep_health_from_restarting(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
+) -> None:
+    request_stream(deployment, minutes_ago=5)
+    for run_id in ("1", "2"):
+        verdict = assess(run_task, run_id, active_start_runs=1, start_paused=True)
+    assert [alert["event"] for alert in alerts()] == ["stream_verdict", "stream_start_stuck"]
+    assert "the DAG is paused" in alerts()[1]["text"]
+    assert restart(run_task, "2", verdict, active_start_runs=1)
+    assert deployment.clients.dataflow.active(deployment.settings.stream_job_name)
+
+
+def test_a_job_that_no_listing_shows_yet_is_not_launched_a_second_time(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, cloud: Cloud
+) -> None:
+    cloud.dataflow(unlisted_s=600.0)
     request_stream(deployment)
-    with pytest.raises(AirflowSkipException, match="imagen_stream_start"):
-        restart(run_task, "1", assess(run_task, "1"), active_start_runs=1)
+    verdict = assess(run_task, "1")
+    job_id = restart(run_task, "1", verdict)
+    codes = [reason["code"] for reason in assess(run_task, "2")["reasons"]]
+    assert codes == ["STARTING"]
+    assert restart(run_task, "3", verdict) == job_id, "by a verdict that is out of date"
+
+
+def test_a_drain_that_a_dead_start_has_overwritten_is_found(
+    deployment: Deployment, variables: dict[str, str], run_task: Run
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from imagen_ops.records.launches import Drain
+    from imagen_ops.stream.wanted import WantedState
+
+    request_stream(deployment)
+    verdict = assess(run_task, "1")
+    drain = Drain(datetime.now(UTC), "somebody")
+    deployment.clients.dataflow.note_drain(deployment.settings.stream_job_name, drain)
+    with pytest.raises(AirflowSkipException, match=r"should not run any more \(somebody"):
+        restart(run_task, "1", verdict)
+    assert not WantedState.load().wanted
 
 
 def test_a_stream_that_was_drained_since_the_verdict_is_not_restarted(

@@ -19,7 +19,7 @@ Run = Callable[..., Any]
 def _queued(cloud: Cloud) -> Iterator[None]:
     cloud.dataflow(queued_s=600.0)
     yield
-    cloud.dataflow(queued_s=0.5)
+    cloud.dataflow(queued_s=0.5, unlisted_s=0.0)
 
 
 def launch() -> Any:
@@ -194,6 +194,7 @@ def test_a_drain_during_an_update_ends_both_jobs(
     task = DrainStream(task_id="drain")
     dataflow = types.SimpleNamespace(
         all_active=lambda name: list(jobs),
+        note_drain=lambda name, drain: None,
         cancel=lambda job_id: calls.append(("cancel", job_id)),
         drain=lambda job_id: calls.append(("drain", job_id)),
     )
@@ -243,3 +244,126 @@ def test_a_drain_during_a_launch_ends_the_launched_job(
     assert recorded(variables)["wanted"] is False
     name = deployment.settings.stream_job_name
     eventually(lambda: deployment.clients.dataflow.active(name) is None, what="the job's end")
+
+
+# A job that no listing shows yet
+
+
+def test_a_retried_launch_adopts_its_job_before_any_listing_shows_it(
+    deployment: Deployment, variables: dict[str, str], run_task: Run, cloud: Cloud
+) -> None:
+    cloud.dataflow(unlisted_s=600.0)
+    first = run_task(launch(), params=deployment.form(on_active="replace"))
+    assert run_task(launch(), params=deployment.form(on_active="replace")) == first
+
+
+def test_a_drain_ends_a_job_before_any_listing_shows_it(
+    deployment: Deployment,
+    variables: dict[str, str],
+    run_task: Run,
+    cloud: Cloud,
+    eventually: Run,
+) -> None:
+    from imagen_ops.stream.operators import DrainStream
+
+    cloud.dataflow(unlisted_s=600.0)
+    job_id = run_task(launch(), params=deployment.form())
+    assert run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain") == job_id
+    ended = lambda: deployment.clients.dataflow.get(job_id).state.terminal  # noqa: E731
+    eventually(ended, what="the job's end")
+
+
+def test_a_drain_waits_for_the_job_of_a_launch_that_was_never_answered_and_ends_it(
+    deployment: Deployment,
+    variables: dict[str, str],
+    run_task: Run,
+    cloud: Cloud,
+    eventually: Run,
+) -> None:
+    """As when the task that launches dies: nobody knows the id until a listing shows the job."""
+    from imagen_ops.jobs.launch_request import stream_launch_request
+    from imagen_ops.jobs.params import JobForm
+    from imagen_ops.stream.operators import DrainStream
+    from imagen_ops.stream.sensors import StreamDrainedSensor
+
+    cloud.dataflow(unlisted_s=600.0)
+    settings, dataflow = deployment.settings, deployment.clients.dataflow
+    request = stream_launch_request(settings, JobForm(settings.model), run_label="dead")
+    deployment.clients.launches().begin(settings.stream_job_name, "dead")
+    job = dataflow.request_launch(request, update=False)
+
+    drained = run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
+    assert drained is None
+    waiting, state = StreamDrainedSensor(task_id="wait", job_id=drained), {}
+    assert not run_task(waiting, state=state), "a launch is under way"
+    cloud.dataflow(unlisted_s=0.0)
+    over = eventually(lambda: run_task(waiting, state=state), what="the end of the drain")
+    assert over.xcom_value == job.id
+    assert dataflow.get(job.id).state == "CANCELLED"
+
+
+def test_a_drain_that_a_start_overwrites_wins_all_the_same(
+    deployment: Deployment,
+    variables: dict[str, str],
+    run_task: Run,
+    cloud: Cloud,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Run,
+) -> None:
+    """The drain comes between the start's last look at the Variable and its writing of it."""
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from imagen_ops.stream.operators import DrainStream
+    from imagen_ops.stream.wanted import WantedState
+
+    cloud.dataflow(unlisted_s=600.0)
+    save, began = WantedState.save, datetime.now(UTC)
+
+    def drained_meanwhile(state: WantedState) -> None:
+        if state.wanted:
+            run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
+        save(state)
+
+    monkeypatch.setattr(WantedState, "save", drained_meanwhile)
+    with pytest.raises(AirflowFailException, match=r"drained at .* by imagen_stream_drain"):
+        run_task(launch(), params=deployment.form(), run_start=began)
+    assert recorded(variables)["wanted"] is False
+    name = deployment.settings.stream_job_name
+    eventually(lambda: deployment.clients.dataflow.active(name) is None, what="the job's end")
+
+
+def test_a_drain_leaves_a_stream_alone_that_was_started_after_it(
+    deployment: Deployment, variables: dict[str, str], run_task: Run
+) -> None:
+    from imagen_ops.stream.operators import DrainStream
+    from imagen_ops.stream.sensors import StreamDrainedSensor
+
+    drained = run_task(DrainStream(task_id="drain"), dag_id="imagen_stream_drain")
+    job_id = run_task(launch(), params=deployment.form())
+    assert run_task(StreamDrainedSensor(task_id="wait", job_id=drained)).xcom_value is None
+    assert deployment.clients.dataflow.get(job_id).state.active
+
+
+def test_without_storage_a_drain_still_ends_the_job_that_is_listed(
+    deployment: Deployment,
+    variables: dict[str, str],
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Run,
+) -> None:
+    from google.api_core.exceptions import ServiceUnavailable
+
+    from imagen_ops.records.launches import Launches
+    from imagen_ops.stream.operators import DrainStream
+
+    job_id = run_task(launch(), params=deployment.form())
+
+    def gone(*_: Any) -> None:
+        raise ServiceUnavailable("gone")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(Launches, "read", gone)
+        outage.setattr(Launches, "_change", gone)
+        assert run_task(DrainStream(task_id="drain")) == job_id
+    ended = lambda: deployment.clients.dataflow.get(job_id).state.terminal  # noqa: E731
+    eventually(ended, what="the job's end")

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
 
 
@@ -48,3 +49,27 @@ def test_a_form_that_contradicts_itself_is_refused_in_the_first_task(
 
     with pytest.raises(AirflowFailException, match=expected):
         run_task(check(), params=deployment.form(**form))
+
+
+@pytest.mark.parametrize("on_active", ["keep", "update", "replace"])
+def test_a_model_that_does_not_exist_is_refused_before_anything_is_launched(
+    deployment: Deployment, run_task: Callable[..., Any], on_active: str, cloud: Cloud
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    calls = cloud.models()["calls"]
+    form = deployment.form(model="gemini-3.1-flash-imagee", on_active=on_active)
+    with pytest.raises(AirflowFailException, match=r"does not answer.*mean gemini-3.1-flash-image"):
+        run_task(check(), params=form)
+    assert cloud.models()["calls"] == calls, "asking costs nothing"
+
+
+def test_a_model_that_is_down_does_not_keep_a_stream_from_starting(
+    deployment: Deployment,
+    run_task: Callable[..., Any],
+    cloud: Cloud,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cloud.models(down=1)
+    assert run_task(check(), params=deployment.form()) is None
+    assert "is there is unknown" in caplog.text

@@ -10,7 +10,7 @@ from croniter import croniter
 from imagen_ops.google.reading import Reading
 from imagen_ops.health.assessment.decide import assess
 from imagen_ops.health.assessment.signals import Canary, Signals
-from imagen_ops.health.collect import CollectedSignals, health_record, thresholds_of
+from imagen_ops.health.collect import CollectedSignals, Counted, health_record, thresholds_of
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.settings import Settings
 from imagen_ops.ui.panels.health_history import (
@@ -27,8 +27,13 @@ EVERY_5 = "*/5 * * * *"
 _runs = itertools.count()
 
 
-def record(minutes: float = 0, job: str | None = "job-1", **totals: int) -> dict[str, Any]:
-    """Return a health check's record, created by the code that the DAG uses."""
+def record(
+    minutes: float = 0, job: str | None = "job-1", *, counted: str | None = None, **totals: int
+) -> dict[str, Any]:
+    """Return a health check's record, created by the code that the DAG uses.
+
+    `counted` is the job whose counters it has read last, if that is not the active one.
+    """
     at = NOW + timedelta(minutes=minutes)
     signals = Signals(
         at=at,
@@ -39,7 +44,8 @@ def record(minutes: float = 0, job: str | None = "job-1", **totals: int) -> dict
         canary=Canary(at - timedelta(seconds=9), at - timedelta(seconds=7.5)),
     )
     verdict = assess(signals, thresholds_of(Settings.from_environment(COMPLETE)))
-    return health_record(f"run-{next(_runs)}", CollectedSignals(signals, totals), verdict)
+    collected = CollectedSignals(signals, Counted(counted or job or "", totals))
+    return health_record(f"run-{next(_runs)}", collected, verdict)
 
 
 def plotted(*records: dict[str, Any], schedule: str = EVERY_5) -> list[dict[str, Any]]:
@@ -128,15 +134,21 @@ def test_quota_refusals_have_a_rate_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("before", "now"),
     [
-        (record(0, "job-1", prompts=10), record(5, "job-2", prompts=20)),
-        (record(0, None, prompts=10), record(5, "job-1", prompts=20)),
+        (record(0, "job-1", prompts=9), record(5, "job-2", counted="job-1", prompts=10)),
         (record(0, "job-1", prompts=10), record(5, None, prompts=10)),
         (record(0, prompts=10, images=5), record(5, prompts=20, images=4)),
         (record(0, prompts=10, images=5), record(5, prompts=20)),
         (record(0, prompts=10), record(16, prompts=20)),
         (record(5, prompts=10), record(5, prompts=20)),
     ],
-    ids=["another job", "no job before", "no job now", "shrank", "disappeared", "a gap", "no time"],
+    ids=[
+        "another job whose counters were not read",
+        "no job now",
+        "shrank",
+        "disappeared",
+        "a gap",
+        "no time",
+    ],
 )
 def test_a_rate_that_cannot_be_known_is_unknown_not_zero(before: Any, now: Any) -> None:
     _, second = plotted(before, now)
@@ -145,6 +157,39 @@ def test_a_rate_that_cannot_be_known_is_unknown_not_zero(before: Any, now: Any) 
     assert second["failures_per_minute"] is None
     assert second["quota_refusals_per_minute"] is None
     assert second["backlog_age"] == 12.0, "readings are known all the same"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        record(0, "job-1", prompts=1000),
+        record(0, None, counted="job-1", prompts=1000),
+        record(0, None),
+    ],
+    ids=["another job", "no job any more", "no job yet"],
+)
+def test_what_a_new_job_has_counted_has_grown_from_nothing(before: Any) -> None:
+    _, second = plotted(before, record(5, "job-2", prompts=150, images=150))
+    assert second["prompts_per_minute"] == 30
+    assert second["images_per_minute"] == 30
+    assert second["failures_per_minute"] == {}
+
+
+def test_a_check_that_could_not_see_the_job_does_not_make_it_a_new_one() -> None:
+    _, blind, seen = plotted(
+        record(0, "job-1", prompts=1000),
+        record(5, None, counted="job-1", prompts=1000),
+        record(10, "job-1", prompts=1010),
+    )
+    assert blind["prompts_per_minute"] is None
+    assert seen["prompts_per_minute"] == 2
+
+
+def test_a_record_of_an_earlier_version_without_a_job_says_nothing_about_what_was_counted() -> None:
+    old = record(0, None)
+    del old["counted"]
+    _, second = plotted(old, record(5, "job-1", prompts=10))
+    assert second["prompts_per_minute"] is None
 
 
 def test_rates_resume_after_a_counter_was_reset() -> None:

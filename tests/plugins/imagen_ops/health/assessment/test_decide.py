@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from imagen_ops.health.assessment.decide import assess
-from imagen_ops.health.assessment.signals import Counts, ErrorMessage, Signals, Source
+from imagen_ops.health.assessment.signals import (
+    Counts,
+    ErrorMessage,
+    Signals,
+    Source,
+    Starts,
+)
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import Status, Verdict
 from imagen_ops.jobs.job import Job, JobState
@@ -57,7 +63,11 @@ ALONE: dict[str, tuple[dict[str, Any], Status, list[str]]] = {
     "ratio-above": ({"counts": Counts(100, 11)}, DEGRADED, ["FAILURE_RATIO"]),
     "ratio-at-down": ({"counts": Counts(100, 95)}, DEGRADED, ["FAILURE_RATIO"]),
     "ratio-above-down": ({"counts": Counts(100, 96)}, DOWN, ["FAILURE_RATIO"]),
-    "ratio-few-prompts": ({"counts": Counts(19, 19)}, HEALTHY, ["RUNNING"]),
+    "ratio-few-prompts": ({"counts": Counts(19, 19)}, DEGRADED, ["FAILURE_RATIO"]),
+    "ratio-most-of-few": ({"counts": Counts(9, 8)}, DEGRADED, ["FAILURE_RATIO"]),
+    "ratio-half-of-few": ({"counts": Counts(18, 9)}, HEALTHY, ["RUNNING"]),
+    "ratio-three": ({"counts": Counts(3, 3)}, DEGRADED, ["FAILURE_RATIO"]),
+    "ratio-two": ({"counts": Counts(2, 2)}, HEALTHY, ["RUNNING"]),
     "ratio-just-enough": ({"counts": Counts(20, 20)}, DOWN, ["FAILURE_RATIO"]),
     "ratio-more-failures": ({"counts": Counts(5, 20)}, DOWN, ["FAILURE_RATIO"]),
     "counts-unknown": ({"counts": None}, HEALTHY, ["RUNNING"]),
@@ -69,6 +79,16 @@ ALONE: dict[str, tuple[dict[str, Any], Status, list[str]]] = {
     "canary-back-at": ({"canary": canary(age_s=300, back_after_s=120)}, HEALTHY, ["RUNNING"]),
     "canary-late": ({"canary": canary(age_s=300, back_after_s=121)}, DEGRADED, ["CANARY_LATE"]),
     "canary-lost-twice": ({"canary": LOST, "previous": LOST_BEFORE}, DOWN, ["CANARY_LOST"]),
+    "canary-lost-before-none-now": (
+        {"canary": None, "previous": LOST_BEFORE},
+        DEGRADED,
+        ["CANARY_LOST"],
+    ),
+    "canary-lost-before-on-its-way": (
+        {"canary": canary(age_s=20), "previous": LOST_BEFORE},
+        DEGRADED,
+        ["CANARY_LOST"],
+    ),
     "canary-lost-before": ({"previous": LOST_BEFORE}, HEALTHY, ["RUNNING"]),
     "canary-lost-in-first-check": ({"canary": LOST, "previous": None}, DEGRADED, ["CANARY_LOST"]),
     "canary-from-the-future": ({"canary": canary(age_s=-500)}, HEALTHY, ["RUNNING"]),
@@ -275,7 +295,7 @@ def test_all_reasons_are_listed_worst_first() -> None:
         "METRIC_MISSING",
     ]
     assert verdict.headline.startswith(
-        "DOWN: 99 of 100 prompts failed since the last health check (99%, the limit is 95%): "
+        "DOWN: 99 of the last 100 prompts failed (99%, the limit is 95%): "
         "UNAVAILABLE 90, BLOCKED 9. "
     )
     assert verdict.headline.endswith("Also: BACKLOG_AGE, SYSTEM_LAG, ERRORS, METRIC_MISSING.")
@@ -328,6 +348,61 @@ def test_without_a_limit_a_missing_backlog_size_is_not_reported() -> None:
     verdict = assess(with_(backlog_size=None), Thresholds())
     assert verdict.status is HEALTHY
     assert assess(with_(backlog_size=reading(1e6)), Thresholds()).status is HEALTHY
+
+
+# A run of the start DAG that is unfinished
+
+
+DEAD = with_(job=None, last_job=job(JobState.FAILED, age_s=300))
+
+
+@pytest.mark.parametrize(
+    ("starts", "ended_s", "restart", "expected"),
+    [
+        (None, 300, True, ["NO_JOB"]),
+        (Starts(0, paused=True), 300, True, ["NO_JOB"]),
+        (Starts(1, paused=False), 900, False, ["NO_JOB"]),
+        (Starts(1, paused=False), 901, True, ["NO_JOB", "START_STUCK"]),
+        (Starts(1, paused=True), 1, True, ["NO_JOB", "START_STUCK"]),
+        (Starts(2, paused=True), 90_000, True, ["NO_JOB", "START_STUCK"]),
+    ],
+)
+def test_a_start_that_is_under_way_is_waited_for_and_a_stuck_one_is_not(
+    starts: Starts | None, ended_s: float, restart: bool, expected: list[str]
+) -> None:
+    dead = with_(DEAD, starts=starts, last_job=job(JobState.FAILED, age_s=ended_s))
+    verdict = assess(dead, LIMITS)
+    assert (verdict.status, verdict.restart, codes(verdict)) == (DOWN, restart, expected)
+    says_so = "under way and launches one, so this run restarts nothing" in verdict.reasons[0].text
+    assert says_so is not restart
+
+
+def test_a_stuck_start_is_named_with_its_cause_and_what_to_do() -> None:
+    paused = assess(with_(DEAD, starts=Starts(1, paused=True)), LIMITS).reasons[1].text
+    assert paused.startswith("A run of imagen_stream_start is unfinished, and the DAG is paused.")
+    assert "Switch the DAG on, or mark the run failed" in paused
+    slow = with_(DEAD, starts=Starts(2, paused=False), last_job=job(JobState.FAILED, age_s=3600))
+    assert (
+        assess(slow, LIMITS)
+        .reasons[1]
+        .text.startswith(
+            "2 runs of imagen_stream_start are unfinished, and there has been no job for 1 h."
+        )
+    )
+
+
+@pytest.mark.parametrize(("asked_s", "restart"), [(60, False), (3600, True)])
+def test_without_any_job_before_the_time_counts_from_the_request(
+    asked_s: float, restart: bool
+) -> None:
+    starts = Starts(1, paused=False)
+    first = with_(job=None, last_job=None, starts=starts, wanted_since=ago(asked_s))
+    assert assess(first, LIMITS).restart is restart
+    assert assess(with_(first, wanted_since=None), LIMITS).restart, "rather twice than never"
+
+
+def test_a_stuck_start_is_of_no_interest_while_there_is_a_job() -> None:
+    assert codes(assess(with_(starts=Starts(1, paused=True)), LIMITS)) == ["RUNNING"]
 
 
 def test_times_without_a_zone_are_utc() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from imagen_ops.health.assessment.decide import assess
-from imagen_ops.health.assessment.signals import Counts, ErrorMessage
+from imagen_ops.health.assessment.signals import Counts, ErrorMessage, Starts
 from imagen_ops.health.assessment.verdict import ReasonCode, Status
 from imagen_ops.jobs.job import Job, JobState
 from tests.plugins.imagen_ops.health.assessment.samples import (
@@ -55,6 +55,25 @@ TEXTS: dict[str, tuple[dict[str, Any], Status, ReasonCode, str]] = {
         "(id-1), ended as FAILED 5 min ago. Backlog: 12 messages, the oldest 3 s old. This "
         "run's restart task launches a new job. If the new job ends too, read the new job's "
         "log.",
+    ),
+    "start under way": (
+        {
+            "job": None,
+            "last_job": job(JobState.FAILED, age_s=300),
+            "starts": Starts(1, paused=False),
+        },
+        Status.DOWN,
+        ReasonCode.NO_JOB,
+        "No job is active, but the stream should be running. The last job, imagen-stream "
+        "(id-1), ended as FAILED 5 min ago. Backlog: 12 messages, the oldest 3 s old. A run of "
+        "imagen_stream_start is under way and launches one, so this run restarts nothing.",
+    ),
+    "canary lost and none since": (
+        {"canary": None, "previous": LOST_BEFORE},
+        Status.DEGRADED,
+        ReasonCode.CANARY_LOST,
+        "The canary of an earlier health check was lost, and none has come back since. Wait for "
+        "the next health check, and check the job's log.",
     ),
     "stopped by somebody": (
         {"job": job(JobState.DRAINING, age_s=240)},
@@ -150,7 +169,7 @@ TEXTS: dict[str, tuple[dict[str, Any], Status, ReasonCode, str]] = {
         {"counts": Counts(54, 9, {"BLOCKED": 2, "INVALID_PROMPT": 7})},
         Status.DEGRADED,
         ReasonCode.FAILURE_RATIO,
-        "9 of 54 prompts failed since the last health check (16.7%, the limit is 10%): "
+        "9 of the last 54 prompts failed (16.7%, the limit is 10%): "
         "INVALID_PROMPT 7, BLOCKED 2. Read the dead letters. Once the cause is fixed, send "
         "the retryable ones back with imagen_dead_letters_replay.",
     ),
@@ -225,5 +244,6 @@ def test_a_reason_gives_the_value_the_limit_and_what_to_do(
 
 def test_the_text_of_every_code_is_listed_here() -> None:
     listed = {code for _, _, code, _ in TEXTS.values()}
-    elsewhere = {ReasonCode.RUNNING, ReasonCode.DRAINED}  # in test_decide.py
+    # In test_decide.py.
+    elsewhere = {ReasonCode.RUNNING, ReasonCode.DRAINED, ReasonCode.START_STUCK}
     assert listed | elsewhere == {*ReasonCode} - {ReasonCode.OTHER}
