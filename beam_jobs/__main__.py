@@ -150,7 +150,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--model-endpoint",
-        help="what serves the model over :predict, as --model_endpoint of the jobs",
+        help="endpoint or publisher model that serves --model over :predict, as "
+        "projects/PROJECT/locations/LOCATION/endpoints/ID",
     )
     command.add_argument(
         "--model-location",
@@ -261,8 +262,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
         project=arguments.project,
         images=arguments.location,
         model=arguments.model,
-        model_endpoint=arguments.model_endpoint,
-        model_location=arguments.model_location,
+        endpoint=arguments.model_endpoint,
+        given_location=arguments.model_location,
     )
     return 0 if diagnose(setup) else 1
 

@@ -151,7 +151,7 @@ class Services:
         """Ask the model whether it is there, without charge."""
         setup = self._setup
         credentials, project = self._ready()
-        if family_of(setup.model) is Family.GEMINI and not setup.model_endpoint:
+        if family_of(setup.model) is Family.GEMINI and not setup.endpoint:
             self._ask(
                 lambda: asyncio.run(
                     count_tokens(
@@ -167,7 +167,7 @@ class Services:
                 role="roles/aiplatform.user",
             )
             return "answers"
-        resource = setup.model_endpoint or f"publishers/google/models/{setup.model}"
+        resource = setup.endpoint or f"publishers/google/models/{setup.model}"
         self._ask(
             lambda: read_predict_model(
                 resource,

@@ -47,8 +47,8 @@ class Setup:
         project: the Google Cloud project, if there is one.
         images: the image folder, as `gs://BUCKET/FOLDER`; default: that of the project.
         model: the model for prompts that don't name one.
-        model_endpoint: what serves it over `:predict`, if it isn't Google's own model.
-        model_location: the location that serves it; default: as for the jobs.
+        endpoint: what serves it over `:predict`, if it isn't Google's own model.
+        given_location: the location that serves it; default: as for the jobs.
 
     Raises:
         ValueError: model, endpoint or location are none. They become part of a URL.
@@ -57,14 +57,14 @@ class Setup:
     project: str | None
     images: str | None
     model: str
-    model_endpoint: str | None
-    model_location: str | None
+    endpoint: str | None
+    given_location: str | None
 
     def __post_init__(self) -> None:
         for option, pattern, given, expected in (
             ("--model", MODEL_PATTERN, self.model, DEFAULT_MODEL),
-            ("--model-location", LOCATION_PATTERN, self.model_location, "global"),
-            ("--model-endpoint", PREDICT_PATTERN, self.model_endpoint, _AN_ENDPOINT),
+            ("--model-location", LOCATION_PATTERN, self.given_location, "global"),
+            ("--model-endpoint", PREDICT_PATTERN, self.endpoint, _AN_ENDPOINT),
             ("REGION", LOCATION_PATTERN, os.environ.get("REGION"), "us-central1"),
         ):
             if given and not re.fullmatch(pattern, given):
@@ -79,11 +79,11 @@ class Setup:
     @property
     def location(self) -> str:
         """The location that serves the model, as the jobs choose it."""
-        if self.model_endpoint:
-            return self.model_endpoint.split("/")[3]
+        if self.endpoint:
+            return self.endpoint.split("/")[3]
         is_gemini = family_of(self.model) is Family.GEMINI
         region = os.environ.get("REGION") or "us-central1"
-        return self.model_location or ("global" if is_gemini else region)
+        return self.given_location or ("global" if is_gemini else region)
 
     @property
     def topics(self) -> list[Named]:

@@ -173,7 +173,8 @@ def key_file(tmp_path, token_uri):
     )
     content = {
         "type": "service_account",
-        "client_email": "fox@my-project.iam.gserviceaccount.com",
+        # With an e-mail address, google-auth would ask Google where the account may be used.
+        "client_email": "fox.of-my-project",
         "private_key_id": "0123secret",
         "private_key": key.decode(),
         "token_uri": token_uri,
@@ -194,8 +195,8 @@ async def test_a_key_is_told_by_its_account_and_never_shown(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     assert await asyncio.to_thread(cli.main, ["doctor"]) == 0
     out = capsys.readouterr().out
-    account = "service account credentials of fox@my-project.iam.gserviceaccount.com"
-    assert f"ok    credentials: {account}, from {path}\n" in out
+    account = "service account credentials of fox.of-my-project"
+    assert f"ok    credentials: {account}, from {path} file via the GOOGLE_APP" in out
     assert "secret" not in out
     assert "PRIVATE" not in out
 
