@@ -9,10 +9,11 @@ AIRFLOW := $(PY) -m localcloud.airflow --state $(STATE)/localcloud
 UV := 0.13.9
 CHECKOV := 3.3.30
 
-# The first of these that is Python 3.11 or 3.12; a name on PATH may be a shim without a Python.
-PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
-	&& echo $$p && break; done)
+# The first of these that is supported; a name on PATH may be a shim without a Python. 3.11 comes first
+# because the jobs' image has it, and a launch from here pickles for that image.
+IS_SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c '$(IS_SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 
 # Where this is set, as in many container images, every process compiles all that it imports anew:
 # a tenth of the demo's CPU, a sixth of that of tests which start many processes.
@@ -27,7 +28,8 @@ help: ## Say what there is to do
 install: $(VENV)/.installed ## Install everything into .venv
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt beam_jobs/requirements.txt
-	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 on PATH; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12, or 3.13 on PATH; install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(IS_SUPPORTED)' || { echo "error: PYTHON=$(PYTHON) is not Python 3.11, 3.12, or 3.13; name one that is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Installing into $(VENV) (about a minute the first time)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)

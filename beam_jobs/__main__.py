@@ -1,4 +1,4 @@
-"""`python -m beam_jobs`: publish prompts, watch their outcomes, see their images.
+"""`python -m beam_jobs`: publish prompts, watch outcomes, see images, find what is wrong.
 
 python -m beam_jobs publish "A fox in the snow" --images 2 --aspect-ratio 16:9
 python -m beam_jobs publish --file prompts.csv
@@ -6,6 +6,7 @@ python -m beam_jobs watch --count 10
 python -m beam_jobs watch --subscription predictions-sub
 python -m beam_jobs images --open
 python -m beam_jobs images --sheet contact-sheet
+python -m beam_jobs doctor
 """
 
 import argparse
@@ -20,6 +21,7 @@ from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
 
 from beam_jobs import names
+from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.cli import gallery, watch
 from beam_jobs.cli.progress import Progress, counted
 from beam_jobs.cli.publish import MAX_WAITING, bodies_of_file, body_of, publish
@@ -36,7 +38,8 @@ _BROKEN_PIPE = 141
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = _parser().parse_args(argv)
-    if not arguments.project:
+    # The doctor says it among the other things that are missing.
+    if not arguments.project and arguments.run is not _doctor:
         return _fail("no project: pass --project, or set GOOGLE_CLOUD_PROJECT")
     try:
         return int(arguments.run(arguments))
@@ -129,6 +132,31 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--open", action="store_true", help="open the newest image, or the sheet")
     command.add_argument(
         "--sheet", type=Path, metavar="FOLDER", help="write a contact sheet to this folder"
+    )
+
+    command = commands.add_parser(
+        "doctor", help="say whether all that prompts need is there, and what to do if not"
+    )
+    command.set_defaults(run=_doctor)
+    command.add_argument(
+        "--location",
+        help="image folder, as gs://BUCKET/FOLDER; default: gs://BUCKET/images with the variable "
+        "BUCKET, or else gs://PROJECT-imagen/images",
+    )
+    command.add_argument(
+        "--model",
+        default=os.environ.get("MODEL") or DEFAULT_MODEL,
+        help=f"model to ask; default: the variable MODEL, or else {DEFAULT_MODEL}",
+    )
+    command.add_argument(
+        "--model-endpoint",
+        help="endpoint or publisher model that serves --model over :predict, as "
+        "projects/PROJECT/locations/LOCATION/endpoints/ID",
+    )
+    command.add_argument(
+        "--model-location",
+        help="location that serves the model; default: global for Gemini models, the variable "
+        "REGION for others",
     )
     return parser
 
@@ -223,6 +251,21 @@ def _images(arguments: argparse.Namespace) -> int:
         for path in record["images"]:
             print(f"  {path}")
     return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    # Imports the clients of every service, which the other commands need not wait for.
+    from beam_jobs.cli.doctor import diagnose
+    from beam_jobs.cli.setup import Setup
+
+    setup = Setup(
+        project=arguments.project,
+        images=arguments.location,
+        model=arguments.model,
+        endpoint=arguments.model_endpoint,
+        given_location=arguments.model_location,
+    )
+    return 0 if diagnose(setup) else 1
 
 
 def _temporary() -> Path:

@@ -1,9 +1,13 @@
 """What `make` does with what it is given."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from beam_jobs.cli.doctor import PYTHONS
 
 ROOT = Path(__file__).parents[1]
 # Writes down what it was called with.
@@ -58,3 +62,58 @@ def test_a_prompt_arrives_as_it_was_typed(venv: Path, prompt: str, where: str) -
 def test_a_file_arrives_by_its_name(venv: Path) -> None:
     words = called(venv, "publish", "FILE=my prompts/a $x `b`.csv")
     assert words[-3:] == ["publish", "--file", "my prompts/a $x `b`.csv"]
+
+
+def install(python: str) -> subprocess.CompletedProcess[str]:
+    """Try to install with a Python, into a folder that is not there."""
+    return subprocess.run(
+        ["make", "-C", str(ROOT), "VENV=/nonexistent/venv", f"PYTHON={python}", "install"],
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "works"),
+    [((3, 10), False), ((3, 11), True), ((3, 12), True), ((3, 13), True), ((3, 14), False)],
+)
+def test_only_a_supported_python_is_taken(
+    tmp_path: Path, version: tuple[int, int], works: bool
+) -> None:
+    python = tmp_path / "python"
+    # Runs the check as that version would, and cannot make a virtual environment.
+    python.write_text(
+        f"""#!/bin/sh
+[ "$1" = -c ] || {{ echo reached >&2; exit 1; }}
+exec {sys.executable} -c "import sys; sys.version_info = {(*version, 0)}
+$2"
+"""
+    )
+    python.chmod(0o755)
+    done = install(str(python))
+    assert done.returncode != 0
+    assert ("reached" in done.stderr) == works
+    assert (f"PYTHON={python} is not Python 3.11, 3.12, or 3.13" in done.stderr) != works
+
+
+def test_without_a_supported_python_it_says_which_are() -> None:
+    assert "error: no Python 3.11, 3.12, or 3.13 on PATH" in install("").stderr
+
+
+def test_all_that_name_the_supported_pythons_name_the_same() -> None:
+    lowest, highest = PYTHONS
+    minors = range(lowest[1], highest[1] + 1)
+    versions = [f"3.{minor}" for minor in minors]
+    *first, last = versions
+    words = f"Python {', '.join(first)}, or {last}"
+    for page in ("README.md", "CONTRIBUTING.md", "Makefile"):
+        assert words in (ROOT / page).read_text(), page
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"{lowest} <= sys.version_info[:2] <= {highest}" in makefile
+    assert f"in {' '.join(f'python{version}' for version in versions)} python3;" in makefile
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
+    assert job["strategy"]["matrix"]["python"] == versions
+    assert job["env"]["PYTHON"] == "python${{ matrix.python }}"

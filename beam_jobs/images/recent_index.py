@@ -12,7 +12,6 @@ import contextlib
 import datetime
 import json
 import logging
-import os
 import secrets
 import threading
 import time
@@ -267,12 +266,4 @@ def _index_of(location: Location) -> _Index:
     return index
 
 
-def _forget() -> None:
-    """Forget the indexes in a forked child: their entries and threads belong to its parent."""
-    global _indexes_lock
-    _indexes_lock = threading.Lock()
-    _indexes.clear()
-
-
 atexit.register(flush)
-os.register_at_fork(after_in_child=_forget)

@@ -94,6 +94,12 @@ class _Service:
         query = decode_query(url.raw_query_string)
         base_url = f"{request.scheme}://{request.host}"
         match decode_path(url.raw_path):
+            case ["storage", "v1", "b", bucket, "iam", "testPermissions"]:
+                self._store.bucket(bucket)
+                # Nothing here is refused to anybody.
+                allowed = url.query.getall("permissions", [])
+                kind = "storage#testIamPermissionsResponse"
+                return _respond(Reply(body={"kind": kind, "permissions": allowed}))
             case ["storage", "v1", "b", *rest] as path:
                 if len(rest) == 3 and query.get("alt") == "media" and request.method != "DELETE":
                     return await self._download(request, rest, query)

@@ -437,23 +437,6 @@ def test_a_process_writes_its_last_entries_when_it_exits(lane, location):
 
 
 @pytest.mark.slow
-def test_the_child_of_a_fork_writes_its_own_lines_and_not_its_parents(lane, location):
-    fork = """
-import os
-if child := os.fork():
-    os.waitpid(child, 0)
-else:
-    note("the child")
-    recent_index.flush(30)
-    os._exit(0)
-"""
-    done = run(NOTE_AND_END.format(url=lane.images_location, then=PATIENT + fork))
-    assert (done.returncode, done.stderr) == (0, "")
-    entry = prompts(lane.storage, location)
-    assert sorted(entry) == sorted(["the child", *(f"fox {number}" for number in range(450))])
-
-
-@pytest.mark.slow
 def test_a_process_that_cannot_reach_storage_ends_in_time(lane):
     with socket.create_server(("127.0.0.1", 0)) as server:
         host = f"http://127.0.0.1:{server.getsockname()[1]}"
