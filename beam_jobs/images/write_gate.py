@@ -72,7 +72,7 @@ class WriteGate:
                 "storage has refused every write for %.0f s: %s. Until it accepts one, nothing "
                 "more is paid for, and prompts wait; images that are paid for are tried again",
                 now - self._closed_at,
-                why,
+                why.rstrip(". "),
             )
 
     async def wait(self) -> None:
