@@ -149,8 +149,10 @@ def operated(airflow: Airflow, cloud: Cloud) -> Iterator[Operated]:
         credentials=google.auth.default()[0],
         client_options=ClientOptions(api_endpoint=cloud.dataflow_url),
     )
+    bucket = lane.storage.bucket(BUCKET)
     for blob in lane.storage.list_blobs(BUCKET, prefix="records/"):
-        blob.delete()
+        # By name: the record of a run that has just ended may be rewritten meanwhile.
+        bucket.blob(blob.name).delete()
     with airflow.client() as client:
         client.set_variable("imagen_stream", "")
         yield Operated(airflow, client, cloud, lane, dataflow)
