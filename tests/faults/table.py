@@ -11,12 +11,15 @@ from typing import Any
 
 _HEAD = """# What was broken on purpose, and what it cost
 
-Written by `make test-faults` (tests/faults), which runs the real jobs against `localcloud`, breaks
-it, and counts. *Lost* are prompts that came out neither as a prediction nor as a failure; *paid
-twice* are images that the model answered beyond one of each that was asked for; *unanswered* are
-calls that hung, were cut off, or were under way in a process that was killed: a service may charge
-for those, and nobody can find their images. *Said twice* are messages beyond the first for a
-prompt, which Pub/Sub's promise of at-least-once allows.
+`make test-faults` writes this page. It runs the real jobs against `localcloud`, injects faults, and
+counts:
+
+- **Lost**: prompts that got neither a prediction nor a dead letter.
+- **Paid twice**: images that the model returned beyond one of each that was asked for.
+- **Unanswered**: calls that hung, were cut off, or were in progress in a process that was killed. A
+  service may charge for them, and their images are lost.
+- **Published twice**: messages beyond the first for a prompt, which Pub/Sub's at-least-once
+  delivery allows.
 """
 
 
@@ -28,10 +31,10 @@ def page(runs: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
     """
     yield from _HEAD.splitlines()
     yield ""
-    yield f"Runs: {len(runs)}, by seed: {', '.join(map(_told, runs.items()))}. Where runs differ"
-    yield "the largest figure is shown, and what was done is the last run's."
+    yield f"Runs: {len(runs)}, by seed: {', '.join(map(_told, runs.items()))}. Where they differ,"
+    yield "the table shows the largest figure. What was done is from the last run."
     yield ""
-    yield "| what was done to it | how much | lost | paid twice | unanswered | said twice |"
+    yield "| fault | how much | lost | paid twice | unanswered | published twice |"
     yield "|---|---|---:|---:|---:|---:|"
     for test in sorted({test for rows in runs.values() for test in rows}):
         rows = [rows[test] for rows in runs.values() if test in rows]
