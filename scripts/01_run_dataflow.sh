@@ -23,7 +23,7 @@ need_python_of_the_image() {
   [ -x .venv/bin/python ] || return 0
   here="$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
   # The Dockerfile's base image names the Python version.
-  there="$(sed -n 's/^FROM .*python[^ 0-9]*\(3\.[0-9]*\).*/\1/p' beam_jobs/Dockerfile | head -n 1)"
+  there="$(sed -n '/^FROM .*python[^ 0-9]*3\.[0-9]/{s/.*python[^ 0-9]*\(3\.[0-9]*\).*/\1/p;q;}' beam_jobs/Dockerfile)"
   [ "$here" = "$there" ] ||
     lacks "the image has Python ${there:-unknown, see beam_jobs/Dockerfile} and .venv has $here, so workers" \
       "can't read the pickled code; run: make clean && make install PYTHON=python${there:-3.11}"
@@ -34,7 +34,8 @@ need_image() {
   [ -z "$missing" ] || return 0
   if ! built="$(built_images)"; then
     lacks "can't read the registry $REPOSITORY (see above); terraform apply creates it"
-  elif ! printf '%s\n' "$built" | grep -qx imagen-stream; then
+  # Not a pipe: grep leaves at the first match, and pipefail would take the writer's SIGPIPE for "no".
+  elif ! grep -qx imagen-stream <<<"$built"; then
     lacks "there is no image $REPOSITORY/imagen-stream:$IMAGE_TAG; build it with:" \
       "scripts/build_image.sh, or set IMAGE_TAG to an existing tag"
   fi

@@ -65,7 +65,8 @@ class Services:
                 text = f"none, and {metadata} does not answer; start the stand-ins: make up"
             raise WrongError(text) from error
         except Exception as error:
-            raise WrongError(self._remedy(error, METADATA, missing=LOG_IN, role="")) from error
+            text = remedy(error, at="what issues their tokens", missing=LOG_IN, denied=LOG_IN)
+            raise WrongError(text) from error
         # google-auth's own words for the kinds; empty for kinds that it has none for.
         about = found.get_cred_info() or {}
         kind = about.get("credential_type") or type(found).__module__.rpartition(".")[2]
@@ -208,9 +209,7 @@ class Services:
         try:
             return ask()
         except Exception as error:
-            raise WrongError(self._remedy(error, service, missing=missing, role=role)) from error
-
-    def _remedy(self, error: Exception, service: str, *, missing: str, role: str) -> str:
-        at = f"{service} at {self._endpoints[service].address}"
-        denied = f"grant this account {role}" if role else LOG_IN
-        return remedy(error, at=at, missing=missing, denied=denied)
+            at = f"{service} at {self._endpoints[service].address}"
+            denied = f"grant this account {role}"
+            text = remedy(error, at=at, missing=missing, denied=denied)
+            raise WrongError(text) from error

@@ -94,7 +94,9 @@ class _Service:
         query = decode_query(url.raw_query_string)
         base_url = f"{request.scheme}://{request.host}"
         match decode_path(url.raw_path):
-            case ["storage", "v1", "b", bucket, "iam", "testPermissions"]:
+            case ["storage", "v1", "b", bucket, "iam", "testPermissions"] if (
+                request.method == "GET"
+            ):
                 self._store.bucket(bucket)
                 # Nothing here is refused to anybody.
                 allowed = url.query.getall("permissions", [])

@@ -29,8 +29,8 @@ class Deployment:
 
     def cancel_jobs(self) -> None:
         """Cancel the stream's job, if there is one."""
-        job = self.clients.dataflow.active(self.settings.stream_job_name)
-        if job is not None:
+        # Not what is remembered as well: a test may have taken storage away.
+        for job in self.clients.dataflow.listed("ACTIVE", name=self.settings.stream_job_name):
             self.clients.dataflow.cancel(job.id)
 
 

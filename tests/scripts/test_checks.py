@@ -96,6 +96,13 @@ def test_an_image_that_was_not_built_is_named_with_how_to_build_it(ready):
     assert nothing_done(ready)
 
 
+def test_an_image_is_found_among_more_than_a_pipe_holds(ready):
+    images = "".join(f"imagen-stream\tabc\nother-{number}\tabc\n" for number in range(10_000))
+    ready.answer("gcloud", "artifacts docker tags list", out=images)
+    done = ready.script("01_run_dataflow", **OURS)
+    assert "there is no image" not in done.stderr
+
+
 def test_another_python_than_the_images_is_refused(ready):
     ready.install_python("3.12")
     (line,) = errors(ready.script("01_run_dataflow", **OURS))

@@ -218,6 +218,16 @@ async def test_credentials_that_are_refused_are_wrong_and_nothing_is_asked_with_
     assert len(unwell) == 10
 
 
+def test_a_server_of_tokens_that_does_not_answer_is_not_taken_for_another(
+    cloud, monkeypatch, tmp_path, examine
+):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file(tmp_path, url)))
+    _, unwell = examine()
+    assert unwell["credentials"].startswith("what issues their tokens does not answer (")
+
+
 @pytest.mark.parametrize("content", [None, "no JSON", '{"type": "fox"}'])
 def test_a_file_that_holds_no_credentials_is_named(cloud, monkeypatch, tmp_path, examine, content):
     path = tmp_path / "key.json"
