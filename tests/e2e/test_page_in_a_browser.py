@@ -5,13 +5,12 @@ import itertools
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect
 
 from tests.browser import WATCH, Watched, chromium, faults, overflow, resize, watched
 from tests.conftest import eventually
@@ -24,7 +23,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 # If it names a folder, the screenshots for the documentation are saved there.
 PICTURES = os.environ.get("PICTURES")
 SCRIPT = "<img src=x onerror='window.pwned=1'><script>window.pwned=1</script>"
+_SUBJECTS = ("A lighthouse", "A red fox", "A sailing boat", "A stone bridge", "A mountain hut")
+_WEATHERS = ("in the snow", "at dawn", "in the fog", "under a full moon", "in autumn", "at noon")
+_STYLES = ("oil painting", *(f"woodcut in {colors} colors" for colors in range(2, 100)))
 STORED = ("stream", "plots", "images", "backfills", "dead-letters")
+_VISIBLE_IMAGES_ARE_LOADED = """() => [...document.images]
+  .filter((image) => image.getBoundingClientRect().top < window.innerHeight)
+  .every((image) => image.complete && image.naturalWidth)"""
 # The narrowest width, dark, and the widest, light.
 LOOKS = ((360, "dark"), (2560, "light"))
 
@@ -157,8 +162,9 @@ def prompts_that_keep_coming(operated: Operated) -> Iterator[None]:
     lane, over, published = operated.lane, threading.Event(), itertools.count(1)
 
     def publish() -> None:
-        for number in published:
-            lane.publish(SCRIPT if number % 10 == 5 else f"A lighthouse, {number} {time.time()}")
+        ideas = itertools.product(_STYLES, _WEATHERS, _SUBJECTS)
+        for number, (style, weather, subject) in zip(published, ideas, strict=False):
+            lane.publish(SCRIPT if number % 10 == 5 else f"{subject} {weather}, {style}")
             if over.wait(0.2):
                 return
 
@@ -270,7 +276,15 @@ def answered_first(page: Page, url: str) -> None:
     eventually(first, what="an answer from Airflow before one from storage")
 
 
+def images_are_there(frame: Frame) -> bool:
+    """Whether all images in view are loaded."""
+    return bool(frame.evaluate(_VISIBLE_IMAGES_ARE_LOADED))
+
+
 def picture(page: Page, name: str) -> None:
     if PICTURES:
         page.set_viewport_size({"width": 1440, "height": 1400})
+        # Prompts keep coming, so some image may always be on its way.
+        with contextlib.suppress(pytest.fail.Exception):
+            eventually(lambda: all(map(images_are_there, page.frames)), within_s=30)
         page.screenshot(path=Path(PICTURES) / name)
