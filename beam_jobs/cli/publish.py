@@ -8,7 +8,7 @@ from google import pubsub_v1
 from google.cloud.pubsub_v1 import PublisherClient
 
 from beam_jobs.outcomes import Failure
-from beam_jobs.pipeline.publishing import MAX_MESSAGES, batches_of, publish_batch
+from beam_jobs.pipeline.pubsub_writer import MAX_MESSAGES, batches_of, publish_batch
 from beam_jobs.prompts.beam_files import read_prompts
 
 # Messages that wait for their confirmation: those of one request.

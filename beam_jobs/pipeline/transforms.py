@@ -16,7 +16,7 @@ from beam_jobs.engine.model_handler import ImagenModelHandler
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Outcome, encode
-from beam_jobs.pipeline.publishing import WriteMessages
+from beam_jobs.pipeline.pubsub_writer import WriteMessages
 from beam_jobs.prompts.beam_files import read_prompts
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.parse import Canary, Parsed, PromptDefaults, parse

@@ -79,6 +79,11 @@ class Operated:
         task = self.task(dag_id, run_id, task_id)
         return "\n".join(self.client.task_log(dag_id, run_id, task))
 
+    def first_error(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return the first line of level ERROR in the log of a task's last try."""
+        lines = self.log(dag_id, run_id, task_id).splitlines()
+        return next(line for line in lines if line.startswith("ERROR "))
+
     def active_jobs(self) -> list[str]:
         """Return the ids of the jobs that are active, whatever they are called."""
         jobs = self.dataflow.projects().locations().jobs()

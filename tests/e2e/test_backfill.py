@@ -184,12 +184,6 @@ def airflow_command(operated: Operated, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:] or done.stdout[-2000:]
 
 
-def first_error(operated: Operated, run_id: str, task_id: str) -> str:
-    """Return the first line of level ERROR in a task's log."""
-    lines = operated.log(BACKFILL, run_id, task_id).splitlines()
-    return next(line for line in lines if line.startswith("ERROR "))
-
-
 def test_a_run_by_hand_works_on_the_day_that_it_names_or_on_none(operated: Operated) -> None:
     """Triggered in each way, with a logical date, a day, both, or a date that may be two."""
     jobs, dry = operated.jobs(), {"dry_run": True}
@@ -217,7 +211,7 @@ def test_a_run_by_hand_works_on_the_day_that_it_names_or_on_none(operated: Opera
     misspelt = trigger(BACKFILL, {"dryrun": True, "day": "2026-04-12"})
     for run_id, expected in ((noon, "which day is meant?"), (misspelt, "did you mean dry_run?")):
         assert operated.ended(BACKFILL, run_id) == RunState.FAILED
-        assert expected in first_error(operated, run_id, "plan")
+        assert expected in operated.first_error(BACKFILL, run_id, "plan")
     for run_id, glob in globs.items():
         operated.client.wait_for_run(BACKFILL, run_id, within_s=400)
         assert operated.client.xcom(BACKFILL, run_id, "plan")["glob"] == glob

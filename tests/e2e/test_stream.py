@@ -25,10 +25,10 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     lane, published = operated.lane, 0
 
     # Started, with a canary there and back; its links lead to the job.
-    run_id = operated.run(START, {"max_in_flight": 32})
-    job = operated.client.xcom(START, run_id, "launch")
+    start = operated.run(START, {"max_in_flight": 32})
+    job = operated.client.xcom(START, start, "launch")
     assert operated.active_jobs() == [job]
-    for name, address in operated.client.extra_links(START, run_id, "wait_until_running").items():
+    for name, address in operated.client.extra_links(START, start, "wait_until_running").items():
         assert address, name
         with urllib.request.urlopen(address, timeout=120) as page:
             assert job in page.read().decode(), name
@@ -73,6 +73,9 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     state, verdict, _ = operated.health()
     assert (state, verdict["status"]) == ("success", "HEALTHY"), verdict
     assert operated.active_jobs() == [second]
+    # The counts of the new job are no gap in the rates.
+    newest = operated.records("health")[-1]
+    assert [p["prompts"] for p in newest["periods"] if p["at"] == newest["at"]] == [40]
 
     # Drained with slow prompts in flight; meanwhile no worker slot is held.
     operated.cloud.models(hold=True)
@@ -101,6 +104,13 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     assert operated.task(HEALTH, run_id, "restart").state == "skipped"
     assert operated.active_jobs() == []
 
+    # No task warns of what nobody can change.
+    for dag_id, run in ((START, start), (HEALTH, run_id), (DRAIN, drain)):
+        for task in operated.client.task_instances(dag_id, run):
+            if task.state == "success":
+                log = operated.log(dag_id, run, task.task_id)
+                assert "per-request timeout" not in log, task.task_id
+
     # Every prompt is accounted for, and the history tells the story.
     assert published == 30 + 2 + 20 + 20 + 40 + 8
     assert lane.nothing_left("prompts")
@@ -108,6 +118,21 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     records = [r for r in operated.records("health") if r["run_id"].startswith("manual")]
     story = [record["verdict"]["status"] for record in records]
     assert story == ["HEALTHY", "DEGRADED", "DEGRADED", "DOWN", "HEALTHY", "HEALTHY"]
+
+
+def test_a_health_check_without_storage_says_so_within_a_minute(operated: Operated) -> None:
+    operated.cloud.storage(error_rate=1.0, error_status=503)
+    run_id = operated.client.trigger(HEALTH)
+
+    def has_failed() -> bool:
+        return operated.task(HEALTH, run_id, "assess").state in ("failed", "up_for_retry")
+
+    eventually(has_failed, within_s=60, what="a failed health check")
+    error = operated.first_error(HEALTH, run_id, "assess")
+    operated.cloud.storage(error_rate=0.0)
+    assert "503" in error
+    assert "storage" in error.lower()
+    assert len(error.splitlines()) == 1
 
 
 def test_two_starts_at_once_make_one_job_and_no_start_ends_it(operated: Operated) -> None:
