@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.conftest import ROOT
 
@@ -24,6 +25,7 @@ def test_hangs():
 """
 
 
+@pytest.mark.slow
 def test_what_a_killed_pytest_had_started_ends(
     tmp_path: Path, eventually: Callable[..., Any]
 ) -> None:

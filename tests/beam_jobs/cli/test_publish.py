@@ -109,6 +109,7 @@ def test_the_callbacks_run_for_each_row_and_each_published_message(lane, tmp_pat
     assert len(received(lane, 3)) == 3
 
 
+@pytest.mark.slow
 def test_messages_reported_as_published_are_there_after_an_error(lane, eventually):
     reported = 0
 

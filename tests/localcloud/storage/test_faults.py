@@ -102,6 +102,7 @@ def test_calls_take_longer_by_the_latency(server):
     assert time.monotonic() - started > 0.3
 
 
+@pytest.mark.slow
 def test_a_call_that_hangs_lasts_as_long_as_its_client_and_the_others_go_on(server, eventually):
     url = f"{server.url}/storage/v1/b/pictures"
     patch(server, hang_rate=1)

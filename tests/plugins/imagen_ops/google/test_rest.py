@@ -87,6 +87,7 @@ def test_an_error_response_becomes_an_error_with_googles_message_and_advice(
     assert "job-1" in str(raised.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_transient_error_is_retried(
     dataflow: Callable[..., Any], scripted: ScriptedServer, status: int
@@ -224,6 +225,7 @@ def test_silence_that_a_library_gave_up_on_is_none(cause: Exception | None) -> N
     assert silent.value.status == NO_ANSWER
 
 
+@pytest.mark.slow
 def test_a_storage_that_answers_503_to_everything_is_named_within_a_minute(
     cloud: Cloud, lane: Any
 ) -> None:

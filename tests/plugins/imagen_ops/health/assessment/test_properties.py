@@ -31,6 +31,8 @@ from tests.plugins.imagen_ops.health.assessment.samples import (
     with_,
 )
 
+pytestmark = pytest.mark.slow
+
 # Times around NOW, so that both sides of each limit are met, and any other times.
 moments = st.one_of(
     st.floats(-4000, 90_000).map(ago),
