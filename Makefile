@@ -99,7 +99,7 @@ docs: ## Draw the architecture picture again, with Graphviz
 
 up: install ## Leave the stand-ins, Airflow and the streaming job running
 	@$(CLOUD) --state $(STATE)/localcloud env > /dev/null 2>&1 || $(CLOUD) --state $(STATE)/localcloud up --detach
-	@echo "Starting Airflow (about half a minute)"
+	@echo "Starting Airflow (about half a minute), unless it is running"
 	@$(AIRFLOW) up
 	@echo "Starting the streaming job through its DAG"
 	@$(AIRFLOW) trigger imagen_stream_start --wait
@@ -114,6 +114,7 @@ export PROMPT FILE
 publish: override PROMPT := $(value PROMPT)
 publish: override FILE := $(value FILE)
 publish: install ## Publish one prompt (PROMPT="…") or a file of them (FILE=…)
+	@test -n "$$PROMPT$$FILE" || { echo 'error: say what to publish: make publish PROMPT="A fox in the snow", or FILE=prompts.csv' >&2; exit 1; }
 	@$(CLOUD) --state $(STATE)/localcloud run $(PY) -m beam_jobs publish $(if $(FILE),--file "$$FILE","$$PROMPT")
 
 watch: install ## Show predictions and dead letters as they come

@@ -105,11 +105,13 @@ def _up(airflow: Airflow, arguments: argparse.Namespace) -> None:
             f"no local cloud is running on {arguments.state}; start it with: "
             f"python -m localcloud --state {arguments.state} up --detach"
         )
-    if airflow.components() and (stopped := airflow.stopped_components()):
-        print(f"restarting components that had stopped: {', '.join(stopped)}")
+    if airflow.components():
+        if stopped := airflow.stopped_components():
+            print(f"restarting components that had stopped: {', '.join(stopped)}")
         for name in stopped:
             airflow.restart(name)
         airflow.wait_until_ready()
+        _print_logins(airflow)
         return
     airflow.start(
         cloud,
