@@ -62,7 +62,9 @@ def test_a_picture_that_breaks_off_is_an_answer_without_an_image():
 @pytest.mark.parametrize(
     ("status", "reason", "retry", "retryable", "over_quota", "overloaded"),
     [
-        (400, Reason.MODEL_ERROR, Retry.NEVER, False, False, False),
+        # Google's services would name a status.
+        (400, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
+        (422, Reason.MODEL_ERROR, Retry.NEVER, False, False, False),
         (401, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
         (403, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
         (404, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
