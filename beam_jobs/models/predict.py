@@ -19,21 +19,17 @@ from google.auth import exceptions as auth_exceptions
 from typing_extensions import override
 
 from beam_jobs.catalog import NO_PROMPT_FIELD, PROMPT_FIELD
-from beam_jobs.models.answer_memory import AnswerTooLargeError
+from beam_jobs.models.answer_body import read_answer, unread_error
 from beam_jobs.models.base import (
-    CallError,
     Image,
     ImageModel,
-    Retry,
-    describe_error,
     error_from_answer,
     no_image_error,
     unreachable_error,
 )
 from beam_jobs.models.endpoint_host import EndpointHost
 from beam_jobs.models.predictions import images
-from beam_jobs.models.refusals import code_of, error_in
-from beam_jobs.outcomes import Reason
+from beam_jobs.models.refusals import code_of, decode, error_in
 from beam_jobs.prompts.parse import MAX_IMAGES, Prompt
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -83,7 +79,7 @@ class PredictModel(ImageModel):
         host = await self._host.url(self._endpoint)
         answer = await self._send("POST", f"{host}/v1/{self._resource}:predict", orjson.dumps(body))
         try:
-            decoded = orjson.loads(answer)
+            decoded = decode(answer)
         except ValueError as error:
             raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
         if inside := error_in(decoded):
@@ -105,25 +101,21 @@ class PredictModel(ImageModel):
                 "Content-Type": "application/json",
             }
             async with self._session.request(
-                method, url, data=body, headers=headers, timeout=self._timeout
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                # An API's host sends none. Another host would get the prompt.
+                allow_redirects=False,
             ) as response:
-                answer = await response.read()
-        except TimeoutError as error:
-            raise unreachable_error("model did not answer within the call timeout") from error
-        except AnswerTooLargeError as error:
-            # Each such answer may be charged.
-            raise CallError(
-                Reason.NO_IMAGE, str(error), retry=Retry.NEVER, retryable=True
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
+                return await read_answer(response)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if isinstance(error, aiohttp.ClientConnectorError):
                 self._host.forget()
-            raise unreachable_error(f"model cannot be reached: {describe_error(error)}") from error
+            raise unread_error(error) from error
         except auth_exceptions.GoogleAuthError as error:
             raise unreachable_error(f"no credentials for the model: {error}") from error
-        if response.status != 200:
-            raise error_from_answer(response.status, answer, response.headers)
-        return answer
 
 
 def parameters(

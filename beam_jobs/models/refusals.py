@@ -13,6 +13,7 @@ Sources of the rows:
 - 425: RFC 8470. 529: sent by proxies in front of overloaded services.
 """
 
+import codecs
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -184,6 +185,18 @@ def _meaning_of_bad_request(refusal: Refusal) -> Meaning:
     return Meaning.PROMPT
 
 
+def decode(body: bytes | str) -> Any:
+    """Return the JSON of an answer, with or without a byte order mark before it.
+
+    Raises:
+        ValueError: the body is not JSON.
+    """
+    # RFC 8259, 8.1: a parser may ignore the mark, which some servers send. orjson does not.
+    if isinstance(body, str):
+        return orjson.loads(body.removeprefix("\ufeff"))
+    return orjson.loads(body.removeprefix(codecs.BOM_UTF8))
+
+
 def parse_refusal(number: int, body: bytes) -> Refusal:
     """Return what an error answer says, in whatever form.
 
@@ -193,7 +206,7 @@ def parse_refusal(number: int, body: bytes) -> Refusal:
             text, such as the HTML page of a proxy.
     """
     try:
-        answer = orjson.loads(body)
+        answer = decode(body)
     except ValueError:
         return Refusal(number, message=_short(body))
     # Gateways send the error itself, without the object around it.
@@ -238,4 +251,4 @@ def _list(value: Any) -> list[Any]:
 
 
 def _short(body: bytes) -> str:
-    return " ".join(body[:_MAX_TEXT_BYTES].decode("utf-8", "replace").split())
+    return " ".join(body[:_MAX_TEXT_BYTES].decode("utf-8-sig", "replace").split())
