@@ -222,7 +222,9 @@ def parse_retry_after(header: str | None) -> float | None:
     except ValueError:
         try:
             until = email.utils.parsedate_to_datetime(header)
-        except ValueError:
+            # "-0000" gives one without a zone. It is UTC all the same (RFC 5322, 3.3).
+            until = until if until.tzinfo else until.replace(tzinfo=datetime.UTC)
+            seconds = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):  # such as a year or a zone out of range
             return None
-        seconds = (until.astimezone() - datetime.datetime.now(datetime.UTC)).total_seconds()
     return seconds if 0 < seconds < float("inf") else None
