@@ -77,13 +77,14 @@ class PredictModel(ImageModel):
             "parameters": parameters(prompt, first=first, count=count, prompt_field=field),
         }
         host = await self._host.url(self._endpoint)
-        answer = await self._send("POST", f"{host}/v1/{self._resource}:predict", orjson.dumps(body))
+        url = f"{host}/v1/{self._resource}:predict"
+        answer = await self._send("POST", url, orjson.dumps(body))
         try:
             decoded = decode(answer)
         except ValueError as error:
             raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
         if inside := error_in(decoded):
-            raise error_from_answer(code_of(inside), answer, {})
+            raise self._explained(code_of(inside), error_from_answer(code_of(inside), answer, {}))
         return images(decoded.get("predictions") if isinstance(decoded, Mapping) else None)
 
     async def _endpoint(self, url: str) -> bytes:
