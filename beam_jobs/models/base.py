@@ -12,7 +12,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from beam_jobs.models.pictures import NotAPictureError, picture_format
-from beam_jobs.models.refusals import Meaning, Refusal, meaning_of, parse_refusal
+from beam_jobs.models.refusals import (
+    Meaning,
+    Refusal,
+    is_about_fields,
+    meaning_of,
+    parse_refusal,
+)
 from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import Prompt
 
@@ -58,6 +64,7 @@ class CallError(Exception):
         over_quota: the service refused the call for quota (429); for the limiter.
         overloaded: the service was unavailable (such as 503) or did not answer; for the limiter.
         retry_after_s: how many seconds the service asks to wait, if it says so.
+        about_fields: the service may have refused the request for its fields.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class CallError(Exception):
         over_quota: bool = False,
         overloaded: bool = False,
         retry_after_s: float | None = None,
+        about_fields: bool = False,
     ) -> None:
         super().__init__(detail[:MAX_DETAIL_CHARS])
         self.reason = reason
@@ -79,6 +87,7 @@ class CallError(Exception):
         self.over_quota = over_quota
         self.overloaded = overloaded
         self.retry_after_s = retry_after_s
+        self.about_fields = about_fields
 
 
 class ImageModel(Protocol):
@@ -167,6 +176,7 @@ def _error_of(refusal: Refusal, retry_after_s: float | None) -> CallError:
             detail,
             retry=Retry.NEVER,
             retryable=meaning is Meaning.OPERATOR,
+            about_fields=is_about_fields(refusal),
         )
     return CallError(
         Reason.UNAVAILABLE,

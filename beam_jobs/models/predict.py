@@ -21,8 +21,11 @@ from typing_extensions import override
 from beam_jobs.catalog import NO_PROMPT_FIELD, PROMPT_FIELD
 from beam_jobs.models.answer_body import read_answer, unread_error
 from beam_jobs.models.base import (
+    MAX_DETAIL_CHARS,
+    CallError,
     Image,
     ImageModel,
+    Retry,
     error_from_answer,
     no_image_error,
     unreachable_error,
@@ -30,6 +33,7 @@ from beam_jobs.models.base import (
 from beam_jobs.models.endpoint_host import EndpointHost
 from beam_jobs.models.predictions import images
 from beam_jobs.models.refusals import code_of, decode, error_in
+from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import MAX_IMAGES, Prompt
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -68,6 +72,7 @@ class PredictModel(ImageModel):
         self._resource = resource
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._prompt_field = prompt_field
+        self._deployed = "/endpoints/" in resource
 
     @override
     async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
@@ -78,14 +83,35 @@ class PredictModel(ImageModel):
         }
         host = await self._host.url(self._endpoint)
         url = f"{host}/v1/{self._resource}:predict"
-        answer = await self._send("POST", url, orjson.dumps(body))
         try:
+            answer = await self._send("POST", url, orjson.dumps(body))
             decoded = decode(answer)
+            if inside := error_in(decoded):
+                raise error_from_answer(code_of(inside), answer, {})
         except ValueError as error:
             raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
-        if inside := error_in(decoded):
-            raise self._explained(code_of(inside), error_from_answer(code_of(inside), answer, {}))
+        except CallError as error:
+            if error.about_fields and self._deployed:
+                raise self._fields_error(error.detail) from error
+            raise
         return images(decoded.get("predictions") if isinstance(decoded, Mapping) else None)
+
+    def _fields_error(self, detail: str) -> CallError:
+        """Return the error for a request that a container refuses, maybe for its fields.
+
+        The job cannot know which fields a container takes. Once an operator has set them right, the
+        prompt can be replayed.
+        """
+        advice = (
+            f"; if all prompts of the endpoint fail, set --prompt_field (now {self._prompt_field}) "
+            "to the field that its container takes the text from, then replay them"
+        )
+        return CallError(
+            Reason.MODEL_ERROR,
+            detail[: MAX_DETAIL_CHARS - len(advice)] + advice,
+            retry=Retry.NEVER,
+            retryable=True,
+        )
 
     async def _endpoint(self, url: str) -> bytes:
         return await self._send("GET", url, None)

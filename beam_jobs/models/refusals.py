@@ -168,6 +168,16 @@ def meaning_of(refusal: Refusal) -> Meaning:
     return _meaning_of_bad_request(refusal)
 
 
+def is_about_fields(refusal: Refusal) -> bool:
+    """Return whether an answer may be about the request's fields, rather than who sent it."""
+    return (
+        refusal.number in _OF_THE_REQUEST - _OF_ITS_SIZE
+        and not refusal.of_infrastructure
+        and not any(refusal.status in row.statuses for row in _TABLE)
+        and meaning_of(refusal) in (Meaning.OPERATOR, Meaning.PROMPT)
+    )
+
+
 def _meaning_of_bad_request(refusal: Refusal) -> Meaning:
     """Return what an answer means whose number is about the request."""
     if _OPERATORS_WORDS.search(refusal.message):
