@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 
 import aiohttp
 import orjson
+from aiohttp.http_exceptions import HttpProcessingError
 from gcloud.aio.storage import Storage
 
+from beam_jobs.images.answers import Page, is_resource, shortened
 from beam_jobs.images.location import Location
 from beam_jobs.images.refusals import Meaning, Refusal
 from beam_jobs.images.write_gate import WriteGate
@@ -98,17 +100,19 @@ class ImageStore:
         names: list[str] = []
         while True:
             # Any page may have no items, and still another page after it.
-            listing = await self._call(
+            answer = await self._call(
                 self._storage.list_objects(
                     self._location.bucket, params=params, timeout=REQUEST_TIMEOUT_S
                 )
             )
-            if not isinstance(listing, dict):
-                raise StoreError("storage answered a listing without an object", transient=True)
-            names += [item["name"] for item in listing.get("items", ())]
-            if not (token := listing.get("nextPageToken")):
+            try:
+                page = Page.parse(answer)
+            except ValueError as error:
+                raise StoreError(str(error), transient=True) from error
+            names += page.names
+            if not page.next_token:
                 break
-            params = {**params, "pageToken": token}
+            params = {**params, "pageToken": page.next_token}
         images = {
             int(match[1]): self._location.url(name)
             for name in names
@@ -199,8 +203,11 @@ class ImageStore:
                 paid=True,
             )
             # The client takes a redirect, such as 308 of a broken upload, for success.
-            if not isinstance(stored, dict):
-                raise StoreError("storage answered an upload without the object", transient=True)
+            if not is_resource(stored, name, len(data)) and not await self._exists(name, len(data)):
+                raise StoreError(
+                    f"storage answered an upload without the object: {shortened(stored)}",
+                    transient=True,
+                )
         except StoreError as error:
             if error.meaning is Meaning.THERE or (
                 error.meaning is Meaning.UNCLEAR and await self._exists(name)
@@ -214,16 +221,17 @@ class ImageStore:
         self.writes.accepted()
         return True
 
-    async def _exists(self, name: str) -> bool:
+    async def _exists(self, name: str, size: int | None = None) -> bool:
+        """Return whether storage says that an object exists, of `size` bytes if that is given."""
         try:
-            await self._call(
+            found = await self._call(
                 self._storage.download_metadata(
                     self._location.bucket, name, timeout=REQUEST_TIMEOUT_S
                 )
             )
         except StoreError:
             return False
-        return True
+        return is_resource(found, name, size)
 
     async def _try_to_write(self) -> None:
         """Create an empty object, to see whether storage accepts it, and delete it again."""
@@ -248,6 +256,11 @@ class ImageStore:
         try:
             return await request
         except aiohttp.ClientResponseError as error:
+            if error.status < 300 or isinstance(error.__cause__, HttpProcessingError):
+                # Not HTTP, or not what it says: aiohttp has the status 400 for that.
+                raise StoreError(
+                    f"storage cannot be reached: {describe_error(error)[:500]}", transient=True
+                ) from error
             headers: Any = error.headers or {}
             refusal = Refusal.parse(error.status, error.message)
             raise StoreError(

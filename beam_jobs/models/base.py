@@ -12,7 +12,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from beam_jobs.models.pictures import NotAPictureError, picture_format
-from beam_jobs.models.refusals import Meaning, Refusal, meaning_of, parse_refusal
+from beam_jobs.models.refusals import (
+    Meaning,
+    Refusal,
+    is_about_fields,
+    meaning_of,
+    parse_refusal,
+)
 from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import Prompt
 
@@ -58,6 +64,7 @@ class CallError(Exception):
         over_quota: the service refused the call for quota (429); for the limiter.
         overloaded: the service was unavailable (such as 503) or did not answer; for the limiter.
         retry_after_s: how many seconds the service asks to wait, if it says so.
+        about_fields: the service may have refused the request for its fields.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class CallError(Exception):
         over_quota: bool = False,
         overloaded: bool = False,
         retry_after_s: float | None = None,
+        about_fields: bool = False,
     ) -> None:
         super().__init__(detail[:MAX_DETAIL_CHARS])
         self.reason = reason
@@ -79,6 +87,7 @@ class CallError(Exception):
         self.over_quota = over_quota
         self.overloaded = overloaded
         self.retry_after_s = retry_after_s
+        self.about_fields = about_fields
 
 
 class ImageModel(Protocol):
@@ -167,6 +176,7 @@ def _error_of(refusal: Refusal, retry_after_s: float | None) -> CallError:
             detail,
             retry=Retry.NEVER,
             retryable=meaning is Meaning.OPERATOR,
+            about_fields=is_about_fields(refusal),
         )
     return CallError(
         Reason.UNAVAILABLE,
@@ -222,7 +232,9 @@ def parse_retry_after(header: str | None) -> float | None:
     except ValueError:
         try:
             until = email.utils.parsedate_to_datetime(header)
-        except ValueError:
+            # "-0000" gives one without a zone. It is UTC all the same (RFC 5322, 3.3).
+            until = until if until.tzinfo else until.replace(tzinfo=datetime.UTC)
+            seconds = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):  # such as a year or a zone out of range
             return None
-        seconds = (until.astimezone() - datetime.datetime.now(datetime.UTC)).total_seconds()
     return seconds if 0 < seconds < float("inf") else None

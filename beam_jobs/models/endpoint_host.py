@@ -4,9 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
-import orjson
-
 from beam_jobs.models.base import CallError
+from beam_jobs.models.refusals import decode
 from beam_jobs.outcomes import Reason
 
 _log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class EndpointHost:
 
     async def _ask(self, get: Callable[[str], Awaitable[bytes]]) -> str:
         try:
-            endpoint = orjson.loads(await get(f"{self._shared_url}/v1/{self._resource}"))
+            endpoint = decode(await get(f"{self._shared_url}/v1/{self._resource}"))
         except CallError as error:
             if error.reason is not Reason.MODEL_ERROR:
                 raise

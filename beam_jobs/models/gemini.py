@@ -10,12 +10,11 @@ from google.auth import exceptions as auth_exceptions
 from google.genai import types
 from typing_extensions import override
 
-from beam_jobs.models.answer_memory import AnswerTooLargeError
+from beam_jobs.models.answer_body import read_answer, unread_error
 from beam_jobs.models.base import (
     CallError,
     Image,
     ImageModel,
-    Retry,
     blocked_error,
     describe_error,
     error_from_answer,
@@ -25,8 +24,7 @@ from beam_jobs.models.base import (
     unreachable_error,
 )
 from beam_jobs.models.pictures import decode_base64
-from beam_jobs.models.refusals import code_of, error_in
-from beam_jobs.outcomes import Reason
+from beam_jobs.models.refusals import code_of, decode, error_in
 from beam_jobs.prompts.parse import Prompt
 
 # https://ai.google.dev/api/generate-content#FinishReason: with these, the same prompt will be
@@ -105,15 +103,8 @@ class GeminiModel(ImageModel):
         assert count == 1
         try:
             response = await self._http.async_request("post", self._path, _request(prompt, first))
-        except TimeoutError as error:
-            raise unreachable_error("model did not answer within the call timeout") from error
-        except AnswerTooLargeError as error:
-            # Each such answer may be charged.
-            raise CallError(
-                Reason.NO_IMAGE, str(error), retry=Retry.NEVER, retryable=True
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise unreachable_error(f"model cannot be reached: {describe_error(error)}") from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise unread_error(error) from error
         except auth_exceptions.GoogleAuthError as error:
             raise unreachable_error(f"no credentials for the model: {error}") from error
         except ValueError as error:  # the answer is not text
@@ -124,10 +115,12 @@ class GeminiModel(ImageModel):
 async def _raise_errors(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Raise the error of an answer other than 200: a middleware of aiohttp."""
+    """Raise the error of an answer other than 200: a middleware of aiohttp.
+
+    It sees a redirect before aiohttp follows it, so that none is followed.
+    """
     response = await handler(request)
-    if response.status != 200:
-        raise error_from_answer(response.status, await response.read(), response.headers)
+    await read_answer(response)  # which the response remembers
     return response
 
 
@@ -158,7 +151,7 @@ def image_bytes(body: str | bytes) -> bytes:
         CallError: the prompt or image was refused, or the answer holds no image.
     """
     try:
-        answer: dict[str, Any] = orjson.loads(body)
+        answer: dict[str, Any] = decode(body)
         if error := error_in(answer):
             raise error_from_answer(code_of(error), orjson.dumps(answer), {})
         candidates = answer.get("candidates") or []

@@ -19,20 +19,20 @@ from google.auth import exceptions as auth_exceptions
 from typing_extensions import override
 
 from beam_jobs.catalog import NO_PROMPT_FIELD, PROMPT_FIELD
-from beam_jobs.models.answer_memory import AnswerTooLargeError
+from beam_jobs.models.answer_body import read_answer, unread_error
 from beam_jobs.models.base import (
+    MAX_DETAIL_CHARS,
     CallError,
     Image,
     ImageModel,
     Retry,
-    describe_error,
     error_from_answer,
     no_image_error,
     unreachable_error,
 )
 from beam_jobs.models.endpoint_host import EndpointHost
 from beam_jobs.models.predictions import images
-from beam_jobs.models.refusals import code_of, error_in
+from beam_jobs.models.refusals import code_of, decode, error_in
 from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import MAX_IMAGES, Prompt
 
@@ -72,6 +72,7 @@ class PredictModel(ImageModel):
         self._resource = resource
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._prompt_field = prompt_field
+        self._deployed = "/endpoints/" in resource
 
     @override
     async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
@@ -81,14 +82,36 @@ class PredictModel(ImageModel):
             "parameters": parameters(prompt, first=first, count=count, prompt_field=field),
         }
         host = await self._host.url(self._endpoint)
-        answer = await self._send("POST", f"{host}/v1/{self._resource}:predict", orjson.dumps(body))
+        url = f"{host}/v1/{self._resource}:predict"
         try:
-            decoded = orjson.loads(answer)
+            answer = await self._send("POST", url, orjson.dumps(body))
+            decoded = decode(answer)
+            if inside := error_in(decoded):
+                raise error_from_answer(code_of(inside), answer, {})
         except ValueError as error:
             raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
-        if inside := error_in(decoded):
-            raise error_from_answer(code_of(inside), answer, {})
+        except CallError as error:
+            if error.about_fields and self._deployed:
+                raise self._fields_error(error.detail) from error
+            raise
         return images(decoded.get("predictions") if isinstance(decoded, Mapping) else None)
+
+    def _fields_error(self, detail: str) -> CallError:
+        """Return the error for a request that a container refuses, maybe for its fields.
+
+        The job cannot know which fields a container takes. Once an operator has set them right, the
+        prompt can be replayed.
+        """
+        advice = (
+            f"; if all prompts of the endpoint fail, set --prompt_field (now {self._prompt_field}) "
+            "to the field that its container takes the text from, then replay them"
+        )
+        return CallError(
+            Reason.MODEL_ERROR,
+            detail[: MAX_DETAIL_CHARS - len(advice)] + advice,
+            retry=Retry.NEVER,
+            retryable=True,
+        )
 
     async def _endpoint(self, url: str) -> bytes:
         return await self._send("GET", url, None)
@@ -105,25 +128,21 @@ class PredictModel(ImageModel):
                 "Content-Type": "application/json",
             }
             async with self._session.request(
-                method, url, data=body, headers=headers, timeout=self._timeout
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                # An API's host sends none. Another host would get the prompt.
+                allow_redirects=False,
             ) as response:
-                answer = await response.read()
-        except TimeoutError as error:
-            raise unreachable_error("model did not answer within the call timeout") from error
-        except AnswerTooLargeError as error:
-            # Each such answer may be charged.
-            raise CallError(
-                Reason.NO_IMAGE, str(error), retry=Retry.NEVER, retryable=True
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
+                return await read_answer(response)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if isinstance(error, aiohttp.ClientConnectorError):
                 self._host.forget()
-            raise unreachable_error(f"model cannot be reached: {describe_error(error)}") from error
+            raise unread_error(error) from error
         except auth_exceptions.GoogleAuthError as error:
             raise unreachable_error(f"no credentials for the model: {error}") from error
-        if response.status != 200:
-            raise error_from_answer(response.status, answer, response.headers)
-        return answer
 
 
 def parameters(

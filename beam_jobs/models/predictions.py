@@ -49,6 +49,12 @@ _PICTURE_KEYS = (
 )
 # The keys of a prediction that say why it holds none.
 _WORD_KEYS = ("error", "message", "detail", "text")
+# A PNG has 67 bytes or more (https://www.w3.org/TR/png-3/), which is 92 characters, and pictures of
+# the other formats that a model makes have hundreds.
+_MIN_PICTURE_CHARS = 90
+# How many names of fields an error quotes, and how much of each.
+_MAX_FIELDS = 8
+_MAX_FIELD_CHARS = 30
 
 
 def images(predictions: Any) -> list[Image]:
@@ -70,15 +76,18 @@ def images(predictions: Any) -> list[Image]:
                 said.append(text)
         except CallError as error:
             broken = error
+            if _are_words(text):
+                said.append(text)
     if found:  # they are paid for, even if the other images failed
         return found
     if broken:
-        raise broken
+        words = quote_words(*said, *_texts(predictions, _WORD_KEYS))
+        raise no_image_error(broken.detail + words)
     if refused := list(_texts(predictions, ("raiFilteredReason",))):
         raise blocked_error(f"image refused: {refused[-1]}")
     count = len(predictions) if isinstance(predictions, list) else int(predictions is not None)
     raise no_image_error(
-        f"model answered {count} predictions, none with an image"
+        f"model answered {count} predictions, none with an image{_named(_fields(predictions))}"
         f"{quote_words(*said, *_texts(predictions, _WORD_KEYS))}"
     )
 
@@ -87,6 +96,7 @@ def _pictures(prediction: Any) -> Iterator[str]:
     """Yield the base64 texts in a prediction, or in a list of any depth.
 
     An object holds them under a known key, or else under any other whose text begins as a picture.
+    Failing that, what is under the first known key is yielded.
     """
     if isinstance(prediction, str):
         if prediction:
@@ -95,13 +105,53 @@ def _pictures(prediction: Any) -> Iterator[str]:
         for each in prediction:
             yield from _pictures(each)
     elif isinstance(prediction, Mapping):
-        for key in _PICTURE_KEYS:
-            if prediction.get(key):
-                yield from _pictures(prediction[key])
+        keys = [key for key in _PICTURE_KEYS if prediction.get(key)]
+        for key in keys:
+            texts = list(_pictures(prediction[key]))
+            if not all(_are_words(text) for text in texts):
+                yield from texts
                 return
-        for value in prediction.values():
-            if not isinstance(value, str) or looks_like_picture(value):
-                yield from _pictures(value)
+        others = [
+            text
+            for key, value in prediction.items()
+            if key not in _PICTURE_KEYS
+            for text in _pictures(value)
+            if not isinstance(value, str) or looks_like_picture(value)
+        ]
+        if keys and not any(looks_like_picture(text) for text in others):
+            others = list(_pictures(prediction[keys[0]]))
+        yield from others
+
+
+def _are_words(text: str) -> bool:
+    """Return whether `text` holds no picture of any format. "NSFW" is base64, but too short."""
+    if looks_like_picture(text):
+        return False
+    if len(text) < _MIN_PICTURE_CHARS:
+        return True
+    try:
+        decode_base64(text)
+    except ValueError:
+        return True
+    return False
+
+
+def _fields(prediction: Any) -> Iterator[str]:
+    """Yield the names of the fields in a prediction, or in a list of any depth."""
+    if isinstance(prediction, list):
+        for each in prediction:
+            yield from _fields(each)
+    elif isinstance(prediction, Mapping):
+        yield from map(str, prediction)
+
+
+def _named(fields: Iterator[str]) -> str:
+    names = list(dict.fromkeys(fields))
+    if not names:
+        return ""
+    more = ", …" if len(names) > _MAX_FIELDS else ""
+    named = ", ".join(repr(name[:_MAX_FIELD_CHARS]) for name in names[:_MAX_FIELDS])
+    return f"; its fields are {named}{more}; expected one with the image as base64"
 
 
 def _texts(prediction: Any, keys: tuple[str, ...]) -> Iterator[str]:

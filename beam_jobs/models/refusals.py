@@ -13,7 +13,9 @@ Sources of the rows:
 - 425: RFC 8470. 529: sent by proxies in front of overloaded services.
 """
 
+import codecs
 import dataclasses
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -56,11 +58,10 @@ class Refusal:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Row:
-    """What tells a meaning: a reason, else words, else a status, else a number."""
+    """What tells a meaning: a reason, else a status, else a number."""
 
     meaning: Meaning
     reasons: frozenset[str] = frozenset()
-    words: tuple[str, ...] = ()
     statuses: frozenset[str] = frozenset()
     numbers: frozenset[int] = frozenset()
 
@@ -89,7 +90,6 @@ _TABLE = (
     ),
     _Row(
         Meaning.OPERATOR,
-        words=("api key not valid", "api key expired"),
         statuses=frozenset(
             {
                 "FAILED_PRECONDITION",
@@ -99,20 +99,48 @@ _TABLE = (
                 "UNIMPLEMENTED",
             }
         ),
-        # 402: billing; 405 and redirects: not the API's host; 407: a proxy; 410: a retired model.
-        numbers=frozenset({*range(300, 400), 401, 402, 403, 404, 405, 407, 410, 501}),
+        numbers=frozenset({401, 403, 404, 501}),
     ),
     _Row(
         Meaning.OVERLOADED,
         statuses=frozenset({"UNAVAILABLE", "INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED"}),
         numbers=frozenset({408, *range(500, 600)}),
     ),
-    # What is left is INVALID_ARGUMENT, OUT_OF_RANGE, 413 and others about the request itself.
 )
 
-# Imagen refuses a prompt with HTTP 400 and one of these words in the message: see "Responsible AI"
-# in the Imagen API reference. Any other 400 means a bad request.
-_BLOCKED_WORDS = ("responsible ai", "safety", "sensitive", "prohibited", "violat", "blocked")
+# What a number may say about the request itself: its form, its size, its type. No other number
+# does: 402 is billing; 405, 421 and redirects are not the API's host; 407, 511 and many without a
+# name are of proxies; 410 is a retired model.
+_OF_THE_REQUEST = frozenset({400, 413, 414, 415, 422})
+# The codes of google.rpc.Code that are sent with 400 and are about the request's content.
+_STATUSES_OF_THE_REQUEST = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE"})
+# Size alone says whose fault it is, whoever says so.
+_OF_ITS_SIZE = frozenset({413, 414})
+
+# What an operator has to mend, although the service calls it INVALID_ARGUMENT or another 400.
+_OPERATORS_WORDS = re.compile(
+    r"api key (not valid|expired)|billing|organi[sz]ation('s)? policy|vpc ?service ?controls"
+    r"|\bconstraints/|service perimeter",
+    re.IGNORECASE,
+)
+
+# How Imagen refuses a prompt: with 400 INVALID_ARGUMENT, in words that change, but with a support
+# code of eight digits. Any other 400 means a bad request, or something between here and the model.
+# https://cloud.google.com/vertex-ai/generative-ai/docs/image/responsible-ai-imagen
+# https://github.com/google-marketing-solutions/adios/issues/62 ("Support codes: …")
+# https://github.com/epam/ai-dial-adapter-vertexai/issues/66 ("Error Code: …")
+_BLOCKED_WORDS = re.compile(
+    r"google's responsible ai practices|support codes?: *\d{8}\b", re.IGNORECASE
+)
+_BLOCKED_WORDS_OF_GOOGLE = re.compile(
+    r"error codes?: *\d{8}\b"
+    r"|the prompt could not be submitted"
+    r"|violates? (our|vertex ai's|google's) (policies|usage guidelines)"
+    r"|safety filter threshold prohibited"
+    r"|blocked (by|because of|due to) (our |your |the )?(selected |current )?safety "
+    r"(filter|setting|threshold)",
+    re.IGNORECASE,
+)
 
 # An HTML page of a proxy says what it has to say in its first line or two.
 _MAX_TEXT_BYTES = 200
@@ -122,16 +150,10 @@ def meaning_of(refusal: Refusal) -> Meaning:
     """Return what an error answer means.
 
     What says most decides: a reason more than a status, and a status more than the number, which a
-    proxy may have changed.
+    proxy may have changed. It is the prompt's own fault only where the service says so.
     """
-    message = refusal.message.lower()
     for row in _TABLE:
         if row.reasons & refusal.reasons:
-            return row.meaning
-    if refusal.of_infrastructure:
-        return Meaning.OPERATOR
-    for row in _TABLE:
-        if any(words in message for words in row.words):
             return row.meaning
     for row in _TABLE:
         if refusal.status in row.statuses:
@@ -139,9 +161,50 @@ def meaning_of(refusal: Refusal) -> Meaning:
     for row in _TABLE:
         if refusal.number in row.numbers:
             return row.meaning
-    if refusal.number == 400 and any(word in message for word in _BLOCKED_WORDS):
-        return Meaning.BLOCKED
+    if refusal.number >= 600:  # no HTTP status, so not the service's
+        return Meaning.TRANSIENT
+    if refusal.number not in _OF_THE_REQUEST or refusal.of_infrastructure:
+        return Meaning.OPERATOR
+    return _meaning_of_bad_request(refusal)
+
+
+def is_about_fields(refusal: Refusal) -> bool:
+    """Return whether an answer may be about the request's fields, rather than who sent it."""
+    return (
+        refusal.number in _OF_THE_REQUEST - _OF_ITS_SIZE
+        and not refusal.of_infrastructure
+        and not any(refusal.status in row.statuses for row in _TABLE)
+        and meaning_of(refusal) in (Meaning.OPERATOR, Meaning.PROMPT)
+    )
+
+
+def _meaning_of_bad_request(refusal: Refusal) -> Meaning:
+    """Return what an answer means whose number is about the request."""
+    if _OPERATORS_WORDS.search(refusal.message):
+        return Meaning.OPERATOR
+    if refusal.number == 400:
+        if _BLOCKED_WORDS.search(refusal.message):
+            return Meaning.BLOCKED
+        if refusal.status not in _STATUSES_OF_THE_REQUEST:
+            # Google's services always name one. This is a firewall, a gateway, or a container.
+            return Meaning.OPERATOR
+        if _BLOCKED_WORDS_OF_GOOGLE.search(refusal.message):
+            return Meaning.BLOCKED
+    elif refusal.message.startswith("<") and refusal.number not in _OF_ITS_SIZE:
+        return Meaning.OPERATOR  # a proxy's page
     return Meaning.PROMPT
+
+
+def decode(body: bytes | str) -> Any:
+    """Return the JSON of an answer, with or without a byte order mark before it.
+
+    Raises:
+        ValueError: the body is not JSON.
+    """
+    # RFC 8259, 8.1: a parser may ignore the mark, which some servers send. orjson does not.
+    if isinstance(body, str):
+        return orjson.loads(body.removeprefix("\ufeff"))
+    return orjson.loads(body.removeprefix(codecs.BOM_UTF8))
 
 
 def parse_refusal(number: int, body: bytes) -> Refusal:
@@ -153,7 +216,7 @@ def parse_refusal(number: int, body: bytes) -> Refusal:
             text, such as the HTML page of a proxy.
     """
     try:
-        answer = orjson.loads(body)
+        answer = decode(body)
     except ValueError:
         return Refusal(number, message=_short(body))
     # Gateways send the error itself, without the object around it.
@@ -198,4 +261,4 @@ def _list(value: Any) -> list[Any]:
 
 
 def _short(body: bytes) -> str:
-    return " ".join(body[:_MAX_TEXT_BYTES].decode("utf-8", "replace").split())
+    return " ".join(body[:_MAX_TEXT_BYTES].decode("utf-8-sig", "replace").split())

@@ -281,7 +281,8 @@ def refusing(status, reason, message="told why", *, there=False):
 
     async def handler(request):
         if request.method == "GET":
-            return web.json_response({}, status=200 if there else 404)
+            found = {"name": request.path.partition("/o/")[2]} if there else {}
+            return web.json_response(found, status=200 if there else 404)
         error = {"code": status, "message": message, "errors": [{"reason": reason}]}
         return web.json_response({"error": error} if reason else None, status=status)
 
@@ -346,6 +347,102 @@ async def test_an_answer_that_is_no_object_is_no_success(
             await attempt
         assert caught.value.transient
     assert store.writes.closed
+
+
+def uploading(answer, *, later=None):
+    """Answer an upload with `answer`, and a later look at the object with `later` or 404."""
+
+    async def handler(request):
+        if request.method == "POST":
+            return web.json_response(answer)
+        return web.json_response(later or {}, status=200 if later else 404)
+
+    return handler
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"error": {"code": 503}},
+        {"fault": {"faultstring": "x"}},
+        {"kind": "storage#object"},
+        {"name": "another", "size": str(len(PNG.data))},
+        {"name": None, "size": "0"},
+        [],
+    ],
+)
+async def test_an_upload_counts_as_stored_only_if_storage_names_the_object_and_its_size(
+    session, serve, monkeypatch, odd
+):
+    name = f"images/ab/{'ab' * 16}-0.png"
+    whole = {"name": name, "size": str(len(PNG.data))}
+    for answer in (odd, {"name": name}, {"name": name, "size": "0"}, {"name": name, "size": 0}):
+        handler = uploading(answer)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(handler))
+        store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+        with pytest.raises(StoreError, match="an upload without the object") as caught:
+            await store.put_image("ab" * 16, 0, PNG)
+        assert caught.value.transient
+        assert store.writes.closed
+        # A later look may show it all the same, or only a part of it.
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(uploading(answer, later=whole)))
+        store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+        assert await store.put_image("ab" * 16, 0, PNG) == f"gs://bucket-1/{name}"
+        part = {**whole, "size": "7"}
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(uploading(answer, later=part)))
+        store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+        with pytest.raises(StoreError, match="an upload without the object"):
+            await store.put_image("ab" * 16, 0, PNG)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "listing",
+    [
+        {"error": {"code": 503, "message": "busy"}},
+        {"fault": {"faultstring": "x"}},
+        {"message": "busy"},
+        {"items": None},
+        {"items": {}},
+        {"items": [{"size": "1"}]},
+        {"items": [{"name": None}]},
+        {"items": ["a"]},
+        {"items": [], "nextPageToken": 7},
+        [],
+    ],
+)
+async def test_an_answer_that_is_no_listing_does_not_say_that_nothing_is_stored(
+    session, serve, monkeypatch, fox, listing
+):
+    async def odd(_):
+        return web.json_response(listing)
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(odd))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+    with pytest.raises(StoreError, match="storage's answer ") as caught:
+        await store.find(fox.digest)
+    assert caught.value.transient
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("garbage", [b"SSH-2.0-x\r\n\r\n", b"\x15\x03\x01\0\2", b"HTTP/1.1 2 x"])
+async def test_what_is_no_http_at_all_is_transient(session, monkeypatch, fox, garbage):
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(garbage)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        store = ImageStore(session, Location.parse("gs://bucket-1/images"))
+        with pytest.raises(StoreError, match="storage cannot be reached") as caught:
+            await store.find(fox.digest)
+    assert caught.value.transient
 
 
 @pytest.mark.asyncio

@@ -62,7 +62,9 @@ def test_a_picture_that_breaks_off_is_an_answer_without_an_image():
 @pytest.mark.parametrize(
     ("status", "reason", "retry", "retryable", "over_quota", "overloaded"),
     [
-        (400, Reason.MODEL_ERROR, Retry.NEVER, False, False, False),
+        # Google's services would name a status.
+        (400, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
+        (422, Reason.MODEL_ERROR, Retry.NEVER, False, False, False),
         (401, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
         (403, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
         (404, Reason.MODEL_ERROR, Retry.NEVER, True, False, False),
@@ -149,10 +151,24 @@ def test_what_a_model_says_is_quoted_on_one_line_and_cut_off():
         ("soon", None),
         ("Wed, 21 Oct 2015 07:28:00 GMT", None),
         ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", None),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", None),
+        ("Mon, 01 Jan 0001 00:00:00 -0000", None),
+        ("Wed, 21 Oct 99999 07:28:00 GMT", None),
+        ("Wed, 21 Oct 2015 07:28:00 +9999999999", None),
+        ("1e999", None),
+        ("\0", None),
     ],
 )
 def test_retry_after_is_a_time_to_come_or_nothing(header, seconds):
     assert parse_retry_after(header) == seconds
+
+
+@pytest.mark.parametrize("zone", ["-2359", "+2359", "-0000", "GMT"])
+def test_retry_after_may_be_at_the_end_of_time(zone):
+    seconds = parse_retry_after(f"Fri, 31 Dec 9999 23:59:59 {zone}")
+    assert seconds is not None
+    assert seconds > 1e9
 
 
 def test_a_date_in_retry_after_is_a_time_from_now():

@@ -12,6 +12,7 @@ from beam_jobs.outcomes import Reason
 from tests.pictures import encoded, png
 
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
+PUBLISHED = "projects/demo-project/locations/us-central1/publishers/google/models/imagen-4"
 PNG = png(b"picture")
 JPEG = encoded("JPEG")
 
@@ -136,7 +137,8 @@ def test_a_seed_of_zero_is_a_seed_and_the_largest_goes_round(flux):
         ("unavailable", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "503"),
         ("error", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "500"),
         ("quota", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "429"),
-        ("invalid", Reason.MODEL_ERROR, Retry.NEVER, False, "400"),
+        # Its container may take the text from another field.
+        ("invalid", Reason.MODEL_ERROR, Retry.NEVER, True, "400"),
         ("cut", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "cannot be reached"),
         ("cancelled", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "499: CANCELLED"),
         ("aborted", Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT, True, "409: ABORTED"),
@@ -366,8 +368,51 @@ async def test_a_host_that_is_not_there_is_asked_for_again(cloud, serve, predict
 )
 async def test_a_400_is_a_refusal_only_where_it_speaks_of_one(model_of, flux, message, reason):
     body = {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}
-    error = await error_of(await model_of(answering(body, 400)), flux("a fox"))
+    model = await model_of(answering(body, 400), resource=PUBLISHED)
+    error = await error_of(model, flux("a fox"))
     assert (error.reason, error.retryable) == (reason, False)
+    assert "--prompt_field" not in error.detail
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("field", ["prompt", "text", "-"])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"code": 400, "message": "no prompt", "status": "INVALID_ARGUMENT"}}),
+        (200, {"error": {"code": 400, "message": "no prompt", "status": "INVALID_ARGUMENT"}}),
+        (400, {"error": "KeyError: 'inputs'"}),
+        (400, b"x" * 1000),
+        (422, {"detail": [{"loc": ["body", "instances", 0, "inputs"], "msg": "missing" * 99}]}),
+    ],
+)
+async def test_a_container_that_refuses_the_fields_makes_the_advice_prompt_field(
+    model_of, flux, status, body, field
+):
+    model = await model_of(answering(body, status), prompt_field=field)
+    error = await error_of(model, flux("a fox"))
+    assert (error.reason, error.retry, error.retryable) == (Reason.MODEL_ERROR, Retry.NEVER, True)
+    assert error.detail.startswith("model answered 4")
+    assert error.detail.endswith(
+        f"set --prompt_field (now {field}) to the field that its container takes the text from, "
+        "then replay them"
+    )
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"message": "not enabled", "status": "FAILED_PRECONDITION"}}),
+        (403, {"error": {"message": "no", "status": "PERMISSION_DENIED"}}),
+        (404, b""),
+        (413, b""),
+    ],
+)
+async def test_no_other_refusal_is_put_down_to_prompt_field(model_of, flux, status, body):
+    error = await error_of(await model_of(answering(body, status)), flux("a fox"))
+    assert error.reason is Reason.MODEL_ERROR
+    assert "--prompt_field" not in error.detail
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,12 @@ def b64(data):
         ([{"output": f"data:image/png;base64,{b64(ONE)}"}], [ONE]),
         ({"output": b64(ONE)}, [ONE]),
         (b64(ONE), [ONE]),
+        # A known name that holds something else hides no picture, nor does one of two names.
+        ([{"data": "text", "result": b64(ONE)}], [ONE]),
+        ([{"output": "done", "image": b64(ONE)}], [ONE]),
+        ([{"output": {"text": "done"}, "result": [b64(ONE), b64(TWO)]}], [ONE, TWO]),
+        ([{"data": 7, "result": {"png": b64(ONE)}}], [ONE]),
+        ([{"image": b64(ONE), "preview": b64(TWO)}], [ONE]),
         # One that is none costs no good one.
         ([b64(b"no picture"), b64(ONE), "!", b64(TWO)[:100]], [ONE]),
         ([{"raiFilteredReason": "withheld"}, {"bytesBase64Encoded": b64(ONE)}], [ONE]),
@@ -62,6 +68,21 @@ def test_pictures_are_found_in_every_shape_in_order(predictions, expected):
         ([{"output": b64(b"no picture")}], "not a PNG, JPEG or WebP"),
         ([{"output": "iVBORw0KGgo!"}], "not base64"),
         ([{"image": 7}], "none with an image"),
+        # A preview is not the image, even if the image is of a format that is not stored.
+        ([{"image": b64(b"GIF89a" * 99), "preview": b64(ONE)}], "they start with 474946"),
+        # Words that are base64 by chance.
+        (["NSFW"], "it says: NSFW"),
+        (["filtered"], "it says: filtered"),
+        ([{"output": "blocked!"}], "it says: blocked!"),
+        ([{"output": "safe"}, {"output": "NSFW"}], "it says: safe NSFW"),
+        # A picture that is elsewhere.
+        (
+            [{"url": "https://example.com/a.png"}],
+            "none with an image; its fields are 'url'; expected",
+        ),
+        ([{"gcsUri": "gs://a/b.png", "mimeType": "image/png"}], "are 'gcsUri', 'mimeType'"),
+        ([[{"url": "a"}, {"url": "b"}]], "fields are 'url';"),
+        ([{f"f{n}": n for n in range(99)}], "'f7', …"),
     ],
 )
 def test_an_answer_without_a_picture_says_what_the_container_says(predictions, says):

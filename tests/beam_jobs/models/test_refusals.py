@@ -80,12 +80,80 @@ ANSWERS = [
     (302, b"", OPERATOR),
     (400, status(400, "INVALID_ARGUMENT", "Aspect ratio 2:1 is not supported"), PROMPT),
     (400, status(400, "OUT_OF_RANGE", "seed is out of range"), PROMPT),
-    (400, b'{"detail": "field required"}', PROMPT),
-    (400, b"", PROMPT),
     (413, b"", PROMPT),
+    (413, b"<html>Request Entity Too Large", PROMPT),
+    (414, b"", PROMPT),
+    (415, b"", PROMPT),
     (422, b'{"detail": [{"loc": ["body", "instances"]}]}', PROMPT),
     (400, status(400, "INVALID_ARGUMENT", "violates Google's Responsible AI practices"), BLOCKED),
     (400, status(400, "INVALID_ARGUMENT", "blocked by safety filters"), BLOCKED),
+    # https://github.com/google-marketing-solutions/adios/issues/62
+    (
+        400,
+        status(
+            400,
+            "INVALID_ARGUMENT",
+            "Image generation failed with the following error: The prompt could not be submitted. "
+            "Your current safety filter threshold prohibited one or more words in this prompt. If "
+            "you think this was an error, send feedback. Support codes: 61493863",
+        ),
+        BLOCKED,
+    ),
+    # https://github.com/epam/ai-dial-adapter-vertexai/issues/66
+    (
+        400,
+        status(
+            400,
+            "INVALID_ARGUMENT",
+            "Image generation failed with the following error: The response is blocked, as it may "
+            "violate our policies. Error Code: 58061214",
+        ),
+        BLOCKED,
+    ),
+    (400, status(400, "INVALID_ARGUMENT", "New words. Support codes: 12345678"), BLOCKED),
+    (400, b'{"error": "Unable to draw. Support codes: 12345678"}', BLOCKED),
+    # What stands between the job and the model refuses too, for its own reasons.
+    (400, b"<html>Request blocked. Support ID: 12345678901234567890</html>", OPERATOR),
+    (400, b'{"fault": {"faultstring": "blocked by policy"}}', OPERATOR),
+    (400, b'{"error": "Request blocked by firewall"}', OPERATOR),
+    (400, b'{"message": "Sensitive data is prohibited", "status": 400}', OPERATOR),
+    (400, b"Error code: 1020", OPERATOR),
+    (400, b'{"detail": "field required"}', OPERATOR),
+    (400, b"", OPERATOR),
+    (422, b"<html>Blocked</html>", OPERATOR),
+    (400, status(400, "INVALID_ARGUMENT", "Billing account is blocked."), OPERATOR),
+    (
+        400,
+        status(400, "INVALID_ARGUMENT", "Request is prohibited by organization's policy."),
+        OPERATOR,
+    ),
+    (
+        400,
+        status(400, "INVALID_ARGUMENT", "violates", reason="SECURITY_POLICY_VIOLATED"),
+        OPERATOR,
+    ),
+    # A bad request is no refusal of its content.
+    (400, status(400, "INVALID_ARGUMENT", "Request violates schema"), PROMPT),
+    (400, status(400, "INVALID_ARGUMENT", "values are case-sensitive"), PROMPT),
+    (400, status(400, "INVALID_ARGUMENT", "safetySetting: expected one of"), PROMPT),
+    (400, status(400, "INVALID_ARGUMENT", "the field is blocked or prohibited"), PROMPT),
+    # Numbers that say nothing about the prompt.
+    *[
+        (number, body, OPERATOR)
+        for number in (406, 418, 421, 424, 428, 431, 440, 444, 451, 460, 495, 497, 498)
+        for body in (b"", b"<html>")
+    ],
+    *[(number, b"", TRANSIENT) for number in (600, 999)],
+    # Load is load, whatever else is said.
+    (429, status(429, "", reason="SOME_NEW_REASON"), OVER_QUOTA),
+    (429, status(429, "RESOURCE_EXHAUSTED", reason="SOME_NEW_REASON"), OVER_QUOTA),
+    (
+        429,
+        status(429, "RESOURCE_EXHAUSTED", "check your plan and billing details"),
+        OVER_QUOTA,
+    ),
+    (503, status(503, "UNAVAILABLE", reason="SOME_NEW_REASON"), OVERLOADED),
+    (503, status(503, "", reason="LOCATION_POLICY_VIOLATED"), OVERLOADED),
 ]
 
 
