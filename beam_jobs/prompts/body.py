@@ -5,6 +5,7 @@ What was meant as JSON and is none is refused rather than drawn as text.
 
 import json
 import re
+import unicodedata
 from typing import Any
 
 from beam_jobs.prompts.fields import FIELD_NAMES
@@ -12,6 +13,10 @@ from beam_jobs.prompts.fields import FIELD_NAMES
 # No valid prompt needs more, even if every character of both texts is written as two \u escapes.
 MAX_BODY_BYTES = 256 * 1024
 _BYTE_ORDER_MARK = "\ufeff"
+# Unicode's categories of separators, format characters and marks.
+_INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cf", "Mn", "Me"})
+# An empty Braille cell, and the fillers in place of a letter of Hangul.
+_BLANKS = frozenset("\u2800\u115f\u1160\u3164\uffa0")
 # What begins like this was meant as an object or a list: JSON, or what Python's `str`, a shell or a
 # word processor makes of it. "{a fox|an owl} in the snow" and "[oil painting] a fox" are prompts.
 _QUOTE = r"""\\*["'\u201c\u201d\u201e\u2018\u2019]"""
@@ -89,6 +94,18 @@ def without_marks(text: str) -> str:
     pasted, marks are in the middle too.
     """
     return text.replace(_BYTE_ORDER_MARK, "").strip()
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing to see.
+
+    That is white space, format characters such as U+200B and U+00AD, marks without a letter to
+    stand on, and the few letters and symbols that are drawn as nothing.
+    """
+    return all(
+        char in _BLANKS or char.isspace() or unicodedata.category(char) in _INVISIBLE
+        for char in text
+    )
 
 
 def quoted(value: Any) -> str:

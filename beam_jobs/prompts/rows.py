@@ -20,6 +20,7 @@ from typing import Any
 from beam_jobs.outcomes import Failure, Reason
 from beam_jobs.prompts.contents import NotTextError, Stored, text_chunks
 from beam_jobs.prompts.csv_rows import TOO_LONG, CsvRow, CsvRows
+from beam_jobs.prompts.damage import BinaryError, OtherEncoding, until_binary
 from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.lines import lines_of, without_mark
@@ -38,6 +39,11 @@ _JSON_LIST = re.compile(rb"\[\s*(?:\{(?:.*,)?)?", re.DOTALL)
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # `parse` reads what begins like this as JSON, and other bodies as text if they are no JSON.
 _JSON_OBJECT = re.compile(rb'\{\s*"')
+
+_OTHER_ENCODING = (
+    "is UTF-8 by chance: most of the file's lines with other letters than ASCII are not; save the "
+    "file as UTF-8"
+)
 
 
 class _RowError(ValueError):
@@ -67,6 +73,7 @@ class PromptFileReader:
         self._source = source
         self.line = 0
         self.broken: str | None = None
+        self._encoding = OtherEncoding()
 
     def read(
         self, open_file: Callable[[], AbstractContextManager[Stored]]
@@ -90,9 +97,10 @@ class PromptFileReader:
             return
         try:
             with open_file() as stored:
-                lines = lines_of(text_chunks(stored))
+                chunks = self._encoding.watch(text_chunks(stored))
+                lines = until_binary(lines_of(chunks))
                 yield from self._csv(lines) if suffix == ".csv" else self._lines(lines, suffix)
-        except (NotTextError, _FileError) as error:
+        except (NotTextError, BinaryError, _FileError) as error:
             yield self._break(str(error))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             yield self._break(f"broken gzip: {error}; nothing after line {self.line} was read")
@@ -117,6 +125,8 @@ class PromptFileReader:
                     )
                 if is_json and not _JSON_OBJECT.match(body):
                     yield self._failure("expected a JSON object on one line", body=body)
+                elif self._encoding.is_doubtful(body):
+                    yield self._failure(_OTHER_ENCODING, body=body)
                 else:
                     yield self._raw_prompt(body)
                 is_first = False
@@ -132,6 +142,9 @@ class PromptFileReader:
                 continue
             if row.cells is None:
                 yield self._failure(row.problem, body=row.raw)
+                continue
+            if self._encoding.is_doubtful(row.raw):
+                yield self._failure(_OTHER_ENCODING, body=row.raw)
                 continue
             if (row.begins_a_file or len(header) > 1) and _names(row.cells) == header:
                 continue  # the header of the next of the files that were put together

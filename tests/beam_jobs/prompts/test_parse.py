@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
-from beam_jobs.prompts.body import MAX_BODY_BYTES
+from beam_jobs.prompts.body import MAX_BODY_BYTES, is_blank
 from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.parse import (
     MAX_ID_CHARS,
@@ -181,6 +181,34 @@ def test_text_in_another_encoding_is_refused(encoding, text):
 @pytest.mark.parametrize("text", ["a\u2028fox", "a\x85fox", "a\x0bfox", "a\x0cfox", "a\rfox"])
 def test_odd_line_ends_within_a_text_stay(text):
     assert prompt(text).text == text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("\x01", "a\x7ffox", "\x1a", "\x05a fox\x12\x05fox-1", "\x1b$B@c$N\x1b(B"),
+        *("\x1b[1ma fox\x1b[0m", "\x93a fox\x94", '{"prompt": "a\\u0008fox"}'),
+    ],
+    ids=ascii,
+)
+def test_a_control_character_is_named_with_its_place_and_never_drawn(body):
+    assert re.search(
+        r"field 'prompt' contains a .* character, U\+00.., at character \d", detail(body)
+    )
+
+
+def test_a_control_character_in_the_negative_prompt_is_refused_too():
+    assert "field 'negative_prompt' contains" in detail(fox(model=FLUX, negative_prompt="a\x01b"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u200b", "\xad", "\u2800", "\u2060\u200d", "\ufe0f", "\u3164 \u115f", "\u0301"],
+    ids=ascii,
+)
+def test_a_text_of_nothing_but_invisible_characters_is_empty(text):
+    assert detail(text) == "field 'prompt' is empty"
+    assert prompt(f"{text}a fox").text == f"{text}a fox"
 
 
 # Whole numbers
@@ -494,7 +522,7 @@ def test_parse_never_raises_and_keeps_the_body(body, attributes, origin):
 _good = st.fixed_dictionaries(
     {
         "prompt": st.text(
-            st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1
+            st.characters(exclude_categories=["Cs", "Cc", "Cf", "Mn", "Me"]), min_size=1
         )
     },
     optional={
@@ -506,7 +534,7 @@ _good = st.fixed_dictionaries(
         "seed": st.integers(0, MAX_SEED),
         "reuse": st.booleans(),
     },
-).filter(lambda fields: fields["prompt"].strip())
+).filter(lambda fields: not is_blank(fields["prompt"]))
 
 
 @settings(max_examples=300, deadline=None)
