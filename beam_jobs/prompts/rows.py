@@ -25,6 +25,7 @@ from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.lines import lines_of, without_mark
 from beam_jobs.prompts.parse import invalid
+from beam_jobs.prompts.seams import divided
 
 # BigQuery's exports of an object per line are usually called .json.
 _JSON_SUFFIXES = (".jsonl", ".json")
@@ -98,7 +99,7 @@ class PromptFileReader:
         try:
             with open_file() as stored:
                 chunks = self._encoding.watch(text_chunks(stored))
-                lines = until_binary(lines_of(chunks))
+                lines = divided(until_binary(lines_of(chunks)), suffix)
                 yield from self._csv(lines) if suffix == ".csv" else self._lines(lines, suffix)
         except (NotTextError, BinaryError, _FileError) as error:
             yield self._break(str(error))
@@ -146,8 +147,13 @@ class PromptFileReader:
             if self._encoding.is_doubtful(row.raw):
                 yield self._failure(_OTHER_ENCODING, body=row.raw)
                 continue
-            if (row.begins_a_file or len(header) > 1) and _names(row.cells) == header:
+            names = [name.lower() for name in _names(row.cells)]
+            if names == header:
                 continue  # the header of the next of the files that were put together
+            if row.begins_a_file and "prompt" in names:
+                header = _header(row)  # that of a file with other columns
+                rows.columns = len(header)
+                continue
             try:
                 body = json.dumps(_fields(header, row.cells), ensure_ascii=False).encode("utf-8")
             except _RowError as error:

@@ -337,3 +337,78 @@ def test_rows_of_another_encoding_that_happen_to_be_utf_8_are_not_drawn(name):
 def test_a_few_damaged_rows_among_other_languages_cost_themselves():
     content = "Füchse\nдва\n猫\n".encode() + b"c\xe9sar\n\xff\nna\xefve\n" + "Bär\n".encode()
     assert drawn(content) == ["Füchse", "два", "猫", "Bär"]
+
+
+# Files that were put together
+
+MARK = b"\xef\xbb\xbf"
+
+
+def asked(content, name):
+    return [
+        (item.text, item.prompt_id if item.prompt_id != item.digest else None, item.seed)
+        for item in results(content, name)
+        if isinstance(item, Prompt)
+    ]
+
+
+@pytest.mark.parametrize("joint", [b"\n" + MARK, MARK, b"\r\n\r\n" + MARK + MARK])
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (b"prompt,seed\nb,7", ("b", None, 7)),
+        (b"id,prompt\n2,b\n", ("b", "2", None)),
+        (b'"prompt"\n"b"\n', ("b", None, None)),
+        (b"PROMPT,ID\nb,2\n", ("b", "2", None)),
+    ],
+)
+def test_a_csv_file_that_was_appended_has_its_own_columns(joint, other, expected):
+    content = b"prompt,id\na,1" + joint + other
+    assert asked(content, "p.csv") == [("a", "1", None), expected]
+    assert not [item for item in results(content, "p.csv") if isinstance(item, Failure)]
+
+
+def test_columns_that_cannot_be_read_end_the_files_that_were_put_together():
+    content = b"prompt,id\na,1\n" + MARK + b"prompt,style\nb,7\n"
+    first, failure = results(content, "p.csv")
+    assert first.text == "a"
+    assert "unknown column 'style'" in failure.detail
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"prompt\na\nprompt\nb\n",
+        b"prompt,id\na,1\nPROMPT,ID\nb,2\n",
+        b"prompt,id\na,1\n Prompt , Id \nb,2\n",
+    ],
+)
+def test_a_repeated_header_is_not_drawn(content):
+    assert [text for text, _, _ in asked(content, "p.csv")] == ["a", "b"]
+
+
+def test_a_mark_in_a_cell_is_no_seam():
+    content = b"prompt,id\na" + MARK + b' fox,1\n"an' + MARK + b' owl",2\n'
+    assert asked(content, "p.csv") == [("a fox", "1", None), ("an owl", "2", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("p.txt", b"a fox" + MARK + b"an owl\n", ["a fox", "an owl"]),
+        (
+            "p.txt",
+            MARK + b"a fox" + MARK + MARK + b"an owl" + MARK + b"b",
+            ["a fox", "an owl", "b"],
+        ),
+        ("p.txt", MARK + MARK + b"a fox" + MARK + b"\n" + MARK, ["a fox"]),
+        ("p.txt", b'{"prompt": "a' + MARK + b'fox"}', ["afox"]),
+        ("p.jsonl", b'{"prompt": "a"}' + MARK + b'{"prompt": "b"}\n', ["a", "b"]),
+        ("p.jsonl", b'{"prompt": "a' + MARK + b'fox"}', ["afox"]),
+    ],
+)
+def test_a_mark_within_a_line_divides_two_files(name, content, texts):
+    assert drawn(content, name) == texts
+    assert len({row.origin for row in PromptFileReader(name, "").read(opened(content))}) == len(
+        texts
+    )
