@@ -17,7 +17,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 MAX_GZIP_LAYERS = 2
 _CHUNK_BYTES = 64 * 1024
 # Longer than any signature below except the one of tar, which is looked for where there is more.
-_SIGNATURE_BYTES = 16
+_SIGNATURE_BYTES = 256
 # A shorter row before binary is taken for a part of it.
 _MIN_ROW_BYTES = 4
 
@@ -44,6 +44,26 @@ _SIGNATURES = {
     rb"\xff\xd8\xff": "JPEG",
     rb"SQLite format 3\x00": "SQLite",
 }
+# Formats that are text, but hold no prompts: told after white space and a byte order mark.
+_TEXT_SIGNATURES = {
+    rb"\{\\rtf": "RTF; save it as plain text",
+    rb"<(?:(?:!doctype|html|head|body)\b|!--)": "HTML, such as the page of a login or an error",
+    rb"<(?:\?xml|error|svg)\b": "XML, such as an answer of Cloud Storage",
+    rb"version https://git-lfs\.": "a Git LFS pointer; run `git lfs pull` and upload it again",
+    rb"-----BEGIN [A-Z]": "encrypted, signed or a key",
+    rb"%!PS": "PostScript",
+    rb"MIME-Version:": "an e-mail or a web archive",
+    rb"begin(?:-base64)? [0-7]{3} ": "uuencoded; decode it first",
+    rb"\+/v[89+/]": "UTF-7; save it as UTF-8",
+    # Two lines as `base64` breaks them, or longer.
+    rb"[A-Za-z0-9+/]{60,}\r?\n(?:[A-Za-z0-9+/]{60,}|[A-Za-z0-9+/]{1,60}={0,2}\s*\Z)": (
+        "base64; decode it first"
+    ),
+}
+_TEXT_SIGNATURE = [
+    (re.compile(rb"(?:\xef\xbb\xbf|\s)*" + pattern, re.IGNORECASE), name)
+    for pattern, name in _TEXT_SIGNATURES.items()
+]
 _SIGNATURE = re.compile(
     b"|".join(b"(?P<s%d>%s)" % pair for pair in enumerate(_SIGNATURES)), re.DOTALL
 )
@@ -123,6 +143,9 @@ def _check_that_it_is_text(head: bytes) -> None:
     if match := _SIGNATURE.match(head):
         name = _NAMES[match.lastgroup] if match.lastgroup else "binary"
         raise NotTextError(f"is {name}; expected text in UTF-8, plain or gzipped")
+    for pattern, name in _TEXT_SIGNATURE:
+        if pattern.match(head):
+            raise NotTextError(f"is {name}; expected prompts, in text, JSON lines or CSV")
     if is_clean(head):
         return
     lines = [line for line in head.splitlines() if line.strip()]

@@ -28,6 +28,7 @@ from beam_jobs.prompts.body import (
 )
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
 from beam_jobs.prompts.identity import digest_of
+from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 
 # The longest prompt worth paying for. Imagen reads 480 tokens, Gemini image models at least 32,768.
 MAX_PROMPT_CHARS = 8_000
@@ -211,6 +212,13 @@ def _text(value: Any, field: str) -> str:
     text = without_marks(value)
     if is_blank(text):
         raise InvalidPromptError(f"field '{field}' is empty")
+    if stands_for_no_value(text):
+        raise InvalidPromptError(f"field '{field}' is empty: {quoted(text)} stands for no value")
+    if kind := kind_of(text):
+        raise InvalidPromptError(
+            f"field '{field}' holds {kind}; expected the text itself, with the other fields beside "
+            "it"
+        )
     if len(text) > MAX_PROMPT_CHARS:
         raise InvalidPromptError(
             f"field '{field}' has {len(text):,} characters; the limit is {MAX_PROMPT_CHARS:,}"

@@ -35,8 +35,11 @@ _MAX_ATTRIBUTE_BYTES = 1024
 _KINDS = {field.name: field.kind for field in FIELDS}
 _INTEGER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 _BOOLEANS = {"true": True, "false": False}
-# The first line of a list with an object, or a part of one, on each line.
-_JSON_LIST = re.compile(rb"\[\s*(?:\{(?:.*,)?)?", re.DOTALL)
+# The first line of a list with an object or a text, or a part of one, on each line.
+_JSON_LIST = re.compile(rb"\[\s*(?:\{(?:.*,)?|\".*,)?", re.DOTALL)
+# The first line of an object with a field on each line.
+_JSON_OVER_LINES = re.compile(rb'\{(?:\s*".*[,{\[:])?', re.DOTALL)
+_ONLY_BRACKETS = re.compile(rb"[\[\]{}(),;\s]+")
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # `parse` reads what begins like this as JSON, and other bodies as text if they are no JSON.
 _JSON_OBJECT = re.compile(rb'\{\s*"')
@@ -119,13 +122,12 @@ class PromptFileReader:
             if line is None:
                 yield self._failure(TOO_LONG)
             elif body := without_mark(line).strip():
-                if is_json and is_first and _JSON_LIST.fullmatch(body):
-                    raise _FileError(
-                        "is a JSON list over several lines; expected a JSON object on each line, "
-                        "as jq -c .[] writes it"
-                    )
+                if is_first:
+                    _refuse_other_format(body, suffix)
                 if is_json and not _JSON_OBJECT.match(body):
                     yield self._failure("expected a JSON object on one line", body=body)
+                elif _ONLY_BRACKETS.fullmatch(body):
+                    yield self._failure("has nothing but brackets and commas", body=body)
                 elif self._encoding.is_doubtful(body):
                     yield self._failure(_OTHER_ENCODING, body=body)
                 else:
@@ -187,6 +189,33 @@ class PromptFileReader:
     def _attributes(self) -> dict[str, str]:
         name = self._path.encode()[-_MAX_ATTRIBUTE_BYTES:]
         return {"file": name.decode("utf-8", "ignore"), "line": str(self.line)}
+
+
+def _refuse_other_format(first: bytes, suffix: str) -> None:
+    """Check that the first row of a file of lines does not begin something over several lines.
+
+    Raises:
+        _FileError: it begins a JSON list or object, or, in a `.txt` file, a table.
+    """
+    advice = "" if suffix in _JSON_SUFFIXES else ", and a name that ends in .jsonl"
+    if _JSON_LIST.fullmatch(first):
+        raise _FileError(
+            "is a JSON list over several lines; expected a JSON object on each line, "
+            f"as jq -c .[] writes it{advice}"
+        )
+    if _JSON_OVER_LINES.fullmatch(first):
+        raise _FileError(
+            "is a JSON object over several lines; expected each on one line, as jq -c . writes "
+            f"it{advice}"
+        )
+    names = {
+        name.strip(' "') for name in re.split("[,;\t|]", first.decode("utf-8", "replace").lower())
+    }
+    if suffix not in _JSON_SUFFIXES and "prompt" in names and names.issubset(FIELD_NAMES):
+        raise _FileError(
+            "begins with the names of columns; rename it so that it ends in .csv, or remove this "
+            "line"
+        )
 
 
 def _header(row: CsvRow) -> list[str]:

@@ -1,5 +1,6 @@
 """Parsing prompts: their fields, their digests, and the failure of each bad prompt."""
 
+import base64
 import json
 import re
 import time
@@ -20,6 +21,7 @@ from beam_jobs.prompts.parse import (
     PromptDefaults,
     parse,
 )
+from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 
 GEMINI = "gemini-3.1-flash-image"
 FLUX = "flux-1"
@@ -101,8 +103,25 @@ def test_a_field_that_is_null_is_a_field_not_given():
         "[[snow]] a fox",
         "[1, 2",
         '"quoted"',
-        "null",
         "42",
+        "prompt: a fox",
+        "None of the foxes sleeps",
+        "object of art [gold]",
+        "a map [old] of the world",
+        "data: a fox made of numbers",
+        "Prompt (noun): a fox",
+        "{red|blue} fox, {day|night}",
+        "// a fox in two lines //",
+        "seed=pod of a lotus, macro",
+        "model: a woman with a fox",
+        "(a fox:1.2), (snow:0.8)",
+        "<lora:fox:0.8> a fox",
+        "images of foxes: red, white\nmodel trains: blue",
+        "[a:b:0.5] morph",
+        "``` a fox in monospace",
+        "ewoks",
+        "eyJafjallajokull erupting at dawn",
+        "id like a fox",
         'a fox saying {"prompt": 1}',
         "naïve 🦊 狐狸",
         "first line\nsecond line",
@@ -139,6 +158,77 @@ def test_what_was_meant_as_an_object_or_a_list_is_not_drawn_as_text(body):
     assert said.endswith(
         'send one JSON object per prompt, such as {"prompt": "a fox"}, or plain text'
     )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("[object Object]", "[object Promise]", "<Prompt object at 0x7f00aa>"),
+        *("{prompt=a fox, id=fox-1}", "{ prompt = a fox }", "map[id:x prompt:a fox]"),
+        *('{:prompt=>"a fox"}', '{"prompt"=>"a fox"}', '{:prompt "a fox"}', "&{Prompt:a fox ID:x}"),
+        *('{Prompt: "a fox"}', '[{prompt: "x"}]', '%{prompt: "a fox"}', "Prompt[prompt=a fox]"),
+        *("Prompt(prompt='a fox')", 'Prompt { prompt: "a fox" }', "RawPrompt(id='1', prompt='')"),
+        *("OrderedDict([('prompt', 'a fox')])", "[('prompt', 'a fox')]"),
+        *('a:1:{s:6:"prompt";s:5:"a fox";}', "Array\n(\n    [prompt] => a fox\n)"),
+        *(
+            base64.b64encode(json.dumps({"prompt": "a fox"}, indent=i).encode()).decode()
+            for i in (None, 1)
+        ),
+        base64.b64encode(b"Any text of more than a few words, 12").decode(),
+        *('```json\n{"prompt": "a fox"}\n```', '```\n[{"prompt": "a fox"}]\n```'),
+        *('{\n// c\n"prompt": "a fox"}', '{ /* c */ "prompt": "a fox"}', '// c\n{"prompt": "a"}'),
+        *(
+            "{&quot;prompt&quot;:&quot;a fox&quot;}",
+            "{&#34;prompt&#34;:",
+            "%7B%22prompt%22%3A%22a%22%7D",
+        ),
+        *(
+            'data: {"prompt": "a fox"}',
+            "prompt=a+fox&id=x",
+            "id=x&prompt=a+fox",
+            "prompt=a fox&id=x",
+        ),
+        *("{`prompt`: `a fox`}", "{«prompt»: «a fox»}", '"prompt": "a fox",', 'prompt: "a fox"'),
+        *("prompt: a fox\nid: x", "---\nprompt: a fox\nid: x", "<prompt>a fox</prompt>"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("unseen", ["", "\u200b", " \u2060", "ï»¿"], ids=ascii)
+def test_a_printed_or_wrapped_object_is_not_drawn_in_a_body_or_a_field(body, unseen):
+    assert "send one JSON object per prompt" in detail(unseen + body)
+    assert detail({"prompt": unseen + body}).startswith("field 'prompt' holds ")
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u2060", "ï»¿", "\u200e\ufeff "], ids=ascii)
+def test_unseen_characters_before_an_object_do_not_hide_it(unseen):
+    result = prompt(unseen + json.dumps(fox(id="x", images=2)))
+    assert (result.text, result.prompt_id, result.images) == ("a fox", "x", 2)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ['{"prompt": "a fox"}', "[1, 2]", "{}", '"{\\"prompt\\": 1}"', '["a fox"]', "{'prompt':"],
+)
+def test_a_second_layer_of_json_is_not_drawn(inner):
+    assert "field 'prompt' holds JSON" in detail({"prompt": inner, "id": "x"})
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "nan", "NaN", "None", "undefined", '""', "''", "<NA>", "N/A", "(null)", "nil"]
+)
+def test_a_word_for_no_value_is_no_prompt(text):
+    assert detail(text) == f"field 'prompt' is empty: {text!a} stands for no value"
+    assert "stands for no value" in detail({"prompt": f" {text} "})
+    assert prompt(f"{text} of foxes").text == f"{text} of foxes"
+
+
+@pytest.mark.parametrize(
+    "part", ["/* */", "/*", "// \n", "{", "[ ", "prompt=", "prompt: \n", "a", "\\", "(", "\u200b"]
+)
+def test_no_text_takes_long_to_be_told_from_an_object(part):
+    started = time.thread_time()
+    parsed(part * (MAX_BODY_BYTES // len(part.encode())))
+    assert time.thread_time() - started < 1
 
 
 MARK = "\ufeff"
@@ -534,7 +624,13 @@ _good = st.fixed_dictionaries(
         "seed": st.integers(0, MAX_SEED),
         "reuse": st.booleans(),
     },
-).filter(lambda fields: not is_blank(fields["prompt"]))
+).filter(
+    lambda fields: (
+        not is_blank(text := fields["prompt"])
+        and kind_of(text.strip()) is None
+        and not stands_for_no_value(text.strip())
+    )
+)
 
 
 @settings(max_examples=300, deadline=None)

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.outcomes import Failure, Reason, encode
-from beam_jobs.prompts.body import MAX_BODY_BYTES, is_blank
+from beam_jobs.prompts.body import MAX_BODY_BYTES
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from beam_jobs.prompts.rows import PromptFileReader
@@ -132,9 +132,9 @@ def test_a_stream_that_fails_breaks_the_file_as_a_storage_error():
 
 # Any file of good and broken rows
 
-_text = st.text(
-    st.characters(exclude_categories=["Cs", "Cc", "Cf", "Mn", "Me"]), min_size=1
-).filter(lambda text: not is_blank(text) and not text.strip().startswith(("{", "[", "b", "'", '"')))
+_text = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufeff")).map(
+    lambda text: f"A {text}"
+)
 
 
 def _cell(text):
@@ -412,3 +412,37 @@ def test_a_mark_within_a_line_divides_two_files(name, content, texts):
     assert len({row.origin for row in PromptFileReader(name, "").read(opened(content))}) == len(
         texts
     )
+
+
+# Text files that hold something else
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'[\n{"prompt": "a fox"},\n{"prompt": "an owl"}\n]\n', "is a JSON list over several"),
+        (b'[{"prompt": "a fox"},\n{"prompt": "an owl"}]\n', "is a JSON list over several lines"),
+        (b'["a fox",\n"an owl"]\n', "is a JSON list over several lines"),
+        (b'{\n"prompt": "a fox",\n"id": "1"\n}\n', "is a JSON object over several lines"),
+        (b'\n{"prompt": "a fox",\n "id": "1"}\n', "is a JSON object over several lines"),
+        (b"prompt,id\na fox,1\n", "begins with the names of columns; rename it"),
+        (b'"Prompt";"ID"\n"a fox";"1"\n', "begins with the names of columns; rename it"),
+        (MARK + b"prompt\na fox\n", "begins with the names of columns; rename it"),
+    ],
+)
+def test_a_text_file_that_is_json_or_a_table_is_refused_as_a_whole(content, said):
+    (failure,) = results(content)
+    assert said in failure.detail
+
+
+def test_brackets_alone_are_not_drawn():
+    content = b'a fox\n{\n"prompt": "an owl",\n},\n]\n[a fox]\n'
+    assert drawn(content) == ["a fox", "[a fox]"]
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["prompt, a fox", "images of foxes", "[oil painting] a fox, asleep", "{a fox|an owl}, asleep"],
+)
+def test_a_text_file_may_begin_with_words_that_resemble_a_format(first):
+    assert drawn(f"{first}\nan owl\n".encode()) == [first, "an owl"]
