@@ -93,6 +93,8 @@ def is_blank(text: str) -> bool:
     That is white space, format characters such as U+200B and U+00AD, marks without a letter to
     stand on, and the few letters and symbols that are drawn as nothing.
     """
+    if "!" <= text[:1] <= "~":  # nearly every text, at once
+        return False
     return all(
         char in _BLANKS or char.isspace() or unicodedata.category(char) in _INVISIBLE
         for char in text

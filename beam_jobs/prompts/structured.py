@@ -6,6 +6,7 @@ an owl} in the snow", "[oil painting] a fox" and "prompt: a fox" are prompts, an
 Must not import Beam or a file system: see `beam_jobs.prompts.rows`.
 """
 
+import functools
 import json
 import re
 
@@ -76,6 +77,7 @@ def seen(text: str) -> str:
     return text[match.end() :] if match else text
 
 
+@functools.lru_cache(maxsize=1)  # plain text is asked for twice: as a body, and as a field
 def kind_of(text: str) -> str | None:
     """Return what a text was meant as, such as "JSON"; None for a prompt."""
     text = seen(text)
