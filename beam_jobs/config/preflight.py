@@ -111,7 +111,16 @@ def _find_files(path: str, client: storage.Client) -> None:
     if path.startswith("gs://"):
         _find_objects(path, client)
         return
-    refuse_if_ambiguous(path, lambda: FileSystems.exists(path))
+    try:
+        FileSystems.get_filesystem(path)
+    except ValueError:
+        raise GlobError(
+            "Beam reads no such file system; write gs:// in lower case, as in "
+            "gs://my-bucket/prompts/*, or a local path"
+        ) from None
+    refuse_if_ambiguous(
+        path, lambda glob: [file.path for file in FileSystems.match([glob])[0].metadata_list]
+    )
     if not FileSystems.match([path], limits=[1])[0].metadata_list:
         raise FileNotFoundError(path)
 
@@ -121,22 +130,27 @@ def _find_objects(url: str, client: storage.Client) -> None:
     if not bucket or not pattern:
         raise GlobError("expected files in a bucket, such as gs://my-bucket/prompts/*")
     glob = PromptGlob(bucket, pattern)
-    exists = functools.partial(
-        client.bucket(bucket).blob(pattern).exists, timeout=TIMEOUT_S, retry=None
-    )
     if glob.is_one_object:
-        if not exists():
+        if not client.bucket(bucket).blob(pattern).exists(timeout=TIMEOUT_S, retry=None):
             raise FileNotFoundError(url)
         return
-    refuse_if_ambiguous(url, exists)
-    blobs = client.list_blobs(
-        bucket,
-        prefix=glob.prefix,
-        match_glob=glob.storage_pattern,
-        fields="items(name),nextPageToken",
-        timeout=TIMEOUT_S,
-        retry=None,
+
+    def first_page(glob: PromptGlob) -> tuple[list[str], bool]:
+        blobs = client.list_blobs(
+            bucket,
+            prefix=glob.prefix,
+            match_glob=glob.storage_pattern,
+            fields="items(name),nextPageToken",
+            timeout=TIMEOUT_S,
+            retry=None,
+        )
+        page = next(blobs.pages, ())
+        names = [glob.object_url(blob.name) for blob in page if glob.matches(blob.name)]
+        return names, bool(blobs.next_page_token)
+
+    refuse_if_ambiguous(
+        url, lambda other: first_page(PromptGlob(bucket, other.removeprefix(f"gs://{bucket}/")))[0]
     )
-    page = next(blobs.pages, ())
-    if not any(glob.matches(blob.name) for blob in page) and not blobs.next_page_token:
+    names, has_more = first_page(glob)
+    if not names and not has_more:
         raise FileNotFoundError(url)

@@ -4,23 +4,18 @@ What was meant as JSON and is none is refused rather than drawn as text.
 """
 
 import json
-import re
+import unicodedata
 from typing import Any
 
-from beam_jobs.prompts.fields import FIELD_NAMES
+from beam_jobs.prompts.structured import kind_of, seen
 
 # No valid prompt needs more, even if every character of both texts is written as two \u escapes.
 MAX_BODY_BYTES = 256 * 1024
 _BYTE_ORDER_MARK = "\ufeff"
-# What begins like this was meant as an object or a list: JSON, or what Python's `str`, a shell or a
-# word processor makes of it. "{a fox|an owl} in the snow" and "[oil painting] a fox" are prompts.
-_QUOTE = r"""\\*["'\u201c\u201d\u201e\u2018\u2019]"""
-_LOOKS_STRUCTURED = re.compile(
-    rf"""(?:b?["'])?\s*(?:"""
-    rf"""\{{\s*(?:{_QUOTE}|(?:{"|".join(FIELD_NAMES)})\s*:)"""
-    rf"""|\[\s*(?:{_QUOTE}|[\[{{]\s*(?:{_QUOTE}|[\[{{]))"""
-    r""")"""
-)
+# Unicode's categories of separators, format characters and marks.
+_INVISIBLE = frozenset({"Zs", "Zl", "Zp", "Cf", "Mn", "Me"})
+# An empty Braille cell, and the fillers in place of a letter of Hangul.
+_BLANKS = frozenset("\u2800\u115f\u1160\u3164\uffa0")
 _AS_AN_OBJECT = 'send one JSON object per prompt, such as {"prompt": "a fox"}, or plain text'
 
 
@@ -44,15 +39,16 @@ def fields_of(body: bytes) -> dict[str, Any]:
             f"body is not UTF-8: byte 0x{body[error.start]:02x} at offset {error.start}"
         ) from None
     text = without_marks(text)
-    if not text.startswith(("{", "[")) and not _LOOKS_STRUCTURED.match(text):
-        return {"prompt": text}
+    kind = kind_of(text)
+    if kind is None:
+        return {"prompt": text}  # which may begin with a brace or a bracket
+    if kind != "JSON":
+        raise InvalidPromptError(f"body is {kind}; {_AS_AN_OBJECT}")
     try:
-        value = json.loads(text, object_pairs_hook=_unique_fields)
+        value = json.loads(seen(text), object_pairs_hook=_unique_fields)
     except RecursionError:
         raise InvalidPromptError("body is JSON nested too deeply to be read") from None
     except json.JSONDecodeError as error:
-        if not _LOOKS_STRUCTURED.match(text):
-            return {"prompt": text}  # a prompt may begin with a brace or a bracket
         raise InvalidPromptError(
             "body starts like a JSON object or list but is not valid JSON: "
             f"{error.msg} at line {error.lineno}, column {error.colno}; {_AS_AN_OBJECT}"
@@ -89,6 +85,20 @@ def without_marks(text: str) -> str:
     pasted, marks are in the middle too.
     """
     return text.replace(_BYTE_ORDER_MARK, "").strip()
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text has nothing to see.
+
+    That is white space, format characters such as U+200B and U+00AD, marks without a letter to
+    stand on, and the few letters and symbols that are drawn as nothing.
+    """
+    if "!" <= text[:1] <= "~":  # nearly every text, at once
+        return False
+    return all(
+        char in _BLANKS or char.isspace() or unicodedata.category(char) in _INVISIBLE
+        for char in text
+    )
 
 
 def quoted(value: Any) -> str:

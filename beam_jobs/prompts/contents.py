@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from beam_jobs.prompts.damage import is_clean, is_mostly_binary
+
 GZIP_MAGIC = b"\x1f\x8b"
 # A `.gz` file that was gzipped once more on its way into the bucket, as `gcloud storage cp
 # --gzip-in-flight-all` and `gsutil cp -Z` do. More layers are an accident or an attack: a gzip file
@@ -15,7 +17,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 MAX_GZIP_LAYERS = 2
 _CHUNK_BYTES = 64 * 1024
 # Longer than any signature below except the one of tar, which is looked for where there is more.
-_SIGNATURE_BYTES = 16
+_SIGNATURE_BYTES = 256
+# A shorter row before binary is taken for a part of it.
+_MIN_ROW_BYTES = 4
 
 # Each begins as no text does. From the formats' own specifications, as listed in
 # https://en.wikipedia.org/wiki/List_of_file_signatures and by file(1).
@@ -40,13 +44,31 @@ _SIGNATURES = {
     rb"\xff\xd8\xff": "JPEG",
     rb"SQLite format 3\x00": "SQLite",
 }
+# Formats that are text, but hold no prompts: told after white space and a byte order mark.
+_TEXT_SIGNATURES = {
+    rb"\{\\rtf": "RTF; save it as plain text",
+    rb"<(?:(?:!doctype|html|head|body)\b|!--)": "HTML, such as the page of a login or an error",
+    rb"<(?:\?xml|error|svg)\b": "XML, such as an answer of Cloud Storage",
+    rb"version https://git-lfs\.": "a Git LFS pointer; run `git lfs pull` and upload it again",
+    rb"-----BEGIN [A-Z]": "encrypted, signed or a key",
+    rb"%!PS": "PostScript",
+    rb"MIME-Version:": "an e-mail or a web archive",
+    rb"begin(?:-base64)? [0-7]{3} ": "uuencoded; decode it first",
+    rb"\+/v[89+/]": "UTF-7; save it as UTF-8",
+    # Two lines as `base64` breaks them, or longer.
+    rb"[A-Za-z0-9+/]{60,}\r?\n(?:[A-Za-z0-9+/]{60,}|[A-Za-z0-9+/]{1,60}={0,2}\s*\Z)": (
+        "base64; decode it first"
+    ),
+}
+_TEXT_SIGNATURE = [
+    (re.compile(rb"(?:\xef\xbb\xbf|\s)*" + pattern, re.IGNORECASE), name)
+    for pattern, name in _TEXT_SIGNATURES.items()
+]
 _SIGNATURE = re.compile(
     b"|".join(b"(?P<s%d>%s)" % pair for pair in enumerate(_SIGNATURES)), re.DOTALL
 )
 _NAMES = {f"s{number}": name for number, name in enumerate(_SIGNATURES.values())}
 _UTF_16_OR_32_MARK = re.compile(rb"\xff\xfe|\xfe\xff|\x00\x00\xfe\xff")
-# The control characters that no text has, in any encoding that has one byte for a line end.
-_CONTROLS = bytes({*range(9), *range(14, 27), *range(28, 32), 127})
 
 
 class Stored(Protocol):
@@ -121,39 +143,20 @@ def _check_that_it_is_text(head: bytes) -> None:
     if match := _SIGNATURE.match(head):
         name = _NAMES[match.lastgroup] if match.lastgroup else "binary"
         raise NotTextError(f"is {name}; expected text in UTF-8, plain or gzipped")
-    if _is_clean(head):
+    for pattern, name in _TEXT_SIGNATURE:
+        if pattern.match(head):
+            raise NotTextError(f"is {name}; expected prompts, in text, JSON lines or CSV")
+    if is_clean(head):
         return
     lines = [line for line in head.splitlines() if line.strip()]
-    clean = sum(map(_is_clean, lines))
+    clean = sum(map(is_clean, lines))
     if _UTF_16_OR_32_MARK.match(head) and clean * 2 < len(lines):
         raise NotTextError("is UTF-16 or UTF-32; save it as UTF-8")
-    # In a text with bad rows, other rows are clean. Of random bytes, a line in 300 is, by chance.
-    if clean * 20 >= len(lines):
+    # In a text with bad rows, other rows are clean. Of random bytes, a line in 300 is, by chance,
+    # and then is short.
+    if clean * 20 >= len(lines) and not (len(lines[0]) < _MIN_ROW_BYTES and is_clean(lines[0])):
         return
     if head.count(0) * 4 > len(head):
         raise NotTextError("is UTF-16 without a byte order mark, or binary; expected text in UTF-8")
-    binary = sum(len(line) for line in lines if _is_binary(line))
-    if binary * 10 > sum(map(len, lines)) * 9:
+    if is_mostly_binary(lines):
         raise NotTextError("is binary; expected text in UTF-8, plain or gzipped")
-
-
-def _is_clean(part: bytes) -> bool:
-    """Whether a part of a file is text in UTF-8."""
-    return not _has_controls(part) and _is_utf_8(part)
-
-
-def _is_binary(line: bytes) -> bool:
-    """Whether a line is neither UTF-8 nor text in an old encoding with a byte per letter."""
-    return _has_controls(line) and not _is_utf_8(line)
-
-
-def _has_controls(part: bytes) -> bool:
-    return len(part.translate(None, _CONTROLS)) < len(part)
-
-
-def _is_utf_8(part: bytes) -> bool:
-    try:
-        part.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

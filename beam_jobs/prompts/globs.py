@@ -7,11 +7,15 @@ slash, and a backslash escapes. So it narrows a listing only where both rules ag
 import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _WILDCARD = re.compile(r"[*?\[]")
+# One character of a few. The first one may be a bracket itself.
+_CLASS = re.compile(r"\[!?+\]?+[^\]]*+\]")
+_LITERALS = {"[[]": "[", "[*]": "*", "[?]": "?"}
+_PREFIX = re.compile(r"(?:[^*?\[]|\[[\[*?]\])*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _EXPECTED = (
     "expected files in a folder of a bucket, such as gs://my-bucket/prompts/ds=2026-11-01/* "
@@ -24,33 +28,50 @@ class GlobError(ValueError):
     """A glob is malformed, or does not mean what it seems to. Says what to write instead."""
 
 
-def refuse_if_ambiguous(path: str, exists: Callable[[], bool]) -> None:
-    """Check that a glob does not pass over a file that has the glob's own text as its name.
+def refuse_if_ambiguous(path: str, matches: Callable[[str], Iterable[str]]) -> None:
+    """Check that a glob does not pass over files whose names have its wildcards in them.
 
-    A path with brackets always is a glob for Beam: `x[1].txt` reads `x1.txt`, even where there is a
-    file called `x[1].txt`. Whoever writes it there means that file.
+    Brackets always are a glob for Beam: `run[1]/*` reads the folder `run1`, even where there is a
+    folder called `run[1]`. Whoever writes it there means that folder.
 
     Args:
         path: a local path or `gs://` URL, which may have wildcards.
-        exists: looks whether there is a file of exactly this name; called only if the glob would
-            not match it.
+        matches: looks for files of another glob, in the same form as `path`; may leave some out.
+            Called only if `path` has wildcards that can stand for themselves.
 
     Raises:
-        GlobError: there is such a file, or the brackets in the glob are not valid.
+        GlobError: there are such files, or the brackets in the glob are not valid.
     """
-    pattern = path.removeprefix("gs://").partition("/")[2] if path.startswith("gs://") else path
-    if not _WILDCARD.search(pattern):
-        return
+    path = whole_folder(path)
+    bucket, slash, pattern = (
+        path.removeprefix("gs://").partition("/") if path.startswith("gs://") else ("", "", path)
+    )
+    root = f"gs://{bucket}{slash}" if bucket else ""
     try:
-        if _compiled(pattern).fullmatch(pattern) or not exists():
-            return
+        compiled = _compiled(pattern)
     except re.error as error:
         raise GlobError(f"its brackets are not valid ({error})") from None
-    quoted = path.removesuffix(pattern) + _WILDCARD.sub(r"[\g<0>]", pattern)
-    raise GlobError(
-        f"there is a file with exactly this name, which the wildcards in it do not match; for that "
-        f"file, write {quoted}"
-    )
+    for literal in _with_literal_wildcards(pattern):
+        for name in matches(f"{root}{literal}"):
+            if not compiled.fullmatch(name.removeprefix(root)):
+                raise GlobError(
+                    f"there is a file {ascii(name)[:200]}, with these very characters in its name, "
+                    f"which the wildcards do not match; for that file, write {root}{literal}"
+                )
+
+
+def _with_literal_wildcards(pattern: str) -> Iterator[str]:
+    """Yield the globs that have every wildcard, or only brackets, as characters of the name."""
+    if not _compiled(pattern).fullmatch(pattern):
+        yield _WILDCARD.sub(r"[\g<0>]", pattern)
+    before = ""
+    rest = 0
+    for brackets in _CLASS.finditer(pattern):
+        if brackets[0] in _LITERALS:
+            continue
+        before += pattern[rest : brackets.start()] + _WILDCARD.sub(r"[\g<0>]", brackets[0])
+        rest = brackets.end()
+        yield before + pattern[rest:]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,12 +119,13 @@ class PromptGlob:
     @property
     def prefix(self) -> str:
         """What every matching name begins with: the pattern up to its first wildcard."""
-        return _WILDCARD.split(self.pattern, maxsplit=1)[0]
+        prefix: re.Match[str] | None = _PREFIX.match(self.pattern)
+        return _CLASS.sub(lambda char: _LITERALS[char[0]], prefix[0]) if prefix else ""
 
     @property
     def is_one_object(self) -> bool:
         """Whether it has no wildcard."""
-        return self.prefix == self.pattern
+        return not _WILDCARD.search(self.pattern)
 
     @property
     def storage_pattern(self) -> str | None:

@@ -21,12 +21,14 @@ from beam_jobs.outcomes import (
 from beam_jobs.prompts.body import (
     InvalidPromptError,
     fields_of,
+    is_blank,
     quoted,
     truncated,
     without_marks,
 )
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
 from beam_jobs.prompts.identity import digest_of
+from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 
 # The longest prompt worth paying for. Imagen reads 480 tokens, Gemini image models at least 32,768.
 MAX_PROMPT_CHARS = 8_000
@@ -36,6 +38,11 @@ MAX_IMAGES = 4
 MAX_SEED = 2**31 - 1
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+=-]*")
+# What no text has: the control characters of ASCII and DEL, which come from binary, a terminal or
+# another encoding, and C1, which come from Windows-1252 read as ISO 8859-1. Not those that Unicode
+# counts as line ends or white space: tab, LF, VT, FF, CR and NEL.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_CONTROL_NAMES = {0: "NUL", 0x1A: "DOS end-of-file", 0x1B: "terminal escape", 0x7F: "DEL"}
 # As JSON, BigQuery (which exports INT64 as strings), pandas and spreadsheets write whole numbers.
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?")
 
@@ -203,8 +210,15 @@ def _text(value: Any, field: str) -> str:
     if not isinstance(value, str):
         raise InvalidPromptError(f"field '{field}': expected a string, got {quoted(value)}")
     text = without_marks(value)
-    if not text:
+    if is_blank(text):
         raise InvalidPromptError(f"field '{field}' is empty")
+    if stands_for_no_value(text):
+        raise InvalidPromptError(f"field '{field}' is empty: {quoted(text)} stands for no value")
+    if kind := kind_of(text):
+        raise InvalidPromptError(
+            f"field '{field}' holds {kind}; expected the text itself, with the other fields beside "
+            "it"
+        )
     if len(text) > MAX_PROMPT_CHARS:
         raise InvalidPromptError(
             f"field '{field}' has {len(text):,} characters; the limit is {MAX_PROMPT_CHARS:,}"
@@ -215,8 +229,12 @@ def _text(value: Any, field: str) -> str:
         raise InvalidPromptError(
             f"field '{field}' is not valid Unicode: lone surrogate at character {error.start}"
         ) from None
-    if "\x00" in text:
-        raise InvalidPromptError(f"field '{field}' contains a NUL character; remove it")
+    if match := _CONTROL.search(text):
+        code = ord(match[0])
+        raise InvalidPromptError(
+            f"field '{field}' contains a {_CONTROL_NAMES.get(code, 'control')} character, "
+            f"U+{code:04X}, at character {match.start()}; remove it"
+        )
     return text
 
 

@@ -20,10 +20,12 @@ from typing import Any
 from beam_jobs.outcomes import Failure, Reason
 from beam_jobs.prompts.contents import NotTextError, Stored, text_chunks
 from beam_jobs.prompts.csv_rows import TOO_LONG, CsvRow, CsvRows
+from beam_jobs.prompts.damage import BinaryError, OtherEncoding, until_binary
 from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.lines import lines_of, without_mark
 from beam_jobs.prompts.parse import invalid
+from beam_jobs.prompts.seams import divided
 
 # BigQuery's exports of an object per line are usually called .json.
 _JSON_SUFFIXES = (".jsonl", ".json")
@@ -33,11 +35,19 @@ _MAX_ATTRIBUTE_BYTES = 1024
 _KINDS = {field.name: field.kind for field in FIELDS}
 _INTEGER = re.compile(r"\s*-?[0-9]{1,18}\s*")
 _BOOLEANS = {"true": True, "false": False}
-# The first line of a list with an object, or a part of one, on each line.
-_JSON_LIST = re.compile(rb"\[\s*(?:\{(?:.*,)?)?", re.DOTALL)
+# The first line of a list with an object or a text, or a part of one, on each line.
+_JSON_LIST = re.compile(rb"\[\s*(?:\{(?:.*,)?|\".*,)?", re.DOTALL)
+# The first line of an object with a field on each line.
+_JSON_OVER_LINES = re.compile(rb'\{(?:\s*".*[,{\[:])?', re.DOTALL)
+_ONLY_BRACKETS = re.compile(rb"[\[\]{}(),;\s]+")
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # `parse` reads what begins like this as JSON, and other bodies as text if they are no JSON.
 _JSON_OBJECT = re.compile(rb'\{\s*"')
+
+_OTHER_ENCODING = (
+    "is UTF-8 by chance: most of the file's lines with other letters than ASCII are not; save the "
+    "file as UTF-8"
+)
 
 
 class _RowError(ValueError):
@@ -67,6 +77,7 @@ class PromptFileReader:
         self._source = source
         self.line = 0
         self.broken: str | None = None
+        self._encoding = OtherEncoding()
 
     def read(
         self, open_file: Callable[[], AbstractContextManager[Stored]]
@@ -90,9 +101,10 @@ class PromptFileReader:
             return
         try:
             with open_file() as stored:
-                lines = lines_of(text_chunks(stored))
+                chunks = self._encoding.watch(text_chunks(stored))
+                lines = divided(until_binary(lines_of(chunks)), suffix)
                 yield from self._csv(lines) if suffix == ".csv" else self._lines(lines, suffix)
-        except (NotTextError, _FileError) as error:
+        except (NotTextError, BinaryError, _FileError) as error:
             yield self._break(str(error))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             yield self._break(f"broken gzip: {error}; nothing after line {self.line} was read")
@@ -110,13 +122,14 @@ class PromptFileReader:
             if line is None:
                 yield self._failure(TOO_LONG)
             elif body := without_mark(line).strip():
-                if is_json and is_first and _JSON_LIST.fullmatch(body):
-                    raise _FileError(
-                        "is a JSON list over several lines; expected a JSON object on each line, "
-                        "as jq -c .[] writes it"
-                    )
+                if is_first:
+                    _refuse_other_format(body, suffix)
                 if is_json and not _JSON_OBJECT.match(body):
                     yield self._failure("expected a JSON object on one line", body=body)
+                elif _ONLY_BRACKETS.fullmatch(body):
+                    yield self._failure("has nothing but brackets and commas", body=body)
+                elif self._encoding.is_doubtful(body):
+                    yield self._failure(_OTHER_ENCODING, body=body)
                 else:
                     yield self._raw_prompt(body)
                 is_first = False
@@ -133,8 +146,16 @@ class PromptFileReader:
             if row.cells is None:
                 yield self._failure(row.problem, body=row.raw)
                 continue
-            if (row.begins_a_file or len(header) > 1) and _names(row.cells) == header:
+            if self._encoding.is_doubtful(row.raw):
+                yield self._failure(_OTHER_ENCODING, body=row.raw)
+                continue
+            names = [name.lower() for name in _names(row.cells)]
+            if names == header:
                 continue  # the header of the next of the files that were put together
+            if row.begins_a_file and "prompt" in names:
+                header = _header(row)  # that of a file with other columns
+                rows.columns = len(header)
+                continue
             try:
                 body = json.dumps(_fields(header, row.cells), ensure_ascii=False).encode("utf-8")
             except _RowError as error:
@@ -168,6 +189,33 @@ class PromptFileReader:
     def _attributes(self) -> dict[str, str]:
         name = self._path.encode()[-_MAX_ATTRIBUTE_BYTES:]
         return {"file": name.decode("utf-8", "ignore"), "line": str(self.line)}
+
+
+def _refuse_other_format(first: bytes, suffix: str) -> None:
+    """Check that the first row of a file of lines does not begin something over several lines.
+
+    Raises:
+        _FileError: it begins a JSON list or object, or, in a `.txt` file, a table.
+    """
+    advice = "" if suffix in _JSON_SUFFIXES else ", and a name that ends in .jsonl"
+    if _JSON_LIST.fullmatch(first):
+        raise _FileError(
+            "is a JSON list over several lines; expected a JSON object on each line, "
+            f"as jq -c .[] writes it{advice}"
+        )
+    if _JSON_OVER_LINES.fullmatch(first):
+        raise _FileError(
+            "is a JSON object over several lines; expected each on one line, as jq -c . writes "
+            f"it{advice}"
+        )
+    names = {
+        name.strip(' "') for name in re.split("[,;\t|]", first.decode("utf-8", "replace").lower())
+    }
+    if suffix not in _JSON_SUFFIXES and "prompt" in names and names.issubset(FIELD_NAMES):
+        raise _FileError(
+            "begins with the names of columns; rename it so that it ends in .csv, or remove this "
+            "line"
+        )
 
 
 def _header(row: CsvRow) -> list[str]:

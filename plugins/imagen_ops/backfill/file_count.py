@@ -44,8 +44,9 @@ class FileCount:
     Attributes:
         file: the file as it was listed.
         prompts: rows that are valid prompts.
-        invalid: rows that are not.
-        first_invalid: the first invalid rows, at most `SHOWN_ROWS`, as "path:line: what is wrong".
+        invalid: rows that are not. What cannot be read of a file counts as one.
+        first_invalid: the first invalid rows, at most `SHOWN_ROWS`, as "path:line: what is wrong";
+            without what cannot be read, which is the problem.
         problem: what is wrong with the file as a whole, as "path: what is wrong".
         digests: by price group, the prompts' digests of 16 bytes each, one after the other.
     """
@@ -95,7 +96,10 @@ def count_file(
     first_invalid: list[str] = []
     for row in prompt_file.read(lambda: stream):
         if prompt_file.broken is not None:
-            break  # not a row: it says that the file cannot be read any further
+            # It says that the file cannot be read any further, which is the file's problem. It is
+            # a dead letter of the job too, unless reading failed, which may not happen again.
+            invalid += stream.error is None
+            break
         item: Any = row
         if not isinstance(row, Failure):
             item = parse(row.body, row.attributes, origin=row.origin, defaults=defaults)
@@ -148,7 +152,7 @@ def _invalid_row(path: str, line: int, detail: str) -> str:
 
 
 def _without_quotes(text: str) -> str:
-    """Return `text` without what it quotes from a file, except the names of our own fields.
+    """Return `text` without what it quotes from a file, except our fields' names and CSV's marks.
 
     The quote may be part of somebody's prompt. That belongs in its dead letter, but not in a plan,
     which is logged and kept.
@@ -156,6 +160,6 @@ def _without_quotes(text: str) -> str:
     from beam_jobs.prompts.fields import FIELD_NAMES
 
     def replacement(quote: re.Match[str]) -> str:
-        return quote[0] if quote[0][1:-1] in FIELD_NAMES else "'…'"
+        return quote[0] if quote[0][1:-1] in (*FIELD_NAMES, ",", '"') else "'…'"
 
     return _QUOTED.sub(replacement, text)[:_SHOWN_CHARS]

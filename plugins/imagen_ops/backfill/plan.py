@@ -73,8 +73,9 @@ class Plan:
         first_files: the first of these files.
         prompts: rows that are valid prompts.
         distinct: the prompts without duplicates.
-        invalid: rows that are not valid prompts.
-        first_invalid: the first of these rows, as "path:line: what is wrong".
+        invalid: rows that are not valid prompts, and one for each file that cannot be read, or not
+            to its end.
+        first_invalid: the first of these rows, as "path:line: what is wrong"; without files.
         problems: files with a problem as a whole. None of them stops the others.
         first_problems: the first of these, as "path: what is wrong".
         already_stored: what is already stored.
@@ -128,9 +129,10 @@ class Plan:
     def nothing_to_do(self) -> bool:
         """Whether there is no row at all: nothing to generate, publish or refuse.
 
-        Prompts whose images are all stored still are work: their predictions are published.
+        Prompts whose images are all stored still are work: their predictions are published. Files
+        that cannot be read are none, such as the placeholder of a folder: the plan names them.
         """
-        return self.prompts + self.invalid == 0
+        return self.prompts == 0 and not self.first_invalid
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan for XCom and records: its fields, and for readers its totals."""

@@ -1,5 +1,6 @@
 """A plan in words: the summary in the log, and the refusal of a plan that is over its budget."""
 
+from imagen_ops.backfill.file_count import SHOWN_ROWS
 from imagen_ops.backfill.plan import Plan
 
 _KB, _MB, _GB = 1000, 1000**2, 1000**3
@@ -50,7 +51,9 @@ def summary(plan: Plan) -> str:
             + (f"; {quantity(plan.invalid, 'invalid row')}" if plan.invalid else "")
         )
         lines += [_image_line(plan), *_cost_lines(plan)]
-    lines += _first_lines("invalid row", plan.invalid, plan.first_invalid)
+    # The rest are files, which the problems name, unless there are too many rows to show.
+    invalid = plan.invalid if len(plan.first_invalid) == SHOWN_ROWS else len(plan.first_invalid)
+    lines += _first_lines("invalid row", invalid, plan.first_invalid)
     lines += _first_lines("problem", plan.problems, plan.first_problems)
     return "\n".join(lines)
 

@@ -80,7 +80,13 @@ def plan_backfill(
         source="backfill:plan",
     )
     bucket = client.bucket(prompt_glob.bucket)
-    refuse_if_ambiguous(prompt_glob.url, lambda: bool(bucket.blob(prompt_glob.pattern).exists()))
+    refuse_if_ambiguous(
+        prompt_glob.url,
+        lambda other: (
+            prompt_glob.object_url(file.name)
+            for file in list_files(client, PromptGlob.parse(other))
+        ),
+    )
     totals = _Totals(prompt_glob)
     with ThreadPoolExecutor(threads, thread_name_prefix="plan") as pool:
         for count in _in_order(

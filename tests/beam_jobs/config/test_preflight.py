@@ -167,12 +167,22 @@ def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(lane, config_
     assert put("x[1].txt") == path
     quoted = path.replace("[", "[[]")
     assert said(config_of(), prompts=path) == [
-        f"--prompts: {path}: there is a file with exactly this name, which the wildcards in it do "
-        f"not match; for that file, write {quoted}"
+        f"--prompts: {path}: there is a file '{path}', with these very characters in its name, "
+        f"which the wildcards do not match; for that file, write {quoted}"
     ]
     preflight.check(config_of(), prompts=quoted)
     (found,) = FileSystems.match([quoted])[0].metadata_list
     assert found.path == path
+    if at == "gs":
+        lane.put("folders/run[1]/a.txt", "a fox\n")
+    else:
+        (tmp_path / "run[1]").mkdir()
+        put("run[1]/a.txt")
+    folder = path.replace("x[1].txt", "run[1]/").replace("/prompts/", "/folders/")
+    (line,) = said(config_of(), prompts=folder)
+    quoted = folder.replace("[", "[[]")
+    assert line.endswith(f"for that file, write {quoted}*")
+    preflight.check(config_of(), prompts=f"{quoted}*")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +192,8 @@ def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(lane, config_
         ("gs://", "expected files in a bucket, such as gs://my-bucket/prompts/*"),
         ("gs://demo-project-imagen/p/[b-a]", "its brackets are not valid"),
         ("/tmp/[b-a]", "its brackets are not valid"),
+        ("GS://bucket/p/*", "Beam reads no such file system; write gs:// in lower case"),
+        ("no-such://bucket/p/*", "Beam reads no such file system"),
         ("/tmp/\udcff.txt", "is not UTF-8; write ? in place of each byte that is not"),
     ],
 )

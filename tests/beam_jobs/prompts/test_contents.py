@@ -1,5 +1,6 @@
 """What a file holds is told by its first bytes. test_beam_files.py has damaged gzip files."""
 
+import base64
 import bz2
 import gzip
 import io
@@ -68,6 +69,15 @@ def test_gzip_in_gzip_in_gzip_is_refused():
         ("a fox\nan owl\n".encode("utf-16-le"), "is UTF-16 without a byte order mark"),
         ("a fox\nan owl\n".encode("utf-16-be"), "is UTF-16 without a byte order mark"),
         (bytes(1000), "or binary"),
+        (rb"{\rtf1\ansi a fox}", "is RTF"),
+        (b"\xef\xbb\xbf\r\n<!DOCTYPE html>\n<html><body>Sign in</body></html>", "is HTML"),
+        (b'<html lang="en">\n', "is HTML"),
+        (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code></Error>', "is XML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 5\n", "is a Git LFS"),
+        (b"-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----\n", "is encrypted"),
+        (base64.encodebytes(TEXT * 20), "is base64"),
+        (base64.encodebytes(TEXT * 5), "is base64"),
+        (b"+/v8-a fox\n", "is UTF-7"),
         (random.Random(1).randbytes(100_000), "is binary"),
         (random.Random(2).randbytes(300), "is binary"),
         (gzip.compress(random.Random(3).randbytes(5000)), "is binary"),
@@ -87,6 +97,11 @@ def test_a_file_that_is_no_text_is_refused_as_a_whole(stored, said):
         b"BZh is a name\n",
         b"PAR1 is a name\n",
         b"7z\n",
+        b"<lora:fox:1> a fox\n",
+        b"version 2 of a fox\n",
+        b"-----\na fox\n",
+        b"begin with a fox\n",
+        b"x" * 80 + b"\na fox\n",
         "Füchse\n".encode(),
         "Füchse\nEulen\n".encode("latin-1"),
         "Лиса в снегу\nСова\n".encode("cp1251"),

@@ -1,5 +1,6 @@
 import re
 import warnings
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,6 +17,11 @@ def test_a_glob_has_a_bucket_and_a_prefix_up_to_its_first_wildcard() -> None:
     assert PromptGlob.parse("gs://my-bucket/p.txt").is_one_object
 
 
+def matching(*names: str) -> Callable[[str], list[str]]:
+    """Return what finds files of these names, by Beam's rules."""
+    return lambda glob: [name for name in names if PromptGlob("b", glob).matches(name)]
+
+
 @pytest.mark.parametrize(
     ("path", "quoted"),
     [
@@ -27,10 +33,45 @@ def test_a_glob_has_a_bucket_and_a_prefix_up_to_its_first_wildcard() -> None:
 def test_a_glob_that_passes_over_the_file_of_its_own_name_is_refused(
     path: str, quoted: str
 ) -> None:
-    refuse_if_ambiguous(path, lambda: False)
+    refuse_if_ambiguous(path, matching())
     with pytest.raises(GlobError, match=re.escape(f"for that file, write {quoted}")):
-        refuse_if_ambiguous(path, lambda: True)
+        refuse_if_ambiguous(path, matching(path))
     assert PromptGlob("b", quoted).matches(path)
+
+
+@pytest.mark.parametrize(
+    ("glob", "name", "instead"),
+    [
+        ("gs://b/p/run[1]/*", "gs://b/p/run[1]/a.txt", "gs://b/p/run[[]1]/*"),
+        ("gs://b/p/run[1]/", "gs://b/p/run[1]/a.txt", "gs://b/p/run[[]1]/*"),
+        ("gs://b/p/q[1].c*", "gs://b/p/q[1].csv", "gs://b/p/q[[]1].c*"),
+        ("gs://b/p/q[1]*.c?v", "gs://b/p/q[1]-0.csv", "gs://b/p/q[[]1]*.c?v"),
+        ("gs://b/p/*/x[!1].txt", "gs://b/p/a/x[!1].txt", "gs://b/p/*/x[[]!1].txt"),
+        ("gs://b/p/run[1]/x[ab].txt", "gs://b/p/run[1]/xa.txt", "gs://b/p/run[[]1]/x[ab].txt"),
+        ("gs://b/p/a[[]1]/x[2]*", "gs://b/p/a[1]/x[2].txt", "gs://b/p/a[[]1]/x[[]2]*"),
+        ("/p/run[1]/*", "/p/run[1]/a.txt", "/p/run[[]1]/*"),
+    ],
+)
+def test_a_glob_that_passes_over_files_with_its_brackets_in_their_names_is_refused(
+    glob: str, name: str, instead: str
+) -> None:
+    with pytest.raises(GlobError) as refused:
+        refuse_if_ambiguous(glob, matching(name.replace("[", "").replace("]", ""), name))
+    assert str(refused.value).endswith(f"for that file, write {instead}")
+    assert ascii(name) in str(refused.value)
+    assert PromptGlob("b", instead).matches(name)
+
+
+def test_brackets_that_no_name_has_are_a_glob() -> None:
+    others = ("gs://b/p/run1/a.txt", "gs://b/p/run[1].txt", "gs://b/p/run[2]/a.txt")
+    refuse_if_ambiguous("gs://b/p/run[1]/*", matching(*others))
+    refuse_if_ambiguous("gs://b/p/run[[]1]/*", matching("gs://b/p/run[1]/a.txt"))
+
+
+def test_a_listing_is_narrowed_by_characters_in_brackets() -> None:
+    glob = PromptGlob("b", "p/run[[]1]/[*]x[?]y[ab]*")
+    assert glob.prefix == "p/run[1]/*x?y"
+    assert not PromptGlob("b", "p/[[]1].txt").is_one_object
 
 
 @pytest.mark.parametrize(
@@ -40,7 +81,7 @@ def test_nothing_is_looked_up_for_a_glob_that_matches_its_own_name(path: str) ->
     refuse_if_ambiguous(path, nowhere)
 
 
-def nowhere() -> bool:
+def nowhere(glob: str) -> list[str]:
     raise AssertionError("was looked up")
 
 

@@ -1,5 +1,6 @@
 """Parsing prompts: their fields, their digests, and the failure of each bad prompt."""
 
+import base64
 import json
 import re
 import time
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
-from beam_jobs.prompts.body import MAX_BODY_BYTES
+from beam_jobs.prompts.body import MAX_BODY_BYTES, is_blank
 from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.parse import (
     MAX_ID_CHARS,
@@ -20,6 +21,7 @@ from beam_jobs.prompts.parse import (
     PromptDefaults,
     parse,
 )
+from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 
 GEMINI = "gemini-3.1-flash-image"
 FLUX = "flux-1"
@@ -101,8 +103,25 @@ def test_a_field_that_is_null_is_a_field_not_given():
         "[[snow]] a fox",
         "[1, 2",
         '"quoted"',
-        "null",
         "42",
+        "prompt: a fox",
+        "None of the foxes sleeps",
+        "object of art [gold]",
+        "a map [old] of the world",
+        "data: a fox made of numbers",
+        "Prompt (noun): a fox",
+        "{red|blue} fox, {day|night}",
+        "// a fox in two lines //",
+        "seed=pod of a lotus, macro",
+        "model: a woman with a fox",
+        "(a fox:1.2), (snow:0.8)",
+        "<lora:fox:0.8> a fox",
+        "images of foxes: red, white\nmodel trains: blue",
+        "[a:b:0.5] morph",
+        "``` a fox in monospace",
+        "ewoks",
+        "eyJafjallajokull erupting at dawn",
+        "id like a fox",
         'a fox saying {"prompt": 1}',
         "naïve 🦊 狐狸",
         "first line\nsecond line",
@@ -139,6 +158,77 @@ def test_what_was_meant_as_an_object_or_a_list_is_not_drawn_as_text(body):
     assert said.endswith(
         'send one JSON object per prompt, such as {"prompt": "a fox"}, or plain text'
     )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("[object Object]", "[object Promise]", "<Prompt object at 0x7f00aa>"),
+        *("{prompt=a fox, id=fox-1}", "{ prompt = a fox }", "map[id:x prompt:a fox]"),
+        *('{:prompt=>"a fox"}', '{"prompt"=>"a fox"}', '{:prompt "a fox"}', "&{Prompt:a fox ID:x}"),
+        *('{Prompt: "a fox"}', '[{prompt: "x"}]', '%{prompt: "a fox"}', "Prompt[prompt=a fox]"),
+        *("Prompt(prompt='a fox')", 'Prompt { prompt: "a fox" }', "RawPrompt(id='1', prompt='')"),
+        *("OrderedDict([('prompt', 'a fox')])", "[('prompt', 'a fox')]"),
+        *('a:1:{s:6:"prompt";s:5:"a fox";}', "Array\n(\n    [prompt] => a fox\n)"),
+        *(
+            base64.b64encode(json.dumps({"prompt": "a fox"}, indent=i).encode()).decode()
+            for i in (None, 1)
+        ),
+        base64.b64encode(b"Any text of more than a few words, 12").decode(),
+        *('```json\n{"prompt": "a fox"}\n```', '```\n[{"prompt": "a fox"}]\n```'),
+        *('{\n// c\n"prompt": "a fox"}', '{ /* c */ "prompt": "a fox"}', '// c\n{"prompt": "a"}'),
+        *(
+            "{&quot;prompt&quot;:&quot;a fox&quot;}",
+            "{&#34;prompt&#34;:",
+            "%7B%22prompt%22%3A%22a%22%7D",
+        ),
+        *(
+            'data: {"prompt": "a fox"}',
+            "prompt=a+fox&id=x",
+            "id=x&prompt=a+fox",
+            "prompt=a fox&id=x",
+        ),
+        *("{`prompt`: `a fox`}", "{«prompt»: «a fox»}", '"prompt": "a fox",', 'prompt: "a fox"'),
+        *("prompt: a fox\nid: x", "---\nprompt: a fox\nid: x", "<prompt>a fox</prompt>"),
+    ],
+    ids=ascii,
+)
+@pytest.mark.parametrize("unseen", ["", "\u200b", " \u2060", "ï»¿"], ids=ascii)
+def test_a_printed_or_wrapped_object_is_not_drawn_in_a_body_or_a_field(body, unseen):
+    assert "send one JSON object per prompt" in detail(unseen + body)
+    assert detail({"prompt": unseen + body}).startswith("field 'prompt' holds ")
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\u2060", "ï»¿", "\u200e\ufeff "], ids=ascii)
+def test_unseen_characters_before_an_object_do_not_hide_it(unseen):
+    result = prompt(unseen + json.dumps(fox(id="x", images=2)))
+    assert (result.text, result.prompt_id, result.images) == ("a fox", "x", 2)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ['{"prompt": "a fox"}', "[1, 2]", "{}", '"{\\"prompt\\": 1}"', '["a fox"]', "{'prompt':"],
+)
+def test_a_second_layer_of_json_is_not_drawn(inner):
+    assert "field 'prompt' holds JSON" in detail({"prompt": inner, "id": "x"})
+
+
+@pytest.mark.parametrize(
+    "text", ["null", "nan", "NaN", "None", "undefined", '""', "''", "<NA>", "N/A", "(null)", "nil"]
+)
+def test_a_word_for_no_value_is_no_prompt(text):
+    assert detail(text) == f"field 'prompt' is empty: {text!a} stands for no value"
+    assert "stands for no value" in detail({"prompt": f" {text} "})
+    assert prompt(f"{text} of foxes").text == f"{text} of foxes"
+
+
+@pytest.mark.parametrize(
+    "part", ["/* */", "/*", "// \n", "{", "[ ", "prompt=", "prompt: \n", "a", "\\", "(", "\u200b"]
+)
+def test_no_text_takes_long_to_be_told_from_an_object(part):
+    started = time.thread_time()
+    parsed(part * (MAX_BODY_BYTES // len(part.encode())))
+    assert time.thread_time() - started < 1
 
 
 MARK = "\ufeff"
@@ -181,6 +271,34 @@ def test_text_in_another_encoding_is_refused(encoding, text):
 @pytest.mark.parametrize("text", ["a\u2028fox", "a\x85fox", "a\x0bfox", "a\x0cfox", "a\rfox"])
 def test_odd_line_ends_within_a_text_stay(text):
     assert prompt(text).text == text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *("\x01", "a\x7ffox", "\x1a", "\x05a fox\x12\x05fox-1", "\x1b$B@c$N\x1b(B"),
+        *("\x1b[1ma fox\x1b[0m", "\x93a fox\x94", '{"prompt": "a\\u0008fox"}'),
+    ],
+    ids=ascii,
+)
+def test_a_control_character_is_named_with_its_place_and_never_drawn(body):
+    assert re.search(
+        r"field 'prompt' contains a .* character, U\+00.., at character \d", detail(body)
+    )
+
+
+def test_a_control_character_in_the_negative_prompt_is_refused_too():
+    assert "field 'negative_prompt' contains" in detail(fox(model=FLUX, negative_prompt="a\x01b"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u200b", "\xad", "\u2800", "\u2060\u200d", "\ufe0f", "\u3164 \u115f", "\u0301"],
+    ids=ascii,
+)
+def test_a_text_of_nothing_but_invisible_characters_is_empty(text):
+    assert detail(text) == "field 'prompt' is empty"
+    assert prompt(f"{text}a fox").text == f"{text}a fox"
 
 
 # Whole numbers
@@ -494,7 +612,7 @@ def test_parse_never_raises_and_keeps_the_body(body, attributes, origin):
 _good = st.fixed_dictionaries(
     {
         "prompt": st.text(
-            st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1
+            st.characters(exclude_categories=["Cs", "Cc", "Cf", "Mn", "Me"]), min_size=1
         )
     },
     optional={
@@ -506,7 +624,13 @@ _good = st.fixed_dictionaries(
         "seed": st.integers(0, MAX_SEED),
         "reuse": st.booleans(),
     },
-).filter(lambda fields: fields["prompt"].strip())
+).filter(
+    lambda fields: (
+        not is_blank(text := fields["prompt"])
+        and kind_of(text.strip()) is None
+        and not stands_for_no_value(text.strip())
+    )
+)
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -99,6 +100,7 @@ def test_a_plan_quotes_no_prompt(lane: Lane, planned: Planned) -> None:
     assert not re.search(r"jane|doe|portrait|1970", shown), shown
     assert "field 'aspect_ratio': expected one of" in shown, "the problem itself is still shown"
     assert "no column 'prompt'; the columns are '…', '…'" in shown
+    assert "not CSV: ',' expected after '\"'; close each" in shown
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,10 @@ def test_a_bad_file_is_shown_with_its_problem_and_the_others_are_counted(
     path = lane.put(f"prompts/{name}", content)
     lane.put("prompts/z.txt", b"a good one\n")
     result = planned("prompts/**")
-    assert (result.files, result.problems, result.invalid) == (2, 1, 0)
+    is_dead_letter = not problem.endswith(("is empty", "has no prompts"))
+    assert (result.files, result.problems, result.invalid) == (2, 1, is_dead_letter)
+    assert result.first_invalid == ()
+    assert "invalid row:" not in summary(result), "it is shown once, as a problem"
     assert result.first_problems[0].startswith(path + problem)
     assert result.prompts == prompts + 1
 
@@ -164,6 +169,10 @@ ODD_FILES = {
     "a name in no format": ("p.parquet", FIVE, 0, 1),
     "a placeholder": ("below/", b"", 0, 1),
     "nothing": ("p.txt", b"", 0, 0),
+    "gzip after text": ("p.txt", FIVE + gzip.compress(FIVE), 5, 1),
+    "binary after text": ("p.txt", FIVE + random.Random(1).randbytes(5000), 5, 1),
+    "other columns": ("p.csv", b"prompt\na\n" + MARK + b"prompt,text\nb,c\n", 1, 1),
+    "HTML": ("p.txt", b"<html>\n<body>\n", 0, 1),
 }
 
 
@@ -196,10 +205,7 @@ def test_the_plan_counts_what_the_job_reads(
     )
     counted = b"".join(count.digests.values()).hex()
     assert sorted(counted[at : at + 32] for at in range(0, len(counted), 32)) == sorted(digests)
-    # What a plan says of the file as a whole is the job's last failure.
-    whole = count.problem is not None and "no prompts" not in count.problem and content != b""
-    whole = whole or name.endswith("/")
-    assert count.invalid + whole == len(failures)
+    assert count.invalid == len(failures)
 
 
 def test_the_placeholder_of_the_folder_itself_is_a_problem(lane: Lane, planned: Planned) -> None:

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from imagen_ops.backfill.file_count import SHOWN_ROWS
 from imagen_ops.backfill.plan import AlreadyStored, ModelCost
 from imagen_ops.backfill.plan_text import over_budget, quantity, summary
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
@@ -54,9 +55,14 @@ def test_a_summary_says_what_would_be_done_and_what_is_wrong() -> None:
         "  gemini-3-pro-image: 1,000 images, 134.00 USD",
         "estimated cost: 134.00 USD (standard tier, prices of 2026-11)",
         "invalid row: gs://b/prompts/a.txt:1: no",
-        "and 1 more invalid row",
         "problem: gs://b/prompts/b.txt: is empty",
     ]
+
+
+def test_a_summary_says_how_many_invalid_rows_it_does_not_show() -> None:
+    shown = tuple(f"gs://b/prompts/a.txt:{line}: no" for line in range(SHOWN_ROWS))
+    plan = dataclasses.replace(PLAN, invalid=SHOWN_ROWS + 3, first_invalid=shown)
+    assert "and 3 more invalid rows" in summary(plan).splitlines()
 
 
 def test_a_summary_says_what_is_estimated_or_unknown() -> None:

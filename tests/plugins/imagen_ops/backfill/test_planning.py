@@ -29,6 +29,10 @@ def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(
     with pytest.raises(GlobError, match=r"write gs://.*/prompts/x\[\[\]1\]\.txt"):
         planned("prompts/x[1].txt")
     assert planned("prompts/x[[]1].txt").prompts == 2
+    lane.put("prompts/run1/a.txt", "a fox\n")
+    lane.put("prompts/run[1]/a.txt", "an owl\n")
+    with pytest.raises(GlobError, match=r"write gs://.*/prompts/run\[\[\]1\]/\*"):
+        planned("prompts/run[1]/")
 
 
 def test_a_missing_bucket_is_an_error_not_an_empty_night(lane: Lane) -> None:
