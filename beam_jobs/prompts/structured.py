@@ -33,7 +33,7 @@ _KINDS = {
     rf"[&%]?\{{\s*:?{_FIELD}\s*(?:=|:)|\{{\s*:{_FIELD}\b": "a printed map",
     # map[id:x prompt:a fox]: Go; Prompt(prompt='a fox'): Python, Kotlin; Prompt[prompt=a fox]:
     # Java; Prompt { prompt: "a fox" }: Rust
-    rf"map\[\w+:|&?[A-Za-z_][\w.]*\s?[\[({{]\s*{_FIELD}\s*[=:]": "a printed object",
+    rf"map\[\w+:|&?[A-Za-z_][\w.]*(?:[\[(]|\s?\{{)\s*{_FIELD}\s*[=:]": "a printed object",
     # OrderedDict([('prompt', …, [('prompt', 'a fox')], ('prompt', 'a fox')
     rf"(?:OrderedDict|defaultdict|mappingproxy)\(|\[?\(\s*{_QUOTE}{_FIELD}{_QUOTE}\s*,": (
         "a printed dictionary"
