@@ -29,6 +29,7 @@ from beam_jobs.cli.screen import Screen
 from beam_jobs.cli.sheet import contact_sheet
 from beam_jobs.cli.terminal import StatusLine, printable
 from beam_jobs.images.location import Location
+from beam_jobs.prompts.body import quoted
 from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
 
 # The exit code that shells report for a program that dies of SIGPIPE (128 + 13).
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.project and arguments.run is not _doctor:
         return _fail("no project: pass --project, or set GOOGLE_CLOUD_PROJECT")
     try:
+        _refuse_other_encodings(arguments)
         return int(arguments.run(arguments))
     except KeyboardInterrupt:
         return 130
@@ -159,6 +161,24 @@ def _parser() -> argparse.ArgumentParser:
         "REGION for others",
     )
     return parser
+
+
+def _refuse_other_encodings(arguments: argparse.Namespace) -> None:
+    """Check that what will be sent is text; the name of a local file may hold any bytes.
+
+    Raises:
+        ValueError: an argument holds bytes that are not UTF-8. Python has them as lone surrogates.
+    """
+    for name, value in vars(arguments).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and name != "file":
+                try:
+                    text.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise ValueError(
+                        f"{name}: is not UTF-8 at character {error.start}: {quoted(text)}; write "
+                        "it in a terminal whose encoding is UTF-8"
+                    ) from None
 
 
 def _publish(arguments: argparse.Namespace) -> int:

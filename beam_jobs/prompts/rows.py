@@ -41,6 +41,7 @@ _JSON_LIST = re.compile(rb"\[\s*(?:\{(?:.*,)?|\".*,)?", re.DOTALL)
 _JSON_OVER_LINES = re.compile(rb'\{(?:\s*".*[,{\[:])?', re.DOTALL)
 _ONLY_BRACKETS = re.compile(rb"[\[\]{}(),;\s]+")
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_QUOTED_NAMES = re.compile(rb'"[^"]*"[ ]*([;\t|])')
 # `parse` reads what begins like this as JSON, and other bodies as text if they are no JSON.
 _JSON_OBJECT = re.compile(rb'\{\s*"')
 
@@ -125,7 +126,8 @@ class PromptFileReader:
                 if is_first:
                     _refuse_other_format(body, suffix)
                 if is_json and not _JSON_OBJECT.match(body):
-                    yield self._failure("expected a JSON object on one line", body=body)
+                    advice = ", as jq -c .[] writes those of a list" if body[:1] == b"[" else ""
+                    yield self._failure(f"expected a JSON object on one line{advice}", body=body)
                 elif _ONLY_BRACKETS.fullmatch(body):
                     yield self._failure("has nothing but brackets and commas", body=body)
                 elif self._encoding.is_doubtful(body):
@@ -226,8 +228,23 @@ def _header(row: CsvRow) -> list[str]:
             appears twice.
     """
     if row.cells is None:
+        if match := _QUOTED_NAMES.match(row.raw):
+            raise _FileError(
+                "the names of the columns are separated by "
+                f"{_OTHER_DELIMITERS[match[1].decode()]}; save the file with commas"
+            )
         raise _FileError(f"the header cannot be read: {row.problem}")
     names = _names(row.cells)
+    if names[0].lower().startswith("sep="):
+        delimiter = names[0][4:5]
+        raise _FileError(
+            "begins with a line for Excel, sep=; remove this line"
+            + (
+                f", and save the file with commas, not {_OTHER_DELIMITERS[delimiter]}"
+                if delimiter in _OTHER_DELIMITERS
+                else ""
+            )
+        )
     if "prompt" not in names:
         other = next((name for mark, name in _OTHER_DELIMITERS.items() if mark in names[0]), None)
         raise _FileError(

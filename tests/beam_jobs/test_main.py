@@ -124,6 +124,12 @@ def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_p
             "--attribute: expected NAME=VALUE, got 'team'",
         ),
         (
+            ["publish", "caf\udce9"],
+            "prompt: is not UTF-8 at character 3: 'caf\\udce9'; write it in a",
+        ),
+        (["publish", "a fox", "--id", "\udcff"], "id: is not UTF-8 at character 0"),
+        (["publish", "a fox", "--attribute", "a=\udcff"], "attribute: is not UTF-8 at character 2"),
+        (
             ["publish", "--file", "prompts.doc"],
             "expected a file ending in .txt, .jsonl, .json, .csv",
         ),

@@ -55,10 +55,29 @@ def test_rows_come_from_any_stream_under_the_path_that_is_given(name, content, p
         ("p.csv", b"text\na fox\n", 1, "no column 'prompt'"),
         ("p.csv", b'"prompt\na fox\n', 1, "the header cannot be read: not CSV"),
         ("p.csv", b"prompt;images\na fox;2\n", 1, "no column 'prompt'"),
+        (
+            *("p.csv", b'"prompt";"images"\n"a fox";"2"\n', 1),
+            "the names of the columns are separated by semicolons; save the file with commas",
+        ),
+        (
+            *("p.csv", b'"prompt"\t"images"\n"a fox"\t"2"\n', 1),
+            "the names of the columns are separated by tabs; save the file with commas",
+        ),
+        (
+            *("p.csv", b"sep=,\r\nprompt,images\r\na fox,2\r\n", 1),
+            "begins with a line for Excel, sep=; remove this line",
+        ),
+        (
+            *("p.csv", b"sep=;\r\nprompt;images\r\na fox;2\r\n", 1),
+            "begins with a line for Excel, sep=; remove this line, and save the file with commas",
+        ),
         ("p.txt.gz", b"PK\x03\x04", 0, "is ZIP"),
         ("p.txt.gz", gzip.compress(b"a fox\n")[:-4], 1, "broken gzip"),
     ],
-    ids=["header", "header's quotes", "semicolons", "ZIP", "cut gzip"],
+    ids=[
+        *("header", "header's quotes", "semicolons", "quotes and semicolons", "quotes and tabs"),
+        *("sep=,", "sep=;", "ZIP", "cut gzip"),
+    ],
 )
 def test_a_damaged_file_says_so_and_ends_with_its_failure(name, content, line, broken):
     file = PromptFileReader(name, "backfill:x")
@@ -68,6 +87,14 @@ def test_a_damaged_file_says_so_and_ends_with_its_failure(name, content, line, b
     assert file.broken.startswith(broken)
     assert last.detail.endswith(file.broken)
     assert file.line == line
+
+
+def test_a_json_list_on_one_line_is_a_failure_with_what_to_run():
+    content = b'[{"prompt": "a fox"}, {"prompt": "an owl"}]\n'
+    for name in ("p.json", "p.jsonl"):
+        (failure,) = PromptFileReader(name, "backfill:x").read(opened(content))
+        assert "as jq -c .[] writes" in failure.detail
+        assert failure.body == content.strip()
 
 
 def test_a_bad_row_does_not_break_a_file():
