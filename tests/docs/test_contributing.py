@@ -43,6 +43,7 @@ EXCEPTIONS = {
     # Where an option is used.
     "beam_jobs/stream.py": {"messages_subscription"},
     "beam_jobs/engine/generate.py": {"max_images"},
+    "beam_jobs/models/predict.py": {"prompt_field"},
     # The budget of a backfill's plan has the same name as that of a job.
     "plugins/imagen_ops/backfill/run.py": {"max_images"},
     "dags/imagen_backfill.py": {"max_images"},
