@@ -51,7 +51,7 @@ def test_a_plan_finds_the_jobs_rules_beside_the_plugins_and_needs_no_beam(deploy
         f"sys.path.insert(0, {str(deployed)!r})\n"
         "from beam_jobs import catalog, outcomes\n"
         "from beam_jobs.prompts import parse, rows\n"
-        "from imagen_ops.backfill import cost_estimate, file_count, planning\n"
+        "from imagen_ops.backfill import plan_totals, file_count, planning\n"
         "heavy = {'apache_beam', 'aiohttp', 'google.genai', 'google.cloud.aiplatform'}\n"
         "print(json.dumps([rows.__file__, sorted(heavy & set(sys.modules))]))\n",
         plugins=False,

@@ -11,11 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from beam_jobs.prompts.globs import PromptGlob, refuse_if_ambiguous
-from imagen_ops.backfill.cost_estimate import GroupCount, already_stored, model_costs
 from imagen_ops.backfill.distinct import PARTS, Digests
 from imagen_ops.backfill.file_count import SHOWN_ROWS, FileCount, PriceGroup, count_file
 from imagen_ops.backfill.listing import Fingerprint, list_files
 from imagen_ops.backfill.plan import Plan, PlannedFile
+from imagen_ops.backfill.plan_totals import GroupCount, already_stored, model_costs
 from imagen_ops.backfill.stored_records import StoredRecords
 
 if TYPE_CHECKING:
