@@ -60,7 +60,7 @@ def test_the_lines_before_an_error_come_first_though_they_were_looked_at():
 @pytest.mark.parametrize("size", [50, 1000, 10_000])
 def test_an_encoding_is_told_wherever_chunks_end(size):
     for encoding, doubtful in (("gbk", True), ("utf-8", False)):
-        content = ("雪地里的狐狸, a fox\n一只猫头鹰, an owl\n" * 50).encode(encoding)
+        content = ("雪地里的狐狸, a fox\n熊猫在竹林, a panda\n" * 50).encode(encoding)
         watched = OtherEncoding()
         chunks = [content[at : at + size] for at in range(0, len(content), size)]
         assert list(watched.watch(iter(chunks))) == chunks
