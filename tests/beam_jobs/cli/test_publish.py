@@ -69,7 +69,7 @@ def test_a_missing_topic_is_an_error(cloud):
     ("name", "content"),
     [
         ("p.txt", b"a fox\n\nan owl\n"),
-        ("p.jsonl.gz", gzip.compress(b'{"prompt": "a fox"}\n{"prompt": "an owl"}\n')),
+        ("p.jsonl.gz", gzip.compress(b'{"prompt": "a fox"}\n{"prompt": "an owl"}\n', mtime=0)),
         ("p.csv", b"prompt\na fox\nan owl\n"),
     ],
     ids=["txt", "jsonl.gz", "csv"],

@@ -469,6 +469,7 @@ def quick_gate(monkeypatch):
     monkeypatch.setattr(write_gate, "LOG_AFTER_S", 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["policy_violated", "key_disabled"])
 @pytest.mark.parametrize("images", [1, 4])
 async def test_while_storage_refuses_every_write_no_more_is_paid_for_than_was_in_flight(
@@ -498,6 +499,7 @@ async def test_while_storage_refuses_every_write_no_more_is_paid_for_than_was_in
     assert sum("accepts writes again" in line for line in logged) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["policy_violated", "key_disabled"])
 async def test_what_is_paid_for_is_kept_until_storage_is_mended(
     switch, cloud, generator, prompt_of, quick_gate
@@ -556,6 +558,7 @@ async def test_all_images_of_a_call_are_stored_even_if_one_of_them_cannot_be(
     store.close()
 
 
+@pytest.mark.slow
 async def test_prompts_that_cannot_be_looked_up_wait_too_while_nothing_can_be_written(
     cloud, generator, prompt_of, quick_gate
 ):
