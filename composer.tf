@@ -323,20 +323,12 @@ resource "google_service_account" "build" {
 
 # Roles. Granted on the project only where a single resource is not possible.
 
-# Allows calling a model, asking an endpoint of yours for its host, and nothing else of Vertex AI.
-# roles/aiplatform.user also allows training and deleting.
+# Allows calling a model, asking an endpoint of yours for its host, and nothing else of Vertex AI. The
+# worker needs it, and Composer: counting tokens, which a start asks a model for, needs the permission
+# to call it. roles/aiplatform.user also allows training and deleting.
 resource "google_project_iam_custom_role" "predictor" {
   role_id     = "imagen_predictor"
   title       = "Calls models on Vertex AI"
-  permissions = ["aiplatform.endpoints.get", "aiplatform.endpoints.predict"]
-  depends_on  = [google_project_service.needed]
-}
-
-# Allows asking a model whether it is there, before a job is launched with it: counting tokens needs the
-# permission to call it.
-resource "google_project_iam_custom_role" "inquirer" {
-  role_id     = "imagen_inquirer"
-  title       = "Asks whether models on Vertex AI are there"
   permissions = ["aiplatform.endpoints.get", "aiplatform.endpoints.predict"]
   depends_on  = [google_project_service.needed]
 }
@@ -361,7 +353,7 @@ locals {
     composer_works         = { member = local.composer, role = "roles/composer.worker" }
     composer_runs_jobs     = { member = local.composer, role = "roles/dataflow.developer" }
     composer_reads_metrics = { member = local.composer, role = "roles/monitoring.viewer" }
-    composer_asks_models   = { member = local.composer, role = google_project_iam_custom_role.inquirer.id }
+    composer_asks_models   = { member = local.composer, role = google_project_iam_custom_role.predictor.id }
     worker_works           = { member = local.worker, role = "roles/dataflow.worker" }
     worker_calls_models    = { member = local.worker, role = google_project_iam_custom_role.predictor.id }
     build_writes_its_log   = { member = local.build, role = "roles/logging.logWriter" }

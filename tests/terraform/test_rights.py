@@ -13,7 +13,7 @@ ON_PROJECT = {
     ("imagen-composer", "roles/composer.worker"),
     ("imagen-composer", "roles/dataflow.developer"),
     ("imagen-composer", "roles/monitoring.viewer"),
-    ("imagen-composer", f"projects/{PROJECT}/roles/imagen_inquirer"),
+    ("imagen-composer", f"projects/{PROJECT}/roles/imagen_predictor"),
     ("imagen-worker", "roles/dataflow.worker"),
     ("imagen-worker", f"projects/{PROJECT}/roles/imagen_predictor"),
     ("imagen-build", "roles/logging.logWriter"),
@@ -31,13 +31,10 @@ def test_on_the_project_nobody_has_more_than_what_is_listed_here(applied: Deploy
     assert {(account(one["member"]), one["role"]) for one in granted.values()} == ON_PROJECT
 
 
-def test_a_worker_may_call_models_and_do_nothing_else_on_vertex_ai(applied: Deployment) -> None:
+def test_workers_and_airflow_may_call_models_and_do_nothing_else_on_vertex_ai(
+    applied: Deployment,
+) -> None:
     role = applied.resources["google_project_iam_custom_role.predictor"]
-    assert role["permissions"] == ["aiplatform.endpoints.get", "aiplatform.endpoints.predict"]
-
-
-def test_airflow_may_ask_about_models_and_do_nothing_else_on_vertex_ai(applied: Deployment) -> None:
-    role = applied.resources["google_project_iam_custom_role.inquirer"]
     assert role["permissions"] == ["aiplatform.endpoints.get", "aiplatform.endpoints.predict"]
 
 
