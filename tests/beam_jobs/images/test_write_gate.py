@@ -17,7 +17,7 @@ class Storage:
     def __init__(self, from_attempt=1):
         self.gate = WriteGate(self.probe)
         self.attempts = self.at_once = 0
-        self._from_attempt = from_attempt
+        self.from_attempt = from_attempt
 
     async def probe(self):
         self.attempts += 1
@@ -25,7 +25,7 @@ class Storage:
         assert self.at_once == 1, "two attempts at once"
         await asyncio.sleep(0)
         self.at_once -= 1
-        if self.attempts >= self._from_attempt:
+        if self.attempts >= self.from_attempt:
             self.gate.accepted()
         else:
             self.gate.refused("no")
@@ -60,6 +60,7 @@ async def test_the_first_refusal_holds_everything_back_until_a_write_is_accepted
     waiting = [asyncio.create_task(storage.gate.wait()) for _ in range(20)]
     done, _ = await asyncio.wait(waiting, timeout=0.1)
     assert not done
+    storage.from_attempt = 0  # or an attempt that is under way is refused after this
     storage.gate.accepted()
     await asyncio.wait_for(asyncio.gather(*waiting), 10)
 
