@@ -31,7 +31,7 @@ def unknown_fields(conf: Mapping[str, Any] | None, known: Collection[str]) -> li
         folded = {each.replace("_", "").lower(): each for each in known}
         wanted = name.replace("_", "").replace("-", "").lower()
         if nearest := difflib.get_close_matches(wanted, folded, n=1, cutoff=0.5):
-            line += f"; did you mean {folded[nearest[0]]}?"
+            line += f" (did you mean {folded[nearest[0]]}?)"
         lines.append(line)
     return lines
 
@@ -51,7 +51,7 @@ def refuse_unknown_fields(dag_run: Any, task: Any) -> None:
     known = sorted(task.dag.params)
     if problems := unknown_fields(dag_run.conf, known):
         raise AirflowFailException(
-            f"the run's conf has unknown fields, so nothing was done: {'; '.join(problems)} "
+            f"the run's conf has unknown fields, so nothing was done: {'; '.join(problems)}. "
             f"{task.dag.dag_id} has {', '.join(known) or 'no fields'}. Trigger it again without "
             "the unknown ones"
         )

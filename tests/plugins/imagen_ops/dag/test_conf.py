@@ -31,7 +31,7 @@ def test_known_fields_and_those_of_airflow_are_accepted(conf: dict[str, Any] | N
 )
 def test_a_field_that_is_misspelt_is_refused_with_the_nearest_one(given: str, meant: str) -> None:
     assert unknown_fields({given: True}, KNOWN) == [
-        f"'{given}': no such field; did you mean {meant}?"
+        f"'{given}': no such field (did you mean {meant}?)"
     ]
 
 
