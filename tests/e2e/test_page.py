@@ -2,7 +2,10 @@
 
 import json
 import re
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -40,8 +43,10 @@ def addresses() -> list[str]:
     """Return one address per route."""
     from imagen_ops.ui.app import routes
     from imagen_ops.ui.storage import Storage
+    from imagen_ops.ui.turns import Turns
 
-    paths = [getattr(route, "path", None) for route in routes(Storage()).routes]
+    queries = Turns("test", threads=1, waiting=1, user_threads=1, user_waiting=1)
+    paths = [getattr(route, "path", None) for route in routes(Storage(), queries).routes]
     assert all(paths), "this test cannot request a route without a path"
     return [
         "/imagen" + re.sub(r"{(\w+)(?::path)?}", lambda match: EXAMPLES[match[1]], str(path))
@@ -79,6 +84,7 @@ def test_a_viewer_sees_everything_and_may_trigger_nothing(operated: Operated) ->
     assert (image["url"], image["prompt"]) == (PATH, "<b>A fox</b>")
     status, headers, body = viewer.ask(f"/imagen/{image['url']}")
     assert (status, headers["content-type"], body) == (200, "image/png", PICTURE)
+    assert headers["cache-control"] == "private, no-cache", "an image ends with the login"
     actions = viewer.panel("actions")
     assert actions["user"] == "viewer"
     assert {dag["allowed"] for dag in actions["dags"]} == {False}
@@ -113,3 +119,22 @@ def test_airflows_menu_links_to_the_page(operated: Operated) -> None:
     [ours] = [view for view in views if view["name"] == "Imagen"]
     assert Visitor(operated, "viewer").ask(f"/{ours['href']}")[0] == 200
     assert Visitor(operated, "viewer").ask(f"/{ours['icon']}")[0] == 200
+
+
+def test_one_users_many_requests_leave_room_for_another_users(operated: Operated) -> None:
+    viewer, admin = Visitor(operated, "viewer"), Visitor(operated, "admin")
+    admin.panel("stream")
+
+    def ask(n: int) -> int:
+        return viewer.ask(f"/imagen/images/00/00{n:030x}-0.png")[0]
+
+    with ThreadPoolExecutor(300) as threads:
+        asked = [threads.submit(ask, n) for n in range(600)]
+        began = time.monotonic()
+        admin.panel("stream")
+        assert admin.ask("/imagen/")[0] == 200
+        took = time.monotonic() - began
+    answers = Counter(each.result() for each in asked)
+    print(f"another user's panel and shell took {took:.2f} s; the many got {answers}")
+    assert set(answers) <= {404, 503}
+    assert took < 10, "Airflow itself looks up each login in its database, one after the other"

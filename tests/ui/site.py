@@ -123,7 +123,7 @@ class Site:
         self.pictures.add(f"images/{request.match_info['path']}")
         if request.match_info["path"] in self.missing:
             raise web.HTTPNotFound
-        headers = {**HEADERS, "Cache-Control": "private, max-age=31536000, immutable"}
+        headers = {**HEADERS, "Cache-Control": "private, no-cache"}
         return web.Response(body=self.picture, content_type="image/png", headers=headers)
 
     async def _panel(self, request: web.Request) -> web.Response:
@@ -134,8 +134,8 @@ class Site:
         if held:
             await asyncio.to_thread(held.wait, 120)
         if status := self.statuses.get(panel):
-            login = {"Location": "/api/v2/auth/login"} if status == 302 else {}
-            return web.Response(status=status, headers={**headers, **login})
+            more = {302: {"Location": "/api/v2/auth/login"}, 503: {"Retry-After": "3"}}
+            return web.Response(status=status, headers={**headers, **more.get(status, {})})
         if panel in self.raw:
             return web.Response(text=self.raw[panel], headers=headers)
         error = self.errors.get(panel)

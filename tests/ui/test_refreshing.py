@@ -277,6 +277,26 @@ def test_an_unreachable_server_is_reported_until_it_is_back(
     expect(page.locator("#stream .trouble")).to_be_empty()
 
 
+def test_a_busy_server_is_asked_again_after_the_time_it_names(
+    site: Site, visit: Callable[..., Page], watched: Watched
+) -> None:
+    watched.may_fail = True
+    site.statuses["plots"] = 503
+    page = visit(clock=True)
+    notice = page.locator("#plots .trouble")
+    expect(notice).to_have_text("The server is busy, trying again in 3 s.")
+    expect(notice).to_have_attribute("data-busy", "")
+    expect(page.locator("#refreshed")).to_have_text("Refreshed 15:05:00")
+    page.clock.run_for(3_000)
+    expect(notice).to_have_text("The server is busy, trying again in 3 s.")
+
+    site.statuses = {}
+    page.clock.run_for(3_000)
+    expect(page.locator("#plots")).to_have_attribute("data-state", "full")
+    expect(notice).to_be_empty()
+    assert site.requests["stream"] == 1
+
+
 @pytest.mark.parametrize("status", [401, 302])
 def test_an_expired_login_is_announced_with_a_link_to_log_in_again(
     site: Site, visit: Callable[..., Page], watched: Watched, status: int

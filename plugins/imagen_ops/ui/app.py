@@ -4,67 +4,81 @@ Handlers run on the event loop of Airflow's API server, so they do all reading i
 """
 
 import asyncio
-import json
+import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
-from imagen_ops.ui.access import Admit, Guarded, admit, may_trigger
+from imagen_ops.ui.access import Admission, Admit, Guarded, may_trigger
 from imagen_ops.ui.headers import WithHeaders
 from imagen_ops.ui.lazy import Asgi
 from imagen_ops.ui.panels import actions, backfills, dead_letters, images, stream
-from imagen_ops.ui.sharing import Answer, ReadError, SharedReads, start_thread_pool
+from imagen_ops.ui.responses import AsciiJson, ClientGoneError, ImageResponse, busy, while_connected
+from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
 from imagen_ops.ui.static_files import FOLDER, PAGE, StaticFile, load_static_files
 from imagen_ops.ui.storage import READ_TIMEOUT_S, Storage
+from imagen_ops.ui.turns import Busy, Turns
 
 # Slightly more than a read may take, so that a slow read reports its own error.
 ANSWER_TIMEOUT_S = READ_TIMEOUT_S + 0.5
-_IMAGE_THREADS = 4
-_CHUNK_BYTES = 256 << 10
-# An image's name is a digest of everything that decides the image, and nothing is overwritten.
-_CACHE_FOREVER = "private, max-age=31536000, immutable"
+# A browser may ask for a page of images at once. An image has its place until it has been sent, so
+# that at most this many wait on disk, each of `MAX_IMAGE_BYTES` at most.
+IMAGE_PLACES = {"threads": 12, "user_threads": 4, "waiting": 512, "user_waiting": 128}
+# Older images: a user chooses what to read.
+_OLDER_PLACES = {"threads": 4, "user_threads": 2, "waiting": 64, "user_waiting": 16}
+# Queries of Airflow's database: one for each request.
+_QUERY_PLACES = {"threads": 4, "user_threads": 2, "waiting": 1024, "user_waiting": 192}
+# The panels: so few different reads that no user can fill the queue.
+_PANEL_PLACES = {"threads": 4, "user_threads": 4, "waiting": 16, "user_waiting": 16}
+_OLDER_ANSWERS = 64
+_OLDER_CACHED_CHARACTERS = 2_000_000
+# An image's name is a digest of everything that decides the image, so a browser may keep it. It
+# asks each time whether it still may show it: then an image ends with the login.
+_CACHE_WHILE_LOGGED_IN = "private, no-cache"
 
 _log = logging.getLogger(__name__)
 
 
-class AsciiJson(JSONResponse):
-    """JSON in ASCII: prompts may contain what UTF-8 cannot encode, such as half of an emoji."""
-
-    def render(self, content: Any) -> bytes:
-        """Return the bytes to send."""
-        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
-def build(storage: Storage, admit: Admit = admit) -> Asgi:
+def build(storage: Storage, admit: Admit | None = None) -> Asgi:
     """Return the whole app, with access control and security headers.
 
     Args:
         storage: where the page reads.
-        admit: returns the user of a request, or raises `HTTPException`.
+        admit: returns the user of a request, or raises `HTTPException`; None: Airflow decides.
     """
-    return WithHeaders(Guarded(routes(storage), admit))
+    queries = Turns("imagen-ui-query", **_QUERY_PLACES)
+    return WithHeaders(Guarded(routes(storage, queries), admit or Admission(queries)))
 
 
-def routes(storage: Storage, folder: Path = FOLDER) -> FastAPI:
+def routes(storage: Storage, queries: Turns, folder: Path = FOLDER) -> FastAPI:
     """Return the app without access control and security headers.
 
     Args:
         storage: where the page reads.
+        queries: whose query of Airflow's database is next.
         folder: of the page's static files.
     """
     app = FastAPI(
         title="Imagen", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
     )
     _add_static_files(app, load_static_files(folder))
-    _add_panels(app, storage, SharedReads(ANSWER_TIMEOUT_S))
-    _add_actions(app)
+    _add_panels(app, storage)
+    _add_lists_of_images(app, storage)
+    _add_actions(app, queries)
     _add_images(app, storage)
+
+    @app.exception_handler(Busy)
+    async def refuse(request: Request, reason: Busy) -> Response:
+        return busy(reason)
+
+    @app.exception_handler(ClientGoneError)
+    async def nobody_reads_this(request: Request, error: ClientGoneError) -> Response:
+        return Response(status_code=499)
+
     return app
 
 
@@ -87,39 +101,61 @@ def _add_static_files(app: FastAPI, static_files: Mapping[str, StaticFile]) -> N
         return _not_found() if name == PAGE else serve(request, name)
 
 
-def _add_panels(app: FastAPI, storage: Storage, shared: SharedReads) -> None:
-    async def health(show: Callable[[stream.Health], Any]) -> AsciiJson:
-        answer = await shared.get("health", 10, lambda: stream.read_health(storage))
+def _add_panels(app: FastAPI, storage: Storage) -> None:
+    shared = SharedReads(ANSWER_TIMEOUT_S, Turns("imagen-ui-panel", **_PANEL_PLACES))
+
+    async def health(request: Request, show: Callable[[stream.Health], Any]) -> AsciiJson:
+        read = functools.partial(stream.read_health, storage)
+        answer = await while_connected(request, shared.get("health", 10, read))
         return _panel(answer if answer.error else Answer(show(answer.data)))
 
     @app.get("/api/stream")
-    async def stream_state() -> AsciiJson:
-        return await health(lambda latest: stream.state(latest, datetime.now(UTC)))
+    async def stream_state(request: Request) -> AsciiJson:
+        return await health(request, lambda latest: stream.state(latest, datetime.now(UTC)))
 
     @app.get("/api/plots")
-    async def plots() -> AsciiJson:
-        return await health(stream.plots)
+    async def plots(request: Request) -> AsciiJson:
+        return await health(request, stream.plots)
+
+    @app.get("/api/backfills")
+    async def backfill_runs(request: Request) -> AsciiJson:
+        read = functools.partial(backfills.read_backfills, storage)
+        return _panel(await while_connected(request, shared.get("backfills", 15, read)))
+
+    @app.get("/api/dead-letters")
+    async def recent_dead_letters(request: Request) -> AsciiJson:
+        read = functools.partial(dead_letters.read_dead_letters, storage)
+        return _panel(await while_connected(request, shared.get("dead-letters", 10, read)))
+
+
+def _add_lists_of_images(app: FastAPI, storage: Storage) -> None:
+    newest = SharedReads(ANSWER_TIMEOUT_S, Turns("imagen-ui-newest", **_PANEL_PLACES))
+    # Users choose these, so they have threads and caches of their own.
+    older = SharedReads(
+        ANSWER_TIMEOUT_S, Turns("imagen-ui-older", **_OLDER_PLACES), answers=_OLDER_ANSWERS
+    )
+    apart = storage.apart(
+        reads=_OLDER_PLACES["threads"], cached_characters=_OLDER_CACHED_CHARACTERS
+    )
 
     @app.get("/api/images")
-    async def newest_images(
+    async def list_of_images(
+        request: Request,
         limit: Annotated[int, Query(ge=1, le=images.MAX_LIMIT)] = 48,
         before: Annotated[str | None, Query(pattern=images.CURSOR)] = None,
     ) -> AsciiJson:
-        key = ("images", limit, before)
-        return _panel(await shared.get(key, 5, lambda: images.read_images(storage, limit, before)))
-
-    @app.get("/api/backfills")
-    async def backfill_runs() -> AsciiJson:
-        return _panel(await shared.get("backfills", 15, lambda: backfills.read_backfills(storage)))
-
-    @app.get("/api/dead-letters")
-    async def recent_dead_letters() -> AsciiJson:
-        return _panel(
-            await shared.get("dead-letters", 10, lambda: dead_letters.read_dead_letters(storage))
-        )
+        if before is None:
+            size = images.newest_limit(limit)
+            read = functools.partial(images.read_images, storage, size)
+            reading = newest.get(size, 5, read)
+        else:
+            read = functools.partial(images.read_images, apart, limit, before)
+            reading = older.get((limit, before), 5, read, request.user.get_id())
+        answer = await while_connected(request, reading)
+        return _panel(answer if answer.error else Answer(answer.data.first(limit)))
 
 
-def _add_actions(app: FastAPI) -> None:
+def _add_actions(app: FastAPI, queries: Turns) -> None:
     @app.get("/api/actions")
     async def allowed_actions(request: Request) -> AsciiJson:
         user = request.user
@@ -128,8 +164,11 @@ def _add_actions(app: FastAPI) -> None:
             dags = actions.actions(lambda dag_id: may_trigger(request, user, dag_id))
             return {"dags": dags, "user": user.get_name()}
 
+        query = queries.take(user.get_id(), read)
         try:
-            return _panel(Answer(await run_in_threadpool(read)))
+            return _panel(Answer(await while_connected(request, asyncio.wrap_future(query.future))))
+        except ClientGoneError:
+            raise
         except Exception:
             _log.exception("Cannot read which DAGs %s may trigger", user.get_name())
             return _panel(
@@ -141,48 +180,39 @@ def _add_actions(app: FastAPI) -> None:
 
 
 def _add_images(app: FastAPI, storage: Storage) -> None:
-    # A few threads of their own: a page requests fifty images at once.
-    threads = start_thread_pool(_IMAGE_THREADS, "imagen-ui-picture")
+    turns = Turns("imagen-ui-picture", **IMAGE_PLACES)
 
     @app.get("/images/{path:path}")
     async def image(request: Request, path: str) -> Response:
         media_type = images.media_type_of(path)
         if media_type is None or not _is_unescaped(request, path):
             return _not_found()
-        headers = {"Cache-Control": _CACHE_FOREVER, "ETag": f'"{path.rpartition("/")[2]}"'}
+        headers = {"Cache-Control": _CACHE_WHILE_LOGGED_IN, "ETag": f'"{path.rpartition("/")[2]}"'}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        reading = threads.submit(images.read_image, storage, path)
+        read = functools.partial(images.read_image, storage, path)
+        place = turns.take(request.user.get_id(), read, held=True)
+        response: Response | None = None
         try:
-            # A time-out also takes the read out of the queue, if it has not started.
-            file = await asyncio.wait_for(asyncio.wrap_future(reading), 2 * ANSWER_TIMEOUT_S)
+            reading = asyncio.wait_for(asyncio.wrap_future(place.future), 2 * ANSWER_TIMEOUT_S)
+            file = await while_connected(request, reading)
+            if file is None:
+                return _not_found()
+            response = ImageResponse(file, media_type, headers, ended=place.leave)
+            return response
         except ReadError as error:
             return AsciiJson({"detail": str(error)}, status_code=503)
         except TimeoutError:
-            detail = f"Cloud Storage has not answered within {2 * ANSWER_TIMEOUT_S:g} s"
-            return AsciiJson({"detail": detail}, status_code=503)
-        if file is None:
-            return _not_found()
-        return _stream_file(file, media_type, headers)
+            raise Busy.after(2 * ANSWER_TIMEOUT_S) from None
+        finally:
+            if response is None:
+                place.leave()
 
 
 def _is_unescaped(request: Request, path: str) -> bool:
     """Tell whether the request's path has no escapes, which the names of images never need."""
     raw: bytes = request.scope.get("raw_path") or b""
     return raw.partition(b"?")[0].endswith(f"/images/{path}".encode())
-
-
-def _stream_file(file: IO[bytes], media_type: str, headers: Mapping[str, str]) -> Response:
-    size = file.tell()
-    file.seek(0)
-
-    def chunks() -> Iterator[bytes]:
-        with file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-
-    with_length = {**headers, "Content-Length": str(size)}
-    return StreamingResponse(chunks(), media_type=media_type, headers=with_length)
 
 
 def _panel(answer: Answer) -> AsciiJson:

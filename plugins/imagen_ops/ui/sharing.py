@@ -1,7 +1,8 @@
 """Reads once what many open pages ask for at the same time.
 
 Reads run in a few threads of their own. Requests that need a read which is already in progress wait
-for it without holding a thread, so storage that hangs does not slow down Airflow's API server.
+for it without holding a thread, so storage that hangs does not slow down Airflow's API server. A
+read that nobody awaits any more is dropped, if it has not begun.
 """
 
 import asyncio
@@ -9,16 +10,16 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import cachetools  # type: ignore[import-untyped]
+
+from imagen_ops.ui.turns import Busy, Place, Turns
 
 _log = logging.getLogger(__name__)
 
 # How long an error is reported before the read is tried again.
 ERROR_TTL_S = 3.0
-_MAX_CACHED_ANSWERS = 256
 
 
 class ReadError(Exception):
@@ -42,43 +43,63 @@ class SharedReads:
     """Answers by key, cached for a while. Only one thread at a time reads a key.
 
     Args:
-        timeout_s: seconds after which a request gives up waiting. The read itself continues, and
-            its answer is cached for the next request.
-        threads: maximum number of reads at the same time.
+        timeout_s: seconds after which a request gives up waiting. A read that has begun continues,
+            and its answer is cached for the next request.
+        turns: whose read is next.
+        answers: maximum number of cached answers.
     """
 
-    def __init__(self, timeout_s: float, threads: int = 4) -> None:
+    def __init__(self, timeout_s: float, turns: Turns, answers: int = 256) -> None:
         self._timeout_s = timeout_s
-        self._threads = start_thread_pool(threads, "imagen-ui")
+        self._turns = turns
         self._lock = threading.Lock()
-        self._in_progress: dict[Hashable, Future[Answer]] = {}
+        self._in_progress: dict[Hashable, _SharedRead] = {}
         # Each answer comes with its time to live in seconds.
         self._cache: cachetools.TLRUCache[Hashable, tuple[Answer, float]] = cachetools.TLRUCache(
-            _MAX_CACHED_ANSWERS, ttu=lambda _key, cached, now: float(now + cached[1])
+            answers, ttu=lambda _key, cached, now: float(now + cached[1])
         )
 
-    async def get(self, key: Hashable, ttl_s: float, read: Callable[[], Any]) -> Answer:
+    async def get(
+        self, key: Hashable, ttl_s: float, read: Callable[[], Any], user: str = ""
+    ) -> Answer:
         """Return the cached answer for a key, or read it.
 
         Args:
             key: identifies what is read.
             ttl_s: seconds for which a successful answer is cached.
             read: reads the data; runs in a thread. A `ReadError` becomes the answer's error.
+            user: whose turn it takes, where users have shares.
+
+        Raises:
+            Busy: the read cannot be queued, or has not begun in time.
         """
         with self._lock:
             cached: tuple[Answer, float] | None = self._cache.get(key)
             if cached is not None:
                 return cached[0]
-            future = self._in_progress.get(key)
-            if future is None:
-                future = self._threads.submit(self._read, key, ttl_s, read)
-                self._in_progress[key] = future
-        # Shielded: a request that is cancelled must not cancel the read for the others.
-        waiting = asyncio.shield(asyncio.wrap_future(future))
+            shared = self._in_progress.get(key)
+            if shared is None:
+                place = self._turns.take(user, lambda: self._read(key, ttl_s, read))
+                shared = self._in_progress[key] = _SharedRead(place)
+            shared.awaited_by += 1
+        future = shared.place.future
         try:
+            # Shielded: a request that is cancelled must not cancel the read for the others.
+            waiting = asyncio.shield(asyncio.wrap_future(future))
             return await asyncio.wait_for(waiting, self._timeout_s)
         except TimeoutError:
+            if not future.running() and not future.done():
+                raise Busy.after(self._timeout_s) from None
             return Answer(error=f"Cloud Storage has not answered within {self._timeout_s:g} s")
+        finally:
+            self._await_no_more(key, shared)
+
+    def _await_no_more(self, key: Hashable, shared: "_SharedRead") -> None:
+        with self._lock:
+            shared.awaited_by -= 1
+            # The lock keeps others from joining a read that is about to be dropped.
+            if not shared.awaited_by and shared.place.future.cancel():
+                self._in_progress.pop(key, None)
 
     def _read(self, key: Hashable, ttl_s: float, read: Callable[[], Any]) -> Answer:
         try:
@@ -98,18 +119,9 @@ class SharedReads:
         return answer
 
 
-def start_thread_pool(count: int, name: str) -> ThreadPoolExecutor:
-    """Return a pool whose threads are already running.
+@dataclasses.dataclass
+class _SharedRead:
+    """A read in the queue or under way, and how many requests wait for it."""
 
-    A pool starts threads when work is submitted, and the submitter waits for each start. Here the
-    submitter would be the event loop.
-
-    Args:
-        count: number of threads.
-        name: prefix of their names.
-    """
-    pool = ThreadPoolExecutor(count, thread_name_prefix=name)
-    barrier = threading.Barrier(count)
-    for future in [pool.submit(barrier.wait) for _ in range(count)]:
-        future.result()
-    return pool
+    place: Place[Answer]
+    awaited_by: int = 0

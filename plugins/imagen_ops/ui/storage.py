@@ -6,11 +6,13 @@ cache holds what the panels need of an object, not its bytes.
 
 import contextlib
 import dataclasses
+import itertools
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import IO, Any, TypeVar
 
@@ -27,9 +29,6 @@ READ_TIMEOUT_S = 4.5
 MAX_BYTES = 4 << 20
 MAX_IMAGE_BYTES = 32 << 20
 _READERS = 8
-# Size of the cache, in characters of the `repr` of its entries. In memory they take about three
-# times as much.
-_MAX_CACHED_CHARACTERS = 8_000_000
 _MAX_DAYS = 32
 
 _T = TypeVar("_T")
@@ -79,18 +78,41 @@ class Storage:
 
     Args:
         settings: returns the deployment's settings, or raises `SettingsError`.
+        at_once: maximum number of objects that one call of `read` reads at the same time.
+        cached_characters: size of the cache, in characters of the `repr` of its entries. In memory
+            they take about three times as much.
     """
 
-    def __init__(self, settings: Callable[[], Settings] = Settings.from_environment) -> None:
+    def __init__(
+        self,
+        settings: Callable[[], Settings] = Settings.from_environment,
+        *,
+        at_once: int = _READERS,
+        cached_characters: int = 8_000_000,
+    ) -> None:
         self._settings = settings
+        self._at_once = at_once
         self._client_lock = threading.Lock()
         self._client: Any = None
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="imagen-ui-reader")
         self._cache_lock = threading.Lock()
         # Each value comes with its size in characters.
         self._cache: cachetools.LRUCache[Any, tuple[Any, int]] = cachetools.LRUCache(
-            _MAX_CACHED_CHARACTERS, getsizeof=lambda cached: cached[1]
+            cached_characters, getsizeof=lambda cached: cached[1]
         )
+
+    def apart(self, *, reads: int, cached_characters: int) -> "Storage":
+        """Return the same bucket, with threads, connections, and a cache of its own.
+
+        What users choose to read then takes none of those from the panels.
+
+        Args:
+            reads: maximum number of calls of `read` at the same time: none of them waits for
+                another one's objects.
+            cached_characters: size of the cache, as for the class.
+        """
+        at_once = max(1, _READERS // reads)
+        return Storage(self._settings, at_once=at_once, cached_characters=cached_characters)
 
     def settings(self) -> Settings:
         """Return the deployment's settings.
@@ -178,12 +200,22 @@ class Storage:
             ReadError: one of them cannot be read.
         """
         bucket = self.settings().bucket
-        futures = [
-            self._readers.submit(self._extract, bucket, stored, extract, deadline)
-            for stored in objects
-        ]
+        remaining = iter(objects)
+        futures: deque[Future[_T]] = deque()
+        extracted: list[_T] = []
+
+        def submit(count: int) -> None:
+            for stored in itertools.islice(remaining, count):
+                futures.append(
+                    self._readers.submit(self._extract, bucket, stored, extract, deadline)
+                )
+
         try:
-            return [future.result() for future in futures]
+            submit(self._at_once)
+            while futures:
+                extracted.append(futures.popleft().result())
+                submit(1)
+            return extracted
         finally:
             for future in futures:
                 future.cancel()

@@ -45,7 +45,8 @@ async function refresh() {
   const good = outcomes.filter((outcome) => outcome === "good").length;
   if (good) state.lastSuccess = new Date(serverNow());
   showAccessProblem(outcomes);
-  showRefreshed(panels.length - good);
+  const busy = outcomes.filter((outcome) => outcome === "busy").length;
+  showRefreshed(panels.length - good - busy);
   updateRelativeTimes();
   schedule();
 }

@@ -2,7 +2,7 @@
 
 import { el, setText, withCode } from "./dom.js";
 import { parseTime, timeOrDate } from "./formatting.js";
-import { AccessDenied, fetchPanel, LoginExpired, serverNow } from "./server.js";
+import { AccessDenied, Busy, fetchPanel, LoginExpired, serverNow } from "./server.js";
 
 export class Panel {
   /**
@@ -23,10 +23,15 @@ export class Panel {
     this.body.hidden = true;
     this.loadedAt = null;
     this.pending = null;
+    this.retry = 0;
   }
 
-  /** Load and show the data; joins a load in progress. Resolves to "good", "troubled" or an error. */
+  /**
+   * Load and show the data; joins a load in progress. Resolves to "good", "busy" if it is tried again
+   * soon, "troubled", or an error.
+   */
   refresh() {
+    clearTimeout(this.retry);
     this.pending ??= this.#refresh().finally(() => {
       this.pending = null;
     });
@@ -42,6 +47,7 @@ export class Panel {
       this.#showError(error);
       outcome = error === null ? "good" : "troubled";
     } catch (error) {
+      if (error instanceof Busy) return this.#tryAgain(error);
       outcome = isAboutAccess(error) ? error : "troubled";
       const text = isAboutAccess(error) ? error.message : `cannot load this section: ${error.message}`;
       this.#showError(text);
@@ -49,6 +55,17 @@ export class Panel {
     this.section.removeAttribute("aria-busy");
     this.section.dataset.state = this.#state();
     return outcome;
+  }
+
+  /** Say that the server is busy, beside whatever is shown, and try again. */
+  #tryAgain({ message, seconds }) {
+    this.#showError(null);
+    this.trouble.toggleAttribute("data-busy", true);
+    setText(this.trouble, asSentence(`${message}, trying again in ${seconds} s`));
+    this.retry = setTimeout(() => this.refresh(), seconds * 1000);
+    this.section.removeAttribute("aria-busy");
+    this.section.dataset.state = this.#state();
+    return "busy";
   }
 
   #fill(data, at) {
@@ -67,6 +84,7 @@ export class Panel {
   }
 
   #showError(error) {
+    this.trouble.removeAttribute("data-busy");
     const outdated = error !== null && this.loadedAt !== null;
     this.section.toggleAttribute("data-old", outdated);
     const loadedAt = outdated && timeOrDate(this.loadedAt, new Date(serverNow()));

@@ -1,6 +1,7 @@
 // Requests to the server, and what its answers mean. Ages are measured by the server's clock.
 
 const TIMEOUT_MS = 20_000;
+const MAX_RETRY_S = 30;
 const WEB_PROTOCOLS = new Set(["http:", "https:"]);
 
 /** The login has expired: no request can succeed until the user logs in again. */
@@ -11,6 +12,14 @@ export class LoginExpired extends Error {
 /** The user is logged in, but may not see the page. */
 export class AccessDenied extends Error {
   message = "you do not have access";
+}
+
+/** The server has no place for the request now. `seconds`: when to try again. */
+export class Busy extends Error {
+  constructor(seconds) {
+    super("the server is busy");
+    this.seconds = seconds;
+  }
 }
 
 let clockOffset = 0;
@@ -45,12 +54,14 @@ export function imageUrl(link) {
 
 /**
  * Request a panel's data: `{at, data, error}`.
- * Throws LoginExpired, AccessDenied, or another Error whose message tells the reader what is wrong.
+ * Throws LoginExpired, AccessDenied, Busy, or another Error whose message tells the reader what is wrong.
  */
 export async function fetchPanel(path) {
   const response = await fetchResponse(path);
   if (response.type === "opaqueredirect" || response.status === 401) throw new LoginExpired();
   if (response.status === 403) throw new AccessDenied();
+  const retryAfter = Number(response.headers.get("Retry-After"));
+  if (response.status === 503 && retryAfter > 0) throw new Busy(Math.min(retryAfter, MAX_RETRY_S));
   if (!response.ok) throw new Error(`the server answered with HTTP status ${response.status}`);
   const body = await response.json().catch(() => null);
   if (body === null || typeof body !== "object") {

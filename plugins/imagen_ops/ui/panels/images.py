@@ -3,6 +3,7 @@
 The index is read from its newest end, and only as far as a request needs.
 """
 
+import dataclasses
 import re
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from imagen_ops.ui.storage import Deadline, Storage, StoredObject
 from imagen_ops.ui.untrusted import flag, number, text, texts, texts_and_numbers
 
 MAX_LIMIT = 200
+# How many of the newest images are read: few sizes, so that all open pages share a few reads.
+_NEWEST_LIMITS = (48, 96, MAX_LIMIT)
 # Where a page starts: an object of the index, and how many of its images to skip.
 CURSOR = r"^\d{13}-[0-9a-f]{8}\.\d{1,6}$"
 
@@ -25,6 +28,36 @@ _FIRST_BATCH = 8
 _MAX_BYTES_IN_MEMORY = 64 << 10
 
 Entry = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePage:
+    """A page of images.
+
+    Attributes:
+        by_cursor: the images, newest first, each with the cursor of a page that starts with it.
+        after: the cursor of the page after all of these; None if there is none.
+        location: of the images folder.
+    """
+
+    by_cursor: list[tuple[str, Entry]]
+    after: str | None
+    location: str
+
+    def first(self, limit: int) -> dict[str, Any]:
+        """Return the page's first images.
+
+        Args:
+            limit: maximum number of images.
+
+        Returns:
+            `{"images", "next"}`: the cursor of the next page, or None on the last page.
+        """
+        rest = self.by_cursor[limit:]
+        shown = [_with_url(entry, self.location) for _, entry in self.by_cursor[:limit]]
+        # Several workers write at the same time, and each object covers about a second.
+        shown.sort(key=lambda entry: entry["at"] or "", reverse=True)
+        return {"images": shown, "next": rest[0][0] if rest else self.after}
 
 
 def media_type_of(path: str) -> str | None:
@@ -56,16 +89,18 @@ def entries(records: Iterator[dict[str, Any]]) -> list[Entry]:
     ]
 
 
-def read_images(storage: Storage, limit: int, before: str | None = None) -> dict[str, Any]:
+def newest_limit(limit: int) -> int:
+    """Return how many of the newest images to read, to show the first `limit` of them."""
+    return next(size for size in _NEWEST_LIMITS if size >= limit)
+
+
+def read_images(storage: Storage, limit: int, before: str | None = None) -> ImagePage:
     """Read one page of images, newest first.
 
     Args:
         storage: the deployment's.
         limit: maximum number of images, 1 to `MAX_LIMIT`.
         before: the previous page's `next`; None: start at the newest image.
-
-    Returns:
-        `{"images", "next"}`: the cursor of the next page, or None on the last page.
 
     Raises:
         ReadError: they cannot be read.
@@ -94,15 +129,12 @@ def read_images(storage: Storage, limit: int, before: str | None = None) -> dict
                 for index, entry in enumerate(its_entries)
                 if index >= first
             ]
-    next_cursor = None
+    after = None
     if len(by_cursor) > limit:
-        next_cursor = by_cursor[limit][0]
+        after = by_cursor[limit][0]
     elif more:
-        next_cursor = _cursor_after(objects[-1], prefix)
-    page = [_with_url(entry, location) for _, entry in by_cursor[:limit]]
-    # Several workers write at the same time, and each object covers about a second.
-    page.sort(key=lambda entry: entry["at"] or "", reverse=True)
-    return {"images": page, "next": next_cursor}
+        after = _cursor_after(objects[-1], prefix)
+    return ImagePage(by_cursor[:limit], after, location)
 
 
 def read_image(storage: Storage, path: str) -> IO[bytes] | None:

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,18 @@ class Stored:
 
     server: RunningStorage
     requests: list[str]
+    # Seconds that a request takes, by its path.
+    delay_s: Callable[[str], float] = lambda path: 0.0
     _goes_on: threading.Event = dataclasses.field(default_factory=threading.Event)
     _stopped: bool = False
 
     def hang(self) -> None:
         """From now on accept requests without answering them."""
         self._goes_on.clear()
+
+    def go_on(self) -> None:
+        """Answer all requests again."""
+        self._goes_on.set()
 
     def stop(self) -> None:
         """Shut the server down."""
@@ -90,10 +96,11 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stored]:
         if not request.raw_path.startswith(f"/storage/v1/b/{BUCKET}?"):
             requests.append(request.raw_path)
         await asyncio.to_thread(goes_on.wait)
+        await asyncio.sleep(stored.delay_s(request.raw_path))
         return None
 
     server = RunningStorage(tmp_path / "storage", count)
-    stored = Stored(server, requests, goes_on)
+    stored = Stored(server, requests, _goes_on=goes_on)
     server.store.create_bucket(BUCKET)
     for name, value in COMPLETE.items():
         monkeypatch.setenv(name, value)
@@ -109,7 +116,7 @@ def long_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     from imagen_ops.ui.sharing import SharedReads
 
     get = SharedReads.get
-    monkeypatch.setattr(SharedReads, "get", lambda self, key, _, read: get(self, key, 3600.0, read))
+    monkeypatch.setattr(SharedReads, "get", lambda self, key, _, *how: get(self, key, 3600.0, *how))
 
 
 @pytest.fixture
@@ -169,7 +176,7 @@ class Page:
 
 async def everybody(request: Any) -> Any:
     """Admit everybody."""
-    return types.SimpleNamespace(get_name=lambda: "ada")
+    return types.SimpleNamespace(get_id=lambda: "ada", get_name=lambda: "ada")
 
 
 @pytest.fixture

@@ -171,6 +171,15 @@ def test_a_token_of_another_airflow_is_refused(airflow: Airflow, stored: Stored)
     assert stored.requests == []
 
 
+def test_one_user_cannot_have_all_requests_in_progress(
+    airflow: Airflow, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagen_ops.ui.access.MAX_REQUESTS_PER_USER", 0)
+    refused = airflow.get("/", airflow.token("viewer"))
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "3")
+    assert "the most that one user can have: try again in 3 s" in refused.json()["detail"]
+
+
 def test_nobody_may_open_a_websocket(airflow: Airflow) -> None:
     from starlette.websockets import WebSocketDisconnect
 

@@ -34,12 +34,17 @@ def walk(storage: Any, limit: int) -> list[dict[str, Any]]:
     """Return all images, read page by page."""
     found, cursor = [], None
     while True:
-        page = read_images(storage, limit, cursor)
+        page = newest(storage, limit, cursor)
         assert len(page["images"]) <= limit
         found += page["images"]
         cursor = page["next"]
         if cursor is None:
             return found
+
+
+def newest(storage: Any, limit: int, cursor: str | None = None) -> dict[str, Any]:
+    """Return a page of images as the route does."""
+    return read_images(storage, limit, cursor).first(limit)
 
 
 def prompts(images: list[dict[str, Any]]) -> list[int]:
@@ -85,24 +90,24 @@ def test_paging_returns_each_image_once_newest_first(
 def test_new_images_do_not_shift_the_next_page(stored: Stored, storage: Any) -> None:
     for n in range(6):
         stored.lines("predictions", NOW + timedelta(seconds=n), line(n))
-    first = read_images(storage, 2)
+    first = newest(storage, 2)
     stored.lines("predictions", NOW + timedelta(seconds=9), line(9))
-    second = read_images(storage, 2, first["next"])
+    second = newest(storage, 2, first["next"])
     assert prompts(first["images"]) == [5, 4]
     assert prompts(second["images"]) == [3, 2]
-    assert prompts(read_images(storage, 2)["images"]) == [9, 5]
+    assert prompts(newest(storage, 2)["images"]) == [9, 5]
 
 
 def test_images_from_several_workers_are_in_order(stored: Stored, storage: Any) -> None:
     stored.lines("predictions", NOW, line(1), line(3), tag="0000000a")
     stored.lines("predictions", NOW, line(2), line(4), tag="0000000b")
-    assert prompts(read_images(storage, 4)["images"]) == [4, 3, 2, 1]
+    assert prompts(newest(storage, 4)["images"]) == [4, 3, 2, 1]
 
 
 def test_a_page_may_end_between_the_images_of_one_prompt(stored: Stored, storage: Any) -> None:
     stored.lines("predictions", NOW, line(1, images=4))
-    page = read_images(storage, 3)
-    rest = read_images(storage, 3, page["next"])
+    page = newest(storage, 3)
+    rest = newest(storage, 3, page["next"])
     names = [image["path"].rpartition("-")[2] for image in page["images"] + rest["images"]]
     assert names == ["0.png", "1.png", "2.png", "3.png"]
     assert rest["next"] is None
@@ -114,10 +119,10 @@ def test_a_page_costs_one_listing_and_the_objects_that_fill_it(
     for n in range(300):
         stored.lines("predictions", NOW + timedelta(seconds=n), *[line(n)] * 60)
     stored.requests.clear()
-    assert len(read_images(storage, 48)["images"]) == 48
+    assert len(newest(storage, 48)["images"]) == 48
     assert len(stored.requests) <= 1 + 8
     stored.requests.clear()
-    read_images(storage, 48)
+    newest(storage, 48)
     assert len(stored.requests) == 1, "an unchanged object is not read again"
 
 
@@ -127,7 +132,7 @@ def test_with_one_image_each_no_more_objects_are_read_than_asked_for(
     for n in range(300):
         stored.lines("predictions", NOW + timedelta(seconds=n), line(n))
     stored.requests.clear()
-    assert prompts(read_images(storage, 48)["images"]) == list(range(299, 251, -1))
+    assert prompts(newest(storage, 48)["images"]) == list(range(299, 251, -1))
     assert len(stored.requests) == 1 + 49, "one more object, to know whether there is another page"
 
 
@@ -156,7 +161,7 @@ def test_a_path_that_is_not_served_has_no_address(
     stored: Stored, storage: Any, elsewhere: str
 ) -> None:
     stored.lines("predictions", NOW, line(1, images=0) | {"images": [elsewhere]})
-    [image] = read_images(storage, 48)["images"]
+    [image] = newest(storage, 48)["images"]
     assert image["url"] is None
     assert image["path"] == elsewhere
 
@@ -164,7 +169,7 @@ def test_a_path_that_is_not_served_has_no_address(
 def test_invalid_lines_are_skipped(stored: Stored, storage: Any) -> None:
     stored.lines("predictions", NOW, line(1), [], 7, {"images": "x"}, {"images": [7]})  # type: ignore[arg-type]
     stored.put("images/recent/predictions/8000000000000-00000000.jsonl", b"\xff\n{\n[[\n")
-    assert prompts(read_images(storage, 48)["images"]) == [1]
+    assert prompts(newest(storage, 48)["images"]) == [1]
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_nothing_is_read_on_the_event_loop(
     for path in PATHS:
         page.get(path)
     page.get(f"/images/{stored.picture(DIGEST)}")
-    assert threads == {"imagen-ui", "imagen-ui-picture"}
+    assert threads == {"imagen-ui-panel", "imagen-ui-newest", "imagen-ui-picture"}
 
 
 def test_an_answer_is_always_valid_json(page: Page, stored: Stored) -> None:

@@ -23,7 +23,7 @@ def test_an_image_is_served_with_the_type_of_its_name(
     assert response.headers["content-type"] == media_type
     assert response.headers["content-length"] == str(len(PICTURE))
     assert response.headers["x-content-type-options"] == "nosniff"
-    assert response.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert response.headers["cache-control"] == "private, no-cache"
 
 
 def test_an_image_the_browser_has_is_not_read_again(page: Page, stored: Stored) -> None:

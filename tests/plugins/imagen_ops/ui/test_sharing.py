@@ -9,11 +9,17 @@ import pytest
 
 from imagen_ops.ui import sharing
 from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
+from imagen_ops.ui.turns import Turns
 from tests.conftest import eventually
 
 
+def shared_reads(timeout_s: float, threads: int = 4) -> SharedReads:
+    turns = Turns("imagen-ui", threads=threads, waiting=8, user_threads=threads, user_waiting=8)
+    return SharedReads(timeout_s, turns)
+
+
 def test_ten_simultaneous_requests_cost_one_read() -> None:
-    shared, read = SharedReads(60), []
+    shared, read = shared_reads(60), []
 
     def slowly() -> int:
         read.append(threading.current_thread().name)
@@ -29,7 +35,7 @@ def test_ten_simultaneous_requests_cost_one_read() -> None:
 
 
 def test_an_answer_is_cached_for_its_time_to_live() -> None:
-    shared, read = SharedReads(60), []
+    shared, read = shared_reads(60), []
 
     def count() -> int:
         read.append(None)
@@ -46,7 +52,7 @@ def test_an_error_is_reported_as_it_is_and_retried_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sharing, "ERROR_TTL_S", 0.0)
-    shared, troubles = SharedReads(60), [ReadError("storage is down")]
+    shared, troubles = shared_reads(60), [ReadError("storage is down")]
 
     def read() -> str:
         if troubles:
@@ -58,7 +64,7 @@ def test_an_error_is_reported_as_it_is_and_retried_soon(
 
 
 def test_an_error_is_shared_too() -> None:
-    shared, read = SharedReads(60), []
+    shared, read = shared_reads(60), []
 
     def fail() -> None:
         read.append(None)
@@ -75,7 +81,7 @@ def test_an_internal_error_says_so_and_is_logged(
     def fault() -> None:
         raise KeyError("at")
 
-    answer = asyncio.run(SharedReads(60).get("a", 60, fault))
+    answer = asyncio.run(shared_reads(60).get("a", 60, fault))
     assert answer.data is None
     assert answer.error is not None
     assert "KeyError: 'at'" in answer.error
@@ -83,7 +89,7 @@ def test_an_internal_error_says_so_and_is_logged(
 
 
 def test_a_request_that_times_out_says_so_and_the_next_one_gets_the_answer() -> None:
-    shared, go, read = SharedReads(0.1), threading.Event(), []
+    shared, go, read = shared_reads(0.1), threading.Event(), []
 
     def wait() -> str:
         read.append(None)
@@ -101,7 +107,7 @@ def test_a_request_that_times_out_says_so_and_the_next_one_gets_the_answer() -> 
 
 
 def test_a_cancelled_request_does_not_cancel_the_others() -> None:
-    shared, go = SharedReads(60), threading.Event()
+    shared, go = shared_reads(60), threading.Event()
 
     def wait() -> str:
         go.wait(60)
@@ -120,7 +126,7 @@ def test_a_cancelled_request_does_not_cancel_the_others() -> None:
 
 
 def test_a_read_that_hangs_does_not_hold_up_others() -> None:
-    shared, go = SharedReads(60), threading.Event()
+    shared, go = shared_reads(60), threading.Event()
 
     async def both() -> Answer:
         hangs = asyncio.create_task(shared.get("hangs", 60, lambda: go.wait(60)))
