@@ -31,6 +31,7 @@ _FORM = {
         None,
         type=["null", "string"],
         pattern=r"^gs://[a-z0-9][a-z0-9._-]*/\S.*$",
+        maxLength=1024,
         title="Prompt files",
         description_md=(
             "A path or a glob in the deployment's bucket, such as "

@@ -14,7 +14,13 @@ from google.auth import exceptions as auth_exceptions
 from google.cloud import pubsub_v1, storage
 
 from beam_jobs.config.options import JobConfig
-from beam_jobs.prompts.globs import GlobError, PromptGlob, refuse_if_ambiguous, whole_folder
+from beam_jobs.prompts.globs import (
+    GlobError,
+    PromptGlob,
+    refuse_if_ambiguous,
+    too_costly,
+    whole_folder,
+)
 
 # Long enough to open a client's first connection, short enough to fail without a long wait.
 TIMEOUT_S = 20.0
@@ -101,13 +107,15 @@ def _find_files(path: str, client: storage.Client) -> None:
 
     Raises:
         FileNotFoundError: there is no file, or no bucket.
-        GlobError: the path or glob is malformed, or ambiguous.
+        GlobError: the path or glob is malformed, ambiguous, or too costly to match.
     """
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
         # Beam could not pass it on. It reads the files that a glob matches, whatever their names.
         raise GlobError("is not UTF-8; write ? in place of each byte that is not") from None
+    if problem := too_costly(path):
+        raise GlobError(f"{problem}; write a shorter glob, or one with fewer wildcards")
     if path.startswith("gs://"):
         _find_objects(path, client)
         return

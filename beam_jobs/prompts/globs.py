@@ -5,10 +5,11 @@ slash, and a backslash escapes. So it narrows a listing only where both rules ag
 """
 
 import dataclasses
-import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Self
+
+from beam_jobs.prompts.matching import matcher
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -16,6 +17,10 @@ _WILDCARD = re.compile(r"[*?\[]")
 _CLASS = re.compile(r"\[!?+\]?+[^\]]*+\]")
 _LITERALS = {"[[]": "[", "[*]": "*", "[?]": "?"}
 _PREFIX = re.compile(r"(?:[^*?\[]|\[[\[*?]\])*")
+_STARS = re.compile(r"\*\*?")
+# As long as the longest name of an object, in bytes.
+MAX_CHARACTERS = 1024
+MAX_STARS = 4
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _EXPECTED = (
     "expected files in a folder of a bucket, such as gs://my-bucket/prompts/ds=2026-11-01/* "
@@ -26,6 +31,32 @@ _EXPECTED = (
 
 class GlobError(ValueError):
     """A glob is malformed, or does not mean what it seems to. Says what to write instead."""
+
+
+def too_costly(path: str) -> str | None:
+    """Say why Beam could take too long to match names with a glob; None if it could not.
+
+    Beam's regular expressions try every way in which wildcards can share a name. Within these
+    bounds they take some milliseconds for the longest name; with one wildcard more, seconds.
+
+    Args:
+        path: a local path or `gs://` URL, which may have wildcards.
+    """
+    if len(path) > MAX_CHARACTERS:
+        return f"it has {len(path):,} characters, and the maximum is {MAX_CHARACTERS:,}"
+    # In brackets, an asterisk is one of the characters that match.
+    names = [_STARS.findall(name) for name in _CLASS.sub("x", path).split("/")]
+    stars = [star for name in names for star in name]
+    if len(stars) > MAX_STARS:
+        return f"it has {len(stars)} wildcards * and **, and the maximum is {MAX_STARS}"
+    if "**" in stars and len(stars) > 2:
+        return f"it has {len(stars)} wildcards * and **, and beside a ** there can be only one"
+    if sum(max(0, len(name) - 1) for name in names) > 1:
+        return (
+            "it has too many wildcards * in one name: there can be two in the name of one folder "
+            "or file, and one in each of the others"
+        )
+    return None
 
 
 def refuse_if_ambiguous(path: str, matches: Callable[[str], Iterable[str]]) -> None:
@@ -48,12 +79,12 @@ def refuse_if_ambiguous(path: str, matches: Callable[[str], Iterable[str]]) -> N
     )
     root = f"gs://{bucket}{slash}" if bucket else ""
     try:
-        compiled = _compiled(pattern)
+        compiled = matcher(pattern)
     except re.error as error:
         raise GlobError(f"its brackets are not valid ({error})") from None
     for literal in _with_literal_wildcards(pattern):
         for name in matches(f"{root}{literal}"):
-            if not compiled.fullmatch(name.removeprefix(root)):
+            if not compiled.matches(name.removeprefix(root)):
                 raise GlobError(
                     f"there is a file {ascii(name)[:200]}, with these very characters in its name, "
                     f"which the wildcards do not match; for that file, write {root}{literal}"
@@ -62,7 +93,7 @@ def refuse_if_ambiguous(path: str, matches: Callable[[str], Iterable[str]]) -> N
 
 def _with_literal_wildcards(pattern: str) -> Iterator[str]:
     """Yield the globs that have every wildcard, or only brackets, as characters of the name."""
-    if not _compiled(pattern).fullmatch(pattern):
+    if not matcher(pattern).matches(pattern):
         yield _WILDCARD.sub(r"[\g<0>]", pattern)
     before = ""
     rest = 0
@@ -106,9 +137,11 @@ class PromptGlob:
                 url, "it matches the whole bucket, so name a folder before the first wildcard"
             )
         try:
-            _compiled(glob.pattern)
+            matcher(glob.pattern)
         except re.error as error:
             raise _malformed(url, f"its brackets are not valid ({error})") from None
+        if problem := too_costly(glob.url):
+            raise _malformed(url, problem)
         return glob
 
     @property
@@ -137,7 +170,7 @@ class PromptGlob:
 
     def matches(self, name: str) -> bool:
         """Whether the job will read the object `name`."""
-        return _compiled(self.pattern).fullmatch(name) is not None
+        return matcher(self.pattern).matches(name)
 
     def object_url(self, name: str) -> str:
         """Return the gs:// URL of an object in the bucket, as the job knows it."""
@@ -151,43 +184,3 @@ def whole_folder(pattern: str) -> str:
 
 def _malformed(url: str, problem: str) -> GlobError:
     return GlobError(f"prompts: {problem}; {_EXPECTED}, got {ascii(url)[:300]}")
-
-
-@functools.lru_cache(maxsize=8)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Translate a pattern as `apache_beam.io.filesystem.FileSystem.translate_pattern` does."""
-    regex: list[str] = []
-    position = 0
-    while position < len(pattern):
-        char = pattern[position]
-        position += 1
-        if char == "*" and pattern.startswith("*", position):
-            regex.append(".*")
-            position += 1
-        elif char == "*":
-            regex.append(r"[^/\\]*")
-        elif char == "?":
-            regex.append(".")
-        elif char == "[" and (end := _class_end(pattern, position)):
-            members = pattern[position:end].replace("\\", "\\\\")
-            # Python warns of a bracket within brackets, which may be a set one day.
-            members = members.replace("[", "\\[")
-            if members[0] == "!":
-                members = "^" + members[1:]
-            elif members[0] == "^":
-                members = "\\" + members
-            regex.append(f"[{members}]")
-            position = end + 1
-        else:
-            regex.append(re.escape(char))
-    return re.compile("".join(regex), re.MULTILINE | re.DOTALL)
-
-
-def _class_end(pattern: str, position: int) -> int | None:
-    """Return the position of the bracket that closes a class; `]` may be its first member."""
-    if pattern.startswith("!", position):
-        position += 1
-    if pattern.startswith("]", position):
-        position += 1
-    end = pattern.find("]", position)
-    return None if end < 0 else end

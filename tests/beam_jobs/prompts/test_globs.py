@@ -1,4 +1,5 @@
 import re
+import time
 import warnings
 from collections.abc import Callable
 
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.prompts.globs import GlobError, PromptGlob, refuse_if_ambiguous
+from beam_jobs.prompts.globs import GlobError, PromptGlob, refuse_if_ambiguous, too_costly
 
 
 def test_a_glob_has_a_bucket_and_a_prefix_up_to_its_first_wildcard() -> None:
@@ -115,6 +116,11 @@ def test_a_folder_means_the_files_in_it() -> None:
         ("gs://my-bucket/prompts/\n*", "control character"),
         ("gs://my-bucket/prompts/\x00", "control character"),
         ("gs://my-bucket/prompts/[b-a]", "its brackets are not valid"),
+        ("gs://my-bucket/p/*/*/*/*/*", "it has 5 wildcards * and **, and the maximum is 4"),
+        ("gs://my-bucket/p/**/x-*-*", "beside a ** there can be only one"),
+        ("gs://my-bucket/p/***/*", "beside a ** there can be only one"),
+        ("gs://my-bucket/p/*-*-*.txt", "there can be two in the name of one folder or file"),
+        ("gs://my-bucket/p/*-*/*-*", "there can be two in the name of one folder or file"),
     ],
 )
 def test_an_invalid_glob_is_refused_with_what_was_expected(url: str, problem: str) -> None:
@@ -144,7 +150,8 @@ def test_a_name_matches_as_it_does_for_the_job(pattern: str, name: str) -> None:
     try:
         glob = PromptGlob.parse(f"gs://bkt/p{pattern}")
     except ValueError as error:
-        assert "must not have . or .. as a folder" in str(error)  # noqa: PT017 - the only other refusal
+        refusals = ("must not have . or .. as a folder", "wildcards *")
+        assert any(refusal in str(error) for refusal in refusals)  # noqa: PT017
         return
     if not pattern.endswith(("/", "\\")):
         assert glob.matches(f"p{name}") == bool(beam.match(f"gs://bkt/p{name}"))
@@ -167,3 +174,37 @@ def test_storage_narrows_a_listing_only_if_it_reads_the_pattern_as_beam_does(
     pattern: str, passed_on: bool
 ) -> None:
     assert PromptGlob("bkt", pattern).storage_pattern == (pattern if passed_on else None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "gs://b/p/*/*/*/*.txt",
+        "gs://b/p/ds=*/part-*-of-*.csv",
+        "gs://b/p/**/x-*.txt",
+        "gs://b/p/[*][*][*][*][*]*.txt",
+        "/p/x?????[ab]*.txt",
+    ],
+)
+def test_a_glob_with_a_few_wildcards_is_accepted(path: str) -> None:
+    assert too_costly(path) is None
+
+
+def test_a_glob_is_no_longer_than_the_name_of_an_object() -> None:
+    assert too_costly("p" * 1024) is None
+    assert too_costly("p" * 1025) == "it has 1,025 characters, and the maximum is 1,024"
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*a*ab", "**a*ab", "**a**b", "*a/*a/*a*ab", "*?/*?/*?*?b", "*[!b]/*[!b]/*[!b]*b"]
+)
+@pytest.mark.parametrize("unit", ["a", "a/", "a//", "//", "aaaa/"])
+def test_beam_matches_every_glob_that_is_accepted_in_milliseconds(pattern: str, unit: str) -> None:
+    from apache_beam.io.filesystem import FileSystem
+
+    assert too_costly(f"gs://b/p/{pattern}") is None
+    match = re.compile(FileSystem.translate_pattern(pattern)).match
+    name = (unit * 1024)[:1024]
+    began = time.process_time()
+    match(name)
+    assert time.process_time() - began < 1.0
