@@ -192,6 +192,11 @@ def _headers(stored: StoredObject) -> dict[str, str]:
             headers[header] = fields[field]
     if "contentEncoding" in fields:
         headers["Vary"] = "Accept-Encoding"
+    # Unlike the service, which shows objects in a browser as their metadata says, but on a host
+    # that has nothing else. On this machine a page could send requests to all stand-ins.
+    if not headers.get("Content-Disposition", "").lower().startswith("attachment"):
+        headers["Content-Disposition"] = "attachment"
+    headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return headers
 
 
