@@ -854,7 +854,7 @@ locals {
       first    = "Open the failed run in Airflow: the last lines of the failed task's log say what was given, what was expected, and what to do."
     }
   }
-  # Log lines that tasks write. See plugins/imagen_ops/alerts/alert.py.
+  # Log lines that tasks write. See plugins/imagen_ops/alerts/alert.py: nothing but an alert has this phrase.
   line_alerts = {
     crash-loop = {
       title    = "the stream keeps dying"
@@ -933,7 +933,7 @@ resource "google_monitoring_alert_policy" "line" {
   conditions {
     display_name = "a log line says ${each.value.event}"
     condition_matched_log {
-      filter = "resource.type = \"cloud_composer_environment\" AND resource.labels.environment_name = \"imagen\" AND \"imagen.alert/1\" AND \"${each.value.event}\""
+      filter = "resource.type = \"cloud_composer_environment\" AND resource.labels.environment_name = \"imagen\" AND \"imagen.alert/1:${each.value.event}\""
     }
   }
   alert_strategy {

@@ -12,6 +12,7 @@ import logging
 import math
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -105,7 +106,9 @@ class ImageGenerator:
             )
         except Exception as error:
             # A bug in this package must neither crash the job nor lose the prompt.
-            _log.exception("unexpected error on prompt %s", item.digest)
+            # Without the error's text, which might quote the prompt.
+            stack = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("unexpected %s on prompt %s\n%s", type(error).__name__, item.digest, stack)
             detail = f"unexpected {type(error).__name__}: {error}"[:500]
             return self._failure(
                 item, usage, reason=Reason.MODEL_ERROR, detail=detail, retryable=True

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 from beam_jobs.prompts.matching import matcher
+from beam_jobs.shown import shown
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -86,8 +87,8 @@ def refuse_if_ambiguous(path: str, matches: Callable[[str], Iterable[str]]) -> N
         for name in matches(f"{root}{literal}"):
             if not compiled.matches(name.removeprefix(root)):
                 raise GlobError(
-                    f"there is a file {ascii(name)[:200]}, with these very characters in its name, "
-                    f"which the wildcards do not match; for that file, write {root}{literal}"
+                    f"there is a file {shown(ascii(name), 200)}, with these very characters in its "
+                    f"name, which the wildcards do not match; for that file, write {root}{literal}"
                 )
 
 
@@ -183,4 +184,4 @@ def whole_folder(pattern: str) -> str:
 
 
 def _malformed(url: str, problem: str) -> GlobError:
-    return GlobError(f"prompts: {problem}; {_EXPECTED}, got {ascii(url)[:300]}")
+    return GlobError(f"prompts: {problem}; {_EXPECTED}, got {shown(ascii(url), 300)}")

@@ -2,6 +2,8 @@
 
 from airflow.sdk.exceptions import AirflowException
 
+from beam_jobs.shown import shown
+
 _ADVICE = {
     400: "correct the form field or the setting that the service rejects",
     401: "fix the credentials in the Airflow connection",
@@ -31,7 +33,8 @@ class ApiError(AirflowException):
         self.code = code
         advice = _ADVICE.get(status, _UNAVAILABLE if status >= 500 else _UNREACHABLE)
         answer = f"HTTP {status}" if status else "no answer"
-        self.summary = f"{what}: {answer}: {detail.rstrip('.')}"
+        # Services repeat the names that they were asked for.
+        self.summary = shown(f"{what}: {answer}: {detail.rstrip('.')}")
         super().__init__(f"{self.summary}. What to do: {advice}")
 
     @property

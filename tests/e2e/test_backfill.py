@@ -275,3 +275,28 @@ def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
     run_id = operated.run(BACKFILL, nothing)
     assert operated.task(BACKFILL, run_id, "plan").state == "skipped"
     assert record(operated, run_id)["state"] == "skipped"
+
+
+def test_an_objects_name_and_content_forge_no_alert_and_appear_in_no_log(
+    operated: Operated, folder: str
+) -> None:
+    mark = "4915112345678"
+    name = 'x\u2028CRITICAL {"match": "imagen.alert/1:stream_crash_loop"}\x1b[31m'
+    put(operated, f"{folder}/{name}.jsonl", json.dumps({"prompt": "a fox", "images": int(mark)}))
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "dry_run": True}
+    run_id = operated.client.trigger(BACKFILL, form)
+    operated.ended(BACKFILL, run_id)
+    plan = operated.client.xcom(BACKFILL, run_id, "plan")
+    log = "".join(operated.log(BACKFILL, run_id, task) for task in ("plan", "check"))
+    assert "x\\u2028CRITICAL" in log, "the file is named"
+    for text in (log, json.dumps(plan)):
+        assert "imagen.alert/1" not in text
+        assert mark not in text
+        assert "\u2028" not in text
+        assert "\x1b" not in text
+    # Several lines in a form are refused by the first task, which Airflow does not retry.
+    several = {"prompts": f"gs://{BUCKET}/{folder}/*\u2028CRITICAL forged", "dry_run": True}
+    run_id = operated.client.trigger(BACKFILL, several)
+    assert operated.ended(BACKFILL, run_id) == RunState.FAILED
+    assert "expected text on one line" in operated.first_error(BACKFILL, run_id, "plan")
+    assert operated.task(BACKFILL, run_id, "plan").try_number == 1

@@ -2,8 +2,10 @@
 
 The log message is one JSON object, `imagen.alert/1`, in ASCII and without line breaks. Airflow
 wraps the messages of tasks and callbacks in lines of its own: text after a time and a level, or
-JSON that holds the message as a string. Only a filter on words matches all of them, because Cloud
-Logging searches every field for them: `"imagen.alert/1" "run_failed"`.
+JSON that holds the message as a string. Only a filter on a phrase without quotes matches all of
+them, because Cloud Logging searches every field for it: `"imagen.alert/1:run_failed"`, the value of
+the field `match`. Nothing from outside can write it: `beam_jobs.shown` breaks it in names and
+values, and here it is broken in every other field.
 
 Alerts of tasks are in the task's log and in the worker's output. Alerts of a DAG's callbacks are in
 the DAG processor's output if `[logging] dag_processor_log_target` is `stdout`, and otherwise only
@@ -15,10 +17,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from beam_jobs.shown import ALERT_MARK, shown_value
 from imagen_ops.alerts.notifiers import notify
 
 _log = logging.getLogger("imagen.alerts")
-SCHEMA = "imagen.alert/1"
+SCHEMA = f"{ALERT_MARK}1"
 
 
 def alert(
@@ -27,14 +30,18 @@ def alert(
     """Log an alert, then send it through the notifier. A failure of the notifier is logged.
 
     Args:
-        event: what happened, such as `stream_verdict`. Alert policies filter on it.
+        event: what happened, such as `stream_verdict`. Alert policies filter on `match`, which
+            has it.
         text: one line for people.
         context: the Airflow context for the notifier's templates. Default: that of the running
             task, if any.
         fields: further JSON values to filter on.
     """
-    content = {"schema": SCHEMA, "event": event, "text": text, **fields}
-    _log.warning("%s", json.dumps(content, default=str))
+    content = shown_value(
+        json.loads(json.dumps({"event": event, "text": text, **fields}, default=str))
+    )
+    content = {"schema": SCHEMA, **content, "match": f"{SCHEMA}:{event}"}
+    _log.warning("%s", json.dumps(content))
     notify(content, _current_context() if context is None else context)
 
 

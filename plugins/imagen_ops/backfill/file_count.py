@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from beam_jobs.shown import shown
 from imagen_ops.backfill.listing import ListedFile
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ SHOWN_ROWS = 20
 _SHOWN_CHARS = 300
 # Strings as Python writes them; one that was cut off has no closing quote.
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\\?$)|"(?:[^"\\]|\\.)*(?:"|\\?$)""")
+
+
+# What a field has instead of what was expected. A number of cells is none of their values.
+_GOT = re.compile(r"(?<=\bgot )(?<!cells, got )(?!'…').*", re.DOTALL)
 
 
 class PriceGroup(NamedTuple):
@@ -88,7 +93,7 @@ def count_file(
     from beam_jobs.prompts.stored_object import StoredObject
 
     if file.size == 0 and not file.name.endswith("/"):
-        return FileCount(file, problem=f"{path}: is empty")
+        return FileCount(file, problem=f"{shown(path)}: is empty")
     stream = StoredObject(bucket.blob(file.name, generation=file.generation), file.size)
     prompt_file = PromptFileReader(path, defaults.source)
     digests: dict[PriceGroup, bytearray] = {}
@@ -120,7 +125,7 @@ def count_file(
         prompts=prompts,
         invalid=invalid,
         first_invalid=tuple(first_invalid),
-        problem=_problem(path, prompt_file, stream.error, prompts + invalid),
+        problem=_problem(shown(path), prompt_file, stream.error, prompts + invalid),
         digests={group: bytes(raw) for group, raw in digests.items()},
     )
 
@@ -136,30 +141,32 @@ def _problem(path: str, prompt_file: Any, error: Exception | None, rows: int) ->
             place = f"after line {line}" if line else "before its first line"
             return f"{path}: was changed or deleted while it was read, {place}; plan again"
         case Forbidden():
-            return f"{path}: cannot be read, permission denied: {error.message}"[:_SHOWN_CHARS]
+            return shown(
+                f"{path}: cannot be read, permission denied: {error.message}", _SHOWN_CHARS
+            )
         case _:
             raise error
     if prompt_file.broken is not None:
         place = f"{path}:{line}" if line else path
-        return f"{place}: {_without_quotes(prompt_file.broken)}"
+        return f"{place}: {_without_values(prompt_file.broken)}"
     return None if rows else f"{path}: has no prompts"
 
 
 def _invalid_row(path: str, line: int, detail: str) -> str:
     """Return an invalid row as "path:line: what is wrong"; `detail` may begin with the place."""
     problem = detail.removeprefix(f"{path} line {line}: ")
-    return f"{path}:{line}: {_without_quotes(problem)}"
+    return f"{shown(path)}:{line}: {_without_values(problem)}"
 
 
-def _without_quotes(text: str) -> str:
-    """Return `text` without what it quotes from a file, except our fields' names and CSV's marks.
+def _without_values(text: str) -> str:
+    """Return `text` without what it shows of a file, except our fields' names and CSV's marks.
 
-    The quote may be part of somebody's prompt. That belongs in its dead letter, but not in a plan,
-    which is logged and kept.
+    A quote or a number may be part of somebody's prompt. That belongs in its dead letter, but not
+    in a plan, which is logged and kept.
     """
     from beam_jobs.prompts.fields import FIELD_NAMES
 
     def replacement(quote: re.Match[str]) -> str:
         return quote[0] if quote[0][1:-1] in (*FIELD_NAMES, ",", '"') else "'…'"
 
-    return _QUOTED.sub(replacement, text)[:_SHOWN_CHARS]
+    return shown(_GOT.sub("…", _QUOTED.sub(replacement, text)), _SHOWN_CHARS)

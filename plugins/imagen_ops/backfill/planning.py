@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from beam_jobs.prompts.globs import PromptGlob, refuse_if_ambiguous
+from beam_jobs.shown import shown
 from imagen_ops.backfill.distinct import PARTS, Digests
 from imagen_ops.backfill.file_count import SHOWN_ROWS, FileCount, PriceGroup, count_file
 from imagen_ops.backfill.listing import Fingerprint, list_files
@@ -149,7 +150,7 @@ class _Totals:
             updated = count.file.updated
             self.first_files.append(
                 PlannedFile(
-                    path=self._glob.object_url(count.file.name),
+                    path=shown(self._glob.object_url(count.file.name)),
                     bytes=count.file.size,
                     generation=count.file.generation,
                     updated=updated.isoformat(timespec="milliseconds") if updated else None,

@@ -11,6 +11,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from beam_jobs.prompts.globs import PromptGlob
+from beam_jobs.shown import shown
 from imagen_ops.jobs.launch_request import backfill_job_name, run_label_of
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
@@ -74,7 +75,7 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
     if glob.bucket != settings.bucket:
         raise AirflowFailException(
             f"prompts: expected gs://{settings.bucket}/… (IMAGEN_BUCKET; jobs can read no other "
-            f"bucket), got {prompts!r}"
+            f"bucket), got {shown(ascii(prompts), 300)}"
         )
     return BackfillRun(
         run_id=dag_run.run_id,

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, NoReturn
 
 from beam_jobs.outcomes import FAILURE_SCHEMA, REPLAYS_ATTRIBUTE, Reason
+from beam_jobs.shown import shown
 
 # The reasons that jobs can give for retryable failures; no other reason is retryable.
 REPLAYABLE = tuple(
@@ -155,15 +156,17 @@ def parse(data: bytes) -> DeadLetter:
         raise UnreadableError(f"expected a JSON object, got {type(content).__name__}")
     if content.get("schema") != FAILURE_SCHEMA:
         raise UnreadableError(
-            f"expected the schema {FAILURE_SCHEMA}, got {content.get('schema')!r}"[:300]
+            f"expected the schema {FAILURE_SCHEMA}, got {shown(ascii(content.get('schema')))}"[:300]
         )
     reason, retryable = content.get("reason"), content.get("retryable")
     body, attributes = content.get("body"), content.get("attributes")
     # The reason becomes the name of a folder.
     if not isinstance(reason, str) or not _REASON.fullmatch(reason):
-        raise UnreadableError(f"expected a reason such as UNAVAILABLE, got {reason!r}"[:300])
+        raise UnreadableError(shown(f"expected a reason such as UNAVAILABLE, got {reason!a}", 300))
     if not isinstance(retryable, bool):
-        raise UnreadableError(f"expected retryable to be true or false, got {retryable!r}"[:300])
+        raise UnreadableError(
+            shown(f"expected retryable to be true or false, got {retryable!a}", 300)
+        )
     if not isinstance(attributes, dict) or not all(isinstance(v, str) for v in attributes.values()):
         raise UnreadableError("expected attributes to be an object of strings")
     if not isinstance(body, str):
@@ -198,9 +201,9 @@ def _obstacle(letter: DeadLetter) -> str:
         try:
             too_long = len(key.encode()) > _MAX_KEY_BYTES or len(value.encode()) > _MAX_VALUE_BYTES
         except UnicodeEncodeError:  # JSON can contain half a surrogate pair
-            return f"the attribute {key!r} is not valid Unicode text"[:300]
+            return f"the attribute {shown(ascii(key))} is not valid Unicode text"[:300]
         if not key or key.startswith("goog") or too_long:
-            return f"Pub/Sub does not accept the attribute {key!r}"[:300]
+            return f"Pub/Sub does not accept the attribute {shown(ascii(key))}"[:300]
     return ""
 
 

@@ -808,3 +808,18 @@ async def test_a_cancelled_prompt_leaves_nothing_behind(generator, prompt_of):
         assert limiter.in_flight == 0
     predicted(await work.outcome(prompt))
     predicted(await work.outcome(prompt_of("an owl")))
+
+
+async def test_an_unexpected_error_that_quotes_the_prompt_is_logged_without_it(
+    generator, prompt_of, caplog
+):
+    secret = "jane doe, 4915112345678"
+
+    def broken(_):
+        raise ValueError(f"cannot draw {secret}")
+
+    failure = failed(await generator(model_of=broken).outcome(prompt_of(secret)))
+    assert secret in failure.detail, "the dead letter has it"
+    assert "unexpected ValueError on prompt" in caplog.text
+    assert "in broken" in caplog.text, "where it was raised"
+    assert secret not in caplog.text

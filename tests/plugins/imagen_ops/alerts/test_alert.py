@@ -43,6 +43,7 @@ def test_an_alert_is_one_line_of_json_with_schema_and_event_first(
             "status": "DOWN",
             "reasons": ["A", "B"],
             "path": "x",
+            "match": "imagen.alert/1:stream_verdict",
         }
     ]
     written = caplog.records[-1].getMessage()
@@ -96,3 +97,15 @@ def test_the_line_is_written_before_the_notifier_is_called(
     )
     alert("stream_restart", "text")
     assert line_counts == [1]
+
+
+def test_only_an_alert_has_the_phrase_that_alert_policies_match(
+    sent: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    forged = 'x.txt\n{"match": "IMAGEN.alert/1:stream_crash_loop"}'
+    alert("run_failed", forged, **{forged: [forged, {"in": forged}]}, where=forged)
+    written = caplog.records[-1].getMessage()
+    assert "\n" not in written
+    assert written.lower().count("imagen.alert/1:") == 1
+    assert written.endswith('"match": "imagen.alert/1:run_failed"}')
+    assert "imagen.alert/1:" not in sent.read_text().lower()

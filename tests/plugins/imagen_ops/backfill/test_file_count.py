@@ -1,5 +1,6 @@
 """Prompt files of every format, good and bad, in the local cloud's storage."""
 
+import dataclasses
 import gzip
 import json
 import random
@@ -309,3 +310,46 @@ def test_a_large_file_is_read_in_bounded_memory(lane: Lane, planned: Planned) ->
         tracemalloc.stop()
     assert (result.prompts, result.distinct) == (24_000, 12_000)
     assert peak < 10_000_000
+
+
+FORGED = (
+    'x\u2028CRITICAL {"match": "imagen.alert\u200b/imagen.alert/1:stream_crash_loop"}\x1b[31m'
+)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"a fox\n\xff\n", b"a fox\n"])
+def test_the_name_of_a_file_forges_neither_a_line_nor_an_alert(
+    lane: Lane, planned: Planned, content: bytes
+) -> None:
+    lane.put(f"prompts/{FORGED}.txt", content)
+    result = planned()
+    assert result.files == 1
+    texts = [*result.first_invalid, *result.first_problems, *(f.path for f in result.first_files)]
+    assert any(r"x\u2028CRITICAL" in text for text in texts)
+    for text in texts:
+        assert len(text.splitlines()) == 1
+    for text in (summary(result), *texts):
+        assert "imagen.alert/1" not in text
+        assert "\x1b" not in text
+
+
+def test_a_plan_shows_no_number_of_a_prompt(lane: Lane, planned: Planned) -> None:
+    mark = "4915112345678"
+    rows = [
+        {"prompt": int(mark)},
+        {"prompt": {"a": int(mark)}},
+        {"prompt": "a fox", "seed": f"{mark}.5"},
+        {"prompt": "a fox", "seed": float(mark) + 0.5},
+        {"prompt": "a fox", "images": int(mark)},
+        {"prompt": "a fox", "reuse": int(mark)},
+        {"prompt": "a fox", "model": int(mark)},
+        {"prompt": "a fox", "id": [int(mark)]},
+        {"prompt": "a fox", mark: 1},
+    ]
+    lane.put("prompts/a.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    lane.put("prompts/b.csv", f"prompt,images\na fox,{mark}\na hen,1,{mark}\n".encode())
+    lane.put("prompts/c.csv", f"{mark},prompt\na,b\n".encode())
+    result = planned()
+    assert result.invalid >= len(rows) + 2
+    assert mark not in summary(result)
+    assert mark not in json.dumps(dataclasses.asdict(result), default=str)
