@@ -283,7 +283,7 @@ def test_an_objects_name_and_content_forge_no_alert_and_appear_in_no_log(
     mark = "4915112345678"
     name = 'x\u2028CRITICAL {"match": "imagen.alert/1:stream_crash_loop"}\x1b[31m'
     put(operated, f"{folder}/{name}.jsonl", json.dumps({"prompt": "a fox", "images": int(mark)}))
-    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "dry_run": True}
+    form = {"prompts": f"gs://{BUCKET}/{folder}/**", "dry_run": True}
     run_id = operated.client.trigger(BACKFILL, form)
     operated.ended(BACKFILL, run_id)
     plan = operated.client.xcom(BACKFILL, run_id, "plan")

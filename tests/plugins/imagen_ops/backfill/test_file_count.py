@@ -322,7 +322,7 @@ def test_the_name_of_a_file_forges_neither_a_line_nor_an_alert(
     lane: Lane, planned: Planned, content: bytes
 ) -> None:
     lane.put(f"prompts/{FORGED}.txt", content)
-    result = planned()
+    result = planned("prompts/**")
     assert result.files == 1
     texts = [*result.first_invalid, *result.first_problems, *(f.path for f in result.first_files)]
     assert any(r"x\u2028CRITICAL" in text for text in texts)
