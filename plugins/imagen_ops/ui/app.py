@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 
+from beam_jobs.shown import shown
 from imagen_ops.ui.access import Admission, Admit, Guarded, may_trigger
 from imagen_ops.ui.headers import WithHeaders
 from imagen_ops.ui.lazy import Asgi
@@ -170,7 +171,7 @@ def _add_actions(app: FastAPI, queries: Turns) -> None:
         except ClientGoneError:
             raise
         except Exception:
-            _log.exception("Cannot read which DAGs %s may trigger", user.get_name())
+            _log.exception("Cannot read which DAGs %s may trigger", shown(user.get_name(), 100))
             return _panel(
                 Answer(
                     error="Airflow cannot tell which DAGs you may trigger. See the log of its API "

@@ -312,9 +312,7 @@ def test_a_large_file_is_read_in_bounded_memory(lane: Lane, planned: Planned) ->
     assert peak < 10_000_000
 
 
-FORGED = (
-    'x\u2028CRITICAL {"match": "imagen.alert\u200b/imagen.alert/1:stream_crash_loop"}\x1b[31m'
-)
+FORGED = 'x\u2028CRITICAL {"match": "imagen.alert\u200b/imagen.alert/1:stream_crash_loop"}\x1b[31m'
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a fox\n\xff\n", b"a fox\n"])
