@@ -154,6 +154,14 @@ def test_looking_for_prompts_takes_one_page_however_many_objects_there_are(
 
 
 @pytest.mark.parametrize("at", ["local", "gs"])
+def test_a_glob_that_beam_could_match_for_hours_is_refused(lane, config_of, tmp_path, at):
+    path = "gs://demo-project-imagen" if at == "gs" else str(tmp_path)
+    path += "/*a*a*a*a*a*a*a*b"
+    (line,) = said(config_of(), prompts=path)
+    assert "it has 8 wildcards * and **, and the maximum is 4" in line
+
+
+@pytest.mark.parametrize("at", ["local", "gs"])
 def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(lane, config_of, tmp_path, at):
     def put(name):
         if at == "gs":

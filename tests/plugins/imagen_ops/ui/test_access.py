@@ -171,6 +171,19 @@ def test_a_token_of_another_airflow_is_refused(airflow: Airflow, stored: Stored)
     assert stored.requests == []
 
 
+def test_an_image_that_a_browser_has_kept_ends_with_the_login(
+    airflow: Airflow, stored: Stored
+) -> None:
+    stored.picture(DIGEST)
+    airflow.http.cookies.set("_token", airflow.token("viewer"))
+    shown = airflow.get(f"/images/{PATH}")
+    assert shown.headers["cache-control"] == "private, no-cache", "asks before it shows it again"
+    kept = {"If-None-Match": shown.headers["etag"]}
+    assert airflow.http.get(f"/imagen/images/{PATH}", headers=kept).status_code == 304
+    airflow.http.cookies.clear()
+    assert airflow.http.get(f"/imagen/images/{PATH}", headers=kept).status_code == 401
+
+
 def test_one_user_cannot_have_all_requests_in_progress(
     airflow: Airflow, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
