@@ -24,7 +24,7 @@ from localcloud.airflow.responses import (
 __all__ = ["AirflowApiError", "AirflowClient", "AirflowError", "Dag", "RunState", "TaskInstance"]
 
 _TIMEOUT_S = 30.0
-_POLL_S = 0.25
+_POLL_S = 0.5
 # Enough for a stack trace and the lines that led to it.
 _LAST_LINES = 25
 

@@ -170,7 +170,7 @@ def mails() -> Iterator[tuple[int, Callable[[], list[str]]]]:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Mail) as server:
         server.daemon_threads = True
         server.mails = received  # type: ignore[attr-defined] # for the handler above
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server.server_address[1], lambda: list(received)
         server.shutdown()
 
