@@ -162,7 +162,9 @@ def test_a_retry_launches_no_job_that_was_cancelled_and_waits_no_longer_than_its
 
     eventually(held, within_s=200, what="a held call of each job")
     jobs = operated.jobs()
-    before = operated.client.task_state(BACKFILL, late, "wait")
+    before = eventually(
+        lambda: operated.client.task_state(BACKFILL, late, "wait"), what="the wait's beginning"
+    )
     # A check takes long enough to be caught in the act.
     operated.cloud.dataflow(latency_s=5.0)
     for run_id in runs:
