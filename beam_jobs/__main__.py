@@ -19,6 +19,7 @@ from pathlib import Path
 
 from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
+from requests import exceptions as requests_exceptions
 
 from beam_jobs import names
 from beam_jobs.catalog import DEFAULT_MODEL
@@ -251,6 +252,21 @@ def _consume(arguments: argparse.Namespace) -> int:
 
 
 def _images(arguments: argparse.Namespace) -> int:
+    try:
+        return _show_images(arguments)
+    except api_exceptions.NotFound:
+        raise
+    except (api_exceptions.GoogleAPIError, requests_exceptions.RequestException) as error:
+        # Imports the clients of every service, for their errors.
+        from beam_jobs.cli.endpoints import STORAGE, endpoints
+        from beam_jobs.cli.remedies import remedy
+
+        at = f"{STORAGE} at {endpoints(os.environ, 'global')[STORAGE].address}"
+        denied = "grant this account roles/storage.objectViewer"
+        return _fail(remedy(error, at=at, missing="", denied=denied))
+
+
+def _show_images(arguments: argparse.Namespace) -> int:
     if arguments.path:
         return _open(gallery.download(arguments.path, arguments.project, _temporary()))
     location = Location.parse(arguments.location or f"gs://{arguments.project}-imagen/images")

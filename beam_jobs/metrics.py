@@ -1,6 +1,9 @@
 """The job's counters, in Beam's namespace `imagen`, under the names that dashboards read."""
 
-from apache_beam.metrics import Metrics
+from collections import Counter
+
+from apache_beam.metrics import Metrics, MetricsFilter
+from apache_beam.runners.runner import PipelineResult
 
 from beam_jobs.outcomes import METRICS_NAMESPACE, Failure, Outcome
 
@@ -28,6 +31,19 @@ def count_outcome(outcome: Outcome) -> None:
 def count_prompt() -> None:
     """Count one incoming prompt, whether it succeeds or fails."""
     _add("prompts")
+
+
+def summary(result: PipelineResult) -> str:
+    """Return what a job that has ended has counted, as a line for people."""
+    counts: Counter[str] = Counter()
+    only_ours = MetricsFilter().with_namespace(METRICS_NAMESPACE)
+    for counter in result.metrics().query(only_ours)["counters"]:
+        counts[counter.key.metric.name] += counter.result
+    return (
+        f"prompts: {counts['prompts']:,}, predictions: {counts['predictions']:,} (found in "
+        f"storage: {counts['reused']:,}), dead letters: {counts['failures']:,}, images paid for: "
+        f"{counts['images']:,}"
+    )
 
 
 def _add(name: str, value: int = 1) -> None:

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from beam_jobs.cli.endpoints import Endpoint, endpoints, stand_ins_beside
 from beam_jobs.cli.remedies import shortened
-from beam_jobs.cli.services import NotAskedError, Services, WrongError
+from beam_jobs.cli.services import NotAskedError, Services, UnknownError, WrongError
 from beam_jobs.cli.setup import Setup
 from beam_jobs.cli.terminal import GREEN, RED, YELLOW, painted, printable
 
@@ -28,8 +28,8 @@ PYTHONS = ((3, 11), (3, 13))
 PATIENCE_S = 18.0
 _REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
 
-# What is looked at, and how: the function returns what it found, or raises WrongError or
-# NotAskedError.
+# What is looked at, and how: the function returns what it found, or raises WrongError,
+# NotAskedError or UnknownError.
 Check = tuple[str, Callable[[], str]]
 
 
@@ -51,13 +51,16 @@ def diagnose(setup: Setup, *, patience_s: float = PATIENCE_S) -> bool:
         except NotAskedError as error:
             text = f"not asked: {error}"
             mark, colour = "-", YELLOW
+        except UnknownError as error:
+            text = f"not known: {error}"
+            mark, colour = "?", YELLOW
         except WrongError as error:
             text = str(error)
         except TimeoutError:
             text = f"no answer within {patience_s:.0f} s; check the address and the network"
         except Exception as error:  # of any library: it costs a line, not all that follow
             text = shortened(error)
-        unwell += mark != "ok"
+        unwell += mark not in ("ok", "?")
         print(f"{painted(f'{mark:5}', colour, sys.stdout)} {printable(f'{what}: {text}')}")
         sys.stdout.flush()
     print(f"{unwell} of {len(looks)} lines need attention" if unwell else "everything works")
@@ -82,6 +85,7 @@ def checks(setup: Setup) -> Iterator[Check]:
     for subscription in setup.subscriptions:
         yield f"subscription {subscription.name}", partial(services.subscription, subscription)
     yield f"bucket of {setup.images_url}", services.bucket
+    yield f"stream {setup.stream} in {setup.region}", services.stream
     yield f"model {setup.model} at {setup.location}", services.model
 
 

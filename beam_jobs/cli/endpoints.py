@@ -6,7 +6,8 @@ Must not connect anywhere itself.
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-PUBSUB, STORAGE, VERTEX, METADATA = "Pub/Sub", "Cloud Storage", "Vertex AI", "metadata server"
+PUBSUB, STORAGE, VERTEX = "Pub/Sub", "Cloud Storage", "Vertex AI"
+METADATA, DATAFLOW = "metadata server", "Dataflow"
 
 # Locations with a host of their own:
 # https://cloud.google.com/vertex-ai/generative-ai/docs/learn/locations
@@ -38,7 +39,7 @@ class Endpoint:
 
 
 def endpoints(environment: Mapping[str, str], location: str) -> dict[str, Endpoint]:
-    """Return the endpoints of the services that the jobs call, by the service's name.
+    """Return the endpoints of the services that jobs and commands call, by the service's name.
 
     Args:
         environment: the environment variables.
@@ -50,6 +51,8 @@ def endpoints(environment: Mapping[str, str], location: str) -> dict[str, Endpoi
         (STORAGE, "STORAGE_EMULATOR_HOST", "https://storage.googleapis.com"),
         (VERTEX, "GOOGLE_VERTEX_BASE_URL", _vertex_url(location)),
         (METADATA, "GCE_METADATA_HOST", "metadata.google.internal"),
+        # gcloud's own name for it.
+        (DATAFLOW, "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW", "https://dataflow.googleapis.com"),
     ):
         override = environment.get(variable) or ""
         # An https:// override is another of Google's addresses, such as a private endpoint.

@@ -15,10 +15,11 @@ from google.auth.transport.requests import Request
 from google.cloud import pubsub_v1, storage
 
 from beam_jobs.catalog import KNOWN_MODELS, Family, family_of
-from beam_jobs.cli.endpoints import METADATA, PUBSUB, STORAGE, VERTEX, Endpoint
+from beam_jobs.cli.endpoints import DATAFLOW, METADATA, PUBSUB, STORAGE, VERTEX, Endpoint
 from beam_jobs.cli.model_check import count_tokens, read_predict_model
 from beam_jobs.cli.remedies import LOG_IN, remedy, shortened
 from beam_jobs.cli.setup import Named, Setup
+from beam_jobs.cli.stream_check import active_jobs
 from beam_jobs.images.location import Location
 
 # Of one request. Google's libraries have longer ones, or none.
@@ -37,6 +38,10 @@ class WrongError(Exception):
 
 class NotAskedError(Exception):
     """Why there was nothing to ask with; another line says what to do."""
+
+
+class UnknownError(Exception):
+    """Why something is not known that nobody needs to have."""
 
 
 class Services:
@@ -181,6 +186,32 @@ class Services:
             role="roles/aiplatform.user",
         )
         return f"{resource} exists"
+
+    def stream(self) -> str:
+        """Say whether the stream has an active job; none is not wrong, as prompts wait for it.
+
+        Raises:
+            UnknownError: Dataflow doesn't say. Whoever sends prompts need not be allowed to ask.
+        """
+        setup = self._setup
+        credentials, project = self._ready()
+        try:
+            jobs = self._ask(
+                lambda: active_jobs(
+                    setup.stream,
+                    project=project,
+                    region=setup.region,
+                    url=self._endpoints[DATAFLOW].address,
+                    credentials=credentials,
+                    timeout_s=_TIMEOUT_S,
+                ),
+                DATAFLOW,
+                missing="correct --project or REGION",
+                role="roles/dataflow.viewer",
+            )
+        except WrongError as error:
+            raise UnknownError(str(error)) from error
+        return ", ".join(jobs) or "no active job; prompts wait until the stream is started"
 
     def _find(self) -> Any:
         """Return credentials with a token. They are looked for once, however many threads ask."""

@@ -82,8 +82,17 @@ class Setup:
         if self.endpoint:
             return self.endpoint.split("/")[3]
         is_gemini = family_of(self.model) is Family.GEMINI
-        region = os.environ.get("REGION") or "us-central1"
-        return self.given_location or ("global" if is_gemini else region)
+        return self.given_location or ("global" if is_gemini else self.region)
+
+    @property
+    def region(self) -> str:
+        """The region of the jobs."""
+        return os.environ.get("REGION") or "us-central1"
+
+    @property
+    def stream(self) -> str:
+        """The name of the stream's job."""
+        return os.environ.get("STREAM_JOB_NAME") or names.STREAM_JOB
 
     @property
     def topics(self) -> list[Named]:

@@ -83,7 +83,7 @@ def index_entry(outcome: Outcome) -> dict[str, Any]:
 
 
 def read_newest(
-    client: storage.Client, location: Location, kind: str, max_objects: int
+    client: storage.Client, location: Location, kind: str, max_objects: int, **patience: Any
 ) -> Iterator[dict[str, Any]]:
     """Yield the entries of the newest objects, newest first. Lines that are no entries are skipped.
 
@@ -92,16 +92,18 @@ def read_newest(
         location: the image folder.
         kind: `PREDICTIONS` or `FAILURES`.
         max_objects: how many objects to read, at most one page of a listing.
+        patience: `retry` and `timeout` of each request, if not the library's.
     """
     blobs = client.list_blobs(
         location.bucket,
         prefix=location.index(kind),
         max_results=min(max_objects, PAGE_NAMES),
         fields="items(name),nextPageToken",
+        **patience,
     )
     for blob in list(blobs):
         with contextlib.suppress(api_exceptions.NotFound):  # expired since the listing
-            for text in reversed(blob.download_as_bytes().splitlines()):
+            for text in reversed(blob.download_as_bytes(**patience).splitlines()):
                 with contextlib.suppress(ValueError):
                     entry = json.loads(text)
                     if isinstance(entry, dict) and entry.get("schema") == RECENT_SCHEMA:

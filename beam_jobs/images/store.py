@@ -202,7 +202,8 @@ class ImageStore:
                 ),
                 paid=True,
             )
-            # The client takes a redirect, such as 308 of a broken upload, for success.
+            # The client takes a redirect, such as 308 of a broken upload, for success:
+            # findings/gcloud_aio_redirects.sh.
             if not is_resource(stored, name, len(data)) and not await self._exists(name, len(data)):
                 raise StoreError(
                     f"storage answered an upload without the object: {shortened(stored)}",

@@ -55,7 +55,8 @@ class GeminiModel(ImageModel):
     `beam_jobs.engine.generate` counts and paces all retries. Without retry options, it would send a
     call again after a broken connection, and pay twice (`_async_request_once` in its
     `_api_client`, 2.34). Its reading of errors is off too, as it raises a JSONDecodeError without
-    the status for an error that says it is JSON and is not.
+    the status for an error that says it is JSON and is not
+    (`findings/genai_error_that_is_no_json.sh`).
 
     The calls bypass `models.generate_content`, which converts requests and answers with pydantic,
     field by field. For a request, that takes a quarter of all CPU time of a prompt with a small

@@ -1,5 +1,6 @@
 """Runs a job: checks its options, submits its pipeline and, except on Dataflow, waits for it."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -15,6 +16,7 @@ from apache_beam.options.pipeline_options import (
 )
 from apache_beam.runners.runner import PipelineState
 
+from beam_jobs import metrics
 from beam_jobs.config import preflight
 from beam_jobs.config.options import JobConfig, OptionsError, job_config, tune_for_dataflow
 from beam_jobs.engine.process_memory import bound_arenas
@@ -82,6 +84,10 @@ def run(
     if "Dataflow" in runner:
         return 0
     state = result.wait_until_finish()
+    if not streaming:
+        # A runner of somebody else's may have no counters.
+        with contextlib.suppress(NotImplementedError):
+            print(metrics.summary(result), file=sys.stderr)
     if state not in (PipelineState.DONE, PipelineState.DRAINED):
         return 1
     if report and (problem := unaccounted(report)):

@@ -14,7 +14,7 @@ from typing import Any
 
 from localcloud.__main__ import environment_of
 from localcloud.airflow.environment import USERS
-from localcloud.airflow.responses import AirflowError
+from localcloud.airflow.responses import AirflowError, RunState
 from localcloud.airflow.standalone import ROOT, Airflow
 from localcloud.resources import Names
 
@@ -141,6 +141,7 @@ def _trigger(airflow: Airflow, arguments: argparse.Namespace) -> None:
         print(f"{airflow.url}/dags/{arguments.dag}/runs/{run_id}", flush=True)
         if arguments.wait:
             client.wait_for_run(arguments.dag, run_id, within_s=_RUN_WITHIN_S)
+            print(f"run {run_id} of {arguments.dag} is {RunState.SUCCESS}")
 
 
 def _check_running(airflow: Airflow) -> None:

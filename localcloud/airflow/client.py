@@ -157,6 +157,16 @@ class AirflowClient:
         path = _path(*_task_path(dag_id, run_id, task_id), "xcomEntries", key)
         return self._call("GET", path, params={"map_index": index, "deserialize": True})["value"]
 
+    def task_state(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return what a task keeps in its state store, which its tries share."""
+        path = _path(*_task_path(dag_id, run_id, task_id), "state-store")
+        return {item["key"]: item["value"] for item in self._pages(path, "task_state_store")}
+
+    def set_task_state(self, dag_id: str, run_id: str, task_id: str, key: str, value: Any) -> None:
+        """Change one value in a task's state store."""
+        path = _path(*_task_path(dag_id, run_id, task_id), "state-store", key)
+        self._call("PUT", path, json={"value": value})
+
     def extra_links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
         """Return the extra links of a task, by name."""
         answer = self._call("GET", _path(*_task_path(dag_id, run_id, task_id), "links"))
@@ -220,8 +230,11 @@ class AirflowClient:
         lines = [", ".join(f"{task.name}: {task.state or 'not started'}" for task in tasks)]
         for task in tasks:
             if task.state in ("failed", "up_for_retry"):
-                lines.append(f"last log lines of {task.name}, try {task.try_number}:")
                 log = "\n".join(self.task_log(dag_id, run_id, task)).splitlines()
+                first = next((line for line in log if line.startswith("ERROR ")), None)
+                if first:
+                    lines.append(f"first error of {task.name}: {first.removeprefix('ERROR ')}")
+                lines.append(f"last log lines of {task.name}, try {task.try_number}:")
                 lines += [f"  {line}" for line in log[-_LAST_LINES:]]
         return "\n".join(lines)
 

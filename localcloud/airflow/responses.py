@@ -44,17 +44,22 @@ class RunState(StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class TaskInstance:
-    """One task of one run. `state` is None until the scheduler has processed it."""
+    """One task of one run.
+
+    `state` is None until the scheduler has processed it. `pid` is the process on this machine that
+    runs it or ran it last.
+    """
 
     task_id: str
     map_index: int
     state: str | None
     try_number: int
+    pid: int | None
 
     @classmethod
     def from_api(cls, answer: Mapping[str, Any]) -> "TaskInstance":
         """Convert the API's JSON object."""
-        fields = ("task_id", "map_index", "state", "try_number")
+        fields = ("task_id", "map_index", "state", "try_number", "pid")
         return cls(**{field: answer[field] for field in fields})
 
     @property

@@ -60,7 +60,7 @@ class Settings(BaseModel):
     dead_letters_subscription: _Name = names.DEAD_LETTERS_SUBSCRIPTION
 
     # Dataflow allows one active job per name. That is what makes a second stream impossible.
-    stream_job_name: str = Field("imagen-stream", pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
+    stream_job_name: str = Field(names.STREAM_JOB, pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
     model: str = Field(DEFAULT_MODEL, pattern=f"^{MODEL_PATTERN}$")
     worker_machine_type: str = Field("n2-standard-2", pattern=r"^[a-z0-9-]+$")
     worker_service_account: str | None = Field(

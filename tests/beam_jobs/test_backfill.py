@@ -43,8 +43,13 @@ def run(lane, prompts, tmp_path, **options):
     return json.loads(report.read_text())
 
 
-def test_files_of_every_format_add_up_in_the_report(cloud, lane, night, tmp_path):
+def test_files_of_every_format_add_up_in_the_report(cloud, lane, night, tmp_path, capsys):
     report = run(lane, night, tmp_path)
+    said = (
+        f"prompts: {report['prompts']}, predictions: {report['predictions']} (found in storage: "
+        f"0), dead letters: {report['failures']}, images paid for: {report['images']}\n"
+    )
+    assert capsys.readouterr().err.endswith(said)
     predictions = lane.predictions(report["predictions"])
     failures = lane.dead_letters(report["failures"])
     assert lane.nothing_left("predictions")

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,21 @@ def test_images_lists_the_newest_with_their_prompts(run, lane, record):
     ]
     _, out, _ = run("images", "--location", lane.images_location, "--limit", 1)
     assert out.splitlines()[1:] == [f"  {newer}"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{"down": 1}, {"hang_rate": 1}])
+def test_images_says_within_ten_seconds_that_storage_is_down_and_what_to_do(
+    run, cloud, lane, settings
+):
+    cloud.storage(**settings)
+    began = time.monotonic()
+    code, out, err = run("images", "--location", lane.images_location)
+    assert time.monotonic() - began < 10
+    assert (code, out) == (1, "")
+    address = cloud.environment["STORAGE_EMULATOR_HOST"]
+    assert err.startswith(f"error: Cloud Storage at {address} does not answer (")
+    assert err.endswith("; check the address and the network, or start the stand-ins: make up\n")
 
 
 def test_images_says_that_a_location_has_none(run, lane):

@@ -3,13 +3,20 @@
 import argparse
 import json
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from beam_jobs.config.options import ImagenOptions
 from beam_jobs.outcomes import Failure, Prediction, Reason, encode
 from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.parse import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
 from imagen_ops.settings import Settings
-from tests.docs.markdown import ROOT, names_in_first_cells, section, text_of
+from tests.docs.markdown import ROOT, blocks, names_in_first_cells, section, text_of
 from tests.docs.test_runbook import alert_events, dags, terraform
 
 USAGE = text_of(ROOT / "docs" / "usage.md")
@@ -30,6 +37,30 @@ def test_the_fields_of_both_messages_are_all_there() -> None:
     text = section(USAGE, "Read a dead letter")
     named = set(names_in_first_cells(text)) - {reason.value for reason in Reason}
     assert named == _keys(_failure())
+
+
+@pytest.mark.slow
+def test_the_commands_for_the_bucket_work_against_the_stand_ins(lane: Any, tmp_path: Path) -> None:
+    text = section(USAGE, "Work on one machine")
+    lines = [line[2:] for block in blocks(text, "console") for line in block.splitlines()]
+    upload, read = (shlex.split(line) for line in lines if "google.cloud" in line)
+    (tmp_path / "prompts.csv").write_text("prompt\nA fox\n", encoding="utf-8")
+    lane.put("records/a.jsonl", "{}\n")
+    printed = []
+    for _, option, code in (upload, read):
+        code = code.replace("prompts/mine/", f"{lane.name}/prompts/")
+        code = code.replace("records/backfills/", f"{lane.name}/records/")
+        done = subprocess.run(
+            [sys.executable, option, code],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        printed.append(done.stdout)
+    assert printed == ["", "{}\n"]
+    assert lane.objects("prompts/") == {"prompts/prompts.csv": b"prompt\nA fox\n"}
 
 
 def test_the_reasons_of_failures_are_all_there() -> None:

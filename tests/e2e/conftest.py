@@ -1,5 +1,6 @@
 """A real Airflow, with our DAGs and plugins, over the local cloud."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -107,6 +108,26 @@ class Operated:
         pid = self.cloud.state / "dataflow" / "jobs" / job_id / "pid"
         os.kill(int(pid.read_text()), signal.SIGKILL)
         eventually(lambda: self.job_state(job_id) == "JOB_STATE_FAILED", what="FAILED")
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job, as somebody does in the console, and wait until it is CANCELLED."""
+        jobs = self.dataflow.projects().locations().jobs()
+        body = {"requestedState": "JOB_STATE_CANCELLED"}
+        jobs.update(projectId=PROJECT, location="us-central1", jobId=job_id, body=body).execute()
+        eventually(lambda: self.job_state(job_id) == "JOB_STATE_CANCELLED", what="CANCELLED")
+
+    def lose_task(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Kill a task's process, as a worker without memory does, until Airflow wants a retry."""
+
+        def lost() -> bool:
+            task = self.task(dag_id, run_id, task_id)
+            if task.state == "running" and task.pid:
+                # A task that waits has a new process for each check.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(task.pid, signal.SIGKILL)
+            return bool(task.state == "up_for_retry")
+
+        eventually(lost, within_s=120, what=f"the loss of {task_id}")
 
     def desired(self) -> dict[str, Any]:
         """Return what the DAGs remember of what was asked for."""

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -142,6 +143,49 @@ def test_a_backfill_killed_at_half_is_finished_without_paying_for_the_first_half
     assert paid <= wanted + UNDER_WAY, "what was in flight at the kill, at most"
     images = {p["digest"] for p in operated.lane.predictions(wanted)}
     assert len(images) == wanted
+
+
+def test_a_retry_launches_no_job_that_was_cancelled_and_waits_no_longer_than_its_first_try(
+    operated: Operated, folder: str
+) -> None:
+    """Two runs whose `wait` loses its process, and what happens before Airflow tries again."""
+    operated.cloud.models(hold=True)
+    names, runs = ("cancelled", "late"), []
+    for name in names:
+        put(operated, f"{folder}/{name}/a.txt", file_of("a.txt", [f"{folder} {name}"]))
+        form = {"prompts": f"gs://{BUCKET}/{folder}/{name}/*"}
+        runs.append(operated.client.trigger(BACKFILL, form))
+    cancelled, late = runs
+
+    def held() -> bool:
+        return bool(operated.cloud.models()["in_flight"] == len(runs))
+
+    eventually(held, within_s=200, what="a held call of each job")
+    jobs = operated.jobs()
+    before = eventually(
+        lambda: operated.client.task_state(BACKFILL, late, "wait"), what="the wait's beginning"
+    )
+    # A check takes long enough to be caught in the act.
+    operated.cloud.dataflow(latency_s=5.0)
+    for run_id in runs:
+        operated.lose_task(BACKFILL, run_id, "wait")
+    operated.cloud.dataflow(latency_s=0.0)
+
+    operated.cancel(operated.client.xcom(BACKFILL, cancelled, "launch"))
+    (key,) = before
+    began = datetime.fromisoformat(before[key])
+    assert operated.client.task_state(BACKFILL, late, "wait") == before
+    long_ago = (began - timedelta(hours=25)).isoformat()
+    operated.client.set_task_state(BACKFILL, late, "wait", key, long_ago)
+
+    expected = ("somebody stopped it on purpose", "over all its tries, and its limit is 24 h")
+    for run_id, said in zip(runs, expected, strict=True):
+        assert operated.ended(BACKFILL, run_id, within_s=150) == RunState.FAILED
+        assert said in operated.first_error(BACKFILL, run_id, "wait")
+        assert operated.task(BACKFILL, run_id, "wait").try_number == 2
+    assert list(operated.client.task_state(BACKFILL, late, "wait")) == [key]
+    assert operated.jobs() == jobs
+    assert operated.active_jobs() == [operated.client.xcom(BACKFILL, late, "launch")]
 
 
 def test_three_days_are_filled_in_order_each_with_its_own_files(operated: Operated) -> None:

@@ -41,9 +41,9 @@ def examine(capsys):
         )
         out = capsys.readouterr().out
         *lines, summary = out.splitlines()
-        matches = [re.fullmatch(r"(ok|WRONG|-) +(.+?): (.+)", line) for line in lines]
+        matches = [re.fullmatch(r"(ok|WRONG|-|\?) +(.+?): (.+)", line) for line in lines]
         assert all(matches), out
-        unwell = {match[2]: match[3] for match in matches if match[1] != "ok"}
+        unwell = {match[2]: match[3] for match in matches if match[1] not in ("ok", "?")}
         assert (summary == "everything works") == (not unwell) == (code == 0)
         return code, unwell
 
@@ -68,6 +68,7 @@ def test_it_says_what_it_looked_at(cloud, capsys):
         f"credentials: VM credentials of {PROJECT}.svc.id.goog, from metadata server",
         *("topic prompts: exists", "subscription dead-letters-sub: exists, of dead-letters"),
         f"bucket of gs://{BUCKET}/images: exists, and images can be read and written",
+        "stream imagen-stream in us-central1: no active job; prompts wait",
         "model gemini-3.1-flash-image at global: answers",
     ):
         assert f"ok    {part}" in out
@@ -78,6 +79,48 @@ def test_it_leaves_nothing_and_no_image_is_paid_for(cloud, lane, examine):
     assert examine("--location", lane.images_location) == (0, {})
     assert lane.objects() == {}
     assert cloud.models()["images"] == before
+
+
+# The stream
+
+
+@pytest.mark.parametrize(
+    ("jobs", "says"),
+    [
+        ([("imagen-stream", "RUNNING"), ("another", "RUNNING")], "RUNNING (job id-0)"),
+        (
+            [("imagen-stream", "DRAINING"), ("imagen-stream", "QUEUED")],
+            "DRAINING (job id-0), QUEUED (job id-1)",
+        ),
+        ([], "no active job; prompts wait until the stream is started"),
+    ],
+)
+@pytest.mark.asyncio
+async def test_it_says_whether_the_stream_has_an_active_job(
+    cloud, serve, monkeypatch, capsys, jobs, says
+):
+    async def listing(request):
+        assert request.path == f"/v1b3/projects/{PROJECT}/locations/europe-west4/jobs"
+        assert dict(request.query) == {"filter": "ACTIVE", "name": "imagen-stream"}
+        found = [
+            {"id": f"id-{number}", "name": name, "currentState": f"JOB_STATE_{state}"}
+            for number, (name, state) in enumerate(jobs)
+        ]
+        return web.json_response({"jobs": found} if found else {})
+
+    monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW", f"{await serve(listing)}/")
+    monkeypatch.setenv("REGION", "europe-west4")
+    assert await asyncio.to_thread(cli.main, ["doctor"]) == 0
+    assert f"ok    stream imagen-stream in europe-west4: {says}\n" in capsys.readouterr().out
+
+
+def test_whoever_may_not_list_jobs_has_nothing_to_mend(cloud, capsys):
+    cloud.dataflow(error_rate=1.0, error_status=403)
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "?     stream imagen-stream in us-central1: not known: access is denied (" in out
+    assert "grant this account roles/dataflow.viewer\n" in out
+    assert out.endswith("everything works\n")
 
 
 # What is missing
@@ -215,7 +258,7 @@ async def test_credentials_that_are_refused_are_wrong_and_nothing_is_asked_with_
     (text,) = wrong(unwell).values()
     assert text.startswith("the credentials are refused (RefreshError:")
     assert text.endswith("log in: gcloud auth application-default login")
-    assert len(unwell) == 10
+    assert len(unwell) == 11
 
 
 def test_a_server_of_tokens_that_does_not_answer_is_not_taken_for_another(

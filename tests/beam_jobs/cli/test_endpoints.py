@@ -2,7 +2,15 @@
 
 import pytest
 
-from beam_jobs.cli.endpoints import METADATA, PUBSUB, STORAGE, VERTEX, endpoints, stand_ins_beside
+from beam_jobs.cli.endpoints import (
+    DATAFLOW,
+    METADATA,
+    PUBSUB,
+    STORAGE,
+    VERTEX,
+    endpoints,
+    stand_ins_beside,
+)
 
 
 def test_without_variables_all_are_googles():
@@ -12,6 +20,7 @@ def test_without_variables_all_are_googles():
         STORAGE: "https://storage.googleapis.com (Google)",
         VERTEX: "https://aiplatform.googleapis.com (Google)",
         METADATA: "metadata.google.internal (Google)",
+        DATAFLOW: "https://dataflow.googleapis.com (Google)",
     }
     assert not any(each.stand_in for each in found.values())
 

@@ -58,6 +58,7 @@ def test_only_success_and_failure_are_final_states():
 
 
 def test_a_mapped_task_is_named_with_its_index():
-    answer = {"task_id": "t", "map_index": 3, "state": None, "try_number": 0, "more": 1}
+    answer = {"task_id": "t", "map_index": 3, "state": None, "try_number": 0, "pid": None}
+    answer["more"] = 1
     assert TaskInstance.from_api(answer).name == "t[3]"
     assert TaskInstance.from_api({**answer, "map_index": -1}).name == "t"

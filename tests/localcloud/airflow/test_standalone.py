@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from localcloud.airflow import Airflow, AirflowApiError, AirflowError, RunState
+from localcloud.airflow.__main__ import main
 from localcloud.airflow.home import Home
 from localcloud.airflow.processes import ProcessGroup
 from tests.conftest import Cloud, SmallAirflow
@@ -48,6 +49,13 @@ def test_a_run_gets_its_values_and_gives_its_result_and_log(admin, cloud: Cloud)
     assert tries == {"compute": 2, "surroundings": 1}
 
 
+def test_a_trigger_that_waits_ends_with_the_end_of_the_run(airflow, capsys):
+    state = str(airflow.home.path.parent)
+    assert main(["--state", state, "trigger", "double", "--wait"]) == 0
+    address, end = capsys.readouterr().out.splitlines()
+    assert end == f"run {address.rpartition('/')[2]} of double is success"
+
+
 def test_a_failed_run_is_reported_with_the_last_log_lines_of_its_failed_tasks(admin):
     run = admin.trigger("fails", run_id="a-failure")
     assert run == "a-failure"
@@ -56,6 +64,7 @@ def test_a_failed_run_is_reported_with_the_last_log_lines_of_its_failed_tasks(ad
     for words in (
         "burst: failed",
         "after: upstream_failed",
+        "first error of burst: ",
         "about to burst",
         "the pipe has burst",
     ):
