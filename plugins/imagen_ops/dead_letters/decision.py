@@ -18,7 +18,10 @@ from beam_jobs.outcomes import FAILURE_SCHEMA, REPLAYS_ATTRIBUTE, Reason
 # The reasons that jobs can give for retryable failures; no other reason is retryable.
 REPLAYABLE = tuple(
     reason.value
-    for reason in (Reason.UNAVAILABLE, Reason.NO_IMAGE, Reason.MODEL_ERROR, Reason.STORAGE_ERROR)
+    for reason in (
+        *(Reason.UNAVAILABLE, Reason.NO_IMAGE, Reason.MODEL_ERROR, Reason.STORAGE_ERROR),
+        Reason.OVER_BUDGET,
+    )
 )
 
 UNREADABLE = "UNREADABLE"
