@@ -92,9 +92,11 @@ locals {
     "notifier",
   ]
   settings_in_numbers = [
-    "backfill_max_cost_usd", "backfill_max_images", "backfill_requests_per_minute", "backfills_at_once",
+    "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
+    "backfill_max_unpacked_bytes", "backfill_requests_per_minute", "backfills_at_once",
     "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio",
     "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "restarts_per_hour", "startup_seconds",
+    "stream_max_images_per_day", "stream_max_images_per_hour",
   ]
 }
 
@@ -509,6 +511,16 @@ resource "google_storage_bucket" "imagen" {
     condition {
       age            = 30
       matches_prefix = ["temp/", "builds/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+  # Plans, reports, and ledgers of budgets. A run that old is not continued.
+  lifecycle_rule {
+    condition {
+      age            = 90
+      matches_prefix = ["jobs/"]
     }
     action {
       type = "Delete"

@@ -12,10 +12,24 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.config.options import ImagenOptions, JobConfig
 from beam_jobs.pipeline import submit
 from beam_jobs.pipeline.report import WriteReport
-from beam_jobs.pipeline.transforms import PromptsToOutcomes, PublishOutcomes, ReadPromptFile
+from beam_jobs.pipeline.transforms import (
+    PlannedFiles,
+    PromptsToOutcomes,
+    PublishOutcomes,
+    ReadPromptFile,
+)
+from beam_jobs.prompts.limits import NO_LIMITS, FileLimits
 
 
-def build(pipeline: beam.Pipeline, config: JobConfig, prompts: str, report: str | None) -> None:
+def build(
+    pipeline: beam.Pipeline,
+    config: JobConfig,
+    prompts: str,
+    report: str | None,
+    *,
+    plan: str | None = None,
+    limits: FileLimits = NO_LIMITS,
+) -> None:
     """Add the backfill's transforms to `pipeline`.
 
     Args:
@@ -23,13 +37,17 @@ def build(pipeline: beam.Pipeline, config: JobConfig, prompts: str, report: str 
         config: the job's checked options.
         prompts: path or glob of the prompt files.
         report: path to write the job's counts to; None for no report.
+        plan: gs:// path of the plan that says which of these files to read, in which generations;
+            None to read what the glob matches.
+        limits: how much of each file is read.
     """
     source = config.defaults.source
+    files = fileio.MatchFiles(prompts) if plan is None else PlannedFiles(plan, prompts, source)
     processed = (
         pipeline
-        | "Prompts" >> fileio.MatchFiles(prompts)
+        | "Prompts" >> files
         | "Spread files" >> beam.Reshuffle()
-        | "Read" >> beam.ParDo(ReadPromptFile(source))
+        | "Read" >> beam.ParDo(ReadPromptFile(source, prompts, limits))
         | "Spread prompts" >> beam.Reshuffle()
         | "Imagen" >> PromptsToOutcomes(config)
     )
@@ -42,13 +60,17 @@ def main(argv: list[str]) -> int:
     """Run the job with the options in `argv` and return the exit code."""
     options = PipelineOptions(argv)
     imagen = options.view_as(ImagenOptions)
-    prompts, report = imagen.prompts, imagen.report
+    prompts, report, plan = imagen.prompts, imagen.report, imagen.plan
+    limits = FileLimits(imagen.max_rows, imagen.max_unpacked_bytes)
     return submit.run(
         options,
         streaming=False,
         prompts=prompts,
         report=report,
-        build=lambda pipeline, config: build(pipeline, config, prompts, report),
+        plan=plan,
+        build=lambda pipeline, config: build(
+            pipeline, config, prompts, report, plan=plan, limits=limits
+        ),
     )
 
 

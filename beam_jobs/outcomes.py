@@ -48,6 +48,7 @@ class Reason(StrEnum):
     MODEL_ERROR = "MODEL_ERROR"
     UNAVAILABLE = "UNAVAILABLE"
     STORAGE_ERROR = "STORAGE_ERROR"
+    OVER_BUDGET = "OVER_BUDGET"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

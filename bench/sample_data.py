@@ -120,10 +120,12 @@ def backfill_records(now: datetime, count: int) -> Iterable[dict[str, Any]]:
     counts = {"prompts": 3020, "predictions": 2980, "reused": 75, "failures": 40}
     counts |= {"images": 2905, "bytes": 4_400_000_000, "model_calls": 2990}
     reasons = {"BLOCKED": 20, "INVALID_PROMPT": 20}
-    account = reconcile({**counts, "failures_by_reason": reasons}, plan)
+    account = reconcile({**counts, "failures_by_reason": reasons}, plan, 10_000)
     for n in range(count):
         at = now - timedelta(days=13.9 * (count - n) / count)
-        run = BackfillRun(f"manual__{at.isoformat()}", f"{n:032d}", None, glob, JobForm("m"))
+        run = BackfillRun(
+            f"manual__{at.isoformat()}", f"{n:032d}", None, glob, JobForm("m"), 10_000
+        )
         yield backfill_record(
             run, plan, at=at, state="done", job_id=f"job-{n}", reconciliation=account
         )

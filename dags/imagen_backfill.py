@@ -55,8 +55,9 @@ _FORM = {
         minimum=1,
         title="Maximum images",
         description_md=(
-            "If the run would generate more images than this, nothing starts. Images that are "
-            "already stored don't count. **Empty**: IMAGEN_BACKFILL_MAX_IMAGES."
+            "If the run would generate more images than this, nothing starts, and its jobs never "
+            "pay for more, with all tries of the run together. Images that are already stored "
+            "don't count. **Empty**: IMAGEN_BACKFILL_MAX_IMAGES."
         ),
     ),
     "max_cost_usd": Param(
@@ -106,17 +107,20 @@ model is down: every prompt would become a dead letter.
 
 | task | what it does | if it fails |
 |---|---|---|
-| `plan` | counts prompts, images and what is already stored; estimates the cost | Cloud Storage \
-refused a request; the error names it |
+| `plan` | counts prompts, images and what is already stored; estimates the cost; notes which \
+files the job reads, in which generations | Cloud Storage refused a request, or there are too many \
+rows (IMAGEN_BACKFILL_MAX_ROWS); the error says so |
 | `check` | stops a run that is over its budget | says by how much, and where to raise it |
 | `launch` | launches the job when a slot is free | the error names the request that was refused, \
 or the new plan's excess over the budget |
 | `wait` | waits until the job is DONE; a retry launches it again | shows the job's errors |
-| `reconcile` | checks that prompts = predictions + failures | says what is missing |
+| `reconcile` | checks that prompts = predictions + failures, and images paid ≤ budget | says what \
+is missing, or how much was paid |
 
 If the files have no row at all, the run ends after `plan`, and a dry run ends after `check`: the
 other tasks are skipped, and the run is green. If files change before `launch`, it plans them again
-and checks the budget again.
+and checks the budget again. A file that changes after that is not read: it becomes a dead letter
+that says so.
 
 An invalid row becomes a dead letter that names the file and the line. It doesn't fail the run.
 `reconcile`, or `plan` if there is no row, leaves a record under `records/backfills` in the bucket.

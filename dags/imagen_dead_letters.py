@@ -81,6 +81,7 @@ after you corrected a model id or a permission.
 
 - While the model is still down. Each failed replay uses up one of the prompt's three; after that it
   is archived. Check `imagen_stream_health` first.
+- While the stream's budget of the hour or day is used up: `detail` says when it starts anew.
 - While the stream is drained. The prompts would only wait in `prompts-sub`.
 - For prompts that were refused (BLOCKED, INVALID_PROMPT). They are only archived: change them and
   publish them again.
@@ -105,11 +106,11 @@ deployed, and then deletes them.
 
 | reason | what happened |
 |---|---|
-| UNAVAILABLE | the model was down or its quota was used up; or a job that was launched outside \
-these DAGs reached its limit of images |
+| UNAVAILABLE | the model was down or its quota was used up |
 | NO_IMAGE | the model answered without an image, and may succeed next time |
 | MODEL_ERROR | wrong model id, missing permission, or a bug in the job |
 | STORAGE_ERROR | the images couldn't be looked up or stored |
+| OVER_BUDGET | the budget of a backfill, or of the stream's hour or day, was used up |
 
 | task | what it does | if it fails |
 |---|---|---|

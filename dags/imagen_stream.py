@@ -9,7 +9,7 @@ from airflow.sdk import DAG, Param
 from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG, TASK_DEFAULTS
 from imagen_ops.health.canary import CanarySensor, SendCanary, SendHealthCanary
 from imagen_ops.health.operators import AssessStream, FailWhenDown, RestartStream
-from imagen_ops.jobs.params import JOB_FIELDS
+from imagen_ops.jobs.params import JOB_FIELDS, STREAM_FIELDS
 from imagen_ops.settings import DEFAULT_HEALTH_SCHEDULE
 from imagen_ops.stream.operators import CancelStream, DrainStream, LaunchStream, ReportDrained
 from imagen_ops.stream.prerequisites import CheckPrerequisites
@@ -49,6 +49,7 @@ _START_FORM = {
         ),
     ),
     **JOB_FIELDS,
+    **STREAM_FIELDS,
 }
 
 with DAG(

@@ -26,7 +26,9 @@ from beam_jobs.catalog import (
     Family,
     family_of,
 )
+from beam_jobs.config.budgets import Budget, budgets_of
 from beam_jobs.images.location import Location
+from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 from beam_jobs.prompts.parse import PromptDefaults
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
@@ -72,6 +74,26 @@ class ImagenOptions(PipelineOptions):
             "--prompts",
             help="backfill only: path or glob of prompt files (.txt, .jsonl, .json or .csv, plain "
             "or gzipped)",
+        )
+        add(
+            "--plan",
+            help="backfill only: gs:// path of the plan, which says which of the files of "
+            "--prompts to read, and in which generations. Any other file becomes a dead letter. "
+            "Default: read every file that --prompts matches",
+        )
+        add(
+            "--max_rows",
+            type=int,
+            default=MAX_ROWS,
+            help="backfill only: maximum rows of one prompt file. What is beyond becomes one dead "
+            "letter",
+        )
+        add(
+            "--max_unpacked_bytes",
+            type=int,
+            default=MAX_UNPACKED_BYTES,
+            help="backfill only: maximum bytes of text in one prompt file, after decompression. "
+            "What is beyond becomes one dead letter",
         )
         add(
             "--report",
@@ -133,9 +155,19 @@ class ImagenOptions(PipelineOptions):
         add(
             "--max_images",
             type=int,
-            help="maximum images that the whole job pays for, split evenly over --max_num_workers. "
-            "Prompts beyond it fail as retryable, at no cost. A restarted worker process gets its "
-            "full share again. Default: no limit",
+            help="maximum images that the whole job pays for, and whatever else is launched with "
+            "the same --source. Prompts beyond it fail as retryable, at no cost. Default: no limit",
+        )
+        add(
+            "--max_images_per_hour",
+            type=int,
+            help="stream only: maximum images to pay for in each hour, in UTC. Prompts beyond it "
+            "fail as retryable, at no cost. Default: no limit",
+        )
+        add(
+            "--max_images_per_day",
+            type=int,
+            help="stream only: the same for each day, in UTC. Default: no limit",
         )
         add(
             "--request_tier",
@@ -149,7 +181,8 @@ class ImagenOptions(PipelineOptions):
 class JobConfig:
     """The checked options, as the transforms and the model handler need them. Small to pickle.
 
-    `requests_per_minute` and `max_images` are one worker's share; None means no limit.
+    `requests_per_minute` is one worker's share; None means no limit. `workers` is how many share
+    the `budgets`, at most.
     """
 
     responses_topic: str
@@ -164,9 +197,10 @@ class JobConfig:
     requests_per_minute: float | None
     max_retry_s: float
     call_timeout_s: float
-    max_images: int | None
     flex: bool
     prompt_field: str = PROMPT_FIELD
+    budgets: tuple[Budget, ...] = ()
+    workers: int = 1
 
 
 def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
@@ -195,11 +229,6 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
     max_workers = options.view_as(WorkerOptions).max_num_workers
     workers = max_workers or 1
     problems += _unsplittable(imagen, options, max_workers)
-    if 0 < (imagen.max_images or workers) < workers:
-        problems.append(
-            f"--max_images: expected at least --max_num_workers ({workers}), because the workers "
-            f"share it evenly, got {imagen.max_images}"
-        )
     if problems:
         raise OptionsError("\n".join(problems))
     allowed = _model_names(imagen.allowed_models) or frozenset(
@@ -220,9 +249,16 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         requests_per_minute=_worker_share(imagen.max_requests_per_minute, workers),
         max_retry_s=imagen.max_retry_seconds,
         call_timeout_s=imagen.call_timeout_seconds,
-        max_images=None if imagen.max_images is None else imagen.max_images // workers,
         flex=imagen.request_tier == "flex",
         prompt_field=imagen.prompt_field or PROMPT_FIELD,
+        budgets=budgets_of(
+            max_images=imagen.max_images,
+            max_images_per_hour=imagen.max_images_per_hour,
+            max_images_per_day=imagen.max_images_per_day,
+            run=None if streaming else imagen.source,
+            location=location,
+        ),
+        workers=workers,
     )
 
 
@@ -257,11 +293,18 @@ def _job_problems(imagen: ImagenOptions, *, streaming: bool) -> list[str]:
         if not value or not pattern.fullmatch(value):
             got = repr(value) if value else "nothing"
             problems.append(f"--{name}: expected {_example_of(pattern)}, got {got}")
+    if not streaming and (imagen.max_images_per_hour or imagen.max_images_per_day):
+        problems.append(
+            "--max_images_per_hour and --max_images_per_day are only for beam_jobs.stream; set "
+            "--max_images for a backfill"
+        )
     if streaming and (imagen.prompts or imagen.report):
         problems.append(
             "--prompts and --report are only for beam_jobs.backfill; remove them, a stream reads "
             "--messages_subscription and never ends"
         )
+    if streaming and imagen.plan:
+        problems.append("--plan is only for beam_jobs.backfill; remove it")
     if not streaming and imagen.messages_subscription:
         problems.append(
             "--messages_subscription is only for beam_jobs.stream; remove it, a backfill reads "
@@ -269,6 +312,13 @@ def _job_problems(imagen: ImagenOptions, *, streaming: bool) -> list[str]:
         )
     if not streaming and not imagen.prompts:
         problems.append("--prompts: expected a path or glob of prompt files, got nothing")
+    if imagen.plan and not (
+        imagen.plan.startswith("gs://") and (imagen.prompts or "gs://").startswith("gs://")
+    ):
+        problems.append(
+            "--plan: expected the gs:// path of a plan, and gs:// files in --prompts, got "
+            f"{imagen.plan!r} and {imagen.prompts!r}"
+        )
     if imagen.responses_topic and imagen.responses_topic == imagen.dead_letter_topic:
         problems.append(
             "--responses_topic and --dead_letter_topic: expected two different topics, got "
@@ -287,6 +337,10 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
             "max_retry_seconds",
             "call_timeout_seconds",
             "max_images",
+            "max_images_per_hour",
+            "max_images_per_day",
+            "max_rows",
+            "max_unpacked_bytes",
         )
         if (value := getattr(imagen, name)) is not None and not 0 < value < math.inf
     ]
@@ -354,16 +408,15 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
 def _unsplittable(
     imagen: ImagenOptions, options: PipelineOptions, max_workers: int | None
 ) -> list[str]:
-    """Return a problem for each job-wide limit that lacks a number of workers to split it over.
+    """Return a problem if the job-wide rate lacks a number of workers to split it over.
 
-    Without the maximum number of workers, each worker on Dataflow would get the whole limit.
+    Without the maximum number of workers, each worker on Dataflow would get the whole rate.
     """
-    if max_workers or "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
+    dataflow = "Dataflow" in (options.view_as(StandardOptions).runner or "")
+    if max_workers or not dataflow or imagen.max_requests_per_minute is None:
         return []
     return [
-        f"--{name} is split evenly over the workers: set --max_num_workers as well"
-        for name in ("max_requests_per_minute", "max_images")
-        if getattr(imagen, name) is not None
+        "--max_requests_per_minute is split evenly over the workers: set --max_num_workers as well"
     ]
 
 

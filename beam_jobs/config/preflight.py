@@ -33,7 +33,11 @@ class PreflightError(RuntimeError):
 
 
 def check(
-    config: JobConfig, *, subscription: str | None = None, prompts: str | None = None
+    config: JobConfig,
+    *,
+    subscription: str | None = None,
+    prompts: str | None = None,
+    plan: str | None = None,
 ) -> None:
     """Check that the topics, the bucket, and the subscription or the prompt files exist.
 
@@ -44,6 +48,8 @@ def check(
         config: the job's checked options; names the topics and the bucket.
         subscription: for the stream, `projects/PROJECT/subscriptions/NAME`.
         prompts: for a backfill, the path or glob of its prompt files.
+        plan: for a backfill with a plan, its gs:// path. Then the files need not exist: those that
+            are gone become dead letters.
 
     Raises:
         PreflightError: a resource is missing, or a service cannot be reached.
@@ -72,7 +78,9 @@ def check(
         f"--images_output_location: bucket gs://{bucket}",
         lambda: client().get_bucket(bucket, timeout=TIMEOUT_S, retry=None),
     )
-    if prompts:
+    if plan:
+        problems += _problem(f"--plan: {plan}", lambda: _find_object(plan, client()))
+    elif prompts:
         problems += _problem(f"--prompts: {prompts}", lambda: _find_files(prompts, client()))
     if problems:
         raise PreflightError("\n".join(problems))
@@ -133,14 +141,19 @@ def _find_files(path: str, client: storage.Client) -> None:
         raise FileNotFoundError(path)
 
 
+def _find_object(url: str, client: storage.Client) -> None:
+    bucket, _, name = url.removeprefix("gs://").partition("/")
+    if not client.bucket(bucket).blob(name).exists(timeout=TIMEOUT_S, retry=None):
+        raise FileNotFoundError(url)
+
+
 def _find_objects(url: str, client: storage.Client) -> None:
     bucket, _, pattern = whole_folder(url.removeprefix("gs://")).partition("/")
     if not bucket or not pattern:
         raise GlobError("expected files in a bucket, such as gs://my-bucket/prompts/*")
     glob = PromptGlob(bucket, pattern)
     if glob.is_one_object:
-        if not client.bucket(bucket).blob(pattern).exists(timeout=TIMEOUT_S, retry=None):
-            raise FileNotFoundError(url)
+        _find_object(url, client)
         return
 
     def first_page(glob: PromptGlob) -> tuple[list[str], bool]:

@@ -10,12 +10,14 @@ import dataclasses
 import datetime
 import logging
 import math
-import random
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from beam_jobs.engine.backoff import backoff
+from beam_jobs.engine.budget import Purse
+from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.image_set import call_ranges, raise_deciding
 from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.prompt_usage import PromptUsage
@@ -28,10 +30,6 @@ from beam_jobs.prompts.parse import Canary, Parsed, Prompt
 
 _log = logging.getLogger(__name__)
 
-# Seconds of exponential backoff with full jitter: https://aws.amazon.com/blogs/architecture/
-# exponential-backoff-and-jitter/. The maximum is about the time that one image takes.
-BACKOFF_FIRST_S = 0.5
-BACKOFF_MAX_S = 30.0
 # After this many answers without an image the prompt fails, because each may be charged.
 MAX_EMPTY_ANSWERS = 3
 # An answered call holds its images until they are stored. So calls between their start and the end
@@ -51,7 +49,8 @@ class ImageGenerator:
         answer_slots: limits how many model answers are in memory.
         max_in_flight: maximum concurrent model calls, the same as the limiter's ceiling.
         max_retry_s: how many seconds a failing call is retried, counted from its first failure.
-        max_images: how many images this process may pay for; None for no limit.
+        purse: holds the job's budgets.
+        finished: remembers the images of prompts that are done, for equal ones that follow.
         source: the source that outcomes name: `stream` or `backfill:RUN`.
     """
 
@@ -64,7 +63,8 @@ class ImageGenerator:
         answer_slots: AnswerSlots,
         max_in_flight: int,
         max_retry_s: float,
-        max_images: int | None,
+        purse: Purse,
+        finished: Finished,
         source: str,
     ) -> None:
         self._model_of = model_of
@@ -79,7 +79,8 @@ class ImageGenerator:
         # storage then refuses all of them, no more was paid for than was in flight.
         self._unproven_semaphore = asyncio.Semaphore(max_in_flight)
         self._max_retry_s = max_retry_s
-        self._budget = max_images
+        self._purse = purse
+        self._finished = finished
         self._source = source
         self._in_progress: dict[str, asyncio.Future[list[str]]] = {}
 
@@ -128,6 +129,8 @@ class ImageGenerator:
         if leader := self._in_progress.get(prompt.digest):
             # The same prompt is in progress in this process. Wait for it instead of paying twice.
             return await asyncio.shield(leader), True
+        if (known := self._finished.images(prompt.digest)) is not None:
+            return list(known), True
         future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._in_progress[prompt.digest] = future
         try:
@@ -145,6 +148,7 @@ class ImageGenerator:
         finally:
             del self._in_progress[prompt.digest]
         future.set_result(images)
+        self._finished.add(prompt.digest, images)
         return images, reused
 
     async def _find_or_generate(self, prompt: Prompt, usage: PromptUsage) -> tuple[list[str], bool]:
@@ -199,13 +203,14 @@ class ImageGenerator:
         paths: dict[int, str],
     ) -> int:
         """Pay for one call and store its images; return how many of `indices` they are."""
-        self._spend(len(indices))
+        charge = await self._purse.spend(len(indices))
         images: list[Image] = []
         with self._answer_slots.slot() as answer_slot:
             try:
                 images = await self._call(model, prompt, indices, usage, answer_slot)
             finally:
-                self._refund(len(indices) - min(len(indices), len(images)))
+                # Below 0 if a container returned more than it was asked for.
+                charge.refund(len(indices) - len(images))
             usage.add_images(images)
 
             async def store(index: int, image: Image) -> None:
@@ -268,7 +273,7 @@ class ImageGenerator:
             empty_answers += error.retry is Retry.LIMITED
             if error.retry is Retry.NEVER or empty_answers >= MAX_EMPTY_ANSWERS:
                 raise error
-            pause = _backoff(attempts, error.retry_after_s, self._remaining_s(failing_since))
+            pause = backoff(attempts, error.retry_after_s, self._remaining_s(failing_since))
             if pause is None:
                 raise error
             attempts += 1
@@ -301,7 +306,7 @@ class ImageGenerator:
                 remaining_s = self._remaining_s(failing_since)
                 # What is paid for is tried once more at the end, whatever the service asks for.
                 requested_s = min(error.retry_after_s or 0.0, remaining_s if paid else math.inf)
-                pause = _backoff(attempts, requested_s, remaining_s) if error.transient else None
+                pause = backoff(attempts, requested_s, remaining_s) if error.transient else None
                 if pause is None:
                     passing = error.transient or error.meaning is Meaning.OPERATOR
                     if paid or not passing or not self._store.writes.closed:
@@ -315,23 +320,6 @@ class ImageGenerator:
 
     def _remaining_s(self, failing_since: float) -> float:
         return failing_since + self._max_retry_s - time.monotonic()
-
-    def _spend(self, images: int) -> None:
-        if self._budget is None:
-            return
-        if self._budget < images:
-            raise CallError(
-                Reason.UNAVAILABLE,
-                f"the budget of --max_images is used up: {self._budget} left, {images} needed; "
-                "raise it, or replay this prompt in another run",
-                retry=Retry.NEVER,
-                retryable=True,
-            )
-        self._budget -= images
-
-    def _refund(self, images: int) -> None:
-        if self._budget is not None:
-            self._budget += images
 
     def _prediction(self, item: Prompt | Canary, work: Work) -> Prediction:
         """Return the prediction for a canary; for a prompt, `outcome` adds the rest."""
@@ -363,24 +351,6 @@ class ImageGenerator:
             source=self._source,
             work=usage.work(),
         )
-
-
-def _backoff(attempts: int, retry_after_s: float | None, remaining_s: float) -> float | None:
-    """Return the seconds to wait before the next attempt; None if the time for retries is over.
-
-    The last attempt starts at the very end of that time, and not before the time that the service
-    asked for. Like any call, it may then wait for a slot; with little quota, that takes longer.
-
-    Args:
-        attempts: how many attempts failed before this one.
-        retry_after_s: how many seconds the service asks to wait, if it says so.
-        remaining_s: seconds until the time for retries is over.
-    """
-    requested_s = retry_after_s or 0.0
-    if remaining_s <= 0 or requested_s > remaining_s:
-        return None
-    max_pause_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(attempts, 16))
-    return min(remaining_s, max(random.uniform(0, max_pause_s), requested_s))  # noqa: S311 - jitter
 
 
 def _utc_now() -> str:

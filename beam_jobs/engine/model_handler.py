@@ -5,6 +5,8 @@ flight, one connection pool and one record of the prompts in progress.
 """
 
 import asyncio
+import atexit
+import contextlib
 import threading
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
@@ -12,23 +14,30 @@ from typing import Any, TypeVar
 import aiohttp
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
+from gcloud.aio.storage import Storage
 from typing_extensions import override
 
 from beam_jobs.catalog import PROMPT_FIELD, Family, family_of
+from beam_jobs.config.budgets import Budget
 from beam_jobs.config.options import JobConfig
+from beam_jobs.engine.budget import Lease, Purse
+from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
+from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
 from beam_jobs.models.base import ImageModel
 from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
-from beam_jobs.prompts.parse import Parsed
+from beam_jobs.prompts.parse import STREAM, Parsed
 
 # aiohttp buffers up to twice this many bytes of an answer that waits for its slot.
 READ_BUFFER_BYTES = 1 << 16
 # A batch holds this many times the maximum of calls in flight.
 BATCH_WINDOWS = 4
+# How long the end of a process may wait until what is left of its budgets is given back.
+GIVE_BACK_TIMEOUT_S = 5.0
 
 T = TypeVar("T")
 
@@ -59,6 +68,12 @@ class Engine:
         """Work on all `items` at once, and return their outcomes in order. Call from any thread."""
         return self._await(self._all(items))
 
+    def give_back(self) -> None:
+        """Return what is not spent of the job's budgets, as far as that takes a moment only."""
+        giving = asyncio.run_coroutine_threadsafe(self._purse.give_back(), self._loop)
+        with contextlib.suppress(TimeoutError):
+            giving.result(GIVE_BACK_TIMEOUT_S)
+
     async def _all(self, items: Sequence[Parsed]) -> list[Outcome]:
         return await asyncio.gather(*map(self._generator.outcome, items))
 
@@ -69,6 +84,7 @@ class Engine:
             read_bufsize=READ_BUFFER_BYTES,
             response_class=SlottedResponse,
         )
+        self._purse = Purse(self._config.budgets, self._lease_of)
         self._generator = ImageGenerator(
             model_of=self._model_of,
             store=ImageStore(self._session, self._config.images_location),
@@ -76,8 +92,19 @@ class Engine:
             answer_slots=AnswerSlots(self._config.max_in_flight),
             max_in_flight=self._config.max_in_flight,
             max_retry_s=self._config.max_retry_s,
-            max_images=self._config.max_images,
+            purse=self._purse,
+            finished=Finished(0 if self._config.defaults.source == STREAM else MOST),
             source=self._config.defaults.source,
+        )
+
+    def _lease_of(self, budget: Budget, ledger: str) -> Lease:
+        bucket = self._config.images_location.bucket
+        return Lease(
+            Ledger(Storage(session=self._session), bucket, ledger),
+            budget,
+            workers=self._config.workers,
+            max_in_flight=self._config.max_in_flight,
+            max_retry_s=self._config.max_retry_s,
         )
 
     def _model_of(self, name: str) -> ImageModel:
@@ -100,6 +127,7 @@ def engine_for(config: JobConfig) -> Engine:
     with _engines_lock:
         if config not in _engines:
             _engines[config] = Engine(config)
+            atexit.register(_engines[config].give_back)
         return _engines[config]
 
 

@@ -43,6 +43,7 @@ class StoreError(Exception):
         transient: whether a retry may succeed.
         meaning: what it means if storage refused the request; otherwise None.
         retry_after_s: how many seconds the service asks to wait before a retry, if it says so.
+        status: the HTTP status of the refusal, if storage answered.
     """
 
     def __init__(
@@ -52,11 +53,13 @@ class StoreError(Exception):
         transient: bool,
         meaning: Meaning | None = None,
         retry_after_s: float | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.transient = transient
         self.meaning = meaning
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -244,37 +247,43 @@ class ImageStore:
                 )
 
     async def _call(self, request: Awaitable[T], *, paid: bool = False) -> T:
-        """Return what a request answers.
+        return await answer_of(request, self._location.bucket, paid=paid)
 
-        Args:
-            request: one request of the client library.
-            paid: whether it is about an image that is paid for. It is then worth waiting for what
-                somebody has to mend.
 
-        Raises:
-            StoreError: the request was refused or not answered.
-        """
-        try:
-            return await request
-        except aiohttp.ClientResponseError as error:
-            if error.status < 300 or isinstance(error.__cause__, HttpProcessingError):
-                # Not HTTP, or not what it says: aiohttp has the status 400 for that.
-                raise StoreError(
-                    f"storage cannot be reached: {describe_error(error)[:500]}", transient=True
-                ) from error
-            headers: Any = error.headers or {}
-            refusal = Refusal.parse(error.status, error.message)
+async def answer_of(request: Awaitable[T], bucket: str, *, paid: bool = False) -> T:
+    """Return what a request answers.
+
+    Args:
+        request: one request of the client library.
+        bucket: that it is about, for the error.
+        paid: whether it is about what is paid for. It is then worth waiting for what somebody has
+            to mend.
+
+    Raises:
+        StoreError: the request was refused or not answered.
+    """
+    try:
+        return await request
+    except aiohttp.ClientResponseError as error:
+        if error.status < 300 or isinstance(error.__cause__, HttpProcessingError):
+            # Not HTTP, or not what it says: aiohttp has the status 400 for that.
             raise StoreError(
-                f"storage answered {error.status} for gs://{self._location.bucket}: {refusal}",
-                transient=refusal.meaning is not Meaning.OBJECT
-                if paid
-                else refusal.meaning is Meaning.TRANSIENT,
-                meaning=refusal.meaning,
-                retry_after_s=parse_retry_after(headers.get("Retry-After")),
+                f"storage cannot be reached: {describe_error(error)[:500]}", transient=True
             ) from error
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise StoreError(
-                f"storage cannot be reached: {describe_error(error)}", transient=True
-            ) from error
-        except ValueError as error:  # such as a proxy's page instead of JSON
-            raise StoreError(f"cannot read storage's answer: {error}", transient=True) from error
+        headers: Any = error.headers or {}
+        refusal = Refusal.parse(error.status, error.message)
+        raise StoreError(
+            f"storage answered {error.status} for gs://{bucket}: {refusal}",
+            transient=refusal.meaning is not Meaning.OBJECT
+            if paid
+            else refusal.meaning is Meaning.TRANSIENT,
+            meaning=refusal.meaning,
+            retry_after_s=parse_retry_after(headers.get("Retry-After")),
+            status=error.status,
+        ) from error
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        raise StoreError(
+            f"storage cannot be reached: {describe_error(error)}", transient=True
+        ) from error
+    except ValueError as error:  # such as a proxy's page instead of JSON
+        raise StoreError(f"cannot read storage's answer: {error}", transient=True) from error

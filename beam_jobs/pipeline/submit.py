@@ -41,6 +41,7 @@ def run(
     subscription: str | None = None,
     prompts: str | None = None,
     report: str | None = None,
+    plan: str | None = None,
 ) -> int:
     """Check the options, build the pipeline and run it; return the exit code.
 
@@ -53,6 +54,7 @@ def run(
         subscription: for the stream, the subscription to check.
         prompts: for a backfill, the path or glob to check.
         report: for a backfill, where it writes its counts; None for no report.
+        plan: for a backfill, the plan to check; None if it has none.
 
     Returns:
         0 for success, 1 for a job that failed or whose report does not add up,
@@ -72,7 +74,7 @@ def run(
         refuse_lossy(runner, streaming=streaming)
         _name_worker_image(options, runner)
         config = job_config(options, streaming=streaming)
-        preflight.check(config, subscription=subscription, prompts=prompts)
+        preflight.check(config, subscription=subscription, prompts=prompts, plan=plan)
     except (OptionsError, preflight.PreflightError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)

@@ -17,8 +17,11 @@ from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Outcome, encode
 from beam_jobs.pipeline.pubsub_writer import WriteMessages
-from beam_jobs.prompts.beam_files import read_prompts
+from beam_jobs.prompts.beam_files import files_as_planned, read_planned, read_prompts
+from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.incoming import RawPrompt
+from beam_jobs.prompts.limits import FileLimits
+from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.prompts.parse import Canary, Parsed, PromptDefaults, parse
 
 FAILURES = "failures"
@@ -114,15 +117,54 @@ class Encode(beam.DoFn):
         yield TaggedOutput(FAILURES, message) if isinstance(outcome, Failure) else message
 
 
-class ReadPromptFile(beam.DoFn):
-    """Turns the metadata of a file into its rows, with a failure for each unreadable row."""
+class PlannedFiles(beam.PTransform):
+    """Yields the files of a backfill's plan, and a failure for each file that is not as planned.
 
-    def __init__(self, source: str) -> None:
+    Args:
+        plan: gs:// path of the plan.
+        prompts: gs:// path or glob that was planned.
+        source: the source that failures name.
+    """
+
+    def __init__(self, plan: str, prompts: str, source: str) -> None:
+        super().__init__()
+        self._plan = plan
+        self._prompts = prompts
         self._source = source
 
     @override
-    def process(self, file: FileMetadata) -> Iterator[RawPrompt | Failure]:
-        yield from read_prompts(file.path, source=self._source)
+    def expand(self, pipeline: Any) -> PCollection[Any]:
+        return (
+            pipeline
+            | beam.Create([self._plan])
+            | beam.FlatMap(files_as_planned, prompts=self._prompts, source=self._source)
+        )
+
+
+class ReadPromptFile(beam.DoFn):
+    """Turns a file into its rows, with a failure for each unreadable row. Failures pass through.
+
+    Args:
+        source: the source that failures name.
+        prompts: path or glob of the files, which says in which bucket planned files are.
+        limits: how much of each file is read.
+    """
+
+    def __init__(self, source: str, prompts: str, limits: FileLimits) -> None:
+        self._source = source
+        self._prompts = prompts
+        self._limits = limits
+
+    @override
+    def process(self, file: FileMetadata | ListedFile | Failure) -> Iterator[RawPrompt | Failure]:
+        match file:
+            case Failure():
+                yield file
+            case ListedFile():
+                bucket = PromptGlob.parse(self._prompts).bucket
+                yield from read_planned(file, bucket, source=self._source, limits=self._limits)
+            case _:
+                yield from read_prompts(file.path, source=self._source, limits=self._limits)
 
 
 def raw_prompt_of(message: PubsubMessage) -> RawPrompt:

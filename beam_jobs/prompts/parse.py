@@ -34,6 +34,8 @@ from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 MAX_PROMPT_CHARS = 8_000
 MAX_ID_CHARS = 128
 MAX_IMAGES = 4
+# The source of what the stream does; that of a backfill is backfill:RUN.
+STREAM = "stream"
 # The seed is an int32 for Gemini and Imagen, and Imagen requires it to be positive.
 MAX_SEED = 2**31 - 1
 
@@ -59,7 +61,7 @@ class PromptDefaults:
 
     model: str
     allowed_models: frozenset[str]
-    source: str = "stream"
+    source: str = STREAM
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

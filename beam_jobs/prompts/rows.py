@@ -23,6 +23,7 @@ from beam_jobs.prompts.csv_rows import TOO_LONG, CsvRow, CsvRows
 from beam_jobs.prompts.damage import BinaryError, OtherEncoding, until_binary
 from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
 from beam_jobs.prompts.incoming import RawPrompt
+from beam_jobs.prompts.limits import NO_LIMITS, FileLimits
 from beam_jobs.prompts.lines import lines_of, without_mark
 from beam_jobs.prompts.parse import invalid
 from beam_jobs.prompts.seams import divided
@@ -55,8 +56,8 @@ class _RowError(ValueError):
     """A row cannot be read as a prompt. The rows after it can be."""
 
 
-class _FileError(ValueError):
-    """The file cannot be read, or not beyond this row."""
+class FileError(ValueError):
+    """The file cannot be read, or not beyond this row. The message says why, and what to do."""
 
 
 class PromptFileReader:
@@ -65,19 +66,23 @@ class PromptFileReader:
     Args:
         path: names the file in messages and failures. Its suffix tells the format.
         source: the source that its failures name, such as `backfill:RUN`.
+        limits: how much of it is read. What is beyond is one failure.
 
     Attributes:
         line: number of the last line of the row that was read last, starting at 1.
         broken: once `read` has finished, why it could not read the file to its end; None if it
             could.
+        over_limit: whether that is because it has more than the limits allow.
     """
 
-    def __init__(self, path: str, source: str) -> None:
+    def __init__(self, path: str, source: str, limits: FileLimits = NO_LIMITS) -> None:
         # On a local disk, a name may hold any bytes. Messages and attributes may not.
         self._path = path.encode("utf-8", "backslashreplace").decode()
         self._source = source
+        self._limits = limits
         self.line = 0
         self.broken: str | None = None
+        self.over_limit = False
         self._encoding = OtherEncoding()
 
     def read(
@@ -102,10 +107,11 @@ class PromptFileReader:
             return
         try:
             with open_file() as stored:
-                chunks = self._encoding.watch(text_chunks(stored))
+                chunks = self._encoding.watch(self._limited_bytes(text_chunks(stored)))
                 lines = divided(until_binary(lines_of(chunks)), suffix)
-                yield from self._csv(lines) if suffix == ".csv" else self._lines(lines, suffix)
-        except (NotTextError, BinaryError, _FileError) as error:
+                rows = self._csv(lines) if suffix == ".csv" else self._lines(lines, suffix)
+                yield from self._limited_rows(rows)
+        except (NotTextError, BinaryError, FileError) as error:
             yield self._break(str(error))
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             yield self._break(f"broken gzip: {error}; nothing after line {self.line} was read")
@@ -115,6 +121,30 @@ class PromptFileReader:
                 f"cannot be read after line {self.line}: {type(error).__name__}: {error}"[:500],
                 Reason.STORAGE_ERROR,
             )
+
+    def _limited_bytes(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        limit = self._limits.max_unpacked_bytes
+        count = 0
+        for chunk in chunks:
+            count += len(chunk)
+            if limit is not None and count > limit:
+                self.over_limit = True
+                raise FileError(
+                    f"holds more than {limit:,} bytes of text, which --max_unpacked_bytes allows; "
+                    "nothing beyond is read: split the file, or raise the limit"
+                )
+            yield chunk
+
+    def _limited_rows(self, rows: Iterable[RawPrompt | Failure]) -> Iterator[RawPrompt | Failure]:
+        limit = self._limits.max_rows
+        for count, row in enumerate(rows, start=1):
+            if limit is not None and count > limit:
+                self.over_limit = True
+                raise FileError(
+                    f"has more than {limit:,} rows, which --max_rows allows; nothing from this "
+                    "line on is read: split the file, or raise the limit"
+                )
+            yield row
 
     def _lines(self, lines: Iterable[bytes | None], suffix: str) -> Iterator[RawPrompt | Failure]:
         is_json = suffix in _JSON_SUFFIXES
@@ -197,16 +227,16 @@ def _refuse_other_format(first: bytes, suffix: str) -> None:
     """Check that the first row of a file of lines does not begin something over several lines.
 
     Raises:
-        _FileError: it begins a JSON list or object, or, in a `.txt` file, a table.
+        FileError: it begins a JSON list or object, or, in a `.txt` file, a table.
     """
     advice = "" if suffix in _JSON_SUFFIXES else ", and a name that ends in .jsonl"
     if _JSON_LIST.fullmatch(first):
-        raise _FileError(
+        raise FileError(
             "is a JSON list over several lines; expected a JSON object on each line, "
             f"as jq -c .[] writes it{advice}"
         )
     if _JSON_OVER_LINES.fullmatch(first):
-        raise _FileError(
+        raise FileError(
             "is a JSON object over several lines; expected each on one line, as jq -c . writes "
             f"it{advice}"
         )
@@ -214,7 +244,7 @@ def _refuse_other_format(first: bytes, suffix: str) -> None:
         name.strip(' "') for name in re.split("[,;\t|]", first.decode("utf-8", "replace").lower())
     }
     if suffix not in _JSON_SUFFIXES and "prompt" in names and names.issubset(FIELD_NAMES):
-        raise _FileError(
+        raise FileError(
             "begins with the names of columns; rename it so that it ends in .csv, or remove this "
             "line"
         )
@@ -224,20 +254,20 @@ def _header(row: CsvRow) -> list[str]:
     """Return the column names.
 
     Raises:
-        _FileError: the row is no row, the column `prompt` is missing, or a column is unknown or
+        FileError: the row is no row, the column `prompt` is missing, or a column is unknown or
             appears twice.
     """
     if row.cells is None:
         if match := _QUOTED_NAMES.match(row.raw):
-            raise _FileError(
+            raise FileError(
                 "the names of the columns are separated by "
                 f"{_OTHER_DELIMITERS[match[1].decode()]}; save the file with commas"
             )
-        raise _FileError(f"the header cannot be read: {row.problem}")
+        raise FileError(f"the header cannot be read: {row.problem}")
     names = _names(row.cells)
     if names[0].lower().startswith("sep="):
         delimiter = names[0][4:5]
-        raise _FileError(
+        raise FileError(
             "begins with a line for Excel, sep=; remove this line"
             + (
                 f", and save the file with commas, not {_OTHER_DELIMITERS[delimiter]}"
@@ -247,17 +277,17 @@ def _header(row: CsvRow) -> list[str]:
         )
     if "prompt" not in names:
         other = next((name for mark, name in _OTHER_DELIMITERS.items() if mark in names[0]), None)
-        raise _FileError(
+        raise FileError(
             f"no column 'prompt'; the columns are {_quoted(names)}; names are in lower case"
             + (f", and separated by commas, not by {other}" if other else "")
         )
     unknown = sorted(set(names) - set(FIELD_NAMES))
     if unknown:
-        raise _FileError(
+        raise FileError(
             f"unknown column {ascii(unknown[0])[:60]}; expected one of {', '.join(FIELD_NAMES)}"
         )
     if len(set(names)) < len(names):
-        raise _FileError(f"a column name appears twice; the columns are {_quoted(names)}")
+        raise FileError(f"a column name appears twice; the columns are {_quoted(names)}")
     return names
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_jobs import names
 from beam_jobs.catalog import DEFAULT_MODEL, MODEL_PATTERN
+from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 
 PREFIX = "IMAGEN_"
 DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
@@ -96,6 +97,14 @@ class Settings(BaseModel):
     # Limits on what a backfill may cost. Its trigger form can override them.
     backfill_max_images: int = Field(10_000, ge=1)
     backfill_max_cost_usd: float = Field(500.0, gt=0)
+    # Limits on what a plan reads, because a small gzip file can hold very much: rows of all files
+    # together, bytes of text in one file, and seconds. The task `plan` ends after an hour.
+    backfill_max_rows: int = Field(MAX_ROWS, ge=1)
+    backfill_max_unpacked_bytes: int = Field(MAX_UNPACKED_BYTES, ge=1)
+    backfill_max_plan_seconds: float = Field(1800.0, gt=0)
+    # The stream's budgets per hour and per day, in UTC. Its start form can override them.
+    stream_max_images_per_hour: int | None = Field(None, ge=1)
+    stream_max_images_per_day: int | None = Field(None, ge=1)
 
     # Where failures and recoveries are sent besides the log: an Airflow provider's notifier, as
     # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}.

@@ -4,11 +4,15 @@ import base64
 import gzip
 import json
 import os
+import random
 import threading
 
 import pytest
 
 from beam_jobs import backfill
+from beam_jobs.prompts import beam_files
+from beam_jobs.prompts.listing import ListedFile
+from beam_jobs.prompts.plan_file import line_of
 
 pytestmark = pytest.mark.slow
 
@@ -36,9 +40,8 @@ def night(lane):
 
 def run(lane, prompts, tmp_path, **options):
     report = tmp_path / "report.json"
-    code = backfill.main(
-        lane.options(prompts=prompts, report=report, source="backfill:night-1", **options)
-    )
+    given = {"source": "backfill:night-1", **options}
+    code = backfill.main(lane.options(prompts=prompts, report=report, **given))
     assert code == 0
     return json.loads(report.read_text())
 
@@ -139,6 +142,167 @@ def test_prompts_beyond_the_budget_fail_as_retryable_and_unpaid(cloud, lane, tmp
     assert cloud.models()["images"] - before == 4
     assert (report["predictions"], report["failures"]) == (4, 6)
     assert all(one["retryable"] for one in lane.dead_letters(6))
+
+
+def test_a_job_that_is_launched_again_for_a_run_has_what_is_left_of_its_budget(
+    cloud, lane, tmp_path
+):
+    """As after a crash that Beam does not survive, or when a task is cleared."""
+    before = cloud.models()["images"]
+    for number, expected in enumerate((4, 0)):
+        prompts = lane.put(f"night-{number}/a.txt", "\n".join(f"{number} {n}" for n in range(5)))
+        report = run(lane, prompts, tmp_path, max_images=4)
+        assert report["images"] == expected
+    assert cloud.models()["images"] - before == 4
+    assert {one["reason"] for one in lane.dead_letters(6)} == {"OVER_BUDGET"}
+
+
+def test_equal_rows_cost_one_lookup_and_get_a_prediction_each(cloud, lane, tmp_path):
+    path = lane.put("night/a.txt.gz", gzip.compress(b"The same row again\n" * 5000))
+    images, calls = cloud.models()["images"], cloud.storage()["calls"]
+    report = run(lane, path, tmp_path)
+    assert (report["prompts"], report["predictions"], report["images"]) == (5000, 5000, 1)
+    assert cloud.models()["images"] - images == 1
+    assert cloud.storage()["calls"] - calls < 50
+    assert len({one["images"][0] for one in lane.predictions(5000)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "limit", "says"),
+    [
+        ("max_rows", 7, "line 8: has more than 7 rows, which --max_rows allows"),
+        ("max_unpacked_bytes", 100_000, "more than 100,000 bytes of text, which --max_unpacked_by"),
+    ],
+)
+def test_what_a_file_has_beyond_the_limits_is_one_dead_letter(
+    cloud, lane, tmp_path, option, limit, says
+):
+    path = lane.put("night/a.txt.gz", gzip.compress(b"A bomb\n" * 3 + b"\n" * 1_000_000))
+    if option == "max_rows":
+        path = lane.put("night/b.txt.gz", gzip.compress(b"A bomb\n" * 1_000_000))
+    report = run(lane, path, tmp_path, **{option: limit})
+    assert report["failures"] == 1
+    (failure,) = lane.dead_letters(1)
+    assert says in failure["detail"]
+    assert report["predictions"] == (7 if option == "max_rows" else 3)
+
+
+# Files that change between the plan and the job
+
+
+def planned(lane, files):
+    """Write a plan of blobs, as a backfill's task does, and return its path."""
+    listed = [ListedFile(blob.name, blob.size, blob.generation) for blob in files]
+    listed.sort(key=lambda file: file.name)
+    return lane.put("jobs/1/plan.jsonl", b"".join(line_of(file) for file in listed))
+
+
+def test_only_the_planned_generations_of_the_planned_files_are_paid_for(cloud, lane, tmp_path):
+    bucket = lane.storage.bucket("demo-project-imagen")
+    names = ("kept", "replaced", "deleted", "added\u2028CRITICAL", "aaa added")
+    kept, replaced, deleted, *added = [
+        bucket.blob(f"{lane.name}/night/{name}.txt") for name in names
+    ]
+    for blob in (kept, replaced, deleted):
+        blob.upload_from_string(f"A picture of what is {blob.name}\n")
+    plan = planned(lane, [kept, replaced, deleted])
+    for blob in (replaced, *added):
+        bucket.blob(blob.name).upload_from_string("\n".join(f"{blob.name} {n}" for n in range(30)))
+    deleted.delete()
+    before = cloud.models()["images"]
+    glob = f"gs://demo-project-imagen/{lane.name}/night/*"
+    report = run(lane, glob, tmp_path, plan=plan, max_images=1)
+    assert cloud.models()["images"] - before == 1
+    assert (report["prompts"], report["predictions"], report["failures"]) == (5, 1, 4)
+    assert "kept" in lane.predictions(1)[0]["prompt"]
+    details = sorted(one["detail"] for one in lane.dead_letters(4))
+    now = bucket.get_blob(replaced.name).generation
+    expected = {
+        "aaa added.txt: was not planned": "run the backfill again",
+        "added\\u2028CRITICAL.txt: was not planned": "run the backfill again",
+        f"deleted.txt: was planned in generation {deleted.generation}, and is gone": "upload it",
+        f"replaced.txt: was planned in generation {replaced.generation}, and is in generation "
+        f"{now} now": "run the backfill again",
+    }
+    for detail, (begins, advice) in zip(details, expected.items(), strict=True):
+        assert begins in detail
+        assert advice in detail
+
+
+def test_a_file_that_is_replaced_while_it_is_read_ends_there(cloud, lane, tmp_path):
+    bucket = lane.storage.bucket("demo-project-imagen")
+    blob = bucket.blob(f"{lane.name}/night/a.txt")
+    blob.upload_from_string("One row\n" * 400_000)
+    plan = planned(lane, [blob])
+    rows = beam_files.read_planned(
+        ListedFile(blob.name, blob.size, blob.generation), bucket.name, source="backfill:1"
+    )
+    assert next(rows).body == b"One row"
+    bucket.blob(blob.name).upload_from_string("Another row\n")
+    *_, last = rows
+    assert "is gone in the generation that was planned" in last.detail
+    report = run(lane, f"gs://{bucket.name}/{blob.name}", tmp_path, plan=plan)
+    assert (report["prompts"], report["failures"]) == (1, 1)
+
+
+def test_however_files_change_no_more_than_planned_is_paid_and_every_row_is_accounted_for(
+    cloud, lane, tmp_path
+):
+    bucket = lane.storage.bucket("demo-project-imagen")
+    for seed in range(4):
+        chance = random.Random(seed)
+        night = f"{lane.name}/night-{seed}"
+        rows = {}
+
+        def write(name, night=night, rows=rows, chance=chance, seed=seed):
+            rows[name] = chance.randint(0, 6)
+            lines = [f"{seed} {name} {chance.random()}" for _ in range(rows[name])]
+            blob = bucket.blob(f"{night}/{name}.txt")
+            blob.upload_from_string("\n".join(lines))
+            return blob
+
+        files = [write(f"f{number}") for number in range(6)]
+        plan = planned(lane, files)
+        budget = sum(rows.values())
+        kept = dict(rows)
+        changed = set()
+        for _ in range(chance.randint(1, 8)):
+            name = f"f{chance.randint(0, 9)}"
+            blob = bucket.blob(f"{night}/{name}.txt")
+            changed.add(name)
+            if blob.exists() and chance.random() < 0.5:
+                blob.delete()
+            else:
+                write(name)
+        gone = {
+            n for n in changed if n not in kept and not bucket.blob(f"{night}/{n}.txt").exists()
+        }
+        changed -= gone
+        before = cloud.models()["images"]
+        report = run(
+            lane,
+            f"gs://{bucket.name}/{night}/*",
+            tmp_path,
+            plan=plan,
+            max_images=budget,
+            source=f"backfill:{seed}",
+        )
+        paid = cloud.models()["images"] - before
+        unchanged = sum(count for name, count in kept.items() if name not in changed)
+        assert paid == unchanged <= budget, seed
+        assert (report["predictions"], report["failures"]) == (unchanged, len(changed)), seed
+
+
+def test_a_plan_that_is_not_there_or_is_none_stops_the_job(cloud, lane, tmp_path, capsys):
+    prompts = lane.put("night/a.txt", "A fox\n")
+    path = f"gs://demo-project-imagen/{lane.name}/plan.jsonl"
+    assert backfill.main(lane.options(prompts=prompts, plan=path)) == 2
+    assert f"--plan: {path} does not exist" in capsys.readouterr().err
+    before = cloud.models()["images"]
+    lane.put("plan.jsonl", '{"name": "x"}\n')
+    with pytest.raises(Exception, match=r"line 1 is not a file of a plan"):
+        backfill.main(lane.options(prompts=prompts, plan=path))
+    assert cloud.models()["images"] == before
 
 
 def test_a_backfill_tries_no_runner_that_would_have_to_be_downloaded(cloud, lane, tmp_path, capsys):

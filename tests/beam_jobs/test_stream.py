@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections import Counter
 import pytest
 
 from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
+from tests.conftest import BUCKET
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +48,27 @@ def test_every_prompt_leaves_as_exactly_one_prediction_or_dead_letter(lane, star
     counters = stream.counters()
     assert counters["prompts"] == 11 == counters["predictions"] + counters["failures"]
     assert sorted(one["prompt"] for one in predictions) == ["A fox", "Two foxes", "雪の中の柴犬"]
+
+
+def test_a_day_has_its_budget_whatever_is_restarted_and_the_rest_can_be_replayed(
+    cloud, lane, start_stream
+):
+    for blob in lane.storage.list_blobs(BUCKET, prefix="jobs/budgets/stream/"):
+        blob.delete()
+    before = cloud.models()["images"]
+    budgets = {"max_images_per_hour": 100, "max_images_per_day": 3}
+    stream = start_stream(**budgets)
+    lane.publish(*(f"{lane.name} {number}" for number in range(5)))
+    lane.predictions(3)
+    (first, second) = lane.dead_letters(2)
+    assert (first["reason"], second["reason"]) == ("OVER_BUDGET", "OVER_BUDGET")
+    assert first["retryable"]
+    assert re.search(r"--max_images_per_day is 3, .* starts anew at \S+ 00:00 UTC", first["detail"])
+    stream.drain()
+    start_stream(**budgets)
+    lane.publish(f"{lane.name} after a restart")
+    assert lane.dead_letters(1)[0]["reason"] == "OVER_BUDGET"
+    assert cloud.models()["images"] - before == 3
 
 
 def test_a_prediction_names_images_that_exist(lane, start_stream):
@@ -223,7 +246,7 @@ def test_a_killed_job_loses_nothing_and_pays_again_for_no_stored_image(
         ({"images_output_location": "images"}, "expected gs://"),
         ({"prompts": "gs://b/x.txt"}, "are only for beam_jobs.backfill"),
         ({"max_in_fligth": 3}, "--max_in_fligth: no such option"),
-        ({"max_images": 3, "max_num_workers": 5}, "expected at least --max_num_workers (5)"),
+        ({"max_images_per_hour": 0}, "--max_images_per_hour: expected a number above 0"),
         ({"runner": "nowhere.Runner"}, "--runner: nowhere.Runner cannot be imported"),
         ({"runner": "DataflowRunner"}, "--sdk_container_image: expected a worker image"),
         ({"runner": "DirectRunner"}, "--runner: the DirectRunner acknowledges"),

@@ -12,7 +12,10 @@ from beam_jobs.config.options import ImagenOptions, OptionsError, job_config
 from localcloud.resources import template_metadata
 
 TEMPLATES = {name: template_metadata(name) for name in ("stream", "backfill")}
-NOT_OF = {"stream": {"prompts", "report"}, "backfill": {"messages_subscription"}}
+NOT_OF = {
+    "stream": {"prompts", "report", "plan", "max_rows", "max_unpacked_bytes"},
+    "backfill": {"messages_subscription", "max_images_per_hour", "max_images_per_day"},
+}
 TOPIC = "projects/p-1/topics/predictions"
 ENDPOINT = "projects/p-1/locations/europe-west4/endpoints/1234"
 REQUIRED = {
@@ -148,6 +151,8 @@ BOTH = {
 TABLES = {
     "stream": {
         **BOTH,
+        "max_images_per_hour": WHOLE_NUMBERS,
+        "max_images_per_day": WHOLE_NUMBERS,
         "messages_subscription": {
             "projects/p-1/subscriptions/s": True,
             "projects/p-1/topics/s": False,
@@ -165,6 +170,9 @@ TABLES = {
             "": False,
         },
         "report": {"gs://bucket-1/report.json": True, "": True},
+        "plan": {"gs://bucket-1/jobs/1/plan.jsonl": True, "": True, "plan.jsonl": False},
+        "max_rows": WHOLE_NUMBERS,
+        "max_unpacked_bytes": WHOLE_NUMBERS,
         "source": {
             "backfill:run-1": True,
             "backfill:scheduled__2026-11-01T00:00:00+00:00": True,

@@ -77,13 +77,16 @@ def test_a_running_stream_can_be_updated_in_place():
     assert sorted(names(pipeline)) == STREAM.splitlines()
 
 
+@pytest.mark.parametrize("plan", [None, "gs://demo-project-imagen/plan.jsonl"])
 @pytest.mark.parametrize("report", [None, "gs://demo-project-imagen/report.json"])
-def test_the_steps_of_a_backfill_keep_the_names_that_people_know(report: str | None):
+def test_the_steps_of_a_backfill_keep_the_names_that_people_know(
+    report: str | None, plan: str | None
+):
     options = parsed(
         streaming=False, prompts="gs://demo-project-imagen/prompts/*", source="backfill:1"
     )
     pipeline = beam.Pipeline(options=options)
     config = job_config(options, streaming=False)
-    backfill.build(pipeline, config, "gs://demo-project-imagen/prompts/*", report)
+    backfill.build(pipeline, config, "gs://demo-project-imagen/prompts/*", report, plan=plan)
     expected = {name for name in BACKFILL if report or not name.startswith("Report")}
     assert {name for name in names(pipeline) if name in BACKFILL} == expected

@@ -16,6 +16,8 @@ FORM = {
     "max_retry_seconds": 60,
     "max_workers": 10,
     "model_endpoint": None,
+    "max_images_per_hour": 100,
+    "max_images_per_day": 1000,
 }
 
 

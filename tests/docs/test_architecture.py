@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from beam_jobs import names
 from imagen_ops.backfill import run
 from imagen_ops.dead_letters import archive
-from imagen_ops.jobs import launch_request
 from imagen_ops.records import folders
 from localcloud.resources import Names
 from tests.docs.markdown import names_in_first_cells, section, text_of
@@ -103,7 +103,7 @@ def test_every_folder_of_the_bucket_is_one_that_the_code_uses():
     used = {
         run.PROMPTS_FOLDER,
         archive.FOLDER,
-        launch_request._REPORTS,
+        names.JOBS_FOLDER,
         Path(folders.HEALTH_RECORDS).parent.name,
         "images",
     }

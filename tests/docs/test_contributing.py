@@ -22,7 +22,7 @@ _FOLDERS = ("beam_jobs", "plugins", "dags")
 _KINDS = {".py", ".js", ".html", ".json"}
 
 # Fields and options whose names are also words for other things: where they stand says nothing.
-COMMON_WORDS = {"prompt", "id", "model", "images", "prompts", "report", "source"}
+COMMON_WORDS = {"prompt", "id", "model", "images", "prompts", "report", "source", "plan"}
 TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stream", "backfill")}
 
 # Where a name stands besides its recipe's files, and why that is no step of the recipe.
@@ -42,9 +42,11 @@ EXCEPTIONS = {
     "beam_jobs/prompts/parse.py": {"allowed_models"},
     # Where an option is used.
     "beam_jobs/stream.py": {"messages_subscription"},
-    "beam_jobs/engine/generate.py": {"max_images"},
+    "beam_jobs/config/budgets.py": {"max_images", "max_images_per_hour", "max_images_per_day"},
+    "beam_jobs/prompts/limits.py": {"max_rows", "max_unpacked_bytes"},
+    "beam_jobs/prompts/rows.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/models/predict.py": {"prompt_field"},
-    # The budget of a backfill's plan has the same name as that of a job.
+    # The budget of a run is that of its plan and of its job.
     "plugins/imagen_ops/backfill/run.py": {"max_images"},
     "dags/imagen_backfill.py": {"max_images"},
 }

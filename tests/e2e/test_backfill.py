@@ -294,6 +294,27 @@ def test_a_night_is_made_whatever_run_by_hand_stands_in_its_way(
     operated.lane.predictions(4)
 
 
+def test_a_file_that_is_added_between_the_plan_and_the_job_is_not_paid_for(
+    operated: Operated, folder: str
+) -> None:
+    put(operated, f"{folder}/planned.txt", file_of("a.txt", [f"{folder} planned"]))
+    # The job is launched, and reads nothing yet.
+    operated.cloud.dataflow(queued_s=8.0)
+    images = operated.cloud.models()["images"]
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "max_images": 1}
+    run_id = operated.client.trigger(BACKFILL, form)
+    eventually(operated.active_jobs, what="the job")
+    added = [f"{folder} added {n}" for n in range(30)]
+    put(operated, f"{folder}/added.txt", file_of("added.txt", added))
+    operated.client.wait_for_run(BACKFILL, run_id, within_s=400)
+    assert operated.cloud.models()["images"] - images == 1
+    found = record(operated, run_id)
+    assert (found["counts"]["predictions"], found["counts"]["failures"]) == (1, 1)
+    (dead,) = operated.lane.dead_letters(1)
+    assert f"{folder}/added.txt: was not planned" in dead["detail"]
+    operated.lane.predictions(1)
+
+
 def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
     operated: Operated, folder: str
 ) -> None:

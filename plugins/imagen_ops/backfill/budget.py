@@ -1,44 +1,67 @@
 """Planning a run from its files as they are now, and checking the plan against its budget."""
 
+import tempfile
 from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowFailException
 
 from imagen_ops.backfill.run import BackfillRun
+from imagen_ops.jobs.launch_request import plan_path
 from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
     from imagen_ops.backfill.plan import Plan
     from imagen_ops.google.clients import Clients
 
+# The lines of a plan of some 10,000 files; a longer one goes to the disk.
+_MAX_BYTES_IN_MEMORY = 1 << 20
+
 
 def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan":
     """Return what a run would do and cost, from its files as they are now.
 
+    Leaves the names and generations of these files where the run's job reads them: it reads no
+    others.
+
     Args:
         run: names the files, the model and the request tier.
-        settings: of the deployment; say where images are stored.
+        settings: of the deployment; say where images are stored, and how much a plan may read.
         clients: to reach Cloud Storage.
 
     Raises:
         ApiError: Cloud Storage refuses, or does not answer.
-        AirflowFailException: the glob does not mean what it seems to.
+        AirflowFailException: the glob does not mean what it seems to, or the files are more than
+            the settings allow.
     """
     from beam_jobs.prompts.globs import GlobError
+    from beam_jobs.prompts.plan_file import line_of
+    from imagen_ops.backfill.plan_limits import PlanLimitError, PlanLimits
     from imagen_ops.backfill.planning import plan_backfill
     from imagen_ops.google.rest import explained
 
-    try:
-        with explained(f"planning {run.prompts}"):
-            return plan_backfill(
-                clients.storage.client(),
-                run.prompts,
-                model=run.form.model,
-                images_location=settings.images_location,
-                request_tier=run.form.request_tier,
-            )
-    except GlobError as error:
-        raise AirflowFailException(f"prompts: {run.prompts}: {error}") from None
+    limits = PlanLimits(
+        max_rows=settings.backfill_max_rows,
+        max_unpacked_bytes=settings.backfill_max_unpacked_bytes,
+        max_seconds=settings.backfill_max_plan_seconds,
+    )
+    with tempfile.SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY) as file:
+        try:
+            with explained(f"planning {run.prompts}"):
+                plan = plan_backfill(
+                    clients.storage.client(),
+                    run.prompts,
+                    model=run.form.model,
+                    images_location=settings.images_location,
+                    request_tier=run.form.request_tier,
+                    limits=limits,
+                    note_file=lambda planned: file.write(line_of(planned)),
+                )
+        except GlobError as error:
+            raise AirflowFailException(f"prompts: {run.prompts}: {error}") from None
+        except PlanLimitError as error:
+            raise AirflowFailException(f"over the limits of a plan: {error}") from None
+        clients.storage.write(plan_path(settings, run.label), file, "application/x-ndjson")
+    return plan
 
 
 def check_budget(run: BackfillRun, plan: "Plan", *, prefix: str = "") -> None:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.shown import shown
-from imagen_ops.backfill.listing import ListedFile
+from imagen_ops.backfill.plan_limits import PlanLimits
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
@@ -70,7 +71,11 @@ class FileCount:
 
 
 def count_file(
-    bucket: "Bucket", file: ListedFile, path: str, defaults: "PromptDefaults"
+    bucket: "Bucket",
+    file: ListedFile,
+    path: str,
+    defaults: "PromptDefaults",
+    limits: PlanLimits,
 ) -> FileCount:
     """Read a whole file and count what is in it.
 
@@ -82,8 +87,10 @@ def count_file(
         file: which generation to read, and its size.
         path: gs://BUCKET/NAME, as the job names the file.
         defaults: what prompts are parsed with.
+        limits: of the whole plan.
 
     Raises:
+        PlanLimitError: the plan is over one of its limits with this file.
         google.api_core.exceptions.GoogleAPICallError, google.auth.exceptions.GoogleAuthError,
         OSError: Cloud Storage does not answer, or refuses for a reason not of this file.
     """
@@ -95,11 +102,15 @@ def count_file(
     if file.size == 0 and not file.name.endswith("/"):
         return FileCount(file, problem=f"{shown(path)}: is empty")
     stream = StoredObject(bucket.blob(file.name, generation=file.generation), file.size)
-    prompt_file = PromptFileReader(path, defaults.source)
+    limits.check_time(path)
+    prompt_file = PromptFileReader(path, defaults.source, limits.of_a_file)
     digests: dict[PriceGroup, bytearray] = {}
     prompts = invalid = 0
     first_invalid: list[str] = []
     for row in prompt_file.read(lambda: stream):
+        limits.count_row(path, prompt_file.line)
+        if prompt_file.over_limit:
+            limits.refuse_bytes(path, prompt_file.line)
         if prompt_file.broken is not None:
             # It says that the file cannot be read any further, which is the file's problem. It is
             # a dead letter of the job too, unless reading failed, which may not happen again.

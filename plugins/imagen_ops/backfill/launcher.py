@@ -11,6 +11,7 @@ from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import (
     BACKFILL_JOBS,
     backfill_launch_request,
+    plan_path,
 )
 from imagen_ops.settings import Settings
 
@@ -73,6 +74,7 @@ class BackfillLauncher:
             run_id=run.run_id,
             run_label=run.label,
             try_number=try_number,
+            max_images=run.max_images,
         )
         try:
             return self._dataflow.launch(launch)
@@ -95,7 +97,8 @@ class BackfillLauncher:
             fingerprint = fingerprint_files(
                 self._clients.storage.client(), PromptGlob.parse(run.prompts)
             )
-        if fingerprint == plan.fingerprint:
+        planned = self._clients.storage.object_exists(plan_path(self._settings, run.label))
+        if planned and fingerprint == plan.fingerprint:
             return
         new_plan = plan_run(run, self._settings, self._clients)
         _log.warning("files have changed since the plan; the new plan is:\n%s", summary(new_plan))

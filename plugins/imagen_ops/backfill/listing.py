@@ -1,25 +1,13 @@
-"""The objects that a glob matches, each with its current generation."""
+"""Whether the files of a backfill are still those of its plan."""
 
-import dataclasses
 import hashlib
-from collections.abc import Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from beam_jobs.prompts.globs import PromptGlob
+from beam_jobs.prompts.listing import ListedFile, list_files
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ListedFile:
-    """An object as the listing shows it; `size` in bytes as stored."""
-
-    name: str
-    size: int
-    generation: int
-    updated: datetime | None
 
 
 class Fingerprint:
@@ -42,28 +30,3 @@ def fingerprint_files(client: "Client", glob: PromptGlob) -> str:
     for file in list_files(client, glob):
         fingerprint.add(file)
     return str(fingerprint)
-
-
-def list_files(client: "Client", glob: PromptGlob) -> Iterator[ListedFile]:
-    """Yield the objects that `glob` matches, sorted by name, page by page.
-
-    Lists only what begins with the glob's prefix, never the whole bucket. Google's exceptions pass
-    through; `NotFound` means that there is no such bucket.
-    """
-    blobs = client.list_blobs(
-        glob.bucket,
-        prefix=glob.prefix,
-        # Without a wildcard, only the object of this very name, not every longer one: "!" is the
-        # first printable character after the space.
-        end_offset=f"{glob.pattern}!" if glob.is_one_object else None,
-        match_glob=glob.storage_pattern,
-        fields="items(name,size,generation,updated),nextPageToken",
-    )
-    for blob in blobs:
-        if glob.matches(blob.name):
-            yield ListedFile(
-                name=blob.name,
-                size=int(blob.size or 0),
-                generation=int(blob.generation),
-                updated=blob.updated,
-            )

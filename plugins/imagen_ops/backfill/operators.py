@@ -5,7 +5,7 @@ What a task needs is imported when it runs: DAG files are parsed every 30 s by d
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -14,6 +14,9 @@ from typing_extensions import override
 from imagen_ops.alerts.alert import alert
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.records.folders import BACKFILL_RECORDS
+
+if TYPE_CHECKING:
+    from imagen_ops.backfill.reconciliation import Reconciliation
 
 
 class PlanBackfill(ImagenOperator):
@@ -97,8 +100,9 @@ class CheckBudget(ImagenOperator):
 class ReconcileBackfill(ImagenOperator):
     """Compare the job's report with the plan, write a record, and announce new images.
 
-    If any prompt ended neither as a prediction nor as a failure, it sends an alert and fails the
-    run, after the record is written. Returns the record (XCom).
+    If any prompt ended neither as a prediction nor as a failure, or if more was paid for than the
+    run's budget, it sends an alert and fails the run, after the record is written. Returns the
+    record (XCom).
 
     Args:
         plan: the plan as JSON, returned by `PlanBackfill`.
@@ -123,12 +127,12 @@ class ReconcileBackfill(ImagenOperator):
 
         run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
         content = self.clients.storage.read(report_path(self.settings, run.label))
-        reconciliation = reconcile(_parsed(content), plan)
+        reconciliation = reconcile(_parsed(content), plan, run.max_images)
         record = backfill_record(
             run,
             plan,
             at=datetime.now(UTC),
-            state="done" if reconciliation.adds_up else "unaccounted",
+            state=_state(reconciliation),
             job_id=self.job_id,
             reconciliation=reconciliation,
         )
@@ -140,6 +144,9 @@ class ReconcileBackfill(ImagenOperator):
             text = f"prompts of {run.prompts} are unaccounted for: {reasons}"
             alert("backfill_unaccounted", text, run_id=run.run_id)
             raise AirflowFailException(text)
+        if reconciliation.over_budget:
+            alert("backfill_over_budget", reconciliation.over_budget, run_id=run.run_id)
+            raise AirflowFailException(reconciliation.over_budget)
         self.log.info("%s", json.dumps(record["counts"]))
         context["outlet_events"][self.images].extra = {
             "run_id": run.run_id,
@@ -147,6 +154,12 @@ class ReconcileBackfill(ImagenOperator):
             **reconciliation.counts,
         }
         return record
+
+
+def _state(reconciliation: "Reconciliation") -> str:
+    if not reconciliation.adds_up:
+        return "unaccounted"
+    return "over_budget" if reconciliation.over_budget else "done"
 
 
 def _parsed(content: bytes | None) -> Any:

@@ -11,11 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from beam_jobs.prompts.globs import PromptGlob, refuse_if_ambiguous
+from beam_jobs.prompts.listing import ListedFile, list_files
 from beam_jobs.shown import shown
 from imagen_ops.backfill.distinct import PARTS, Digests
 from imagen_ops.backfill.file_count import SHOWN_ROWS, FileCount, PriceGroup, count_file
-from imagen_ops.backfill.listing import Fingerprint, list_files
+from imagen_ops.backfill.listing import Fingerprint
 from imagen_ops.backfill.plan import Plan, PlannedFile
+from imagen_ops.backfill.plan_limits import PlanLimits
 from imagen_ops.backfill.plan_totals import GroupCount, already_stored, model_costs
 from imagen_ops.backfill.stored_records import StoredRecords
 
@@ -44,6 +46,8 @@ def plan_backfill(
     request_tier: str = "standard",
     max_lookups: int = MAX_LOOKUPS,
     threads: int = THREADS,
+    limits: PlanLimits | None = None,
+    note_file: Callable[[ListedFile], object] = lambda _: None,
 ) -> Plan:
     """Return what a backfill over `glob` would do and cost. The caller checks it against a budget.
 
@@ -58,8 +62,11 @@ def plan_backfill(
         max_lookups: how many requests to spend on finding what is already stored. If they do not
             suffice, that number is an estimate.
         threads: how many files, or lookups, to work on at the same time.
+        limits: of the plan; None: none.
+        note_file: gets each planned file, in the order of the names.
 
     Raises:
+        PlanLimitError: the files are more than `limits` allow; nothing more is read.
         GlobError: `glob` is malformed, or ambiguous.
         ValueError: `images_location` is malformed.
         google.api_core.exceptions.GoogleAPICallError, google.auth.exceptions.GoogleAuthError,
@@ -89,19 +96,23 @@ def plan_backfill(
         ),
     )
     totals = _Totals(prompt_glob)
+    limits = limits or PlanLimits()
     with ThreadPoolExecutor(threads, thread_name_prefix="plan") as pool:
         for count in _in_order(
             pool,
-            lambda file: count_file(bucket, file, prompt_glob.object_url(file.name), defaults),
+            lambda file: count_file(
+                bucket, file, prompt_glob.object_url(file.name), defaults, limits
+            ),
             list_files(client, prompt_glob),
             ahead=2 * threads,
         ):
             totals.add(count)
+            note_file(count.file)
         records = StoredRecords(client, location, max_lookups)
         counts = _merged(
             _in_order(
                 pool,
-                lambda part: _count_part(totals.digests, part, records),
+                lambda part: _count_part(totals.digests, part, records, limits),
                 PARTS,
                 ahead=2 * threads,
             )
@@ -164,13 +175,14 @@ class _Totals:
 
 
 def _count_part(
-    digests: Digests, part: int, records: StoredRecords
+    digests: Digests, part: int, records: StoredRecords, limits: PlanLimits
 ) -> dict[PriceGroup, GroupCount]:
     """Count the prompts of one part, and look up as many as the remaining requests allow.
 
     SHA-256 spreads prompts at random. So the parts, and the beginnings of parts, that are looked up
     before the requests run out are a random sample, whatever order the prompts had.
     """
+    limits.check_time("the lookup of what is already stored")
     counts: dict[PriceGroup, GroupCount] = {}
     entries = digests.distinct(part)
     for _, group in entries:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from beam_jobs.outcomes import REPORT_SCHEMA
+from beam_jobs.outcomes import REPORT_SCHEMA, Reason
 from imagen_ops.backfill.plan import Plan
 from imagen_ops.backfill.plan_text import quantity
 from imagen_ops.backfill.run import BackfillRun
@@ -25,6 +25,7 @@ class Reconciliation:
         counts: the report's counts by name; empty without a readable report.
         failures_by_reason: the report's failures by reason code.
         unaccounted: why prompts are unaccounted for; any such reason fails the run.
+        over_budget: by how much the job is over the run's budget, which fails the run too; or None.
         noted: what somebody should know but does not fail the run.
     """
 
@@ -32,6 +33,7 @@ class Reconciliation:
     failures_by_reason: Mapping[str, int]
     unaccounted: tuple[str, ...]
     noted: tuple[str, ...]
+    over_budget: str | None = None
 
     @classmethod
     def without_job(cls) -> "Reconciliation":
@@ -44,12 +46,13 @@ class Reconciliation:
         return not self.unaccounted
 
 
-def reconcile(report: Any, plan: Plan) -> Reconciliation:
+def reconcile(report: Any, plan: Plan, max_images: int) -> Reconciliation:
     """Check that a job's report adds up, and compare it with the plan.
 
     Args:
         report: the report as parsed JSON, or None if there is none.
         plan: what was planned. Files may have changed since: that is noted, but is no error.
+        max_images: the run's budget.
     """
     notes = list(plan.first_problems[:_SHOWN])
     if plan.problems > len(notes):
@@ -75,11 +78,17 @@ def reconcile(report: Any, plan: Plan) -> Reconciliation:
             f"{planned:,} rows were planned but {counts['prompts']:,} were read: since the plan, "
             "files have changed or could not be read"
         )
+    if beyond := failures_by_reason.get(Reason.OVER_BUDGET.value, 0):
+        notes.append(
+            f"{quantity(beyond, 'prompt')} cost nothing, because the run's budget of "
+            f"{quantity(max_images, 'image')} was used up, with all its tries"
+        )
     return Reconciliation(
         counts=counts,
         failures_by_reason=failures_by_reason,
         unaccounted=tuple(unaccounted),
         noted=tuple(notes),
+        over_budget=_over_budget(counts["images"], max_images),
     )
 
 
@@ -98,7 +107,7 @@ def backfill_record(
         run: the DAG run.
         plan: the run's plan.
         at: the record's time, with a time zone.
-        state: `done`, `skipped`, or `unaccounted`.
+        state: `done`, `skipped`, `over_budget`, or `unaccounted`.
         job_id: the id of the run's job, if there was one.
         reconciliation: what became of the run's prompts.
     """
@@ -117,8 +126,20 @@ def backfill_record(
         "counts": dict(reconciliation.counts),
         "failures_by_reason": dict(reconciliation.failures_by_reason),
         "unaccounted": list(reconciliation.unaccounted),
-        "noted": list(reconciliation.noted),
+        "noted": [
+            *([reconciliation.over_budget] if reconciliation.over_budget else ()),
+            *reconciliation.noted,
+        ],
     }
+
+
+def _over_budget(images: int, max_images: int) -> str | None:
+    if images <= max_images:
+        return None
+    return (
+        f"the job paid for {quantity(images, 'image')}, {images - max_images:,} more than the "
+        f"run's budget of {max_images:,}: read the job's log, and report it to the developers"
+    )
 
 
 def _without_counts(reason: str, notes: list[str]) -> Reconciliation:

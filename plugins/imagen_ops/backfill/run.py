@@ -32,7 +32,7 @@ class BackfillRun:
         day: YYYY-MM-DD, or None for a run with prompt files of its own.
         prompts: the glob of its prompt files, gs://BUCKET/PATTERN.
         form: the job's part of the trigger form.
-        max_images: its budget: the maximum number of images to generate; None: no limit.
+        max_images: its budget: the maximum number of images to generate, with all its tries.
         max_cost_usd: its budget: the maximum estimated cost in USD; None: no limit.
     """
 
@@ -41,7 +41,7 @@ class BackfillRun:
     day: str | None
     prompts: str
     form: JobForm
-    max_images: int | None = None
+    max_images: int
     max_cost_usd: float | None = None
 
     @property

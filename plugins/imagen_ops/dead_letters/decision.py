@@ -19,7 +19,10 @@ from beam_jobs.shown import shown
 # The reasons that jobs can give for retryable failures; no other reason is retryable.
 REPLAYABLE = tuple(
     reason.value
-    for reason in (Reason.UNAVAILABLE, Reason.NO_IMAGE, Reason.MODEL_ERROR, Reason.STORAGE_ERROR)
+    for reason in (
+        *(Reason.UNAVAILABLE, Reason.NO_IMAGE, Reason.MODEL_ERROR, Reason.STORAGE_ERROR),
+        Reason.OVER_BUDGET,
+    )
 )
 
 UNREADABLE = "UNREADABLE"

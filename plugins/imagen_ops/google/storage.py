@@ -1,6 +1,6 @@
 """Cloud Storage: whether buckets and objects exist, and what is in them."""
 
-from typing import Any
+from typing import IO, Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from google.api_core import exceptions as api_exceptions
@@ -40,6 +40,15 @@ class StorageHook(GCSHook):
             except api_exceptions.NotFound:
                 return None
         return content
+
+    def write(self, path: str, file: IO[bytes], content_type: str) -> None:
+        """Write the object at gs://BUCKET/NAME, from the beginning of a file."""
+        bucket, _, name = path.removeprefix("gs://").partition("/")
+        with explained(f"writing {path}"):
+            blob = self.get_conn().bucket(bucket).blob(name)
+            blob.upload_from_file(
+                file, rewind=True, content_type=content_type, **storage_patience()
+            )
 
     def object_exists(self, path: str) -> bool:
         """Whether the object at gs://BUCKET/NAME exists."""

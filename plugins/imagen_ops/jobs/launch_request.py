@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from beam_jobs.names import JOBS_FOLDER
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 
@@ -15,7 +16,6 @@ RUN_LABEL = "imagen-run"
 # A backfill also carries the number of the task try that launched it.
 TRY_LABEL = "imagen-try"
 BACKFILL_JOBS = "imagen-backfill-"
-_REPORTS = "records/reports"
 # Characters that the job's `--source` does not accept.
 _NOT_IN_SOURCE = re.compile(r"[^A-Za-z0-9._:@/+=-]")
 
@@ -63,6 +63,11 @@ def stream_launch_request(settings: Settings, form: JobForm, *, run_label: str) 
         form: the job fields of the start form.
         run_label: the label value of the DAG run, from `run_label_of`.
     """
+    form = dataclasses.replace(
+        form,
+        max_images_per_hour=form.max_images_per_hour or settings.stream_max_images_per_hour,
+        max_images_per_day=form.max_images_per_day or settings.stream_max_images_per_day,
+    )
     return LaunchRequest(
         job_name=settings.stream_job_name,
         template=settings.stream_template,
@@ -87,6 +92,7 @@ def backfill_launch_request(
     run_id: str,
     run_label: str,
     try_number: int,
+    max_images: int,
 ) -> LaunchRequest:
     """Return the request that launches a backfill.
 
@@ -96,8 +102,10 @@ def backfill_launch_request(
         name: the name of the job, from `backfill_job_name`.
         prompts: the gs:// path or glob of the prompt files.
         run_id: the id of the DAG run, which predictions name as their source.
-        run_label: the label value of the DAG run, from `run_label_of`. It names the report too.
+        run_label: the label value of the DAG run, from `run_label_of`. It names the plan and the
+            report too.
         try_number: the number of the task try that launches the job, from 1.
+        max_images: how many images all jobs of the DAG run may pay for together.
     """
     max_requests = form.max_requests_per_minute or settings.backfill_requests_per_minute
     form = dataclasses.replace(form, max_requests_per_minute=max_requests)
@@ -107,7 +115,11 @@ def backfill_launch_request(
         template=settings.backfill_template,
         parameters={
             "prompts": prompts,
+            "plan": plan_path(settings, run_label),
             "report": report_path(settings, run_label),
+            "max_images": str(max_images),
+            "max_rows": str(settings.backfill_max_rows),
+            "max_unpacked_bytes": str(settings.backfill_max_unpacked_bytes),
             "source": prediction_source(run_id),
             **_outputs(settings),
             **_as_text(form.to_json(), without={"max_workers"}),
@@ -132,9 +144,14 @@ def backfill_job_name(day: str | None, run_label: str) -> str:
     return f"{BACKFILL_JOBS}{day or 'by-hand'}-{run_label[:12]}"
 
 
+def plan_path(settings: Settings, run_label: str) -> str:
+    """Return the gs:// path of the files that the job of a run reads, and in which generations."""
+    return f"gs://{settings.bucket}/{JOBS_FOLDER}/{run_label}/plan.jsonl"
+
+
 def report_path(settings: Settings, run_label: str) -> str:
     """Return the gs:// path where the job of a run writes its counts."""
-    return f"gs://{settings.bucket}/{_REPORTS}/{run_label}.json"
+    return f"gs://{settings.bucket}/{JOBS_FOLDER}/{run_label}/report.json"
 
 
 def prediction_source(run_id: str) -> str:

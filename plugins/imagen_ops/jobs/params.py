@@ -104,6 +104,32 @@ JOB_FIELDS: dict[str, Any] = {
     ),
 }
 
+# Only of a stream: a backfill has a budget of its own.
+STREAM_FIELDS: dict[str, Any] = {
+    "max_images_per_hour": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Maximum images per hour",
+        description_md=(
+            "The stream's budget for each hour (UTC), over all workers and restarts. A prompt "
+            "beyond it costs nothing and becomes a dead letter, which you can replay when the next "
+            "hour begins. **Empty**: IMAGEN_STREAM_MAX_IMAGES_PER_HOUR, which is no limit unless "
+            "it is set."
+        ),
+    ),
+    "max_images_per_day": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="Maximum images per day",
+        description_md=(
+            "The same for each day (UTC). **Empty**: IMAGEN_STREAM_MAX_IMAGES_PER_DAY, which is no "
+            "limit unless it is set."
+        ),
+    ),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class JobForm:
@@ -120,6 +146,8 @@ class JobForm:
             model's quota.
         max_retry_seconds: how long a failing model call or storage request is retried.
         max_workers: maximum Dataflow workers.
+        max_images_per_hour: maximum images of a stream in each hour (UTC); None: the setting's.
+        max_images_per_day: the same for each day (UTC).
     """
 
     model: str
@@ -130,6 +158,8 @@ class JobForm:
     max_requests_per_minute: float | None = None
     max_retry_seconds: float = 600.0
     max_workers: int = 2
+    max_images_per_hour: int | None = None
+    max_images_per_day: int | None = None
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "JobForm":

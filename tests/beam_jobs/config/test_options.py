@@ -50,7 +50,7 @@ def test_a_stream_needs_four_options_and_has_defaults_for_the_rest():
     assert result.defaults.source == "stream"
     assert result.project == "p-1"
     assert (result.max_in_flight, result.max_retry_s, result.call_timeout_s) == (64, 600.0, 300.0)
-    assert (result.requests_per_minute, result.max_images, result.flex) == (None, None, False)
+    assert (result.requests_per_minute, result.budgets, result.flex) == (None, (), False)
     assert (result.gemini_location, result.predict_location) == ("global", "us-central1")
 
 
@@ -136,11 +136,18 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         (STREAM, {"max_requests_per_minute": "inf"}, "--max_requests_per_minute: expected a"),
         (STREAM, {"call_timeout_seconds": 0}, "--call_timeout_seconds: expected a number above 0"),
         (STREAM, {"max_images": 0}, "--max_images: expected a number above 0"),
+        (STREAM, {"max_images_per_hour": 0}, "--max_images_per_hour: expected a number above 0"),
+        (STREAM, {"max_images_per_day": -1}, "--max_images_per_day: expected a number above 0"),
+        (BACKFILL, {"max_images_per_day": 1}, "only for beam_jobs.stream; set --max_images"),
+        (BACKFILL, {"max_rows": 0}, "--max_rows: expected a number above 0"),
+        (BACKFILL, {"max_unpacked_bytes": 0}, "--max_unpacked_bytes: expected a number above 0"),
+        (BACKFILL, {"plan": "plan.jsonl"}, "--plan: expected the gs:// path of a plan"),
         (
-            STREAM,
-            {"max_images": 3, "max_num_workers": 4},
-            "--max_images: expected at least --max_num_workers (4)",
+            BACKFILL,
+            {"plan": "gs://b/plan.jsonl", "prompts": "/prompts/*"},
+            "--plan: expected the gs:// path of a plan, and gs:// files in --prompts",
         ),
+        (STREAM, {"plan": "gs://b/plan.jsonl"}, "--plan is only for beam_jobs.backfill"),
         (STREAM, {"model": "flux-1"}, "set --model_endpoint to the endpoint that serves it"),
         (
             STREAM,
@@ -238,13 +245,28 @@ def test_prompts_may_name_the_allowed_models_and_the_default(changes, model, all
     assert (result.defaults.model, result.defaults.allowed_models) == (model, allowed)
 
 
-def test_the_job_wide_rate_and_budget_are_split_over_the_workers():
+def test_the_job_wide_rate_is_split_over_the_workers_and_budgets_are_shared():
     result = config(max_requests_per_minute=90, max_images=10, max_num_workers=4)
     assert result.requests_per_minute == 22.5
-    assert result.max_images == 2
+    assert ([budget.images for budget in result.budgets], result.workers) == ([10], 4)
     assert result.max_in_flight == 64
     alone = config(max_requests_per_minute=90, max_images=10)
-    assert (alone.requests_per_minute, alone.max_images) == (90, 10)
+    assert (alone.requests_per_minute, alone.workers) == (90, 1)
+
+
+def test_whatever_is_launched_for_a_run_shares_its_budget_and_other_jobs_do_not():
+    run = {"max_images": 10, "source": "backfill:run-1"}
+    assert config(BACKFILL, **run).budgets == config(BACKFILL, **run, max_in_flight=7).budgets
+    manual = {"max_images": 10}
+    assert config(BACKFILL, **manual).budgets != config(BACKFILL, **manual).budgets
+
+
+def test_a_stream_has_budgets_per_hour_and_day():
+    budgets = config(max_images_per_hour=10, max_images_per_day=100).budgets
+    assert [(budget.option, budget.images) for budget in budgets] == [
+        ("--max_images_per_hour", 10),
+        ("--max_images_per_day", 100),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -271,12 +293,13 @@ def test_the_tier_is_flex_or_standard(tier, flex):
 # Dataflow
 
 
-@pytest.mark.parametrize("limit", ["max_requests_per_minute", "max_images"])
-def test_a_job_wide_limit_on_dataflow_needs_the_maximum_number_of_workers(limit):
-    with pytest.raises(OptionsError, match=f"--{limit} is split evenly over the workers"):
-        job_config(options(runner="DataflowRunner", **{limit: 60}), streaming=True)
-    job_config(options(runner="DataflowRunner", max_num_workers=2, **{limit: 60}), streaming=True)
-    job_config(options(**{limit: 60}), streaming=True)
+def test_a_job_wide_rate_on_dataflow_needs_the_maximum_number_of_workers():
+    rate = {"max_requests_per_minute": 60}
+    with pytest.raises(OptionsError, match="--max_requests_per_minute is split evenly over the"):
+        job_config(options(runner="DataflowRunner", **rate), streaming=True)
+    job_config(options(runner="DataflowRunner", max_num_workers=2, **rate), streaming=True)
+    job_config(options(runner="DataflowRunner", max_images=1), streaming=True)
+    job_config(options(**rate), streaming=True)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,19 @@
 import asyncio
 import datetime
 import time
+import uuid
 
 import pytest
 from aiohttp import web
+from gcloud.aio.storage import Storage
 
 from beam_jobs.catalog import Family, family_of
-from beam_jobs.engine import generate
+from beam_jobs.config.budgets import Budget
+from beam_jobs.engine import backoff, budget, generate
+from beam_jobs.engine.budget import Lease, Purse
+from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.generate import MAX_EMPTY_ANSWERS, ImageGenerator
+from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
 from beam_jobs.images import write_gate
 from beam_jobs.images.location import Location
@@ -26,6 +32,7 @@ from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts.parse import Canary
 from localcloud.storage import ObjectStore, storage_app
+from tests.conftest import BUCKET
 
 pytestmark = pytest.mark.asyncio
 
@@ -35,8 +42,9 @@ both_protocols = pytest.mark.parametrize("name", [GEMINI, FLUX], ids=["gemini", 
 
 @pytest.fixture(autouse=True)
 def _quick_backoff(monkeypatch):
-    monkeypatch.setattr(generate, "BACKOFF_FIRST_S", 0.01)
-    monkeypatch.setattr(generate, "BACKOFF_MAX_S", 0.1)
+    monkeypatch.setattr(budget, "WRITE_EVERY_S", 0.01)
+    monkeypatch.setattr(backoff, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(backoff, "BACKOFF_MAX_S", 0.1)
 
 
 def picture(number: int) -> Image:
@@ -83,6 +91,14 @@ def generator(lane, session, predict_model):
             )
         return predict_model()
 
+    def purse(max_images):
+        budgets = [] if max_images is None else [Budget("--max_images", max_images, "")]
+        ledger = Ledger(Storage(session=session), BUCKET, f"{lane.name}/{uuid.uuid4()}.json")
+        return Purse(
+            budgets,
+            lambda budget, _: Lease(ledger, budget, workers=1, max_in_flight=8, max_retry_s=60.0),
+        )
+
     def make(model=None, *, limiter=None, location=None, **changes):
         settings = {
             "model_of": real if model is None else lambda _: model,
@@ -91,7 +107,8 @@ def generator(lane, session, predict_model):
             "answer_slots": AnswerSlots(8),
             "max_in_flight": 8,
             "max_retry_s": 60.0,
-            "max_images": None,
+            "purse": purse(changes.pop("max_images", None)),
+            "finished": Finished(0),
             "source": "stream",
         }
         return ImageGenerator(**settings | changes)
@@ -684,7 +701,7 @@ async def test_a_budget_is_never_exceeded_and_prompts_beyond_it_can_be_replayed(
     failures = [one for one in outcomes if isinstance(one, Failure)]
     assert len(failures) == 5
     for failure in failures:
-        assert (failure.reason, failure.retryable) == (Reason.UNAVAILABLE, True)
+        assert (failure.reason, failure.retryable) == (Reason.OVER_BUDGET, True)
         assert failure.attempts == 0
         assert "--max_images" in failure.detail
 

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from beam_jobs.config.budgets import Budget
 from beam_jobs.config.options import JobConfig
-from beam_jobs.engine import generate
+from beam_jobs.engine import backoff
 from beam_jobs.engine.model_handler import Engine, ImagenModelHandler, engine_for, resource_of
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Prediction, Reason
@@ -34,7 +35,6 @@ def config(lane):
         requests_per_minute=None,
         max_retry_s=60.0,
         call_timeout_s=60.0,
-        max_images=None,
         flex=False,
     )
 
@@ -127,7 +127,8 @@ def test_the_rate_of_the_config_is_kept(config, prompt_of):
 
 def test_the_budget_of_the_config_is_kept(cloud, config, prompt_of):
     before = cloud.models()["images"]
-    engine = Engine(dataclasses.replace(config, max_images=2))
+    budget = Budget("--max_images", 2, f"{config.images_location.prefix}budget.json")
+    engine = Engine(dataclasses.replace(config, budgets=(budget,)))
     outcomes = engine.run([prompt_of(f"fox number {number}") for number in range(5)])
     assert [type(outcome) for outcome in outcomes].count(Prediction) == 2
     assert cloud.models()["images"] - before == 2
@@ -156,7 +157,7 @@ def test_storage_that_fails_often_does_not_make_prompts_wait_for_one_another(
 ):
     """As many prompts upload at once as there are answer slots, and each one meets failures."""
     # Pauses of up to 30 s would leave time for so few attempts that all of them may fail.
-    monkeypatch.setattr(generate, "BACKOFF_MAX_S", 1.0)
+    monkeypatch.setattr(backoff, "BACKOFF_MAX_S", 1.0)
     cloud.storage(error_rate=0.4, error_status=503)
     engine = Engine(dataclasses.replace(config, max_in_flight=64))
     try:

@@ -1,5 +1,6 @@
 """The health decision: from the signals of one health check to a verdict."""
 
+from imagen_ops.health.assessment.failures import budget_reason
 from imagen_ops.health.assessment.formatting import duration, quote
 from imagen_ops.health.assessment.readings import Readings, usable_readings
 from imagen_ops.health.assessment.running import examine, newest_error, summary
@@ -78,7 +79,10 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
     )
     problems, lost = examine(signals, thresholds, readings, young=young)
     reasons += problems
-    if job is not None and not reasons:
+    over_budget = budget_reason(signals)
+    if over_budget is not None:
+        reasons.append(over_budget)
+    elif job is not None and not reasons:
         values = summary(signals, thresholds, readings)
         state = _state(signals, job)
         text = f"{state}: {values}." if values else f"{state}."

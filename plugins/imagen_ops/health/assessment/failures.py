@@ -30,10 +30,12 @@ def window(periods: Iterable[Period], at: datetime, thresholds: Thresholds) -> t
     counted: list[Period] = []
     prompts = 0
     for period in sorted(periods, key=lambda each: elapsed_s(each.at, at)):
-        if not period.counts.possible or not _prompts(period.counts):
+        # A budget that is used up is no fault: the stream generates what it allows.
+        judged = _prompts(period.counts.within_budget)
+        if not period.counts.possible or not judged:
             continue
         counted.append(period)
-        prompts += _prompts(period.counts)
+        prompts += judged
         if prompts >= thresholds.failure_min_prompts:
             break
     return tuple(counted)
@@ -47,7 +49,7 @@ def failure_reasons(signals: Signals, thresholds: Thresholds) -> list[Reason]:
             reasons.append(_impossible(signals.counts))
         periods.append(Period(signals.at, signals.counts))
     counted = window(periods, signals.at, thresholds)
-    counts = sum((period.counts for period in counted), Counts(0, 0))
+    counts = sum((period.counts.within_budget for period in counted), Counts(0, 0))
     # A failure can be counted just before its prompt. A ratio above 1 would make no sense.
     prompts = _prompts(counts)
     if not prompts:
@@ -64,6 +66,20 @@ def failure_reasons(signals: Signals, thresholds: Thresholds) -> list[Reason]:
     else:
         return reasons
     return [*reasons, _too_many(signals, thresholds, counted, counts, limit, status)]
+
+
+def budget_reason(signals: Signals) -> Reason | None:
+    """Return that prompts were over the stream's budget, which is as intended; None if none was."""
+    over = signals.counts.over_budget if signals.counts is not None else 0
+    if over <= 0:
+        return None
+    return Reason.healthy(
+        ReasonCode.BUDGET_USED_UP,
+        f"{count(over, 'prompt')} since the last health check cost nothing and became dead "
+        "letters, because the stream's budget of images (max_images_per_hour, max_images_per_day) "
+        "was used up. Send them back with imagen_dead_letters_replay when it starts anew, or raise "
+        "it: start the stream with update.",
+    )
 
 
 def _too_many(

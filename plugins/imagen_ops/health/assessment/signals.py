@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from beam_jobs.outcomes import Reason as FailureReason
 from imagen_ops.google.reading import Reading
 from imagen_ops.health.assessment.verdict import ReasonCode, Status, Verdict
 from imagen_ops.jobs.job import Job
+
+_OVER_BUDGET = FailureReason.OVER_BUDGET.value
 
 
 class Source(StrEnum):
@@ -35,6 +38,21 @@ class Counts:
     prompts: int
     failures: int
     by_reason: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
+
+    @property
+    def over_budget(self) -> int:
+        """The failures that cost nothing because a budget was used up, as it is meant to be."""
+        return self.by_reason.get(_OVER_BUDGET, 0)
+
+    @property
+    def within_budget(self) -> "Counts":
+        """These counts without the prompts that were over a budget."""
+        over = self.over_budget
+        reasons = {name: number for name, number in self.by_reason.items() if name != _OVER_BUDGET}
+        if over <= 0:
+            return self
+        # A failure can be counted just before its prompt.
+        return Counts(max(0, self.prompts - over), max(0, self.failures - over), reasons)
 
     @property
     def possible(self) -> bool:

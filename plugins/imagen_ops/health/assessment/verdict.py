@@ -40,6 +40,7 @@ class ReasonCode(StrEnum):
     CANARY_LOST = "CANARY_LOST"
     CANARY_LATE = "CANARY_LATE"
     FAILURE_RATIO = "FAILURE_RATIO"
+    BUDGET_USED_UP = "BUDGET_USED_UP"  # healthy: no more images are to be paid for
     SYSTEM_LAG = "SYSTEM_LAG"
     WATERMARK_AGE = "WATERMARK_AGE"
     ERRORS = "ERRORS"

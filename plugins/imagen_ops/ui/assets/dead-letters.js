@@ -13,6 +13,7 @@ const MEANINGS = {
   MODEL_ERROR: "the model rejected the request, or was not found",
   UNAVAILABLE: "no answer or no quota until the time for retries was over",
   STORAGE_ERROR: "images could not be stored, or a prompt file could not be read",
+  OVER_BUDGET: "the budget of a backfill, or of the stream's hour or day, was used up",
 };
 
 export function deadLettersPanel() {

@@ -14,7 +14,7 @@ _SHOWN_FOR = timedelta(days=14)
 _MAX_RUNS = 50
 _PLANNED = ("files", "prompts", "distinct", "invalid", "problems", "images", "images_to_pay")
 # By a run's state. Other states launched no job, so there is nothing to account for.
-_ADDS_UP = {"done": True, "unaccounted": False}
+_ADDS_UP = {"done": True, "over_budget": True, "unaccounted": False}
 
 
 def run_url(dag_id: str, run_id: str) -> str:

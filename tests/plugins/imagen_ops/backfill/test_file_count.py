@@ -17,9 +17,10 @@ from beam_jobs.outcomes import Failure
 from beam_jobs.prompts.beam_files import read_prompts
 from beam_jobs.prompts.body import MAX_BODY_BYTES
 from beam_jobs.prompts.incoming import RawPrompt
+from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.prompts.parse import Prompt, parse
 from imagen_ops.backfill.file_count import count_file
-from imagen_ops.backfill.listing import ListedFile
+from imagen_ops.backfill.plan_limits import PlanLimits
 from imagen_ops.backfill.plan_text import summary
 from tests.conftest import BUCKET, Lane
 from tests.plugins.imagen_ops.backfill.conftest import DEFAULTS, Planned
@@ -208,6 +209,7 @@ def test_the_plan_counts_what_the_job_reads(
         ListedFile(blob.name, blob.size, blob.generation, blob.updated),
         f"gs://{BUCKET}/{blob.name}",
         DEFAULTS,
+        PlanLimits(),
     )
     counted = b"".join(count.digests.values()).hex()
     assert sorted(counted[at : at + 32] for at in range(0, len(counted), 32)) == sorted(digests)

@@ -1,11 +1,12 @@
 """Launching the jobs of backfills, against the local Dataflow. Jobs stay queued: none starts."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from imagen_ops.jobs.launch_request import TRY_LABEL
+from imagen_ops.jobs.launch_request import TRY_LABEL, run_label_of
 from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
 from tests.plugins.imagen_ops.backfill.conftest import active_jobs, cancel, launch_task
@@ -88,6 +89,18 @@ def test_files_that_changed_since_the_plan_are_checked_against_the_budget_before
     assert poke(launch_task()), "within the budget"
 
 
+def test_the_job_gets_its_runs_budget_and_the_plan_of_the_files_as_they_are_now(
+    deployment: Deployment, poke: Run
+) -> None:
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    late = bucket.blob("prompts/ds=2026-11-22/late.txt")
+    late.upload_from_string("a\n")
+    poke(launch_task())
+    label = run_label_of("imagen_backfill", f"scheduled__{deployment.lane.name}__one")
+    (line,) = bucket.blob(f"jobs/{label}/plan.jsonl").download_as_bytes().splitlines()
+    assert json.loads(line)["generation"] == str(late.generation)
+
+
 def test_unchanged_files_are_not_planned_again(
     deployment: Deployment, poke: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,5 +114,7 @@ def test_unchanged_files_are_not_planned_again(
         model=deployment.settings.model,
         images_location=deployment.settings.images_location,
     )
+    label = run_label_of("imagen_backfill", f"scheduled__{deployment.lane.name}__one")
+    bucket.blob(f"jobs/{label}/plan.jsonl").upload_from_string("")
     monkeypatch.setattr(planning, "plan_backfill", None)
     assert poke(launch_task(plan.to_json())), "it was checked against the budget before"

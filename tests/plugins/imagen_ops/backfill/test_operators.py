@@ -1,6 +1,7 @@
 """Planning, budget and reconciliation of a backfill against the local storage, without a job."""
 
 import collections
+import gzip
 import json
 import types
 from collections.abc import Callable
@@ -135,6 +136,69 @@ def test_a_run_that_adds_up_leaves_a_record_and_an_event(
     (extra,) = (event.extra for event in outlet_events.values())
     assert (extra["run_id"], extra["predictions"]) == (RUN_ID, 1199)
     assert list(outlet_events) == task.outlets
+
+
+def test_a_run_that_paid_for_more_than_its_budget_is_red_with_figures(
+    deployment: Deployment, backfill: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    report(deployment, json.dumps(REPORT))
+    outlet_events = events()
+    with pytest.raises(AirflowFailException, match="paid for 1,099 images, 1,098 more than"):
+        backfill(reconcile_task(), outlet_events=outlet_events, max_images=1)
+    assert [record["state"] for record in records(deployment)] == ["over_budget"]
+    assert not outlet_events
+    assert '"event": "backfill_over_budget"' in caplog.text
+
+
+def test_the_plan_leaves_the_files_and_generations_that_the_job_reads(
+    deployment: Deployment, backfill: Run
+) -> None:
+    from imagen_ops.backfill.operators import PlanBackfill
+    from imagen_ops.jobs.launch_request import plan_path
+
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    blobs = [bucket.blob(f"prompts/ds=2026-11-22/{name}.txt") for name in ("b", "a", "ü x")]
+    for blob in blobs:
+        blob.upload_from_string("a fox\n")
+    backfill(PlanBackfill(task_id="plan"))
+    path = plan_path(deployment.settings, run_label_of("imagen_backfill", RUN_ID))
+    lines = (deployment.clients.storage.read(path) or b"").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"name": blob.name, "generation": str(blob.generation), "size": 6}
+        for blob in sorted(blobs, key=lambda blob: blob.name)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "place"),
+    [
+        ("MAX_ROWS", "999", r"bomb\.txt\.gz:1000"),
+        ("MAX_UNPACKED_BYTES", "1000000", r"bomb\.txt\.gz:\d+"),
+        ("MAX_PLAN_SECONDS", "0.000001", r"bomb\.txt\.gz"),
+    ],
+)
+def test_a_plan_of_too_much_is_refused_and_says_where_it_stopped(
+    deployment: Deployment,
+    backfill: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    value: str,
+    place: str,
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from imagen_ops.backfill.operators import PlanBackfill
+
+    monkeypatch.setenv(f"IMAGEN_BACKFILL_{setting}", value)
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    row = b"\n\n" if setting == "MAX_UNPACKED_BYTES" else b"x\n"
+    rows = gzip.compress(b"a fox\n" + row * 1_000_000)
+    assert len(rows) < 3000
+    bucket.blob("prompts/ds=2026-11-22/bomb.txt.gz").upload_from_string(rows)
+    with pytest.raises(AirflowFailException, match=rf"IMAGEN_BACKFILL_{setting}\): .*{place}"):
+        backfill(PlanBackfill(task_id="plan"))
 
 
 def test_a_retried_reconcile_leaves_one_record(deployment: Deployment, backfill: Run) -> None:

@@ -16,7 +16,7 @@ from imagen_ops.records.history import MAX_BYTES_PER_RECORD
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 
 AT = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
-RUN = BackfillRun("scheduled__1", "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"))
+RUN = BackfillRun("scheduled__1", "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"), 1099)
 REPORT = {
     "schema": "imagen.report/1",
     "source": "backfill:scheduled__1",
@@ -44,16 +44,31 @@ def record(reconciliation: Reconciliation, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_report_adds_up_if_every_prompt_has_an_outcome() -> None:
-    reconciliation = reconcile(REPORT, PLAN)
+    reconciliation = reconcile(REPORT, PLAN, 1099)
     assert reconciliation.adds_up
     assert reconciliation.counts["predictions"] == 1199
     assert reconciliation.failures_by_reason == {"BLOCKED": 1, "INVALID_PROMPT": 2}
     assert reconciliation.noted == PLAN.first_problems
 
 
+def test_a_job_that_paid_for_more_than_the_budget_is_told_by_how_much() -> None:
+    within, over = reconcile(REPORT, PLAN, 1099), reconcile(REPORT, PLAN, 1000)
+    assert (within.over_budget, over.adds_up) == (None, True)
+    assert str(over.over_budget).startswith(
+        "the job paid for 1,099 images, 99 more than the run's budget of 1,000"
+    )
+    assert record(over)["noted"] == [over.over_budget, *PLAN.first_problems]
+
+
+def test_prompts_that_the_budget_did_not_pay_for_are_noted() -> None:
+    reasons = {"OVER_BUDGET": 2, "INVALID_PROMPT": 1}
+    reconciliation = reconcile({**REPORT, "failures_by_reason": reasons}, PLAN, 1099)
+    assert "2 prompts cost nothing, because the run's budget of 1,099" in reconciliation.noted[-1]
+
+
 @pytest.mark.parametrize("predictions", [1198, 1200])
 def test_prompts_with_too_few_or_too_many_outcomes_are_unaccounted_for(predictions: int) -> None:
-    reconciliation = reconcile({**REPORT, "predictions": predictions}, PLAN)
+    reconciliation = reconcile({**REPORT, "predictions": predictions}, PLAN, 1099)
     assert not reconciliation.adds_up
     assert reconciliation.unaccounted == (
         f"the job read 1,202 prompts but reports {predictions + 3:,} outcomes "
@@ -63,7 +78,7 @@ def test_prompts_with_too_few_or_too_many_outcomes_are_unaccounted_for(predictio
 
 
 def test_a_missing_report_says_what_to_read() -> None:
-    reconciliation = reconcile(None, PLAN)
+    reconciliation = reconcile(None, PLAN, 1099)
     assert not reconciliation.adds_up
     assert "left no report: read the job's log" in reconciliation.unaccounted[0]
     assert reconciliation.counts == {}
@@ -93,7 +108,7 @@ def test_a_missing_report_says_what_to_read() -> None:
     ],
 )
 def test_an_invalid_report_accounts_for_nothing(report: Any, problem: str) -> None:
-    reconciliation = reconcile(report, PLAN)
+    reconciliation = reconcile(report, PLAN, 1099)
     (reason,) = reconciliation.unaccounted
     assert reason.startswith("the report is not a valid imagen.report/1: ")
     assert problem in reason
@@ -103,13 +118,13 @@ def test_an_invalid_report_accounts_for_nothing(report: Any, problem: str) -> No
 @pytest.mark.parametrize("read", [0, 1201, 1203])
 def test_rows_that_changed_since_the_plan_are_noted_without_an_error(read: int) -> None:
     report = {**REPORT, "prompts": read, "predictions": read, "failures": 0}
-    reconciliation = reconcile(report, PLAN)
+    reconciliation = reconcile(report, PLAN, 1099)
     assert reconciliation.adds_up
     assert f"1,202 rows were planned but {read:,} were read" in reconciliation.noted[-1]
 
 
 def test_a_record_has_the_problems_of_files() -> None:
-    content = record(reconcile(REPORT, PLAN))
+    content = record(reconcile(REPORT, PLAN, 1099))
     assert content["schema"] == "imagen.backfill/1"
     assert content["at"] == "2026-11-23T00:30:00+00:00"
     assert content["day"] == "2026-11-22"
@@ -127,7 +142,7 @@ def test_a_record_of_the_worst_night_is_within_the_maximum_size() -> None:
         problems=250,
         first_problems=tuple(f"{path}: {'x' * 300}" for path in paths[:SHOWN_PROBLEMS]),
     )
-    content = record(reconcile(REPORT, plan), plan=plan)
+    content = record(reconcile(REPORT, plan, 1099), plan=plan)
     assert len(json.dumps(content)) < MAX_BYTES_PER_RECORD
     assert content["noted"][0] == plan.first_problems[0]
     assert content["noted"][-1] == "and 240 more problems: see the log of `plan`"

@@ -109,7 +109,7 @@ def test_retryable_dead_letters_become_prompts_again_byte_for_byte_with_their_at
         "雪の中の柴犬".encode(): {"topic": "t", "data": "d", "timeout": "5", "retry": "no"},
         bytes(range(256)): {"self": "x", "messages": "y", "replays": "1"},
     }
-    reasons = ["UNAVAILABLE", "NO_IMAGE", "MODEL_ERROR", "STORAGE_ERROR"]
+    reasons = ["UNAVAILABLE", "NO_IMAGE", "OVER_BUDGET", "STORAGE_ERROR"]
     bury(
         deployment,
         *(

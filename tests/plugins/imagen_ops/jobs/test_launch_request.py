@@ -90,6 +90,18 @@ def test_a_job_carries_the_label_of_the_run_that_launched_it() -> None:
     assert launch.body()["environment"]["additionalUserLabels"][RUN_LABEL] == label
 
 
+def test_the_streams_budgets_are_those_of_the_form_or_of_the_settings() -> None:
+    settings = SETTINGS.model_copy(
+        update={"stream_max_images_per_hour": 10, "stream_max_images_per_day": 100}
+    )
+    form = JobForm("m", max_images_per_hour=3)
+    launch = stream_launch_request(settings, form, run_label="r")
+    assert launch.parameters["max_images_per_hour"] == "3"
+    assert launch.parameters["max_images_per_day"] == "100"
+    without = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
+    assert not {"max_images_per_hour", "max_images_per_day"} & set(without.parameters)
+
+
 def test_only_an_update_sets_the_update_field() -> None:
     launch = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
     assert "update" not in launch.body()
@@ -121,6 +133,7 @@ def backfill(
         run_id=run_id,
         run_label=LABEL,
         try_number=try_number,
+        max_images=30,
     )
 
 
@@ -130,7 +143,11 @@ def test_a_backfill_launch_has_its_files_its_report_and_its_source() -> None:
     assert launch.template == "gs://my-project-imagen/templates/backfill.json"
     assert launch.parameters == {
         "prompts": "gs://my-project-imagen/prompts/ds=2026-11-22/*",
-        "report": f"gs://my-project-imagen/records/reports/{LABEL}.json",
+        "plan": f"gs://my-project-imagen/jobs/{LABEL}/plan.jsonl",
+        "report": f"gs://my-project-imagen/jobs/{LABEL}/report.json",
+        "max_images": "30",
+        "max_rows": "200000",
+        "max_unpacked_bytes": "1000000000",
         "source": "backfill:manual__1",
         "responses_topic": "projects/my-project/topics/predictions",
         "dead_letter_topic": "projects/my-project/topics/dead-letters",

@@ -14,7 +14,7 @@ from tests.plugins.imagen_ops.backfill.test_reconciliation import REPORT
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 
 NOW = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
-DONE = reconcile(REPORT, PLAN)
+DONE = reconcile(REPORT, PLAN, 1099)
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     **fields: Any,
 ) -> dict[str, Any]:
     """Return a run's record, created by the code that runs use."""
-    backfill_run = BackfillRun(name, "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"))
+    backfill_run = BackfillRun(name, "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"), 1099)
     arguments = {"state": "done", "job_id": "job-1", "plan": PLAN, **fields}
     plan = arguments.pop("plan")
     return backfill_record(
@@ -72,7 +72,7 @@ def test_a_run_is_shown_with_its_plan_its_counts_and_its_cost(stored: Stored, st
 
 
 def test_a_run_with_missing_prompts_says_which(stored: Stored, storage: Any) -> None:
-    reconciliation = reconcile({**REPORT, "predictions": 1000}, PLAN)
+    reconciliation = reconcile({**REPORT, "predictions": 1000}, PLAN, 1099)
     shown = only(stored, storage, run(reconciliation=reconciliation, state="unaccounted"))
     assert shown["adds_up"] is False
     assert shown["unaccounted"] == list(reconciliation.unaccounted)
@@ -102,7 +102,7 @@ def test_the_newest_fifty_runs_of_two_weeks_are_listed(stored: Stored, storage: 
 
 
 def test_a_run_retried_after_midnight_is_listed_once(stored: Stored, storage: Any) -> None:
-    reconciliation = reconcile(None, PLAN)
+    reconciliation = reconcile(None, PLAN, 1099)
     stored.records(
         "backfills",
         run(days_ago=1, reconciliation=reconciliation, state="unaccounted"),

@@ -74,6 +74,18 @@ def test_reasons_of_all_periods_are_added_up_and_the_text_says_that_it_waits_for
     assert "ended up to 10 min ago: this holds until newer prompts succeed." in quiet
 
 
+def test_a_budget_that_is_used_up_hides_no_failure_and_is_none() -> None:
+    used_up = Counts(1000, 990, {"OVER_BUDGET": 990})
+    verdict = assess(with_(counts=used_up), LIMITS)
+    assert (verdict.status, verdict.reasons[0].code) == (HEALTHY, "BUDGET_USED_UP")
+    broken = Counts(1043, 1033, {"OVER_BUDGET": 1000, "MODEL_ERROR": 33})
+    verdict = assess(with_(counts=broken), LIMITS)
+    assert verdict.status is DEGRADED
+    assert "33 of the last 43 prompts failed" in verdict.headline
+    earlier = (Period(ago(600), Counts(43, 43)),)
+    assert assess(with_(counts=used_up, earlier=earlier), LIMITS).status is DEGRADED
+
+
 def test_without_an_answer_about_the_counts_the_earlier_ones_hold() -> None:
     earlier = (Period(ago(600), Counts(20, 20)),)
     assert assess(with_(counts=None, earlier=earlier), LIMITS).status is DOWN

@@ -223,6 +223,15 @@ TEXTS: dict[str, tuple[dict[str, Any], Status, ReasonCode, str]] = {
         "(its value is -1). Compare the Airflow worker's clock with the job's, and check the "
         "metric in Metrics Explorer.",
     ),
+    "a budget that is used up": (
+        {"counts": Counts(100, 90, {"OVER_BUDGET": 90})},
+        Status.HEALTHY,
+        ReasonCode.BUDGET_USED_UP,
+        "90 prompts since the last health check cost nothing and became dead letters, because the "
+        "stream's budget of images (max_images_per_hour, max_images_per_day) was used up. Send "
+        "them back with imagen_dead_letters_replay when it starts anew, or raise it: start the "
+        "stream with update.",
+    ),
     "impossible counts": (
         {"counts": Counts(-3, 0)},
         Status.DEGRADED,

@@ -1,0 +1,314 @@
+"""Spends a job's budgets: no image is paid for without a lease that its ledger confirms.
+
+A worker process leases a part of what is left, pays from it, and asks for the next part. The parts
+become smaller as less is left, and what a process doesn't need it gives back. What a process had
+leased when it died is lost to the budget, so that restarts never exceed it.
+"""
+
+import asyncio
+import dataclasses
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from beam_jobs.config.budgets import Budget
+from beam_jobs.engine.backoff import backoff
+from beam_jobs.engine.ledger import Ledger, Share, Shares
+from beam_jobs.images.store import StoreError
+from beam_jobs.models.base import CallError, Retry
+from beam_jobs.outcomes import Reason
+
+_log = logging.getLogger(__name__)
+
+# One write per second to the same object: https://cloud.google.com/storage/quotas#objects. All
+# workers together, as far as their clocks agree; where they don't, 429 makes them wait.
+WRITE_EVERY_S = 1.0
+# A lease that nobody has used for so long is given back.
+IDLE_S = 5.0
+# While others have leases, they may give something back, which takes them a little over IDLE_S.
+GIVE_BACK_WAIT_S = IDLE_S + 5.0
+# A budget that is used up is looked at again after so long: others may have given something back.
+LOOK_AGAIN_S = 60.0
+# A part is what is left, divided by this and the number of workers.
+PARTS_PER_WORKER = 4
+# At most so many images per call in flight, so that a process that dies loses little.
+MOST_PER_CALL = 4
+
+
+class Lease:
+    """What this process may pay for from one ledger. Use it from one event loop only.
+
+    Args:
+        ledger: counts what all processes may pay for.
+        budget: how much that is.
+        workers: how many processes share it, at most.
+        max_in_flight: maximum concurrent model calls of this process.
+        max_retry_s: how many seconds a failing request is retried.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        budget: Budget,
+        *,
+        workers: int,
+        max_in_flight: int,
+        max_retry_s: float,
+    ) -> None:
+        self.budget = budget
+        self._ledger = ledger
+        self._parts = PARTS_PER_WORKER * workers
+        self._most = MOST_PER_CALL * max_in_flight
+        self._max_retry_s = max_retry_s
+        self._worker = uuid.uuid4().hex
+        # Changed only when a write is confirmed; lowered before one is sent.
+        self._leased = 0
+        self._spent = 0
+        self._wanted = 0
+        self._used_up_until = float("-inf")
+        self._written_at = float("-inf")
+        self._used_at = float("-inf")
+        # This process's share as it is written; None while that is not known.
+        self._noted: Share | None = Share(0, 0)
+        # One request at a time.
+        self._lock = asyncio.Lock()
+        self._request: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def _available(self) -> int:
+        return self._leased - self._spent
+
+    async def spend(self, images: int) -> None:
+        """Take so many images from the budget, before they are paid for.
+
+        Raises:
+            CallError: the budget is used up.
+            StoreError: its ledger could not be read or written until the time for retries was over.
+        """
+        if self._available < images:
+            await self._wait_for(images)
+        self._spent += images
+        self._used()
+
+    def refund(self, images: int) -> None:
+        """Put back what was not paid for after all; below 0 for what was paid for beyond that."""
+        self._spent -= images
+        self._used()
+
+    async def give_back(self) -> bool:
+        """Return to the ledger what is not spent; return False if that failed. Raises nothing.
+
+        What could not be given back is lost to others, and to this process until it wants more.
+        """
+        async with self._lock:
+            # Before the write, so that nobody here spends what others may get.
+            self._leased = min(self._leased, self._spent)
+            try:
+                # Whoever wants more writes anyway.
+                while not self._wanted and self._noted != Share(self._spent, self._spent):
+                    await self._wait_to_write()
+                    if await self._write(await self._ledger.read(), self._leased):
+                        break
+                    await _pause(WRITE_EVERY_S)
+            except StoreError as error:
+                _log.warning("%s: what is not spent cannot be given back: %s", self, error)
+                return False
+        return True
+
+    def __str__(self) -> str:
+        return f"the budget of {self.budget.option} ({self._ledger.url})"
+
+    async def _wait_for(self, images: int) -> None:
+        self._wanted += images
+        try:
+            while self._available < images:
+                if time.monotonic() < self._used_up_until:
+                    raise self._over(images)
+                if self._request is None or self._request.done():
+                    self._request = asyncio.create_task(self._lease())
+                    self._request.add_done_callback(_mark_as_retrieved)
+                # All who wait get what one request brings, or its error.
+                await asyncio.shield(self._request)
+        finally:
+            self._wanted -= images
+
+    async def _lease(self) -> None:
+        """Lease a part of the budget, or note that it is used up.
+
+        Raises:
+            StoreError: the ledger could not be read or written.
+        """
+        async with self._lock:
+            failing_since: float | None = None
+            waiting_since = time.monotonic()
+            attempts = overtaken = 0
+            while True:
+                try:
+                    await self._wait_to_write()
+                    shares = await self._ledger.read()
+                    if (recently_s := _age_s(shares)) < WRITE_EVERY_S:
+                        await asyncio.sleep(WRITE_EVERY_S - recently_s)
+                        await _pause(WRITE_EVERY_S / 4)
+                        shares = await self._ledger.read()
+                    most = self.budget.images - shares.leased_by_others(self._worker)
+                    if most <= self._leased:
+                        may_come = shares.unspent_by_others(self._worker) > 0
+                        if may_come and time.monotonic() < waiting_since + GIVE_BACK_WAIT_S:
+                            await _pause(2 * WRITE_EVERY_S)
+                            continue
+                        self._used_up_until = time.monotonic() + LOOK_AGAIN_S
+                        _log.warning("%s is used up: %d images", self, self.budget.images)
+                        return
+                    guided = min((most - self._leased) // self._parts, self._most)
+                    part = max(self._wanted - self._available, guided, 1)
+                    leased = min(self._leased + part, most)
+                    if await self._write(shares, leased):
+                        self._leased = leased
+                        return
+                except StoreError as error:
+                    failing_since = failing_since or time.monotonic()
+                    remaining_s = failing_since + self._max_retry_s - time.monotonic()
+                    pause = backoff(attempts, error.retry_after_s, remaining_s)
+                    if pause is None or not error.transient:
+                        self._used()  # what may have been leased all the same is given back
+                        raise StoreError(
+                            f"nothing is paid for while {self} cannot be kept: {error}",
+                            transient=error.transient,
+                        ) from error
+                    attempts += 1
+                    await asyncio.sleep(pause)
+                else:
+                    overtaken += 1
+                    await _pause(min(WRITE_EVERY_S * 2**overtaken, 8 * WRITE_EVERY_S))
+
+    async def _wait_to_write(self) -> None:
+        await asyncio.sleep(self._written_at + WRITE_EVERY_S - time.monotonic())
+
+    async def _write(self, shares: Shares, leased: int) -> bool:
+        """Write this process's share; return False if somebody else has written meanwhile."""
+        share = Share(leased=max(leased, self._spent), spent=self._spent)
+        after = dataclasses.replace(shares, by_worker={**shares.by_worker, self._worker: share})
+        before, self._noted = self._noted, None
+        self._written_at = time.monotonic()
+        content = after.to_json(self.budget.option, self.budget.images)
+        written = await self._ledger.write(shares, content)
+        self._noted = share if written else before
+        return written
+
+    def _used(self) -> None:
+        self._used_at = time.monotonic()
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._give_back_when_idle())
+
+    async def _give_back_when_idle(self) -> None:
+        """Write what is spent once nobody spends any more, so that others know what is left."""
+        while self._noted != Share(self._spent, self._spent):
+            await asyncio.sleep(max(0.0, self._used_at + IDLE_S - time.monotonic()))
+            if self._wanted or time.monotonic() < self._used_at + IDLE_S:
+                await asyncio.sleep(IDLE_S / 5)
+            elif not await self.give_back():
+                return
+
+    def _over(self, images: int) -> CallError:
+        left = max(0, self._available)
+        now = datetime.now(UTC)
+        renewed_at = self.budget.renewed_at(now)
+        advice = (
+            "raise it, or replay this prompt in another run"
+            if renewed_at is None
+            else f"it starts anew at {renewed_at:%Y-%m-%d %H:%M} UTC: replay this prompt then, or "
+            "raise it"
+        )
+        return CallError(
+            Reason.OVER_BUDGET,
+            f"over budget: {self.budget.option} is {self.budget.images:,}, {left:,} of these "
+            f"images are left, and {images} needed; {advice}",
+            retry=Retry.NEVER,
+            retryable=True,
+        )
+
+
+class Charge:
+    """What was taken from each budget for one call."""
+
+    def __init__(self, leases: Sequence[Lease]) -> None:
+        self._leases = leases
+
+    def refund(self, images: int) -> None:
+        """Put so many images back."""
+        for lease in self._leases:
+            lease.refund(images)
+
+
+class Purse:
+    """All budgets of a job, as this process may spend them. Use it from one event loop only.
+
+    Args:
+        budgets: the budgets; none means that nothing limits the job.
+        lease_of: opens the lease of a budget with the ledger of the given name.
+        utc_now: the time, which decides the ledger of a budget with a period.
+    """
+
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        lease_of: Callable[[Budget, str], Lease],
+        utc_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._budgets = budgets
+        self._lease_of = lease_of
+        self._utc_now = utc_now
+        self._leases: dict[Budget, tuple[str, Lease]] = {}
+
+    async def spend(self, images: int) -> Charge:
+        """Take so many images from every budget, before they are paid for.
+
+        Raises:
+            CallError: a budget is used up; nothing was taken from any.
+            StoreError: a ledger could not be read or written in time.
+        """
+        taken: list[Lease] = []
+        try:
+            for budget in self._budgets:
+                lease = self._lease(budget)
+                await lease.spend(images)
+                taken.append(lease)
+                while lease is not self._lease(budget):  # the period ended meanwhile
+                    taken.pop().refund(images)
+                    lease = self._lease(budget)
+                    await lease.spend(images)
+                    taken.append(lease)
+        except BaseException:
+            Charge(taken).refund(images)
+            raise
+        return Charge(taken)
+
+    async def give_back(self) -> None:
+        """Return to the ledgers what is not spent, as when the process ends."""
+        await asyncio.gather(*(lease.give_back() for _, lease in self._leases.values()))
+
+    def _lease(self, budget: Budget) -> Lease:
+        name = budget.ledger_at(self._utc_now())
+        current = self._leases.get(budget)
+        if current is None or current[0] != name:
+            current = self._leases[budget] = (name, self._lease_of(budget, name))
+        return current[1]
+
+
+def _age_s(shares: Shares) -> float:
+    """Return how many seconds ago a ledger was written; infinity if that cannot be told."""
+    age = datetime.now(UTC) - shares.written_at if shares.written_at else None
+    return age / timedelta(seconds=1) if age and age >= timedelta() else float("inf")
+
+
+async def _pause(most_s: float) -> None:
+    await asyncio.sleep(random.uniform(0, most_s))  # noqa: S311 - jitter
+
+
+def _mark_as_retrieved(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()

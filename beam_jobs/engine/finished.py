@@ -1,0 +1,38 @@
+"""Remembers the images of the newest prompts of a backfill.
+
+A file can have a million equal rows. Each gets its own prediction, but only the first one of a
+process looks into storage. A stream remembers nothing: somebody may delete images while it runs.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+# With four paths of 100 characters each, about 10 MB.
+MOST = 16_384
+
+
+class Finished:
+    """The paths of images by digest; the prompts that were last asked for are kept.
+
+    Args:
+        most: how many prompts to remember; 0 for none.
+    """
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._images: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+
+    def images(self, digest: str) -> tuple[str, ...] | None:
+        """Return the paths of a prompt's images; None if they are not remembered."""
+        images = self._images.get(digest)
+        if images is not None:
+            self._images.move_to_end(digest)
+        return images
+
+    def add(self, digest: str, images: Sequence[str]) -> None:
+        """Remember the images of a prompt, and forget the one that was not asked for longest."""
+        if self._most:
+            self._images[digest] = tuple(images)
+            self._images.move_to_end(digest)
+            if len(self._images) > self._most:
+                self._images.popitem(last=False)

@@ -1,0 +1,179 @@
+"""The ledger of a budget: a small object in Cloud Storage that all workers of a job share.
+
+It says how many images each worker process may pay for. A process changes only its own share, and
+only with a precondition on what it has read, so that no two can take the same. The shares are
+absolute numbers: a write that is repeated, or that arrives late, never adds up.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from gcloud.aio.storage import Storage
+
+from beam_jobs.images.answers import is_resource, shortened
+from beam_jobs.images.refusals import Meaning
+from beam_jobs.images.store import REQUEST_TIMEOUT_S, StoreError, answer_of
+
+SCHEMA = "imagen.budget/1"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Share:
+    """What one worker process has of a budget.
+
+    Args:
+        leased: how many images it may pay for, over its whole life.
+        spent: for how many of these it had paid, or was about to, when it wrote this.
+    """
+
+    leased: int
+    spent: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shares:
+    """The content of a ledger.
+
+    Args:
+        by_worker: the share of each worker process, those that have ended included.
+        written_at: when it was written, by the writer's clock; None for a ledger not yet written.
+        generation: of the object; 0 if there is none.
+    """
+
+    by_worker: Mapping[str, Share] = dataclasses.field(default_factory=dict)
+    written_at: datetime | None = None
+    generation: int = 0
+
+    def leased_by_others(self, worker: str) -> int:
+        """Return how many images all workers but one may pay for."""
+        return sum(share.leased for name, share in self.by_worker.items() if name != worker)
+
+    def unspent_by_others(self, worker: str) -> int:
+        """Return how many of these they may not have paid for yet, and may give back."""
+        return sum(
+            max(0, share.leased - share.spent)
+            for name, share in self.by_worker.items()
+            if name != worker
+        )
+
+    def to_json(self, option: str, images: int) -> bytes:
+        """Return the object's content: the shares, and for people what they are of."""
+        content = {
+            "schema": SCHEMA,
+            "option": option,
+            "images": images,
+            "written_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "shares": {name: dataclasses.asdict(share) for name, share in self.by_worker.items()},
+        }
+        return json.dumps(content, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes, generation: int) -> "Shares":
+        """Return what `to_json` wrote.
+
+        Raises:
+            ValueError: `content` is something else.
+        """
+        try:
+            fields = json.loads(content)
+            if fields["schema"] != SCHEMA:
+                raise ValueError(f"expected the schema {SCHEMA}, got {fields['schema']!r:.50}")
+            shares = {
+                str(name): Share(int(share["leased"]), int(share["spent"]))
+                for name, share in fields["shares"].items()
+            }
+            written_at = datetime.fromisoformat(fields["written_at"]).astimezone(UTC)
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+        return cls(shares, written_at, generation)
+
+
+class Ledger:
+    """One ledger. Use it from one event loop only.
+
+    Args:
+        storage: sends the requests.
+        bucket: where it is.
+        name: of the object.
+    """
+
+    def __init__(self, storage: Storage, bucket: str, name: str) -> None:
+        self._storage = storage
+        self._bucket = bucket
+        self._name = name
+
+    @property
+    def url(self) -> str:
+        """Its gs:// path."""
+        return f"gs://{self._bucket}/{self._name}"
+
+    async def read(self) -> Shares:
+        """Return what is written; no shares if there is no ledger yet.
+
+        Raises:
+            StoreError: it cannot be read, or is no ledger.
+        """
+        try:
+            found = await answer_of(
+                self._storage.download_metadata(
+                    self._bucket, self._name, timeout=REQUEST_TIMEOUT_S
+                ),
+                self._bucket,
+                paid=True,
+            )
+        except StoreError as error:
+            if error.status == 404:  # if it is the bucket that is missing, `write` says so
+                return Shares()
+            raise
+        if not is_resource(found, self._name):
+            raise StoreError(
+                f"storage answered for {self.url} with another object: {shortened(found)}",
+                transient=True,
+            )
+        # If it is replaced between the two requests, the generation no longer matches at a write.
+        content = await answer_of(
+            self._storage.download(self._bucket, self._name, timeout=REQUEST_TIMEOUT_S),
+            self._bucket,
+            paid=True,
+        )
+        try:
+            return Shares.from_json(content, int(found["generation"]))
+        except (ValueError, LookupError) as error:
+            raise StoreError(
+                f"{self.url} is not the ledger of a budget ({error}), so nothing is paid for; "
+                "delete it to start the budget anew, then replay the prompt",
+                transient=False,
+            ) from error
+
+    async def write(self, shares: Shares, content: bytes) -> bool:
+        """Replace what was read as `shares`; return False if somebody else has replaced it.
+
+        Raises:
+            StoreError: it was not written, or it is not known whether it was.
+        """
+        try:
+            stored = await answer_of(
+                self._storage.upload(
+                    self._bucket,
+                    self._name,
+                    content,
+                    content_type="application/json",
+                    parameters={"ifGenerationMatch": str(shares.generation)},
+                    timeout=REQUEST_TIMEOUT_S,
+                    force_resumable_upload=False,
+                ),
+                self._bucket,
+                paid=True,
+            )
+        except StoreError as error:
+            if error.meaning is Meaning.THERE:
+                return False
+            raise
+        if not is_resource(stored, self._name, len(content)):
+            raise StoreError(
+                f"storage answered an upload without the object: {shortened(stored)}",
+                transient=True,
+            )
+        return True

@@ -1,0 +1,325 @@
+"""Budgets: never more is paid for than they allow, whatever processes, storage and clocks do."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from gcloud.aio.storage import Storage
+
+from beam_jobs.config.budgets import Budget, budgets_of
+from beam_jobs.engine import backoff, budget
+from beam_jobs.engine.budget import Lease, Purse
+from beam_jobs.engine.ledger import Ledger
+from beam_jobs.images.location import Location
+from beam_jobs.images.store import StoreError
+from beam_jobs.models.base import CallError
+from beam_jobs.outcomes import Reason
+from tests.conftest import BUCKET, ROOT, eventually
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(budget, "WRITE_EVERY_S", 0.02)
+    monkeypatch.setattr(budget, "IDLE_S", 0.1)
+    monkeypatch.setattr(budget, "GIVE_BACK_WAIT_S", 2.0)
+    monkeypatch.setattr(backoff, "BACKOFF_FIRST_S", 0.01)
+
+
+@pytest.fixture
+def worker(lane, session):
+    """Return a function that opens the lease of one more worker on the lane's ledger."""
+
+    def worker(images=10, *, name="budget.json", bucket=BUCKET, **changes):
+        settings = {"workers": 2, "max_in_flight": 8, "max_retry_s": 60.0, **changes}
+        ledger = Ledger(Storage(session=session), bucket, f"{lane.name}/{name}")
+        return Lease(ledger, Budget("--max_images", images, "unused"), **settings)
+
+    return worker
+
+
+def shares(lane):
+    """Return what each worker has leased and spent, as the ledger says."""
+    content = json.loads(lane.objects()["budget.json"])
+    return [(share["leased"], share["spent"]) for share in content["shares"].values()]
+
+
+async def spent(lease, count, images=1):
+    """Spend as often as possible, at most `count` times; return how many images that were."""
+    total = 0
+    for _ in range(count):
+        try:
+            await lease.spend(images)
+        except CallError:
+            break
+        total += images
+    return total
+
+
+async def test_a_budget_is_spent_to_the_last_image_and_not_beyond(worker):
+    lease = worker(10)
+    assert await spent(lease, 99) == 10
+    with pytest.raises(CallError, match=r"--max_images is 10, 0 of these images are left") as error:
+        await lease.spend(1)
+    assert (error.value.reason, error.value.retryable) == (Reason.OVER_BUDGET, True)
+
+
+async def test_nothing_is_spent_before_the_ledger_says_so(worker, lane):
+    await worker(100, workers=1).spend(3)
+    ((leased, spent_images),) = shares(lane)
+    assert leased >= 3
+    assert spent_images == 0, "when it was written; what is not known to be unspent is lost"
+
+
+async def test_a_lease_is_a_small_part_or_what_all_that_wait_need(worker, lane):
+    lease = worker(80, workers=2)
+    await lease.spend(1)
+    assert shares(lane) == [(10, 0)]
+    await asyncio.gather(*(lease.spend(1) for _ in range(40)))
+    assert shares(lane)[0][0] == 41
+    capped = worker(1_000_000, name="other.json", max_in_flight=2)
+    await capped.spend(1)
+    assert json.loads(lane.objects()["other.json"])["shares"].popitem()[1]["leased"] == 8
+
+
+async def test_what_is_not_spent_is_given_back_when_idle(worker, lane):
+    lease = worker(80)
+    await lease.spend(1)
+
+    await asyncio.to_thread(eventually, lambda: shares(lane) == [(1, 1)], within_s=30)
+    assert await spent(lease, 99) == 79
+
+
+async def test_a_worker_waits_for_what_others_give_back(worker):
+    """The first one holds a lease on all of the budget that it doesn't need."""
+    first, second = worker(4, workers=1), worker(4)
+    await asyncio.gather(*(first.spend(1) for _ in range(3)))
+    first.refund(2)
+    assert await spent(second, 9) == 3
+
+
+async def test_what_a_dead_worker_had_leased_is_lost_and_no_more(worker, lane, monkeypatch):
+    monkeypatch.setattr(budget, "GIVE_BACK_WAIT_S", 0.1)
+    monkeypatch.setattr(budget, "IDLE_S", 600.0)
+    dead = worker(80)
+    await dead.spend(1)
+    ((leased, _),) = shares(lane)
+    assert leased == 10
+    assert await spent(worker(80), 999) == 70
+
+
+async def test_a_restart_begins_where_the_process_before_it_stopped(worker):
+    first = worker(10)
+    await spent(first, 6)
+    await first.give_back()
+    assert await spent(worker(10), 99) == 4
+
+
+async def test_a_raised_budget_holds_for_what_was_spent_before(worker):
+    first = worker(3)
+    assert await spent(first, 99) == 3
+    assert await spent(worker(5), 99) == 2
+
+
+async def test_images_that_were_not_made_can_be_spent_again(worker):
+    lease = worker(4)
+    await lease.spend(4)
+    lease.refund(3)
+    assert await spent(lease, 9) == 3
+
+
+async def test_images_beyond_those_asked_for_count_too(worker):
+    """A container may make four where one was asked for."""
+    lease = worker(10)
+    await lease.spend(1)
+    lease.refund(1 - 4)
+    assert await spent(lease, 99) == 6
+
+
+async def test_a_call_for_four_fails_where_three_are_left_and_three_others_do_not(worker):
+    lease = worker(3)
+    with pytest.raises(CallError, match=r"3 of these images are left, and 4 needed"):
+        await lease.spend(4)
+    assert await spent(lease, 9) == 3
+
+
+async def test_while_the_ledger_cannot_be_reached_nothing_is_paid_for(worker, cloud):
+    lease = worker(10, max_retry_s=0.3)
+    cloud.storage(down=True)
+    with pytest.raises(StoreError, match=r"nothing is paid for while the budget of --max_images"):
+        await lease.spend(1)
+    waiting = asyncio.create_task(worker(10).spend(1))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    cloud.storage(down=False)
+    await asyncio.wait_for(waiting, 30)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"schema": "imagen.budget/1"}', b"[]", b"1e999"])
+async def test_what_is_no_ledger_is_not_replaced(worker, lane, content):
+    lane.put("budget.json", content)
+    with pytest.raises(StoreError, match=r"is not the ledger of a budget .* delete it"):
+        await worker(10).spend(1)
+    assert lane.objects()["budget.json"] == content
+
+
+async def test_many_workers_with_faults_and_deaths_never_exceed_the_budget(
+    worker, cloud, monkeypatch
+):
+    monkeypatch.setattr(budget, "GIVE_BACK_WAIT_S", 0.5)
+    chance = random.Random(7)
+    images, paid, accounted = 60, 0, 0
+
+    async def work(lease):
+        nonlocal paid, accounted
+        for _ in range(30):
+            count = chance.randint(1, 4)
+            try:
+                await lease.spend(count)
+            except CallError:
+                accounted += 1
+                continue
+            await asyncio.sleep(chance.uniform(0, 0.01))
+            made = chance.randint(0, count)
+            paid += made
+            accounted += 1
+            lease.refund(count - made)
+
+    cloud.storage(error_rate=0.2)
+    tasks = [asyncio.create_task(work(worker(images, workers=6))) for _ in range(6)]
+    await asyncio.sleep(0.3)
+    for dead in tasks[:2]:
+        dead.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    cloud.storage(error_rate=0.0)
+    assert 20 <= paid <= images
+    assert accounted >= 4 * 30
+
+
+_PROCESS = """
+import asyncio, sys
+import aiohttp
+from gcloud.aio.storage import Storage
+from beam_jobs.config.budgets import Budget
+from beam_jobs.engine import budget
+from beam_jobs.engine.budget import Lease
+from beam_jobs.engine.ledger import Ledger
+from beam_jobs.models.base import CallError
+budget.WRITE_EVERY_S, budget.IDLE_S, budget.GIVE_BACK_WAIT_S = 0.05, 0.2, 2.0
+async def main():
+    async with aiohttp.ClientSession() as session:
+        ledger = Ledger(Storage(session=session), sys.argv[1], sys.argv[2])
+        lease = Lease(ledger, Budget("--max_images", 120, ""), workers=4, max_in_flight=8,
+                      max_retry_s=60.0)
+        while True:
+            try:
+                await lease.spend(1)
+            except CallError:
+                break
+            print("paid", flush=True)
+            await asyncio.sleep(0.01)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+async def test_processes_that_are_killed_and_restarted_never_exceed_the_budget(lane):
+    def start():
+        command = [sys.executable, "-c", _PROCESS, BUCKET, f"{lane.name}/budget.json"]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    running = [start() for _ in range(3)]
+    paid = 0
+    for process in running[:2]:  # each is killed after its tenth image
+        for _ in range(10):
+            assert process.stdout.readline() == "paid\n"
+        process.kill()
+        paid += 10 + process.stdout.read().count("paid")
+        process.wait()
+        running.append(start())
+    for process in running[2:]:
+        paid += process.communicate(timeout=120)[0].count("paid")
+        assert process.returncode == 0
+    # Two have died with a part of at most what was left / (4 x workers).
+    assert 120 - 2 * (120 // 16 + 1) <= paid <= 120
+
+
+# Periods
+
+
+async def test_an_hour_and_a_day_start_anew_and_both_hold(worker):
+    now = datetime(2026, 11, 1, 13, 59, tzinfo=UTC)
+    budgets = budgets_of(
+        max_images=None,
+        max_images_per_hour=3,
+        max_images_per_day=5,
+        run=None,
+        location=Location.parse(f"gs://{BUCKET}/images"),
+    )
+
+    names = []
+
+    def lease_of(budget, name):
+        names.append(name.removeprefix("jobs/budgets/stream/2026-11-"))
+        lease = worker(budget.images, name=name)
+        lease.budget = budget
+        return lease
+
+    purse = Purse(budgets, lease_of, lambda: now)
+    assert await spent(purse, 9) == 3
+    now += timedelta(minutes=1)
+    assert await spent(purse, 9) == 2
+    with pytest.raises(CallError, match=r"--max_images_per_day is 5"):
+        await purse.spend(1)
+    now += timedelta(hours=10)
+    assert await spent(purse, 2) == 2
+    assert names == [f"{name}.json" for name in ("01T13", "01", "01T14", "02T00", "02")]
+
+
+async def test_a_prompt_beyond_an_hour_is_told_when_the_next_one_begins(worker):
+    lease = worker(1)
+    (lease.budget,) = budgets_of(
+        max_images=None,
+        max_images_per_hour=1,
+        max_images_per_day=None,
+        run=None,
+        location=Location.parse("gs://bucket-1/images"),
+    )
+    await lease.spend(1)
+    with pytest.raises(CallError, match=r"starts anew at \d{4}-\d\d-\d\d \d\d:00 UTC: replay"):
+        await lease.spend(1)
+
+
+async def test_a_charge_is_taken_from_all_budgets_or_from_none(worker):
+    leases = {"--max_images": worker(5), "--max_images_per_hour": worker(2, name="hour.json")}
+    purse = Purse(
+        [Budget(option, 0, option) for option in leases], lambda each, _: leases[each.option]
+    )
+    assert await spent(purse, 9) == 2
+    assert await spent(leases["--max_images"], 9) == 3
+
+
+def ledger_of(run, folder="images"):
+    (only,) = budgets_of(
+        max_images=1,
+        max_images_per_hour=None,
+        max_images_per_day=None,
+        run=run,
+        location=Location.parse(f"gs://bucket-1/{folder}"),
+    )
+    return only.ledger
+
+
+async def test_a_run_has_one_ledger_and_no_other_run_has_it():
+    name = ledger_of("backfill:scheduled__2026-11-01T00:00:00+00:00")
+    assert name == ledger_of("backfill:scheduled__2026-11-01T00:00:00+00:00")
+    assert name.startswith("jobs/budgets/backfill-scheduled__2026-11-01T00-00-00-00-00-")
+    assert name != ledger_of("backfill:scheduled__2026-11-01T00:00:00-00:00")
+    assert name != ledger_of("backfill:scheduled__2026-11-01T00:00:00+00:00", "other")
+    assert ledger_of(None) != ledger_of(None), "a job without a name is a run of its own"
+    assert "%" not in ledger_of("backfill:100%"), "of a budget without a period"
