@@ -15,7 +15,8 @@ RUN_LABEL = "imagen-run"
 # A backfill also carries the number of the task try that launched it.
 TRY_LABEL = "imagen-try"
 BACKFILL_JOBS = "imagen-backfill-"
-_REPORTS = "records/reports"
+# What DAGs and jobs exchange, in a folder of each run.
+_EXCHANGE = "jobs"
 # Characters that the job's `--source` does not accept.
 _NOT_IN_SOURCE = re.compile(r"[^A-Za-z0-9._:@/+=-]")
 
@@ -134,7 +135,7 @@ def backfill_job_name(day: str | None, run_label: str) -> str:
 
 def report_path(settings: Settings, run_label: str) -> str:
     """Return the gs:// path where the job of a run writes its counts."""
-    return f"gs://{settings.bucket}/{_REPORTS}/{run_label}.json"
+    return f"gs://{settings.bucket}/{_EXCHANGE}/{run_label}/report.json"
 
 
 def prediction_source(run_id: str) -> str:

@@ -130,7 +130,7 @@ def test_a_backfill_launch_has_its_files_its_report_and_its_source() -> None:
     assert launch.template == "gs://my-project-imagen/templates/backfill.json"
     assert launch.parameters == {
         "prompts": "gs://my-project-imagen/prompts/ds=2026-11-22/*",
-        "report": f"gs://my-project-imagen/records/reports/{LABEL}.json",
+        "report": f"gs://my-project-imagen/jobs/{LABEL}/report.json",
         "source": "backfill:manual__1",
         "responses_topic": "projects/my-project/topics/predictions",
         "dead_letter_topic": "projects/my-project/topics/dead-letters",
