@@ -90,14 +90,13 @@ audit: install ## Look for known vulnerabilities in the installed packages and t
 	@mkdir -p $(STATE)
 	@$(VENV)/bin/uv pip freeze --quiet --python $(PY) > $(STATE)/installed.txt
 	@for list in $(STATE)/installed.txt beam_jobs/requirements.lock; do \
-		rm -f $(STATE)/audit.json; echo "$$list"; \
+		rm -f $(STATE)/audit.txt; \
 		$(VENV)/bin/uv tool run --quiet pip-audit==$(PIP_AUDIT) --strict --no-deps --disable-pip -r $$list \
-			--format json --output $(STATE)/audit.json; found=$$?; \
-		if [ ! -s $(STATE)/audit.json ]; then \
-			echo "error: $$list was not checked: PyPI did not say which vulnerabilities it knows of (see above). This is" \
-				"no result, neither good nor bad. Run \`make audit\` where PyPI itself can be reached, not only a mirror" >&2; exit 2; fi; \
-		$(PY) -m json.tool $(STATE)/audit.json > $(STATE)/audit.txt; \
-		if [ $$found != 0 ]; then cat $(STATE)/audit.txt; exit 1; fi; \
+			--output $(STATE)/audit.txt && continue; \
+		if [ -s $(STATE)/audit.txt ]; then cat $(STATE)/audit.txt; else \
+			echo "error: $$list was not checked: PyPI did not say which vulnerabilities it knows of (see above)." \
+				"This result is neither good nor bad. Run \`make audit\` where PyPI itself answers, not only a mirror of its files" >&2; fi; \
+		exit 1; \
 	done
 
 format: install ## Put the code into its style

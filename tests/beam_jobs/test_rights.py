@@ -34,20 +34,26 @@ def test_a_stream_works_with_what_workers_are_granted(
     lane.publish("A fox", {"prompt": "Two foxes", "images": 2}, "fault:blocked")
     lane.predictions(2)
     lane.dead_letters(1)
-    # While storage refuses every write, the job tries to write something.
+    # While storage refuses every write, a prompt that waits for it has the job try to write.
+    asked = workers_storage.asked
+    before = asked["storage.objects.create", "images"]
     cloud.storage(policy_violated=True)
-    lane.publish("A fox", "A fox in the rain")
+    lane.publish("A fox in the rain")
+    eventually(
+        lambda: asked["storage.objects.create", "images"] > before, what="a write that is refused"
+    )
+    lane.publish("A fox", "A fox in the fog")
     assert lane.predictions(1)[0]["reused"], "what is stored is found"
     probe = ("storage.objects.create", "images/write-checks")
-    eventually(lambda: workers_storage.asked[probe], what="an attempt to write")
+    eventually(lambda: asked[probe], what="an attempt to write")
     cloud.storage(policy_violated=False)
-    lane.predictions(1)
+    lane.predictions(2)
     deleted = ("storage.objects.delete", "images/write-checks")
-    eventually(lambda: workers_storage.asked[deleted], what="the end of what was written")
+    eventually(lambda: asked[deleted], what="the end of what was written")
     assert running.drain() == "DRAINED"
     assert workers_storage.refused == []
     # The index of recent outcomes is written without the engine's session.
-    assert workers_storage.asked["storage.objects.create", "images/recent"]
+    assert asked["storage.objects.create", "images/recent"]
     assert lane.objects("images/write-checks/") == {}
 
 
