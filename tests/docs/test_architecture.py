@@ -103,7 +103,7 @@ def test_every_folder_of_the_bucket_is_one_that_the_code_uses():
     used = {
         run.PROMPTS_FOLDER,
         archive.FOLDER,
-        launch_request._REPORTS,
+        launch_request._EXCHANGE,
         Path(folders.HEALTH_RECORDS).parent.name,
         "images",
     }

@@ -24,7 +24,6 @@ from imagen_ops.health.assessment.formatting import duration, percentage
 from imagen_ops.health.assessment.signals import Canary, Previous, Signals
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import ReasonCode, Status
-from imagen_ops.jobs import launch_request
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.params import JOB_FIELDS, JobForm
 from imagen_ops.records import folders
@@ -467,7 +466,6 @@ def test_every_folder_of_records_is_one() -> None:
         folders.RUN_RECORDS,
         folders.REPLAY_RECORDS,
         folders.LAUNCH_RECORDS,
-        launch_request._REPORTS,
     }
     assert set(re.findall(r"records/\w+", TEXT)) <= known
     line = next(line for line in PROSE.splitlines() if line.startswith("`health` (checks)"))
