@@ -6,6 +6,7 @@ which permission each request needs, on which object, and who has it.
 """
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ class Grant:
     below: str
 
 
+@functools.cache
 def grants() -> list[Grant]:
     """Return the grants on objects in `composer.tf`, with the default of `prompt_folders`."""
     section = TERRAFORM.partition("  on_objects = merge({")[2].partition("\n  })")[0]

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDictProxy
+from yarl import URL
 
 from localcloud.storage.calls import decode_path, decode_query
 from tests.grants import Needed, is_granted, needs
 
-_NOT_FORWARDED = {"transfer-encoding", "content-length", "content-encoding", "connection"}
+# Of one connection each.
+_NOT_FORWARDED = {"transfer-encoding", "content-length", "connection"}
 
 
 class GuardedStorage:
@@ -64,15 +67,13 @@ class GuardedStorage:
         session: aiohttp.ClientSession = request.app[_SESSION]
         async with session.request(
             request.method,
-            f"{self._upstream}{request.raw_path}",
+            URL(f"{self._upstream}{request.raw_path}", encoded=True),
             data=body,
-            headers=request.headers,
+            headers=_forwarded(request.headers),
             allow_redirects=False,
         ) as answer:
-            headers = {k: v for k, v in answer.headers.items() if k.lower() not in _NOT_FORWARDED}
-            if "Content-Encoding" in answer.headers:
-                headers["Content-Encoding"] = answer.headers["Content-Encoding"]
-            return web.Response(status=answer.status, body=await answer.read(), headers=headers)
+            content, headers = await answer.read(), _forwarded(answer.headers)
+            return web.Response(status=answer.status, body=content, headers=headers)
 
 
 _SESSION = web.AppKey("session", aiohttp.ClientSession)
@@ -114,6 +115,10 @@ def guarded(who: str, upstream: str, *, folder: str = "") -> Iterator[GuardedSto
         loop.call_soon_threadsafe(stop.set)
         thread.join(30)
         loop.close()
+
+
+def _forwarded(headers: CIMultiDictProxy[str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _NOT_FORWARDED}
 
 
 def _folder(name: str) -> str:
