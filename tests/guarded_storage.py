@@ -30,11 +30,11 @@ class GuardedStorage:
         refused: what was needed and is not granted.
     """
 
-    def __init__(self, who: str, upstream: str, folder: str) -> None:
+    def __init__(self, who: str, upstream: str, folder: str, *, hides: bool) -> None:
         self.url = ""
         self.asked: Counter[tuple[str, str]] = Counter()
         self.refused: list[str] = []
-        self._who, self._upstream, self._folder = who, upstream, folder
+        self._who, self._upstream, self._folder, self._hides = who, upstream, folder, hides
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -48,7 +48,11 @@ class GuardedStorage:
             if not is_granted(self._who, needed):
                 self.refused.append(f"{needed.permission} on {needed.name!r}")
                 return _forbidden(needed)
-        return await self._forward(request, body)
+        answer = await self._forward(request, body)
+        (needed, *_) = all_needed or [Needed("")]
+        if answer.status == 404 and needed.permission == "storage.objects.get" and self._hides:
+            return _forbidden(Needed("storage.objects.list", needed.name))
+        return answer
 
     def _needed(self, request: web.Request, body: bytes) -> list[Needed]:
         url = request.rel_url
@@ -63,7 +67,7 @@ class GuardedStorage:
             found.append(Needed(each.permission, name))
         return found
 
-    async def _forward(self, request: web.Request, body: bytes) -> web.StreamResponse:
+    async def _forward(self, request: web.Request, body: bytes) -> web.Response:
         session: aiohttp.ClientSession = request.app[_SESSION]
         async with session.request(
             request.method,
@@ -80,15 +84,19 @@ _SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
 @contextmanager
-def guarded(who: str, upstream: str, *, folder: str = "") -> Iterator[GuardedStorage]:
+def guarded(
+    who: str, upstream: str, *, folder: str = "", hides: bool = False
+) -> Iterator[GuardedStorage]:
     """Yield a proxy that refuses what `composer.tf` does not grant, with 403.
 
     Args:
         who: whose requests they are, `composer` or `worker`.
         upstream: the stand-in's URL, without a slash at the end.
         folder: stands for the bucket's root; with a slash at its end, or empty.
+        hides: whether a missing object is answered with 403 too. Cloud Storage does so for who may
+            not list the bucket; whether a list of a folder is enough is not documented.
     """
-    storage = GuardedStorage(who, upstream, folder)
+    storage = GuardedStorage(who, upstream, folder, hides=hides)
     started, stop = threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 

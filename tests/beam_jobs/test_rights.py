@@ -19,7 +19,7 @@ def workers_storage(
 ) -> Iterator[GuardedStorage]:
     """Cloud Storage, for what this test starts, as the workers' account sees it."""
     upstream = cloud.environment["STORAGE_EMULATOR_HOST"]
-    with guarded("worker", upstream, folder=f"{lane.name}/") as storage:
+    with guarded("worker", upstream, folder=f"{lane.name}/", hides=True) as storage:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.url)
         yield storage
 
