@@ -30,11 +30,11 @@ class GuardedStorage:
         refused: what was needed and is not granted.
     """
 
-    def __init__(self, who: str, upstream: str, folder: str, *, hides: bool) -> None:
+    def __init__(self, who: str, upstream: str, folder: str, *, strict: bool) -> None:
         self.url = ""
         self.asked: Counter[tuple[str, str]] = Counter()
         self.refused: list[str] = []
-        self._who, self._upstream, self._folder, self._hides = who, upstream, folder, hides
+        self._who, self._upstream, self._folder, self._strict = who, upstream, folder, strict
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -49,9 +49,18 @@ class GuardedStorage:
                 self.refused.append(f"{needed.permission} on {needed.name!r}")
                 return _forbidden(needed)
         answer = await self._forward(request, body)
-        (needed, *_) = all_needed or [Needed("")]
-        if answer.status == 404 and needed.permission == "storage.objects.get" and self._hides:
-            return _forbidden(Needed("storage.objects.list", needed.name))
+        if self._strict and all_needed:
+            return self._strictly(answer, all_needed[0])
+        return answer
+
+    def _strictly(self, answer: web.Response, asked: Needed) -> web.Response:
+        """Return 403 in place of an answer that tells whether an object exists."""
+        match answer.status, asked.permission:
+            case 404, "storage.objects.get":
+                return _forbidden(Needed("storage.objects.list", asked.name))
+            case 412, "storage.objects.create":
+                needed = Needed("storage.objects.delete", asked.name)
+                return answer if is_granted(self._who, needed) else _forbidden(needed)
         return answer
 
     def _needed(self, request: web.Request, body: bytes) -> list[Needed]:
@@ -85,7 +94,7 @@ _SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 @contextmanager
 def guarded(
-    who: str, upstream: str, *, folder: str = "", hides: bool = False
+    who: str, upstream: str, *, folder: str = "", strict: bool = False
 ) -> Iterator[GuardedStorage]:
     """Yield a proxy that refuses what `composer.tf` does not grant, with 403.
 
@@ -93,10 +102,11 @@ def guarded(
         who: whose requests they are, `composer` or `worker`.
         upstream: the stand-in's URL, without a slash at the end.
         folder: stands for the bucket's root; with a slash at its end, or empty.
-        hides: whether a missing object is answered with 403 too. Cloud Storage does so for who may
-            not list the bucket; whether a list of a folder is enough is not documented.
+        strict: whether a missing object is answered with 403 instead of 404, and one that exists and
+            may not be replaced with 403 instead of 412. What Cloud Storage answers in these cases to
+            who has grants on folders is not documented.
     """
-    storage = GuardedStorage(who, upstream, folder, hides=hides)
+    storage = GuardedStorage(who, upstream, folder, strict=strict)
     started, stop = threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from beam_jobs import backfill, stream
+from beam_jobs.images import recent_index
+from beam_jobs.images.location import PREDICTIONS, Location
 from tests.conftest import BUCKET, PROJECT, Cloud, Lane, RunningStream, eventually
 from tests.grants import Needed, is_granted
 from tests.guarded_storage import GuardedStorage, guarded
@@ -19,7 +21,7 @@ def workers_storage(
 ) -> Iterator[GuardedStorage]:
     """Cloud Storage, for what this test starts, as the workers' account sees it."""
     upstream = cloud.environment["STORAGE_EMULATOR_HOST"]
-    with guarded("worker", upstream, folder=f"{lane.name}/", hides=True) as storage:
+    with guarded("worker", upstream, folder=f"{lane.name}/", strict=True) as storage:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.url)
         yield storage
 
@@ -94,6 +96,18 @@ def test_the_launcher_stages_a_job_with_what_workers_are_granted(
     assert stream.main([*options, "--enable_streaming_engine"]) == 0
     assert workers_storage.refused == []
     assert workers_storage.asked["storage.objects.create", "staging"]
+
+
+def test_an_object_that_is_there_is_not_taken_for_a_refusal(
+    lane: Lane, workers_storage: GuardedStorage
+) -> None:
+    """It may be answered 403: its name is taken, and workers may not replace it."""
+    location = Location.parse(lane.images_location)
+    index, name = recent_index._Index(location), f"{location.index(PREDICTIONS)}1.jsonl"
+    index._create(name, b"{}\n")
+    index._create(name, b"of a retry, whose first answer was lost")
+    assert list(lane.objects("images/recent/").values()) == [b"{}\n"]
+    assert workers_storage.refused == []
 
 
 @pytest.mark.parametrize(
