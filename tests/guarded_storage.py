@@ -102,9 +102,9 @@ def guarded(
         who: whose requests they are, `composer` or `worker`.
         upstream: the stand-in's URL, without a slash at the end.
         folder: stands for the bucket's root; with a slash at its end, or empty.
-        strict: whether a missing object is answered with 403 instead of 404, and one that exists and
-            may not be replaced with 403 instead of 412. What Cloud Storage answers in these cases to
-            who has grants on folders is not documented.
+        strict: whether a missing object is answered with 403 instead of 404, and one that exists
+            and may not be replaced with 403 instead of 412. What Cloud Storage answers then, to
+            who has grants on folders, is not documented.
     """
     storage = GuardedStorage(who, upstream, folder, strict=strict)
     started, stop = threading.Event(), asyncio.Event()
