@@ -58,7 +58,7 @@ class GuardedStorage:
         match answer.status, asked.permission:
             case 404, "storage.objects.get":
                 return _forbidden(Needed("storage.objects.list", asked.name))
-            case 412, "storage.objects.create":
+            case 412, "storage.objects.create" if b"conditionNotMet" in bytes(answer.body or b""):
                 needed = Needed("storage.objects.delete", asked.name)
                 return answer if is_granted(self._who, needed) else _forbidden(needed)
         return answer
