@@ -8,6 +8,10 @@ CLOUD := $(PY) -m localcloud
 AIRFLOW := $(PY) -m localcloud.airflow --state $(STATE)/localcloud
 UV := 0.13.9
 CHECKOV := 3.3.30
+CYCLONEDX := 7.5.0
+# As in beam_jobs/Dockerfile.
+IMAGE_PYTHON := 3.11.15
+PIP_AUDIT := 2.10.1
 
 # The first of these that is supported; a name on PATH may be a shim without a Python. 3.11 comes first
 # because the jobs' image has it, and a launch from here pickles for that image.
@@ -80,11 +84,20 @@ lint-terraform: install ## Check composer.tf and the image for style and securit
 		case "$$said" in *"Parsing errors"*) exit 1 ;; *"Passed checks"*) exit $$found ;; *) exit 1 ;; esac
 
 # pip-audit asks PyPI and needs nothing of ours but the names and versions. Strict, or packages that
-# PyPI could not be asked about would pass.
-audit: install ## Look for known vulnerabilities in the installed packages
+# PyPI could not be asked about would pass. It fails alike for a finding and for a PyPI that cannot be
+# asked, as behind a mirror that has packages only. Then nothing is known, and that is said.
+audit: install ## Look for known vulnerabilities in the installed packages and the image's
 	@mkdir -p $(STATE)
 	@$(VENV)/bin/uv pip freeze --quiet --python $(PY) > $(STATE)/installed.txt
-	@$(VENV)/bin/uv tool run --quiet pip-audit --strict --no-deps --disable-pip -r $(STATE)/installed.txt
+	@for list in $(STATE)/installed.txt beam_jobs/requirements.lock; do \
+		rm -f $(STATE)/audit.txt; \
+		$(VENV)/bin/uv tool run --quiet pip-audit==$(PIP_AUDIT) --strict --no-deps --disable-pip -r $$list \
+			--output $(STATE)/audit.txt && continue; \
+		if [ -s $(STATE)/audit.txt ]; then cat $(STATE)/audit.txt; else \
+			echo "error: $$list was not checked: PyPI did not say which vulnerabilities it knows of (see above)." \
+				"This result is neither good nor bad. Run \`make audit\` where PyPI itself answers, not only a mirror of its files" >&2; fi; \
+		exit 1; \
+	done
 
 format: install ## Put the code into its style
 	@$(VENV)/bin/ruff check --fix .
@@ -123,10 +136,29 @@ watch: install ## Show predictions and dead letters as they come
 images: install ## List the newest images
 	@$(CLOUD) --state $(STATE)/localcloud run $(PY) -m beam_jobs images
 
-lock: install ## Resolve constraints.txt anew
+# Names and versions say which packages they are. The tool adds where an index has them by default.
+define WITHOUT_LINKS
+import json, sys
+parts = json.load(sys.stdin)
+for part in parts["components"] + parts["metadata"]["tools"]["components"]:
+    part.pop("externalReferences", None)
+json.dump(parts, sys.stdout, indent=1)
+endef
+export WITHOUT_LINKS
+
+# The image's own list has hashes, and no package but those for its Python. Of the list of parts, which
+# people read, hashes would be nine tenths.
+lock: install ## Resolve constraints.txt and the image's lock anew
 	@{ echo "# Every package in the version that tests ran with; made by \`make lock\`, applied by \`make install\`."; \
 		$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate requirements-dev.txt; } > constraints.txt.part
 	@mv constraints.txt.part constraints.txt
+	@$(VENV)/bin/uv pip compile --quiet --python-version $(IMAGE_PYTHON) --python-platform x86_64-manylinux_2_36 --generate-hashes \
+		--no-annotate --custom-compile-command "make lock" --constraints constraints.txt \
+		--output-file beam_jobs/requirements.lock beam_jobs/requirements.txt
+	@grep --only-matching '^[^ #]*==[^ ;]*' beam_jobs/requirements.lock | \
+		$(VENV)/bin/uv tool run --quiet --from cyclonedx-bom==$(CYCLONEDX) cyclonedx-py requirements \
+		--output-reproducible - | $(PY) -c "$$WITHOUT_LINKS" > beam_jobs/sbom.json.part
+	@mv beam_jobs/sbom.json.part beam_jobs/sbom.json
 
 clean: down ## Remove what was installed and what was left running
 	@rm -rf $(VENV) $(STATE) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -192,6 +192,30 @@ variable "network_range" {
   }
 }
 
+variable "worker_egress_ranges" {
+  description = "Addresses beside Google's APIs that workers can connect to on port 443. For example, those of an endpoint in your network."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for range in var.worker_egress_ranges : can(cidrhost(range, 0))])
+    error_message = "Expected CIDR ranges such as 10.30.0.5/32."
+  }
+}
+
+variable "prompt_folders" {
+  description = "The folders of the bucket that workers can read prompt files from, each with a slash at its end."
+  type        = set(string)
+  default     = ["prompts/"]
+  validation {
+    condition     = alltrue([for folder in var.prompt_folders : can(regex("^[A-Za-z0-9][A-Za-z0-9._=/-]*/$", folder))])
+    error_message = "Expected folders such as prompts/, with a slash at the end and none at the beginning."
+  }
+  validation {
+    condition     = alltrue([for folder in var.prompt_folders : !can(regex("^(templates|records|keys|jobs|images|dead-letters|builds|staging|temp)/", folder))])
+    error_message = "Expected folders of your own: templates/, records/, keys/, jobs/, images/, dead-letters/, builds/, staging/, and temp/ have other readers."
+  }
+}
+
 variable "notification_emails" {
   description = "Email addresses that get alerts. Empty: alerts appear in the console only."
   type        = list(string)
@@ -235,6 +259,7 @@ resource "google_project_service" "needed" {
     "composer.googleapis.com",
     "compute.googleapis.com",
     "dataflow.googleapis.com",
+    "dns.googleapis.com",
     "iam.googleapis.com",
     "logging.googleapis.com",
     "monitoring.googleapis.com",
@@ -259,7 +284,8 @@ resource "google_compute_subnetwork" "imagen" {
   network       = google_compute_network.imagen.id
   region        = var.region
   ip_cidr_range = var.network_range
-  # Traffic to Google's APIs and the registry stays in Google's network. All other traffic uses NAT.
+  # Traffic to Google's APIs and the registry stays in Google's network. All other traffic, which is
+  # Airflow's alone, uses NAT.
   private_ip_google_access = true
   log_config {
     aggregation_interval = "INTERVAL_10_MIN"
@@ -303,6 +329,91 @@ resource "google_compute_firewall" "workers" {
   }
 }
 
+# What workers can connect to: Google's APIs, each other, and nothing else. The rules apply to machines
+# that run as the worker's account, so that they include the launcher's, which has no network tag. A
+# firewall lets name look-ups and the metadata server pass in any case.
+resource "google_compute_firewall" "workers_reach_google" {
+  name                    = "imagen-workers-reach-google"
+  network                 = google_compute_network.imagen.id
+  direction               = "EGRESS"
+  priority                = 900
+  destination_ranges      = concat([local.google_apis], var.worker_egress_ranges)
+  target_service_accounts = [google_service_account.worker.email]
+  allow {
+    protocol = "tcp"
+    ports    = ["443"]
+  }
+}
+
+resource "google_compute_firewall" "workers_reach_workers" {
+  name                    = "imagen-workers-reach-workers"
+  network                 = google_compute_network.imagen.id
+  direction               = "EGRESS"
+  priority                = 900
+  destination_ranges      = [var.network_range]
+  target_service_accounts = [google_service_account.worker.email]
+  allow {
+    protocol = "tcp"
+    ports    = ["12345-12346"]
+  }
+}
+
+resource "google_compute_firewall" "workers_reach_nothing_else" {
+  name                    = "imagen-workers-reach-nothing-else"
+  network                 = google_compute_network.imagen.id
+  direction               = "EGRESS"
+  priority                = 1000
+  destination_ranges      = ["0.0.0.0/0"]
+  target_service_accounts = [google_service_account.worker.email]
+  deny {
+    protocol = "all"
+  }
+  log_config {
+    metadata = "INCLUDE_ALL_METADATA"
+  }
+}
+
+# private.googleapis.com: the addresses of Google's APIs that no route to the internet leads to,
+# https://cloud.google.com/vpc/docs/configure-private-google-access. Not restricted.googleapis.com:
+# Composer's own components use the private ones, and find these zones too. gcr.io has the images
+# of Dataflow's own programs, pkg.dev ours.
+locals {
+  google_apis    = "199.36.153.8/30"
+  google_domains = { googleapis = "googleapis.com.", registry = "pkg.dev.", old-registry = "gcr.io." }
+}
+
+resource "google_dns_managed_zone" "google" {
+  for_each    = local.google_domains
+  name        = "imagen-${each.key}"
+  dns_name    = each.value
+  description = "Google's APIs at addresses in Google's network"
+  visibility  = "private"
+  private_visibility_config {
+    networks {
+      network_url = google_compute_network.imagen.id
+    }
+  }
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_dns_record_set" "google" {
+  for_each     = local.google_domains
+  managed_zone = google_dns_managed_zone.google[each.key].name
+  name         = each.key == "googleapis" ? "private.${each.value}" : each.value
+  type         = "A"
+  ttl          = 300
+  rrdatas      = [for host in range(4) : cidrhost(local.google_apis, host)]
+}
+
+resource "google_dns_record_set" "google_hosts" {
+  for_each     = local.google_domains
+  managed_zone = google_dns_managed_zone.google[each.key].name
+  name         = "*.${each.value}"
+  type         = "CNAME"
+  ttl          = 300
+  rrdatas      = [google_dns_record_set.google[each.key].name]
+}
+
 # Service accounts.
 
 resource "google_service_account" "composer" {
@@ -335,13 +446,59 @@ resource "google_project_iam_custom_role" "predictor" {
   depends_on  = [google_project_service.needed]
 }
 
-# What the runbook's commands need and no narrow predefined role has: roles/compute.viewer also shows
-# every machine of the project.
-resource "google_project_iam_custom_role" "operator" {
-  role_id     = "imagen_operator"
-  title       = "Uses Airflow's command line and reads a region's quotas"
-  permissions = ["composer.environments.executeAirflowCommand", "compute.regions.get"]
+# roles/dataflow.worker without its permissions on Cloud Storage, which it has on every bucket of the
+# project: to read each object, Composer's among them, and to create objects, such as a DAG.
+resource "google_project_iam_custom_role" "worker" {
+  role_id = "imagen_worker"
+  title   = "Works for Dataflow, without access to Cloud Storage"
+  permissions = [
+    "autoscaling.sites.readRecommendations",
+    "autoscaling.sites.writeMetrics",
+    "autoscaling.sites.writeState",
+    "compute.instanceGroupManagers.update",
+    "compute.instances.delete",
+    "compute.instances.setDiskAutoDelete",
+    "dataflow.jobs.get",
+    "dataflow.shuffle.read",
+    "dataflow.shuffle.write",
+    "dataflow.streamingWorkItems.ImportState",
+    "dataflow.streamingWorkItems.commitWork",
+    "dataflow.streamingWorkItems.getData",
+    "dataflow.streamingWorkItems.getWork",
+    "dataflow.streamingWorkItems.getWorkerMetadata",
+    "dataflow.workItems.lease",
+    "dataflow.workItems.sendMessage",
+    "dataflow.workItems.update",
+    "logging.logEntries.create",
+    "logging.logEntries.route",
+    "monitoring.timeSeries.create",
+  ]
+  depends_on = [google_project_service.needed]
+}
+
+# Sees that a bucket exists. roles/storage.legacyBucketReader also lists all that is in it.
+resource "google_project_iam_custom_role" "bucket" {
+  role_id     = "imagen_bucket"
+  title       = "Sees that a bucket exists, and how it is configured"
+  permissions = ["storage.buckets.get"]
   depends_on  = [google_project_service.needed]
+}
+
+# What the runbook's commands need and no narrow predefined role has: roles/dataflow.developer also
+# starts jobs and replaces what runs, and roles/compute.viewer shows every machine of the project.
+resource "google_project_iam_custom_role" "operator" {
+  role_id = "imagen_operator"
+  title   = "Watches and ends jobs, uses Airflow's command line, and reads a region's quotas"
+  permissions = [
+    "composer.environments.executeAirflowCommand",
+    "compute.regions.get",
+    "dataflow.jobs.cancel",
+    "dataflow.jobs.get",
+    "dataflow.jobs.list",
+    "dataflow.messages.list",
+    "dataflow.metrics.get",
+  ]
+  depends_on = [google_project_service.needed]
 }
 
 locals {
@@ -356,17 +513,40 @@ locals {
     composer_runs_jobs     = { member = local.composer, role = "roles/dataflow.developer" }
     composer_reads_metrics = { member = local.composer, role = "roles/monitoring.viewer" }
     composer_asks_models   = { member = local.composer, role = google_project_iam_custom_role.predictor.id }
-    worker_works           = { member = local.worker, role = "roles/dataflow.worker" }
+    worker_works           = { member = local.worker, role = google_project_iam_custom_role.worker.id }
     worker_calls_models    = { member = local.worker, role = google_project_iam_custom_role.predictor.id }
     build_writes_its_log   = { member = local.build, role = "roles/logging.logWriter" }
   }
   on_bucket = {
-    composer_writes_records = { member = local.composer, role = "roles/storage.objectUser" }
-    composer_looks_at_it    = { member = local.composer, role = "roles/storage.legacyBucketReader" }
-    worker_writes_images    = { member = local.worker, role = "roles/storage.objectUser" }
-    worker_looks_at_it      = { member = local.worker, role = "roles/storage.legacyBucketReader" }
-    build_reads_the_source  = { member = local.build, role = "roles/storage.objectViewer" }
+    composer_sees_it = { member = local.composer, role = google_project_iam_custom_role.bucket.id }
+    worker_sees_it   = { member = local.worker, role = google_project_iam_custom_role.bucket.id }
   }
+  # On objects whose names begin with `below`, and on lists of them. Who may create objects and not
+  # delete them can't replace them either.
+  on_objects = merge({
+    composer_reads_templates  = { member = local.composer, role = "roles/storage.objectViewer", below = "templates/" }
+    composer_shows_images     = { member = local.composer, role = "roles/storage.objectViewer", below = "images/" }
+    composer_keeps_records    = { member = local.composer, role = "roles/storage.objectUser", below = "records/" }
+    composer_tells_jobs       = { member = local.composer, role = "roles/storage.objectUser", below = "jobs/" }
+    composer_changes_keys     = { member = local.composer, role = "roles/storage.objectUser", below = "keys/" }
+    composer_archives         = { member = local.composer, role = "roles/storage.objectCreator", below = "dead-letters/" }
+    composer_reads_archive    = { member = local.composer, role = "roles/storage.objectViewer", below = "dead-letters/" }
+    worker_creates_images     = { member = local.worker, role = "roles/storage.objectCreator", below = "images/" }
+    worker_finds_images       = { member = local.worker, role = "roles/storage.objectViewer", below = "images/" }
+    worker_tries_to_write     = { member = local.worker, role = "roles/storage.objectUser", below = "images/write-checks/" }
+    worker_reads_keys         = { member = local.worker, role = "roles/storage.objectViewer", below = "keys/" }
+    worker_reports            = { member = local.worker, role = "roles/storage.objectUser", below = "jobs/" }
+    worker_stages_its_program = { member = local.worker, role = "roles/storage.objectUser", below = "staging/" }
+    worker_keeps_temporaries  = { member = local.worker, role = "roles/storage.objectUser", below = "temp/" }
+    build_reads_the_source    = { member = local.build, role = "roles/storage.objectViewer", below = "builds/" }
+    build_lists_the_parts     = { member = local.build, role = "roles/storage.objectCreator", below = "templates/sbom/" }
+    }, {
+    for pair in setproduct(["composer", "worker"], var.prompt_folders) : "${pair[0]}_reads_${pair[1]}" => {
+      member = pair[0] == "worker" ? local.worker : local.composer
+      role   = "roles/storage.objectViewer"
+      below  = pair[1]
+    }
+  })
   on_topics = {
     composer_sends_canaries    = { member = local.composer, role = "roles/pubsub.publisher", on = "prompts" }
     composer_sees_prompts      = { member = local.composer, role = "roles/pubsub.viewer", on = "prompts" }
@@ -391,8 +571,7 @@ locals {
   # People: what the commands of docs/runbook.md need. People who apply or build need more than this.
   operators_on_project = {
     use_airflow     = { role = "roles/composer.user" }
-    command_airflow = { role = google_project_iam_custom_role.operator.id }
-    end_jobs        = { role = "roles/dataflow.developer" }
+    run_the_service = { role = google_project_iam_custom_role.operator.id }
     read_logs       = { role = "roles/logging.viewer" }
     read_metrics    = { role = "roles/monitoring.viewer" }
   }
@@ -427,6 +606,28 @@ resource "google_storage_bucket_iam_member" "granted" {
   bucket   = google_storage_bucket.imagen.name
   member   = each.value.member
   role     = each.value.role
+}
+
+# Conditions, not managed folders: they hold for lists too, by the prefix that a request names, and a
+# folder that somebody deletes takes no grant with it.
+resource "google_storage_bucket_iam_member" "on_objects" {
+  for_each = local.on_objects
+  bucket   = google_storage_bucket.imagen.name
+  member   = each.value.member
+  role     = each.value.role
+  condition {
+    title = "Only ${each.value.below}"
+    expression = join(" || ", [
+      "resource.name.startsWith(\"projects/_/buckets/${local.bucket}/objects/${each.value.below}\")",
+      "api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${each.value.below}\")",
+    ])
+  }
+}
+
+resource "google_storage_bucket_iam_member" "composer_keeps_snapshots" {
+  bucket = google_storage_bucket.snapshots.name
+  member = local.composer
+  role   = "roles/storage.objectUser"
 }
 
 resource "google_pubsub_topic_iam_member" "granted" {
@@ -494,7 +695,7 @@ locals {
   bucket = coalesce(var.bucket, "${var.project}-imagen")
 }
 
-# images/, prompts/, templates/, records/, dead-letters/, staging/, temp/, builds/
+# images/, prompts/, templates/, records/, jobs/, keys/, dead-letters/, staging/, temp/, builds/
 resource "google_storage_bucket" "imagen" {
   # checkov:skip=CKV_GCP_78: an image's name follows from its prompt, so no name is written twice; soft delete restores what was deleted or replaced
   # checkov:skip=CKV_GCP_62: Cloud Storage's audit logs, where the project enables them, say who read an image
@@ -542,6 +743,26 @@ resource "google_storage_bucket" "imagen" {
     }
     action {
       type = "AbortIncompleteMultipartUpload"
+    }
+  }
+  depends_on = [google_project_service.needed]
+}
+
+# Snapshots of Airflow's database. It has the connections, so nobody but Composer reads here.
+resource "google_storage_bucket" "snapshots" {
+  # checkov:skip=CKV_GCP_78: a snapshot is never written twice; soft delete restores what was deleted
+  # checkov:skip=CKV_GCP_62: only Composer uses it
+  name                        = "${local.bucket}-snapshots"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = !var.keep_data
+  lifecycle_rule {
+    condition {
+      age = 30
+    }
+    action {
+      type = "Delete"
     }
   }
   depends_on = [google_project_service.needed]
@@ -760,7 +981,7 @@ resource "google_composer_environment" "imagen" {
     recovery_config {
       scheduled_snapshots_config {
         enabled                    = var.snapshots
-        snapshot_location          = "gs://${google_storage_bucket.imagen.name}/snapshots"
+        snapshot_location          = "gs://${google_storage_bucket.snapshots.name}/snapshots"
         snapshot_creation_schedule = "0 4 * * *"
         time_zone                  = "UTC"
       }

@@ -177,12 +177,12 @@ _imagen_google_cloud() {
 # other changes need no new images.
 _imagen_commit() {
   local commit
-  commit="$(git log -1 --abbrev=12 --format=%h -- beam_jobs constraints.txt 2>/dev/null)" || true
+  commit="$(git log -1 --abbrev=12 --format=%h -- beam_jobs 2>/dev/null)" || true
   if [ -z "$commit" ]; then
     echo "no-git"
     return
   fi
-  if [ -n "$(git status --porcelain -- beam_jobs constraints.txt 2>/dev/null)" ]; then
+  if [ -n "$(git status --porcelain -- beam_jobs 2>/dev/null)" ]; then
     commit="$commit-dirty"
   fi
   echo "$commit"

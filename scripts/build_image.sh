@@ -60,7 +60,8 @@ gcloud builds submit . \
   --project="$PROJECT" \
   --region="$REGION" \
   --config=beam_jobs/cloudbuild.yaml \
-  --substitutions="_REPOSITORY=$REPOSITORY,_TAG=$IMAGE_TAG" \
+  --substitutions="_REPOSITORY=$REPOSITORY,_TAG=$IMAGE_TAG,_BUCKET=$BUCKET" \
   --service-account="projects/$PROJECT/serviceAccounts/$BUILD_SERVICE_ACCOUNT" \
   --gcs-source-staging-dir="gs://$BUCKET/builds"
-printf '%s\n' "Built $REPOSITORY/imagen-stream:$IMAGE_TAG and …/imagen-backfill:$IMAGE_TAG." "$next"
+printf '%s\n' "Built $REPOSITORY/imagen-stream:$IMAGE_TAG and …/imagen-backfill:$IMAGE_TAG." \
+  "What they consist of: gs://$BUCKET/templates/sbom/$IMAGE_TAG/" "$next"

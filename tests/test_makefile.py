@@ -64,6 +64,53 @@ def test_a_file_arrives_by_its_name(venv: Path) -> None:
     assert words[-3:] == ["publish", "--file", "my prompts/a $x `b`.csv"]
 
 
+# Answers as uv does, and pip-audit, which finds what AUDIT says.
+UV = """#!/bin/sh
+echo "$@" >> "${0%/*}/called"
+[ "$1" = pip ] && { echo "a==1"; exit; }
+for output; do :; done
+[ -z "$AUDIT" ] && { echo "ERROR: a: could not be audited" >&2; exit 1; }
+[ "$AUDIT" = nothing ] && exit
+echo "$AUDIT" > "$output"
+exit 1
+"""
+
+
+def audit(venv: Path, found: str) -> subprocess.CompletedProcess[str]:
+    uv = venv / "bin/uv"
+    uv.write_text(UV)
+    uv.chmod(0o755)
+    return subprocess.run(
+        ["make", "-C", str(ROOT), f"VENV={venv}", f"STATE={venv}/state", "audit"],
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "AUDIT": found},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_audit_is_of_what_is_installed_here_and_in_the_image(venv: Path) -> None:
+    assert audit(venv, "nothing").returncode == 0
+    called = (venv / "bin/called").read_text()
+    assert f"-r {venv}/state/installed.txt" in called
+    assert "-r beam_jobs/requirements.lock" in called
+
+
+def test_an_audit_shows_what_it_found(venv: Path) -> None:
+    done = audit(venv, "a 1 PYSEC-2026-1")
+    assert done.returncode != 0
+    assert "a 1 PYSEC-2026-1" in done.stdout
+    assert "not checked" not in done.stderr
+
+
+def test_an_audit_that_could_not_ask_says_so_and_does_not_pass(venv: Path) -> None:
+    done = audit(venv, "")
+    assert done.returncode != 0
+    assert "state/installed.txt was not checked" in done.stderr
+    assert "neither good nor bad" in done.stderr
+
+
 def install(python: str) -> subprocess.CompletedProcess[str]:
     """Try to install with a Python, into a folder that is not there."""
     return subprocess.run(

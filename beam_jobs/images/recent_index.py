@@ -23,6 +23,7 @@ from google.auth import exceptions as auth_exceptions
 from google.cloud import storage
 
 from beam_jobs.images.location import END_OF_TIME_MS, FAILURES, KINDS, PREDICTIONS, Location
+from beam_jobs.images.refusals import Refusal
 from beam_jobs.outcomes import Outcome, Prediction
 
 _log = logging.getLogger(__name__)
@@ -218,8 +219,7 @@ class _Index:
         if self._bucket is None:
             # Access to objects depends on the bucket, so no project is needed.
             self._bucket = storage.Client(project=None).bucket(self._location.bucket)
-        # An earlier attempt may have succeeded although its answer was lost.
-        with contextlib.suppress(api_exceptions.PreconditionFailed):
+        try:
             self._bucket.blob(name).upload_from_string(
                 content,
                 content_type="application/jsonl",
@@ -227,6 +227,11 @@ class _Index:
                 timeout=REQUEST_TIMEOUT_S,
                 retry=None,
             )
+        except (api_exceptions.PreconditionFailed, api_exceptions.Forbidden) as error:
+            refusal = Refusal(error.code, "", str(error))
+            # An earlier attempt may have succeeded although its answer was lost.
+            if not (refusal.status == 412 or refusal.is_about_replacing):
+                raise
 
     def _report(self, error: Exception) -> None:
         now = time.monotonic()

@@ -14,7 +14,7 @@ class Meaning(StrEnum):
     """What a refused request means."""
 
     THERE = "there"  # the object to create exists
-    UNCLEAR = "unclear"  # it exists, or the bucket takes no objects
+    UNCLEAR = "unclear"  # it may exist, or nobody may create it
     TRANSIENT = "transient"  # it passes by itself
     OPERATOR = "operator"  # somebody has to mend it, for all objects alike
     OBJECT = "object"  # this object is never accepted
@@ -81,8 +81,20 @@ class Refusal:
         return f"{self.reason}: {self.message}" if self.reason else self.message
 
     @property
+    def is_about_replacing(self) -> bool:
+        """Whether an object was refused because its name is taken, and may not be replaced.
+
+        Who may create objects and not delete them is told so:
+        https://cloud.google.com/storage/docs/access-control/iam-permissions. Cloud Storage does not
+        say whether it looks at permissions or at `ifGenerationMatch` first.
+        """
+        return self.status == 403 and "storage.objects.delete" in self.message
+
+    @property
     def meaning(self) -> Meaning:
         """What the refusal means, for a request to create an object or a similar one."""
+        if self.is_about_replacing:
+            return Meaning.UNCLEAR
         for row in _TABLE:
             if self.status in row.statuses and (not row.reasons or self.reason in row.reasons):
                 # A policy may be told as conditionNotMet too, with "Request violates constraint

@@ -31,7 +31,7 @@ def image_of(target: str) -> str:
 
 
 class Machine:
-    """A virtual environment with beam_jobs/requirements.txt and the files of the image."""
+    """A virtual environment with the packages and the files of the image."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,6 +41,8 @@ class Machine:
         uv = Path(sys.executable).with_name("uv")
         install = ("pip", "install", "--python", str(self.python), "-r")
         files = (str(ROOT / "beam_jobs/requirements.txt"), "-c", str(ROOT / "constraints.txt"))
+        if sys.version_info[:2] == (3, 11):  # the image's, for which alone its lock is
+            files = (str(ROOT / "beam_jobs/requirements.lock"), "--require-hashes")
         for command in (("venv", "--python", sys.executable, str(self.venv)), (*install, *files)):
             subprocess.run([str(uv), *command, "--quiet"], check=True)
         (site,) = self.venv.glob("lib/*/site-packages")

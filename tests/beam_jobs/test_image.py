@@ -1,5 +1,6 @@
 """The flex templates' image is built from existing files, in versions that match."""
 
+import json
 import os
 import re
 import shutil
@@ -7,12 +8,15 @@ import subprocess
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from localcloud.dataflow.templates import PROGRAMS
 from tests.beam_jobs.dockerfile import DOCKERFILE, context, is_ignored, sent_of, stages, targets
 from tests.conftest import ROOT
 
 BUILD = yaml.safe_load((ROOT / "beam_jobs/cloudbuild.yaml").read_text())
+STEPS = {step["id"]: step for step in BUILD["steps"]}
+LOCK = (ROOT / "beam_jobs/requirements.lock").read_text()
 ENTRY = "FLEX_TEMPLATE_PYTHON_PY_FILE"
 with_each_target = pytest.mark.parametrize("target", ["stream", "backfill"])
 
@@ -22,6 +26,11 @@ def requirements() -> dict[str, str]:
     lines = (ROOT / "beam_jobs/requirements.txt").read_text().splitlines()
     pairs = [line.partition("==") for line in lines if not line.startswith("#")]
     return {re.sub(r"\[.*\]", "", name): version for name, _, version in pairs}
+
+
+def locked() -> dict[str, str]:
+    """Return the versions in beam_jobs/requirements.lock by package name."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;\\]+)", LOCK, re.MULTILINE))
 
 
 def bases() -> dict[str, str]:
@@ -90,7 +99,9 @@ def test_all_copied_files_exist_and_are_sent(target):
 def test_nothing_is_sent_but_modules_and_what_the_build_needs():
     copied = set(targets()["stream"].files().values())
     assert set(context()) == copied | {DOCKERFILE}
-    needed = {DOCKERFILE, ROOT / "constraints.txt", ROOT / "beam_jobs/requirements.txt"}
+    names = {"Dockerfile", "pin_bases.sh", "requirements.lock", "sbom.json"}
+    needed = {ROOT / "beam_jobs" / name for name in names}
+    assert needed < set(context())
     assert {path.suffix for path in set(context()) - needed} == {".py"}
 
 
@@ -137,9 +148,36 @@ def test_every_image_that_is_built_on_is_pinned():
 
 
 def test_what_is_installed_is_in_the_versions_that_the_tests_run_with():
+    version = bases()["python"].partition("-")[0]
+    assert f"\nIMAGE_PYTHON := {version}\n" in (ROOT / "Makefile").read_text()
+    image = {"python_version": version.rpartition(".")[0], "python_full_version": version}
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pinned = dict(line.partition(" ")[0].split("==") for line in lines if not line.startswith("#"))
-    assert requirements() == {name: pinned[name] for name in requirements()}
+    constraints = [Requirement(line) for line in lines if not line.startswith("#")]
+    pinned = {
+        each.name: str(each.specifier).removeprefix("==")
+        for each in constraints
+        if not each.marker or each.marker.evaluate(image)
+    }
+    assert requirements().items() <= locked().items()
+    assert locked() == {name: pinned[name] for name in locked()}
+
+
+def test_nothing_is_installed_whose_hash_is_not_listed():
+    (install,) = [run for run in targets()["stream"].values("RUN") if "pip install" in run]
+    assert "--require-hashes -r /tmp/requirements.lock" in install
+    parts = re.split(r"^(?=\w)", LOCK, flags=re.MULTILINE)[1:]
+    assert len(parts) == len(locked()) > 100
+    assert [part for part in parts if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", part)] == []
+
+
+def test_the_list_of_parts_has_every_package_that_is_installed_and_no_other():
+    parts = json.loads((ROOT / "beam_jobs/sbom.json").read_text())
+    assert parts["bomFormat"] == "CycloneDX"
+    listed = {part["name"]: part["version"] for part in parts["components"]}
+    assert listed == locked(), "run `make lock`"
+    assert {part["purl"] for part in parts["components"]} == {
+        f"pkg:pypi/{name}@{version}" for name, version in locked().items()
+    }
 
 
 # Cloud Build
@@ -153,13 +191,65 @@ def flags(step) -> dict[str, str]:
 
 
 def test_cloud_build_builds_each_target_and_pushes_it():
-    assert [flags(step)["target"] for step in BUILD["steps"]] == list(targets())
-    assert [flags(step)["tag"] for step in BUILD["steps"]] == BUILD["images"]
-    assert {flags(step)["file"] for step in BUILD["steps"]} == {"beam_jobs/Dockerfile"}
+    first, *builds = BUILD["steps"]
+    assert first is STEPS["bases"], "it changes the file that the others read"
+    assert [flags(step)["target"] for step in builds] == list(targets())
+    assert [flags(step)["tag"] for step in builds] == BUILD["images"]
+    assert {flags(step)["file"] for step in builds} == {"beam_jobs/Dockerfile"}
+
+
+# A registry in which each tag has been moved since somebody looked.
+DOCKER = """#!/bin/sh
+echo "$@" >> "${0%/*}/calls"
+if [ "$1" = inspect ]; then
+  for image; do :; done
+  case "$image" in *@*) echo "$image" ;; *) echo "${image%:*}@sha256:$DIGEST" ;; esac
+fi
+"""
+
+
+def pin(folder, digest):
+    """Run the build's first step in a copy of the folder; return its output and the Dockerfile."""
+    (folder / "beam_jobs").mkdir(exist_ok=True)
+    text = DOCKERFILE.read_text()
+    (folder / "beam_jobs/Dockerfile").write_text(text)
+    docker = folder / "docker"
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    done = subprocess.run(
+        [STEPS["bases"]["entrypoint"], *(ROOT / name for name in STEPS["bases"]["args"])],
+        cwd=folder,
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "DIGEST": digest},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done, (folder / "beam_jobs/Dockerfile").read_text()
+
+
+def test_images_are_built_on_digests_and_the_build_keeps_which(tmp_path):
+    digest = "0123456789abcdef" * 4
+    done, text = pin(tmp_path, digest)
+    assert done.returncode == 0, done.stderr
+    external = [line for line in re.findall(r"^FROM (\S+) AS", text, re.MULTILINE) if ":" in line]
+    assert external == [f"{image}@sha256:{digest}" for image in bases()]
+    assert (tmp_path / "bases.txt").read_text().splitlines() == [
+        f"{image}:{tag} {image}@sha256:{digest}" for image, tag in bases().items()
+    ]
+    kept = BUILD["artifacts"]["objects"]
+    assert kept["location"] == "gs://${_BUCKET}/templates/sbom/${_TAG}/"
+    assert set(kept["paths"]) == {"beam_jobs/sbom.json", "beam_jobs/requirements.lock", "bases.txt"}
+
+
+def test_an_image_without_a_digest_ends_the_build(tmp_path):
+    done, _ = pin(tmp_path, "")
+    assert done.returncode == 1
+    assert "error: expected the digest of apache/beam" in done.stderr
 
 
 def test_cloud_build_tells_each_image_the_name_that_it_gives_it():
-    for step in BUILD["steps"]:
+    for step in map(STEPS.get, targets()):
         name, _, value = flags(step)["build-arg"].partition("=")
         assert value == flags(step)["tag"]
         assert (
@@ -169,7 +259,7 @@ def test_cloud_build_tells_each_image_the_name_that_it_gives_it():
 
 def test_an_image_runs_what_the_local_dataflow_takes_it_for():
     built = {}
-    for step in BUILD["steps"]:
+    for step in map(STEPS.get, targets()):
         name = flags(step)["tag"].removeprefix("${_REPOSITORY}/").removesuffix(":${_TAG}")
         entry = targets()[flags(step)["target"]].environment()[ENTRY]
         built[name] = entry.removeprefix("/template/").removesuffix(".py").replace("/", ".")
@@ -178,7 +268,7 @@ def test_an_image_runs_what_the_local_dataflow_takes_it_for():
 
 def test_a_build_needs_repository_and_tag_and_no_bucket_for_its_log():
     used = set(re.findall(r"\$\{(\w+)\}", str(BUILD)))
-    assert used == {"_REPOSITORY", "_TAG"}
+    assert used == {"_REPOSITORY", "_TAG", "_BUCKET"}
     assert "substitutions" not in BUILD, "a default would name images that nobody asked for"
     assert BUILD["options"]["logging"] == "CLOUD_LOGGING_ONLY"
     assert 600 <= int(BUILD["timeout"].removesuffix("s")) <= 3600

@@ -631,13 +631,13 @@ def completions() -> dict[str, Any]:
 # asked of the project.
 NEEDED = {
     "artifacts docker tags list": "roles/artifactregistry.reader",
-    "beta dataflow": "roles/dataflow.developer",
+    "beta dataflow": "imagen_operator",
     "components update": None,
     "composer environments describe": "roles/composer.user",
     "composer environments list-upgrades": "roles/composer.user",
     "composer environments run": "imagen_operator",
     "compute regions describe": "imagen_operator",
-    "dataflow": "roles/dataflow.developer",
+    "dataflow": "imagen_operator",
     "logging read": "roles/logging.viewer",
     "pubsub subscriptions describe": "roles/pubsub.viewer",
     "pubsub subscriptions pull": "roles/pubsub.subscriber",

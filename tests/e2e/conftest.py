@@ -12,6 +12,7 @@ import pytest
 
 from localcloud.airflow import Airflow, AirflowClient
 from tests.conftest import BUCKET, PROJECT, Cloud, Lane, eventually
+from tests.guarded_storage import guarded
 
 # The DAGs take what a deployment calls its topics; here are no other tests on them.
 SETTINGS = {
@@ -145,14 +146,22 @@ class Operated:
 
 @pytest.fixture(scope="package")
 def airflow(_cloud: Cloud) -> Iterator[Airflow]:
-    """Airflow's scheduler, DAG processor and API server, with `dags/` and `plugins/`."""
+    """Airflow's scheduler, DAG processor and API server, with `dags/` and `plugins/`.
+
+    Of Cloud Storage it gets what `composer.tf` grants Composer's account. The jobs that it launches
+    are not its own processes, and see all of it.
+    """
+    name = "STORAGE_EMULATOR_HOST"
     airflow = Airflow(_cloud.state)
-    airflow.start(_cloud.environment, settings=SETTINGS | PATIENT)
-    try:
-        airflow.wait_until_ready(within_s=400)
-        yield airflow
-    finally:
-        airflow.stop()
+    with guarded("composer", _cloud.environment[name]) as storage:
+        airflow.start(_cloud.environment | {name: storage.url}, settings=SETTINGS | PATIENT)
+        try:
+            airflow.wait_until_ready(within_s=400)
+            yield airflow
+        finally:
+            airflow.stop()
+    assert storage.refused == []
+    assert storage.asked, "Airflow's requests did not come this way"
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_both_images_are_built_from_the_commit_in_cloud_build(ready):
             *("builds", "submit", "."),
             *("--project=my-project", "--region=us-central1"),
             "--config=beam_jobs/cloudbuild.yaml",
-            f"--substitutions=_REPOSITORY={REGISTRY},_TAG={tag}",
+            f"--substitutions=_REPOSITORY={REGISTRY},_TAG={tag},_BUCKET=my-project-imagen",
             "--service-account=projects/my-project/serviceAccounts/"
             "imagen-build@my-project.iam.gserviceaccount.com",
             "--gcs-source-staging-dir=gs://my-project-imagen/builds",
@@ -143,7 +143,7 @@ def test_a_tag_that_is_named_is_built_whatever_the_folder_is(ready):
     done = ready.script("build_image", **{**OURS, "IMAGE_TAG": "try-3"})
     assert done.returncode == 0
     (call,) = ready.calls("gcloud", "builds")
-    assert f"--substitutions=_REPOSITORY={REGISTRY},_TAG=try-3" in call
+    assert f"--substitutions=_REPOSITORY={REGISTRY},_TAG=try-3,_BUCKET=my-project-imagen" in call
 
 
 def test_images_that_are_there_are_not_built_again(ready):

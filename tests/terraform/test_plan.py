@@ -33,6 +33,9 @@ REFUSED = {
     "metadata_retention_days": [29, 731],
     "web_server_ranges": [["203.0.113.0"], ["everywhere"]],
     "network_range": ["10.20.0.0", "10.20.0.0/33"],
+    # Not a range; and folders that are not prompts'.
+    "worker_egress_ranges": [["10.30.0.5"], ["everywhere"]],
+    "prompt_folders": [["prompts"], ["/prompts/"], ["records/"], ["keys/mine/"]],
     "operators": [["oncall@example.com"], ["user: a"]],
     "notification_emails": [["nobody"], ["a@b", "a b@c"]],
     "dead_letters_per_10_minutes": [0, -1],

@@ -21,11 +21,10 @@ class StorageHook(GCSHook):
         return self.get_conn()
 
     def bucket_exists(self, bucket: str) -> bool:
-        """Whether the bucket exists. This needs only the permission to list its objects."""
+        """Whether the bucket exists. This needs only the permission to see it, `buckets.get`."""
         with explained(f"checking whether gs://{bucket} exists"):
             try:
-                blobs = self.get_conn().list_blobs(bucket, max_results=1, **storage_patience())
-                next(iter(blobs), None)
+                self.get_conn().get_bucket(bucket, **storage_patience())
             except api_exceptions.NotFound:
                 return False
         return True

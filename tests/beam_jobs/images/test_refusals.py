@@ -33,6 +33,17 @@ def body(reason, message="told why"):
         (402, "", OPERATOR),
         (403, body("forbidden"), OPERATOR),
         (403, body("accountDisabled"), OPERATOR),
+        # Who may create objects, and not replace any, is told so.
+        (
+            403,
+            body("forbidden", "a@b does not have storage.objects.delete access to the object."),
+            Meaning.UNCLEAR,
+        ),
+        (
+            403,
+            body("forbidden", "a@b does not have storage.objects.create access to the object."),
+            OPERATOR,
+        ),
         (403, body("rateLimitExceeded"), TRANSIENT),
         (404, body("notFound"), OPERATOR),
         (304, "", OPERATOR),

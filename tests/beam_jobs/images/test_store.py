@@ -316,15 +316,25 @@ async def test_a_refusal_by_the_bucket_is_not_taken_for_an_object_that_is_there(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("there", [True, False])
-async def test_where_a_412_says_nothing_storage_is_asked_for_the_object(
-    session, serve, monkeypatch, fox, there
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        (412, "", ""),
+        # Who may create objects and not replace them is told so.
+        (403, "forbidden", "a@b does not have storage.objects.delete access to the object."),
+    ],
+    ids=["a bare 412", "no permission to replace"],
+)
+async def test_where_a_refusal_may_be_about_an_object_storage_is_asked_for_it(
+    session, serve, monkeypatch, fox, there, status, reason, message
 ):
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(refusing(412, "", there=there)))
+    storage = refusing(status, reason, message, there=there)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(storage))
     store = ImageStore(session, Location.parse("gs://bucket-1/images"))
     if there:
         assert await store.put_image(fox.digest, 0, PNG)
     else:
-        with pytest.raises(StoreError, match="412") as caught:
+        with pytest.raises(StoreError, match=str(status)) as caught:
             await store.put_image(fox.digest, 0, PNG)
         assert caught.value.transient
     assert store.writes.closed is not there

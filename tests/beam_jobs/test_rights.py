@@ -1,0 +1,131 @@
+"""The jobs need no more of Cloud Storage than `composer.tf` grants the workers' account."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from beam_jobs import backfill, stream
+from beam_jobs.images import recent_index
+from beam_jobs.images.location import PREDICTIONS, Location
+from tests.conftest import BUCKET, PROJECT, Cloud, Lane, RunningStream, eventually
+from tests.grants import Needed, is_granted
+from tests.guarded_storage import GuardedStorage, guarded
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def workers_storage(
+    cloud: Cloud, lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GuardedStorage]:
+    """Cloud Storage, for what this test starts, as the workers' account sees it."""
+    upstream = cloud.environment["STORAGE_EMULATOR_HOST"]
+    with guarded("worker", upstream, folder=f"{lane.name}/", strict=True) as storage:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.url)
+        yield storage
+
+
+def test_a_stream_works_with_what_workers_are_granted(
+    cloud: Cloud,
+    lane: Lane,
+    workers_storage: GuardedStorage,
+    start_stream: Callable[..., RunningStream],
+) -> None:
+    running = start_stream()
+    lane.publish("A fox", {"prompt": "Two foxes", "images": 2}, "fault:blocked")
+    lane.predictions(2)
+    lane.dead_letters(1)
+    # While storage refuses every write, a prompt that waits for it has the job try to write.
+    asked = workers_storage.asked
+    before = asked["storage.objects.create", "images"]
+    cloud.storage(policy_violated=True)
+    lane.publish("A fox in the rain")
+    eventually(
+        lambda: asked["storage.objects.create", "images"] > before, what="a write that is refused"
+    )
+    lane.publish("A fox", "A fox in the fog")
+    assert lane.predictions(1)[0]["reused"], "what is stored is found"
+    probe = ("storage.objects.create", "images/write-checks")
+    eventually(lambda: asked[probe], what="an attempt to write")
+    cloud.storage(policy_violated=False)
+    lane.predictions(2)
+    deleted = ("storage.objects.delete", "images/write-checks")
+    eventually(lambda: asked[deleted], what="the end of what was written")
+    assert running.drain() == "DRAINED"
+    assert workers_storage.refused == []
+    # The index of recent outcomes is written without the engine's session.
+    assert asked["storage.objects.create", "images/recent"]
+    assert lane.objects("images/write-checks/") == {}
+
+
+def test_a_backfill_works_with_what_workers_are_granted(
+    lane: Lane, workers_storage: GuardedStorage
+) -> None:
+    lane.put("prompts/ds=2026-11-01/a.txt", "A garden\nA meadow\n")
+    lane.put("prompts/ds=2026-11-01/b.csv", "prompt\nA forest\n")
+    report = f"gs://{BUCKET}/{lane.name}/jobs/0123456789abcdef/report.json"
+    options = {
+        "prompts": f"gs://{BUCKET}/{lane.name}/prompts/ds=2026-11-01/*",
+        "report": report,
+        "source": "backfill:night-1",
+    }
+    for _ in range(2):  # the second one finds everything, and replaces the report
+        assert backfill.main(lane.options(**options)) == 0
+    assert workers_storage.refused == []
+    (stored,) = lane.objects("jobs/").values()
+    assert json.loads(stored)["predictions"] == 3
+    assert workers_storage.asked["storage.objects.list", "prompts"]
+
+
+def test_the_launcher_stages_a_job_with_what_workers_are_granted(
+    cloud: Cloud, lane: Lane, workers_storage: GuardedStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_IMAGE", "us-central1-docker.pkg.dev/p/imagen/imagen-stream:1")
+    options = lane.options(
+        runner="DataflowRunner",
+        region="us-central1",
+        job_name=lane.name,
+        temp_location=f"gs://{BUCKET}/{lane.name}/temp",
+        staging_location=f"gs://{BUCKET}/{lane.name}/staging",
+        template_location=f"gs://{BUCKET}/{lane.name}/staging/template_launches/1/job_object",
+        service_account_email=f"imagen-worker@{PROJECT}.iam.gserviceaccount.com",
+        messages_subscription=lane.subscription("prompts"),
+        dataflow_endpoint=cloud.dataflow_url.replace("127.0.0.1", "localhost"),
+    )
+    assert stream.main([*options, "--enable_streaming_engine"]) == 0
+    assert workers_storage.refused == []
+    assert workers_storage.asked["storage.objects.create", "staging"]
+
+
+def test_an_object_that_is_there_is_not_taken_for_a_refusal(
+    lane: Lane, workers_storage: GuardedStorage
+) -> None:
+    """It may be answered 403: its name is taken, and workers may not replace it."""
+    location = Location.parse(lane.images_location)
+    index, name = recent_index._Index(location), f"{location.index(PREDICTIONS)}1.jsonl"
+    index._create(name, b"{}\n")
+    index._create(name, b"of a retry, whose first answer was lost")
+    assert list(lane.objects("images/recent/").values()) == [b"{}\n"]
+    assert workers_storage.refused == []
+
+
+@pytest.mark.parametrize(
+    ("permission", "name"),
+    [
+        ("storage.objects.delete", "images/c0/c0.json"),
+        ("storage.objects.delete", "images/recent/predictions/1.jsonl"),
+        ("storage.objects.create", "prompts/ds=2026-11-01/a.txt"),
+        ("storage.objects.create", "keys/canary.json"),
+        ("storage.objects.get", "templates/stream.json"),
+        ("storage.objects.create", "templates/stream.json"),
+        ("storage.objects.get", "records/health/ds=2026-11-01.jsonl"),
+        ("storage.objects.create", "records/launches/imagen-stream.json"),
+        ("storage.objects.get", "dead-letters/reason=BLOCKED/ds=2026-11-01/1.jsonl"),
+        ("storage.objects.get", "builds/source.tgz"),
+        ("storage.objects.list", ""),
+        ("storage.objects.list", "images"),
+    ],
+)
+def test_workers_are_granted_nothing_beyond_that(permission: str, name: str) -> None:
+    assert not is_granted("worker", Needed(permission, name))
