@@ -42,6 +42,7 @@ EXCEPTIONS = {
     "beam_jobs/prompts/parse.py": {"allowed_models"},
     # Where an option is used.
     "beam_jobs/stream.py": {"messages_subscription"},
+    "beam_jobs/prompts/canary.py": {"canary_keys"},
     "beam_jobs/engine/generate.py": {"max_images"},
     "beam_jobs/models/predict.py": {"prompt_field"},
     # The budget of a backfill's plan has the same name as that of a job.
