@@ -9,13 +9,17 @@ from beam_jobs.outcomes import METRICS_NAMESPACE, Failure, Outcome
 
 
 def count_outcome(outcome: Outcome) -> None:
-    """Count one finished prompt. Call only from a DoFn: Beam binds metrics to its own threads."""
+    """Count one finished prompt. Call only from a DoFn: Beam binds metrics to its own threads.
+
+    Canaries, and what was refused as one, say nothing about how prompts fare. They are counted
+    apart, so that a stranger who sends many of them doesn't make a healthy stream look ill.
+    """
+    if outcome.canary:
+        _add("refused_canaries" if isinstance(outcome, Failure) else "canaries")
+        return
     if isinstance(outcome, Failure):
         _add("failures")
         _add(f"failures_{outcome.reason.value}")
-    elif outcome.canary:
-        _add("canaries")
-        return
     else:
         _add("predictions")
         _add("reused", int(outcome.reused))

@@ -19,12 +19,12 @@ REPORT_SCHEMA = "imagen.report/1"
 # The namespace of both jobs' counters.
 METRICS_NAMESPACE = "imagen"
 
-# A message with this attribute is a health probe. It passes through the whole job, but no model is
-# called for it, and `predictions-sub` filters it out.
+# A message with this attribute and a signature (`beam_jobs.prompts.canary`) is a health probe. It
+# passes through the whole job, but no model is called for it, and `predictions-sub` filters it out.
 CANARY_ATTRIBUTE = "canary"
 
 # The jobs set these on the messages they publish. Incoming attributes with these names are dropped.
-RESERVED_ATTRIBUTES = frozenset({"prompt_id", "source", "reason", "retryable"})
+RESERVED_ATTRIBUTES = frozenset({"prompt_id", "deduplication_key", "source", "reason", "retryable"})
 
 # How often a prompt has been replayed from the dead letters. Set by whoever replays it.
 REPLAYS_ATTRIBUTE = "replays"
@@ -77,7 +77,8 @@ class Prediction:
     """The images of one prompt.
 
     Args:
-        prompt_id: the id that the sender gave, or the digest.
+        prompt_id: the id that the sender gave, or one from `beam_jobs.prompts.identity.made_id`.
+        deduplication_key: the same for outcomes that say the same; see `deduplication_key_of`.
         digest: names everything that decides the images; empty for a canary.
         prompt: the prompt's text; empty for a canary.
         images: `gs://` paths; empty for a canary.
@@ -92,6 +93,7 @@ class Prediction:
     """
 
     prompt_id: str
+    deduplication_key: str
     digest: str
     prompt: str
     images: tuple[str, ...]
@@ -115,8 +117,8 @@ class Failure:
     """Why one prompt has no images.
 
     Args:
-        prompt_id: the id that the sender gave, or the digest; for a body that is not a prompt, its
-            message id, or file and line.
+        prompt_id: the id that the sender gave, or one from `beam_jobs.prompts.identity.made_id`.
+        deduplication_key: that of every outcome of the same prompt.
         reason: the kind of failure.
         detail: what was given, what was expected and where.
         retryable: whether the same body may succeed later without changes.
@@ -128,6 +130,7 @@ class Failure:
     """
 
     prompt_id: str
+    deduplication_key: str
     reason: Reason
     detail: str
     retryable: bool
@@ -137,8 +140,23 @@ class Failure:
     source: str = ""
     work: Work = Work()
 
+    @property
+    def canary(self) -> bool:
+        """Whether this refuses a message that claimed to be a health probe."""
+        return CANARY_ATTRIBUTE in self.attributes
+
 
 Outcome = Prediction | Failure
+
+
+def forwarded_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes of an incoming message that its prediction has too."""
+    return {
+        key: value
+        for key, value in attributes.items()
+        # Pub/Sub refuses to publish keys that begin with "goog".
+        if key not in RESERVED_ATTRIBUTES and not key.startswith("goog")
+    }
 
 
 def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
@@ -147,6 +165,7 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
         payload: dict[str, Any] = {
             "schema": PREDICTION_SCHEMA,
             "prompt_id": outcome.prompt_id,
+            "deduplication_key": outcome.deduplication_key,
             "digest": outcome.digest,
             "prompt": outcome.prompt,
             "images": list(outcome.images),
@@ -159,12 +178,14 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
         attributes = {
             **outcome.attributes,
             "prompt_id": outcome.prompt_id,
+            "deduplication_key": outcome.deduplication_key,
             "source": outcome.source,
         }
     else:
         payload = {
             "schema": FAILURE_SCHEMA,
             "prompt_id": outcome.prompt_id,
+            "deduplication_key": outcome.deduplication_key,
             "reason": outcome.reason.value,
             "detail": outcome.detail,
             "retryable": outcome.retryable,
@@ -177,6 +198,7 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
             payload["body_truncated_from_bytes"] = len(outcome.body)
         attributes = {
             "prompt_id": outcome.prompt_id,
+            "deduplication_key": outcome.deduplication_key,
             "source": outcome.source,
             "reason": outcome.reason.value,
             "retryable": str(outcome.retryable).lower(),

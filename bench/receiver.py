@@ -25,7 +25,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.arrived: list[tuple[float, dict[str, Any]]] = []
-        self._prompt_ids: set[str] = set()
+        self._keys: set[str] = set()
         self._changed = threading.Condition()
         self._done = threading.Event()
         self._client = raw_client(pubsub_v1.SubscriberClient)
@@ -79,7 +79,7 @@ class Receiver:
             self._client.acknowledge(subscription=name, ack_ids=ids)
             with self._changed:
                 for at, message in outcomes:
-                    if message["prompt_id"] not in self._prompt_ids:
-                        self._prompt_ids.add(message["prompt_id"])
+                    if message["deduplication_key"] not in self._keys:
+                        self._keys.add(message["deduplication_key"])
                         self.arrived.append((at, message))
                 self._changed.notify_all()

@@ -88,6 +88,7 @@ options=(
   "--responses_topic=projects/$PROJECT/topics/$PREDICTIONS_TOPIC"
   "--dead_letter_topic=projects/$PROJECT/topics/$DEAD_LETTERS_TOPIC"
   "--images_output_location=gs://$BUCKET/images"
+  "--canary_keys=gs://$BUCKET/keys/canary.json"
   "--model=$MODEL"
   "--temp_location=gs://$BUCKET/temp"
   "--staging_location=gs://$BUCKET/staging"

@@ -156,7 +156,7 @@ def describe(message: dict[str, Any]) -> str:
         detail, prompt_id = printable(message["detail"]), printable(message["prompt_id"])
         return f"✗ {message['reason']}: {detail} ({prompt_id}{replay})"
     if message.get("canary"):
-        return f"◇ canary {printable(message['prompt_id'])}"
+        return f"◇ canary {printable(message['prompt_id'].removeprefix('~canary:'))}"
     result = "reused" if message["reused"] else f"{message['latency_ms'] / 1000:.1f} s"
     prompt = printable(" ".join(message["prompt"].split()))
     prompt = prompt if len(prompt) <= 60 else prompt[:59] + "…"

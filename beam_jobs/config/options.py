@@ -36,6 +36,7 @@ _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 _MODEL = re.compile(MODEL_PATTERN)
 _LOCATION = re.compile(LOCATION_PATTERN)
 _ENDPOINT = re.compile(PREDICT_PATTERN)
+_OBJECT = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]/[^\r\n]+")
 _SOURCE = re.compile(r"stream|backfill:[A-Za-z0-9._:@/+=-]{1,200}")
 
 # Beam's Dataflow experiment for one SDK process per worker, however many cores it has. The job
@@ -57,6 +58,11 @@ class ImagenOptions(PipelineOptions):
             "--messages_subscription",
             help="stream only: subscription to read prompts from, as "
             "projects/PROJECT/subscriptions/NAME",
+        )
+        add(
+            "--canary_keys",
+            help="stream only: gs:// path of the public keys that canaries of health checks are "
+            "checked with; default: every canary is refused",
         )
         add(
             "--responses_topic",
@@ -201,6 +207,7 @@ class JobConfig:
     prompt_field: str = PROMPT_FIELD
     budgets: tuple[Budget, ...] = ()
     workers: int = 1
+    canary_keys: str | None = None
 
 
 def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
@@ -259,6 +266,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
             location=location,
         ),
         workers=workers,
+        canary_keys=imagen.canary_keys or None,
     )
 
 
@@ -305,6 +313,11 @@ def _job_problems(imagen: ImagenOptions, *, streaming: bool) -> list[str]:
         )
     if streaming and imagen.plan:
         problems.append("--plan is only for beam_jobs.backfill; remove it")
+    if imagen.canary_keys and not (streaming and _OBJECT.fullmatch(imagen.canary_keys)):
+        problems.append(
+            "--canary_keys: expected gs://BUCKET/OBJECT, and only for beam_jobs.stream, got "
+            f"{imagen.canary_keys!r}"
+        )
     if not streaming and imagen.messages_subscription:
         problems.append(
             "--messages_subscription is only for beam_jobs.stream; remove it, a backfill reads "

@@ -325,6 +325,7 @@ class ImageGenerator:
         """Return the prediction for a canary; for a prompt, `outcome` adds the rest."""
         return Prediction(
             prompt_id=item.prompt_id,
+            deduplication_key=item.deduplication_key,
             digest="",
             prompt="",
             images=(),
@@ -342,6 +343,7 @@ class ImageGenerator:
     ) -> Failure:
         return Failure(
             prompt_id=prompt.prompt_id,
+            deduplication_key=prompt.deduplication_key,
             reason=reason,
             detail=detail,
             retryable=retryable,

@@ -16,8 +16,10 @@ from beam_jobs.engine.model_handler import ImagenModelHandler
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Outcome, encode
+from beam_jobs.pipeline.canary_keys import keys_at
 from beam_jobs.pipeline.pubsub_writer import WriteMessages
 from beam_jobs.prompts.beam_files import files_as_planned, read_planned, read_prompts
+from beam_jobs.prompts.canary import refuse_canary
 from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.limits import FileLimits
@@ -53,7 +55,9 @@ class PromptsToOutcomes(beam.PTransform):
 
     @override
     def expand(self, messages: PCollection[Any]) -> Any:
-        parsed = messages | "Parse" >> beam.ParDo(Parse(self._config.defaults))
+        parsed = messages | "Parse" >> beam.ParDo(
+            Parse(self._config.defaults, self._config.canary_keys)
+        )
         outcomes = parsed | "Generate" >> RunInference(ImagenModelHandler(self._config))
         return Processed(parsed=parsed, outcomes=outcomes)
 
@@ -80,10 +84,19 @@ class PublishOutcomes(beam.PTransform):
 
 
 class Parse(beam.DoFn):
-    """Parses a message into a prompt, a canary or a failure. Failures of reading pass through."""
+    """Parses a message into a prompt, a canary or a failure. Failures of reading pass through.
 
-    def __init__(self, defaults: PromptDefaults) -> None:
+    The public keys that canaries are checked with belong to the process and are not part of this
+    object, which is pickled.
+
+    Args:
+        defaults: what the job's options set for its prompts.
+        canary_keys: the `gs://` path of the public keys; None refuses every canary.
+    """
+
+    def __init__(self, defaults: PromptDefaults, canary_keys: str | None) -> None:
         self._defaults = defaults
+        self._canary_keys = canary_keys
 
     @override
     def process(self, message: RawPrompt | Failure) -> Iterator[Parsed]:
@@ -91,10 +104,16 @@ class Parse(beam.DoFn):
             message
             if isinstance(message, Failure)
             else parse(
-                message.body, message.attributes, origin=message.origin, defaults=self._defaults
+                message.body,
+                message.attributes,
+                origin=message.origin,
+                defaults=self._defaults,
+                check_canary=(
+                    keys_at(self._canary_keys).check if self._canary_keys else refuse_canary
+                ),
             )
         )
-        if not isinstance(item, Canary):
+        if not isinstance(item, Canary) and not (isinstance(item, Failure) and item.canary):
             metrics.count_prompt()
         yield item
 

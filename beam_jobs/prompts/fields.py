@@ -38,7 +38,7 @@ class Field:
 
 FIELDS = (
     Field("prompt", Kind.TEXT, help="the text; required"),
-    Field("id", Kind.TEXT, help="returned as prompt_id; default: the digest", decides=False),
+    Field("id", Kind.TEXT, help="returned as prompt_id; default: ~ and the digest", decides=False),
     Field("model", Kind.CHOICE, help="one of the allowed models; default: the job's --model"),
     Field("images", Kind.INTEGER, help="how many images, 1 to 4; default: 1"),
     Field("aspect_ratio", Kind.CHOICE, help="such as 16:9; the values depend on the model"),

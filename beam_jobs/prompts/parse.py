@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import hashlib
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -14,20 +15,20 @@ from beam_jobs.outcomes import (
     CANARY_ATTRIBUTE,
     MAX_ATTRIBUTES,
     REPLAYS_ATTRIBUTE,
-    RESERVED_ATTRIBUTES,
     Failure,
     Reason,
+    forwarded_attributes,
 )
 from beam_jobs.prompts.body import (
     InvalidPromptError,
     fields_of,
     is_blank,
     quoted,
-    truncated,
     without_marks,
 )
+from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, CheckCanary, refuse_canary, refused
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
-from beam_jobs.prompts.identity import digest_of
+from beam_jobs.prompts.identity import deduplication_key_of, digest_of, made_id
 from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 
 # The longest prompt worth paying for. Imagen reads 480 tokens, Gemini image models at least 32,768.
@@ -81,6 +82,11 @@ class Prompt:
     attributes: Mapping[str, str]
 
     @property
+    def deduplication_key(self) -> str:
+        """What consumers deduplicate this prompt's outcomes on."""
+        return deduplication_key_of(self.prompt_id, self.attributes, self.digest)
+
+    @property
     def deciding(self) -> dict[str, Any]:
         """The fields that decide the image, by name; None for a field without a value."""
         return {
@@ -99,9 +105,23 @@ class Prompt:
 class Canary:
     """A health probe: passes through the job like a prompt, but no model is called for it."""
 
-    prompt_id: str
-    body: bytes
-    attributes: Mapping[str, str]
+    name: str
+    body: bytes = b""
+
+    @property
+    def prompt_id(self) -> str:
+        """The id of its outcome."""
+        return made_id(f"canary:{self.name}")
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """What goes on to the prediction: nothing but the name."""
+        return {CANARY_ATTRIBUTE: self.name}
+
+    @property
+    def deduplication_key(self) -> str:
+        """What consumers deduplicate its outcomes on."""
+        return deduplication_key_of(self.prompt_id, self.attributes)
 
 
 # The result of parsing a message, and the input of the engine.
@@ -109,7 +129,12 @@ Parsed = Prompt | Canary | Failure
 
 
 def parse(
-    body: bytes, attributes: Mapping[str, str], *, origin: str, defaults: PromptDefaults
+    body: bytes,
+    attributes: Mapping[str, str],
+    *,
+    origin: str,
+    defaults: PromptDefaults,
+    check_canary: CheckCanary = refuse_canary,
 ) -> Parsed:
     """Parse a message or a row of a file.
 
@@ -119,24 +144,16 @@ def parse(
         origin: identifies this delivery: the message id, or `FILE:LINE`. It becomes the id of a
             body that cannot be parsed, and part of the digest of a prompt that asks for new images.
         defaults: the model for prompts that do not name one, and the models they may name.
+        check_canary: checks the signature of a canary. By default, no message is one.
     """
-    forwarded = {
-        key: value
-        for key, value in attributes.items()
-        # Pub/Sub refuses to publish keys that begin with "goog".
-        if key not in RESERVED_ATTRIBUTES and not key.startswith("goog")
-    }
+    forwarded = forwarded_attributes(attributes)
     try:
+        if CANARY_ATTRIBUTE in attributes:
+            return _canary(body, attributes, check_canary)
         if len(forwarded.keys() - {REPLAYS_ATTRIBUTE}) > MAX_ATTRIBUTES:
             raise InvalidPromptError(
                 f"message has {len(forwarded)} attributes; the limit is {MAX_ATTRIBUTES}, because "
                 "the prediction has to carry them too"
-            )
-        if CANARY_ATTRIBUTE in forwarded:
-            return Canary(
-                prompt_id=truncated(forwarded[CANARY_ATTRIBUTE] or origin),
-                body=body,
-                attributes=forwarded,
             )
         return _prompt(fields_of(body), body, forwarded, origin, defaults)
     except InvalidPromptError as error:
@@ -146,10 +163,13 @@ def parse(
 def invalid(
     detail: str, body: bytes, attributes: Mapping[str, str], *, origin: str, source: str
 ) -> Failure:
-    """Return the failure for a body that is not a prompt; its id is `origin`."""
+    """Return the failure for a body that is not a prompt; its id is made of `origin`."""
+    prompt_id = made_id(origin)
     return Failure(
-        # Of a long path and line, the end tells the rows apart.
-        prompt_id=origin[-200:],
+        prompt_id=prompt_id,
+        deduplication_key=deduplication_key_of(
+            prompt_id, attributes, origin, hashlib.sha256(body).hexdigest()
+        ),
         reason=Reason.INVALID_PROMPT,
         detail=detail,
         retryable=False,
@@ -158,6 +178,14 @@ def invalid(
         attributes=attributes,
         source=source,
     )
+
+
+def _canary(body: bytes, attributes: Mapping[str, str], check_canary: CheckCanary) -> Canary:
+    name = attributes[CANARY_ATTRIBUTE]
+    if body:
+        raise refused("on a message with a body")
+    check_canary(name, attributes.get(SIGNATURE_ATTRIBUTE, ""))
+    return Canary(name)
 
 
 def _prompt(
@@ -199,7 +227,7 @@ def _prompt(
     digest = digest_of(deciding, fresh=(given_id or origin) if reuse is False else None)
     del deciding["prompt"]
     return Prompt(
-        prompt_id=given_id or digest,
+        prompt_id=given_id or made_id(digest),
         digest=digest,
         body=body,
         attributes=attributes,

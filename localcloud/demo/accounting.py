@@ -14,13 +14,13 @@ class Outcomes:
         predictions: the number of predictions.
         final: dead letters that would fail again, by reason.
         retryable: dead letters that can be replayed, by reason.
-        prompt_ids: the prompts that the outcomes belong to.
+        keys: the deduplication keys of the outcomes.
     """
 
     predictions: int = 0
     final: Counter[str] = dataclasses.field(default_factory=Counter)
     retryable: Counter[str] = dataclasses.field(default_factory=Counter)
-    prompt_ids: set[str] = dataclasses.field(default_factory=set, compare=False)
+    keys: set[str] = dataclasses.field(default_factory=set, compare=False)
 
     def add(self, message: Mapping[str, Any]) -> bool:
         """Count a published outcome.
@@ -28,9 +28,9 @@ class Outcomes:
         Returns:
             False for a redelivery: an outcome of this prompt has been counted before.
         """
-        if message["prompt_id"] in self.prompt_ids:
+        if message["deduplication_key"] in self.keys:
             return False
-        self.prompt_ids.add(message["prompt_id"])
+        self.keys.add(message["deduplication_key"])
         if "reason" not in message:
             self.predictions += 1
         else:
@@ -52,7 +52,7 @@ class Outcomes:
             self.predictions + other.predictions,
             self.final + other.final,
             self.retryable + other.retryable,
-            self.prompt_ids | other.prompt_ids,
+            self.keys | other.keys,
         )
 
     def __str__(self) -> str:

@@ -85,9 +85,9 @@ def run(stage: Stage, folder: Folder, output: Output) -> None:
         ):
             backfill, backfill_outcomes = _backfill(stage, client, arrived, output)
         with output.scene("dead letter", "Publishing a prompt while the model returns no images"):
-            outage = _publish_during_outage(stage, arrived, output, known=streamed.prompt_ids)
+            outage = _publish_during_outage(stage, arrived, output, known=streamed.keys)
         with output.scene("replay", f"DAG {REPLAY}: the model returns images again"):
-            replay, replayed = _replay(stage, client, arrived, output, known=streamed.prompt_ids)
+            replay, replayed = _replay(stage, client, arrived, output, known=streamed.keys)
         with output.scene("drain", f"DAG {DRAIN}: take no more prompts, finish those in progress"):
             drain = _drain(stage, client, output)
     with output.scene("images", "Checking the totals and fetching the images"):
@@ -199,7 +199,7 @@ def _collect(
         count: the number of prompts to wait for.
         output: where outcomes are printed.
         source: how the `source` of the outcomes begins; others are ignored.
-        known: the ids of prompts that earlier scenes have counted.
+        known: the deduplication keys that earlier scenes have counted.
 
     Raises:
         DemoError: not all of them arrived in time, or the local cloud has stopped.
@@ -219,7 +219,7 @@ def _collect(
                 # The health DAG sends canaries whenever it likes.
                 if message["canary"] or not message["source"].startswith(source):
                     continue
-                if message["prompt_id"] in known or not outcomes.add(message):
+                if message["deduplication_key"] in known or not outcomes.add(message):
                     continue
                 progress.add()
                 tally.add(message)

@@ -150,6 +150,11 @@ class Settings(BaseModel):
         """The folder of the images, as a gs:// URL without a trailing slash."""
         return f"gs://{self.bucket}/images"
 
+    @property
+    def canary_keys(self) -> str:
+        """The object with the public keys of canaries, as a gs:// URL."""
+        return f"gs://{self.bucket}/keys/canary.json"
+
 
 def _describe(cls: type[Settings], problem: Any) -> str:
     """Return one line about a problem that pydantic reports."""

@@ -176,6 +176,7 @@ def test_a_wrong_command_line_prints_the_usage(cloud, capsys, arguments):
 def test_watch_prints_messages_until_the_count_is_reached(run, lane, eventually):
     outcome = Prediction(
         prompt_id="order-1",
+        deduplication_key="0f" * 32,
         digest="d",
         prompt="a fox",
         images=("gs://b/1.png",),
@@ -206,6 +207,7 @@ def test_watch_prints_messages_until_the_count_is_reached(run, lane, eventually)
 def test_watch_acknowledges_the_messages_of_a_subscription_that_it_prints(run, lane):
     outcome = Prediction(
         prompt_id="order-1",
+        deduplication_key="0f" * 32,
         digest="d",
         prompt="a fox",
         images=("gs://b/1.png",),
@@ -245,6 +247,7 @@ def test_a_message_that_watch_could_not_print_is_delivered_again(run, lane, monk
     body, attributes = encode(
         Prediction(
             prompt_id="1",
+            deduplication_key="0f" * 32,
             digest="d",
             prompt="a fox",
             images=(),

@@ -16,10 +16,13 @@ from beam_jobs.outcomes import (
     encode,
 )
 
+KEY = "0f" * 32
+
 
 def prediction(**changes) -> Prediction:
     fields = {
         "prompt_id": "order-1",
+        "deduplication_key": KEY,
         "digest": "ab" * 16,
         "prompt": "naïve 🦊",
         "images": ("gs://b/ab/x-0.png", "gs://b/ab/x-1.png"),
@@ -37,6 +40,7 @@ def prediction(**changes) -> Prediction:
 def failure(**changes) -> Failure:
     fields = {
         "prompt_id": "order-1",
+        "deduplication_key": KEY,
         "reason": Reason.UNAVAILABLE,
         "detail": "model answered 503",
         "retryable": True,
@@ -53,6 +57,7 @@ def test_a_prediction_has_exactly_the_fields_of_its_schema():
     assert json.loads(body) == {
         "schema": "imagen.prediction/1",
         "prompt_id": "order-1",
+        "deduplication_key": KEY,
         "digest": "ab" * 16,
         "prompt": "naïve 🦊",
         "images": ["gs://b/ab/x-0.png", "gs://b/ab/x-1.png"],
@@ -62,7 +67,12 @@ def test_a_prediction_has_exactly_the_fields_of_its_schema():
         "created_at": "2026-11-01T00:00:00.000+00:00",
         "latency_ms": 1200,
     }
-    assert attributes == {"team": "ads", "prompt_id": "order-1", "source": "stream"}
+    assert attributes == {
+        "team": "ads",
+        "prompt_id": "order-1",
+        "deduplication_key": KEY,
+        "source": "stream",
+    }
     assert "🦊".encode() in body
 
 
@@ -71,6 +81,7 @@ def test_a_failure_has_exactly_the_fields_of_its_schema():
     assert json.loads(body) == {
         "schema": "imagen.failure/1",
         "prompt_id": "order-1",
+        "deduplication_key": KEY,
         "reason": "UNAVAILABLE",
         "detail": "model answered 503",
         "retryable": True,
@@ -81,6 +92,7 @@ def test_a_failure_has_exactly_the_fields_of_its_schema():
     }
     assert attributes == {
         "prompt_id": "order-1",
+        "deduplication_key": KEY,
         "source": "backfill:x",
         "reason": "UNAVAILABLE",
         "retryable": "true",
@@ -95,7 +107,7 @@ def test_each_reason_is_written_as_its_name_and_retryable_in_lower_case(reason):
 
 def test_reserved_attributes_replace_incoming_ones():
     _, attributes = encode(prediction(attributes={"source": "x", "prompt_id": "y"}))
-    assert attributes == {"source": "stream", "prompt_id": "order-1"}
+    assert attributes == {"source": "stream", "prompt_id": "order-1", "deduplication_key": KEY}
 
 
 def test_a_body_larger_than_any_prompt_is_cut_and_says_so():
@@ -115,7 +127,8 @@ def test_the_maximum_of_attributes_leaves_room_for_the_reserved_ones():
     for outcome in (prediction(attributes=attributes), failure(attributes=attributes)):
         _, published = encode(outcome)
         assert len(published) <= 100
-    assert {"prompt_id", "source", "reason", "retryable"} == RESERVED_ATTRIBUTES
+    reserved = {"prompt_id", "deduplication_key", "source", "reason", "retryable"}
+    assert reserved == RESERVED_ATTRIBUTES
 
 
 @pytest.mark.parametrize(("attributes", "canary"), [({"canary": ""}, True), ({}, False)])

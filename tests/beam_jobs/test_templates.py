@@ -14,7 +14,12 @@ from localcloud.resources import template_metadata
 TEMPLATES = {name: template_metadata(name) for name in ("stream", "backfill")}
 NOT_OF = {
     "stream": {"prompts", "report", "plan", "max_rows", "max_unpacked_bytes"},
-    "backfill": {"messages_subscription", "max_images_per_hour", "max_images_per_day"},
+    "backfill": {
+        "messages_subscription",
+        "max_images_per_hour",
+        "max_images_per_day",
+        "canary_keys",
+    },
 }
 TOPIC = "projects/p-1/topics/predictions"
 ENDPOINT = "projects/p-1/locations/europe-west4/endpoints/1234"
@@ -159,6 +164,14 @@ TABLES = {
             "projects/p-1/subscriptions/s/more": False,
             "s": False,
             "": False,
+        },
+        "canary_keys": {
+            "gs://bucket-1/keys/canary.json": True,
+            "": True,
+            "gs://bucket-1/": False,
+            "gs://Bucket/keys.json": False,
+            "gs://bucket-1/a\nb": False,
+            "/tmp/keys.json": False,
         },
         "source": {"stream": True, "": True, "Stream": False, "backfill:x": False, "x": False},
     },

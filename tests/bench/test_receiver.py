@@ -25,12 +25,12 @@ def test_a_prompt_that_comes_back_twice_does_not_stand_in_for_another(receiver, 
     def publish(kind: str, **message: str) -> None:
         lane.publisher.publish(f"{P}/topics/{kind}", json.dumps(message).encode()).result(30)
 
-    for prompt_id in ("a", "b", "b"):
-        publish("predictions", prompt_id=prompt_id)
-    publish("dead-letters", prompt_id="c", reason="BLOCKED")
+    for key in ("a", "b", "b"):
+        publish("predictions", deduplication_key=key)
+    publish("dead-letters", deduplication_key="c", reason="BLOCKED")
     with pytest.raises(TimeoutError):
         receiver.wait(4, within_s=3)
-    publish("predictions", prompt_id="d")
+    publish("predictions", deduplication_key="d")
     receiver.wait(4, within_s=60)
-    assert sorted(message["prompt_id"] for _, message in receiver.arrived) == list("abcd")
-    assert [failure["prompt_id"] for failure in receiver.failures()] == ["c"]
+    assert sorted(message["deduplication_key"] for _, message in receiver.arrived) == list("abcd")
+    assert [failure["deduplication_key"] for failure in receiver.failures()] == ["c"]

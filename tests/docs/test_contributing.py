@@ -45,6 +45,7 @@ EXCEPTIONS = {
     "beam_jobs/config/budgets.py": {"max_images", "max_images_per_hour", "max_images_per_day"},
     "beam_jobs/prompts/limits.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/rows.py": {"max_rows", "max_unpacked_bytes"},
+    "beam_jobs/prompts/canary.py": {"canary_keys"},
     "beam_jobs/models/predict.py": {"prompt_field"},
     # The budget of a run is that of its plan and of its job.
     "plugins/imagen_ops/backfill/run.py": {"max_images"},

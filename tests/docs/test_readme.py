@@ -77,9 +77,10 @@ def test_the_consumer_prints_each_prompt_once(lane: Any, tmp_path: Path) -> None
     subscription = lane.subscription("predictions").rpartition("/")[2]
     path = tmp_path / "consumer.py"
     path.write_text(program.replace("predictions-sub", subscription), encoding="utf-8")
+    # The second one has the id of the first, as a decoy would, but not its key.
     fox, owls = (
-        _prediction("fox", "gs://b/1.png"),
-        _prediction("owls", "gs://b/2.png", "gs://b/3.png"),
+        _prediction("fox", "01" * 32, "gs://b/1.png"),
+        _prediction("fox", "02" * 32, "gs://b/2.png", "gs://b/3.png"),
     )
     for prediction in (fox, fox, owls):
         data, attributes = encode(prediction)
@@ -97,9 +98,10 @@ def test_the_consumer_prints_each_prompt_once(lane: Any, tmp_path: Path) -> None
     assert sorted(printed) == ["gs://b/1.png", "gs://b/2.png", "gs://b/3.png"]
 
 
-def _prediction(prompt_id: str, *images: str) -> Prediction:
+def _prediction(prompt_id: str, key: str, *images: str) -> Prediction:
     return Prediction(
         prompt_id=prompt_id,
+        deduplication_key=key,
         digest="0" * 32,
         prompt=prompt_id,
         images=images,

@@ -31,6 +31,7 @@ def test_what_a_dead_model_left_comes_out_as_predictions_after_a_replay(operated
     letter = {
         "schema": "imagen.failure/1",
         "prompt_id": "tired",
+        "deduplication_key": "0f" * 32,
         "digest": None,
         "reason": "UNAVAILABLE",
         "detail": "no answer",

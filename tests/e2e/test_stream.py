@@ -1,5 +1,6 @@
 """The stream, operated through a real Airflow."""
 
+import base64
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from localcloud.airflow import AirflowApiError
+from tests.canaries import THEIRS, canary
 from tests.conftest import eventually
 from tests.e2e.conftest import Operated
 
@@ -118,6 +120,41 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     records = [r for r in operated.records("health") if r["run_id"].startswith("manual")]
     story = [record["verdict"]["status"] for record in records]
     assert story == ["HEALTHY", "DEGRADED", "DEGRADED", "DOWN", "HEALTHY", "HEALTHY"]
+
+
+def test_strangers_canaries_change_neither_the_verdict_nor_the_bill(operated: Operated) -> None:
+    lane, each = operated.lane, 1_000
+    operated.run(START)
+    calls = operated.cloud.models()["calls"]
+    key = base64.b64encode(b"\x03" * 32).decode()
+    operated.client.set_variable("imagen_canary_private_key", key)  # as somebody who rotates it
+
+    futures = []
+    for _ in range(each):
+        futures += [
+            lane.publisher.publish(lane.topic(topic), body, **attributes)
+            for topic, body, attributes in (
+                ("prompts", b"", {"canary": "12000"}),
+                ("prompts", b"", canary(key=THEIRS)),
+                ("prompts", b"a fox", {"canary": "0a" * 16}),
+                ("predictions", b"{}", {"canary": "from before there were signatures"}),
+            )
+        ]
+    for future in futures:
+        future.result(timeout=60)
+    state, verdict, run_id = operated.health()
+    assert (state, verdict["status"], codes(verdict)) == ("success", "HEALTHY", ["RUNNING"])
+    assert operated.records("health")[-1]["canary_seconds"] < 60
+    refused = lane.dead_letters(3 * each)
+    assert {one["reason"] for one in refused} == {"INVALID_PROMPT"}
+    assert operated.cloud.models()["calls"] == calls
+    assert lane.nothing_left("canary")
+
+    for task_id in ("send_canary", "wait_for_canary"):
+        told = operated.log(HEALTH, run_id, task_id)
+        told += json.dumps(operated.client.xcom(HEALTH, run_id, task_id))
+        assert key not in told
+        assert "sent_at" in told
 
 
 def test_a_health_check_without_storage_says_so_within_a_minute(operated: Operated) -> None:

@@ -291,6 +291,7 @@ def dead_letter(body: bytes) -> bytes:
     letter = {
         "schema": "imagen.failure/1",
         "prompt_id": json.loads(body)["id"],
+        "deduplication_key": "0f" * 32,
         "reason": "UNAVAILABLE",
         "detail": "no answer",
         "retryable": True,

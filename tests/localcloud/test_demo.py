@@ -233,10 +233,10 @@ def test_each_discrepancy_is_described_in_a_sentence(change, message):
 def test_dead_letters_are_counted_by_whether_they_can_be_replayed():
     outcomes = Outcomes()
     for message in (
-        {"prompt_id": "a", "prompt": "A fox"},
-        {"prompt_id": "b", "reason": "NO_IMAGE", "retryable": True},
-        {"prompt_id": "c", "reason": "MODEL_ERROR", "retryable": False},
-        {"prompt_id": "d", "reason": "MODEL_ERROR", "retryable": True},
+        {"deduplication_key": "a", "prompt": "A fox"},
+        {"deduplication_key": "b", "reason": "NO_IMAGE", "retryable": True},
+        {"deduplication_key": "c", "reason": "MODEL_ERROR", "retryable": False},
+        {"deduplication_key": "d", "reason": "MODEL_ERROR", "retryable": True},
     ):
         assert outcomes.add(message)
         assert not outcomes.add(message), "a redelivery"
@@ -245,15 +245,15 @@ def test_dead_letters_are_counted_by_whether_they_can_be_replayed():
     assert str(outcomes) == "2 MODEL_ERROR, 1 predictions, 1 NO_IMAGE"
 
 
-def prediction(prompt_id: str) -> dict[str, object]:
-    seen = {"prompt_id": prompt_id, "prompt": prompt_id, "source": "stream", "canary": False}
+def prediction(key: str) -> dict[str, object]:
+    seen = {"deduplication_key": key, "prompt": key, "source": "stream", "canary": False}
     return {**seen, "reused": True, "images": []}
 
 
 def test_a_prompt_that_comes_back_twice_does_not_stand_in_for_one_that_is_missing():
     arrived: queue.Queue[dict[str, object]] = queue.Queue()
-    for prompt_id in ("of another scene", "a", "b", "b", "c"):
-        arrived.put(prediction(prompt_id))
+    for key in ("of another scene", "a", "b", "b", "c"):
+        arrived.put(prediction(key))
     outcomes = scenes._collect(
         unittest.mock.create_autospec(Stage, instance=True),
         arrived,
@@ -262,7 +262,7 @@ def test_a_prompt_that_comes_back_twice_does_not_stand_in_for_one_that_is_missin
         source="stream",
         known={"of another scene"},
     )
-    assert outcomes.prompt_ids == {"a", "b", "c"}
+    assert outcomes.keys == {"a", "b", "c"}
     assert outcomes.total() == 3
 
 
@@ -270,7 +270,7 @@ def test_every_prompt_of_the_demo_has_an_id_of_its_own():
     defaults = PromptDefaults("gemini-3.1-flash-image", frozenset(KNOWN_MODELS))
     bodies = [*prompts.stream_bodies(), prompts.outage_body()]
     ids = {
-        parse(body, {}, origin=f"message {n}", defaults=defaults).prompt_id
+        parse(body, {}, origin=f"message {n}", defaults=defaults).deduplication_key
         for n, body in enumerate(bodies)
     }
     assert len(ids) == len(bodies) == PROMPTS + 1

@@ -98,6 +98,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     variable = types.SimpleNamespace(get=read, set=write)
     monkeypatch.setattr("imagen_ops.stream.wanted.Variable", variable)
+    monkeypatch.setattr("imagen_ops.health.canary_keys.Variable", variable)
     return values
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,13 +13,17 @@ from google.api_core import exceptions as api_exceptions
 from google.api_core.retry import Retry
 
 from beam_jobs.outcomes import CANARY_ATTRIBUTE
+from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, is_name
 from imagen_ops.google.rest import explained
 
-# For this long, another task may still be waiting for its canary.
+# For this long, another task may still be waiting for its canary: a start, or a health check.
 _ABANDONED_AFTER = timedelta(minutes=30)
+_MAX_OF_OTHER_TASKS = 20
 _PULL_TIMEOUT_S = 3.0
 _CALL_TIMEOUT_S = 30.0
-_MAX_CANARIES = 100
+# How long one look for a canary may take. It takes what lies in the subscription in batches.
+_LOOK_S = 20.0
+_CANARIES_PER_PULL = 1_000
 # An acknowledge request may have 512 KiB, and an id takes up to 0.25 KB. A publish request may have
 # 1,000 messages and 10 MB: https://cloud.google.com/pubsub/quotas#resource_limits
 _MAX_ACK_IDS_PER_REQUEST = 1_000
@@ -54,33 +59,43 @@ class PubSubMessagesHook(PubSubHook):
         ApiError: by every method, if Pub/Sub refuses or does not answer.
     """
 
-    def send_canary(self, topic: str, name: str) -> None:
-        """Publish a canary, which the stream passes on to the predictions."""
+    def send_canary(self, topic: str, name: str, signature: str) -> None:
+        """Publish a signed canary, which the stream passes on to the predictions."""
+        attributes = {CANARY_ATTRIBUTE: name, SIGNATURE_ATTRIBUTE: signature}
         with explained(f"publishing a canary to {topic}"):
-            future = self.get_conn().publish(topic, b"canary", **{CANARY_ATTRIBUTE: name})
+            future = self.get_conn().publish(topic, b"", **attributes)
             future.result(timeout=_CALL_TIMEOUT_S)
 
     def take_canary(self, subscription: str, name: str) -> datetime | None:
-        """Acknowledge the canary called `name` if it has returned.
+        """Acknowledge the canary called `name` if it has returned, and what lies in its way.
 
-        Canaries of other tasks stay, except for those that are over 30 minutes old: nobody waits
-        for them any longer.
+        Takes batches until the canary is among them, none are left, or 20 s are over. Everything
+        is acknowledged, except for a few canaries that another task may be waiting for: the newest
+        20 that are less than 30 minutes old.
 
         Returns:
             When it returned, in UTC by Pub/Sub's clock; None if it has not.
         """
-        now = datetime.now(UTC)
+        deadline = time.monotonic() + _LOOK_S
+        of_other_tasks: dict[str, Message] = {}
         returned_at: datetime | None = None
-        finished: list[str] = []
-        of_other_tasks: list[str] = []
-        for message in self.pull_messages(subscription, _MAX_CANARIES):
-            mine = message.attributes.get(CANARY_ATTRIBUTE) == name
-            if mine:
-                returned_at = message.published_at
-            abandoned = now - message.published_at > _ABANDONED_AFTER
-            (finished if mine or abandoned else of_other_tasks).append(message.ack_id)
-        self.acknowledge_all(subscription, finished)
-        self.lease(subscription, of_other_tasks, 0)
+        while returned_at is None and time.monotonic() < deadline:
+            messages = self.pull_messages(subscription, _CANARIES_PER_PULL)
+            if not messages:
+                break
+            finished = []
+            for message in messages:
+                if message.attributes.get(CANARY_ATTRIBUTE) == name:
+                    returned_at = message.published_at
+                    finished.append(message)
+                elif _may_be_awaited(message):
+                    of_other_tasks[message.id] = message
+                else:
+                    finished.append(message)
+            by_age = sorted(of_other_tasks.values(), key=lambda message: message.published_at)
+            finished += [of_other_tasks.pop(old.id) for old in by_age[:-_MAX_OF_OTHER_TASKS]]
+            self.acknowledge_all(subscription, [message.ack_id for message in finished])
+        self.lease(subscription, [message.ack_id for message in of_other_tasks.values()], 0)
         return returned_at
 
     def pull_messages(self, subscription: str, max_messages: int) -> list[Message]:
@@ -172,6 +187,11 @@ class PubSubMessagesHook(PubSubHook):
         except api_exceptions.DeadlineExceeded:
             return []  # a pull waits for messages, and none arrived
         return list(response.received_messages)
+
+
+def _may_be_awaited(message: Message) -> bool:
+    is_canary = is_name(message.attributes.get(CANARY_ATTRIBUTE, ""))
+    return is_canary and datetime.now(UTC) - message.published_at < _ABANDONED_AFTER
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:

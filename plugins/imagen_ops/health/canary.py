@@ -1,5 +1,6 @@
 """Sending and awaiting canaries: messages that pass through the stream without a model call."""
 
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,20 +12,46 @@ from typing_extensions import override
 from imagen_ops.dag.tasks import ImagenOperator, ImagenSensor
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.job import JobState
+from imagen_ops.settings import SettingsError
 from imagen_ops.stream.wanted import WantedState
 
 
 class SendCanary(ImagenOperator):
-    """Publish a canary to the prompts topic.
+    """Sign a canary and publish it to the prompts topic.
+
+    If the key is new, its public key is published first, and the canary waits until every worker
+    can have read it.
 
     The task returns `{"name", "sent_at"}`.
     """
 
     @override
     def act(self, context: Any) -> dict[str, str] | None:
+        from beam_jobs.prompts.canary import READ_EVERY_S, sign
+        from imagen_ops.health.canary_keys import private_key
+
+        topic = self.settings.topic(self.settings.prompts_topic)
+        key = private_key()
+        public_since = self.publish_key(key.public_key().public_bytes_raw())
+        if public_since:
+            age_s = (datetime.now(UTC) - public_since).total_seconds()
+            time.sleep(min(max(0.0, READ_EVERY_S - age_s), READ_EVERY_S))
         name, sent_at = uuid.uuid4().hex, datetime.now(UTC)
-        self.clients.pubsub.send_canary(self.settings.topic(self.settings.prompts_topic), name)
+        self.clients.pubsub.send_canary(topic, name, sign(name, key))
         return {"name": name, "sent_at": sent_at.isoformat()}
+
+    def publish_key(self, public_key: bytes) -> datetime | None:
+        """Let workers accept canaries that are signed with this key.
+
+        Returns:
+            Since when the key is public; None if that is unknown.
+
+        Raises:
+            ApiError: Cloud Storage refuses, or does not answer.
+        """
+        from imagen_ops.health.canary_keys import publish
+
+        return publish(self.clients.storage.client(), self.settings.canary_keys, public_key)
 
 
 class SendHealthCanary(SendCanary):
@@ -34,7 +61,7 @@ class SendHealthCanary(SendCanary):
     backlog.
 
     The task returns `{"name", "sent_at"}`, None if no canary was sent, or `{"error"}` if calls to
-    Pub/Sub failed.
+    Pub/Sub failed, or if there is no key to sign with.
     """
 
     @override
@@ -50,9 +77,18 @@ class SendHealthCanary(SendCanary):
             return None
         try:
             return super().act(context)
-        except ApiError as error:
+        except (ApiError, SettingsError) as error:
             self.log.warning("%s", error)
             return {"error": str(error)}
+
+    @override
+    def publish_key(self, public_key: bytes) -> datetime | None:
+        try:
+            return super().publish_key(public_key)
+        except ApiError as error:
+            # Most likely it was published long ago. If not, the canary doesn't come back.
+            self.log.warning("%s. The canary is sent all the same", error)
+            return None
 
 
 class CanarySensor(ImagenSensor):

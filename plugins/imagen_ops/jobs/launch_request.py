@@ -73,6 +73,7 @@ def stream_launch_request(settings: Settings, form: JobForm, *, run_label: str) 
         template=settings.stream_template,
         parameters={
             "messages_subscription": settings.subscription(settings.prompts_subscription),
+            "canary_keys": settings.canary_keys,
             **_outputs(settings),
             **_as_text(form.to_json(), without={"max_workers"}),
         },

@@ -49,6 +49,7 @@ def make(lane, location):
             index_images = tuple(paths) if images is None else images
             outcome = Prediction(
                 prompt_id="id",
+                deduplication_key="0f" * 32,
                 digest=digest,
                 prompt="cut",
                 images=index_images,

@@ -51,6 +51,7 @@ def start(terminal, *words):
 def prediction(number, **changes):
     fields = {
         "prompt_id": f"order-{number}",
+        "deduplication_key": "0f" * 32,
         "digest": "d",
         "prompt": "a fox",
         "images": ("gs://b/1.png",),
@@ -66,6 +67,7 @@ def prediction(number, **changes):
 def failure(number):
     return Failure(
         prompt_id=f"order-{number}",
+        deduplication_key="0f" * 32,
         reason=Reason.BLOCKED,
         detail="no",
         retryable=False,

@@ -17,6 +17,7 @@ PROJECT = "demo-project"
 def prediction(prompt_id, **changes) -> Prediction:
     fields = {
         "prompt_id": prompt_id,
+        "deduplication_key": "0f" * 32,
         "digest": "d",
         "prompt": "a fox",
         "images": ("gs://b/1.png",),
@@ -32,6 +33,7 @@ def prediction(prompt_id, **changes) -> Prediction:
 def failure(**changes) -> Failure:
     fields = {
         "prompt_id": "order-2",
+        "deduplication_key": "0f" * 32,
         "reason": Reason.UNAVAILABLE,
         "detail": "model answered 503",
         "retryable": True,
@@ -231,4 +233,4 @@ def test_an_outcome_is_described_with_its_prompt(outcome, text):
 
 
 def test_a_canary_differs_from_a_prediction():
-    assert shown(prediction("probe"), canary=True) == "◇ canary probe"
+    assert shown(prediction("~canary:probe"), canary=True) == "◇ canary probe"

@@ -124,6 +124,8 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
             {"messages_subscription": STREAM["messages_subscription"]},
             "--messages_subscription is only for beam_jobs.stream",
         ),
+        (STREAM, {"canary_keys": "keys.json"}, "--canary_keys: expected gs://BUCKET/OBJECT"),
+        (BACKFILL, {"canary_keys": "gs://b-1/keys.json"}, "only for beam_jobs.stream"),
         (STREAM, {"max_in_flight": 0}, "--max_in_flight: expected a number above 0, got 0"),
         (
             STREAM,

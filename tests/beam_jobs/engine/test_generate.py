@@ -730,12 +730,13 @@ async def test_images_that_were_not_returned_go_back_into_the_budget(generator, 
 
 async def test_a_canary_is_answered_without_a_model_call_or_a_lookup(generator):
     model = Scripted()
-    canary = Canary(prompt_id="probe-1", body=b"", attributes={"canary": "probe-1"})
+    canary = Canary("probe-1")
     work = generator(model, location="gs://no-such-bucket/images", max_images=1)
     outcome = predicted(await work.outcome(canary))
     assert model.asked == []
     assert outcome.canary
-    assert (outcome.prompt_id, outcome.images, outcome.source) == ("probe-1", (), "stream")
+    assert (outcome.prompt_id, outcome.images) == ("~canary:probe-1", ())
+    assert (outcome.deduplication_key, outcome.source) == (canary.deduplication_key, "stream")
 
 
 # Many at once

@@ -44,13 +44,13 @@ def test_a_batch_gives_one_outcome_for_each_of_its_prompts_in_their_order(config
     engine = handler.load_model()
     batch = [
         prompt_of("a fox", id="1"),
-        Canary(prompt_id="probe", body=b"", attributes={"canary": "probe"}),
+        Canary("probe"),
         prompt_of("a fox fault:blocked", id="2"),
         prompt_of("an owl", model=FLUX, id="3"),
         prompt_of("a fox", id="4"),
     ]
     outcomes = list(handler.run_inference(batch, engine))
-    assert [outcome.prompt_id for outcome in outcomes] == ["1", "probe", "2", "3", "4"]
+    assert [outcome.prompt_id for outcome in outcomes] == ["1", "~canary:probe", "2", "3", "4"]
     assert [type(outcome) for outcome in outcomes] == [
         Prediction,
         Prediction,
@@ -184,5 +184,5 @@ def test_the_handler_travels_to_workers_and_batches_prompts_by_windows(config):
 
 
 def test_the_size_of_a_batch_is_that_of_its_bodies(config, prompt_of):
-    batch = [prompt_of("a fox"), Canary(prompt_id="x", body=b"12345", attributes={})]
+    batch = [prompt_of("a fox"), Canary("x", body=b"12345")]
     assert ImagenModelHandler(config).get_num_bytes(batch) == len(batch[0].body) + 5

@@ -23,6 +23,7 @@ from beam_jobs.images import recent_index
 from beam_jobs.images.location import KINDS, PREDICTIONS, Location
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.pipeline.transforms import Encode
+from tests.canaries import canary, keys_object
 from tests.conftest import PROJECT, ROOT
 
 SECRET = "a fox that nobody may read of in a log"
@@ -386,6 +387,7 @@ from beam_jobs.outcomes import Failure, Prediction, Reason
 def note(prompt):
     outcome = Prediction(
         prompt_id="order-7",
+        deduplication_key="0f" * 32,
         digest="ab",
         prompt=prompt,
         images=(),
@@ -402,6 +404,7 @@ for number in range(450):
 recent_index.record_outcome(
     Failure(
         prompt_id="order-8",
+        deduplication_key="0f" * 32,
         reason=Reason.BLOCKED,
         detail="refused",
         retryable=False,
@@ -464,11 +467,11 @@ def test_a_process_that_cannot_reach_storage_ends_in_time(lane):
 def test_a_stream_leaves_entries_of_predictions_and_failures(
     lane, location, start_stream, eventually
 ):
-    stream = start_stream()
+    stream = start_stream(canary_keys=lane.put("keys/canary.json", keys_object()))
     lane.publish(
         {"prompt": "Two foxes", "images": 2, "id": "order-7"}, b"\xff\xfe", "fault:blocked"
     )
-    lane.publish("whatever", canary="probe-1")
+    lane.publish("", **canary())
     predictions = {one["prompt_id"]: one for one in lane.predictions(2)}
     assert stream.drain() == "DRAINED"
     recent_index.flush(30)

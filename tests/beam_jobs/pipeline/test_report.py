@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 def prediction(*, reused=False, **work) -> Prediction:
     return Prediction(
         prompt_id="id",
+        deduplication_key="0f" * 32,
         digest="d",
         prompt="a fox",
         images=(),
@@ -34,6 +35,7 @@ def prediction(*, reused=False, **work) -> Prediction:
 def failure(reason, **work) -> Failure:
     return Failure(
         prompt_id="id",
+        deduplication_key="0f" * 32,
         reason=reason,
         detail="why",
         retryable=True,

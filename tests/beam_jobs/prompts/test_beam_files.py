@@ -135,7 +135,7 @@ def test_a_line_of_jsonl_that_is_no_object_is_a_failure_that_keeps_it(write):
     assert [row.body for row in refused] == bad
     second = refused[0]
     assert second.detail == f"{path} line 2: expected a JSON object on one line"
-    assert (second.prompt_id, second.source) == (f"{path}:2", "backfill:x")
+    assert (second.prompt_id, second.source) == (f"~{path}:2", "backfill:x")
     assert (second.reason, second.retryable) == (Reason.INVALID_PROMPT, False)
 
 
@@ -248,7 +248,9 @@ def test_rows_of_a_csv_that_cannot_be_read_are_failures_between_those_that_can(w
     assert few.detail == f"{path} line 4: expected 2 cells, got 1"
     assert undecodable.detail == f"{path} line 5: column 'prompt' is not UTF-8 at character 1"
     assert (many.body, undecodable.body) == (b"too,many,cells", b"c\xe9sar,1")
-    assert [one.prompt_id for one in (many, few, undecodable)] == [f"{path}:{n}" for n in (3, 4, 5)]
+    assert [one.prompt_id for one in (many, few, undecodable)] == [
+        f"~{path}:{n}" for n in (3, 4, 5)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -288,7 +290,7 @@ def test_an_over_long_row_is_a_failure_and_the_next_is_read(write, name, header,
     assert (text_of(fox.body), text_of(owl.body)) == ("a fox", "an owl")
     line = 3 if header else 2
     assert failure.detail == f"{path} line {line}: row is longer than 262,144 bytes"
-    assert failure.prompt_id == f"{path}:{line}"
+    assert failure.prompt_id == f"~{path}:{line}"
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])

@@ -158,6 +158,7 @@ def test_the_page_has_them_all():
     prompt = everything()
     outcome = Prediction(
         prompt_id=prompt.prompt_id,
+        deduplication_key=prompt.deduplication_key,
         digest=prompt.digest,
         prompt=prompt.text,
         images=("gs://b/images/ab/1.png",),

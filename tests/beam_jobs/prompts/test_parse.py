@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import time
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
 from beam_jobs.prompts.body import MAX_BODY_BYTES, is_blank
 from beam_jobs.prompts.fields import FIELD_NAMES
+from beam_jobs.prompts.identity import deduplication_key_of
 from beam_jobs.prompts.parse import (
     MAX_ID_CHARS,
     MAX_PROMPT_CHARS,
@@ -22,6 +24,7 @@ from beam_jobs.prompts.parse import (
     parse,
 )
 from beam_jobs.prompts.structured import kind_of, stands_for_no_value
+from tests.canaries import canary
 
 GEMINI = "gemini-3.1-flash-image"
 FLUX = "flux-1"
@@ -63,7 +66,7 @@ def test_a_plain_body_is_the_prompt_with_the_defaults():
     assert (result.model, result.images) == (GEMINI, 1)
     assert (result.aspect_ratio, result.image_size) == (None, None)
     assert (result.seed, result.negative_prompt) == (None, None)
-    assert result.prompt_id == result.digest
+    assert result.prompt_id == f"~{result.digest}"
     assert (result.body, result.attributes) == (b"  a fox in the snow\n", {"team": "ads"})
 
 
@@ -511,7 +514,7 @@ def test_a_failure_keeps_the_message_for_replay_and_is_named_after_its_delivery(
     )
     assert isinstance(failure, Failure)
     assert (failure.body, failure.attributes) == (b"{}", attributes)
-    assert (failure.prompt_id, failure.source) == ("gs://b/f.csv:3", "backfill:x")
+    assert (failure.prompt_id, failure.source) == ("~gs://b/f.csv:3", "backfill:x")
 
 
 def test_rows_of_a_file_with_a_very_long_path_have_failures_of_their_own():
@@ -528,6 +531,7 @@ def test_attributes_are_forwarded_except_reserved_ones_and_googles():
     attributes = {
         "team": "ads",
         "prompt_id": "x",
+        "deduplication_key": "x",
         "source": "x",
         "reason": "x",
         "retryable": "x",
@@ -544,7 +548,7 @@ def many(count: int) -> dict[str, str]:
 
 def test_the_maximum_of_attributes_is_forwarded_and_one_more_is_refused():
     assert len(prompt("a fox", many(MAX_ATTRIBUTES)).attributes) == MAX_ATTRIBUTES
-    assert "message has 97 attributes; the limit is 96" in detail("a fox", many(MAX_ATTRIBUTES + 1))
+    assert "message has 96 attributes; the limit is 95" in detail("a fox", many(MAX_ATTRIBUTES + 1))
     assert prompt("a fox", {**many(MAX_ATTRIBUTES), "goog1": "dropped", "source": "dropped"})
 
 
@@ -553,20 +557,92 @@ def test_an_accepted_prompt_is_accepted_again_when_it_is_replayed():
     assert prompt("a fox", attributes).attributes == attributes
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [("probe-1", "probe-1"), ("", "message-1"), ("x" * 300, "x" * 197 + "...")],
-)
-def test_a_message_with_the_canary_attribute_is_a_canary_whatever_its_body(value, expected):
+@pytest.mark.parametrize("value", ["probe-1", "", "x" * 300, "a" * 32])
+def test_a_message_that_claims_to_be_a_canary_is_refused_whatever_its_body(value):
     for body in (b"", b"\xff", b'{"prompt": 1}', b"a fox"):
-        canary = parsed(body, {"canary": value, "source": "x"})
-        assert isinstance(canary, Canary)
-        assert canary.prompt_id == expected
-        assert (canary.body, canary.attributes) == (body, {"canary": value})
+        assert "remove the attribute" in detail(body, {"canary": value, "source": "x"})
+        assert "remove the attribute" in detail(body, {"canary": value, **many(MAX_ATTRIBUTES)})
 
 
-def test_a_canary_with_more_attributes_than_can_be_published_is_refused():
-    assert "message has 97 attributes" in detail("", {"canary": "x", **many(MAX_ATTRIBUTES)})
+def test_a_signed_canary_goes_on_with_nothing_but_its_name():
+    checked = []
+    found = parse(
+        b"",
+        {**canary("a" * 32), "team": "ads"},
+        origin="message-1",
+        defaults=DEFAULTS,
+        check_canary=lambda *given: checked.append(given),
+    )
+    assert isinstance(found, Canary)
+    assert (found.prompt_id, found.attributes) == (f"~canary:{'a' * 32}", {"canary": "a" * 32})
+    assert checked == [tuple(canary("a" * 32).values())]
+
+
+def test_a_signed_canary_with_a_body_is_refused():
+    found = parse(
+        b"a fox", canary(), origin="1", defaults=DEFAULTS, check_canary=lambda *given: None
+    )
+    assert isinstance(found, Failure)
+    assert "on a message with a body" in found.detail
+
+
+# What consumers deduplicate on
+
+
+def key(body, attributes=None, **others) -> str:
+    return parsed(body, attributes, **others).deduplication_key
+
+
+def test_whatever_has_the_same_key_has_the_same_answer():
+    assert key("a fox") == key(" a fox ", origin="another") == key(fox(images=1))
+    keys = [
+        key("a fox"),
+        key("an owl"),
+        key(fox(id="order-7")),
+        key({"prompt": "an owl", "id": "order-7"}),
+        key(fox(id="order-7", images=2)),
+        key("a fox", {"team": "ads"}),
+        key("a fox", {"team": "ops"}),
+        key("a fox", {"tea": "mads"}),
+        key(fox(reuse=False)),
+        key(fox(reuse=False), origin="another"),
+        key(b"\xff"),
+        key(b"\xff", origin="another"),
+        key(b"\xfe"),
+    ]
+    assert len({*keys}) == len(keys)
+
+
+def test_a_decoy_with_the_id_of_somebody_elses_prompt_takes_neither_its_id_nor_its_key():
+    victim = prompt("a fox")
+    assert "'id': expected" in detail({"prompt": "a decoy", "id": victim.prompt_id})
+    decoy = prompt({"prompt": "a decoy", "id": victim.digest})
+    assert decoy.prompt_id != victim.prompt_id
+    assert decoy.deduplication_key != victim.deduplication_key
+
+
+@pytest.mark.parametrize("body", ["a fox", fox(id="x"), fox(id="x", reuse=False), b"\xff"])
+def test_a_redelivery_and_a_replay_have_the_key_of_the_first_delivery(body):
+    attributes = {"team": "ads", "googclient_x": "1", "source": "theirs"}
+    first = key(body, attributes)
+    assert key(body, attributes) == first
+    if body != b"\xff":  # which nobody replays: it can't succeed
+        assert key(body, {**attributes, REPLAYS_ATTRIBUTE: "2"}, origin="another") == first
+
+
+@pytest.mark.slow
+def test_a_million_pairs_of_ids_and_texts_have_a_million_keys():
+    """A hundred thousand have a namesake: the same letters, divided elsewhere into id and text."""
+    random = Random(7)
+    pairs = set()
+    while len(pairs) < 1_000_000:
+        letters = "".join(random.choices("a1/:=", k=random.randint(4, 14)))
+        at = random.randint(1, len(letters) - 1)
+        pairs.add((letters[:at], letters[at:]))
+    keys = {deduplication_key_of(given, {}, text) for given, text in pairs}
+    assert len(keys) == len(pairs)
+    some = [*pairs][:100_000]
+    assert len({deduplication_key_of("x", {name: text}, "") for name, text in some}) == len(some)
 
 
 # Any input
@@ -602,7 +678,8 @@ def test_parse_never_raises_and_keeps_the_body(body, attributes, origin):
     result = parse(body, attributes, origin=origin, defaults=DEFAULTS)
     assert isinstance(result, Prompt | Canary | Failure)
     assert result.body == body
-    assert isinstance(result, Canary) == ("canary" in attributes)
+    assert not isinstance(result, Canary)
+    assert isinstance(result, Failure) or "canary" not in attributes
     if isinstance(result, Failure):
         assert result.reason is Reason.INVALID_PROMPT
         assert result.detail
@@ -644,7 +721,7 @@ def test_an_accepted_prompt_written_as_json_again_has_the_same_digest(fields, as
         "aspect_ratio": first.aspect_ratio,
         "image_size": first.image_size,
         "seed": first.seed,
-        "id": None if first.prompt_id == first.digest else first.prompt_id,
+        "id": None if first.prompt_id == f"~{first.digest}" else first.prompt_id,
         "reuse": fields.get("reuse"),
     }
     body = json.dumps(again, ensure_ascii=ascii_only, indent=2, sort_keys=True)

@@ -123,7 +123,7 @@ def test_a_file_may_have_any_name_that_a_disk_takes():
     assert fox.attributes == {"file": "/night/\\udcff.txt", "line": "1"}
     assert fox.origin == "/night/\\udcff.txt:1"
     _, attributes = encode(bad)
-    assert attributes["prompt_id"].encode() == b"/night/\\udcff.txt:2"
+    assert attributes["prompt_id"].encode() == b"~/night/\\udcff.txt:2"
     assert bad.detail.encode().startswith(b"/night/\\udcff.txt line 2: ")
 
 
@@ -260,6 +260,7 @@ def test_twenty_broken_rows_among_two_hundred_leave_one_hundred_and_eighty_promp
         "prompts.globs",
         "prompts.parse",
         "prompts.identity",
+        "prompts.canary",
         "prompts.fields",
         "prompts.incoming",
         "outcomes",
@@ -373,7 +374,7 @@ MARK = b"\xef\xbb\xbf"
 
 def asked(content, name):
     return [
-        (item.text, item.prompt_id if item.prompt_id != item.digest else None, item.seed)
+        (item.text, item.prompt_id if item.prompt_id != f"~{item.digest}" else None, item.seed)
         for item in results(content, name)
         if isinstance(item, Prompt)
     ]

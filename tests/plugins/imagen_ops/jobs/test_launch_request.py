@@ -41,6 +41,7 @@ def test_a_form_becomes_template_parameters_as_text() -> None:
     parameters = stream_launch_request(SETTINGS, form, run_label="r").parameters
     assert parameters == {
         "messages_subscription": "projects/my-project/subscriptions/prompts-sub",
+        "canary_keys": "gs://my-project-imagen/keys/canary.json",
         "responses_topic": "projects/my-project/topics/predictions",
         "dead_letter_topic": "projects/my-project/topics/dead-letters",
         "images_output_location": "gs://my-project-imagen/images",
