@@ -114,7 +114,7 @@ class Lease:
                     if await self._write(await self._ledger.read(), self._leased):
                         break
                     await _pause(WRITE_EVERY_S)
-            except StoreError as error:
+            except Exception as error:  # also what a session says that is closed meanwhile
                 _log.warning("%s: what is not spent cannot be given back: %s", self, error)
                 return False
         return True

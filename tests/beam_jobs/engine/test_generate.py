@@ -191,6 +191,17 @@ async def test_a_prompt_that_arrives_three_times_is_paid_for_once_across_process
     assert (second.work.calls, second.work.images, second.work.bytes) == (0, 0, 0)
 
 
+async def test_an_equal_row_of_a_backfill_gets_its_prediction_without_a_lookup(
+    cloud, generator, prompt_of
+):
+    work = generator(Scripted(), finished=Finished())
+    first = predicted(await work.outcome(prompt_of("a fox", id="row-1")))
+    calls = cloud.storage()["calls"]
+    second = predicted(await work.outcome(prompt_of("a fox", id="row-2")))
+    assert cloud.storage()["calls"] == calls
+    assert (second.prompt_id, second.images, second.reused) == ("row-2", first.images, True)
+
+
 async def test_a_prompt_that_wants_no_reuse_is_paid_for_on_each_delivery_once(
     generator, prompt_of, paid
 ):
