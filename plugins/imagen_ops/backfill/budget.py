@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk.exceptions import AirflowFailException
 
 from imagen_ops.backfill.run import BackfillRun
+from imagen_ops.jobs.limits import with_limits
 from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
     """Return what a run would do and cost, from its files as they are now.
 
     Args:
-        run: names the files, the model and the request tier.
-        settings: of the deployment; say where images are stored.
+        run: names the files, the model, what serves it, and the request tier.
+        settings: of the deployment; say where images are stored, and what prompts may ask for.
         clients: to reach Cloud Storage.
 
     Raises:
@@ -25,15 +26,25 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
         AirflowFailException: the glob does not mean what it seems to.
     """
     from beam_jobs.prompts.globs import GlobError
+    from beam_jobs.prompts.limits import prompt_defaults
     from imagen_ops.backfill.planning import plan_backfill
     from imagen_ops.google.rest import explained
+
+    form = with_limits(settings, run.form)
 
     try:
         with explained(f"planning {run.prompts}"):
             return plan_backfill(
                 clients.storage.client(),
                 run.prompts,
-                model=run.form.model,
+                defaults=prompt_defaults(
+                    model=form.model,
+                    model_endpoint=form.model_endpoint,
+                    allowed_models=form.allowed_models,
+                    allowed_image_sizes=form.allowed_image_sizes,
+                    max_images_per_prompt=form.max_images_per_prompt,
+                    source="backfill:plan",
+                ),
                 images_location=settings.images_location,
                 request_tier=run.form.request_tier,
             )

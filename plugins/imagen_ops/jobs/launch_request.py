@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from imagen_ops.jobs.limits import with_limits
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 
@@ -69,7 +70,8 @@ def stream_launch_request(settings: Settings, form: JobForm, *, run_label: str) 
         parameters={
             "messages_subscription": settings.subscription(settings.prompts_subscription),
             **_outputs(settings),
-            **_as_text(form.to_json(), without={"max_workers"}),
+            **_allowed(settings),
+            **_as_text(with_limits(settings, form).to_json(), without={"max_workers"}),
         },
         environment={
             **_environment(settings, form.max_workers, run_label),
@@ -110,7 +112,8 @@ def backfill_launch_request(
             "report": report_path(settings, run_label),
             "source": prediction_source(run_id),
             **_outputs(settings),
-            **_as_text(form.to_json(), without={"max_workers"}),
+            **_allowed(settings),
+            **_as_text(with_limits(settings, form).to_json(), without={"max_workers"}),
         },
         environment={
             **environment,
@@ -153,6 +156,14 @@ def _outputs(settings: Settings) -> dict[str, str]:
         "dead_letter_topic": settings.topic(settings.dead_letters_topic),
         "images_output_location": settings.images_location,
     }
+
+
+def _allowed(settings: Settings) -> dict[str, str]:
+    lists = {
+        "allowed_projects": settings.allowed_projects,
+        "allowed_buckets": settings.allowed_buckets,
+    }
+    return {name: ",".join(names) for name, names in lists.items() if names}
 
 
 def _environment(settings: Settings, max_workers: int, run_label: str) -> dict[str, Any]:

@@ -8,7 +8,12 @@ import pytest
 from imagen_ops.jobs.launch_request import TRY_LABEL
 from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
-from tests.plugins.imagen_ops.backfill.conftest import active_jobs, cancel, launch_task
+from tests.plugins.imagen_ops.backfill.conftest import (
+    active_jobs,
+    cancel,
+    defaults_of,
+    launch_task,
+)
 
 Run = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("_queued_jobs")
@@ -98,7 +103,7 @@ def test_unchanged_files_are_not_planned_again(
     plan = planning.plan_backfill(
         deployment.lane.storage,
         f"gs://{deployment.settings.bucket}/prompts/ds=2026-11-22/*",
-        model=deployment.settings.model,
+        defaults=defaults_of(model=deployment.settings.model),
         images_location=deployment.settings.images_location,
     )
     monkeypatch.setattr(planning, "plan_backfill", None)

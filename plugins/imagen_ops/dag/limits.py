@@ -1,0 +1,19 @@
+"""Refuses a form that goes beyond the deployment's limits, before anything is read or launched."""
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from imagen_ops.jobs.limits import not_allowed
+from imagen_ops.jobs.params import JobForm
+from imagen_ops.settings import Settings
+
+
+def refuse_not_allowed(settings: Settings, form: JobForm) -> None:
+    """Make sure that a form uses and offers no more than the settings allow.
+
+    Raises:
+        AirflowFailException: it does; the message names each setting that could allow it.
+    """
+    if problems := not_allowed(settings, form):
+        raise AirflowFailException(
+            "\n".join(["this deployment doesn't allow what the run would use:", *problems])
+        )
