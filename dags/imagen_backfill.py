@@ -33,7 +33,7 @@ _FORM = {
         pattern=r"^gs://[a-z0-9][a-z0-9._-]*/\S.*$",
         title="Prompt files",
         description_md=(
-            "A path or a glob in the deployment's bucket, such as "
+            "A path or a glob in the deployment's bucket or in one of IMAGEN_ALLOWED_BUCKETS, such as "
             "gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files of "
             "the day. To name a file with a wildcard character in its name, put that character "
             "in brackets, such as [?]."
@@ -106,7 +106,7 @@ model is down: every prompt would become a dead letter.
 | task | what it does | if it fails |
 |---|---|---|
 | `plan` | counts prompts, images and what is already stored; estimates the cost | Cloud Storage \
-refused a request; the error names it |
+refused a request, or a setting doesn't allow what the form asks for; the error names it |
 | `check` | stops a run that is over its budget | says by how much, and where to raise it |
 | `launch` | launches the job when a slot is free | the error names the request that was refused, \
 or the new plan's excess over the budget |

@@ -108,3 +108,14 @@ def test_unchanged_files_are_not_planned_again(
     )
     monkeypatch.setattr(planning, "plan_backfill", None)
     assert poke(launch_task(plan.to_json())), "it was checked against the budget before"
+
+
+def test_a_launch_is_refused_if_the_limits_have_become_narrower_since_the_plan(
+    deployment: Deployment, poke: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    monkeypatch.setenv("IMAGEN_BACKFILL_TEMPLATE", "gs://no-longer-allowed/backfill.json")
+    with pytest.raises(AirflowFailException, match="IMAGEN_ALLOWED_BUCKETS"):
+        poke(launch_task())
+    assert active_jobs(deployment) == []
