@@ -33,8 +33,8 @@ _FORM = {
         pattern=r"^gs://[a-z0-9][a-z0-9._-]*/\S.*$",
         title="Prompt files",
         description_md=(
-            "A path or a glob in the deployment's bucket or in one of IMAGEN_ALLOWED_BUCKETS, such as "
-            "gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files of "
+            "A path or a glob in the deployment's bucket, or in one of IMAGEN_ALLOWED_BUCKETS, "
+            "such as gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files of "
             "the day. To name a file with a wildcard character in its name, put that character "
             "in brackets, such as [?]."
         ),
