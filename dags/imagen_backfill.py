@@ -34,8 +34,8 @@ _FORM = {
         title="Prompt files",
         description_md=(
             "A path or a glob in the deployment's bucket, or in one of IMAGEN_ALLOWED_BUCKETS, "
-            "such as gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files of "
-            "the day. To name a file with a wildcard character in its name, put that character "
+            "such as gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files "
+            "of the day. To name a file with a wildcard character in its name, put that character "
             "in brackets, such as [?]."
         ),
     ),

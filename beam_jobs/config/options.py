@@ -99,8 +99,7 @@ class ImagenOptions(PipelineOptions):
         add(
             "--max_images_per_prompt",
             type=int,
-            default=MAX_IMAGES,
-            help=f"maximum images that a prompt can ask for, 1 to {MAX_IMAGES}",
+            help=f"maximum images that a prompt can ask for, from 1; default: {MAX_IMAGES}",
         )
         add(
             "--model_endpoint",

@@ -38,7 +38,11 @@ def ownership_problems(
     allowed = Allowed(project=project, bucket=bucket, projects=projects, buckets=buckets)
     cloud, worker = options.view_as(GoogleCloudOptions), options.view_as(WorkerOptions)
     # An option of ours needs no entry here: its value says what it is.
-    texts = {f"--{name}": value for name, value in ours.items() if isinstance(value, str)}
+    texts = {
+        f"--{name}": value
+        for name, value in ours.items()
+        if isinstance(value, str) and name not in (_PROJECTS, _BUCKETS)
+    }
     places = {
         **texts,
         "--staging_location": cloud.staging_location,

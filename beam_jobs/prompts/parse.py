@@ -336,4 +336,5 @@ def _choice(
 
 
 def _set_by(option: str) -> str:
-    return f" (the job's {option})" if option else ""
+    # No apostrophe: a plan leaves out what stands in quotes, which may be somebody's prompt.
+    return f" ({option})" if option else ""

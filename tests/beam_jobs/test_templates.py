@@ -24,6 +24,11 @@ WORKING = {
     "stream": {**REQUIRED, "messages_subscription": "projects/p-1/subscriptions/prompts-sub"},
     "backfill": {**REQUIRED, "prompts": "gs://bucket-1/prompts/*.txt"},
 }
+# Examples are of one project and bucket, and the options that work of another.
+LISTS = {
+    "allowed_projects": "my-project,p-1,example.com:p-1",
+    "allowed_buckets": "my-project-imagen,bucket-1",
+}
 # Values that depend on another option, which a regex cannot check: endpoints serve only models with
 # the :predict API.
 COMPANIONS = {
@@ -147,6 +152,7 @@ BOTH = {
         "projects/p-1/locations/evil.example?x=/endpoints/1": False,
         "projects/p-1/locations/l/endpoints/..": False,
         "projects/p-1/locations/l/endpoints/1?key=": False,
+        "projects/example.com:p-1/locations/us-central1/endpoints/1": True,
     },
     "prompt_field": {
         "prompt": True,
@@ -233,7 +239,7 @@ def options_of_ours() -> dict[str, object]:
 
 def accepted_by_the_job(job: str, **parameters: str) -> bool:
     """Return whether `job_config` accepts the parameters as the template's launcher passes them."""
-    given = {**WORKING[job], **parameters}
+    given = {**WORKING[job], **LISTS, **parameters}
     try:
         options = PipelineOptions([f"--{name}={value}" for name, value in given.items()])
         job_config(options, streaming=job == "stream")

@@ -68,22 +68,20 @@ LIMITED = dataclasses.replace(
     [
         (
             {"model": "gemini-3-pro-image"},
-            f"field 'model': expected one of {FLUX}, {GEMINI} (the job's --allowed_models), "
+            f"field 'model': expected one of {FLUX}, {GEMINI} (--allowed_models), "
             "got 'gemini-3-pro-image'",
         ),
         (
             {"image_size": "2K"},
-            "field 'image_size': expected one of 1K, 4K (the job's --allowed_image_sizes), "
-            "got '2K'",
+            "field 'image_size': expected one of 1K, 4K (--allowed_image_sizes), got '2K'",
         ),
         (
             {"model": FLUX, "image_size": "4K"},
-            "field 'image_size': expected one of 1K (the job's --allowed_image_sizes), got '4K'",
+            "field 'image_size': expected one of 1K (--allowed_image_sizes), got '4K'",
         ),
         (
             {"images": 3},
-            "field 'images': expected a whole number from 1 to 2 (the job's "
-            "--max_images_per_prompt), got 3",
+            "field 'images': expected a whole number from 1 to 2 (--max_images_per_prompt), got 3",
         ),
     ],
 )
@@ -106,7 +104,7 @@ def test_without_a_size_that_is_both_offered_and_allowed_a_prompt_leaves_it_out(
     assert prompt(fox(model=FLUX), defaults=only_4k).image_size is None
     result = parsed(fox(model=FLUX, image_size="1K"), defaults=only_4k)
     assert isinstance(result, Failure)
-    assert "expected no value (the job's --allowed_image_sizes), got '1K'" in result.detail
+    assert "expected no value (--allowed_image_sizes), got '1K'" in result.detail
 
 
 # Valid prompts
