@@ -66,7 +66,7 @@ class BackfillLauncher:
                 ", ".join(job.name for job in others),
             )
             return None
-        refuse_not_allowed(self._settings, run.form)
+        refuse_not_allowed(self._settings, run.form, "backfill_template")
         self._recheck_files(run, plan)
         launch = backfill_launch_request(
             self._settings,

@@ -31,7 +31,7 @@ class PlanBackfill(ImagenOperator):
         from imagen_ops.dag.limits import refuse_not_allowed
 
         run = run_from_context(context, self.settings)
-        refuse_not_allowed(self.settings, run.form)
+        refuse_not_allowed(self.settings, run.form, "backfill_template")
         if taken_over(context["dag_run"]):
             self.log.warning(
                 "`airflow backfill create` has taken over this run, which was made by hand. It "

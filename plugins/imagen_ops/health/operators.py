@@ -142,7 +142,7 @@ class RestartStream(ImagenOperator):
             raise _unwanted(unwanted)
         # A limit may be narrower than at the last start.
         form = JobForm.from_fields(wanted_state.form)
-        refuse_not_allowed(self.settings, form)
+        refuse_not_allowed(self.settings, form, "stream_template")
         run_id = context["run_id"]
         claim_restart(
             self.clients.history(RESTART_RECORDS),

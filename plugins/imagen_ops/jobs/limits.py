@@ -5,16 +5,28 @@ Pure. The settings are the limits. A form can narrow them, and is refused if it 
 
 import dataclasses
 from collections.abc import Collection
+from typing import Literal
 
 from beam_jobs.allowed import Allowed, names_in
 from beam_jobs.catalog import MAX_IMAGES, needs_endpoint
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import PREFIX, Settings
 
+Template = Literal["stream_template", "backfill_template"]
 
-def not_allowed(settings: Settings, form: JobForm) -> list[str]:
-    """Return what a launch with this form would use or offer beyond the settings, one line each."""
-    return [*_others_resources(settings, form), *_wider_than_the_settings(settings, form)]
+
+def not_allowed(settings: Settings, form: JobForm, template: Template) -> list[str]:
+    """Return what a launch would use or offer beyond the settings, one line each.
+
+    Args:
+        settings: of the deployment.
+        form: the job fields of a trigger form.
+        template: the name of the setting that has the job's template.
+    """
+    return [
+        *_others_resources(settings, form, template),
+        *_wider_than_the_settings(settings, form),
+    ]
 
 
 def with_limits(settings: Settings, form: JobForm) -> JobForm:
@@ -49,15 +61,14 @@ def allowed_of(settings: Settings) -> Allowed:
     )
 
 
-def _others_resources(settings: Settings, form: JobForm) -> list[str]:
+def _others_resources(settings: Settings, form: JobForm, template: Template) -> list[str]:
     allowed = allowed_of(settings)
     subnetwork, account = settings.worker_subnetwork, settings.worker_service_account
     return [
         *allowed.resource("model_endpoint", form.model_endpoint),
         *allowed.network(_setting("worker_subnetwork"), subnetwork),
         *allowed.account(_setting("worker_service_account"), account),
-        *allowed.path(_setting("stream_template"), settings.stream_template),
-        *allowed.path(_setting("backfill_template"), settings.backfill_template),
+        *allowed.path(_setting(template), getattr(settings, template)),
     ]
 
 

@@ -32,7 +32,7 @@ class LaunchStream(ImagenOperator):
     @override
     def act(self, context: Any) -> str:
         dag_run, form = context["dag_run"], JobForm.from_fields(context["params"])
-        refuse_not_allowed(self.settings, form)
+        refuse_not_allowed(self.settings, form, "stream_template")
         launcher = StreamLauncher(self.settings, self.clients.dataflow)
         refuse_if_drained(self._drained(launcher, dag_run))
         run_label = run_label_of(dag_run.dag_id, dag_run.run_id)

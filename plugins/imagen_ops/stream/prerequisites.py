@@ -25,7 +25,7 @@ class CheckPrerequisites(ImagenOperator):
     def act(self, context: Any) -> None:
         form = JobForm.from_fields(context["params"])
         # First of all: nothing is asked of anybody else's project.
-        refuse_not_allowed(self.settings, form)
+        refuse_not_allowed(self.settings, form, "stream_template")
         if contradictions := form.contradictions():
             raise AirflowFailException("\n".join(["the form contradicts itself:", *contradictions]))
         prerequisites = self._prerequisites()

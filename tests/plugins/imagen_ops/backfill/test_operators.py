@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from beam_jobs.prompts.parse import Prompt, parse
 from imagen_ops.backfill.plan import ModelCost
 from imagen_ops.jobs.launch_request import report_path, run_label_of
+from tests.conftest import PROJECT
 from tests.plugins.conftest import Deployment
-from tests.plugins.imagen_ops.backfill.conftest import RUN_ID, check_task
+from tests.plugins.imagen_ops.backfill.conftest import RUN_ID, check_task, defaults_of
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 from tests.plugins.imagen_ops.backfill.test_reconciliation import REPORT
 
@@ -114,6 +116,20 @@ def test_what_the_deployment_does_not_allow_fails_the_plan_before_a_file_is_read
     monkeypatch.setenv("IMAGEN_MAX_IMAGES_PER_PROMPT", "2")
     with pytest.raises(AirflowFailException, match=expected):
         backfill(plan_task(), **form)
+
+
+def test_the_plan_finds_the_images_of_the_endpoint_and_no_others(
+    deployment: Deployment, backfill: Run
+) -> None:
+    endpoint = f"projects/{PROJECT}/locations/us-central1/endpoints/1"
+    form = {"model": "flux-1", "model_endpoint": endpoint}
+    put(deployment, "prompts/ds=2026-11-22/a.txt", "a fox")
+    stored = parse(b"a fox", {}, origin="", defaults=defaults_of(**form))
+    assert isinstance(stored, Prompt)
+    put(deployment, f"images/{stored.digest[:2]}/{stored.digest}.json", "{}")
+    assert backfill(plan_task(), **form)["already_stored"]["images"] == 1
+    form["model_endpoint"] = f"{endpoint}2"
+    assert backfill(plan_task(), **form)["already_stored"]["images"] == 0
 
 
 def test_the_plan_counts_what_the_job_will_take_within_the_settings_limits(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from imagen_ops.jobs.launch_request import stream_launch_request
-from imagen_ops.jobs.limits import not_allowed, with_limits
+from imagen_ops.jobs.limits import not_allowed as _not_allowed
+from imagen_ops.jobs.limits import with_limits
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 from tests.plugins.imagen_ops.test_settings import COMPLETE
@@ -18,6 +19,15 @@ def settings(**changed: str) -> Settings:
     return Settings.from_environment(
         COMPLETE | {f"IMAGEN_{name.upper()}": value for name, value in changed.items()}
     )
+
+
+def not_allowed(deployed: Settings, form: JobForm) -> list[str]:
+    """Return what is refused to both jobs, each line once."""
+    lines = [
+        *_not_allowed(deployed, form, "stream_template"),
+        *_not_allowed(deployed, form, "backfill_template"),
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def sent(deployed: Settings, form: JobForm) -> dict[str, str]:
@@ -175,3 +185,10 @@ def test_models_of_a_stored_form_are_checked_too(models: str) -> None:
 def test_a_malformed_limit_is_no_limit_that_is_ignored(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"IMAGEN_{name.upper()}: "):
         settings(**{name: value})
+
+
+@pytest.mark.parametrize("template", ["stream_template", "backfill_template"])
+def test_a_job_is_not_refused_for_the_template_of_the_other(template: Any) -> None:
+    for other in {"stream_template", "backfill_template"} - {template}:
+        deployed = settings(**{other: "gs://shared/spec.json"})
+        assert _not_allowed(deployed, JobForm(GEMINI), template) == []
