@@ -83,9 +83,33 @@ variable "worker_machine_type" {
   }
 }
 
+variable "allowed_projects" {
+  description = "Other projects whose model endpoints, networks, and service accounts jobs may use, by ID or number. Grant the roles there yourself."
+  type        = list(string)
+  default     = []
+  nullable    = false
+  validation {
+    condition     = alltrue([for project in var.allowed_projects : can(regex("^(([a-z][a-z0-9.-]*\\.[a-z]+:)?[a-z][a-z0-9-]{0,61}[a-z0-9]|[0-9]{1,20})$", project))])
+    error_message = "Expected project IDs such as network-host, or project numbers."
+  }
+}
+
+variable "allowed_buckets" {
+  description = "Other buckets that jobs may read and write, for prompt files or templates. Grant the roles there yourself."
+  type        = list(string)
+  default     = []
+  nullable    = false
+  validation {
+    condition     = alltrue([for bucket in var.allowed_buckets : can(regex("^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$", bucket))])
+    error_message = "Expected names of buckets, without gs://."
+  }
+}
+
 locals {
   # Settings of the DAGs that have defaults. plugins/imagen_ops/settings.py explains them.
   settings_in_words = [
+    # Comma-separated.
+    "allowed_image_sizes", "allowed_models",
     "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule",
     # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}. No secrets: they belong in
     # an Airflow connection.
@@ -94,7 +118,7 @@ locals {
   settings_in_numbers = [
     "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
     "backfill_max_unpacked_bytes", "backfill_requests_per_minute", "backfills_at_once",
-    "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio",
+    "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio", "max_images_per_prompt",
     "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "restarts_per_hour", "startup_seconds",
     "stream_max_images_per_day", "stream_max_images_per_hour",
   ]
@@ -882,6 +906,8 @@ locals {
   settings = merge(
     { for name, value in var.settings : upper(name) => value },
     {
+      ALLOWED_PROJECTS          = length(var.allowed_projects) > 0 ? join(",", var.allowed_projects) : null
+      ALLOWED_BUCKETS           = length(var.allowed_buckets) > 0 ? join(",", var.allowed_buckets) : null
       PROJECT                   = var.project
       REGION                    = var.region
       BUCKET                    = google_storage_bucket.imagen.name

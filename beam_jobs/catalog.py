@@ -79,6 +79,17 @@ CAPABILITIES = {
 }
 
 
+# All that a prompt can ask for, of any model.
+IMAGE_SIZES = tuple(sorted(set().union(*(each.image_sizes for each in CAPABILITIES.values()))))
+# How many images a prompt can ask for: what one :predict call returns at most.
+MAX_IMAGES = 4
+
+
 def family_of(model: str) -> Family:
     """Return the API of `model`, which its name tells."""
     return Family.GEMINI if model.startswith("gemini-") else Family.PREDICT
+
+
+def needs_endpoint(model: str) -> bool:
+    """Return whether a model is served by an endpoint of your own rather than by Google."""
+    return family_of(model) is Family.PREDICT and not model.startswith("imagen-")

@@ -20,6 +20,7 @@ from typing import Any
 from google.cloud import storage
 
 from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS
+from beam_jobs.prompts.defaults import prompt_defaults
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from localcloud import __main__ as localcloud_cli
 from localcloud.resources import Names
@@ -109,7 +110,10 @@ def measured(state: str) -> dict[str, Any]:
     before = memory_mb("VmRSS")
     started, cpu = time.monotonic(), time.process_time()
     plan = planning.plan_backfill(
-        client, GLOB, model=DEFAULT_MODEL, images_location=f"gs://{NAMES.bucket}/images"
+        client,
+        GLOB,
+        defaults=prompt_defaults(model=DEFAULT_MODEL, source="backfill:plan"),
+        images_location=f"gs://{NAMES.bucket}/images",
     )
     seconds = time.monotonic() - started
     return {

@@ -34,9 +34,9 @@ _FORM = {
         maxLength=1024,
         title="Prompt files",
         description_md=(
-            "A path or a glob in the deployment's bucket, such as "
-            "gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files of "
-            "the day. To name a file with a wildcard character in its name, put that character "
+            "A path or a glob in the deployment's bucket, or in one of IMAGEN_ALLOWED_BUCKETS, "
+            "such as gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files "
+            "of the day. To name a file with a wildcard character in its name, put that character "
             "in brackets, such as [?]."
         ),
     ),
@@ -108,8 +108,9 @@ model is down: every prompt would become a dead letter.
 | task | what it does | if it fails |
 |---|---|---|
 | `plan` | counts prompts, images and what is already stored; estimates the cost; notes which \
-files the job reads, in which generations | Cloud Storage refused a request, or there are too many \
-rows (IMAGEN_BACKFILL_MAX_ROWS); the error says so |
+files the job reads, in which generations | Cloud Storage refused a request, there are too many \
+rows (IMAGEN_BACKFILL_MAX_ROWS), or a setting doesn't allow what the form asks for; the error says \
+so |
 | `check` | stops a run that is over its budget | says by how much, and where to raise it |
 | `launch` | launches the job when a slot is free | the error names the request that was refused, \
 or the new plan's excess over the budget |

@@ -73,7 +73,8 @@ it. For files of prompts, use `imagen_backfill`.
 
 | task | what it does | if it fails |
 |---|---|---|
-| `check_prerequisites` | checks form, topics, subscriptions, bucket, template | lists problems |
+| `check_prerequisites` | checks the form against the settings' limits; topics, subscriptions, \
+bucket, template | lists problems |
 | `make_way` | waits while a job that has to end holds the job name; with **replace**, drains the \
 old job first | the old job is still draining |
 | `launch` | launches, updates or keeps the job | shows what Dataflow refused |

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from beam_jobs.cli.gallery import download
 from beam_jobs.cli.progress import counted
 from beam_jobs.prompts.fields import PARAMETERS, Kind
+from beam_jobs.prompts.identity import ENDPOINT_PART
 
 # A sheet with more prompts than this, about a screenful, begins with a list of them.
 _MAX_UNLISTED = 12
@@ -153,7 +154,8 @@ def _fetched(
 
 
 def _settings(record: dict[str, Any]) -> Iterator[str]:
-    yield html.escape(record["model"])
+    served_by = record.get(ENDPOINT_PART)
+    yield html.escape(f"{record['model']} on {served_by}" if served_by else record["model"])
     for field in PARAMETERS:
         if (value := record.get(field.name)) is not None:
             # A choice, such as 16:9, needs no label.

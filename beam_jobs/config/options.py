@@ -15,19 +15,23 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
+from beam_jobs.allowed import names_in
 from beam_jobs.catalog import (
     DEFAULT_MODEL,
-    KNOWN_MODELS,
     LOCATION_PATTERN,
+    MAX_IMAGES,
     MODEL_PATTERN,
     PREDICT_PATTERN,
     PROMPT_FIELD,
     PROMPT_FIELD_PATTERN,
     Family,
     family_of,
+    needs_endpoint,
 )
 from beam_jobs.config.budgets import Budget, budgets_of
+from beam_jobs.config.ownership import ownership_problems
 from beam_jobs.images.location import Location
+from beam_jobs.prompts.defaults import image_sizes_problem, max_images_problem, prompt_defaults
 from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 from beam_jobs.prompts.parse import PromptDefaults
 
@@ -116,6 +120,16 @@ class ImagenOptions(PipelineOptions):
             "models",
         )
         add(
+            "--allowed_image_sizes",
+            help="comma-separated image sizes that a prompt can ask for, such as 1K,2K; default: "
+            "all that its model offers",
+        )
+        add(
+            "--max_images_per_prompt",
+            type=int,
+            help=f"maximum images that a prompt can ask for, from 1; default: {MAX_IMAGES}",
+        )
+        add(
             "--model_endpoint",
             help="endpoint that serves --model, as "
             "projects/PROJECT/locations/LOCATION/endpoints/ID; or publisher model, as "
@@ -176,6 +190,17 @@ class ImagenOptions(PipelineOptions):
             help="stream only: the same for each day, in UTC. Default: no limit",
         )
         add(
+            "--allowed_projects",
+            help="comma-separated ids or numbers of the projects besides --project whose "
+            "endpoints, topics, subscriptions, networks and service accounts the job may use; "
+            "default: none",
+        )
+        add(
+            "--allowed_buckets",
+            help="comma-separated buckets besides that of --images_output_location that the job "
+            "may read and write; default: none",
+        )
+        add(
             "--request_tier",
             choices=("standard", "flex"),
             default="standard",
@@ -196,7 +221,6 @@ class JobConfig:
     images_location: Location
     defaults: PromptDefaults
     project: str
-    model_endpoint: str | None
     gemini_location: str
     predict_location: str
     max_in_flight: int
@@ -228,28 +252,36 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         problems.append(
             f"--source: expected {'stream' if streaming else 'backfill:RUN'}, got {source!r}"
         )
+    location = None
     try:
         location = Location.parse(imagen.images_output_location or "")
     except ValueError as error:
         problems.append(f"--images_output_location: {error}")
     project = cloud.project or _project_of(imagen.responses_topic)
+    problems += ownership_problems(
+        options,
+        imagen.get_all_options(current_only=True),
+        project=project,
+        bucket=location.bucket if location else "",
+    )
     max_workers = options.view_as(WorkerOptions).max_num_workers
     workers = max_workers or 1
     problems += _unsplittable(imagen, options, max_workers)
-    if problems:
+    if problems or location is None:
         raise OptionsError("\n".join(problems))
-    allowed = _model_names(imagen.allowed_models) or frozenset(
-        name for name in KNOWN_MODELS if family_of(name) is Family.GEMINI
-    )
     return JobConfig(
         responses_topic=imagen.responses_topic,
         dead_letter_topic=imagen.dead_letter_topic,
         images_location=location,
-        defaults=PromptDefaults(
-            model=imagen.model, allowed_models=allowed | {imagen.model}, source=source
+        defaults=prompt_defaults(
+            model=imagen.model,
+            model_endpoint=imagen.model_endpoint,
+            allowed_models=imagen.allowed_models,
+            allowed_image_sizes=imagen.allowed_image_sizes,
+            max_images_per_prompt=imagen.max_images_per_prompt,
+            source=source,
         ),
         project=project,
-        model_endpoint=imagen.model_endpoint,
         gemini_location=imagen.model_location or "global",
         predict_location=imagen.model_location or cloud.region or "us-central1",
         max_in_flight=imagen.max_in_flight,
@@ -361,18 +393,26 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
         f"--{option}: expected a model name such as {DEFAULT_MODEL}, got {name!r}"
         for option, names in (
             ("model", [imagen.model]),
-            ("allowed_models", sorted(_model_names(imagen.allowed_models) - {imagen.model})),
+            ("allowed_models", sorted(set(names_in(imagen.allowed_models)) - {imagen.model})),
         )
         for name in names
         # A model deployed on an endpoint may have any name.
-        if not (imagen.model_endpoint and option == "model" and _needs_endpoint(name))
+        if not (imagen.model_endpoint and option == "model" and needs_endpoint(name))
         and not _MODEL.fullmatch(name)
     ]
     problems += [
         f"--allowed_models: {name!r} is not a Google model, and --model_endpoint serves only "
         "--model; remove it from the list"
-        for name in sorted(_model_names(imagen.allowed_models) - {imagen.model})
-        if _needs_endpoint(name)
+        for name in sorted(set(names_in(imagen.allowed_models)) - {imagen.model})
+        if needs_endpoint(name)
+    ]
+    problems += [
+        f"--{option}: {problem}"
+        for option, problem in (
+            ("allowed_image_sizes", image_sizes_problem(imagen.allowed_image_sizes)),
+            ("max_images_per_prompt", max_images_problem(imagen.max_images_per_prompt)),
+        )
+        if problem
     ]
     if imagen.model_location and not _LOCATION.fullmatch(imagen.model_location):
         problems.append(
@@ -393,7 +433,7 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
                 f"{imagen.model} does not have it; remove --model_endpoint, or set --model to the "
                 "deployed model"
             )
-    elif _needs_endpoint(imagen.model):
+    elif needs_endpoint(imagen.model):
         problems.append(
             f"--model {imagen.model} is not a Google model; set --model_endpoint to the endpoint "
             "that serves it"
@@ -446,15 +486,6 @@ def _unknown_options(options: PipelineOptions) -> list[str]:
     return [
         f"--{name}: no such option; check its spelling" for name in sorted(set(passed) - set(known))
     ]
-
-
-def _needs_endpoint(model: str) -> bool:
-    """Return whether a model is served by an endpoint of your own rather than by Google."""
-    return family_of(model) is Family.PREDICT and not model.startswith("imagen-")
-
-
-def _model_names(value: str | None) -> frozenset[str]:
-    return frozenset(name.strip() for name in (value or "").split(",") if name.strip())
 
 
 def _worker_share(value: float | None, workers: int) -> float | None:

@@ -203,7 +203,7 @@ def resource_of(name: str, config: JobConfig) -> str:
     The job's endpoint serves only the job's default model, and Google serves all others. Otherwise
     one model would generate images under the name of another, and they would be reused for it.
     """
-    if config.model_endpoint and name == config.defaults.model:
-        return config.model_endpoint
+    if endpoint := config.defaults.endpoint_of(name):
+        return endpoint
     parent = f"projects/{config.project}/locations/{config.predict_location}"
     return f"{parent}/publishers/google/models/{name}"

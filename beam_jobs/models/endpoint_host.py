@@ -1,14 +1,29 @@
 """Finds out which host takes the predictions of an endpoint."""
 
 import asyncio
+import ipaddress
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlsplit
 
-from beam_jobs.models.base import CallError
+from beam_jobs.models.base import CallError, Retry
 from beam_jobs.models.refusals import decode
 from beam_jobs.outcomes import Reason
 
 _log = logging.getLogger(__name__)
+
+# The hosts that Google gives endpoints of their own. A dedicated one, by the field's reference
+# (`google.cloud.aiplatform_v1.types.Endpoint`): ENDPOINT.REGION-UID.prediction.vertexai.goog. With
+# Private Service Connect: ENDPOINT-REGION-PROJECT_NUMBER.prediction.p.vertexai.goog, see
+# https://cloud.google.com/vertex-ai/docs/predictions/private-service-connect. The reference has the
+# scheme before the name, and the service's answers don't.
+_GOOGLES = re.compile(
+    r"(?:https://)?([a-z0-9-]+\.[a-z0-9-]+\.prediction\.vertexai\.goog"
+    r"|[a-z0-9-]+\.prediction\.p\.vertexai\.goog)",
+    re.IGNORECASE,
+)
+_MAX_HOST_CHARS = 100
 
 
 class EndpointHost:
@@ -36,7 +51,7 @@ class EndpointHost:
             get: returns the body that a URL answers, or raises a `CallError`.
 
         Raises:
-            CallError: the endpoint could not be asked now.
+            CallError: the endpoint could not be asked now, or it names a host that isn't Google's.
         """
         if self._url is not None:
             return self._url
@@ -70,4 +85,38 @@ class EndpointHost:
         except ValueError:  # not JSON
             endpoint = None
         dns = endpoint.get("dedicatedEndpointDns") if isinstance(endpoint, Mapping) else None
-        return f"{self._shared_url.partition('://')[0]}://{dns}" if dns else self._shared_url
+        return self._url_of(str(dns)) if dns else self._shared_url
+
+    def _url_of(self, dns: str) -> str:
+        """Return the URL of a host that the endpoint names, which gets prompts and a token.
+
+        Raises:
+            CallError: it is neither Google's nor, where the shared host is this machine (a
+                stand-in), this machine under another name.
+        """
+        scheme = self._shared_url.partition("://")[0]
+        if match := _GOOGLES.fullmatch(dns):
+            return f"{scheme}://{match[1]}"
+        if _is_this_machine(self._shared_url) and _is_this_machine(f"{scheme}://{dns}"):
+            return f"{scheme}://{dns}"
+        raise CallError(
+            Reason.MODEL_ERROR,
+            f"{self._resource} names the host {dns[:_MAX_HOST_CHARS]!r} (dedicatedEndpointDns), "
+            "which isn't Google's: expected ENDPOINT.REGION-NUMBER.prediction.vertexai.goog or "
+            "ENDPOINT-REGION-NUMBER.prediction.p.vertexai.goog. Nothing was sent there. See what "
+            "answers for Vertex AI (GOOGLE_VERTEX_BASE_URL), then replay this prompt",
+            retry=Retry.NEVER,
+            retryable=True,
+        )
+
+
+def _is_this_machine(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Nothing but a host and a port: the path is ours, and a user's name may look like a host.
+        if parts.netloc != url.partition("://")[2] or "@" in parts.netloc:
+            return False
+        host = parts.hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from beam_jobs.catalog import CAPABILITIES, family_of
+from beam_jobs.catalog import CAPABILITIES, IMAGE_SIZES, MAX_IMAGES, family_of
 from beam_jobs.outcomes import (
     CANARY_ATTRIBUTE,
     MAX_ATTRIBUTES,
@@ -28,13 +28,12 @@ from beam_jobs.prompts.body import (
 )
 from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, CheckCanary, refuse_canary, refused
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
-from beam_jobs.prompts.identity import deduplication_key_of, digest_of, made_id
+from beam_jobs.prompts.identity import ENDPOINT_PART, deduplication_key_of, digest_of, made_id
 from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 
 # The longest prompt worth paying for. Imagen reads 480 tokens, Gemini image models at least 32,768.
 MAX_PROMPT_CHARS = 8_000
 MAX_ID_CHARS = 128
-MAX_IMAGES = 4
 # The source of what the stream does; that of a backfill is backfill:RUN.
 STREAM = "stream"
 # The seed is an int32 for Gemini and Imagen, and Imagen requires it to be positive.
@@ -58,16 +57,29 @@ class PromptDefaults:
         model: for prompts that do not name one.
         allowed_models: the models that a prompt may name.
         source: the source that outcomes name: `stream` or `backfill:RUN`.
+        model_endpoint: the endpoint or publisher model that serves `model`; None: Google's own.
+        allowed_image_sizes: those that a prompt may ask for, if its model offers them.
+        max_images_per_prompt: how many images a prompt may ask for, at most `MAX_IMAGES`.
     """
 
     model: str
     allowed_models: frozenset[str]
     source: str = STREAM
+    model_endpoint: str | None = None
+    allowed_image_sizes: frozenset[str] = frozenset(IMAGE_SIZES)
+    max_images_per_prompt: int = MAX_IMAGES
+
+    def endpoint_of(self, model: str) -> str | None:
+        """Return the endpoint that serves a model of the job; it serves the default model alone."""
+        return self.model_endpoint if model == self.model else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prompt:
-    """One valid request for images. `body` and `attributes` are those of its message."""
+    """One valid request for images. `body` and `attributes` are those of its message.
+
+    `model_endpoint` is what serves its model, if it isn't Google's own; the job says so.
+    """
 
     prompt_id: str
     digest: str
@@ -80,6 +92,7 @@ class Prompt:
     negative_prompt: str | None
     body: bytes
     attributes: Mapping[str, str]
+    model_endpoint: str | None = None
 
     @property
     def deduplication_key(self) -> str:
@@ -88,17 +101,29 @@ class Prompt:
 
     @property
     def deciding(self) -> dict[str, Any]:
-        """The fields that decide the image, by name; None for a field without a value."""
-        return {
+        """What decides the image, by name: the fields, of which one without a value is None.
+
+        For a model on an endpoint, that too: the same name may stand for another model there.
+        """
+        fields = {
             field.name: getattr(self, "text" if field.name == "prompt" else field.name)
             for field in DECIDING
         }
+        return {**fields, **self._served_by}
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What the sender asked for beyond text, model and number of images, by field name."""
+        """What to show beside an image besides text and model: the fields with a value, by name.
+
+        For a model on an endpoint, that too.
+        """
         values = {field.name: getattr(self, field.name) for field in PARAMETERS}
-        return {name: value for name, value in values.items() if value is not None}
+        fields = {name: value for name, value in values.items() if value is not None}
+        return {**fields, **self._served_by}
+
+    @property
+    def _served_by(self) -> dict[str, str]:
+        return {ENDPOINT_PART: self.model_endpoint} if self.model_endpoint else {}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,7 +226,8 @@ def _prompt(
             f"unknown field {quoted(unknown[0])}; expected one of {', '.join(FIELD_NAMES)}"
         )
     text = _text(fields["prompt"], "prompt")
-    model = _choice(fields, "model", defaults.allowed_models) or defaults.model
+    models = defaults.allowed_models
+    model = _choice(fields, "model", models, option="--allowed_models") or defaults.model
     capabilities = CAPABILITIES[family_of(model)]
     negative_prompt = fields.get("negative_prompt")
     if negative_prompt is not None:
@@ -218,11 +244,12 @@ def _prompt(
     deciding: dict[str, Any] = {
         "prompt": text,
         "model": model,
-        "images": _integer(fields, "images", 1, MAX_IMAGES) or 1,
+        "images": _images(fields, defaults.max_images_per_prompt),
         "aspect_ratio": _choice(fields, "aspect_ratio", capabilities.aspect_ratios),
-        "image_size": _choice(fields, "image_size", capabilities.image_sizes),
+        "image_size": _image_size(fields, capabilities.image_sizes, defaults.allowed_image_sizes),
         "seed": _integer(fields, "seed", 0, MAX_SEED),
         "negative_prompt": negative_prompt,
+        ENDPOINT_PART: defaults.endpoint_of(model),
     }
     digest = digest_of(deciding, fresh=(given_id or origin) if reuse is False else None)
     del deciding["prompt"]
@@ -279,15 +306,30 @@ def _id(value: Any) -> str | None:
     return value
 
 
-def _integer(fields: dict[str, Any], field: str, minimum: int, maximum: int) -> int | None:
+def _images(fields: dict[str, Any], maximum: int) -> int:
+    option = "--max_images_per_prompt" if maximum < MAX_IMAGES else ""
+    return _integer(fields, "images", 1, maximum, option=option) or 1
+
+
+def _image_size(
+    fields: dict[str, Any], offered: frozenset[str], allowed: frozenset[str]
+) -> str | None:
+    option = "" if offered <= allowed else "--allowed_image_sizes"
+    return _choice(fields, "image_size", offered & allowed, option=option)
+
+
+def _integer(
+    fields: dict[str, Any], field: str, minimum: int, maximum: int, *, option: str = ""
+) -> int | None:
+    """Return a whole number; `option` names what set the maximum, if an option of the job did."""
     value = fields.get(field)
     if value is None:
         return None
     number = _whole(value)
     if number is None or not minimum <= number <= maximum:
         raise InvalidPromptError(
-            f"field '{field}': expected a whole number from {minimum} to {maximum}, "
-            f"got {quoted(value)}"
+            f"field '{field}': expected a whole number from {minimum} to {maximum}"
+            f"{_set_by(option)}, got {quoted(value)}"
         )
     return int(number)
 
@@ -308,12 +350,21 @@ def _whole(value: Any) -> int | Decimal | None:
             return None
 
 
-def _choice(fields: dict[str, Any], field: str, allowed: frozenset[str]) -> str | None:
+def _choice(
+    fields: dict[str, Any], field: str, allowed: frozenset[str], *, option: str = ""
+) -> str | None:
+    """Return one of a few values; `option` names what limits them, if an option of the job does."""
     value = fields.get(field)
     if value is None:
         return None
     if not isinstance(value, str) or value not in allowed:
+        expected = f"one of {', '.join(sorted(allowed))}" if allowed else "no value"
         raise InvalidPromptError(
-            f"field '{field}': expected one of {', '.join(sorted(allowed))}, got {quoted(value)}"
+            f"field '{field}': expected {expected}{_set_by(option)}, got {quoted(value)}"
         )
     return value
+
+
+def _set_by(option: str) -> str:
+    # No apostrophe: a plan leaves out what stands in quotes, which may be somebody's prompt.
+    return f" ({option})" if option else ""

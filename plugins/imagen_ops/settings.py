@@ -9,10 +9,11 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from beam_jobs import names
-from beam_jobs.catalog import DEFAULT_MODEL, MODEL_PATTERN
+from beam_jobs.allowed import BUCKET_PATTERN, PROJECT_PATTERN, names_in
+from beam_jobs.catalog import DEFAULT_MODEL, IMAGE_SIZES, MAX_IMAGES, MODEL_PATTERN
 from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 
 PREFIX = "IMAGEN_"
@@ -21,13 +22,19 @@ DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
 DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
 _WHERE_TO_SET = (
     "On Composer, composer.tf sets them, from its resources and variables: correct settings = {…} "
-    "(model and worker_machine_type have variables of their own) in terraform.tfvars, then apply. "
+    "(model, worker_machine_type, allowed_projects and allowed_buckets have variables of their "
+    "own) in terraform.tfvars, then apply. "
     "Elsewhere, set them in the environment of Airflow's scheduler and workers."
 )
 
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$")]
 _Template = Annotated[str, Field(pattern=r"^gs://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]/\S+$")]
 _Limit = Annotated[float, Field(gt=0)]
+_Separated = BeforeValidator(lambda value: names_in(value) if isinstance(value, str) else value)
+_Project = Annotated[str, Field(pattern=f"^(?:{PROJECT_PATTERN})$")]
+_Bucket = Annotated[str, Field(pattern=f"^{BUCKET_PATTERN}$")]
+_Model = Annotated[str, Field(pattern=f"^{MODEL_PATTERN}$")]
+_Size = Annotated[str, Field(pattern=f"^(?:{'|'.join(IMAGE_SIZES)})$")]
 
 
 class SettingsError(ValueError):
@@ -74,6 +81,23 @@ class Settings(BaseModel):
         pattern=r"^(https://\S+/)?(projects/[^/\s]+/)?regions/[^/\s]+/subnetworks/[^/\s]+$",
         examples=["regions/us-central1/subnetworks/imagen"],
     )
+
+    # Where money and data may go besides the deployment's own project and bucket: ids or numbers of
+    # projects, and names of buckets, separated by commas. The rules are in beam_jobs.allowed.
+    allowed_projects: Annotated[tuple[_Project, ...], _Separated] = Field(
+        (), examples=["network-host,models-of-another-team"]
+    )
+    allowed_buckets: Annotated[tuple[_Bucket, ...], _Separated] = Field(
+        (), examples=["shared-templates"]
+    )
+
+    # What a prompt may ask for. A trigger form can narrow these limits, but not widen them. An
+    # empty list: the known Gemini models, and all sizes that a model offers.
+    allowed_models: Annotated[tuple[_Model, ...], _Separated] = Field(
+        (), examples=[f"{DEFAULT_MODEL},gemini-3-pro-image"]
+    )
+    allowed_image_sizes: Annotated[tuple[_Size, ...], _Separated] = Field((), examples=["1K,2K"])
+    max_images_per_prompt: int = Field(MAX_IMAGES, ge=1, le=MAX_IMAGES)
 
     gcp_conn_id: str = Field("google_cloud_default", min_length=1)
     console_url: str = Field("https://console.cloud.google.com", pattern=r"^https?://\S*[^/\s]$")

@@ -232,7 +232,7 @@ def test_a_killed_job_loses_nothing_and_pays_again_for_no_stored_image(
         ({"messages_subscription": "projects/demo-project/subscriptions/no"}, "subscription"),
         ({"images_output_location": "gs://no-such-bucket/images"}, "bucket gs://no-such-bucket"),
         ({"images_output_location": "images"}, "expected gs://"),
-        ({"prompts": "gs://b/x.txt"}, "are only for beam_jobs.backfill"),
+        ({"prompts": "x.txt"}, "are only for beam_jobs.backfill"),
         ({"max_in_fligth": 3}, "--max_in_fligth: no such option"),
         ({"max_images_per_hour": 0}, "--max_images_per_hour: expected a number above 0"),
         ({"runner": "nowhere.Runner"}, "--runner: nowhere.Runner cannot be imported"),

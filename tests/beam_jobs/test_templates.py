@@ -32,6 +32,11 @@ WORKING = {
     "stream": {**REQUIRED, "messages_subscription": "projects/p-1/subscriptions/prompts-sub"},
     "backfill": {**REQUIRED, "prompts": "gs://bucket-1/prompts/*.txt"},
 }
+# Examples are of one project and bucket, and the options that work of another.
+LISTS = {
+    "allowed_projects": "my-project,p-1,example.com:p-1",
+    "allowed_buckets": "my-project-imagen,bucket-1",
+}
 # Values that depend on another option, which a regex cannot check: endpoints serve only models with
 # the :predict API.
 COMPANIONS = {
@@ -106,6 +111,41 @@ BOTH = {
     },
     "model": {"flux-1": True, "imagen-4.0-generate-001": True, "org/flux:1": True},
     "allowed_models": {"a": True, " a , gemini-b,": True, "": True},
+    "allowed_image_sizes": {
+        "1K": True,
+        " 1K , 4K,": True,
+        "": True,
+        "1k": False,
+        "1K 2K": False,
+        "8K": False,
+    },
+    "max_images_per_prompt": {
+        "1": True,
+        "4": True,
+        "+02": True,
+        "0": False,
+        "5": False,
+        "1.5": False,
+        "": False,
+    },
+    "allowed_projects": {
+        "other-project": True,
+        " other-project , 123456,": True,
+        "example.com:other": True,
+        "": True,
+        "projects/other": False,
+        "*": False,
+        "Other": False,
+        "a b": False,
+    },
+    "allowed_buckets": {
+        "other-bucket": True,
+        " a-bucket , b.example.com,": True,
+        "": True,
+        "gs://other": False,
+        "other/folder": False,
+        "*": False,
+    },
     "model_endpoint": {
         ENDPOINT: True,
         "projects/p-1/locations/global/publishers/google/models/imagen-4": True,
@@ -220,7 +260,7 @@ def options_of_ours() -> dict[str, object]:
 
 def accepted_by_the_job(job: str, **parameters: str) -> bool:
     """Return whether `job_config` accepts the parameters as the template's launcher passes them."""
-    given = {**WORKING[job], **parameters}
+    given = {**WORKING[job], **LISTS, **parameters}
     try:
         options = PipelineOptions([f"--{name}={value}" for name, value in given.items()])
         job_config(options, streaming=job == "stream")

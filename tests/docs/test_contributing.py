@@ -28,18 +28,22 @@ TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stre
 # Where a name stands besides its recipe's files, and why that is no step of the recipe.
 EXCEPTIONS = {
     # The digest of prompts from before fields could be added must stay what it is.
-    "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse"},
+    # What serves a model decides the image too.
+    "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse", "model_endpoint"},
     # A plan counts images above 1K, which cost more; and halves what flex costs.
     "plugins/imagen_ops/backfill/file_count.py": {"image_size"},
     "plugins/imagen_ops/backfill/plan.py": {"request_tier"},
-    "plugins/imagen_ops/backfill/planning.py": {
-        *("request_tier", "allowed_models", "images_output_location")
-    },
+    "plugins/imagen_ops/backfill/planning.py": {"request_tier", "images_output_location"},
     "plugins/imagen_ops/backfill/stored_records.py": {"images_output_location"},
     # A dead letter is replayed with new images if its sender asked for that.
     "dags/imagen_dead_letters.py": {"reuse"},
-    # The parser's defaults come from the job's options.
-    "beam_jobs/prompts/parse.py": {"allowed_models"},
+    # The parser's defaults come from the job's options, which its refusals name.
+    "beam_jobs/prompts/parse.py": {
+        *("allowed_models", "allowed_image_sizes", "max_images_per_prompt", "model_endpoint")
+    },
+    # What others' resources are allowed: the rules, and what they are about.
+    "beam_jobs/allowed.py": {"allowed_projects", "allowed_buckets"},
+    "beam_jobs/config/ownership.py": {"allowed_projects", "allowed_buckets"},
     # Where an option is used.
     "beam_jobs/stream.py": {"messages_subscription"},
     "beam_jobs/config/budgets.py": {"max_images", "max_images_per_hour", "max_images_per_day"},

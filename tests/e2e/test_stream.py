@@ -272,9 +272,12 @@ def test_a_stuck_start_is_not_waited_for_and_a_drain_wins_over_one_that_is_under
 def test_what_cannot_work_is_refused_by_the_first_task_with_the_nearest_that_can(
     operated: Operated,
 ) -> None:
-    jobs, calls = operated.jobs(), operated.cloud.models()["calls"]
+    jobs, before = operated.jobs(), operated.cloud.models()
+    others = {"model": "flux-1", "model_endpoint": "projects/another/locations/l/endpoints/1"}
     refused = [
         (START, {"model": "gemini-3.1-flash-imagee"}, "check_prerequisites", "flash-image?"),
+        (START, others, "check_prerequisites", "IMAGEN_ALLOWED_PROJECTS doesn't list it"),
+        ("imagen_backfill", {"day": "2026-01-01", **others}, "plan", "IMAGEN_ALLOWED_PROJECTS"),
         (DRAIN, {"cancel_after": 5}, "drain", "did you mean cancel_after_minutes?"),
         (HEALTH, {"dry_run": True}, "send_canary", "imagen_stream_health has no fields"),
     ]
@@ -282,8 +285,10 @@ def test_what_cannot_work_is_refused_by_the_first_task_with_the_nearest_that_can
     for run_id, (dag_id, _, task_id, expected) in zip(runs, refused, strict=True):
         assert operated.ended(dag_id, run_id) == "failed"
         assert expected in operated.log(dag_id, run_id, task_id)
+        assert operated.task(dag_id, run_id, task_id).try_number == 1, "no retry can help"
     assert operated.jobs() == jobs
-    assert operated.cloud.models()["calls"] == calls
+    after = operated.cloud.models()
+    assert [after[name] - before[name] for name in ("calls", "images", "endpoint_reads")] == [0] * 3
     assert operated.desired() == {}, "nobody has asked for anything"
 
 

@@ -38,10 +38,15 @@ OTHERWISE = {
     "max_backlog_age_seconds": 300,
     "max_backlog_size": 400,
     "max_failure_ratio": 0.25,
+    "allowed_models": "gemini-3.1-flash-image,gemini-3-pro-image",
+    "allowed_image_sizes": "1K",
+    "max_images_per_prompt": 2,
     "console_url": "https://console.example.com",
     "gcp_conn_id": "another",
     "notifier": '{"class": "a.B", "kwargs": {}}',
 }
+# The lists of others' resources have variables of their own.
+OTHERS = {"allowed_projects": ["network-host", "123456"], "allowed_buckets": ["shared"]}
 
 
 def environment_of(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -79,18 +84,24 @@ def test_the_dags_find_all_that_they_need_and_no_name_that_they_do_not_know(
 
 
 def test_every_setting_that_the_code_reads_can_be_set(plan: Any) -> None:
-    assert set(environment_of(plan(settings=OTHERWISE))) == {
+    assert set(environment_of(plan(settings=OTHERWISE, **OTHERS))) == {
         f"{PREFIX}{name.upper()}" for name in Settings.model_fields
     }
 
 
 def test_what_is_set_arrives_as_it_was_meant(plan: Any) -> None:
-    settings = Settings.from_environment(environment_of(plan(settings=OTHERWISE)))
-    assert {name: getattr(settings, name) for name in OTHERWISE} == OTHERWISE
+    settings = Settings.from_environment(environment_of(plan(settings=OTHERWISE, **OTHERS)))
+    values = {name: getattr(settings, name) for name in OTHERWISE}
+    lists = {name: ",".join(each) for name, each in values.items() if isinstance(each, tuple)}
+    assert values | lists == OTHERWISE
+    assert {name: list(getattr(settings, name)) for name in OTHERS} == OTHERS
 
 
 def test_what_is_not_set_is_left_to_the_code(planned: dict[str, dict[str, Any]]) -> None:
-    left = {name.removeprefix(PREFIX).lower() for name in environment_of(planned)} & set(OTHERWISE)
+    left = {name.removeprefix(PREFIX).lower() for name in environment_of(planned)} & {
+        *OTHERWISE,
+        *OTHERS,
+    }
     assert left == set()
 
 

@@ -29,6 +29,8 @@ REFUSED = {
     "worker_machine_type": ["n2", "", "two cores"],
     # Misspelt; composer.tf's own to set; no number.
     "settings": [{"max_backlog_sise": 1}, {"model": "a"}, {"poke_seconds": "often"}],
+    "allowed_projects": [["Network-Host"], ["projects/network-host"], ["network-host,other"], [""]],
+    "allowed_buckets": [["gs://shared"], ["shared/folder"], ["*"], ["a-bucket,b-bucket"]],
     "composer_image": ["composer-2-airflow-2.9.3", "composer-3", ""],
     "metadata_retention_days": [29, 731],
     "web_server_ranges": [["203.0.113.0"], ["everywhere"]],

@@ -7,6 +7,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from imagen_ops.backfill.run import BackfillRun
 from imagen_ops.jobs.launch_request import plan_path
+from imagen_ops.jobs.limits import with_limits
 from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
     others.
 
     Args:
-        run: names the files, the model and the request tier.
-        settings: of the deployment; say where images are stored, and how much a plan may read.
+        run: names the files, the model, what serves it, and the request tier.
+        settings: of the deployment; say where images are stored, what prompts may ask for, and how
+            much a plan may read.
         clients: to reach Cloud Storage.
 
     Raises:
@@ -33,12 +35,14 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
         AirflowFailException: the glob does not mean what it seems to, or the files are more than
             the settings allow.
     """
+    from beam_jobs.prompts.defaults import prompt_defaults
     from beam_jobs.prompts.globs import GlobError
     from beam_jobs.prompts.plan_file import line_of
     from imagen_ops.backfill.plan_limits import PlanLimitError, PlanLimits
     from imagen_ops.backfill.planning import plan_backfill
     from imagen_ops.google.rest import explained
 
+    form = with_limits(settings, run.form)
     limits = PlanLimits(
         max_rows=settings.backfill_max_rows,
         max_unpacked_bytes=settings.backfill_max_unpacked_bytes,
@@ -50,7 +54,14 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
                 plan = plan_backfill(
                     clients.storage.client(),
                     run.prompts,
-                    model=run.form.model,
+                    defaults=prompt_defaults(
+                        model=form.model,
+                        model_endpoint=form.model_endpoint,
+                        allowed_models=form.allowed_models,
+                        allowed_image_sizes=form.allowed_image_sizes,
+                        max_images_per_prompt=form.max_images_per_prompt,
+                        source="backfill:plan",
+                    ),
                     images_location=settings.images_location,
                     request_tier=run.form.request_tier,
                     limits=limits,

@@ -7,6 +7,7 @@ from beam_jobs.prompts.globs import PromptGlob
 from imagen_ops.backfill.budget import check_budget, plan_run
 from imagen_ops.backfill.launch_decision import LaunchStep, next_launch_step
 from imagen_ops.backfill.run import BackfillRun
+from imagen_ops.dag.limits import refuse_not_allowed
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import (
     BACKFILL_JOBS,
@@ -49,7 +50,8 @@ class BackfillLauncher:
             The job, or None while IMAGEN_BACKFILLS_AT_ONCE jobs of other runs are active.
 
         Raises:
-            AirflowFailException: the new plan is over the run's budget.
+            AirflowFailException: the new plan is over the run's budget, or the run goes beyond the
+                deployment's limits.
         """
         from imagen_ops.google.dataflow import NameInUseError
 
@@ -65,6 +67,7 @@ class BackfillLauncher:
                 ", ".join(job.name for job in others),
             )
             return None
+        refuse_not_allowed(self._settings, run.form, "backfill_template")
         self._recheck_files(run, plan)
         launch = backfill_launch_request(
             self._settings,

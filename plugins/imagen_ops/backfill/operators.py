@@ -31,8 +31,10 @@ class PlanBackfill(ImagenOperator):
         from imagen_ops.backfill.plan_text import summary
         from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record
         from imagen_ops.backfill.run import run_from_context, taken_over
+        from imagen_ops.dag.limits import refuse_not_allowed
 
         run = run_from_context(context, self.settings)
+        refuse_not_allowed(self.settings, run.form, "backfill_template")
         if taken_over(context["dag_run"]):
             self.log.warning(
                 "`airflow backfill create` has taken over this run, which was made by hand. It "

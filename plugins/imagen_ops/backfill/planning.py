@@ -6,7 +6,7 @@ names, and keeps only counts and digests of them.
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +24,8 @@ from imagen_ops.backfill.stored_records import StoredRecords
 if TYPE_CHECKING:
     from google.cloud.storage import Client
 
+    from beam_jobs.prompts.parse import PromptDefaults
+
 # Google's client keeps 10 connections open; more threads would open a new one for each request.
 THREADS = 8
 # They take half a minute at most, and a sample of this size is accurate to 1% (two standard
@@ -40,9 +42,8 @@ def plan_backfill(
     client: "Client",
     glob: str,
     *,
-    model: str,
+    defaults: "PromptDefaults",
     images_location: str,
-    allowed_models: Collection[str] | None = None,
     request_tier: str = "standard",
     max_lookups: int = MAX_LOOKUPS,
     threads: int = THREADS,
@@ -54,10 +55,8 @@ def plan_backfill(
     Args:
         client: must be allowed to list and read prompts and images.
         glob: gs://BUCKET/PATTERN, the job's --prompts.
-        model: for prompts that name no model; the job's --model.
+        defaults: what the job's options set for its prompts, by `beam_jobs.prompts.limits`.
         images_location: gs://BUCKET/FOLDER, the job's --images_output_location.
-        allowed_models: models that prompts may name, the job's --allowed_models; None: the job's
-            default.
         request_tier: "standard", or "flex" for half the price.
         max_lookups: how many requests to spend on finding what is already stored. If they do not
             suffice, that number is an estimate.
@@ -75,18 +74,12 @@ def plan_backfill(
     """
     from beam_jobs.catalog import PRICES_AS_OF
     from beam_jobs.images.location import Location
-    from beam_jobs.prompts.parse import PromptDefaults
 
     prompt_glob = PromptGlob.parse(glob)
     try:
         location = Location.parse(images_location)
     except ValueError as error:
         raise ValueError(f"images location: {error}") from None
-    defaults = PromptDefaults(
-        model=model,
-        allowed_models=_allowed_models(allowed_models) | {model},
-        source="backfill:plan",
-    )
     bucket = client.bucket(prompt_glob.bucket)
     refuse_if_ambiguous(
         prompt_glob.url,
@@ -203,15 +196,6 @@ def _merged(parts: Iterable[dict[PriceGroup, GroupCount]]) -> dict[PriceGroup, G
             total.looked_up += count.looked_up
             total.stored += count.stored
     return totals
-
-
-def _allowed_models(models: Collection[str] | None) -> frozenset[str]:
-    """Return the models that prompts may name; by default those that the job allows by default."""
-    from beam_jobs.catalog import KNOWN_MODELS, Family, family_of
-
-    if models:
-        return frozenset(models)
-    return frozenset(name for name in KNOWN_MODELS if family_of(name) is Family.GEMINI)
 
 
 def _in_order(

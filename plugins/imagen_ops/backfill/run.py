@@ -11,8 +11,8 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from beam_jobs.prompts.globs import PromptGlob
-from beam_jobs.shown import shown
 from imagen_ops.jobs.launch_request import backfill_job_name, run_label_of
+from imagen_ops.jobs.limits import allowed_of
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 
@@ -54,8 +54,8 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
     """Return the run that a task belongs to, from the task's Airflow context.
 
     Raises:
-        AirflowFailException: the form's prompt files are not a valid glob, or not in the
-            deployment's bucket; or it is not clear which day the run is about.
+        AirflowFailException: the form's prompt files are not a valid glob, or in a bucket that the
+            deployment doesn't allow; or it is not clear which day the run is about.
     """
     dag_run, params = context["dag_run"], context["params"]
     prompts, field = params["prompts"], params["day"]
@@ -72,11 +72,8 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
         glob = PromptGlob.parse(prompts)
     except ValueError as error:
         raise AirflowFailException(str(error)) from None
-    if glob.bucket != settings.bucket:
-        raise AirflowFailException(
-            f"prompts: expected gs://{settings.bucket}/… (IMAGEN_BUCKET; jobs can read no other "
-            f"bucket), got {shown(ascii(prompts), 300)}"
-        )
+    if refusal := allowed_of(settings).path("prompts", glob.url):
+        raise AirflowFailException(refusal[0])
     return BackfillRun(
         run_id=dag_run.run_id,
         label=run_label_of(dag_run.dag_id, dag_run.run_id),

@@ -120,6 +120,7 @@ class RestartStream(ImagenOperator):
 
     @override
     def act(self, context: Any) -> str:
+        from imagen_ops.dag.limits import refuse_not_allowed
         from imagen_ops.health.assessment.verdict import Verdict
         from imagen_ops.health.restart_guard import claim_restart
         from imagen_ops.jobs.launch_request import run_label_of
@@ -139,6 +140,9 @@ class RestartStream(ImagenOperator):
             unwanted = dataclasses.replace(wanted_state, wanted=False, by=drain.by, at=drain.at)
             unwanted.save()
             raise _unwanted(unwanted)
+        # A limit may be narrower than at the last start.
+        form = JobForm.from_fields(wanted_state.form)
+        refuse_not_allowed(self.settings, form, "stream_template")
         run_id = context["run_id"]
         claim_restart(
             self.clients.history(RESTART_RECORDS),
@@ -146,8 +150,7 @@ class RestartStream(ImagenOperator):
             max_per_hour=self.settings.restarts_per_hour,
             start_dag_id=self.start_dag_id,
         )
-        form, run_label = JobForm.from_fields(wanted_state.form), run_label_of(self.dag_id, run_id)
-        job = launcher.start(form, OnActive.KEEP, run_label).job
+        job = launcher.start(form, OnActive.KEEP, run_label_of(self.dag_id, run_id)).job
         self.link(job)
         # A drain that came meanwhile may have found no job to stop.
         if not (wanted_state := WantedState.load()).wanted:

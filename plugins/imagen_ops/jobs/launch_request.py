@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from beam_jobs.names import JOBS_FOLDER
+from imagen_ops.jobs.limits import with_limits
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 
@@ -75,7 +76,8 @@ def stream_launch_request(settings: Settings, form: JobForm, *, run_label: str) 
             "messages_subscription": settings.subscription(settings.prompts_subscription),
             "canary_keys": settings.canary_keys,
             **_outputs(settings),
-            **_as_text(form.to_json(), without={"max_workers"}),
+            **_allowed(settings),
+            **_as_text(with_limits(settings, form).to_json(), without={"max_workers"}),
         },
         environment={
             **_environment(settings, form.max_workers, run_label),
@@ -123,7 +125,8 @@ def backfill_launch_request(
             "max_unpacked_bytes": str(settings.backfill_max_unpacked_bytes),
             "source": prediction_source(run_id),
             **_outputs(settings),
-            **_as_text(form.to_json(), without={"max_workers"}),
+            **_allowed(settings),
+            **_as_text(with_limits(settings, form).to_json(), without={"max_workers"}),
         },
         environment={
             **environment,
@@ -171,6 +174,14 @@ def _outputs(settings: Settings) -> dict[str, str]:
         "dead_letter_topic": settings.topic(settings.dead_letters_topic),
         "images_output_location": settings.images_location,
     }
+
+
+def _allowed(settings: Settings) -> dict[str, str]:
+    lists = {
+        "allowed_projects": settings.allowed_projects,
+        "allowed_buckets": settings.allowed_buckets,
+    }
+    return {name: ",".join(names) for name, names in lists.items() if names}
 
 
 def _environment(settings: Settings, max_workers: int, run_label: str) -> dict[str, Any]:

@@ -13,14 +13,20 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from beam_jobs.allowed import names_in
 from beam_jobs.catalog import (
     DEFAULT_MODEL,
     ENDPOINT_PATTERN,
+    IMAGE_SIZES,
     KNOWN_MODELS,
+    MAX_IMAGES,
     MODEL_PATTERN,
     PROMPT_FIELD,
     PROMPT_FIELD_PATTERN,
+    needs_endpoint,
 )
+
+_SIZE = f"(?:{'|'.join(IMAGE_SIZES)})"
 
 JOB_FIELDS: dict[str, Any] = {
     "model": Param(
@@ -39,7 +45,8 @@ JOB_FIELDS: dict[str, Any] = {
         description_md=(
             "Set this only for a model that you deployed on a Vertex AI endpoint and that supports "
             ":predict. Format: projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT. Leave "
-            "it empty for Google's own models."
+            "it empty for Google's own models. An endpoint of another project has to be in "
+            "IMAGEN_ALLOWED_PROJECTS."
         ),
     ),
     "prompt_field": Param(
@@ -53,6 +60,39 @@ JOB_FIELDS: dict[str, Any] = {
             "open models in Model Garden (FLUX, Stable Diffusion XL) expect **text**. Enter **-** "
             "for a container that takes the text itself, such as Hugging Face's. **Empty**: "
             "prompt, as for Imagen."
+        ),
+    ),
+    "allowed_models": Param(
+        None,
+        type=["null", "string"],
+        pattern=rf"^{MODEL_PATTERN}(?:, ?{MODEL_PATTERN})*$",
+        title="Allowed models",
+        description_md=(
+            "The models that a prompt can name, besides *Model*, separated by commas. Only models "
+            "of IMAGEN_ALLOWED_MODELS, if it is set. **Empty**: all of IMAGEN_ALLOWED_MODELS, or "
+            "if it isn't set, the known Gemini models."
+        ),
+    ),
+    "allowed_image_sizes": Param(
+        None,
+        type=["null", "string"],
+        pattern=rf"^{_SIZE}(?:, ?{_SIZE})*$",
+        title="Allowed image sizes",
+        description_md=(
+            "The image sizes that a prompt can ask for, such as 1K,2K. Only sizes of "
+            "IMAGEN_ALLOWED_IMAGE_SIZES, if it is set. **Empty**: all of these, or if it isn't "
+            "set, all that the prompt's model offers."
+        ),
+    ),
+    "max_images_per_prompt": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=MAX_IMAGES,
+        title="Maximum images per prompt",
+        description_md=(
+            "How many images a prompt can ask for, at most IMAGEN_MAX_IMAGES_PER_PROMPT. "
+            "**Empty**: IMAGEN_MAX_IMAGES_PER_PROMPT."
         ),
     ),
     "request_tier": Param(
@@ -140,6 +180,12 @@ class JobForm:
         model_endpoint: the Vertex AI endpoint of a deployed model; None for Google's own models.
         prompt_field: the request field that the endpoint's container takes a prompt from, or "-"
             for none; None: Imagen's.
+        allowed_models: comma-separated models that a prompt can name besides `model`; None: those
+            of the deployment.
+        allowed_image_sizes: comma-separated image sizes that a prompt can ask for; None: those of
+            the deployment.
+        max_images_per_prompt: how many images a prompt can ask for; None: as many as the
+            deployment allows.
         request_tier: "standard" or "flex".
         max_in_flight: maximum concurrent model calls per worker.
         max_requests_per_minute: maximum model calls per minute of the whole job; None: the
@@ -153,6 +199,9 @@ class JobForm:
     model: str
     model_endpoint: str | None = None
     prompt_field: str | None = None
+    allowed_models: str | None = None
+    allowed_image_sizes: str | None = None
+    max_images_per_prompt: int | None = None
     request_tier: str = "standard"
     max_in_flight: int = 64
     max_requests_per_minute: float | None = None
@@ -169,7 +218,7 @@ class JobForm:
         in the Variable, so the fields that become part of a URL are checked here.
 
         Raises:
-            ValueError: the model is missing, or the model or its endpoint is malformed.
+            ValueError: the model is missing, or a model or the endpoint is malformed.
         """
         names = {field.name for field in dataclasses.fields(cls)}
         job_fields = {name: value for name, value in fields.items() if name in names}
@@ -181,6 +230,12 @@ class JobForm:
         form = cls(**job_fields)
         if not re.fullmatch(MODEL_PATTERN, form.model):
             raise ValueError(f"model: expected an id such as {DEFAULT_MODEL}, got {form.model!r}")
+        for name in names_in(form.allowed_models):
+            if not re.fullmatch(MODEL_PATTERN, name):
+                raise ValueError(
+                    f"allowed_models: expected ids such as {DEFAULT_MODEL}, separated by commas, "
+                    f"got {name[:100]!r}"
+                )
         if form.model_endpoint and not re.fullmatch(ENDPOINT_PATTERN, form.model_endpoint):
             raise ValueError(
                 "model_endpoint: expected projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT, "
@@ -200,11 +255,17 @@ class JobForm:
                 f"model_endpoint: {self.model} is one of Google's own models and needs no "
                 "endpoint; clear the endpoint, or set model to the model deployed on it"
             )
-        if not (self.model_endpoint or gemini or self.model.startswith("imagen-")):
+        if needs_endpoint(self.model) and not self.model_endpoint:
             problems.append(
                 f"model: {self.model} is not one of Google's own models; set model_endpoint to the "
                 "endpoint it is deployed on"
             )
+        problems += [
+            f"allowed_models: {name[:100]} is not one of Google's own models, and an endpoint "
+            "serves only model; remove it from the list"
+            for name in names_in(self.allowed_models)
+            if needs_endpoint(name) and name != self.model
+        ]
         if (self.prompt_field or PROMPT_FIELD) != PROMPT_FIELD and not self.model_endpoint:
             problems.append(
                 f"prompt_field: {self.prompt_field} is only for a model on an endpoint; set "

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowSkipException
 from typing_extensions import override
 
+from imagen_ops.dag.limits import refuse_not_allowed
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.launch_request import run_label_of
@@ -31,6 +32,7 @@ class LaunchStream(ImagenOperator):
     @override
     def act(self, context: Any) -> str:
         dag_run, form = context["dag_run"], JobForm.from_fields(context["params"])
+        refuse_not_allowed(self.settings, form, "stream_template")
         launcher = StreamLauncher(self.settings, self.clients.dataflow)
         refuse_if_drained(self._drained(launcher, dag_run))
         run_label = run_label_of(dag_run.dag_id, dag_run.run_id)

@@ -7,6 +7,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 from typing_extensions import override
 
+from imagen_ops.dag.limits import refuse_not_allowed
 from imagen_ops.dag.model_check import check_model
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
@@ -23,6 +24,8 @@ class CheckPrerequisites(ImagenOperator):
     @override
     def act(self, context: Any) -> None:
         form = JobForm.from_fields(context["params"])
+        # First of all: nothing is asked of anybody else's project.
+        refuse_not_allowed(self.settings, form, "stream_template")
         if contradictions := form.contradictions():
             raise AirflowFailException("\n".join(["the form contradicts itself:", *contradictions]))
         prerequisites = self._prerequisites()

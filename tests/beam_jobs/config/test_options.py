@@ -56,9 +56,9 @@ def test_a_stream_needs_four_options_and_has_defaults_for_the_rest():
 
 def test_a_backfill_needs_prompts_in_place_of_the_subscription():
     assert config(BACKFILL).defaults.source == "backfill:manual"
-    assert config(BACKFILL, source="backfill:run-1", report="gs://b/r.json").defaults.source == (
-        "backfill:run-1"
-    )
+    assert config(
+        BACKFILL, source="backfill:run-1", report="gs://bucket-1/r.json"
+    ).defaults.source == ("backfill:run-1")
 
 
 def test_a_config_travels_to_workers_and_names_one_engine_each():
@@ -284,7 +284,7 @@ def test_models_are_called_in_the_location_that_the_options_give(changes, gemini
 
 
 def test_the_project_given_wins_over_the_topics():
-    assert config(project="other-1").project == "other-1"
+    assert config(project="other-1", allowed_projects="p-1").project == "other-1"
 
 
 @pytest.mark.parametrize(("tier", "flex"), [("flex", True), ("standard", False)])
@@ -334,7 +334,7 @@ def test_dataflow_gets_no_main_session_unless_the_option_is_set(given, saved):
 
 
 def test_a_flex_launchers_own_flags_are_let_through():
-    launched = {"template_location": "gs://bucket/job_object", "flag_of_the_launchers": "true"}
+    launched = {"template_location": "gs://bucket-1/job_object", "flag_of_the_launchers": "true"}
     config(**launched)
     del launched["template_location"]
     assert complaints(**launched) == ["--flag_of_the_launchers: no such option; check its spelling"]

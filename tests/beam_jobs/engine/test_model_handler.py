@@ -26,9 +26,10 @@ def config(lane):
         responses_topic=lane.topic("predictions"),
         dead_letter_topic=lane.topic("dead-letters"),
         images_location=Location.parse(lane.images_location),
-        defaults=PromptDefaults(model=FLUX, allowed_models=frozenset({GEMINI, FLUX})),
+        defaults=PromptDefaults(
+            model=FLUX, allowed_models=frozenset({GEMINI, FLUX}), model_endpoint=ENDPOINT
+        ),
         project="demo-project",
-        model_endpoint=ENDPOINT,
         gemini_location="global",
         predict_location="us-central1",
         max_in_flight=8,
@@ -135,7 +136,8 @@ def test_the_budget_of_the_config_is_kept(cloud, config, prompt_of):
 
 
 def test_without_an_endpoint_a_predict_model_is_called_at_google(config, prompt_of):
-    engine = Engine(dataclasses.replace(config, model_endpoint=None))
+    googles = dataclasses.replace(config.defaults, model_endpoint=None)
+    engine = Engine(dataclasses.replace(config, defaults=googles))
     (outcome,) = engine.run([prompt_of("a fox", model="imagen-4.0-generate-001")])
     assert isinstance(outcome, Failure)
     assert "Publisher Model `imagen-4.0-generate-001` was not found" in outcome.detail

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from beam_jobs.models.base import error_from_status, no_image_error
+from beam_jobs.models.base import CallError, Retry, error_from_status, no_image_error
 from beam_jobs.models.endpoint_host import EndpointHost
 
 pytestmark = pytest.mark.asyncio
@@ -86,3 +86,68 @@ async def test_a_publisher_model_has_no_host_of_its_own():
     api = Api(DEDICATED)
     assert await EndpointHost(SHARED, model).url(api.get) == SHARED
     assert api.asked == []
+
+
+STAND_IN = "http://127.0.0.1:8080"
+
+
+def named(dns):
+    return Api(json.dumps({"dedicatedEndpointDns": dns}).encode())
+
+
+@pytest.mark.parametrize(
+    ("shared", "dns", "url"),
+    [
+        (SHARED, DNS, f"https://{DNS}"),
+        (SHARED, f"https://{DNS}", f"https://{DNS}"),
+        (
+            SHARED,
+            "mg-endpoint-d6a4.us-west1-fasttryout.prediction.vertexai.goog",
+            "https://mg-endpoint-d6a4.us-west1-fasttryout.prediction.vertexai.goog",
+        ),
+        (
+            SHARED,
+            "1234-us-central1-5678.prediction.p.vertexai.goog",
+            "https://1234-us-central1-5678.prediction.p.vertexai.goog",
+        ),
+        (STAND_IN, "localhost:8080", "http://localhost:8080"),
+        (STAND_IN, "127.0.0.2", "http://127.0.0.2"),
+        ("http://localhost:8080", "[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+async def test_googles_hosts_are_called_and_this_machine_where_it_stands_in(shared, dns, url):
+    assert await EndpointHost(shared, ENDPOINT).url(named(dns).get) == url
+
+
+@pytest.mark.parametrize(
+    ("shared", "dns"),
+    [
+        (SHARED, "drawn.example"),
+        (SHARED, "localhost:8080"),
+        (SHARED, f"{DNS}.drawn.example"),
+        (SHARED, f"drawn.example/{DNS}"),
+        (SHARED, f"drawn.example#.{DNS}"),
+        (SHARED, f"user@{DNS}"),
+        (SHARED, f"{DNS}:8443"),
+        (SHARED, f"{DNS}\n"),
+        (SHARED, f"http://{DNS}"),
+        (SHARED, "prediction.vertexai.goog"),
+        (SHARED, "drawn-prediction.vertexai.goog"),
+        (SHARED, 7),
+        (STAND_IN, "drawn.example"),
+        (STAND_IN, "localhost@drawn.example"),
+        (STAND_IN, "drawn.example@localhost"),
+        (STAND_IN, "localhost.drawn.example"),
+        (STAND_IN, "localhost/elsewhere"),
+        (STAND_IN, "10.0.0.1:8080"),
+        ("https://gateway.example", "localhost"),
+        ("https://gateway.example", "gateway.example"),
+    ],
+)
+async def test_any_other_host_is_refused_before_anything_is_sent_there(shared, dns):
+    api, host = named(dns), EndpointHost(shared, ENDPOINT)
+    with pytest.raises(CallError, match="which isn't Google's: expected ENDPOINT") as refused:
+        await host.url(api.get)
+    assert (refused.value.retry, refused.value.retryable) == (Retry.NEVER, True)
+    assert "GOOGLE_VERTEX_BASE_URL" in refused.value.detail
+    assert api.asked == [f"{shared}/v1/{ENDPOINT}"], "nothing but the endpoint's resource"

@@ -3,6 +3,7 @@
 A field that one adapter drops would give another image than was asked for, under its digest.
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -135,9 +136,15 @@ def everything() -> Prompt:
     return prompt
 
 
+ENDPOINT = "projects/p/locations/l/endpoints/1"
+
+
 @pytest.mark.asyncio
-async def test_the_record_has_them_all(lane: Any, session: Any):
-    prompt = everything()
+@pytest.mark.parametrize("endpoint", [None, ENDPOINT])
+async def test_the_record_has_them_all_and_what_served_the_model(
+    lane: Any, session: Any, endpoint: str | None
+):
+    prompt = dataclasses.replace(everything(), model_endpoint=endpoint)
     location = Location.parse(lane.images_location)
     paths = [f"gs://b/{number}" for number in range(prompt.images)]
     await ImageStore(session, location).put_record(prompt, paths, "now")
@@ -150,12 +157,14 @@ async def test_the_record_has_them_all(lane: Any, session: Any):
         "digest": prompt.digest,
         "created_at": "now",
     }
+    assert record.get("model_endpoint") == endpoint
     shown = " ".join(shown_on_the_sheet(record))
+    assert (f" on {ENDPOINT}" in shown) == bool(endpoint)
     assert all(str(prompt.parameters[field.name]) in shown for field in PARAMETERS)
 
 
-def test_the_page_has_them_all():
-    prompt = everything()
+def test_the_page_has_them_all_and_what_served_the_model():
+    prompt = dataclasses.replace(everything(), model_endpoint=ENDPOINT)
     outcome = Prediction(
         prompt_id=prompt.prompt_id,
         deduplication_key=prompt.deduplication_key,
@@ -172,7 +181,8 @@ def test_the_page_has_them_all():
     line = json.loads(json.dumps(recent_index.index_entry(outcome)))
     (entry,) = entries(iter([line]))
     assert (entry["prompt"], entry["model"]) == (prompt.text, prompt.model)
-    assert entry["parameters"] == {field.name: VALUES[field.name] for field in PARAMETERS}
+    values = {field.name: VALUES[field.name] for field in PARAMETERS}
+    assert entry["parameters"] == {**values, "model_endpoint": ENDPOINT}
 
 
 def test_the_docs_have_them_all():

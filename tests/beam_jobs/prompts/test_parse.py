@@ -1,6 +1,7 @@
 """Parsing prompts: their fields, their digests, and the failure of each bad prompt."""
 
 import base64
+import dataclasses
 import json
 import re
 import time
@@ -55,6 +56,58 @@ def detail(body, attributes=None) -> str:
 
 def fox(**fields) -> dict:
     return {"prompt": "a fox", **fields}
+
+
+# What a job allows
+
+
+LIMITED = dataclasses.replace(
+    DEFAULTS, allowed_image_sizes=frozenset({"1K", "4K"}), max_images_per_prompt=2
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"model": "gemini-3-pro-image"},
+            f"field 'model': expected one of {FLUX}, {GEMINI} (--allowed_models), "
+            "got 'gemini-3-pro-image'",
+        ),
+        (
+            {"image_size": "2K"},
+            "field 'image_size': expected one of 1K, 4K (--allowed_image_sizes), got '2K'",
+        ),
+        (
+            {"model": FLUX, "image_size": "4K"},
+            "field 'image_size': expected one of 1K (--allowed_image_sizes), got '4K'",
+        ),
+        (
+            {"images": 3},
+            "field 'images': expected a whole number from 1 to 2 (--max_images_per_prompt), got 3",
+        ),
+    ],
+)
+def test_a_prompt_beyond_what_the_job_allows_says_what_it_allows_and_which_option_does(
+    fields, expected
+):
+    result = parsed(fox(**fields), defaults=LIMITED)
+    assert isinstance(result, Failure)
+    assert (result.reason, result.detail) == (Reason.INVALID_PROMPT, expected)
+
+
+@pytest.mark.parametrize("fields", [{}, {"image_size": "4K"}, {"images": 2}, {"model": FLUX}])
+def test_a_prompt_within_them_has_the_digest_that_it_has_without_them(fields):
+    limited = prompt(fox(**fields), defaults=LIMITED)
+    assert limited.digest == prompt(fox(**fields)).digest
+
+
+def test_without_a_size_that_is_both_offered_and_allowed_a_prompt_leaves_it_out():
+    only_4k = dataclasses.replace(DEFAULTS, allowed_image_sizes=frozenset({"4K"}))
+    assert prompt(fox(model=FLUX), defaults=only_4k).image_size is None
+    result = parsed(fox(model=FLUX, image_size="1K"), defaults=only_4k)
+    assert isinstance(result, Failure)
+    assert "expected no value (--allowed_image_sizes), got '1K'" in result.detail
 
 
 # Valid prompts

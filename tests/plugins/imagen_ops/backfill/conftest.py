@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
+from beam_jobs.prompts.defaults import prompt_defaults
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from imagen_ops.backfill.listing import Fingerprint
 from imagen_ops.backfill.plan import Plan
@@ -34,12 +36,25 @@ EMPTY_PLAN = dataclasses.replace(PLAN, fingerprint=str(Fingerprint())).to_json()
 # Plans
 
 
+def defaults_of(**options: Any) -> PromptDefaults:
+    return prompt_defaults(**{"model": MODEL, "source": "backfill:plan", **options})
+
+
 @pytest.fixture
 def planned(lane: Lane) -> Planned:
-    """Plan the lane's folder of prompts, or another glob in the lane's folder."""
+    """Plan the lane's folder of prompts, or another glob in the lane's folder.
+
+    Changes are arguments of `plan_backfill`, or options of the job that its prompts depend on.
+    """
 
     def planned(pattern: str = "prompts/*", **changes: Any) -> Plan:
-        arguments = {"model": MODEL, "images_location": lane.images_location, **changes}
+        taken = inspect.signature(plan_backfill).parameters
+        limits = {name: changes.pop(name) for name in list(changes) if name not in taken}
+        arguments = {
+            "defaults": defaults_of(**limits),
+            "images_location": lane.images_location,
+            **changes,
+        }
         return plan_backfill(lane.storage, f"gs://{BUCKET}/{lane.name}/{pattern}", **arguments)
 
     return planned

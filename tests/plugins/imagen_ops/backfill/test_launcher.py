@@ -9,7 +9,12 @@ import pytest
 from imagen_ops.jobs.launch_request import TRY_LABEL, run_label_of
 from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
-from tests.plugins.imagen_ops.backfill.conftest import active_jobs, cancel, launch_task
+from tests.plugins.imagen_ops.backfill.conftest import (
+    active_jobs,
+    cancel,
+    defaults_of,
+    launch_task,
+)
 
 Run = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("_queued_jobs")
@@ -111,10 +116,21 @@ def test_unchanged_files_are_not_planned_again(
     plan = planning.plan_backfill(
         deployment.lane.storage,
         f"gs://{deployment.settings.bucket}/prompts/ds=2026-11-22/*",
-        model=deployment.settings.model,
+        defaults=defaults_of(model=deployment.settings.model),
         images_location=deployment.settings.images_location,
     )
     label = run_label_of("imagen_backfill", f"scheduled__{deployment.lane.name}__one")
     bucket.blob(f"jobs/{label}/plan.jsonl").upload_from_string("")
     monkeypatch.setattr(planning, "plan_backfill", None)
     assert poke(launch_task(plan.to_json())), "it was checked against the budget before"
+
+
+def test_a_launch_is_refused_if_the_limits_have_become_narrower_since_the_plan(
+    deployment: Deployment, poke: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    monkeypatch.setenv("IMAGEN_BACKFILL_TEMPLATE", "gs://no-longer-allowed/backfill.json")
+    with pytest.raises(AirflowFailException, match="IMAGEN_ALLOWED_BUCKETS"):
+        poke(launch_task())
+    assert active_jobs(deployment) == []

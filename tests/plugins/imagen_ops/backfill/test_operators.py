@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from beam_jobs.prompts.parse import Prompt, parse
 from imagen_ops.backfill.plan import ModelCost
 from imagen_ops.jobs.launch_request import report_path, run_label_of
+from tests.conftest import PROJECT
 from tests.plugins.conftest import Deployment
-from tests.plugins.imagen_ops.backfill.conftest import RUN_ID, check_task
+from tests.plugins.imagen_ops.backfill.conftest import RUN_ID, check_task, defaults_of
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 from tests.plugins.imagen_ops.backfill.test_reconciliation import REPORT
 
@@ -88,6 +90,60 @@ def test_prompt_files_that_are_not_allowed_fail_the_plan_at_once(backfill: Run) 
     for prompts in ("gs://other-bucket/prompts/*", "not even a path"):
         with pytest.raises(AirflowFailException, match="prompts: "):
             backfill(plan_task(), prompts=prompts)
+
+
+OTHERS = "projects/other/locations/us-central1/endpoints/1"
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"model": "flux-1", "model_endpoint": OTHERS}, "IMAGEN_ALLOWED_PROJECTS"),
+        ({"max_images_per_prompt": 4}, "IMAGEN_MAX_IMAGES_PER_PROMPT"),
+    ],
+)
+def test_what_the_deployment_does_not_allow_fails_the_plan_before_a_file_is_read(
+    deployment: Deployment,
+    backfill: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    form: dict[str, Any],
+    expected: str,
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from imagen_ops.backfill import planning
+
+    monkeypatch.setattr(planning, "plan_backfill", None)
+    monkeypatch.setenv("IMAGEN_MAX_IMAGES_PER_PROMPT", "2")
+    with pytest.raises(AirflowFailException, match=expected):
+        backfill(plan_task(), **form)
+
+
+def test_the_plan_finds_the_images_of_the_endpoint_and_no_others(
+    deployment: Deployment, backfill: Run
+) -> None:
+    endpoint = f"projects/{PROJECT}/locations/us-central1/endpoints/1"
+    form = {"model": "flux-1", "model_endpoint": endpoint}
+    put(deployment, "prompts/ds=2026-11-22/a.txt", "a fox")
+    stored = parse(b"a fox", {}, origin="", defaults=defaults_of(**form))
+    assert isinstance(stored, Prompt)
+    put(deployment, f"images/{stored.digest[:2]}/{stored.digest}.json", "{}")
+    assert backfill(plan_task(), **form)["already_stored"]["images"] == 1
+    form["model_endpoint"] = f"{endpoint}2"
+    assert backfill(plan_task(), **form)["already_stored"]["images"] == 0
+
+
+def test_the_plan_counts_what_the_job_will_take_within_the_settings_limits(
+    deployment: Deployment, backfill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = ['{"prompt": "a fox", "images": 3}', '{"prompt": "a fox", "image_size": "4K"}', "a hen"]
+    put(deployment, "prompts/ds=2026-11-22/a.txt", "\n".join(rows))
+    assert backfill(plan_task())["prompts"] == 3
+    monkeypatch.setenv("IMAGEN_MAX_IMAGES_PER_PROMPT", "2")
+    monkeypatch.setenv("IMAGEN_ALLOWED_IMAGE_SIZES", "1K,2K")
+    plan = backfill(plan_task())
+    assert (plan["prompts"], plan["invalid"]) == (1, 2)
+    assert any("--max_images_per_prompt" in line for line in plan["first_invalid"])
 
 
 def test_a_glob_that_passes_over_the_file_of_its_own_name_fails_the_plan_at_once(

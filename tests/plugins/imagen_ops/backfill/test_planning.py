@@ -1,5 +1,6 @@
 """Plans of nights of prompt files in the local cloud's storage."""
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -8,9 +9,10 @@ import pytest
 from google.api_core import exceptions
 
 from beam_jobs.prompts.globs import GlobError
+from beam_jobs.prompts.parse import Prompt, parse
 from imagen_ops.backfill.planning import plan_backfill
-from tests.conftest import ROOT, Lane
-from tests.plugins.imagen_ops.backfill.conftest import MODEL, Planned
+from tests.conftest import BUCKET, ROOT, Lane
+from tests.plugins.imagen_ops.backfill.conftest import MODEL, Planned, defaults_of, store
 
 
 def test_a_date_without_a_folder_has_nothing_to_do(planned: Planned) -> None:
@@ -38,7 +40,10 @@ def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(
 def test_a_missing_bucket_is_an_error_not_an_empty_night(lane: Lane) -> None:
     with pytest.raises(exceptions.NotFound):
         plan_backfill(
-            lane.storage, "gs://no-such-b/p/*", model=MODEL, images_location="gs://no-such-b/i"
+            lane.storage,
+            "gs://no-such-b/p/*",
+            defaults=defaults_of(),
+            images_location="gs://no-such-b/i",
         )
 
 
@@ -59,26 +64,54 @@ def test_a_task_plans_with_the_client_of_its_connection(deployment: Any) -> None
     result = plan_backfill(
         client,
         f"gs://{settings.bucket}/prompts/ds=1/*",
-        model=settings.model,
+        defaults=defaults_of(model=settings.model),
         images_location=settings.images_location,
     )
     assert (result.prompts, result.images_to_pay) == (1, 1)
 
 
-def test_prompts_may_name_the_models_that_the_job_allows(lane: Lane, planned: Planned) -> None:
+ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"allowed_models": MODEL},
+        {"allowed_image_sizes": "1K"},
+        {"max_images_per_prompt": 1},
+        {"model": "flux-1", "model_endpoint": ENDPOINT},
+    ],
+    ids=lambda changes: ",".join(changes),
+)
+def test_a_plan_takes_a_prompt_for_what_the_job_takes_it_for(
+    lane: Lane, planned: Planned, changes: dict[str, Any]
+) -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
 
     from beam_jobs.config.options import job_config
-    from imagen_ops.backfill.planning import _allowed_models
 
-    options = PipelineOptions(lane.options(prompts="gs://b/*", source="backfill:x"))
-    assert (
-        _allowed_models(None) | {MODEL}
-        == job_config(options, streaming=False).defaults.allowed_models
-    )
-    lane.put("prompts/a.jsonl", b'{"prompt": "a fox", "model": "gemini-3-pro-image"}\n')
-    assert planned().prompts == 1
-    assert planned(allowed_models=[MODEL]).invalid == 1
+    options = lane.options(prompts=f"gs://{BUCKET}/*", source="backfill:plan", **changes)
+    config = job_config(PipelineOptions(options), streaming=False)
+    assert config.defaults == defaults_of(**changes)
+    rows = [
+        {"prompt": "a fox"},
+        {"prompt": "a fox", "model": "gemini-3-pro-image"},
+        {"prompt": "a fox", "image_size": "2K"},
+        {"prompt": "a fox", "images": 2},
+    ]
+    lane.put("prompts/a.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    items = [
+        parse(json.dumps(row).encode(), {}, origin="1", defaults=config.defaults) for row in rows
+    ]
+    prompts = [item for item in items if isinstance(item, Prompt)]
+    store(lane, *prompts)
+    plan = planned(**changes)
+    assert (plan.prompts, plan.invalid) == (len(prompts), len(rows) - len(prompts))
+    assert plan.images_to_pay == 0, "it finds what the job has stored"
+    assert plan.invalid == (1 if len(changes) == 1 else 0)
+    if changes:
+        assert planned().images_to_pay > 0 or plan.invalid, "another option, other digests"
 
 
 @pytest.mark.parametrize("location", ["", "images", "gs://", "gs://b*/images"])
@@ -89,7 +122,12 @@ def test_a_malformed_images_location_is_refused(planned: Planned, location: str)
 
 def test_a_malformed_glob_is_refused(lane: Lane) -> None:
     with pytest.raises(ValueError, match="does not begin with gs://"):
-        plan_backfill(lane.storage, "prompts/*", model=MODEL, images_location=lane.images_location)
+        plan_backfill(
+            lane.storage,
+            "prompts/*",
+            defaults=defaults_of(),
+            images_location=lane.images_location,
+        )
 
 
 @pytest.mark.slow

@@ -37,6 +37,22 @@ def test_a_stream_that_died_is_down_and_restarted_with_its_last_form(
     assert assess(run_task, "2")["status"] == "DEGRADED", "it is starting"
 
 
+def test_a_stream_is_not_restarted_with_what_is_no_longer_allowed(
+    deployment: Deployment,
+    variables: dict[str, str],
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    request_stream(deployment)
+    verdict = assess(run_task, "1")
+    monkeypatch.setenv("IMAGEN_WORKER_SERVICE_ACCOUNT", "worker@other.iam.gserviceaccount.com")
+    with pytest.raises(AirflowFailException, match="IMAGEN_ALLOWED_PROJECTS"):
+        restart(run_task, "1", verdict)
+    assert deployment.clients.dataflow.active(deployment.settings.stream_job_name) is None
+
+
 def test_an_alert_is_written_only_when_the_status_changes(
     deployment: Deployment, variables: dict[str, str], run_task: Run, alerts: Any
 ) -> None:

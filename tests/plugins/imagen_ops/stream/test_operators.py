@@ -45,6 +45,21 @@ def test_a_start_launches_the_stream_and_records_that_it_should_run(
     assert task.linked_job.job_id == job_id
 
 
+def test_a_cleared_launch_is_refused_what_is_no_longer_allowed(
+    deployment: Deployment,
+    variables: dict[str, str],
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    monkeypatch.setenv("IMAGEN_MAX_IMAGES_PER_PROMPT", "1")
+    with pytest.raises(AirflowFailException, match="IMAGEN_MAX_IMAGES_PER_PROMPT"):
+        run_task(launch(), params=deployment.form(max_images_per_prompt=2))
+    assert deployment.clients.dataflow.active(deployment.settings.stream_job_name) is None
+    assert variables == {}
+
+
 def test_a_retried_launch_adopts_the_job_of_its_first_try(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:

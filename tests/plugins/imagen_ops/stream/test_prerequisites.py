@@ -34,10 +34,55 @@ def test_one_error_lists_everything_that_is_missing(
     assert "composer.tf" in str(refused.value)
 
 
+OTHERS = "projects/other/locations/us-central1/endpoints/7"
+
+
+@pytest.mark.parametrize(
+    ("form", "environment", "expected"),
+    [
+        ({"model": "my-flux", "model_endpoint": OTHERS}, {}, "IMAGEN_ALLOWED_PROJECTS"),
+        ({}, {"STREAM_TEMPLATE": "gs://others/stream.json"}, "IMAGEN_ALLOWED_BUCKETS"),
+        ({"max_images_per_prompt": 2}, {"MAX_IMAGES_PER_PROMPT": "1"}, "MAX_IMAGES_PER_PROMPT"),
+    ],
+)
+def test_what_the_deployment_does_not_allow_is_refused_before_anybody_is_asked(
+    deployment: Deployment,
+    run_task: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    cloud: Cloud,
+    form: dict[str, Any],
+    environment: dict[str, str],
+    expected: str,
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    for name, value in environment.items():
+        monkeypatch.setenv(f"IMAGEN_{name}", value)
+    monkeypatch.setenv("IMAGEN_PROMPTS_TOPIC", "no-such-topic")
+    before = cloud.models()
+    with pytest.raises(AirflowFailException, match=expected) as refused:
+        run_task(check(), params=deployment.form(**form))
+    assert "no-such-topic" not in str(refused.value), "Pub/Sub was not asked yet"
+    assert cloud.models() == before
+
+
+def test_an_endpoint_of_a_project_on_the_list_is_asked(
+    deployment: Deployment,
+    run_task: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    cloud: Cloud,
+) -> None:
+    monkeypatch.setenv("IMAGEN_ALLOWED_PROJECTS", "network-host, other")
+    reads = cloud.models()["endpoint_reads"]
+    form = deployment.form(model="my-flux", model_endpoint=OTHERS)
+    assert run_task(check(), params=form) is None
+    assert cloud.models()["endpoint_reads"] == reads + 1
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
-        ({"model_endpoint": "projects/p/locations/l/endpoints/7"}, "model_endpoint"),
+        ({"model_endpoint": "projects/demo-project/locations/l/endpoints/7"}, "model_endpoint"),
         ({"model": "my-flux"}, "model_endpoint"),
         ({"prompt_field": "text"}, "prompt_field"),
         ({"model": "imagen-4.0-generate-001", "request_tier": "flex"}, "request_tier"),

@@ -1,0 +1,56 @@
+"""What a prompt may ask for, as a job's options say it.
+
+Pure. The jobs and a backfill's plan take their parser's defaults from here, so that the plan counts
+what the job will pay for.
+"""
+
+from beam_jobs.allowed import names_in
+from beam_jobs.catalog import IMAGE_SIZES, KNOWN_MODELS, MAX_IMAGES, Family, family_of
+from beam_jobs.prompts.parse import PromptDefaults
+
+GEMINI_MODELS = frozenset(name for name in KNOWN_MODELS if family_of(name) is Family.GEMINI)
+
+
+def prompt_defaults(
+    *,
+    model: str,
+    source: str,
+    model_endpoint: str | None = None,
+    allowed_models: str | None = None,
+    allowed_image_sizes: str | None = None,
+    max_images_per_prompt: int | None = None,
+) -> PromptDefaults:
+    """Return what the options of these names set for a job's prompts.
+
+    Args:
+        model: for prompts that name no model; always allowed.
+        source: the source that outcomes name.
+        model_endpoint: what serves `model`, if it isn't Google's own model.
+        allowed_models: comma-separated; None or empty: the known Gemini models.
+        allowed_image_sizes: comma-separated; None or empty: all that a model offers.
+        max_images_per_prompt: None: `MAX_IMAGES`.
+    """
+    return PromptDefaults(
+        model=model,
+        allowed_models=(frozenset(names_in(allowed_models)) or GEMINI_MODELS) | {model},
+        source=source,
+        model_endpoint=model_endpoint or None,
+        allowed_image_sizes=frozenset(names_in(allowed_image_sizes) or IMAGE_SIZES),
+        max_images_per_prompt=max_images_per_prompt or MAX_IMAGES,
+    )
+
+
+def image_sizes_problem(value: str | None) -> str | None:
+    """Return what is wrong with comma-separated image sizes; None if nothing is."""
+    unknown = [name for name in names_in(value) if name not in IMAGE_SIZES]
+    if not unknown:
+        return None
+    sizes = ", ".join(IMAGE_SIZES)
+    return f"expected some of {sizes}, separated by commas, got {unknown[0][:50]!r}"
+
+
+def max_images_problem(value: int | None) -> str | None:
+    """Return what is wrong with a maximum of images per prompt; None if nothing is."""
+    if value is None or 1 <= value <= MAX_IMAGES:
+        return None
+    return f"expected a whole number from 1 to {MAX_IMAGES}, got {value}"
