@@ -60,7 +60,16 @@ def put_images(put: Put, now: datetime, count: int) -> None:
         stem = f"images/{digest[:2]}/{digest}"
         path = f"gs://{NAMES.bucket}/{stem}-0.png"
         outcome = Prediction(
-            digest, digest, text(n), (path,), DEFAULT_MODEL, "stream", False, at.isoformat(), 4_200
+            digest,
+            "",
+            digest,
+            text(n),
+            (path,),
+            DEFAULT_MODEL,
+            "stream",
+            False,
+            at.isoformat(),
+            4_200,
         )
         if n >= count - WHOLE_IMAGES:
             put(f"{stem}-0.png", picture)
@@ -75,7 +84,7 @@ def put_failures(put: Put, now: datetime, count: int) -> None:
         at = now - timedelta(days=n / count)
         reason = reasons[n % len(reasons)]
         detail = "the model answered 429 for 600 s" * 8
-        outcome = Failure(f"id-{n}", reason, detail, True, 7, text(n).encode(), {}, "stream")
+        outcome = Failure(f"id-{n}", "", reason, detail, True, 7, text(n).encode(), {}, "stream")
         put_line(put, FAILURES, at, recent_index.index_entry(outcome))
 
 

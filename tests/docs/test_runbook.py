@@ -24,6 +24,7 @@ from imagen_ops.health.assessment.formatting import duration, percentage
 from imagen_ops.health.assessment.signals import Canary, Previous, Signals
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import ReasonCode, Status
+from imagen_ops.health.canary_keys import PRIVATE_KEY_VARIABLE
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.params import JOB_FIELDS, STREAM_FIELDS, JobForm
 from imagen_ops.records import folders
@@ -372,7 +373,7 @@ def test_every_file_that_is_named_is_there() -> None:
 
 def test_every_dag_that_is_named_is_there() -> None:
     assert len(dags()) == 5
-    known = {*dags(), VARIABLE, "imagen_ops"}
+    known = {*dags(), VARIABLE, PRIVATE_KEY_VARIABLE, "imagen_ops"}
     assert set(re.findall(r"\bimagen_\w+", TEXT)) - known == set()
     assert set(dags()) <= set(re.findall(r"\bimagen_\w+", TEXT))
 

@@ -116,8 +116,8 @@ def _keys(outcome: Prediction | Failure) -> set[str]:
 
 
 def _prediction() -> Prediction:
-    return Prediction("1", "0", "x", (), "m", "stream", False, "", 0)
+    return Prediction("1", "2", "0", "x", (), "m", "stream", False, "", 0)
 
 
 def _failure() -> Failure:
-    return Failure("1", Reason.BLOCKED, "", False, 1, b"", {}, "stream")
+    return Failure("1", "2", Reason.BLOCKED, "", False, 1, b"", {}, "stream")

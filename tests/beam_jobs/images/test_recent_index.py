@@ -32,6 +32,7 @@ SECRET = "a fox that nobody may read of in a log"
 def prediction(prompt="a fox", **others):
     given = {
         "prompt_id": "order-7",
+        "deduplication_key": "0f" * 32,
         "digest": "ab" * 16,
         "prompt": prompt,
         "images": ("gs://b/images/ab/x-0.png", "gs://b/images/ab/x-1.png"),
@@ -48,6 +49,7 @@ def prediction(prompt="a fox", **others):
 def failure(body=b"a hare", **others):
     given = {
         "prompt_id": "order-8",
+        "deduplication_key": "0f" * 32,
         "reason": Reason.BLOCKED,
         "detail": "refused",
         "retryable": False,

@@ -29,6 +29,7 @@ def letter(**changes: Any) -> bytes:
     """Return what a job publishes, with changes."""
     fields: dict[str, Any] = {
         "prompt_id": "p-1",
+        "deduplication_key": "0f" * 32,
         "reason": outcomes.Reason.UNAVAILABLE,
         "detail": "HTTP 503",
         "retryable": True,

@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
 def line(n: int, reason: Reason = Reason.BLOCKED, body: bytes | None = None) -> dict[str, Any]:
     """Return a failure's line in the index, created by the code that jobs use."""
     outcome = Failure(
-        f"id-{n}", reason, f"detail {n}", False, 1, body or f"prompt {n}".encode(), {}, "stream"
+        f"id-{n}", "", reason, f"detail {n}", False, 1, body or f"prompt {n}".encode(), {}, "stream"
     )
     return recent_index.index_entry(outcome)
 

@@ -25,7 +25,9 @@ def path(n: int, index: int = 0) -> str:
 def line(n: int, images: int = 1, **fields: Any) -> dict[str, Any]:
     """Return a prediction's line in the index, created by the code that jobs use."""
     paths = tuple(f"gs://{BUCKET}/images/{path(n, index)}" for index in range(images))
-    outcome = Prediction(f"id-{n}", digest(n), f"prompt {n}", paths, "m", "stream", False, "", 1500)
+    outcome = Prediction(
+        f"id-{n}", "", digest(n), f"prompt {n}", paths, "m", "stream", False, "", 1500
+    )
     at = (NOW + timedelta(seconds=n)).isoformat(timespec="milliseconds")
     return {**recent_index.index_entry(outcome), "at": at, **fields}
 
