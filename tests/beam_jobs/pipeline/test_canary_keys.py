@@ -32,14 +32,12 @@ def engine():
             images_location=Location("no-such-bucket", ""),
             defaults=DEFAULTS,
             project="",
-            model_endpoint=None,
             gemini_location="",
             predict_location="",
             max_in_flight=8,
             requests_per_minute=None,
             max_retry_s=1.0,
             call_timeout_s=1.0,
-            max_images=0,
             flex=False,
         )
     )
