@@ -28,13 +28,16 @@ class GuardedStorage:
         url: where it answers.
         asked: how often each permission was needed, by its name and the object's top folder.
         refused: what was needed and is not granted.
+        strict: whether an object that exists is answered with 403 instead of 412. Which of them
+            Cloud Storage answers to who may not replace it is not documented.
     """
 
-    def __init__(self, who: str, upstream: str, folder: str, *, strict: bool) -> None:
+    def __init__(self, who: str, upstream: str, folder: str) -> None:
         self.url = ""
         self.asked: Counter[tuple[str, str]] = Counter()
         self.refused: list[str] = []
-        self._who, self._upstream, self._folder, self._strict = who, upstream, folder, strict
+        self.strict = False
+        self._who, self._upstream, self._folder = who, upstream, folder
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -49,18 +52,9 @@ class GuardedStorage:
                 self.refused.append(f"{needed.permission} on {needed.name!r}")
                 return _forbidden(needed)
         answer = await self._forward(request, body)
-        if self._strict and all_needed:
-            return self._strictly(answer, all_needed[0])
-        return answer
-
-    def _strictly(self, answer: web.Response, asked: Needed) -> web.Response:
-        """Return 403 in place of an answer that tells whether an object exists."""
-        match answer.status, asked.permission:
-            case 404, "storage.objects.get":
-                return _forbidden(Needed("storage.objects.list", asked.name))
-            case 412, "storage.objects.create" if b"conditionNotMet" in bytes(answer.body or b""):
-                needed = Needed("storage.objects.delete", asked.name)
-                return answer if is_granted(self._who, needed) else _forbidden(needed)
+        if self.strict and answer.status == 412:
+            name = all_needed[0].name
+            return _forbidden(Needed("storage.objects.delete", name))
         return answer
 
     def _needed(self, request: web.Request, body: bytes) -> list[Needed]:
@@ -93,20 +87,15 @@ _SESSION = web.AppKey("session", aiohttp.ClientSession)
 
 
 @contextmanager
-def guarded(
-    who: str, upstream: str, *, folder: str = "", strict: bool = False
-) -> Iterator[GuardedStorage]:
+def guarded(who: str, upstream: str, *, folder: str = "") -> Iterator[GuardedStorage]:
     """Yield a proxy that refuses what `composer.tf` does not grant, with 403.
 
     Args:
         who: whose requests they are, `composer` or `worker`.
         upstream: the stand-in's URL, without a slash at the end.
         folder: stands for the bucket's root; with a slash at its end, or empty.
-        strict: whether a missing object is answered with 403 instead of 404, and one that exists
-            and may not be replaced with 403 instead of 412. What Cloud Storage answers then, to
-            who has grants on folders, is not documented.
     """
-    storage = GuardedStorage(who, upstream, folder, strict=strict)
+    storage = GuardedStorage(who, upstream, folder)
     started, stop = threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 

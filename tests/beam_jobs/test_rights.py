@@ -21,7 +21,7 @@ def workers_storage(
 ) -> Iterator[GuardedStorage]:
     """Cloud Storage, for what this test starts, as the workers' account sees it."""
     upstream = cloud.environment["STORAGE_EMULATOR_HOST"]
-    with guarded("worker", upstream, folder=f"{lane.name}/", strict=True) as storage:
+    with guarded("worker", upstream, folder=f"{lane.name}/") as storage:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", storage.url)
         yield storage
 
@@ -36,6 +36,8 @@ def test_a_stream_works_with_what_workers_are_granted(
     lane.publish("A fox", {"prompt": "Two foxes", "images": 2}, "fault:blocked")
     lane.predictions(2)
     lane.dead_letters(1)
+    lane.publish("A fox")
+    assert lane.predictions(1)[0]["reused"], "what is stored is found"
     # While storage refuses every write, a prompt that waits for it has the job try to write.
     asked = workers_storage.asked
     before = asked["storage.objects.create", "images"]
@@ -44,8 +46,7 @@ def test_a_stream_works_with_what_workers_are_granted(
     eventually(
         lambda: asked["storage.objects.create", "images"] > before, what="a write that is refused"
     )
-    lane.publish("A fox", "A fox in the fog")
-    assert lane.predictions(1)[0]["reused"], "what is stored is found"
+    lane.publish("A fox in the fog")
     probe = ("storage.objects.create", "images/write-checks")
     eventually(lambda: asked[probe], what="an attempt to write")
     cloud.storage(policy_violated=False)
@@ -102,6 +103,7 @@ def test_an_object_that_is_there_is_not_taken_for_a_refusal(
     lane: Lane, workers_storage: GuardedStorage
 ) -> None:
     """It may be answered 403: its name is taken, and workers may not replace it."""
+    workers_storage.strict = True
     location = Location.parse(lane.images_location)
     index, name = recent_index._Index(location), f"{location.index(PREDICTIONS)}1.jsonl"
     index._create(name, b"{}\n")

@@ -45,7 +45,9 @@ def worker(lane, session):
 
 def shares(lane):
     """Return what each worker has leased and spent, as the ledger says."""
-    content = json.loads(lane.objects()["budget.json"])
+    # By name: a worker may replace the object between a listing and its download.
+    blob = lane.storage.bucket(BUCKET).blob(f"{lane.name}/budget.json")
+    content = json.loads(blob.download_as_bytes())
     return [(share["leased"], share["spent"]) for share in content["shares"].values()]
 
 
