@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.outcomes import Failure, Reason, encode
+from beam_jobs.prompts.parse import PromptDefaults, parse
 from imagen_ops.records.folders import REPLAY_RECORDS
 from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
@@ -37,6 +39,7 @@ def replay(run_task: Run, deployment: Deployment) -> Run:
 def failure(body: bytes, reason: str = "UNAVAILABLE", **changes: Any) -> Failure:
     fields: dict[str, Any] = {
         "prompt_id": "p",
+        "deduplication_key": "0f" * 32,
         "detail": "for a test",
         "retryable": reason not in ("BLOCKED", "INVALID_PROMPT"),
         "attempts": 3,
@@ -569,6 +572,9 @@ def test_dead_letters_of_a_model_that_was_down_become_predictions(
     predictions = {prediction["prompt"]: prediction for prediction in lane.predictions(2)}
     assert set(predictions) == {"A fox", "A hare"}
     assert predictions["A hare"]["prompt_id"] == "order-7"
+    defaults = PromptDefaults(DEFAULT_MODEL, frozenset())
+    first_delivery = parse(b"A fox", {"team": "ads"}, origin="1", defaults=defaults)
+    assert predictions["A fox"]["deduplication_key"] == first_delivery.deduplication_key
     for prediction in predictions.values():
         assert prediction["images"]
         assert prediction["message_attributes"]["team"] == "ads"
