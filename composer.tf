@@ -64,12 +64,12 @@ variable "image_tag" {
 }
 
 variable "model" {
-  description = "The model of prompts that don't name one."
+  description = "The model of prompts that don't name one. null: the default of beam_jobs/catalog.json."
   type        = string
-  default     = "gemini-3.1-flash-image"
+  default     = null
   validation {
-    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$", var.model))
-    error_message = "Expected a model ID, such as gemini-3.1-flash-image."
+    condition     = var.model == null || can(regex("^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$", var.model))
+    error_message = "Expected a model ID, such as gemini-nano-banana-2.1."
   }
 }
 
@@ -902,6 +902,7 @@ resource "google_storage_bucket_object" "template" {
 # Airflow.
 
 locals {
+  model = coalesce(var.model, jsondecode(file("${path.module}/beam_jobs/catalog.json")).default_model)
   # Every setting that plugins/imagen_ops/settings.py reads.
   settings = merge(
     { for name, value in var.settings : upper(name) => value },
@@ -921,7 +922,7 @@ locals {
       DEAD_LETTERS_TOPIC        = google_pubsub_topic.imagen["dead-letters"].name
       DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
       STREAM_JOB_NAME           = local.stream_job
-      MODEL                     = var.model
+      MODEL                     = local.model
       WORKER_MACHINE_TYPE       = var.worker_machine_type
       WORKER_SERVICE_ACCOUNT    = google_service_account.worker.email
       WORKER_SUBNETWORK         = local.subnetwork
@@ -1035,6 +1036,7 @@ resource "google_storage_bucket_object" "plugin" {
     { for file in fileset(path.module, "plugins/**/*.{py,html,css,js,svg}") : file => file },
     { "plugins/.airflowignore" = "plugins/.airflowignore" },
     { for file in fileset(path.module, "beam_jobs/**/*.py") : "plugins/${file}" => file },
+    { "plugins/beam_jobs/catalog.json" = "beam_jobs/catalog.json" },
   )
   bucket     = google_storage_bucket.composer.name
   name       = each.key
@@ -1281,7 +1283,7 @@ output "environment" {
     PREDICTIONS_SUBSCRIPTION = google_pubsub_subscription.imagen["predictions-sub"].name
     DEAD_LETTERS_TOPIC       = google_pubsub_topic.imagen["dead-letters"].name
     STREAM_JOB_NAME          = local.stream_job
-    MODEL                    = var.model
+    MODEL                    = local.model
     WORKER_MACHINE_TYPE      = var.worker_machine_type
     WORKER_SERVICE_ACCOUNT   = google_service_account.worker.email
     WORKER_SUBNETWORK        = local.subnetwork

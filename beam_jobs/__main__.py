@@ -6,11 +6,13 @@ python -m beam_jobs watch --count 10
 python -m beam_jobs watch --subscription predictions-sub
 python -m beam_jobs images --open
 python -m beam_jobs images --sheet contact-sheet
+python -m beam_jobs models
 python -m beam_jobs doctor
 """
 
 import argparse
 import contextlib
+import datetime
 import os
 import sys
 import tempfile
@@ -22,8 +24,9 @@ from google.auth import exceptions as auth_exceptions
 from requests import exceptions as requests_exceptions
 
 from beam_jobs import names
-from beam_jobs.catalog import DEFAULT_MODEL
+from beam_jobs.catalog import CATALOG, DEFAULT_MODEL, WARN_DAYS
 from beam_jobs.cli import gallery, watch
+from beam_jobs.cli.models import FAIL_DAYS, default_ends_soon, show_models
 from beam_jobs.cli.progress import Progress, counted
 from beam_jobs.cli.publish import MAX_WAITING, bodies_of_file, body_of, publish
 from beam_jobs.cli.screen import Screen
@@ -40,8 +43,8 @@ _BROKEN_PIPE = 141
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit code."""
     arguments = _parser().parse_args(argv)
-    # The doctor says it among the other things that are missing.
-    if not arguments.project and arguments.run is not _doctor:
+    # The doctor says it among the other things that are missing; the catalog needs none.
+    if not arguments.project and arguments.run not in (_doctor, _models):
         return _fail("no project: pass --project, or set GOOGLE_CLOUD_PROJECT")
     try:
         _refuse_other_encodings(arguments)
@@ -138,6 +141,22 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     command = commands.add_parser(
+        "models",
+        help=f"show the known models, their prices, and what ends within {WARN_DAYS} days",
+    )
+    command.set_defaults(run=_models)
+    command.add_argument(
+        "--model",
+        default=os.environ.get("MODEL") or DEFAULT_MODEL,
+        help=f"default model; default: the variable MODEL, or else {DEFAULT_MODEL}",
+    )
+    command.add_argument(
+        "--check",
+        action="store_true",
+        help=f"only say whether the default model ends within {FAIL_DAYS} days; exit with 1 if so",
+    )
+
+    command = commands.add_parser(
         "doctor", help="say whether all that prompts need is there, and what to do if not"
     )
     command.set_defaults(run=_doctor)
@@ -162,6 +181,14 @@ def _parser() -> argparse.ArgumentParser:
         "REGION for others",
     )
     return parser
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    today = datetime.datetime.now(datetime.UTC).date()
+    if arguments.check:
+        return int(default_ends_soon(CATALOG, arguments.model, today))
+    show_models(CATALOG, arguments.model, today)
+    return 0
 
 
 def _refuse_other_encodings(arguments: argparse.Namespace) -> None:

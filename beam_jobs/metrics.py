@@ -1,11 +1,17 @@
 """The job's counters, in Beam's namespace `imagen`, under the names that dashboards read."""
 
+import threading
 from collections import Counter
+from collections.abc import Iterable
 
+from apache_beam.io.components.adaptive_throttler import ThrottlingSignaler
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
 from beam_jobs.outcomes import METRICS_NAMESPACE, Failure, Outcome
+
+# Beam's counter of throttling is in whole seconds. What is left of a thread's is counted next time.
+_left = threading.local()
 
 
 def count_outcome(outcome: Outcome) -> None:
@@ -29,7 +35,30 @@ def count_outcome(outcome: Outcome) -> None:
     _add("model_calls", work.calls)
     _add("quota_refusals", work.quota_refusals)
     _add("throttled_ms", work.throttled_ms)
+    # Counters are whole numbers.
+    _add("cost_micro_usd", round(work.cost_usd * 1e6))
+    _add("unpriced_calls", work.unpriced_calls)
+    _add("answered_by_another_model", int(work.other_model))
+    _add("input_tokens", work.input_tokens)
+    _add("text_tokens", work.text_tokens)
+    _add("image_tokens", work.image_tokens)
     Metrics.distribution(METRICS_NAMESPACE, "latency_ms").update(work.latency_ms)
+
+
+def count_throttling(outcomes: Iterable[Outcome]) -> None:
+    """Tell the runner how long a batch waited for quota: Dataflow then adds no workers to wait too.
+
+    A thread is throttled for as long as the prompt of its batch that waits longest. The sum over
+    all prompts, which is `throttled_ms`, would be more time than has passed.
+
+    Args:
+        outcomes: those of one batch, which ran at once. Call only from the DoFn's thread.
+    """
+    waits_ms = (min(each.work.throttled_ms, each.work.latency_ms) for each in outcomes)
+    waited_ms = max(waits_ms, default=0) + getattr(_left, "ms", 0)
+    seconds, _left.ms = divmod(waited_ms, 1000)
+    if seconds:
+        ThrottlingSignaler(METRICS_NAMESPACE).signal_throttled(seconds)
 
 
 def count_prompt() -> None:

@@ -4,6 +4,9 @@ The DAGs' settings, the commands and the local cloud take them from here, and te
 `composer.tf` uses the same names.
 """
 
+import hashlib
+import re
+
 PROMPTS_TOPIC = "prompts"
 PROMPTS_SUBSCRIPTION = "prompts-sub"
 PREDICTIONS_TOPIC = "predictions"
@@ -15,3 +18,26 @@ STREAM_JOB = "imagen-stream"
 
 # The folder in the bucket for what DAGs and jobs exchange: plans, reports and ledgers of budgets.
 JOBS_FOLDER = "jobs"
+
+# What the jobs' workers say of models that refuse every prompt: an object for each, written anew
+# every so many seconds.
+HOLDS_FOLDER = f"{JOBS_FOLDER}/holds"
+HOLD_SCHEMA = "imagen.hold/1"
+HOLD_REPORT_EVERY_S = 15.0
+
+# The ledgers of budgets.
+LEDGERS_FOLDER = f"{JOBS_FOLDER}/budgets"
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def ledger_name(run: str, images_url: str, *, of_money: bool) -> str:
+    """Return the name of a run's ledger: people can read it, and no other run has it.
+
+    Args:
+        run: names the run, such as `backfill:RUN`.
+        images_url: gs:// path of the folder of images, with a slash at its end.
+        of_money: whether it counts money, else images.
+    """
+    digest = hashlib.sha256(f"{run} {images_url}".encode()).hexdigest()
+    readable = _NOT_IN_A_NAME.sub("-", run)[:80]
+    return f"{LEDGERS_FOLDER}/{readable}-{digest[:16]}{'-cost' if of_money else ''}.json"

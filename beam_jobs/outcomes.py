@@ -16,6 +16,9 @@ FAILURE_SCHEMA = "imagen.failure/1"
 # The schema of the counts that a backfill writes to --report.
 REPORT_SCHEMA = "imagen.report/1"
 
+# Half the price of one token is some hundred of these.
+NANO_PER_USD = 10**9
+
 # The namespace of both jobs' counters.
 METRICS_NAMESPACE = "imagen"
 
@@ -51,9 +54,22 @@ class Reason(StrEnum):
     OVER_BUDGET = "OVER_BUDGET"
 
 
+def known_usd(nano_usd: int, unpriced_calls: int) -> float | None:
+    """Return a cost in US dollars for messages and records. An unknown one is None, never 0.
+
+    Args:
+        nano_usd: what calls cost, as far as their answers tell.
+        unpriced_calls: calls that may have cost something that no answer tells.
+
+    Returns:
+        None if no call with a cost has a known one.
+    """
+    return nano_usd / NANO_PER_USD if nano_usd or not unpriced_calls else None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """What one prompt cost, for the metrics. Not part of any message.
+    """What one prompt cost.
 
     Args:
         images: images that this prompt paid for; 0 when all were reused.
@@ -62,6 +78,12 @@ class Work:
         quota_refusals: model calls that were answered with 429.
         throttled_ms: milliseconds spent waiting for quota.
         latency_ms: milliseconds from the start of the work to its end.
+        cost_usd: what the calls cost in US dollars, as far as their answers tell.
+        unpriced_calls: calls that may have cost something that no answer tells.
+        input_tokens: of the prompt, over all calls.
+        text_tokens: of words and thoughts in the answers.
+        image_tokens: of pictures in the answers.
+        other_model: whether another model answered than the one that was asked.
     """
 
     images: int = 0
@@ -70,6 +92,32 @@ class Work:
     quota_refusals: int = 0
     throttled_ms: int = 0
     latency_ms: int = 0
+    cost_usd: float = 0.0
+    unpriced_calls: int = 0
+    input_tokens: int = 0
+    text_tokens: int = 0
+    image_tokens: int = 0
+    other_model: bool = False
+
+    @property
+    def nano_usd(self) -> int:
+        """What the calls cost, as far as their answers tell, in whole billionths of a US dollar.
+
+        Sums of these are exact, in whatever order they are added up.
+        """
+        return round(self.cost_usd * NANO_PER_USD)
+
+    def cost(self) -> dict[str, Any]:
+        """Return the fields of a message that say what the prompt cost."""
+        return {
+            "cost_usd": known_usd(self.nano_usd, self.unpriced_calls),
+            "unpriced_calls": self.unpriced_calls,
+            "tokens": {
+                "input": self.input_tokens,
+                "text": self.text_tokens,
+                "image": self.image_tokens,
+            },
+        }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,13 +130,16 @@ class Prediction:
         digest: names everything that decides the images; empty for a canary.
         prompt: the prompt's text; empty for a canary.
         images: `gs://` paths; empty for a canary.
-        model: the model's name; empty for a canary.
+        model: the model that made the images; empty for a canary.
         source: `stream` or `backfill:RUN`.
         reused: whether the images existed already, so that nothing was paid for them.
         created_at: UTC time in ISO 8601, with milliseconds.
         latency_ms: milliseconds from the start of the work to its end.
         attributes: those of the incoming message, without the reserved ones.
         parameters: the prompt's other fields that decide the image, by name; not in the message.
+        requested_model: the model that the prompt asked for, if that is another one.
+        model_version: the model that answered, as its answer names it; empty for images that were
+            found.
         work: what the prompt cost.
     """
 
@@ -104,6 +155,8 @@ class Prediction:
     latency_ms: int
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    requested_model: str = ""
+    model_version: str = ""
     work: Work = Work()
 
     @property
@@ -174,6 +227,9 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
             "reused": outcome.reused,
             "created_at": outcome.created_at,
             "latency_ms": outcome.latency_ms,
+            "requested_model": outcome.requested_model or outcome.model,
+            "model_version": outcome.model_version,
+            **outcome.work.cost(),
         }
         attributes = {
             **outcome.attributes,
@@ -190,6 +246,7 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
             "detail": outcome.detail,
             "retryable": outcome.retryable,
             "attempts": outcome.attempts,
+            **outcome.work.cost(),
             "source": outcome.source,
             "body": base64.b64encode(outcome.body[:MAX_DEAD_LETTER_BODY_BYTES]).decode("ascii"),
             "attributes": dict(outcome.attributes),

@@ -123,7 +123,7 @@ def backfill_records(now: datetime, count: int) -> Iterable[dict[str, Any]]:
         problems=1,
         first_problems=(f"{glob[:-1]}b.txt: is empty",),
         already_stored=AlreadyStored(distinct=75, images=75, looked_up=3000, exact=True),
-        models=(ModelCost(DEFAULT_MODEL, images=3000, to_pay=2925, above_1k=0, usd=196.6),),
+        models=(ModelCost(DEFAULT_MODEL, images=3000, to_pay=2925, usd=196.6),),
         prices_as_of="2026-11",
     )
     counts = {"prompts": 3020, "predictions": 2980, "reused": 75, "failures": 40}

@@ -64,11 +64,12 @@ _FORM = {
         None,
         type=["null", "number"],
         exclusiveMinimum=0,
-        title="Maximum cost (USD, estimated)",
+        title="Maximum cost (USD)",
         description_md=(
-            "If the run would cost more than this, nothing starts. The estimate uses the price of "
-            "1K images, so larger images cost more than estimated. **Empty**: "
-            "IMAGEN_BACKFILL_MAX_COST_USD."
+            "If the run is estimated to cost more than this, nothing starts, and its jobs stop "
+            "paying once their model's answers add up to it, with all tries of the run together. "
+            "Only for models with a known price. **Empty**: IMAGEN_BACKFILL_MAX_COST_USD, for "
+            "models with a known price."
         ),
     ),
     **JOB_FIELDS,

@@ -21,7 +21,7 @@ def add_settings_routes(
 
     Args:
         app: the stand-in's app.
-        settings: a dataclass of numbers and booleans.
+        settings: a dataclass of numbers, booleans and texts.
         counts: returns counters of what has happened so far.
         path: the URL path.
     """
@@ -47,10 +47,10 @@ def add_settings_routes(
 
 
 def update_settings(settings: Any, values: Mapping[str, Any]) -> None:
-    """Change fields of a dataclass of numbers and booleans: all that `values` names, or none.
+    """Change fields of a dataclass: all that `values` names, or none.
 
     Raises:
-        ValueError: a setting does not exist, or a value is not a number of at least 0.
+        ValueError: a setting does not exist, or a value is of another type or below 0.
     """
     types = {
         field.name: type(getattr(settings, field.name)) for field in dataclasses.fields(settings)
@@ -60,6 +60,10 @@ def update_settings(settings: Any, values: Mapping[str, Any]) -> None:
             raise ValueError(f"unknown setting {name!r}; expected one of {', '.join(types)}")
         if isinstance(value, bool) and types[name] is bool:
             continue
+        if isinstance(value, str) and types[name] is str:
+            continue
+        if types[name] is str:
+            raise ValueError(f"setting {name!r}: expected a text, got {value!r}")
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
             raise ValueError(f"setting {name!r}: expected a number of at least 0, got {value!r}")
         if name == "error_status" and value not in rest.STATUSES:

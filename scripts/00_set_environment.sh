@@ -210,7 +210,7 @@ _imagen_environment() {
   _imagen_default PREDICTIONS_SUBSCRIPTION predictions-sub
   _imagen_default DEAD_LETTERS_TOPIC dead-letters
   _imagen_default STREAM_JOB_NAME imagen-stream
-  _imagen_default MODEL gemini-3.1-flash-image
+  _imagen_default MODEL "$(sed -n 's/.*"default_model": "\([^"]*\)".*/\1/p' beam_jobs/catalog.json)"
   _imagen_default WORKER_MACHINE_TYPE n2-standard-2
   _imagen_default MAX_WORKERS 2
   _imagen_default WORKER_SERVICE_ACCOUNT "imagen-worker@$PROJECT.iam.gserviceaccount.com"

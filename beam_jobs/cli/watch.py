@@ -158,6 +158,8 @@ def describe(message: dict[str, Any]) -> str:
     if message.get("canary"):
         return f"◇ canary {printable(message['prompt_id'].removeprefix('~canary:'))}"
     result = "reused" if message["reused"] else f"{message['latency_ms'] / 1000:.1f} s"
+    if usd := message.get("cost_usd"):  # null if it is unknown
+        result += f", {usd:.4f} USD"
     prompt = printable(" ".join(message["prompt"].split()))
     prompt = prompt if len(prompt) <= 60 else prompt[:59] + "…"
     return "\n".join([f"✓ {prompt} ({result})", *(f"  {path}" for path in message["images"])])

@@ -1,40 +1,78 @@
-"""The budgets of a job: how many images it may pay for, and which ledger says how many it has.
+"""The budgets of a job: how much it may pay for, and which ledger says how much it has.
 
 The name of a ledger is the same for all workers of a job and for everything that is launched for
 one run, so that a restart starts nothing anew.
 """
 
 import dataclasses
-import hashlib
-import re
 import uuid
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from beam_jobs.images.location import Location
-from beam_jobs.names import JOBS_FOLDER
+from beam_jobs.names import LEDGERS_FOLDER, ledger_name
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-# Below JOBS_FOLDER, in the bucket of the images.
-_LEDGERS = f"{JOBS_FOLDER}/budgets"
-_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+MICRO_PER_USD = 10**6
+
+
+class Unit(StrEnum):
+    """What a budget counts, in whole numbers."""
+
+    IMAGES = "images"
+    MICRO_USD = "micro_usd"  # millionths of a US dollar
+
+    @property
+    def per_image(self) -> int:
+        """Roughly what one image takes; sets how much a process leases at a time."""
+        return 1 if self is Unit.IMAGES else MICRO_PER_USD // 10
+
+    def text(self, amount: int) -> str:
+        """Return an amount for people."""
+        if self is Unit.IMAGES:
+            return f"{amount:,} image{'' if amount == 1 else 's'}"
+        return f"{amount / MICRO_PER_USD:,.4f} USD"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Amount:
+    """What a model call takes from budgets, in each unit.
+
+    Args:
+        images: how many it makes.
+        micro_usd: what it costs, in millionths of a US dollar; None: that cannot be told.
+    """
+
+    images: int
+    micro_usd: int | None
+
+    def of(self, unit: Unit) -> int | None:
+        """Return the amount in a unit."""
+        return self.images if unit is Unit.IMAGES else self.micro_usd
+
+
+NOTHING = Amount(0, 0)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Budget:
-    """How many images may be paid for.
+    """How much may be paid for.
 
     Args:
         option: the job option that sets it, such as `--max_images`, for messages.
-        images: the maximum.
+        amount: the maximum.
         ledger: the object that counts them; of a budget with a period, `strftime` makes the name.
         period: after what time it starts anew, in UTC; None: never.
     """
 
     option: str
-    images: int
+    amount: int
     ledger: str
     period: timedelta | None = None
+    unit: Unit = Unit.IMAGES
 
     def ledger_at(self, now: datetime) -> str:
         """Return the name of the ledger that counts what is paid for at the time `now`, in UTC."""
@@ -50,6 +88,7 @@ def budgets_of(
     max_images: int | None,
     max_images_per_hour: int | None,
     max_images_per_day: int | None,
+    max_cost_usd: float | None = None,
     run: str | None,
     location: Location,
 ) -> tuple[Budget, ...]:
@@ -59,25 +98,29 @@ def budgets_of(
         max_images: for the whole job, and whatever else is launched for the same run.
         max_images_per_hour: per hour of UTC, for whatever stores images in the same bucket.
         max_images_per_day: the same per day.
+        max_cost_usd: US dollars, for the same as `max_images`.
         run: names the run, such as `backfill:RUN`; None: the job is a run of its own.
         location: of the images.
     """
     budgets = []
+    run = run or f"job-{uuid.uuid4().hex}"
+    images_url = location.url(location.prefix)
     if max_images is not None:
-        ledger = f"{_LEDGERS}/{_run_name(run, location)}.json"
+        ledger = ledger_name(run, images_url, of_money=False)
         budgets.append(Budget("--max_images", max_images, ledger))
+    if max_cost_usd is not None:
+        budgets.append(
+            Budget(
+                "--max_cost_usd",
+                round(max_cost_usd * MICRO_PER_USD),
+                ledger_name(run, images_url, of_money=True),
+                unit=Unit.MICRO_USD,
+            )
+        )
     for option, images, name, period in (
         ("--max_images_per_hour", max_images_per_hour, "%Y-%m-%dT%H", HOUR),
         ("--max_images_per_day", max_images_per_day, "%Y-%m-%d", DAY),
     ):
         if images is not None:
-            budgets.append(Budget(option, images, f"{_LEDGERS}/stream/{name}.json", period))
+            budgets.append(Budget(option, images, f"{LEDGERS_FOLDER}/stream/{name}.json", period))
     return tuple(budgets)
-
-
-def _run_name(run: str | None, location: Location) -> str:
-    """Return a name that people can read, and that no other run or folder of images has."""
-    if run is None:
-        return f"job-{uuid.uuid4().hex}"
-    digest = hashlib.sha256(f"{run} {location.url(location.prefix)}".encode()).hexdigest()
-    return f"{_NOT_IN_A_NAME.sub('-', run)[:80]}-{digest[:16]}"

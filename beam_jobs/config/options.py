@@ -18,18 +18,25 @@ from apache_beam.options.pipeline_options import (
 from beam_jobs.allowed import names_in
 from beam_jobs.catalog import (
     DEFAULT_MODEL,
-    LOCATION_PATTERN,
+    FLEX_CALL_TIMEOUT_S,
     MAX_IMAGES,
     MODEL_PATTERN,
     PREDICT_PATTERN,
     PROMPT_FIELD,
     PROMPT_FIELD_PATTERN,
     Family,
+    Tier,
     family_of,
     needs_endpoint,
+    unpriced,
 )
 from beam_jobs.config.budgets import Budget, budgets_of
 from beam_jobs.config.ownership import ownership_problems
+from beam_jobs.config.serving import (
+    CALL_TIMEOUT_S,
+    Serving,
+    serving_problems,
+)
 from beam_jobs.images.location import Location
 from beam_jobs.prompts.defaults import image_sizes_problem, max_images_problem, prompt_defaults
 from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
@@ -38,10 +45,13 @@ from beam_jobs.prompts.parse import PromptDefaults
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 _MODEL = re.compile(MODEL_PATTERN)
-_LOCATION = re.compile(LOCATION_PATTERN)
 _ENDPOINT = re.compile(PREDICT_PATTERN)
 _OBJECT = re.compile(r"gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]/[^\r\n]+")
 _SOURCE = re.compile(r"stream|backfill:[A-Za-z0-9._:@/+=-]{1,200}")
+
+# How long a stream's prompts wait for their model: long enough for whoever comes in the morning,
+# short enough for a drain to end.
+MAX_HOLD_S = 6 * 3600.0
 
 # Beam's Dataflow experiment for one SDK process per worker, however many cores it has. The job
 # waits for the model rather than computing, and one process's event loop handles all calls.
@@ -120,6 +130,19 @@ class ImagenOptions(PipelineOptions):
             "models",
         )
         add(
+            "--fallback_models",
+            help="comma-separated models to use instead, in this order, while a prompt's own model "
+            "refuses every prompt; each makes the prompts that it can. Default: prompts wait",
+        )
+        add(
+            "--max_hold_seconds",
+            type=float,
+            default=MAX_HOLD_S,
+            help="stream only: seconds that a prompt waits while its model refuses every prompt, "
+            "such as one that is gone; it then becomes a dead letter that can be replayed. A "
+            "backfill waits for --max_retry_seconds",
+        )
+        add(
             "--allowed_image_sizes",
             help="comma-separated image sizes that a prompt can ask for, such as 1K,2K; default: "
             "all that its model offers",
@@ -144,8 +167,9 @@ class ImagenOptions(PipelineOptions):
         )
         add(
             "--model_location",
-            help="Google Cloud location that serves the models; default: global for Gemini models, "
-            "the job's region for others",
+            help="Google Cloud location that serves the models; for Gemini models several, "
+            "separated by commas, in the order of preference. With one, all calls go there. "
+            "Default: global for Gemini models, the job's region for others",
         )
         add(
             "--max_in_flight",
@@ -169,14 +193,20 @@ class ImagenOptions(PipelineOptions):
         add(
             "--call_timeout_seconds",
             type=float,
-            default=300.0,
-            help="timeout of one model call, in seconds",
+            help="timeout of one model call, in seconds. Default: "
+            f"{CALL_TIMEOUT_S:g}, or {FLEX_CALL_TIMEOUT_S:g} in flex",
         )
         add(
             "--max_images",
             type=int,
             help="maximum images that the whole job pays for, and whatever else is launched with "
             "the same --source. Prompts beyond it fail as retryable, at no cost. Default: no limit",
+        )
+        add(
+            "--max_cost_usd",
+            type=float,
+            help="maximum US dollars that the same pays for, by what the model's answers state. "
+            "Only for models with a known price. Default: no limit",
         )
         add(
             "--max_images_per_hour",
@@ -202,9 +232,16 @@ class ImagenOptions(PipelineOptions):
         )
         add(
             "--request_tier",
-            choices=("standard", "flex"),
-            default="standard",
-            help="flex costs half as much but is slower; Gemini models only",
+            choices=tuple(Tier),
+            default=Tier.STANDARD.value,
+            help="flex costs half as much, but a call can take half an hour; priority is faster "
+            "under load and costs more. Gemini models only",
+        )
+        add(
+            "--flex_fallback_seconds",
+            type=float,
+            help="flex only: seconds after which a call that got no answer goes on in standard, "
+            "at its full price. Default: it is retried in flex for --max_retry_seconds",
         )
 
 
@@ -221,14 +258,13 @@ class JobConfig:
     images_location: Location
     defaults: PromptDefaults
     project: str
-    gemini_location: str
-    predict_location: str
     max_in_flight: int
     requests_per_minute: float | None
     max_retry_s: float
-    call_timeout_s: float
-    flex: bool
+    serving: Serving
     prompt_field: str = PROMPT_FIELD
+    fallback_models: tuple[str, ...] = ()
+    max_hold_s: float = MAX_HOLD_S
     budgets: tuple[Budget, ...] = ()
     workers: int = 1
     canary_keys: str | None = None
@@ -267,31 +303,33 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
     max_workers = options.view_as(WorkerOptions).max_num_workers
     workers = max_workers or 1
     problems += _unsplittable(imagen, options, max_workers)
+    defaults = prompt_defaults(
+        model=imagen.model,
+        model_endpoint=imagen.model_endpoint,
+        allowed_models=imagen.allowed_models,
+        allowed_image_sizes=imagen.allowed_image_sizes,
+        max_images_per_prompt=imagen.max_images_per_prompt,
+        source=source,
+    )
+    problems += _uncheckable(imagen, defaults.allowed_models)
     if problems or location is None:
         raise OptionsError("\n".join(problems))
     return JobConfig(
         responses_topic=imagen.responses_topic,
         dead_letter_topic=imagen.dead_letter_topic,
         images_location=location,
-        defaults=prompt_defaults(
-            model=imagen.model,
-            model_endpoint=imagen.model_endpoint,
-            allowed_models=imagen.allowed_models,
-            allowed_image_sizes=imagen.allowed_image_sizes,
-            max_images_per_prompt=imagen.max_images_per_prompt,
-            source=source,
-        ),
+        defaults=defaults,
         project=project,
-        gemini_location=imagen.model_location or "global",
-        predict_location=imagen.model_location or cloud.region or "us-central1",
         max_in_flight=imagen.max_in_flight,
         requests_per_minute=_worker_share(imagen.max_requests_per_minute, workers),
         max_retry_s=imagen.max_retry_seconds,
-        call_timeout_s=imagen.call_timeout_seconds,
-        flex=imagen.request_tier == "flex",
+        serving=Serving.of(imagen, cloud.region),
         prompt_field=imagen.prompt_field or PROMPT_FIELD,
+        fallback_models=tuple(names_in(imagen.fallback_models)),
+        max_hold_s=imagen.max_hold_seconds if streaming else imagen.max_retry_seconds,
         budgets=budgets_of(
             max_images=imagen.max_images,
+            max_cost_usd=imagen.max_cost_usd,
             max_images_per_hour=imagen.max_images_per_hour,
             max_images_per_day=imagen.max_images_per_day,
             run=None if streaming else imagen.source,
@@ -380,8 +418,11 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
             "max_in_flight",
             "max_requests_per_minute",
             "max_retry_seconds",
+            "max_hold_seconds",
             "call_timeout_seconds",
+            "flex_fallback_seconds",
             "max_images",
+            "max_cost_usd",
             "max_images_per_hour",
             "max_images_per_day",
             "max_rows",
@@ -394,6 +435,7 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
         for option, names in (
             ("model", [imagen.model]),
             ("allowed_models", sorted(set(names_in(imagen.allowed_models)) - {imagen.model})),
+            ("fallback_models", names_in(imagen.fallback_models)),
         )
         for name in names
         # A model deployed on an endpoint may have any name.
@@ -401,9 +443,10 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
         and not _MODEL.fullmatch(name)
     ]
     problems += [
-        f"--allowed_models: {name!r} is not a Google model, and --model_endpoint serves only "
+        f"--{option}: {name!r} is not a Google model, and --model_endpoint serves only "
         "--model; remove it from the list"
-        for name in sorted(set(names_in(imagen.allowed_models)) - {imagen.model})
+        for option in ("allowed_models", "fallback_models")
+        for name in sorted(set(names_in(getattr(imagen, option))) - {imagen.model})
         if needs_endpoint(name)
     ]
     problems += [
@@ -414,11 +457,7 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
         )
         if problem
     ]
-    if imagen.model_location and not _LOCATION.fullmatch(imagen.model_location):
-        problems.append(
-            "--model_location: expected a location such as global or europe-west4, "
-            f"got {imagen.model_location!r}"
-        )
+    problems += serving_problems(imagen)
     family = family_of(imagen.model)
     if imagen.model_endpoint:
         if not _ENDPOINT.fullmatch(imagen.model_endpoint):
@@ -450,11 +489,6 @@ def _value_problems(imagen: ImagenOptions) -> list[str]:
             f"--prompt_field {field} is only for a model on --model_endpoint; set "
             "that too, or remove --prompt_field"
         )
-    if imagen.request_tier == "flex" and family is Family.PREDICT:
-        problems.append(
-            f"--request_tier: flex is only for Gemini models, and --model is {imagen.model}; use "
-            "standard"
-        )
     return problems
 
 
@@ -470,6 +504,19 @@ def _unsplittable(
         return []
     return [
         "--max_requests_per_minute is split evenly over the workers: set --max_num_workers as well"
+    ]
+
+
+def _uncheckable(imagen: ImagenOptions, allowed: frozenset[str]) -> list[str]:
+    """Return a problem if a budget of money cannot be checked for a model of the job."""
+    models = allowed | {imagen.model} | set(names_in(imagen.fallback_models))
+    without = unpriced(models, imagen.request_tier) if imagen.max_cost_usd is not None else []
+    if not without:
+        return []
+    return [
+        f"--max_cost_usd cannot be checked: no known price for {', '.join(without)} "
+        f"({imagen.request_tier} tier); set --max_images instead, or use models that "
+        "`python -m beam_jobs models` shows with a price"
     ]
 
 

@@ -1,8 +1,11 @@
-"""Spends a job's budgets: no image is paid for without a lease that its ledger confirms.
+"""Spends a job's budgets: nothing is paid for without a lease that its ledger confirms.
 
 A worker process leases a part of what is left, pays from it, and asks for the next part. The parts
 become smaller as less is left, and what a process doesn't need it gives back. What a process had
 leased when it died is lost to the budget, so that restarts never exceed it.
+
+What a call costs in money is known only from its answer. Before it, what it is likely to cost is
+taken. So a budget of money can be exceeded, by the error of that for the calls in flight.
 """
 
 import asyncio
@@ -14,7 +17,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from beam_jobs.config.budgets import Budget
+from beam_jobs.config.budgets import NOTHING, Amount, Budget
 from beam_jobs.engine.backoff import backoff
 from beam_jobs.engine.ledger import Ledger, Share, Shares
 from beam_jobs.images.store import StoreError
@@ -61,7 +64,7 @@ class Lease:
         self.budget = budget
         self._ledger = ledger
         self._parts = PARTS_PER_WORKER * workers
-        self._most = MOST_PER_CALL * max_in_flight
+        self._most = MOST_PER_CALL * max_in_flight * budget.unit.per_image
         self._max_retry_s = max_retry_s
         self._worker = uuid.uuid4().hex
         # Changed only when a write is confirmed; lowered before one is sent.
@@ -82,21 +85,21 @@ class Lease:
     def _available(self) -> int:
         return self._leased - self._spent
 
-    async def spend(self, images: int) -> None:
-        """Take so many images from the budget, before they are paid for.
+    async def spend(self, amount: int) -> None:
+        """Take so much from the budget, before it is paid for.
 
         Raises:
             CallError: the budget is used up.
             StoreError: its ledger could not be read or written until the time for retries was over.
         """
-        if self._available < images:
-            await self._wait_for(images)
-        self._spent += images
+        if self._available < amount:
+            await self._wait_for(amount)
+        self._spent += amount
         self._used()
 
-    def refund(self, images: int) -> None:
+    def refund(self, amount: int) -> None:
         """Put back what was not paid for after all; below 0 for what was paid for beyond that."""
-        self._spent -= images
+        self._spent -= amount
         self._used()
 
     async def give_back(self) -> bool:
@@ -122,19 +125,19 @@ class Lease:
     def __str__(self) -> str:
         return f"the budget of {self.budget.option} ({self._ledger.url})"
 
-    async def _wait_for(self, images: int) -> None:
-        self._wanted += images
+    async def _wait_for(self, amount: int) -> None:
+        self._wanted += amount
         try:
-            while self._available < images:
+            while self._available < amount:
                 if time.monotonic() < self._used_up_until:
-                    raise self._over(images)
+                    raise self._over(amount)
                 if self._request is None or self._request.done():
                     self._request = asyncio.create_task(self._lease())
                     self._request.add_done_callback(_mark_as_retrieved)
                 # All who wait get what one request brings, or its error.
                 await asyncio.shield(self._request)
         finally:
-            self._wanted -= images
+            self._wanted -= amount
 
     async def _lease(self) -> None:
         """Lease a part of the budget, or note that it is used up.
@@ -154,14 +157,15 @@ class Lease:
                         await asyncio.sleep(WRITE_EVERY_S - recently_s)
                         await _pause(WRITE_EVERY_S / 4)
                         shares = await self._ledger.read()
-                    most = self.budget.images - shares.leased_by_others(self._worker)
+                    most = self.budget.amount - shares.leased_by_others(self._worker)
                     if most <= self._leased:
                         may_come = shares.unspent_by_others(self._worker) > 0
                         if may_come and time.monotonic() < waiting_since + GIVE_BACK_WAIT_S:
                             await _pause(2 * WRITE_EVERY_S)
                             continue
                         self._used_up_until = time.monotonic() + LOOK_AGAIN_S
-                        _log.warning("%s is used up: %d images", self, self.budget.images)
+                        all_of_it = self.budget.unit.text(self.budget.amount)
+                        _log.warning("%s is used up: %s", self, all_of_it)
                         return
                     guided = min((most - self._leased) // self._parts, self._most)
                     part = max(self._wanted - self._available, guided, 1)
@@ -194,8 +198,7 @@ class Lease:
         after = dataclasses.replace(shares, by_worker={**shares.by_worker, self._worker: share})
         before, self._noted = self._noted, None
         self._written_at = time.monotonic()
-        content = after.to_json(self.budget.option, self.budget.images)
-        written = await self._ledger.write(shares, content)
+        written = await self._ledger.write(shares, after.to_json(self.budget))
         self._noted = share if written else before
         return written
 
@@ -213,8 +216,8 @@ class Lease:
             elif not await self.give_back():
                 return
 
-    def _over(self, images: int) -> CallError:
-        left = max(0, self._available)
+    def _over(self, amount: int) -> CallError:
+        unit, left = self.budget.unit, max(0, self._available)
         now = datetime.now(UTC)
         renewed_at = self.budget.renewed_at(now)
         advice = (
@@ -225,23 +228,28 @@ class Lease:
         )
         return CallError(
             Reason.OVER_BUDGET,
-            f"over budget: {self.budget.option} is {self.budget.images:,}, {left:,} of these "
-            f"images are left, and {images} needed; {advice}",
+            f"over budget: {self.budget.option} is {unit.text(self.budget.amount)}, with "
+            f"{unit.text(left)} left and {unit.text(amount)} needed; {advice}",
             retry=Retry.NEVER,
             retryable=True,
         )
 
 
 class Charge:
-    """What was taken from each budget for one call."""
+    """What was taken from each budget for one call.
 
-    def __init__(self, leases: Sequence[Lease]) -> None:
-        self._leases = leases
+    Args:
+        taken: from each, how much.
+    """
 
-    def refund(self, images: int) -> None:
-        """Put so many images back."""
-        for lease in self._leases:
-            lease.refund(images)
+    def __init__(self, taken: Sequence[tuple[Lease, int]]) -> None:
+        self._taken = taken
+
+    def settle(self, paid: Amount) -> None:
+        """Put back what was taken beyond what was paid, or take the difference."""
+        for lease, taken in self._taken:
+            amount = paid.of(lease.budget.unit)
+            lease.refund(0 if amount is None else taken - amount)
 
 
 class Purse:
@@ -264,26 +272,30 @@ class Purse:
         self._utc_now = utc_now
         self._leases: dict[Budget, tuple[str, Lease]] = {}
 
-    async def spend(self, images: int) -> Charge:
-        """Take so many images from every budget, before they are paid for.
+    async def spend(self, likely: Amount) -> Charge:
+        """Take what a call is likely to cost from every budget, before it is made.
 
         Raises:
-            CallError: a budget is used up; nothing was taken from any.
+            CallError: a budget is used up, or the amount cannot be told in its unit; nothing was
+                taken from any.
             StoreError: a ledger could not be read or written in time.
         """
-        taken: list[Lease] = []
+        taken: list[tuple[Lease, int]] = []
         try:
             for budget in self._budgets:
+                amount = likely.of(budget.unit)
+                if amount is None:
+                    raise _unpriced(budget)
                 lease = self._lease(budget)
-                await lease.spend(images)
-                taken.append(lease)
+                await lease.spend(amount)
+                taken.append((lease, amount))
                 while lease is not self._lease(budget):  # the period ended meanwhile
-                    taken.pop().refund(images)
+                    taken.pop()[0].refund(amount)
                     lease = self._lease(budget)
-                    await lease.spend(images)
-                    taken.append(lease)
+                    await lease.spend(amount)
+                    taken.append((lease, amount))
         except BaseException:
-            Charge(taken).refund(images)
+            Charge(taken).settle(NOTHING)
             raise
         return Charge(taken)
 
@@ -297,6 +309,16 @@ class Purse:
         if current is None or current[0] != name:
             current = self._leases[budget] = (name, self._lease_of(budget, name))
         return current[1]
+
+
+def _unpriced(budget: Budget) -> CallError:
+    return CallError(
+        Reason.OVER_BUDGET,
+        f"{budget.option} cannot be checked, because the model that answers has no known price; "
+        "set --max_images instead, or --model to one with a price, then replay this prompt",
+        retry=Retry.NEVER,
+        retryable=True,
+    )
 
 
 def _age_s(shares: Shares) -> float:

@@ -1,10 +1,56 @@
-"""Which of a prompt's images to ask for with which call, and what their errors mean together.
+"""A prompt's images: which to ask for with which call, and what their errors mean together.
 
 Pure.
 """
 
+from typing import NamedTuple
+
 from beam_jobs.models.base import CallError
+from beam_jobs.models.bill import is_version_of, row_of
 from beam_jobs.outcomes import Reason
+from beam_jobs.prompts.alternative import renamed
+from beam_jobs.prompts.parse import Prompt
+
+
+class ImageSet(NamedTuple):
+    """The images of a prompt.
+
+    Attributes:
+        paths: `gs://` paths.
+        digest: under which they are stored.
+        model: the model that made them.
+        reused: whether all of them existed already.
+    """
+
+    paths: list[str]
+    digest: str
+    model: str
+    reused: bool
+
+
+class AnsweredByAnotherModelError(Exception):
+    """Another model answered than the one that was asked. What it made is stored as its own.
+
+    Attributes:
+        prompt: the prompt for that model.
+    """
+
+    def __init__(self, prompt: Prompt) -> None:
+        super().__init__(f"model {prompt.model} answered")
+        self.prompt = prompt
+
+
+def by_another_model(model_version: str, prompt: Prompt) -> Prompt | None:
+    """Return the prompt for the model that answered; None if that is the one that was asked.
+
+    Args:
+        model_version: the model that answered, as its answer names it; empty if it does not.
+        prompt: the prompt that was sent.
+    """
+    if not model_version or is_version_of(model_version, prompt.model):
+        return None
+    row = row_of(model_version)
+    return renamed(prompt, row.name if row else model_version)
 
 
 def call_ranges(missing: list[int], images_per_call: int) -> list[range]:
@@ -42,6 +88,7 @@ def raise_deciding(errors: list[BaseException], *, stored: int, wanted: int) -> 
             f"{error.detail}",
             retry=error.retry,
             retryable=error.retryable,
+            of_model=error.of_model,
         ) from error
     raise error
 

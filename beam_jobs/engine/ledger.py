@@ -1,8 +1,8 @@
 """The ledger of a budget: a small object in Cloud Storage that all workers of a job share.
 
-It says how many images each worker process may pay for. A process changes only its own share, and
-only with a precondition on what it has read, so that no two can take the same. The shares are
-absolute numbers: a write that is repeated, or that arrives late, never adds up.
+It says how much each worker process may pay for, in the budget's unit. A process changes only its
+own share, and only with a precondition on what it has read, so that no two can take the same. The
+shares are absolute numbers: a write that is repeated, or that arrives late, never adds up.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from gcloud.aio.storage import Storage
 
+from beam_jobs.config.budgets import Budget
 from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.refusals import Meaning
 from beam_jobs.images.store import REQUEST_TIMEOUT_S, StoreError, answer_of
@@ -24,8 +25,8 @@ class Share:
     """What one worker process has of a budget.
 
     Args:
-        leased: how many images it may pay for, over its whole life.
-        spent: for how many of these it had paid, or was about to, when it wrote this.
+        leased: how much it may pay for, over its whole life.
+        spent: how much of that it had paid for, or was about to, when it wrote this.
     """
 
     leased: int
@@ -47,23 +48,23 @@ class Shares:
     generation: int = 0
 
     def leased_by_others(self, worker: str) -> int:
-        """Return how many images all workers but one may pay for."""
+        """Return how much all workers but one may pay for."""
         return sum(share.leased for name, share in self.by_worker.items() if name != worker)
 
     def unspent_by_others(self, worker: str) -> int:
-        """Return how many of these they may not have paid for yet, and may give back."""
+        """Return how much of that they may not have paid for yet, and may give back."""
         return sum(
             max(0, share.leased - share.spent)
             for name, share in self.by_worker.items()
             if name != worker
         )
 
-    def to_json(self, option: str, images: int) -> bytes:
+    def to_json(self, budget: Budget) -> bytes:
         """Return the object's content: the shares, and for people what they are of."""
         content = {
             "schema": SCHEMA,
-            "option": option,
-            "images": images,
+            "option": budget.option,
+            budget.unit.value: budget.amount,
             "written_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "shares": {name: dataclasses.asdict(share) for name, share in self.by_worker.items()},
         }

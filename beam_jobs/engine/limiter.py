@@ -58,20 +58,29 @@ class AdaptiveLimiter:
     Args:
         ceiling: maximum calls in flight, at least 1.
         requests_per_minute: maximum calls that start per minute; None for no limit.
+        bucket: instead, limits the calls of several limiters together; from `bucket_of`.
     """
 
-    def __init__(self, ceiling: int, requests_per_minute: float | None = None) -> None:
+    def __init__(
+        self,
+        ceiling: int,
+        requests_per_minute: float | None = None,
+        *,
+        bucket: AsyncLimiter | None = None,
+    ) -> None:
         self._ceiling = ceiling
         self._limit = float(min(INITIAL_IN_FLIGHT, ceiling))
         self._in_flight = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._slow_start = True
+        # Whether a call went elsewhere, or waits elsewhere, since the window last grew.
+        self._wanted_more = False
         self._decreased_at = float("-inf")
         self._unavailable_share = 0.0
         self._paused_until = 0.0
         self._quota = LearnedQuota()
         self._start_order = asyncio.Lock()
-        self._bucket = _bucket(requests_per_minute) if requests_per_minute else None
+        self._bucket = bucket or bucket_of(requests_per_minute)
 
     @property
     def in_flight(self) -> int:
@@ -111,10 +120,28 @@ class AdaptiveLimiter:
             self._in_flight -= 1
             self._wake()
 
+    def room_in_s(self) -> float:
+        """Return in how many seconds to look again for room; 0 if a call may start now."""
+        full = self._in_flight >= int(self._limit)
+        self._wanted_more |= full
+        busy = full or self._waiters or self._start_order.locked()
+        if busy or (self._bucket and not self._bucket.has_capacity()):
+            return RECHECK_S
+        return max(0.0, self._wait_s(asyncio.get_running_loop().time()))
+
+    def unused(self, seconds: float) -> None:
+        """Note that calls went elsewhere for so long, so that the quota known before still counts.
+
+        Args:
+            seconds: until now.
+        """
+        self._quota.unused(seconds, asyncio.get_running_loop().time())
+
     def succeeded(self) -> None:
         """Note that a call was answered, with an image or a refusal, and grow the window."""
         self._note_answer(unavailable=False)
-        if self._in_flight < self._limit / 2:
+        wanted_more, self._wanted_more = self._wanted_more, False
+        if not wanted_more and self._in_flight < self._limit / 2:
             return  # the window is not the bottleneck, so its size has not been tested
         step = 1.0 if self._slow_start else max(1.0, self._ceiling * INCREASE_SHARE) / self._limit
         self._limit = min(float(self._ceiling), self._limit + step)
@@ -194,7 +221,10 @@ class AdaptiveLimiter:
                 waiter.set_result(None)
 
 
-def _bucket(requests_per_minute: float) -> AsyncLimiter:
+def bucket_of(requests_per_minute: float | None) -> AsyncLimiter | None:
+    """Return what keeps calls at a rate; None for no limit. Call it in the event loop."""
+    if requests_per_minute is None:
+        return None
     # One second's worth of calls may start at once. A larger burst would hit the service's own
     # limit.
     burst = max(1.0, requests_per_minute / 60)

@@ -17,16 +17,19 @@ from apache_beam.ml.inference.base import ModelHandler
 from gcloud.aio.storage import Storage
 from typing_extensions import override
 
-from beam_jobs.catalog import PROMPT_FIELD, Family, family_of
 from beam_jobs.config.budgets import Budget
 from beam_jobs.config.options import JobConfig
 from beam_jobs.engine.budget import Lease, Purse
 from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
+from beam_jobs.engine.hold import Gates, HoldPolicy
+from beam_jobs.engine.hold_report import HoldReport
 from beam_jobs.engine.ledger import Ledger
-from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
+from beam_jobs.engine.routes import RoutedModel
+from beam_jobs.engine.served_models import ServedModels
 from beam_jobs.images.store import ImageStore
+from beam_jobs.metrics import count_throttling
 from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
 from beam_jobs.models.base import ImageModel
 from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
@@ -55,14 +58,13 @@ class Engine:
         self._config = config
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="imagen-engine", daemon=True).start()
-        self._models: dict[str, ImageModel] = {}
-        self._limiter = AdaptiveLimiter(config.max_in_flight, config.requests_per_minute)
+        self._models: dict[str, ImageModel | RoutedModel] = {}
         self._await(self._start())
 
     @property
     def in_flight(self) -> int:
         """How many model calls are in flight now."""
-        return self._limiter.in_flight
+        return self._serving.in_flight
 
     def run(self, items: Sequence[Parsed]) -> list[Outcome]:
         """Work on all `items` at once, and return their outcomes in order. Call from any thread."""
@@ -84,17 +86,37 @@ class Engine:
             read_bufsize=READ_BUFFER_BYTES,
             response_class=SlottedResponse,
         )
+        self._serving = ServedModels(self._config, self._session)
+        streaming = self._config.defaults.source == STREAM
+        self._gates = Gates(
+            self._config.fallback_models,
+            HoldPolicy(
+                max_hold_s=self._config.max_hold_s,
+                default_model=self._config.defaults.model,
+                from_first_refusal=not streaming,
+            ),
+        )
         self._purse = Purse(self._config.budgets, self._lease_of)
+        report = HoldReport(
+            self._session,
+            self._config.images_location.bucket,
+            self._config.defaults.source,
+            lambda: [gate.hold for gate in self._gates.closed() if gate.hold],
+        )
+        # Jobs share an object for each model, and it is the stream whose health it decides.
+        self._reporting = asyncio.create_task(report.run()) if streaming else None
         self._generator = ImageGenerator(
             model_of=self._model_of,
             store=ImageStore(self._session, self._config.images_location),
-            limiter=self._limiter,
+            limiter=self._serving.limiter,
             answer_slots=AnswerSlots(self._config.max_in_flight),
             max_in_flight=self._config.max_in_flight,
             max_retry_s=self._config.max_retry_s,
             purse=self._purse,
-            finished=Finished(0 if self._config.defaults.source == STREAM else MOST),
+            finished=Finished(0 if streaming else MOST),
+            tier=self._config.serving.tier,
             source=self._config.defaults.source,
+            gates=self._gates,
         )
 
     def _lease_of(self, budget: Budget, ledger: str) -> Lease:
@@ -107,9 +129,9 @@ class Engine:
             max_retry_s=self._config.max_retry_s,
         )
 
-    def _model_of(self, name: str) -> ImageModel:
+    def _model_of(self, name: str) -> ImageModel | RoutedModel:
         if name not in self._models:
-            self._models[name] = _build_model(name, self._config, self._session)
+            self._models[name] = self._serving.model(name)
             # The model's client library is the last import of the process.
             freeze_imported_objects()
         return self._models[name]
@@ -161,7 +183,9 @@ class ImagenModelHandler(ModelHandler[Parsed, Outcome, Engine]):
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[Outcome]:
         Metrics.distribution(METRICS_NAMESPACE, "in_flight").update(model.in_flight)
-        return model.run(batch)
+        outcomes = model.run(batch)
+        count_throttling(outcomes)
+        return outcomes
 
     @override
     def get_num_bytes(self, batch: Sequence[Parsed]) -> int:
@@ -171,39 +195,3 @@ class ImagenModelHandler(ModelHandler[Parsed, Outcome, Engine]):
     @override
     def get_metrics_namespace(self) -> str:
         return METRICS_NAMESPACE
-
-
-def _build_model(name: str, config: JobConfig, session: aiohttp.ClientSession) -> ImageModel:
-    # Each adapter's client library takes seconds to import, and most jobs use only one.
-    if family_of(name) is Family.GEMINI:
-        from beam_jobs.models.gemini import GeminiModel
-
-        return GeminiModel(
-            session,
-            model=name,
-            project=config.project,
-            location=config.gemini_location,
-            timeout_s=config.call_timeout_s,
-            flex=config.flex,
-        )
-    from beam_jobs.models.predict import PredictModel, base_url_from_environment
-
-    return PredictModel(
-        session,
-        resource=resource_of(name, config),
-        timeout_s=config.call_timeout_s,
-        base_url=base_url_from_environment(),
-        prompt_field=config.prompt_field if name == config.defaults.model else PROMPT_FIELD,
-    )
-
-
-def resource_of(name: str, config: JobConfig) -> str:
-    """Return the endpoint or publisher model that serves the model `name` over `:predict`.
-
-    The job's endpoint serves only the job's default model, and Google serves all others. Otherwise
-    one model would generate images under the name of another, and they would be reused for it.
-    """
-    if endpoint := config.defaults.endpoint_of(name):
-        return endpoint
-    parent = f"projects/{config.project}/locations/{config.predict_location}"
-    return f"{parent}/publishers/google/models/{name}"

@@ -3,6 +3,7 @@
 import time
 
 from beam_jobs.models.base import Image
+from beam_jobs.models.bill import Bill
 from beam_jobs.outcomes import Work
 
 
@@ -15,6 +16,11 @@ class PromptUsage:
         self._images = 0
         self._bytes = 0
         self._throttled_s = 0.0
+        self._usd = 0.0
+        self._unpriced_calls = 0
+        self._tokens = [0, 0, 0]  # input, text, image
+        self._other_model = False
+        self.model_version = ""
         self._started = time.monotonic()
         self._stopped: float | None = None
 
@@ -39,6 +45,18 @@ class PromptUsage:
         """Add seconds that the prompt waits for quota."""
         self._throttled_s += seconds
 
+    def add_bill(self, bill: Bill) -> None:
+        """Add what a call cost."""
+        self._usd += bill.usd or 0.0
+        self._unpriced_calls += bill.usd is None
+        for kind, tokens in enumerate((bill.input_tokens, bill.text_tokens, bill.image_tokens)):
+            self._tokens[kind] += tokens
+        self.model_version = bill.model_version or self.model_version
+
+    def add_other_model(self) -> None:
+        """Note that another model answered than the one that was asked."""
+        self._other_model = True
+
     def add_images(self, images: list[Image]) -> None:
         """Count images that the model generated and charges for."""
         self._images += len(images)
@@ -46,7 +64,14 @@ class PromptUsage:
 
     def work(self) -> Work:
         """Return the totals so far."""
+        input_tokens, text_tokens, image_tokens = self._tokens
         return Work(
+            cost_usd=self._usd,
+            unpriced_calls=self._unpriced_calls,
+            input_tokens=input_tokens,
+            text_tokens=text_tokens,
+            image_tokens=image_tokens,
+            other_model=self._other_model,
             images=self._images,
             bytes=self._bytes,
             calls=self.calls,

@@ -129,6 +129,11 @@ class LearnedQuota:
         self._cut_at = now
         self._last_due = now + PAUSE_INTERVALS / rate
 
+    def unused(self, seconds: float, now: float) -> None:
+        """Forget the growth of the last `seconds`, in which no calls tested it."""
+        if self._cut_at is not None:
+            self._cut_at = min(now, self._cut_at + seconds)
+
     def _is_noise(self, cut_at: float) -> bool:
         refused = sum(started_at > cut_at for started_at, _ in self._refusals)
         return refused <= NOISE_SHARE * (len(self._starts) - NOISE_MIN_CALLS)

@@ -67,6 +67,7 @@ def index_entry(outcome: Outcome) -> dict[str, Any]:
             "source": outcome.source,
             "reused": outcome.reused,
             "latency_ms": outcome.latency_ms,
+            "cost_usd": outcome.work.cost()["cost_usd"],
             "parameters": {
                 name: value[:MAX_CHARS] if isinstance(value, str) else value
                 for name, value in outcome.parameters.items()

@@ -11,6 +11,7 @@ from beam_jobs.models.base import (
     no_image_error,
     unreachable_error,
 )
+from beam_jobs.models.bill import UNKNOWN
 from beam_jobs.outcomes import Reason
 
 
@@ -38,10 +39,15 @@ def unread_error(error: Exception) -> CallError:
         error: a TimeoutError, an OSError or an error of aiohttp.
     """
     if isinstance(error, TimeoutError):
-        return unreachable_error("model did not answer within the call timeout")
+        # The model may have drawn it, and charge for it.
+        late = unreachable_error("model did not answer within the call timeout")
+        late.bill = UNKNOWN
+        return late
     if isinstance(error, AnswerTooLargeError):
         # Each such answer may be charged.
-        return CallError(Reason.NO_IMAGE, str(error), retry=Retry.NEVER, retryable=True)
+        return CallError(
+            Reason.NO_IMAGE, str(error), retry=Retry.NEVER, retryable=True, bill=UNKNOWN
+        )
     if "content-encoding" in str(error).lower():
         # It came, and may be charged, but not as its header says; or in an encoding that nobody
         # asked for. Of the latter, aiohttp does not tell the status (`_http_parser` in 3.14).

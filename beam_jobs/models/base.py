@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Protocol
 
+from beam_jobs.models.bill import FREE, UNKNOWN, Bill
 from beam_jobs.models.pictures import NotAPictureError, picture_format
 from beam_jobs.models.refusals import (
     Meaning,
@@ -43,6 +44,14 @@ class Image:
     mime_type: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """What one call returned: at least one image, and what it cost."""
+
+    images: list[Image]
+    bill: Bill
+
+
 class Retry(StrEnum):
     """Whether to retry a failed call in this run."""
 
@@ -65,6 +74,8 @@ class CallError(Exception):
         overloaded: the service was unavailable (such as 503) or did not answer; for the limiter.
         retry_after_s: how many seconds the service asks to wait, if it says so.
         about_fields: the service may have refused the request for its fields.
+        of_model: the model may refuse every prompt for this, until somebody mends it.
+        bill: what the call cost. An error is free, an answer without an image is not.
     """
 
     def __init__(
@@ -78,6 +89,8 @@ class CallError(Exception):
         overloaded: bool = False,
         retry_after_s: float | None = None,
         about_fields: bool = False,
+        of_model: bool = False,
+        bill: Bill = FREE,
     ) -> None:
         super().__init__(detail[:MAX_DETAIL_CHARS])
         self.reason = reason
@@ -88,6 +101,8 @@ class CallError(Exception):
         self.overloaded = overloaded
         self.retry_after_s = retry_after_s
         self.about_fields = about_fields
+        self.of_model = of_model
+        self.bill = bill
 
 
 class ImageModel(Protocol):
@@ -101,7 +116,7 @@ class ImageModel(Protocol):
     # The maximum number of images per call.
     images_per_call: int
 
-    async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
+    async def generate(self, prompt: Prompt, *, first: int, count: int) -> Answer:
         """Generate images of `prompt` with one call.
 
         Args:
@@ -110,7 +125,7 @@ class ImageModel(Protocol):
             count: how many images to generate, at most `images_per_call`.
 
         Returns:
-            At least one image, maybe fewer than `count`.
+            At least one image, maybe fewer than `count`, and what they cost.
 
         Raises:
             CallError: the call returned no image.
@@ -124,7 +139,7 @@ def blocked_error(detail: str) -> CallError:
 
 def no_image_error(detail: str) -> CallError:
     """Return the error for an answer without an image."""
-    return CallError(Reason.NO_IMAGE, detail, retry=Retry.LIMITED, retryable=True)
+    return CallError(Reason.NO_IMAGE, detail, retry=Retry.LIMITED, retryable=True, bill=UNKNOWN)
 
 
 def unreachable_error(detail: str) -> CallError:
@@ -171,12 +186,14 @@ def _error_of(refusal: Refusal, retry_after_s: float | None) -> CallError:
         return blocked_error(f"prompt refused: {refusal.message}")
     if meaning in (Meaning.OPERATOR, Meaning.PROMPT):
         # Once an operator has mended what is wrong, the prompt can be replayed.
+        about_fields = is_about_fields(refusal)
         return CallError(
             Reason.MODEL_ERROR,
             detail,
             retry=Retry.NEVER,
             retryable=meaning is Meaning.OPERATOR,
-            about_fields=is_about_fields(refusal),
+            about_fields=about_fields,
+            of_model=meaning is Meaning.OPERATOR and not about_fields,
         )
     return CallError(
         Reason.UNAVAILABLE,

@@ -10,10 +10,11 @@ from google.auth import exceptions as auth_exceptions
 from google.genai import types
 from typing_extensions import override
 
+from beam_jobs.catalog import Tier
 from beam_jobs.models.answer_body import read_answer, unread_error
 from beam_jobs.models.base import (
+    Answer,
     CallError,
-    Image,
     ImageModel,
     blocked_error,
     describe_error,
@@ -23,6 +24,7 @@ from beam_jobs.models.base import (
     quote_words,
     unreachable_error,
 )
+from beam_jobs.models.bill import bill_of
 from beam_jobs.models.pictures import decode_base64
 from beam_jobs.models.refusals import code_of, decode, error_in
 from beam_jobs.prompts.parse import Prompt
@@ -44,8 +46,9 @@ REFUSALS = frozenset(
     }
 )
 
-# Half the price, but slower: https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
-FLEX_HEADERS = {"X-Vertex-AI-LLM-Shared-Request-Type": "flex"}
+# https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
+# https://docs.cloud.google.com/vertex-ai/generative-ai/docs/priority-paygo
+TIER_HEADER = "X-Vertex-AI-LLM-Shared-Request-Type"
 
 
 class GeminiModel(ImageModel):
@@ -66,9 +69,10 @@ class GeminiModel(ImageModel):
         session: sends the calls.
         model: the model's name.
         project: the Google Cloud project that pays.
-        location: where to call the model, such as `global`.
+        location: where to call the model: `global`, a multi-region such as `us`, or a region.
+            google-genai derives the host from it.
         timeout_s: timeout of one call, in seconds.
-        flex: whether to use the cheaper, slower flex tier.
+        tier: what to ask for; standard without a header, as calls are by default.
     """
 
     images_per_call = 1
@@ -81,7 +85,7 @@ class GeminiModel(ImageModel):
         project: str,
         location: str,
         timeout_s: float,
-        flex: bool = False,
+        tier: Tier = Tier.STANDARD,
     ) -> None:
         self._path = f"publishers/google/models/{model}:generateContent"
         client = genai.Client(
@@ -92,7 +96,7 @@ class GeminiModel(ImageModel):
                 aiohttp_client=session,
                 timeout=int(timeout_s * 1000),
                 retry_options=types.HttpRetryOptions(attempts=1),
-                headers=dict(FLEX_HEADERS) if flex else None,
+                headers=None if tier is Tier.STANDARD else {TIER_HEADER: tier.value},
                 # Passed on to aiohttp with each call.
                 async_client_args={"middlewares": (_raise_errors,)},
             ),
@@ -100,7 +104,7 @@ class GeminiModel(ImageModel):
         self._http = client._api_client
 
     @override
-    async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
+    async def generate(self, prompt: Prompt, *, first: int, count: int) -> Answer:
         assert count == 1
         try:
             response = await self._http.async_request("post", self._path, _request(prompt, first))
@@ -110,7 +114,7 @@ class GeminiModel(ImageModel):
             raise unreachable_error(f"no credentials for the model: {error}") from error
         except ValueError as error:  # the answer is not text
             raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
-        return [image_from_bytes(image_bytes(response.body or ""))]
+        return answer_of(response.body or "", prompt.model)
 
 
 async def _raise_errors(
@@ -130,19 +134,63 @@ def _request(prompt: Prompt, index: int) -> dict[str, object]:
 
     https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
     """
-    wanted = {"aspectRatio": prompt.aspect_ratio, "imageSize": prompt.image_size}
+    output = _given(
+        mimeType=prompt.output_format and f"image/{prompt.output_format}",
+        compressionQuality=prompt.output_quality,
+    )
     config: dict[str, object] = {
         "responseModalities": ["IMAGE"],
-        "imageConfig": {name: value for name, value in wanted.items() if value is not None},
+        "imageConfig": _given(
+            aspectRatio=prompt.aspect_ratio,
+            imageSize=prompt.image_size,
+            personGeneration=prompt.person_generation,
+            imageOutputOptions=output or None,
+        ),
     }
+    if prompt.thinking_level is not None:
+        config["thinkingConfig"] = {"thinkingLevel": prompt.thinking_level.upper()}
     if prompt.seed is not None:
         # With the same seed, all images of a prompt would be the same.
         config["seed"] = (prompt.seed + index) % (2**31)
     contents = [{"role": "user", "parts": [{"text": prompt.text}]}]
-    return {"contents": contents, "generationConfig": config}
+    request: dict[str, object] = {"contents": contents, "generationConfig": config}
+    if prompt.system_instruction is not None:
+        request["systemInstruction"] = {"parts": [{"text": prompt.system_instruction}]}
+    return request
 
 
-def image_bytes(body: str | bytes) -> bytes:
+def _given(**fields: object) -> dict[str, object]:
+    """Return the fields that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def answer_of(body: str | bytes, model: str) -> Answer:
+    """Return the image of a `:generateContent` answer, and what it cost.
+
+    Args:
+        body: the answer's body.
+        model: the model that was asked.
+
+    Raises:
+        CallError: the prompt or image was refused, or the answer holds no image. Its bill is what
+            the answer cost all the same.
+    """
+    try:
+        answer = decode(body)
+        if error := error_in(answer):  # in an answer of 200; it states no cost
+            raise error_from_answer(code_of(error), orjson.dumps(answer), {})
+        if not isinstance(answer, dict):
+            raise TypeError(f"expected an object, got {type(answer).__name__}")
+    except (ValueError, TypeError) as error:
+        raise no_image_error(f"cannot read the model's answer: {describe_error(error)}") from error
+    try:
+        return Answer([image_from_bytes(_image_bytes(answer))], bill_of(answer, model))
+    except CallError as without_image:
+        without_image.bill = bill_of(answer, model)
+        raise
+
+
+def _image_bytes(answer: dict[str, Any]) -> bytes:
     """Return the image of a `:generateContent` answer.
 
     On complex prompts the models answer with up to ten images, of which the last one that is no
@@ -152,9 +200,6 @@ def image_bytes(body: str | bytes) -> bytes:
         CallError: the prompt or image was refused, or the answer holds no image.
     """
     try:
-        answer: dict[str, Any] = decode(body)
-        if error := error_in(answer):
-            raise error_from_answer(code_of(error), orjson.dumps(answer), {})
         candidates = answer.get("candidates") or []
         images = [list(_images(candidate)) for candidate in candidates]
         for thought in (False, True):

@@ -22,14 +22,15 @@ from beam_jobs.catalog import MAX_IMAGES, NO_PROMPT_FIELD, PROMPT_FIELD
 from beam_jobs.models.answer_body import read_answer, unread_error
 from beam_jobs.models.base import (
     MAX_DETAIL_CHARS,
+    Answer,
     CallError,
-    Image,
     ImageModel,
     Retry,
     error_from_answer,
     no_image_error,
     unreachable_error,
 )
+from beam_jobs.models.bill import UNKNOWN
 from beam_jobs.models.endpoint_host import EndpointHost
 from beam_jobs.models.predictions import images
 from beam_jobs.models.refusals import code_of, decode, error_in
@@ -75,7 +76,7 @@ class PredictModel(ImageModel):
         self._deployed = "/endpoints/" in resource
 
     @override
-    async def generate(self, prompt: Prompt, *, first: int, count: int) -> list[Image]:
+    async def generate(self, prompt: Prompt, *, first: int, count: int) -> Answer:
         field = self._prompt_field
         body = {
             "instances": [prompt.text if field == NO_PROMPT_FIELD else {field: prompt.text}],
@@ -94,7 +95,9 @@ class PredictModel(ImageModel):
             if error.about_fields and self._deployed:
                 raise self._fields_error(error.detail) from error
             raise
-        return images(decoded.get("predictions") if isinstance(decoded, Mapping) else None)
+        predictions = decoded.get("predictions") if isinstance(decoded, Mapping) else None
+        # What an endpoint's machine costs, or what Google charges for its image, no answer tells.
+        return Answer(images(predictions), UNKNOWN)
 
     def _fields_error(self, detail: str) -> CallError:
         """Return the error for a request that a container refuses, maybe for its fields.

@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
-from beam_jobs.outcomes import REPORT_SCHEMA, Failure, Outcome
+from beam_jobs.outcomes import REPORT_SCHEMA, Failure, Outcome, known_usd
 
 
 class WriteReport(beam.PTransform):
@@ -59,6 +59,11 @@ def counts_of(outcome: Outcome) -> dict[str, int]:
         "images": outcome.work.images,
         "bytes": outcome.work.bytes,
         "model_calls": outcome.work.calls,
+        "nano_usd": outcome.work.nano_usd,
+        "unpriced_calls": outcome.work.unpriced_calls,
+        "tokens.input": outcome.work.input_tokens,
+        "tokens.text": outcome.work.text_tokens,
+        "tokens.image": outcome.work.image_tokens,
     }
     if isinstance(outcome, Failure):
         counts["failures"] = 1
@@ -73,7 +78,8 @@ def render(counts: dict[str, int], source: str) -> dict[str, Any]:
     """Return the report as it is written to JSON.
 
     Args:
-        counts: by name; `failures.REASON` counts the failures with a reason.
+        counts: by name; `failures.REASON` counts the failures with a reason, `tokens.KIND` the
+            tokens of a kind.
         source: the source to state, `backfill:RUN`.
     """
     return {
@@ -89,13 +95,12 @@ def render(counts: dict[str, int], source: str) -> dict[str, Any]:
                 "images",
                 "bytes",
                 "model_calls",
+                "unpriced_calls",
             )
         },
-        "failures_by_reason": {
-            name.removeprefix("failures."): count
-            for name, count in sorted(counts.items())
-            if name.startswith("failures.")
-        },
+        "cost_usd": known_usd(counts.get("nano_usd", 0), counts.get("unpriced_calls", 0)),
+        "tokens": _below("tokens.", counts),
+        "failures_by_reason": _below("failures.", counts),
     }
 
 
@@ -120,6 +125,14 @@ def unaccounted(path: str) -> str | None:
         f"the sums in {path} do not add up: {prompts:,} prompts, but {outcomes:,} outcomes; the "
         "others were lost by the runner, so run the job again on another one"
     )
+
+
+def _below(prefix: str, counts: dict[str, int]) -> dict[str, int]:
+    return {
+        name.removeprefix(prefix): count
+        for name, count in sorted(counts.items())
+        if name.startswith(prefix)
+    }
 
 
 def _add(counts: Iterable[dict[str, int]]) -> dict[str, int]:

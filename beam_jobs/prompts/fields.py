@@ -28,12 +28,14 @@ class Field:
         help: what it is for, in one line.
         decides: whether it decides the image. If so, it is part of the digest, the record and the
             index, and either each adapter sends it or the parser refuses it.
+        gemini_only: whether only Gemini models have it.
     """
 
     name: str
     kind: Kind
     help: str
     decides: bool = True
+    gemini_only: bool = False
 
 
 FIELDS = (
@@ -42,9 +44,34 @@ FIELDS = (
     Field("model", Kind.CHOICE, help="one of the allowed models; default: the job's --model"),
     Field("images", Kind.INTEGER, help="how many images, 1 to 4; default: 1"),
     Field("aspect_ratio", Kind.CHOICE, help="such as 16:9; the values depend on the model"),
-    Field("image_size", Kind.CHOICE, help="1K, 2K or 4K; the values depend on the model"),
+    Field("image_size", Kind.CHOICE, help="such as 2K; the values depend on the model"),
     Field("seed", Kind.INTEGER, help="0 to 2147483647"),
     Field("negative_prompt", Kind.TEXT, help="what to leave out; :predict models only"),
+    Field(
+        "system_instruction",
+        Kind.TEXT,
+        help="what holds for the image beside the prompt, such as a style; Gemini models only",
+        gemini_only=True,
+    ),
+    Field(
+        "thinking_level",
+        Kind.CHOICE,
+        help="such as high, for more thought and tokens; the values depend on the model",
+        gemini_only=True,
+    ),
+    Field(
+        "person_generation",
+        Kind.CHOICE,
+        help="ALLOW_ALL, ALLOW_ADULT or ALLOW_NONE; Gemini models only",
+        gemini_only=True,
+    ),
+    Field("output_format", Kind.CHOICE, help="png or jpeg; Gemini models only", gemini_only=True),
+    Field(
+        "output_quality",
+        Kind.INTEGER,
+        help="1 to 100, for jpeg; Gemini models only",
+        gemini_only=True,
+    ),
     Field("reuse", Kind.BOOLEAN, help="false generates new images each time", decides=False),
 )
 FIELD_NAMES = tuple(field.name for field in FIELDS)

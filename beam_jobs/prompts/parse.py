@@ -5,12 +5,10 @@
 
 import dataclasses
 import hashlib
-import re
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
-from beam_jobs.catalog import CAPABILITIES, IMAGE_SIZES, MAX_IMAGES, family_of
+from beam_jobs.catalog import IMAGE_SIZES, MAX_IMAGES, Family, Offer, family_of, offer_of
 from beam_jobs.outcomes import (
     CANARY_ATTRIBUTE,
     MAX_ATTRIBUTES,
@@ -19,34 +17,17 @@ from beam_jobs.outcomes import (
     Reason,
     forwarded_attributes,
 )
-from beam_jobs.prompts.body import (
-    InvalidPromptError,
-    fields_of,
-    is_blank,
-    quoted,
-    without_marks,
-)
+from beam_jobs.prompts.body import InvalidPromptError, fields_of, quoted
 from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, CheckCanary, refuse_canary, refused
+from beam_jobs.prompts.field_values import MAX_SEED, choice, id_of, integer, offered_value, text_of
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
 from beam_jobs.prompts.identity import ENDPOINT_PART, deduplication_key_of, digest_of, made_id
-from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 
-# The longest prompt worth paying for. Imagen reads 480 tokens, Gemini image models at least 32,768.
-MAX_PROMPT_CHARS = 8_000
-MAX_ID_CHARS = 128
 # The source of what the stream does; that of a backfill is backfill:RUN.
 STREAM = "stream"
-# The seed is an int32 for Gemini and Imagen, and Imagen requires it to be positive.
-MAX_SEED = 2**31 - 1
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+=-]*")
-# What no text has: the control characters of ASCII and DEL, which come from binary, a terminal or
-# another encoding, and C1, which come from Windows-1252 read as ISO 8859-1. Not those that Unicode
-# counts as line ends or white space: tab, LF, VT, FF, CR and NEL.
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
-_CONTROL_NAMES = {0: "NUL", 0x1A: "DOS end-of-file", 0x1B: "terminal escape", 0x7F: "DEL"}
-# As JSON, BigQuery (which exports INT64 as strings), pandas and spreadsheets write whole numbers.
-_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,3})?")
+# https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference#ImageConfig
+PERSON_GENERATION = ("ALLOW_ALL", "ALLOW_ADULT", "ALLOW_NONE")
+OUTPUT_FORMATS = ("png", "jpeg")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +59,7 @@ class PromptDefaults:
 class Prompt:
     """One valid request for images. `body` and `attributes` are those of its message.
 
+    `fresh` identifies the delivery of a prompt that asks for new images; else it is None.
     `model_endpoint` is what serves its model, if it isn't Google's own; the job says so.
     """
 
@@ -90,8 +72,14 @@ class Prompt:
     image_size: str | None
     seed: int | None
     negative_prompt: str | None
+    system_instruction: str | None
+    thinking_level: str | None
+    person_generation: str | None
+    output_format: str | None
+    output_quality: int | None
     body: bytes
     attributes: Mapping[str, str]
+    fresh: str | None = None
     model_endpoint: str | None = None
 
     @property
@@ -225,14 +213,14 @@ def _prompt(
         raise InvalidPromptError(
             f"unknown field {quoted(unknown[0])}; expected one of {', '.join(FIELD_NAMES)}"
         )
-    text = _text(fields["prompt"], "prompt")
+    text = text_of(fields["prompt"], "prompt")
     models = defaults.allowed_models
-    model = _choice(fields, "model", models, option="--allowed_models") or defaults.model
-    capabilities = CAPABILITIES[family_of(model)]
+    model = choice(fields, "model", models, option="--allowed_models") or defaults.model
+    offer = offer_of(model)
     negative_prompt = fields.get("negative_prompt")
     if negative_prompt is not None:
-        negative_prompt = _text(negative_prompt, "negative_prompt")
-        if not capabilities.negative_prompt:
+        negative_prompt = text_of(negative_prompt, "negative_prompt")
+        if not offer.negative_prompt:
             raise InvalidPromptError(
                 f"field 'negative_prompt': {model} does not support it; write in the prompt what "
                 "to leave out"
@@ -240,18 +228,20 @@ def _prompt(
     reuse = fields.get("reuse")
     if reuse is not None and not isinstance(reuse, bool):
         raise InvalidPromptError(f"field 'reuse': expected true or false, got {quoted(reuse)}")
-    given_id = _id(fields.get("id"))
+    given_id = id_of(fields.get("id"))
     deciding: dict[str, Any] = {
         "prompt": text,
         "model": model,
         "images": _images(fields, defaults.max_images_per_prompt),
-        "aspect_ratio": _choice(fields, "aspect_ratio", capabilities.aspect_ratios),
-        "image_size": _image_size(fields, capabilities.image_sizes, defaults.allowed_image_sizes),
-        "seed": _integer(fields, "seed", 0, MAX_SEED),
+        "aspect_ratio": offered_value(fields, "aspect_ratio", model, offer.aspect_ratios),
+        "image_size": _image_size(fields, model, offer, defaults.allowed_image_sizes),
+        "seed": integer(fields, "seed", 0, MAX_SEED),
         "negative_prompt": negative_prompt,
+        **_gemini_options(fields, model, offer),
         ENDPOINT_PART: defaults.endpoint_of(model),
     }
-    digest = digest_of(deciding, fresh=(given_id or origin) if reuse is False else None)
+    fresh = (given_id or origin) if reuse is False else None
+    digest = digest_of(deciding, fresh=fresh)
     del deciding["prompt"]
     return Prompt(
         prompt_id=given_id or made_id(digest),
@@ -259,112 +249,53 @@ def _prompt(
         body=body,
         attributes=attributes,
         text=text,
+        fresh=fresh,
         **deciding,
     )
 
 
-def _text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidPromptError(f"field '{field}': expected a string, got {quoted(value)}")
-    text = without_marks(value)
-    if is_blank(text):
-        raise InvalidPromptError(f"field '{field}' is empty")
-    if stands_for_no_value(text):
-        raise InvalidPromptError(f"field '{field}' is empty: {quoted(text)} stands for no value")
-    if kind := kind_of(text):
+def _gemini_options(fields: dict[str, Any], model: str, offer: Offer) -> dict[str, Any]:
+    """Return the fields that only Gemini models have."""
+    is_gemini = family_of(model) is Family.GEMINI
+    names = (
+        "system_instruction",
+        "thinking_level",
+        "person_generation",
+        "output_format",
+        "output_quality",
+    )
+    if not is_gemini:
+        for name in names:
+            offered_value(fields, name, model, ())
+        return dict.fromkeys(names)
+    instruction = fields.get("system_instruction")
+    options = {
+        "system_instruction": (
+            None if instruction is None else text_of(instruction, "system_instruction")
+        ),
+        "thinking_level": offered_value(fields, "thinking_level", model, offer.thinking_levels),
+        "person_generation": offered_value(fields, "person_generation", model, PERSON_GENERATION),
+        "output_format": offered_value(fields, "output_format", model, OUTPUT_FORMATS),
+        "output_quality": integer(fields, "output_quality", 1, 100),
+    }
+    if options["output_quality"] is not None and options["output_format"] != "jpeg":
         raise InvalidPromptError(
-            f"field '{field}' holds {kind}; expected the text itself, with the other fields beside "
-            "it"
+            "field 'output_quality' is only for jpeg; set output_format to jpeg, or remove it"
         )
-    if len(text) > MAX_PROMPT_CHARS:
-        raise InvalidPromptError(
-            f"field '{field}' has {len(text):,} characters; the limit is {MAX_PROMPT_CHARS:,}"
-        )
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
-        raise InvalidPromptError(
-            f"field '{field}' is not valid Unicode: lone surrogate at character {error.start}"
-        ) from None
-    if match := _CONTROL.search(text):
-        code = ord(match[0])
-        raise InvalidPromptError(
-            f"field '{field}' contains a {_CONTROL_NAMES.get(code, 'control')} character, "
-            f"U+{code:04X}, at character {match.start()}; remove it"
-        )
-    return text
-
-
-def _id(value: Any) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str) or len(value) > MAX_ID_CHARS or not _ID.fullmatch(value):
-        raise InvalidPromptError(
-            f"field 'id': expected 1 to {MAX_ID_CHARS} characters from A-Z a-z 0-9 . _ : @ / + = "
-            f"-, starting with a letter or digit, got {quoted(value)}"
-        )
-    return value
+    return options
 
 
 def _images(fields: dict[str, Any], maximum: int) -> int:
     option = "--max_images_per_prompt" if maximum < MAX_IMAGES else ""
-    return _integer(fields, "images", 1, maximum, option=option) or 1
+    return integer(fields, "images", 1, maximum, option=option) or 1
 
 
 def _image_size(
-    fields: dict[str, Any], offered: frozenset[str], allowed: frozenset[str]
+    fields: dict[str, Any], model: str, offer: Offer, allowed: frozenset[str]
 ) -> str | None:
-    option = "" if offered <= allowed else "--allowed_image_sizes"
-    return _choice(fields, "image_size", offered & allowed, option=option)
-
-
-def _integer(
-    fields: dict[str, Any], field: str, minimum: int, maximum: int, *, option: str = ""
-) -> int | None:
-    """Return a whole number; `option` names what set the maximum, if an option of the job did."""
-    value = fields.get(field)
-    if value is None:
-        return None
-    number = _whole(value)
-    if number is None or not minimum <= number <= maximum:
-        raise InvalidPromptError(
-            f"field '{field}': expected a whole number from {minimum} to {maximum}"
-            f"{_set_by(option)}, got {quoted(value)}"
-        )
-    return int(number)
-
-
-def _whole(value: Any) -> int | Decimal | None:
-    """Return the whole number that a value stands for; None if it stands for none."""
-    match value:
-        case bool():
-            return None
-        case int():
-            return value
-        case float() if value.is_integer():
-            return int(value)
-        case str() if _NUMBER.fullmatch(text := value.strip()):
-            number = Decimal(text)  # exact, and cheap even for 1e999
-            return number if number == number.to_integral_value() else None
-        case _:
-            return None
-
-
-def _choice(
-    fields: dict[str, Any], field: str, allowed: frozenset[str], *, option: str = ""
-) -> str | None:
-    """Return one of a few values; `option` names what limits them, if an option of the job does."""
-    value = fields.get(field)
-    if value is None:
-        return None
-    if not isinstance(value, str) or value not in allowed:
-        expected = f"one of {', '.join(sorted(allowed))}" if allowed else "no value"
-        raise InvalidPromptError(
-            f"field '{field}': expected {expected}{_set_by(option)}, got {quoted(value)}"
-        )
-    return value
-
-
-def _set_by(option: str) -> str:
-    # No apostrophe: a plan leaves out what stands in quotes, which may be somebody's prompt.
-    return f" ({option})" if option else ""
+    """Return the image size, which the model has to make and the job has to allow."""
+    limited = not allowed.issuperset(offer.image_sizes or IMAGE_SIZES)
+    if not limited:
+        return offered_value(fields, "image_size", model, offer.image_sizes)
+    sizes = allowed.intersection(offer.image_sizes or allowed)
+    return choice(fields, "image_size", sizes, option="--allowed_image_sizes")

@@ -110,6 +110,7 @@ class JobLifecycle:
         pending_until = time.monotonic() + self._settings.pending_s
         read_log_at = 0.0
         draining = False
+        updated_at: float | None = None
         ended = asyncio.create_task(process.wait())
         stopping: asyncio.Task[None] | None = None
         while not ended.done():
@@ -122,6 +123,10 @@ class JobLifecycle:
                 if not draining and self._process_works():
                     process.terminate()
                     draining = True
+                if state is JobState.UPDATED and stopping is None:
+                    updated_at = updated_at or time.monotonic()
+                    if time.monotonic() - updated_at >= self._settings.updated_s:
+                        stopping = asyncio.create_task(process.force(_CANCEL_GRACE_S))
             elif state is JobState.CANCELLING and stopping is None:
                 stopping = asyncio.create_task(process.force(_CANCEL_GRACE_S))
             elif (

@@ -15,6 +15,8 @@ class Settings:
         unlisted_s: seconds for which a job that is QUEUED is in no listing. `jobs.get` answers
             about it, and its name is taken (googleapis/google-cloud-node issue 4827).
         pending_s: minimum seconds that a job is PENDING; it lasts until the job's process works.
+        updated_s: seconds that an updated job's process has for its work in progress. Dataflow
+            hands all of it to the new job at once; here, what is paid for is finished first.
     """
 
     error_rate: float = 0.0
@@ -23,3 +25,4 @@ class Settings:
     queued_s: float = 0.5
     unlisted_s: float = 0.0
     pending_s: float = 0.5
+    updated_s: float = 30.0

@@ -18,19 +18,11 @@ from aiohttp import web
 from localcloud.tunable_settings import add_settings_routes
 from localcloud.vertex import pictures
 from localcloud.vertex.behaviour import Behaviour, Fault
+from localcloud.vertex.billing import Ledger, Usage, usage_of
 from localcloud.vertex.calls import ApiError, Call, GarbledError
 from localcloud.vertex.containers import Container, Prediction
+from localcloud.vertex.models import answering_model, location_of, picture_options, tier_of
 
-# Google's image models that exist in 2026-11. All Imagen ids have been shut down and answer 404.
-MODELS = frozenset(
-    {
-        "gemini-2.5-flash-image",
-        "gemini-3.1-flash-image",
-        "gemini-3.1-flash-lite-image",
-        "gemini-3-pro-image",
-        "gemini-nano-banana-2.1",
-    }
-)
 # A draft is smaller than any final image.
 _DRAFT_BYTES = 600
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
@@ -38,6 +30,26 @@ _REFUSAL = (
     "The prompt could not be submitted. It contains sensitive words that violate Google's "
     "Responsible AI practices. Try rephrasing the prompt."
 )
+
+
+# The answers that are billed and have no picture.
+_WITHOUT_A_PICTURE: dict[Fault | None, dict[str, Any]] = {
+    Fault.BLOCKED: {
+        "promptFeedback": {
+            "blockReason": "PROHIBITED_CONTENT",
+            "blockReasonMessage": "The prompt was refused.",
+        }
+    },
+    Fault.BLOCKED_IMAGE: {"candidates": [{"finishReason": "IMAGE_SAFETY"}]},
+    Fault.EMPTY: {
+        "candidates": [
+            {
+                "content": {"role": "model", "parts": [{"text": "Here you are."}]},
+                "finishReason": "STOP",
+            }
+        ]
+    },
+}
 
 
 def vertex_app(behaviour: Behaviour) -> web.Application:
@@ -59,7 +71,7 @@ def vertex_app(behaviour: Behaviour) -> web.Application:
         endpoint = f"/{version}/{place}/endpoints/{{endpoint}}"
         add(f"{endpoint}:predict", service.predict)
         app.router.add_get(endpoint, service.get_endpoint)
-    add_settings_routes(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
+    add_settings_routes(app, behaviour.settings, service.counts)
     app.on_cleanup.append(service.close)
     return app
 
@@ -70,64 +82,65 @@ class _Service:
         # Without a seed, a model draws a different picture each time for the same prompt.
         self._times_drawn: Counter[int] = Counter()
         self._painters = ThreadPoolExecutor(2, thread_name_prefix="painter")
+        self._ledger = Ledger()
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counters, and what has been billed."""
+        self._behaviour.counts.billed_usd = self._ledger.usd()
+        return dataclasses.asdict(self._behaviour.counts)
 
     async def generate_content(self, request: web.Request) -> web.StreamResponse:
         _authenticate(request)
-        model = request.match_info["model"]
-        if model not in MODELS:
-            raise ApiError(404, f"Publisher Model `{model}` was not found.")
+        model = answering_model(request.match_info["model"], self._behaviour.settings)
+        tier = tier_of(request, model)
         body = await _json(request)
+        options = picture_options(body, model)
         try:
             prompt = "\n".join(
                 part["text"] for content in body["contents"] for part in content["parts"]
             )
-            config = body.get("generationConfig") or {}
-            image_config = config.get("imageConfig") or {}
         except (KeyError, TypeError, AttributeError):
             raise ApiError(400, "contents: expected a list of contents with text parts.") from None
-        async with Call(self._behaviour, prompt) as fault:
-            if fault is Fault.BLOCKED:
-                return web.json_response(
-                    {
-                        "promptFeedback": {
-                            "blockReason": "PROHIBITED_CONTENT",
-                            "blockReasonMessage": "The prompt was refused.",
-                        }
-                    }
-                )
-            if fault is Fault.BLOCKED_IMAGE:
-                return web.json_response({"candidates": [{"finishReason": "IMAGE_SAFETY"}]})
-            if fault is Fault.EMPTY:
-                return web.json_response(
-                    {
-                        "candidates": [
-                            {
-                                "content": {"role": "model", "parts": [{"text": "Here you are."}]},
-                                "finishReason": "STOP",
-                            }
-                        ]
-                    }
-                )
+        async with Call(self._behaviour, prompt, location_of(request)) as fault:
+            usage = functools.partial(
+                usage_of,
+                model,
+                tier,
+                request=body,
+                size=options.size,
+                level=options.thinking_level,
+            )
+            if fault in _WITHOUT_A_PICTURE:
+                return self._billed(_WITHOUT_A_PICTURE[fault], usage(images=0))
             data = await self._picture(
                 fault,
                 prompt,
                 model=model,
                 index=self._next_index(prompt),
-                seed=config.get("seed"),
-                aspect_ratio=image_config.get("aspectRatio") or "1:1",
-                image_size=image_config.get("imageSize") or "1K",
+                seed=options.seed,
+                aspect_ratio=options.aspect_ratio,
+                image_size=options.size,
             )
         self._behaviour.counts.images += 1
         images = [_part(data, thought=fault is Fault.THOUGHT_IMAGE)]
         if fault is Fault.DRAFTS:
             images.insert(0, _part(_canned(_DRAFT_BYTES)))
+        billed = usage(images=1)
+        self._ledger.add(billed)
         return web.Response(
             body=b'{"candidates":[{"content":{"role":"model","parts":['
             + b",".join(images)
-            + b']},"finishReason":"STOP"}],"usageMetadata":{"totalTokenCount":1290},'
-            b'"modelVersion":' + json.dumps(model).encode() + b"}",
+            + b']},"finishReason":"STOP"}],'
+            + json.dumps({"usageMetadata": billed.metadata(), "modelVersion": model})[1:].encode(),
             content_type="application/json",
             charset="utf-8",
+        )
+
+    def _billed(self, answer: dict[str, Any], usage: Usage) -> web.Response:
+        """Bill an answer without a picture, and return it."""
+        self._ledger.add(usage)
+        return web.json_response(
+            {**answer, "usageMetadata": usage.metadata(), "modelVersion": usage.model}
         )
 
     async def count_tokens(self, request: web.Request) -> web.StreamResponse:
@@ -135,8 +148,7 @@ class _Service:
         _authenticate(request)
         if self._behaviour.settings.down:
             raise ApiError(503, "The service is currently unavailable.")
-        if (model := request.match_info["model"]) not in MODELS:
-            raise ApiError(404, f"Publisher Model `{model}` was not found.")
+        answering_model(request.match_info["model"], self._behaviour.settings)
         words = len(json.dumps((await _json(request)).get("contents")).split())
         return web.json_response({"totalTokens": words})
 
@@ -154,7 +166,7 @@ class _Service:
                 code="FAILED_PRECONDITION",
             )
         asked = Prediction.parse(await _json(request), self._container)
-        async with Call(self._behaviour, asked.prompt) as fault:
+        async with Call(self._behaviour, asked.prompt, location_of(request)) as fault:
             if fault is Fault.BLOCKED:
                 raise ApiError(400, _REFUSAL)
             if fault is Fault.BLOCKED_IMAGE:

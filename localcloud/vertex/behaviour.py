@@ -8,6 +8,7 @@ import dataclasses
 import random
 import re
 import time
+from collections import defaultdict
 from enum import StrEnum
 
 
@@ -49,6 +50,7 @@ class Settings:
     Attributes:
         latency_s: seconds that a call takes.
         quota_per_minute: calls per minute beyond which calls answer 429; 0 means no quota.
+        location_quotas: the same for single locations, such as `us=600,eu=300`.
         retry_after_s: the Retry-After header of a 429, in seconds; 0 sends none.
         unavailable_rate, quota_rate, blocked_rate, empty_rate, hang_rate, cut_rate, drafts_rate,
             thought_image_rate, cancelled_rate, aborted_rate: the shares of calls with the fault of
@@ -62,12 +64,18 @@ class Settings:
         stable_diffusion: endpoints have a container as Stable Diffusion has in TorchServe: it
             answers one picture per instance, as plain base64.
         dedicated: endpoints have a host of their own, and the shared host refuses their calls.
+        retired_models: comma-separated models that are gone: they answer 404.
+        successors_answer: instead, a retired model's successor answers, as the Gemini Developer API
+            does for some text models.
+        forbidden_models: comma-separated models that the project may not use: they answer 403.
         down: all calls answer 503.
+        down_locations: comma-separated locations in which all calls answer 503.
         hold: calls that are ready to be answered wait until this is unset.
     """
 
     latency_s: float = 0.5
     quota_per_minute: float = 0.0
+    location_quotas: str = ""
     retry_after_s: float = 0.0
     unavailable_rate: float = 0.0
     quota_rate: float = 0.0
@@ -85,7 +93,11 @@ class Settings:
     flux: bool = False
     stable_diffusion: bool = False
     dedicated: bool = False
+    retired_models: str = ""
+    successors_answer: bool = False
+    forbidden_models: str = ""
     down: bool = False
+    down_locations: str = ""
     hold: bool = False
 
 
@@ -102,6 +114,7 @@ class Counts:
         in_flight: calls in progress now.
         most_in_flight: the maximum of `in_flight` so far.
         endpoint_reads: how often an endpoint was asked for its host.
+        billed_usd: what the calls to Gemini models cost, by the catalog's prices.
     """
 
     calls: int = 0
@@ -111,6 +124,7 @@ class Counts:
     in_flight: int = 0
     most_in_flight: int = 0
     endpoint_reads: int = 0
+    billed_usd: float = 0.0
 
 
 class Behaviour:
@@ -121,14 +135,19 @@ class Behaviour:
         self.counts = Counts()
         self._chance = random.Random(seed)  # noqa: S311 - chance, not a secret
         self._seen: set[tuple[str, str]] = set()
-        self._tokens = 1.0
-        self._refilled_at = time.monotonic()
+        self._shared_quota = _Quota()
+        self._location_quotas: defaultdict[str, _Quota] = defaultdict(_Quota)
 
-    def fault(self, prompt: str) -> Fault | None:
-        """Return the fault of a call with this prompt; None to return an image."""
-        if self.settings.down:
+    def fault(self, prompt: str, location: str) -> Fault | None:
+        """Return the fault of a call with this prompt; None to return an image.
+
+        Args:
+            prompt: the text of the prompt.
+            location: where the call goes, such as `global`.
+        """
+        if self.settings.down or location in names_in(self.settings.down_locations):
             return Fault.UNAVAILABLE
-        if self._over_quota():
+        if self._over_quota(location):
             self.counts.refused_for_quota += 1
             return Fault.QUOTA
         for name, once in _WORD.findall(prompt):
@@ -170,13 +189,37 @@ class Behaviour:
         self._seen.add((name, prompt))
         return False
 
-    def _over_quota(self) -> bool:
-        per_s = self.settings.quota_per_minute / 60
+    def _over_quota(self, location: str) -> bool:
+        own = {
+            name: limit
+            for name, _, limit in (
+                each.partition("=") for each in names_in(self.settings.location_quotas)
+            )
+        }
+        if location in own:
+            return self._location_quotas[location].used_up(float(own[location]))
+        return self._shared_quota.used_up(self.settings.quota_per_minute)
+
+
+def names_in(setting: str) -> frozenset[str]:
+    """Return the values of a setting that lists them with commas."""
+    return frozenset(name.strip() for name in setting.split(",") if name.strip())
+
+
+class _Quota:
+    """A token bucket, with a burst of one second's quota."""
+
+    def __init__(self) -> None:
+        self._tokens = 1.0
+        self._refilled_at = time.monotonic()
+
+    def used_up(self, per_minute: float) -> bool:
+        """Take a call from the bucket, and return whether there was none; 0 means no quota."""
+        per_s = per_minute / 60
         now = time.monotonic()
         passed, self._refilled_at = now - self._refilled_at, now
         if not per_s:
             return False
-        # Allow a burst of one second's quota.
         self._tokens = min(max(1.0, per_s), self._tokens + passed * per_s)
         if self._tokens < 1:
             return True

@@ -13,6 +13,7 @@ _POLL_S = 0.02
 _CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ABORTED",
     429: "RESOURCE_EXHAUSTED",
@@ -56,9 +57,10 @@ class Call:
     Entering the context waits, raises such a fault, or returns any other fault.
     """
 
-    def __init__(self, behaviour: Behaviour, prompt: str) -> None:
+    def __init__(self, behaviour: Behaviour, prompt: str, location: str) -> None:
         self._behaviour = behaviour
         self._prompt = prompt
+        self._location = location
 
     async def __aenter__(self) -> Fault | None:
         counts = self._behaviour.counts
@@ -66,7 +68,7 @@ class Call:
         counts.in_flight += 1
         counts.most_in_flight = max(counts.most_in_flight, counts.in_flight)
         try:
-            fault = self._behaviour.fault(self._prompt)
+            fault = self._behaviour.fault(self._prompt, self._location)
             latency = self._behaviour.latency_s(fault)
             await asyncio.sleep(_HANG_S if fault is Fault.HANG else latency)
             while self._behaviour.settings.hold:  # noqa: ASYNC110 - a setting has no event

@@ -27,7 +27,7 @@ _PALETTES = (
     ("#0f2027", "#4c7a8f", "#e6f3f7", "#0a1418"),  # night
     ("#c94b4b", "#ffd89b", "#fff4da", "#4b134f"),  # autumn
 )
-_LONG_SIDE = {"1K": 1024, "2K": 2048, "4K": 4096}
+_LONG_SIDE = {"512": 512, "1K": 1024, "2K": 2048, "4K": 4096}
 # Drawn small and then enlarged: a picture takes some 30 ms instead of 150, and looks soft.
 _DRAWN_SIDE = 512
 _CAPTION_CHARS = 220

@@ -6,10 +6,12 @@ import json
 import os
 import random
 import threading
+import time
 
 import pytest
 
 from beam_jobs import backfill
+from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.prompts import beam_files
 from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.prompts.plan_file import line_of
@@ -142,6 +144,19 @@ def test_prompts_beyond_the_budget_fail_as_retryable_and_unpaid(cloud, lane, tmp
     assert cloud.models()["images"] - before == 4
     assert (report["predictions"], report["failures"]) == (4, 6)
     assert all(one["retryable"] for one in lane.dead_letters(6))
+
+
+def test_a_model_that_refuses_every_prompt_costs_a_backfill_the_time_for_retries_once(
+    cloud, lane, tmp_path
+):
+    cloud.models(retired_models=DEFAULT_MODEL)
+    prompts = lane.put("held.txt", "".join(f"Held {number}\n" for number in range(60)))
+    began = time.monotonic()
+    # Batches of four calls in flight, one after the other.
+    report = run(lane, prompts, tmp_path, max_retry_seconds=3, max_in_flight=1)
+    assert time.monotonic() - began < 30
+    assert report["failures_by_reason"] == {"MODEL_ERROR": 60}
+    assert all(one["retryable"] for one in lane.dead_letters(60))
 
 
 def test_a_job_that_is_launched_again_for_a_run_has_what_is_left_of_its_budget(

@@ -99,7 +99,7 @@ def test_all_copied_files_exist_and_are_sent(target):
 def test_nothing_is_sent_but_modules_and_what_the_build_needs():
     copied = set(targets()["stream"].files().values())
     assert set(context()) == copied | {DOCKERFILE}
-    names = {"Dockerfile", "pin_bases.sh", "requirements.lock", "sbom.json"}
+    names = {"Dockerfile", "catalog.json", "pin_bases.sh", "requirements.lock", "sbom.json"}
     needed = {ROOT / "beam_jobs" / name for name in names}
     assert needed < set(context())
     assert {path.suffix for path in set(context()) - needed} == {".py"}

@@ -66,6 +66,11 @@ def test_a_prediction_has_exactly_the_fields_of_its_schema():
         "reused": False,
         "created_at": "2026-11-01T00:00:00.000+00:00",
         "latency_ms": 1200,
+        "requested_model": "gemini-3.1-flash-image",
+        "model_version": "",
+        "cost_usd": 0.0,
+        "unpriced_calls": 0,
+        "tokens": {"input": 0, "text": 0, "image": 0},
     }
     assert attributes == {
         "team": "ads",
@@ -86,6 +91,9 @@ def test_a_failure_has_exactly_the_fields_of_its_schema():
         "detail": "model answered 503",
         "retryable": True,
         "attempts": 7,
+        "cost_usd": 0.0,
+        "unpriced_calls": 0,
+        "tokens": {"input": 0, "text": 0, "image": 0},
         "source": "backfill:x",
         "body": base64.b64encode(b'{"prompt": "\xff"}').decode(),
         "attributes": {"team": "ads"},
@@ -141,3 +149,16 @@ def test_a_lone_surrogate_in_a_services_text_is_escaped():
     body, _ = encode(failure(detail="model answered 400: a fox \ud83d", prompt_id="naïve"))
     assert b"na\xc3\xafve" in body
     assert json.loads(body)["detail"] == "model answered 400: a fox \ud83d"
+
+
+@pytest.mark.parametrize(
+    ("work", "usd"),
+    [
+        (Work(), 0.0),
+        (Work(calls=1, cost_usd=0.0336), 0.0336),
+        (Work(calls=2, cost_usd=0.0336, unpriced_calls=1), 0.0336),
+        (Work(calls=1, unpriced_calls=1), None),
+    ],
+)
+def test_an_unknown_cost_is_null_and_never_0(work, usd):
+    assert json.loads(encode(prediction(work=work))[0])["cost_usd"] == usd

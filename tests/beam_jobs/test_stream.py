@@ -1,6 +1,7 @@
 """The whole streaming job against the local cloud: each prompt ends in exactly one outcome."""
 
 import base64
+import functools
 import os
 import re
 import signal
@@ -10,11 +11,14 @@ from collections import Counter
 
 import pytest
 
+from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
+from beam_jobs.engine.hold import HoldPolicy
 from tests.conftest import BUCKET
 
 pytestmark = pytest.mark.slow
 
+OLD_MODEL = "gemini-3.1-flash-image"
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
 # The job, which waits up to a minute to write its last index entries: on a busy machine, storage
 # may take longer for them than a process normally waits.
@@ -148,7 +152,7 @@ def test_a_refusal_is_a_blocked_dead_letter_in_both_protocols(lane, start_stream
     lane.publish("fault:blocked", "fault:blocked-image", "A fox")
     assert [one["reason"] for one in lane.dead_letters(2)] == ["BLOCKED", "BLOCKED"]
     (prediction,) = lane.predictions(1)
-    assert prediction["model"] == ("flux" if protocol == "predict" else "gemini-3.1-flash-image")
+    assert prediction["model"] == ("flux" if protocol == "predict" else DEFAULT_MODEL)
 
 
 def test_a_dead_model_becomes_retryable_dead_letters_only_after_the_time_for_retries(
@@ -160,6 +164,32 @@ def test_a_dead_model_becomes_retryable_dead_letters_only_after_the_time_for_ret
     failures = lane.dead_letters(2)
     assert {one["reason"] for one in failures} == {"UNAVAILABLE"}
     assert all(one["retryable"] and one["attempts"] > 1 for one in failures)
+
+
+def test_a_drain_ends_although_a_model_refuses_every_prompt(cloud, lane, start_stream, eventually):
+    cloud.models(retired_models=DEFAULT_MODEL)
+    stream = start_stream(max_hold_seconds=4)
+    lane.publish(*(f"Held {number}" for number in range(10)))
+    eventually(lambda: lane.nothing_left("prompts"), what="prompts in progress")
+    assert stream.drain() == "DRAINED"
+    failures = lane.dead_letters(10)
+    assert {one["reason"] for one in failures} == {"MODEL_ERROR"}
+    assert all(one["retryable"] for one in failures)
+    assert all("has refused every prompt since" in one["detail"] for one in failures)
+
+
+def test_a_prompt_for_a_model_that_is_gone_stops_no_other_model(
+    cloud, lane, start_stream, monkeypatch
+):
+    quick = functools.partial(HoldPolicy, give_way_s=2.0)  # not a minute
+    monkeypatch.setattr("beam_jobs.engine.model_handler.HoldPolicy", quick)
+    cloud.models(retired_models=OLD_MODEL)
+    start_stream()
+    old = [{"prompt": f"old {number}", "model": OLD_MODEL} for number in range(20)]
+    lane.publish(*old, *(f"new {number}" for number in range(20)))
+    predictions = lane.predictions(20, within_s=30)
+    assert {one["model"] for one in predictions} == {DEFAULT_MODEL}
+    assert all(one["retryable"] for one in lane.dead_letters(20, within_s=30))
 
 
 def test_a_model_that_comes_back_in_time_loses_nothing(cloud, lane, start_stream, eventually):

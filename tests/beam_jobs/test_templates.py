@@ -16,6 +16,7 @@ NOT_OF = {
     "stream": {"prompts", "report", "plan", "max_rows", "max_unpacked_bytes"},
     "backfill": {
         "messages_subscription",
+        "max_hold_seconds",
         "max_images_per_hour",
         "max_images_per_day",
         "canary_keys",
@@ -44,6 +45,7 @@ COMPANIONS = {
     "model": {"model_endpoint": ENDPOINT},
     "allowed_models": {"model": "a", "model_endpoint": ENDPOINT},
     "prompt_field": {"model": "flux-1", "model_endpoint": ENDPOINT},
+    "flex_fallback_seconds": {"request_tier": "flex"},
 }
 
 TOPICS = {
@@ -146,6 +148,7 @@ BOTH = {
         "other/folder": False,
         "*": False,
     },
+    "fallback_models": {"gemini-a": True, " gemini-a , imagen-b,": True, "": True},
     "model_endpoint": {
         ENDPOINT: True,
         "projects/p-1/locations/global/publishers/google/models/imagen-4": True,
@@ -174,19 +177,25 @@ BOTH = {
     "model_location": {
         "global": True,
         "europe-west4": True,
+        "global,us, eu": True,
         "": True,
+        "global,": False,
+        "global us": False,
         "Europe": False,
         "projects/p-1/locations/global": False,
         "-": False,
     },
     "max_in_flight": WHOLE_NUMBERS,
     "max_images": WHOLE_NUMBERS,
+    "max_cost_usd": NUMBERS,
     "max_requests_per_minute": NUMBERS,
     "max_retry_seconds": NUMBERS,
     "call_timeout_seconds": NUMBERS,
+    "flex_fallback_seconds": NUMBERS,
     "request_tier": {
         "standard": True,
         "flex": True,
+        "priority": True,
         "Flex": False,
         "turbo": False,
         "standard,flex": False,
@@ -196,6 +205,7 @@ BOTH = {
 TABLES = {
     "stream": {
         **BOTH,
+        "max_hold_seconds": NUMBERS,
         "max_images_per_hour": WHOLE_NUMBERS,
         "max_images_per_day": WHOLE_NUMBERS,
         "messages_subscription": {

@@ -30,9 +30,15 @@ EXCEPTIONS = {
     # The digest of prompts from before fields could be added must stay what it is.
     # What serves a model decides the image too.
     "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse", "model_endpoint"},
-    # A plan counts images above 1K, which cost more; and halves what flex costs.
-    "plugins/imagen_ops/backfill/file_count.py": {"image_size"},
+    # What decides the likely cost of a prompt, for plans and for budgets of money.
+    "beam_jobs/prompts/likely_cost.py": {"image_size", "system_instruction", "thinking_level"},
+    "plugins/imagen_ops/backfill/file_count.py": {"image_size", "thinking_level"},
+    "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
     "plugins/imagen_ops/backfill/plan.py": {"request_tier"},
+    # In flex, prompts may be older.
+    "plugins/imagen_ops/health/collect.py": {"request_tier"},
+    # The checks of options that are about the same thing.
+    "beam_jobs/config/serving.py": {"request_tier", "flex_fallback_seconds", "model_location"},
     "plugins/imagen_ops/backfill/planning.py": {"request_tier", "images_output_location"},
     "plugins/imagen_ops/backfill/stored_records.py": {"images_output_location"},
     # A dead letter is replayed with new images if its sender asked for that.
@@ -44,16 +50,26 @@ EXCEPTIONS = {
     # What others' resources are allowed: the rules, and what they are about.
     "beam_jobs/allowed.py": {"allowed_projects", "allowed_buckets"},
     "beam_jobs/config/ownership.py": {"allowed_projects", "allowed_buckets"},
+    # Which fields decide whether another model can make a prompt.
+    "beam_jobs/prompts/alternative.py": {
+        *("aspect_ratio", "image_size", "thinking_level", "negative_prompt")
+    },
     # Where an option is used.
+    "beam_jobs/engine/hold.py": {"fallback_models"},
     "beam_jobs/stream.py": {"messages_subscription"},
-    "beam_jobs/config/budgets.py": {"max_images", "max_images_per_hour", "max_images_per_day"},
+    "beam_jobs/config/budgets.py": {
+        *("max_images", "max_images_per_hour", "max_images_per_day", "max_cost_usd")
+    },
+    "beam_jobs/engine/budget.py": {"max_images"},
     "beam_jobs/prompts/limits.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/rows.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/canary.py": {"canary_keys"},
     "beam_jobs/models/predict.py": {"prompt_field"},
     # The budget of a run is that of its plan and of its job.
-    "plugins/imagen_ops/backfill/run.py": {"max_images"},
-    "dags/imagen_backfill.py": {"max_images"},
+    "plugins/imagen_ops/backfill/run.py": {"max_images", "max_cost_usd"},
+    "plugins/imagen_ops/backfill/operators.py": {"max_cost_usd"},
+    "plugins/imagen_ops/backfill/reconciliation.py": {"max_images", "max_cost_usd"},
+    "dags/imagen_backfill.py": {"max_images", "max_cost_usd"},
 }
 
 

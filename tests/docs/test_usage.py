@@ -13,8 +13,8 @@ import pytest
 
 from beam_jobs.config.options import ImagenOptions
 from beam_jobs.outcomes import Failure, Prediction, Reason, encode
+from beam_jobs.prompts.field_values import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
 from beam_jobs.prompts.fields import FIELD_NAMES
-from beam_jobs.prompts.parse import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
 from imagen_ops.settings import Settings
 from tests.docs.markdown import ROOT, blocks, names_in_first_cells, section, text_of
 from tests.docs.test_runbook import alert_events, dags, terraform

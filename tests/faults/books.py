@@ -35,6 +35,7 @@ class Books:
         self.failures: Counter[bytes] = Counter()
         self.reasons: Counter[str] = Counter()
         self.images: dict[str, list[str]] = {}
+        self.messages: dict[str, dict[str, Any]] = {}
         self._empty: Counter[str] = Counter()
         self._seen: set[str] = set()
         self._stop = threading.Event()
@@ -97,6 +98,15 @@ class Books:
         self._stop.wait(seconds)
         assert self.count() == 0, "an outcome before its time"
 
+    def stays_as_it_is(self, seconds: float) -> None:
+        """See that nothing more comes out for so long, once what was on its way has come."""
+        before = -1
+        while before != self.count():
+            before = self.count()
+            self._stop.wait(1.0)
+        self._stop.wait(seconds)
+        assert self.count() == before, "an outcome before its time"
+
     def both(self) -> list[bytes]:
         """Those that have come out as a failure and as a prediction."""
         return [body for body in self.failures if id_of(body) in self.predictions]
@@ -115,6 +125,7 @@ class Books:
 
     def _prediction(self, message: dict[str, Any]) -> None:
         self.images[message["prompt_id"]] = message["images"]
+        self.messages[message["prompt_id"]] = message
         self.predictions[message["prompt_id"]] += 1
 
     def _failure(self, message: dict[str, Any]) -> None:

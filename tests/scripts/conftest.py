@@ -119,7 +119,7 @@ def place(tmp_path):
     edge.mkdir()
     shutil.copytree(ROOT / "scripts", root / "scripts")
     (root / "beam_jobs").mkdir()
-    for name in ("stream.py", "Dockerfile", "cloudbuild.yaml"):
+    for name in ("stream.py", "catalog.json", "Dockerfile", "cloudbuild.yaml"):
         shutil.copy(ROOT / "beam_jobs" / name, root / "beam_jobs" / name)
     (root / ".gitignore").write_text(".venv\n.terraform\n")
     for name in (*TOOLS, *SHELLS):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from beam_jobs.catalog import DEFAULT_MODEL
 from imagen_ops.jobs.launch_request import stream_launch_request
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
@@ -51,7 +52,7 @@ def test_what_is_launched_is_what_airflow_launches(ready):
     done = ready.script("01_run_dataflow", **OURS)
     assert (done.returncode, done.stderr) == (0, "")
     (call,) = ready.calls("python", "-m", "beam_jobs.stream")
-    form = JobForm(model="gemini-3.1-flash-image")
+    form = JobForm(model=DEFAULT_MODEL)
     launch = stream_launch_request(settings(), form, run_label="run")
     image = {"sdkContainerImage": f"{REGISTRY}/imagen-stream:abc"}
     airflows = {f"--{name}={value}" for name, value in launch.parameters.items()}

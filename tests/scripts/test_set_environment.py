@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from beam_jobs.catalog import DEFAULT_MODEL
+
 ROOT = Path(__file__).parents[2]
 SOURCE = "source scripts/00_set_environment.sh"
 QUIET = f"{SOURCE} > /dev/null"
@@ -74,7 +76,7 @@ def test_a_project_and_a_region_are_all_that_is_needed(place, shell):
         "PREDICTIONS_SUBSCRIPTION": "predictions-sub",
         "DEAD_LETTERS_TOPIC": "dead-letters",
         "STREAM_JOB_NAME": "imagen-stream",
-        "MODEL": "gemini-3.1-flash-image",
+        "MODEL": "gemini-nano-banana-2.1",
         "WORKER_MACHINE_TYPE": "n2-standard-2",
         "MAX_WORKERS": "2",
         "WORKER_SERVICE_ACCOUNT": "imagen-worker@my-project.iam.gserviceaccount.com",
@@ -84,7 +86,7 @@ def test_a_project_and_a_region_are_all_that_is_needed(place, shell):
         "TF_VAR_region": "europe-west4",
         "TF_VAR_bucket": "my-project-imagen",
         "TF_VAR_image_tag": tag,
-        "TF_VAR_model": "gemini-3.1-flash-image",
+        "TF_VAR_model": DEFAULT_MODEL,
     }
     shown = dict(line.split()[:2] for line in out.splitlines() if line.split()[0].isupper())
     assert shown == {name: after[name] for name in shown}

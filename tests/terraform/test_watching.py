@@ -119,8 +119,7 @@ def test_a_line_that_is_an_alert_is_one_that_the_code_writes(applied: Deployment
     ]
     assert len(found) == 2
     for text in found:
-        assert f'"{SCHEMA}"' in text
-        (event,) = re.findall(r'AND "(\w+)"$', text)
+        (event,) = re.findall(rf'AND "{re.escape(SCHEMA)}:(\w+)"$', text)
         assert f'"{event}"' in code
 
 

@@ -98,6 +98,10 @@ def stream(status: str = "DEGRADED", **fields: Any) -> dict[str, Any]:
             "backlog_size": 1843.0,
         },
         "canary_seconds": 6.4,
+        "cost": {
+            "hour": {"usd": 41.2, "unpriced_calls": 0},
+            "day": {"usd": 1_204.5, "unpriced_calls": 2},
+        },
         "totals": {
             "prompts": 48_211,
             "predictions": 46_902,
@@ -189,7 +193,9 @@ def backfill(day: str | None = "2026-11-19", **fields: Any) -> dict[str, Any]:
             "images": 15_120,
             "model_calls": 15_310,
         },
-        "cost_usd": 1022.92,
+        "estimated_usd": 1022.92,
+        "cost_usd": 1016.06,
+        "unpriced_calls": 0,
         "unaccounted": [],
         "noted": [],
         "url": "dags/imagen_backfill/runs/scheduled__2026-11-19T00:00:00+00:00",
@@ -207,7 +213,8 @@ def backfills() -> list[dict[str, Any]]:
             prompts="gs://demo-project-imagen/prompts/catalogue/autumn-*.jsonl.gz",
             planned={"prompts": 14, "invalid": 0, "images_to_pay": 14},
             counts={"predictions": 14, "reused": 0, "failures": 0, "images": 14},
-            cost_usd=0.94,
+            estimated_usd=0.94,
+            cost_usd=0.93,
         ),
         backfill("2026-11-18", at=iso(hours=37), adds_up=False, unaccounted=[lost]),
         backfill(
@@ -221,7 +228,8 @@ def backfills() -> list[dict[str, Any]]:
             adds_up=None,
             counts={},
             planned={"prompts": 0, "invalid": 0, "images_to_pay": 0},
-            cost_usd=None,
+            estimated_usd=0.0,
+            cost_usd=0.0,
         ),
     ]
 

@@ -78,6 +78,10 @@ def test_readings_have_units_and_a_missing_one_is_not_zero(
     }
     expect(page.locator(".totals")).to_contain_text("48,211 prompts, 46,902 predictions")
     expect(page.locator(".totals")).to_contain_text("92.8 GB")
+    expect(page.locator("#stream .cost")).to_have_text(
+        "Cost of model calls: $41.20 in the last hour, "
+        "$1,204.50 and 2 calls of unknown price in the last 24 hours."
+    )
 
     site.data["stream"]["totals"] = {"prompts": 1, "failures": 0}
     refresh(page)
@@ -145,11 +149,12 @@ def test_a_backfill_shows_its_counts_cost_and_whether_all_is_accounted_for(
         "12,391",
         "845",
         "109",
-        "$1,022.92",
+        "$1,016.06",
     ]
     assert rows.first.locator("td small").all_text_contents() == [
         "15,222 new images",
         "15,120 new images",
+        "estimated $1,022.92",
     ]
     # Numbers of dead letters above zero are highlighted.
     assert page.locator(".runs [data-some]").all_text_contents() == ["109"] * 3

@@ -19,23 +19,23 @@ class Digests:
 
     def __init__(self) -> None:
         self._parts = [bytearray() for _ in PARTS]
-        self._groups: list[PriceGroup] = []
+        self._groups: dict[PriceGroup, int] = {}
 
     def add(self, group: PriceGroup, digests: bytes) -> None:
         """Add digests of one price group, 16 bytes each, one after the other."""
-        if group not in self._groups:
-            self._groups.append(group)
-        group_index = self._groups.index(group).to_bytes(_GROUP_BYTES, "big")
+        index = self._groups.setdefault(group, len(self._groups))
+        group_index = index.to_bytes(_GROUP_BYTES, "big")
         for start in range(0, len(digests), _DIGEST_BYTES):
             digest = digests[start : start + _DIGEST_BYTES]
             self._parts[digest[0]] += digest + group_index
 
     def distinct(self, part: int) -> list[tuple[str, PriceGroup]]:
         """Return the digests of one of `PARTS` in hex, each once, sorted."""
+        groups = list(self._groups)
         return [
             (
                 entry[:_DIGEST_BYTES].hex(),
-                self._groups[int.from_bytes(entry[_DIGEST_BYTES:], "big")],
+                groups[int.from_bytes(entry[_DIGEST_BYTES:], "big")],
             )
             for entry in sorted(set(_entries(self._parts[part])))
         ]

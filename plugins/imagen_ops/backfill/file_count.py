@@ -16,7 +16,7 @@ from imagen_ops.backfill.plan_limits import PlanLimits
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
 
-    from beam_jobs.prompts.parse import PromptDefaults
+    from beam_jobs.prompts.parse import Prompt, PromptDefaults
 
 SHOWN_ROWS = 20
 _SHOWN_CHARS = 300
@@ -34,13 +34,31 @@ class PriceGroup(NamedTuple):
     Attributes:
         model: the model's id.
         images: how many images the prompt asks for.
-        above_1k: whether it asks for images larger than 1K, which cost more than the price table
-            says.
+        size: the size of its images; None for the model's own.
+        thinking_level: the level that it asks for; None for the model's own.
+        text_tokens: about how many tokens its text has, in steps that double.
     """
 
     model: str
     images: int
-    above_1k: bool
+    size: str | None
+    thinking_level: str | None = None
+    text_tokens: int = 0
+
+    @classmethod
+    def of(cls, prompt: "Prompt") -> "PriceGroup":
+        """Return the group of a prompt."""
+        from beam_jobs.prompts.likely_cost import text_tokens
+
+        # The middle between two powers of two: few groups, each of prompts that cost about as much.
+        power = text_tokens(prompt).bit_length()
+        return cls(
+            model=prompt.model,
+            images=prompt.images,
+            size=prompt.image_size,
+            thinking_level=prompt.thinking_level,
+            text_tokens=3 * 2**power // 4,
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,12 +139,7 @@ def count_file(
             item = parse(row.body, row.attributes, origin=row.origin, defaults=defaults)
         if isinstance(item, Prompt):
             prompts += 1
-            group = PriceGroup(
-                model=item.model,
-                images=item.images,
-                above_1k=item.image_size not in (None, "1K"),
-            )
-            digests.setdefault(group, bytearray()).extend(bytes.fromhex(item.digest))
+            digests.setdefault(PriceGroup.of(item), bytearray()).extend(bytes.fromhex(item.digest))
         elif isinstance(item, Failure):
             invalid += 1
             if len(first_invalid) < SHOWN_ROWS:

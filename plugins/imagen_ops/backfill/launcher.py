@@ -78,6 +78,8 @@ class BackfillLauncher:
             run_label=run.label,
             try_number=try_number,
             max_images=run.max_images,
+            # The job refuses a budget that it cannot check. `check` has refused one of the form.
+            max_cost_usd=None if run.unpriced_model else run.max_cost_usd,
         )
         try:
             return self._dataflow.launch(launch)

@@ -88,9 +88,11 @@ class CheckBudget(ImagenOperator):
             raise AirflowFailException(
                 "\n".join(["the form's fields contradict each other:", *contradictions])
             )
-        if context["params"]["max_cost_usd"] and plan.unpriced:
+        without_price = {*plan.unpriced, *filter(None, [run.unpriced_model])}
+        if context["params"]["max_cost_usd"] and without_price:
+            names = ", ".join(sorted(without_price))
             raise AirflowFailException(
-                f"max_cost_usd cannot be checked: no known price for {', '.join(plan.unpriced)}. "
+                f"max_cost_usd cannot be checked: no known price for {names}. "
                 "Leave max_cost_usd empty, and set max_images instead"
             )
         check_budget(run, plan)
@@ -125,11 +127,17 @@ class ReconcileBackfill(ImagenOperator):
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.reconciliation import backfill_record, reconcile
         from imagen_ops.backfill.run import run_from_context
-        from imagen_ops.jobs.launch_request import report_path
+        from imagen_ops.jobs.launch_request import cost_ledger_path, report_path
 
         run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
         content = self.clients.storage.read(report_path(self.settings, run.label))
-        reconciliation = reconcile(_parsed(content), plan, run.max_images)
+        reconciliation = reconcile(
+            _parsed(content),
+            plan,
+            run.max_images,
+            None if run.unpriced_model else run.max_cost_usd,
+            ledger=_parsed(self.clients.storage.read(cost_ledger_path(self.settings, run.run_id))),
+        )
         record = backfill_record(
             run,
             plan,

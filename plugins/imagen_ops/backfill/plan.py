@@ -50,14 +50,12 @@ class ModelCost:
         model: the model's id.
         images: images requested, whether already stored or not.
         to_pay: images to generate, and so to pay for.
-        above_1k: images to generate that are larger than 1K; they cost more than the price is for.
         usd: the estimated cost in USD of the images to generate; None: no known price.
     """
 
     model: str
     images: int
     to_pay: int
-    above_1k: int
     usd: float | None
 
 
@@ -121,11 +119,6 @@ class Plan:
         return tuple(model.model for model in self.models if model.usd is None and model.to_pay)
 
     @property
-    def above_1k(self) -> int:
-        """Images to generate that are larger than the 1K that the prices are for."""
-        return sum(model.above_1k for model in self.models)
-
-    @property
     def nothing_to_do(self) -> bool:
         """Whether there is no row at all: nothing to generate, publish or refuse.
 
@@ -136,7 +129,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan for XCom and records: its fields, and for readers its totals."""
-        totals = ("images", "images_to_pay", "cost_usd", "unpriced", "above_1k", "nothing_to_do")
+        totals = ("images", "images_to_pay", "cost_usd", "unpriced", "nothing_to_do")
         content = {**dataclasses.asdict(self), **{name: getattr(self, name) for name in totals}}
         return {name: _with_lists(value) for name, value in content.items()}
 

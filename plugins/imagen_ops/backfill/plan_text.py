@@ -1,5 +1,8 @@
 """A plan in words: the summary in the log, and the refusal of a plan that is over its budget."""
 
+from datetime import UTC, datetime
+
+from beam_jobs.catalog import CATALOG, WARN_DAYS
 from imagen_ops.backfill.file_count import SHOWN_ROWS
 from imagen_ops.backfill.plan import Plan
 
@@ -79,17 +82,18 @@ def _cost_lines(plan: Plan) -> list[str]:
         for model in plan.models
         if model.to_pay
     ]
-    at_least = "at least " if plan.unpriced or plan.above_1k else ""
+    at_least = "at least " if plan.unpriced else ""
     lines.append(f"estimated cost: {at_least}{plan.cost_usd:,.2f} USD ({_price_basis(plan)})")
-    if plan.above_1k:
-        lines.append(
-            f"  {quantity(plan.above_1k, 'image')} at 2K or 4K, counted at the lower 1K price"
-        )
+    today = datetime.now(UTC).date()
+    for model in plan.models:
+        row = CATALOG.get(model.model)
+        if row and (ending := row.ending(today, within_days=WARN_DAYS)):
+            lines.append(f"  {row.name} {ending}")
     return lines
 
 
 def _price_basis(plan: Plan) -> str:
-    return f"{plan.request_tier} tier, prices of {plan.prices_as_of}"
+    return f"{plan.request_tier} tier, prices of {plan.prices_as_of}, thinking as in the catalog"
 
 
 def _first_lines(noun: str, count: int, first: tuple[str, ...]) -> list[str]:

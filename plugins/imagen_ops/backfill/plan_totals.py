@@ -36,8 +36,6 @@ def already_stored(counts: dict[PriceGroup, GroupCount]) -> AlreadyStored:
 
 def model_costs(counts: dict[PriceGroup, GroupCount], *, request_tier: str) -> Iterable[ModelCost]:
     """Yield what each model costs, sorted by name; `request_tier` is "standard" or "flex"."""
-    from beam_jobs.catalog import FLEX_PRICE_RATIO, USD_PER_IMAGE_AT_1K, Family, family_of
-
     stored = _stored_by_group(counts)
     for model in sorted({group.model for group in counts}):
         groups = {group: count for group, count in counts.items() if group.model == model}
@@ -45,17 +43,32 @@ def model_costs(counts: dict[PriceGroup, GroupCount], *, request_tier: str) -> I
             group: (count.distinct - stored[group]) * group.images
             for group, count in groups.items()
         }
-        price = USD_PER_IMAGE_AT_1K.get(model)
-        if price is not None and request_tier == "flex" and family_of(model) is Family.GEMINI:
-            price *= FLEX_PRICE_RATIO
-        images = sum(to_pay.values())
+        prices = {
+            group: _usd_per_image(group, request_tier) for group, number in to_pay.items() if number
+        }
+        known = [price * to_pay[group] for group, price in prices.items() if price is not None]
         yield ModelCost(
             model=model,
             images=sum(count.distinct * group.images for group, count in groups.items()),
-            to_pay=images,
-            above_1k=sum(number for group, number in to_pay.items() if group.above_1k),
-            usd=None if price is None else round(images * price, 4),
+            to_pay=sum(to_pay.values()),
+            # One group without a price leaves the model without one.
+            usd=round(sum(known), 4) if len(known) == len(prices) else None,
         )
+
+
+def _usd_per_image(group: PriceGroup, request_tier: str) -> float | None:
+    """Return what one image is likely to cost; None without a known price."""
+    from beam_jobs.catalog import CATALOG
+
+    row = CATALOG.get(group.model)
+    if row is None:
+        return None
+    return row.usd_per_call(
+        group.size,
+        request_tier,
+        input_tokens=group.text_tokens,
+        thinking_level=group.thinking_level,
+    )
 
 
 def _stored_by_group(counts: dict[PriceGroup, GroupCount]) -> dict[PriceGroup, int]:

@@ -72,7 +72,7 @@ def plan_backfill(
         OSError: Cloud Storage refuses, or does not answer after the client's own retries.
             `NotFound` means that there is no such bucket.
     """
-    from beam_jobs.catalog import PRICES_AS_OF
+    from beam_jobs.catalog import prices_as_of
     from beam_jobs.images.location import Location
 
     prompt_glob = PromptGlob.parse(glob)
@@ -124,7 +124,7 @@ def plan_backfill(
         first_problems=tuple(totals.first_problems),
         already_stored=already_stored(counts),
         models=tuple(model_costs(counts, request_tier=request_tier)),
-        prices_as_of=PRICES_AS_OF,
+        prices_as_of=prices_as_of(),
         fingerprint=str(totals.fingerprint),
     )
 

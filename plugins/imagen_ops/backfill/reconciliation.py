@@ -1,6 +1,7 @@
 """Whether a backfill's report adds up, and the record of its run. Pure."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,31 @@ RECORD_SCHEMA = "imagen.backfill/1"
 # are bad.
 _SHOWN = 10
 _COUNTS = ("prompts", "predictions", "reused", "failures", "images", "model_calls")
+_CENT = 0.01
+_TOKENS = ("input", "text", "image")
+
+
+@dataclasses.dataclass(frozen=True)
+class ActualCost:
+    """What a job cost, as far as its model's answers told it.
+
+    Attributes:
+        usd: in US dollars; None: unknown.
+        unpriced_calls: model calls that may have cost something beyond that; None: unknown.
+        tokens: by kind; empty if unknown.
+    """
+
+    usd: float | None = None
+    unpriced_calls: int | None = None
+    tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields of a run's record."""
+        return {
+            "cost_usd": self.usd,
+            "unpriced_calls": self.unpriced_calls,
+            "tokens": dict(self.tokens),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +52,7 @@ class Reconciliation:
         failures_by_reason: the report's failures by reason code.
         unaccounted: why prompts are unaccounted for; any such reason fails the run.
         over_budget: by how much the job is over the run's budget, which fails the run too; or None.
+        cost: what the job cost.
         noted: what somebody should know but does not fail the run.
     """
 
@@ -34,11 +61,18 @@ class Reconciliation:
     unaccounted: tuple[str, ...]
     noted: tuple[str, ...]
     over_budget: str | None = None
+    cost: ActualCost = ActualCost()
 
     @classmethod
     def without_job(cls) -> "Reconciliation":
         """Return the reconciliation of a run that launched no job."""
-        return cls(counts={}, failures_by_reason={}, unaccounted=(), noted=())
+        return cls(
+            counts={},
+            failures_by_reason={},
+            unaccounted=(),
+            noted=(),
+            cost=ActualCost(usd=0.0, unpriced_calls=0),
+        )
 
     @property
     def adds_up(self) -> bool:
@@ -46,13 +80,22 @@ class Reconciliation:
         return not self.unaccounted
 
 
-def reconcile(report: Any, plan: Plan, max_images: int) -> Reconciliation:
+def reconcile(
+    report: Any,
+    plan: Plan,
+    max_images: int,
+    max_cost_usd: float | None = None,
+    *,
+    ledger: Any = None,
+) -> Reconciliation:
     """Check that a job's report adds up, and compare it with the plan.
 
     Args:
         report: the report as parsed JSON, or None if there is none.
         plan: what was planned. Files may have changed since: that is noted, but is no error.
         max_images: the run's budget.
+        max_cost_usd: the run's budget of money; None: it has none.
+        ledger: the ledger of that budget as parsed JSON, or None if there is none.
     """
     notes = list(plan.first_problems[:_SHOWN])
     if plan.problems > len(notes):
@@ -63,6 +106,7 @@ def reconcile(report: Any, plan: Plan, max_images: int) -> Reconciliation:
         return _without_counts(missing, notes)
     try:
         counts, failures_by_reason = _parsed(report)
+        cost = _cost(report)
     except ValueError as error:
         return _without_counts(f"the report is not a valid {REPORT_SCHEMA}: {error}", notes)
     unaccounted = []
@@ -79,9 +123,17 @@ def reconcile(report: Any, plan: Plan, max_images: int) -> Reconciliation:
             "files have changed or could not be read"
         )
     if beyond := failures_by_reason.get(Reason.OVER_BUDGET.value, 0):
+        money = f" or {max_cost_usd:,.2f} USD" if max_cost_usd is not None else ""
         notes.append(
             f"{quantity(beyond, 'prompt')} cost nothing, because the run's budget of "
-            f"{quantity(max_images, 'image')} was used up, with all its tries"
+            f"{quantity(max_images, 'image')}{money} was used up, with all its tries"
+        )
+    paid = _paid_usd(ledger)
+    if paid is not None and paid > (cost.usd or 0.0) + _CENT:
+        # As far as its worker processes came to write it down.
+        notes.append(
+            f"all tries of the run together have paid at least {paid:,.2f} USD, by the ledger of "
+            "max_cost_usd; the cost beside is that of the last try"
         )
     return Reconciliation(
         counts=counts,
@@ -89,6 +141,7 @@ def reconcile(report: Any, plan: Plan, max_images: int) -> Reconciliation:
         unaccounted=tuple(unaccounted),
         noted=tuple(notes),
         over_budget=_over_budget(counts["images"], max_images),
+        cost=cost,
     )
 
 
@@ -124,6 +177,7 @@ def backfill_record(
         "job_id": job_id,
         "plan": dataclasses.replace(plan, **first).to_json(),
         "counts": dict(reconciliation.counts),
+        **reconciliation.cost.to_json(),
         "failures_by_reason": dict(reconciliation.failures_by_reason),
         "unaccounted": list(reconciliation.unaccounted),
         "noted": [
@@ -167,6 +221,35 @@ def _parsed(report: Any) -> tuple[dict[str, int], dict[str, int]]:
         {name: _count(name, report.get(name)) for name in _COUNTS},
         {str(reason): _count(str(reason), value) for reason, value in reasons.items()},
     )
+
+
+def _cost(report: Mapping[str, Any]) -> ActualCost:
+    """Return what a report says of the cost. One by a job of an older image says nothing.
+
+    Raises:
+        ValueError: it says something else; says what was expected.
+    """
+    if "cost_usd" not in report:
+        return ActualCost()
+    usd, tokens = report["cost_usd"], report.get("tokens")
+    number = isinstance(usd, int | float) and not isinstance(usd, bool) and 0 <= usd < math.inf
+    if usd is not None and not number:
+        raise ValueError(f"cost_usd: expected US dollars or null, got {usd!r}")
+    if not isinstance(tokens, dict):
+        raise ValueError(f"tokens: expected an object of counts, got {type(tokens).__name__}")
+    return ActualCost(
+        usd=usd,
+        unpriced_calls=_count("unpriced_calls", report.get("unpriced_calls")),
+        tokens={kind: _count(f"tokens.{kind}", tokens.get(kind, 0)) for kind in _TOKENS},
+    )
+
+
+def _paid_usd(ledger: Any) -> float | None:
+    """Return what a ledger of money says was paid; None if it is none."""
+    try:
+        return sum(int(share["spent"]) for share in ledger["shares"].values()) / 1e6
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return None
 
 
 def _count(name: str, value: Any) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from beam_jobs.catalog import unpriced
 from beam_jobs.prompts.globs import PromptGlob
 from imagen_ops.jobs.launch_request import backfill_job_name, run_label_of
 from imagen_ops.jobs.limits import allowed_of
@@ -33,7 +34,8 @@ class BackfillRun:
         prompts: the glob of its prompt files, gs://BUCKET/PATTERN.
         form: the job's part of the trigger form.
         max_images: its budget: the maximum number of images to generate, with all its tries.
-        max_cost_usd: its budget: the maximum estimated cost in USD; None: no limit.
+        max_cost_usd: its budget: the maximum cost in USD, estimated before and paid by its jobs;
+            None: no limit.
     """
 
     run_id: str
@@ -48,6 +50,11 @@ class BackfillRun:
     def job_name(self) -> str:
         """The name of the run's job."""
         return backfill_job_name(self.day, self.label)
+
+    @property
+    def unpriced_model(self) -> str | None:
+        """The form's model, if it has no known price; None if it has one."""
+        return self.form.model if unpriced([self.form.model], self.form.request_tier) else None
 
 
 def run_from_context(context: Any, settings: Settings) -> BackfillRun:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowFailException
 
-from beam_jobs.catalog import Family, family_of
+from beam_jobs.catalog import GLOBAL, Family, family_of, locations_in
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.model_answer import ModelAnswer, judge
 from imagen_ops.jobs.params import JobForm
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from imagen_ops.google.clients import Clients
 
 _log = logging.getLogger(__name__)
-# Where a job calls Gemini models unless it is told otherwise, and these DAGs tell it nothing.
-_GEMINI_LOCATION = "global"
 _NOT_FOUND = 404
 
 
@@ -35,9 +33,12 @@ def check_model(settings: Settings, clients: "Clients", form: JobForm) -> None:
             location = form.model_endpoint.split("/")[3]
             clients.models(location).endpoint(form.model_endpoint)
         elif family_of(form.model) is Family.GEMINI:
-            clients.models(_GEMINI_LOCATION).count_tokens(form.model)
+            # Of several, one that lacks the model does not stop a job.
+            clients.models((locations_in(form.model_location) or (GLOBAL,))[0]).count_tokens(
+                form.model
+            )
         else:
-            clients.models(settings.region).publisher_model(form.model)
+            clients.models(form.model_location or settings.region).publisher_model(form.model)
     except ApiError as refused:
         error = refused
     answer = judge(asked, error)

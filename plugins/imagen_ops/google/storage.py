@@ -1,5 +1,6 @@
 """Cloud Storage: whether buckets and objects exist, and what is in them."""
 
+import contextlib
 from typing import IO, Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
@@ -39,6 +40,24 @@ class StorageHook(GCSHook):
             except api_exceptions.NotFound:
                 return None
         return content
+
+    def read_folder(self, path: str, *, most: int) -> list[bytes]:
+        """Return the contents of the objects below gs://BUCKET/PREFIX, by name.
+
+        Args:
+            path: where they are.
+            most: how many to read at most.
+        """
+        bucket, _, prefix = path.removeprefix("gs://").partition("/")
+        contents = []
+        with explained(f"reading {path}"):
+            blobs = self.get_conn().list_blobs(
+                bucket, prefix=prefix, max_results=most, **storage_patience()
+            )
+            for blob in blobs:
+                with contextlib.suppress(api_exceptions.NotFound):  # removed since the listing
+                    contents.append(blob.download_as_bytes(**storage_patience()))
+        return contents
 
     def write(self, path: str, file: IO[bytes], content_type: str) -> None:
         """Write the object at gs://BUCKET/NAME, from the beginning of a file."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from beam_jobs.catalog import FLEX_CALL_TIMEOUT_S, Tier
 from imagen_ops.errors import ApiError
 from imagen_ops.google.clients import Clients
 from imagen_ops.google.reading import Reading
@@ -25,12 +26,21 @@ from imagen_ops.health.assessment.signals import (
 )
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import Verdict
+from imagen_ops.health.holds import read_holds
 from imagen_ops.settings import Settings, SettingsError
 from imagen_ops.stream.wanted import WantedState
 
 SCHEMA = "imagen.health/1"
 # How far back the first health check reads error messages.
 _FIRST_PERIOD = timedelta(minutes=15)
+
+# The limits that the time of one call is part of.
+_LONGER_IN_FLEX = (
+    "system_lag_s",
+    "watermark_age_s",
+    "backlog_age_degraded_s",
+    "backlog_age_down_s",
+)
 
 _T = TypeVar("_T")
 
@@ -59,8 +69,13 @@ class CollectedSignals:
     periods: tuple[Period, ...] = ()
 
 
-def thresholds_of(settings: Settings) -> Thresholds:
+def thresholds_of(settings: Settings, form: Mapping[str, Any] | None = None) -> Thresholds:
     """Return the limits: the defaults, except those that the settings override.
+
+    Args:
+        settings: of the deployment.
+        form: of the stream's last start. In flex, a call may take half an hour, so prompts may be
+            that much older, whatever the settings say.
 
     Raises:
         SettingsError: the settings make an invalid or contradictory limit.
@@ -77,7 +92,15 @@ def thresholds_of(settings: Settings) -> Thresholds:
         "startup_grace_s": settings.startup_seconds,
     }
     try:
-        return Thresholds(**{name: value for name, value in overrides.items() if value is not None})
+        limits = Thresholds(
+            **{name: value for name, value in overrides.items() if value is not None}
+        )
+        if (form or {}).get("request_tier") != Tier.FLEX:
+            return limits
+        return dataclasses.replace(
+            limits,
+            **{name: getattr(limits, name) + FLEX_CALL_TIMEOUT_S for name in _LONGER_IN_FLEX},
+        )
     except ValueError as error:
         raise SettingsError(
             f"{error}\nThe settings IMAGEN_MAX_…, IMAGEN_CANARY_SECONDS and IMAGEN_STARTUP_SECONDS "
@@ -171,6 +194,9 @@ def collect_signals(
         unreachable=unreachable,
         previous=last_check.previous,
         starts=starts,
+        model=str((wanted_state.form or {}).get("model") or settings.model),
+        holds=ask(Source.STORAGE, lambda: read_holds(clients.storage, settings.bucket, at=at))
+        or (),
     )
     periods = (*last_check.periods, *([Period(at, counts)] if counts else ()))
     return CollectedSignals(signals, counted, window(periods, at, thresholds_of(settings)))

@@ -57,18 +57,19 @@ class AssessStream(ImagenOperator):
             previous = history.last(at)
             if previous and previous["run_id"] == run_id:  # written by an earlier try
                 previous = history.last(datetime.fromisoformat(previous["at"]))
+        wanted_state = WantedState.load()
         collected = collect_signals(
             self.settings,
             self.clients,
             at=at,
-            wanted_state=WantedState.load(),
+            wanted_state=wanted_state,
             canary=self.canary,
             previous=previous,
             starts=self._starts(context["ti"]),
         )
         if collected.signals.job:
             self.link(collected.signals.job)
-        verdict = assess(collected.signals, thresholds_of(self.settings))
+        verdict = assess(collected.signals, thresholds_of(self.settings, wanted_state.form))
         for reason in verdict.reasons:
             self.log.info("%s %s: %s", reason.status, reason.code, reason.text)
         with explained("writing this health check's record to Cloud Storage"):

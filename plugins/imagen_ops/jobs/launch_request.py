@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from beam_jobs.names import JOBS_FOLDER
+from beam_jobs.images.location import Location
+from beam_jobs.names import JOBS_FOLDER, ledger_name
 from imagen_ops.jobs.limits import with_limits
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
@@ -96,6 +97,7 @@ def backfill_launch_request(
     run_label: str,
     try_number: int,
     max_images: int,
+    max_cost_usd: float | None = None,
 ) -> LaunchRequest:
     """Return the request that launches a backfill.
 
@@ -109,6 +111,7 @@ def backfill_launch_request(
             report too.
         try_number: the number of the task try that launches the job, from 1.
         max_images: how many images all jobs of the DAG run may pay for together.
+        max_cost_usd: how many US dollars they may pay together; None: no limit.
     """
     max_requests = form.max_requests_per_minute or settings.backfill_requests_per_minute
     form = dataclasses.replace(form, max_requests_per_minute=max_requests)
@@ -121,6 +124,7 @@ def backfill_launch_request(
             "plan": plan_path(settings, run_label),
             "report": report_path(settings, run_label),
             "max_images": str(max_images),
+            **_as_text({"max_cost_usd": max_cost_usd}, without=set()),
             "max_rows": str(settings.backfill_max_rows),
             "max_unpacked_bytes": str(settings.backfill_max_unpacked_bytes),
             "source": prediction_source(run_id),
@@ -156,6 +160,13 @@ def plan_path(settings: Settings, run_label: str) -> str:
 def report_path(settings: Settings, run_label: str) -> str:
     """Return the gs:// path where the job of a run writes its counts."""
     return f"gs://{settings.bucket}/{JOBS_FOLDER}/{run_label}/report.json"
+
+
+def cost_ledger_path(settings: Settings, run_id: str) -> str:
+    """Return the gs:// path of the ledger in which a run's jobs count what they pay."""
+    location = Location.parse(settings.images_location)
+    images_url = location.url(location.prefix)
+    return location.url(ledger_name(prediction_source(run_id), images_url, of_money=True))
 
 
 def prediction_source(run_id: str) -> str:

@@ -19,11 +19,15 @@ from beam_jobs.catalog import (
     ENDPOINT_PATTERN,
     IMAGE_SIZES,
     KNOWN_MODELS,
+    LOCATIONS_PATTERN,
     MAX_IMAGES,
     MODEL_PATTERN,
     PROMPT_FIELD,
     PROMPT_FIELD_PATTERN,
+    Tier,
+    location_problem,
     needs_endpoint,
+    tier_problem,
 )
 
 _SIZE = f"(?:{'|'.join(IMAGE_SIZES)})"
@@ -36,6 +40,19 @@ JOB_FIELDS: dict[str, Any] = {
         examples=[DEFAULT_MODEL, *(name for name in KNOWN_MODELS if name != DEFAULT_MODEL)],
         title="Model",
         description_md="Generates the images of prompts that don't name a model.",
+    ),
+    "fallback_models": Param(
+        None,
+        type=["null", "string"],
+        pattern=f"^{MODEL_PATTERN}(?:, *{MODEL_PATTERN})*$",
+        examples=[*KNOWN_MODELS],
+        title="Fallback models",
+        description_md=(
+            "Models to use instead, in this order and separated by commas, while a prompt's own "
+            "model refuses every prompt: it is gone, or the project may not use it. Each makes the "
+            "prompts that it can, and its images are stored under its own name. **Empty**: prompts "
+            "wait until the model is back or the job is updated to another one."
+        ),
     ),
     "model_endpoint": Param(
         None,
@@ -96,11 +113,37 @@ JOB_FIELDS: dict[str, Any] = {
         ),
     ),
     "request_tier": Param(
-        "standard",
+        Tier.STANDARD.value,
         type="string",
-        enum=["standard", "flex"],
+        enum=[tier.value for tier in Tier],
         title="Request tier",
-        description_md="**flex** costs half as much but is slower. Only for Gemini models.",
+        description_md=(
+            "**flex** costs half as much, but a call can take half an hour. **priority** is faster "
+            "under load and costs more. Both are only for Gemini models."
+        ),
+    ),
+    "flex_fallback_seconds": Param(
+        None,
+        type=["null", "number"],
+        exclusiveMinimum=0,
+        title="Flex fallback (seconds)",
+        description_md=(
+            "Only for **flex**: how long a call may go without an answer before it goes on in "
+            "standard, at the full price. **Empty**: never."
+        ),
+    ),
+    "model_location": Param(
+        None,
+        type=["null", "string"],
+        pattern=f"^{LOCATIONS_PATTERN}$",
+        examples=["global", "us", "eu", "global,us,eu"],
+        title="Model location",
+        description_md=(
+            "Where Gemini models are called. With several, separated by commas, calls go to the "
+            "next one while the quota of one is used up or it is out of order. With a single one, "
+            "all calls go there. **Empty**: global, or the job's region for a model with "
+            ":predict."
+        ),
     ),
     "max_in_flight": Param(
         64,
@@ -146,6 +189,19 @@ JOB_FIELDS: dict[str, Any] = {
 
 # Only of a stream: a backfill has a budget of its own.
 STREAM_FIELDS: dict[str, Any] = {
+    "max_hold_seconds": Param(
+        21600,
+        type="number",
+        minimum=1,
+        maximum=86400,
+        title="Maximum hold time (seconds)",
+        description_md=(
+            "How long a prompt waits while its model refuses every prompt. It then becomes a dead "
+            "letter, which you can replay. A drain of the stream can take as long. Prompts that "
+            "name another model than this form's wait for a minute only, because they hold up the "
+            "others."
+        ),
+    ),
     "max_images_per_hour": Param(
         None,
         type=["null", "integer"],
@@ -177,6 +233,8 @@ class JobForm:
 
     Args:
         model: the model for prompts that don't name one.
+        fallback_models: comma-separated models to use while a prompt's own refuses every prompt;
+            None: prompts wait.
         model_endpoint: the Vertex AI endpoint of a deployed model; None for Google's own models.
         prompt_field: the request field that the endpoint's container takes a prompt from, or "-"
             for none; None: Imagen's.
@@ -186,27 +244,37 @@ class JobForm:
             the deployment.
         max_images_per_prompt: how many images a prompt can ask for; None: as many as the
             deployment allows.
-        request_tier: "standard" or "flex".
+        request_tier: "standard", "flex" or "priority".
+        flex_fallback_seconds: after how long a call that got nothing in flex goes on in standard;
+            None: never.
+        model_location: where models are called; several Gemini locations are separated by commas;
+            None: the job's default.
         max_in_flight: maximum concurrent model calls per worker.
         max_requests_per_minute: maximum model calls per minute of the whole job; None: the
             model's quota.
         max_retry_seconds: how long a failing model call or storage request is retried.
         max_workers: maximum Dataflow workers.
+        max_hold_seconds: how long a stream's prompt waits while its model refuses every prompt;
+            None: the job's default.
         max_images_per_hour: maximum images of a stream in each hour (UTC); None: the setting's.
         max_images_per_day: the same for each day (UTC).
     """
 
     model: str
+    fallback_models: str | None = None
     model_endpoint: str | None = None
     prompt_field: str | None = None
     allowed_models: str | None = None
     allowed_image_sizes: str | None = None
     max_images_per_prompt: int | None = None
-    request_tier: str = "standard"
+    request_tier: str = Tier.STANDARD.value
+    flex_fallback_seconds: float | None = None
+    model_location: str | None = None
     max_in_flight: int = 64
     max_requests_per_minute: float | None = None
     max_retry_seconds: float = 600.0
     max_workers: int = 2
+    max_hold_seconds: float | None = None
     max_images_per_hour: int | None = None
     max_images_per_day: int | None = None
 
@@ -249,7 +317,12 @@ class JobForm:
         The job would reject them too, but only minutes after its launch.
         """
         gemini = self.model.startswith("gemini-")
-        problems = []
+        problems = [
+            f"fallback_models: {name.strip()} is not one of Google's own models, and an endpoint "
+            "serves only the form's model; remove it"
+            for name in (self.fallback_models or "").split(",")
+            if name.strip() and not name.strip().startswith(("gemini-", "imagen-"))
+        ]
         if self.model_endpoint and gemini:
             problems.append(
                 f"model_endpoint: {self.model} is one of Google's own models and needs no "
@@ -271,10 +344,13 @@ class JobForm:
                 f"prompt_field: {self.prompt_field} is only for a model on an endpoint; set "
                 "model_endpoint too, or clear prompt_field"
             )
-        if self.request_tier == "flex" and not gemini:
+        if problem := tier_problem(self.model, self.request_tier):
+            problems.append(f"request_tier: {problem}")
+        if problem := location_problem(self.model, self.model_location, self.request_tier):
+            problems.append(f"model_location: {problem}")
+        if self.flex_fallback_seconds is not None and self.request_tier != Tier.FLEX:
             problems.append(
-                f"request_tier: flex is only available for Gemini models, not for {self.model}; "
-                "choose standard"
+                f"flex_fallback_seconds: only for the tier flex, got {self.request_tier}; clear it"
             )
         return problems
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from packaging.requirements import Requirement
 
 from beam_jobs import __main__ as cli
-from beam_jobs.catalog import KNOWN_MODELS
+from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS
 from beam_jobs.cli import doctor
 from beam_jobs.cli.services import WrongError
 from beam_jobs.cli.setup import Setup
@@ -69,7 +69,7 @@ def test_it_says_what_it_looked_at(cloud, capsys):
         *("topic prompts: exists", "subscription dead-letters-sub: exists, of dead-letters"),
         f"bucket of gs://{BUCKET}/images: exists, and images can be read and written",
         "stream imagen-stream in us-central1: no active job; prompts wait",
-        "model gemini-3.1-flash-image at global: answers",
+        f"model {DEFAULT_MODEL} at global: answers",
     ):
         assert f"ok    {part}" in out
 

@@ -9,7 +9,7 @@ import pytest
 from google.api_core import exceptions as api_exceptions
 
 from beam_jobs.cli.watch import arrivals, consume, describe, watch_topics
-from beam_jobs.outcomes import Failure, Prediction, Reason, encode
+from beam_jobs.outcomes import Failure, Prediction, Reason, Work, encode
 
 PROJECT = "demo-project"
 
@@ -214,6 +214,11 @@ def shown(outcome, *, canary=False) -> str:
     ("outcome", "text"),
     [
         (prediction("1"), "✓ a fox (1.2 s)\n  gs://b/1.png"),
+        (
+            prediction("1", work=Work(cost_usd=0.03622)),
+            "✓ a fox (1.2 s, 0.0362 USD)\n  gs://b/1.png",
+        ),
+        (prediction("1", work=Work(unpriced_calls=1)), "✓ a fox (1.2 s)\n  gs://b/1.png"),
         (prediction("1", reused=True), "✓ a fox (reused)\n  gs://b/1.png"),
         (
             prediction("1", prompt="a\n fox\t in  snow", images=("gs://b/1.png", "gs://b/2.png")),

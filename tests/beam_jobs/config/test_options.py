@@ -5,7 +5,7 @@ import pickle
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, SetupOptions
 
-from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS
+from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS, Tier
 from beam_jobs.config.options import (
     ONE_PROCESS_PER_WORKER,
     JobConfig,
@@ -13,6 +13,7 @@ from beam_jobs.config.options import (
     job_config,
     tune_for_dataflow,
 )
+from beam_jobs.config.serving import Serving
 from beam_jobs.images.location import Location
 
 ENDPOINT = "projects/p-1/locations/europe-west4/endpoints/1234"
@@ -49,9 +50,9 @@ def test_a_stream_needs_four_options_and_has_defaults_for_the_rest():
     assert result.defaults.allowed_models == frozenset(KNOWN_MODELS)
     assert result.defaults.source == "stream"
     assert result.project == "p-1"
-    assert (result.max_in_flight, result.max_retry_s, result.call_timeout_s) == (64, 600.0, 300.0)
-    assert (result.requests_per_minute, result.budgets, result.flex) == (None, (), False)
-    assert (result.gemini_location, result.predict_location) == ("global", "us-central1")
+    assert (result.max_in_flight, result.max_retry_s) == (64, 600.0)
+    assert (result.requests_per_minute, result.budgets) == (None, ())
+    assert result.serving == Serving(("global",), "us-central1", Tier.STANDARD, None, 300.0)
 
 
 def test_a_backfill_needs_prompts_in_place_of_the_subscription():
@@ -103,13 +104,21 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
             {"images_output_location": "gs://bucket/*"},
             "--images_output_location: expected gs://",
         ),
-        (STREAM, {"prompts": "p.txt"}, "--prompts and --report are only for beam_jobs.backfill"),
-        (STREAM, {"report": "r.json"}, "--prompts and --report are only for beam_jobs.backfill"),
+        (
+            STREAM,
+            {"prompts": "p.txt"},
+            "--prompts and --report are only for beam_jobs.backfill",
+        ),
+        (
+            STREAM,
+            {"report": "r.json"},
+            "--prompts and --report are only for beam_jobs.backfill",
+        ),
         (STREAM, {"source": "backfill:x"}, "--source: expected stream, got 'backfill:x'"),
         (
             STREAM,
             {"model": "gemini-x/../y"},
-            "--model: expected a model name such as gemini-3.1-flash-image",
+            "--model: expected a model name such as gemini-nano-banana-2.1",
         ),
         (
             STREAM,
@@ -178,6 +187,33 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         ),
         (
             STREAM,
+            {"model": "gemini-2.5-flash-image", "request_tier": "priority"},
+            "--request_tier: gemini-2.5-flash-image has no tier priority; use standard or flex",
+        ),
+        (
+            STREAM,
+            {"model_location": "global,us", "request_tier": "flex"},
+            "--model_location: Google serves flex at global only, got global,us",
+        ),
+        (
+            STREAM,
+            {"model": "imagen-4.0-generate-001", "model_location": "us,eu"},
+            "--model_location: imagen-4.0-generate-001 has the :predict API, which is called at",
+        ),
+        (STREAM, {"model_location": "us,us"}, "--model_location: expected a location"),
+        (STREAM, {"model_location": "us,/x"}, "--model_location: expected a location"),
+        (
+            STREAM,
+            {"flex_fallback_seconds": 60},
+            "--flex_fallback_seconds is only for --request_tier=flex, got standard",
+        ),
+        (
+            STREAM,
+            {"flex_fallback_seconds": 0, "request_tier": "flex"},
+            "--flex_fallback_seconds: expected a number above 0",
+        ),
+        (
+            STREAM,
             {"prompt_field": "text"},
             "--prompt_field text is only for a model on --model_endpoint; set that too",
         ),
@@ -214,7 +250,7 @@ def test_all_problems_are_reported_at_once():
         "--model_endpoint: expected",
         "--model_endpoint is only for",
         "--colour:",
-        "--prompts and",
+        "--prompts and --report",
     ):
         assert [line for line in problems if line.startswith(word)], word
     assert len(problems) == 8
@@ -250,7 +286,7 @@ def test_prompts_may_name_the_allowed_models_and_the_default(changes, model, all
 def test_the_job_wide_rate_is_split_over_the_workers_and_budgets_are_shared():
     result = config(max_requests_per_minute=90, max_images=10, max_num_workers=4)
     assert result.requests_per_minute == 22.5
-    assert ([budget.images for budget in result.budgets], result.workers) == ([10], 4)
+    assert ([budget.amount for budget in result.budgets], result.workers) == ([10], 4)
     assert result.max_in_flight == 64
     alone = config(max_requests_per_minute=90, max_images=10)
     assert (alone.requests_per_minute, alone.workers) == (90, 1)
@@ -263,9 +299,29 @@ def test_whatever_is_launched_for_a_run_shares_its_budget_and_other_jobs_do_not(
     assert config(BACKFILL, **manual).budgets != config(BACKFILL, **manual).budgets
 
 
+def test_a_budget_of_money_is_kept_beside_that_of_images():
+    images, money = config(BACKFILL, max_images=9, max_cost_usd=2.5, source="backfill:x").budgets
+    assert (money.option, money.amount, money.unit) == ("--max_cost_usd", 2_500_000, "micro_usd")
+    assert images.ledger.removesuffix(".json") == money.ledger.removesuffix("-cost.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"model": "gemini-4-image"}, "gemini-4-image"),
+        ({"allowed_models": f"gemini-4-image,{DEFAULT_MODEL}"}, "gemini-4-image"),
+        ({"fallback_models": "imagen-4.0-generate-001"}, "imagen-4.0-generate-001"),
+    ],
+)
+def test_a_budget_of_money_for_an_unknown_price_is_refused_at_the_start(changes, name):
+    assert config(**changes, max_images=9).budgets
+    with pytest.raises(OptionsError, match=rf"no known price for {name} .*--max_images instead"):
+        config(**changes, max_cost_usd=5)
+
+
 def test_a_stream_has_budgets_per_hour_and_day():
     budgets = config(max_images_per_hour=10, max_images_per_day=100).budgets
-    assert [(budget.option, budget.images) for budget in budgets] == [
+    assert [(budget.option, budget.amount) for budget in budgets] == [
         ("--max_images_per_hour", 10),
         ("--max_images_per_day", 100),
     ]
@@ -274,22 +330,41 @@ def test_a_stream_has_budgets_per_hour_and_day():
 @pytest.mark.parametrize(
     ("changes", "gemini", "predict"),
     [
-        ({"region": "europe-west4"}, "global", "europe-west4"),
-        ({"model_location": "us-east1", "region": "europe-west4"}, "us-east1", "us-east1"),
+        ({"region": "europe-west4"}, ("global",), "europe-west4"),
+        ({"model_location": "us-east1", "region": "europe-west4"}, ("us-east1",), "us-east1"),
+        ({"model_location": "global, us,eu"}, ("global", "us", "eu"), "global"),
     ],
 )
 def test_models_are_called_in_the_location_that_the_options_give(changes, gemini, predict):
     result = config(**changes)
-    assert (result.gemini_location, result.predict_location) == (gemini, predict)
+    assert (result.serving.gemini_locations, result.serving.predict_location) == (gemini, predict)
 
 
 def test_the_project_given_wins_over_the_topics():
     assert config(project="other-1", allowed_projects="p-1").project == "other-1"
 
 
-@pytest.mark.parametrize(("tier", "flex"), [("flex", True), ("standard", False)])
-def test_the_tier_is_flex_or_standard(tier, flex):
-    assert config(request_tier=tier).flex is flex
+@pytest.mark.parametrize(
+    ("changes", "tier", "call_timeout_s"),
+    [
+        ({}, Tier.STANDARD, 300.0),
+        ({"request_tier": "priority"}, Tier.PRIORITY, 300.0),
+        # A call in flex may wait for as long as Google lets it.
+        ({"request_tier": "flex"}, Tier.FLEX, 1800.0),
+        ({"request_tier": "flex", "call_timeout_seconds": 60}, Tier.FLEX, 60.0),
+        # A model without a row may have any tier.
+        ({"request_tier": "priority", "model": "gemini-9-image"}, Tier.PRIORITY, 300.0),
+    ],
+)
+def test_the_tier_decides_how_long_a_call_may_take(changes, tier, call_timeout_s):
+    serving = config(**changes).serving
+    assert (serving.tier, serving.call_timeout_s) == (tier, call_timeout_s)
+
+
+def test_a_model_that_lacks_the_tier_is_called_in_standard():
+    serving = config(request_tier="priority").serving
+    assert serving.tier_of(DEFAULT_MODEL) is Tier.PRIORITY
+    assert serving.tier_of("gemini-2.5-flash-image") is Tier.STANDARD
 
 
 # Dataflow

@@ -1,7 +1,9 @@
 """Budgets: never more is paid for than they allow, whatever processes, storage and clocks do."""
 
 import asyncio
+import dataclasses
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from gcloud.aio.storage import Storage
 
-from beam_jobs.config.budgets import Budget, budgets_of
+from beam_jobs.catalog import DEFAULT_MODEL
+from beam_jobs.config.budgets import Amount, Budget, Unit, budgets_of
+from beam_jobs.config.options import JobConfig
 from beam_jobs.engine import backoff, budget
 from beam_jobs.engine.budget import Lease, Purse
 from beam_jobs.engine.ledger import Ledger
@@ -18,6 +22,7 @@ from beam_jobs.images.location import Location
 from beam_jobs.images.store import StoreError
 from beam_jobs.models.base import CallError
 from beam_jobs.outcomes import Reason
+from beam_jobs.prompts.parse import PromptDefaults
 from tests.conftest import BUCKET, ROOT, eventually
 
 pytestmark = pytest.mark.asyncio
@@ -56,7 +61,7 @@ async def spent(lease, count, images=1):
     total = 0
     for _ in range(count):
         try:
-            await lease.spend(images)
+            await lease.spend(Amount(images, None) if isinstance(lease, Purse) else images)
         except CallError:
             break
         total += images
@@ -66,7 +71,9 @@ async def spent(lease, count, images=1):
 async def test_a_budget_is_spent_to_the_last_image_and_not_beyond(worker):
     lease = worker(10)
     assert await spent(lease, 99) == 10
-    with pytest.raises(CallError, match=r"--max_images is 10, 0 of these images are left") as error:
+    with pytest.raises(
+        CallError, match=r"--max_images is 10 images, with 0 images left and 1 "
+    ) as error:
         await lease.spend(1)
     assert (error.value.reason, error.value.retryable) == (Reason.OVER_BUDGET, True)
 
@@ -145,7 +152,7 @@ async def test_images_beyond_those_asked_for_count_too(worker):
 
 async def test_a_call_for_four_fails_where_three_are_left_and_three_others_do_not(worker):
     lease = worker(3)
-    with pytest.raises(CallError, match=r"3 of these images are left, and 4 needed"):
+    with pytest.raises(CallError, match=r"with 3 images left and 4 images needed"):
         await lease.spend(4)
     assert await spent(lease, 9) == 3
 
@@ -268,7 +275,7 @@ async def test_an_hour_and_a_day_start_anew_and_both_hold(worker):
 
     def lease_of(budget, name):
         names.append(name.removeprefix("jobs/budgets/stream/2026-11-"))
-        lease = worker(budget.images, name=name)
+        lease = worker(budget.amount, name=name)
         lease.budget = budget
         return lease
 
@@ -276,8 +283,8 @@ async def test_an_hour_and_a_day_start_anew_and_both_hold(worker):
     assert await spent(purse, 9) == 3
     now += timedelta(minutes=1)
     assert await spent(purse, 9) == 2
-    with pytest.raises(CallError, match=r"--max_images_per_day is 5"):
-        await purse.spend(1)
+    with pytest.raises(CallError, match=r"--max_images_per_day is 5 images"):
+        await purse.spend(Amount(1, None))
     now += timedelta(hours=10)
     assert await spent(purse, 2) == 2
     assert names == [f"{name}.json" for name in ("01T13", "01", "01T14", "02T00", "02")]
@@ -325,3 +332,162 @@ async def test_a_run_has_one_ledger_and_no_other_run_has_it():
     assert name != ledger_of("backfill:scheduled__2026-11-01T00:00:00+00:00", "other")
     assert ledger_of(None) != ledger_of(None), "a job without a name is a run of its own"
     assert "%" not in ledger_of("backfill:100%"), "of a budget without a period"
+
+
+# Money
+
+
+@pytest.fixture
+def dollars(worker):
+    """Return a function that opens a purse with a budget of so many US dollars."""
+
+    def dollars(usd, *, images=None, **changes):
+        budgets = [Budget("--max_cost_usd", round(usd * 1e6), "cost.json", unit=Unit.MICRO_USD)]
+        if images is not None:
+            budgets.append(Budget("--max_images", images, "images.json"))
+
+        def lease_of(budget, name):
+            lease = worker(name=name, **changes)
+            return Lease(lease._ledger, budget, workers=2, max_in_flight=8, max_retry_s=60.0)
+
+        return Purse(budgets, lease_of)
+
+    return dollars
+
+
+async def test_money_is_taken_before_a_call_and_settled_by_what_it_cost(dollars, lane):
+    purse = dollars(1.0)
+    for paid in (100_000, 700_000, 0):  # as likely, dearer, and free
+        charge = await purse.spend(Amount(1, 100_000))
+        charge.settle(Amount(1, paid))
+    await purse.give_back()
+    ledger = json.loads(lane.objects()["cost.json"])
+    assert (ledger["option"], ledger["micro_usd"]) == ("--max_cost_usd", 1_000_000)
+    assert [share["spent"] for share in ledger["shares"].values()] == [800_000]
+    with pytest.raises(
+        CallError, match=r"--max_cost_usd is 1.0000 USD, with 0.2000 USD left and 0.2001 USD needed"
+    ):
+        await purse.spend(Amount(1, 200_100))
+    await purse.spend(Amount(1, 200_000))
+
+
+async def test_a_call_that_cost_more_than_is_left_is_held_against_later_ones(dollars, lane):
+    purse = dollars(1.0)
+    charge = await purse.spend(Amount(1, 900_000))
+    charge.settle(Amount(1, 1_100_000))
+    await purse.give_back()
+    assert [share["spent"] for share in lane_shares(lane)] == [1_100_000]
+    for another in (purse, dollars(1.0)):
+        with pytest.raises(CallError, match=r"with 0.0000 USD left"):
+            await another.spend(Amount(1, 1))
+
+
+def lane_shares(lane):
+    return json.loads(lane.objects()["cost.json"])["shares"].values()
+
+
+async def test_a_call_whose_price_is_unknown_is_not_made_under_a_budget_of_money(dollars):
+    purse = dollars(1.0, images=5)
+    with pytest.raises(CallError, match=r"--max_cost_usd cannot be checked.*--max_images") as error:
+        await purse.spend(Amount(1, None))
+    assert (error.value.reason, error.value.retryable) == (Reason.OVER_BUDGET, True)
+
+
+async def test_budgets_of_images_and_of_money_both_hold(dollars):
+    purse = dollars(1.0, images=3)
+    for _ in range(3):
+        await purse.spend(Amount(1, 100_000))
+    with pytest.raises(CallError, match=r"--max_images is 3 images"):
+        await purse.spend(Amount(1, 100_000))
+    await purse.spend(Amount(0, 700_000))  # what the refused call took of the other was put back
+
+
+_ENGINE = """
+import dataclasses, json, pickle, sys
+from concurrent.futures import ThreadPoolExecutor
+from beam_jobs.engine import budget
+from beam_jobs.engine.model_handler import Engine
+budget.WRITE_EVERY_S, budget.IDLE_S, budget.GIVE_BACK_WAIT_S = 0.05, 0.2, 2.0
+config, prompts = pickle.load(sys.stdin.buffer)
+engine = Engine(config)
+def run(prompt):
+    (outcome,) = engine.run([prompt])
+    sys.stdout.write(getattr(outcome, "reason", "done") + "\\n")
+    sys.stdout.flush()
+with ThreadPoolExecutor(len(prompts)) as pool:
+    list(pool.map(run, prompts))
+engine.give_back()
+"""
+
+
+@pytest.mark.slow
+async def test_four_processes_of_which_one_is_killed_spend_no_more_than_the_budget(
+    cloud, lane, prompt_of, record_property
+):
+    """5 US dollars for prompts of about 17. Thinking costs more or less than was taken for it."""
+    cloud.models(latency_s=0.1, canned_bytes=2000)
+    (budget_of_money,) = budgets_of(
+        max_images=None,
+        max_images_per_hour=None,
+        max_images_per_day=None,
+        max_cost_usd=5.0,
+        run="backfill:run-1",
+        location=Location.parse(lane.images_location),
+    )
+    config = JobConfig(
+        responses_topic=lane.topic("predictions"),
+        dead_letter_topic=lane.topic("dead-letters"),
+        images_location=Location.parse(lane.images_location),
+        defaults=PromptDefaults(model=DEFAULT_MODEL, allowed_models=frozenset({DEFAULT_MODEL})),
+        project="demo-project",
+        model_endpoint=None,
+        gemini_location="global",
+        predict_location="us-central1",
+        max_in_flight=8,
+        requests_per_minute=None,
+        max_retry_s=60.0,
+        call_timeout_s=60.0,
+        flex=False,
+        budgets=(dataclasses.replace(budget_of_money, ledger=f"{lane.name}/cost.json"),),
+        workers=4,
+    )
+    before = cloud.models()["billed_usd"]
+
+    def start(number):
+        prompts = [
+            prompt_of(
+                f"fox {number}-{index}",
+                model=DEFAULT_MODEL,
+                image_size=("1K", "2K", "4K")[index % 3],
+                thinking_level="high",
+            )
+            for index in range(60)
+        ]
+        process = subprocess.Popen(
+            [sys.executable, "-c", _ENGINE],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        process.stdin.write(pickle.dumps((config, prompts)))
+        process.stdin.close()
+        return process
+
+    running = [start(number) for number in range(4)]
+    for _ in range(3):
+        assert running[0].stdout.readline() == b"done\n"
+    running[0].kill()
+    lines = running[0].stdout.read().splitlines()
+    for process in running[1:]:
+        lines += process.stdout.read().splitlines()
+        assert process.wait(timeout=60) == 0
+    running[0].wait()
+    await asyncio.to_thread(eventually, lambda: cloud.models()["in_flight"] == 0, within_s=30)
+    billed = cloud.models()["billed_usd"] - before
+    record_property("billed_usd", billed)
+    print(f"billed {billed:.4f} USD of 5")
+    assert set(lines) == {b"done", b"OVER_BUDGET"}
+    # What thinking cost beyond the allowance, for what was in flight at the end.
+    most_beyond = 4 * 8 * 600 * 7.5 / 1e6
+    # The dead process has lost what it had leased: at first 5 / 16, then less.
+    assert 5 - 2 * 5 / 16 - 0.13 <= billed <= 5 + most_beyond

@@ -14,20 +14,24 @@ from beam_jobs.config.budgets import Budget
 from beam_jobs.engine import backoff, budget, generate
 from beam_jobs.engine.budget import Lease, Purse
 from beam_jobs.engine.finished import Finished
-from beam_jobs.engine.generate import MAX_EMPTY_ANSWERS, ImageGenerator
+from beam_jobs.engine.generate import ImageGenerator
+from beam_jobs.engine.hold import Gates
 from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
+from beam_jobs.engine.model_calls import MAX_EMPTY_ANSWERS
 from beam_jobs.images import write_gate
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import (
+    Answer,
     Image,
     blocked_error,
     error_from_status,
     no_image_error,
     unreachable_error,
 )
+from beam_jobs.models.bill import FREE
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts.parse import Canary
@@ -77,7 +81,8 @@ class Scripted:
             self.in_flight -= 1
         if isinstance(step, BaseException):
             raise step
-        return [picture(len(self.asked) * 10 + number) for number in range(step)]
+        images = [picture(len(self.asked) * 10 + number) for number in range(step)]
+        return Answer(images, FREE)
 
 
 @pytest.fixture
@@ -110,6 +115,7 @@ def generator(lane, session, predict_model):
             "purse": purse(changes.pop("max_images", None)),
             "finished": Finished(0),
             "source": "stream",
+            "gates": Gates(),
         }
         return ImageGenerator(**settings | changes)
 

@@ -10,8 +10,10 @@ import pytest
 
 from beam_jobs.config.budgets import Budget
 from beam_jobs.config.options import JobConfig
+from beam_jobs.config.serving import Serving
 from beam_jobs.engine import backoff
-from beam_jobs.engine.model_handler import Engine, ImagenModelHandler, engine_for, resource_of
+from beam_jobs.engine.model_handler import Engine, ImagenModelHandler, engine_for
+from beam_jobs.engine.served_models import resource_of
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts.parse import Canary, PromptDefaults
@@ -30,13 +32,10 @@ def config(lane):
             model=FLUX, allowed_models=frozenset({GEMINI, FLUX}), model_endpoint=ENDPOINT
         ),
         project="demo-project",
-        gemini_location="global",
-        predict_location="us-central1",
         max_in_flight=8,
         requests_per_minute=None,
         max_retry_s=60.0,
-        call_timeout_s=60.0,
-        flex=False,
+        serving=Serving(call_timeout_s=60.0),
     )
 
 
@@ -95,7 +94,7 @@ def test_the_endpoint_serves_the_jobs_model_and_no_other(config):
 
 def test_another_config_has_an_engine_of_its_own(config):
     assert engine_for(config) is engine_for(dataclasses.replace(config))
-    assert engine_for(config) is not engine_for(dataclasses.replace(config, flex=True))
+    assert engine_for(config) is not engine_for(dataclasses.replace(config, max_in_flight=9))
 
 
 def test_calls_of_the_process_stay_below_the_ceiling(cloud, config, prompt_of):

@@ -122,6 +122,7 @@ def test_a_prediction_and_a_failure_leave_an_entry_each_beside_the_images(lane, 
         "source": "stream",
         "reused": False,
         "latency_ms": 1500,
+        "cost_usd": 0.0,
     }
     (entry,) = lines(lane.storage, location, "failures")
     assert entry.pop("at").endswith("+00:00")

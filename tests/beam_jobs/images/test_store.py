@@ -90,6 +90,11 @@ async def test_names_are_decided_by_digest_index_and_kind(store, lane, fox):
         "image_size": None,
         "seed": 7,
         "negative_prompt": None,
+        "system_instruction": None,
+        "thinking_level": None,
+        "person_generation": None,
+        "output_format": None,
+        "output_quality": None,
         "created_at": NOW,
     }
 

@@ -127,7 +127,7 @@ async def test_a_redirect_is_not_followed(error_of, status):
 async def test_a_byte_order_mark_costs_no_image(model_of, prompt_of, kind):
     body = codecs.BOM_UTF8 + json.dumps(GOOD).encode()
     model, _ = await model_of(answering(200, body, Content_Type=kind))
-    (image,) = await model.generate(prompt_of("a fox"), first=0, count=1)
+    (image,) = (await model.generate(prompt_of("a fox"), first=0, count=1)).images
     assert image.data == PNG
 
 

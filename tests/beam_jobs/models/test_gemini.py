@@ -8,9 +8,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from beam_jobs.catalog import Tier
 from beam_jobs.models.answer_memory import SlottedResponse
 from beam_jobs.models.base import MAX_DETAIL_CHARS, CallError, Retry
-from beam_jobs.models.gemini import REFUSALS, GeminiModel, image_bytes
+from beam_jobs.models.gemini import REFUSALS, GeminiModel, answer_of
 from beam_jobs.outcomes import Reason
 from tests.pictures import encoded, png
 
@@ -18,14 +19,26 @@ PNG = png(b"picture")
 JPEG = encoded("JPEG")
 
 
-def model_at(session, *, timeout_s=10.0, name="gemini-3.1-flash-image", flex=False) -> GeminiModel:
+def image_of(body: str | bytes) -> bytes:
+    (image,) = answer_of(body, "gemini-3.1-flash-image").images
+    return image.data
+
+
+def model_at(
+    session,
+    *,
+    timeout_s=10.0,
+    name="gemini-3.1-flash-image",
+    location="global",
+    tier=Tier.STANDARD,
+) -> GeminiModel:
     return GeminiModel(
         session,
         model=name,
         project="demo-project",
-        location="global",
+        location=location,
         timeout_s=timeout_s,
-        flex=flex,
+        tier=tier,
     )
 
 
@@ -71,7 +84,7 @@ def answer(*parts, **others):
 @pytest.mark.asyncio
 async def test_one_call_makes_one_picture(cloud, model, prompt_of):
     before = cloud.models()
-    (image,) = await model.generate(prompt_of("a fox"), first=0, count=1)
+    (image,) = (await model.generate(prompt_of("a fox"), first=0, count=1)).images
     assert (image.extension, image.mime_type) == ("png", "image/png")
     assert len(image.data) >= 2000
     after = cloud.models()
@@ -127,16 +140,37 @@ async def test_an_answer_that_is_too_large_is_asked_for_once(serve, monkeypatch,
 
 
 @pytest.mark.asyncio
-async def test_the_flex_tier_is_asked_for_in_the_header(model_of, prompt_of):
+@pytest.mark.parametrize(
+    ("tier", "asked"),
+    [(Tier.STANDARD, None), (Tier.FLEX, "flex"), (Tier.PRIORITY, "priority")],
+)
+async def test_the_tier_is_asked_for_in_the_header(model_of, prompt_of, tier, asked):
     headers = []
 
     async def handler(request):
         headers.append(request.headers.get("X-Vertex-AI-LLM-Shared-Request-Type"))
         return web.json_response(answer(part(PNG)))
 
-    model = await model_of(handler, flex=True)
+    model = await model_of(handler, tier=tier)
     await model.generate(prompt_of("a fox"), first=0, count=1)
-    assert headers == ["flex"]
+    assert headers == [asked]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("global", "aiplatform.googleapis.com"),
+        ("us", "aiplatform.us.rep.googleapis.com"),
+        ("eu", "aiplatform.eu.rep.googleapis.com"),
+        ("europe-west4", "europe-west4-aiplatform.googleapis.com"),
+    ],
+)
+async def test_each_location_is_called_at_its_own_host(session, monkeypatch, location, host):
+    """The host decides where data is processed; google-genai derives it from the location."""
+    monkeypatch.delenv("GOOGLE_VERTEX_BASE_URL", raising=False)
+    options = model_at(session, location=location)._http._http_options
+    assert options.base_url == f"https://{host}/"
 
 
 @pytest.mark.asyncio
@@ -220,7 +254,7 @@ async def test_an_answer_of_an_odd_shape_gives_the_final_image_with_one_call(
     cloud, model, prompt_of, fault
 ):
     before = cloud.models()
-    (image,) = await model.generate(prompt_of(f"a fox fault:{fault}"), first=0, count=1)
+    (image,) = (await model.generate(prompt_of(f"a fox fault:{fault}"), first=0, count=1)).images
     assert len(image.data) == 2000, "a draft is smaller"
     after = cloud.models()
     assert (after["calls"] - before["calls"], after["images"] - before["images"]) == (1, 1)
@@ -282,7 +316,7 @@ async def test_a_quota_refusal_that_says_it_is_json_and_is_not_is_one(model_of, 
 @pytest.mark.asyncio
 async def test_a_jpeg_is_stored_as_one_whatever_the_service_calls_it(model_of, prompt_of):
     model = await model_of(answering(answer(part(JPEG, "image/png"))))
-    (image,) = await model.generate(prompt_of("a fox"), first=0, count=1)
+    (image,) = (await model.generate(prompt_of("a fox"), first=0, count=1)).images
     assert (image.data, image.extension, image.mime_type) == (JPEG, "jpg", "image/jpeg")
 
 
@@ -321,20 +355,20 @@ DRAFT = encoded("WEBP")
     ],
 )
 def test_the_final_picture_is_taken(content):
-    assert image_bytes(json.dumps(content)) == PNG
+    assert image_of(json.dumps(content)) == PNG
 
 
 def test_a_picture_in_the_url_safe_alphabet_without_padding_is_read():
     data = base64.urlsafe_b64encode(JPEG).decode().rstrip("=")
     inline = {"inlineData": {"mimeType": "image/jpeg", "data": data}}
-    assert image_bytes(json.dumps(answer(inline))) == JPEG
+    assert image_of(json.dumps(answer(inline))) == JPEG
 
 
 @pytest.mark.parametrize("reason", sorted(REFUSALS))
 def test_each_refusal_is_blocked_for_good(reason):
     body = json.dumps({"candidates": [{"finishReason": reason, "finishMessage": "because"}]})
     with pytest.raises(CallError) as caught:
-        image_bytes(body)
+        image_of(body)
     assert (caught.value.reason, caught.value.retry) == (Reason.BLOCKED, Retry.NEVER)
     assert caught.value.detail == f"image refused: {reason}; it says: because"
 
@@ -342,7 +376,7 @@ def test_each_refusal_is_blocked_for_good(reason):
 @pytest.mark.parametrize("reason", ["STOP", "NO_IMAGE", "IMAGE_OTHER", "OTHER", "MAX_TOKENS"])
 def test_each_other_end_without_a_picture_is_worth_another_try(reason):
     with pytest.raises(CallError) as caught:
-        image_bytes(json.dumps({"candidates": [{"finishReason": reason}]}))
+        image_of(json.dumps({"candidates": [{"finishReason": reason}]}))
     assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.LIMITED)
     assert reason in caught.value.detail
 
@@ -369,7 +403,7 @@ def test_each_other_end_without_a_picture_is_worth_another_try(reason):
 )
 def test_the_models_words_say_why_there_is_no_picture(content, says):
     with pytest.raises(CallError) as caught:
-        image_bytes(json.dumps(content))
+        image_of(json.dumps(content))
     assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.LIMITED)
     assert caught.value.detail.startswith("model answered without an image: ")
     assert caught.value.detail.endswith(says)
@@ -379,7 +413,7 @@ def test_the_models_words_say_why_there_is_no_picture(content, says):
 def test_a_blocked_prompt_is_told_in_the_services_words():
     feedback = {"blockReason": "OTHER", "blockReasonMessage": "Not allowed."}
     with pytest.raises(CallError) as caught:
-        image_bytes(json.dumps({"promptFeedback": feedback}))
+        image_of(json.dumps({"promptFeedback": feedback}))
     assert caught.value.detail == "prompt refused: OTHER; it says: Not allowed."
 
 
@@ -404,5 +438,5 @@ def test_a_blocked_prompt_is_told_in_the_services_words():
 )
 def test_an_answer_of_any_other_shape_is_no_image_and_no_crash(body):
     with pytest.raises(CallError) as caught:
-        image_bytes(body)
+        image_of(body)
     assert (caught.value.reason, caught.value.retry) == (Reason.NO_IMAGE, Retry.LIMITED)

@@ -65,7 +65,7 @@ def picture(data=PNG):
 @pytest.mark.parametrize("count", [1, 2, 4])
 async def test_one_call_makes_as_many_pictures_as_are_asked_for(cloud, model, flux, count):
     before = cloud.models()
-    made = await model.generate(flux("a fox", images=4), first=0, count=count)
+    made = (await model.generate(flux("a fox", images=4), first=0, count=count)).images
     after = cloud.models()
     assert len(made) == count
     assert {image.extension for image in made} == {"png"}
@@ -74,7 +74,7 @@ async def test_one_call_makes_as_many_pictures_as_are_asked_for(cloud, model, fl
 
 @pytest.mark.asyncio
 async def test_a_seeded_prompt_is_accepted_which_needs_the_watermark_off(model, flux):
-    assert len(await model.generate(flux("a fox", seed=7), first=0, count=1)) == 1
+    assert len((await model.generate(flux("a fox", seed=7), first=0, count=1)).images) == 1
 
 
 @pytest.mark.asyncio
@@ -245,7 +245,7 @@ async def test_fewer_pictures_than_asked_for_are_what_there_is(model_of, flux):
     made = await (await model_of(answering(body))).generate(
         flux("a fox", images=4), first=0, count=4
     )
-    assert [(image.data, image.extension) for image in made] == [(PNG, "png"), (JPEG, "jpg")]
+    assert [(image.data, image.extension) for image in made.images] == [(PNG, "png"), (JPEG, "jpg")]
 
 
 @pytest.mark.asyncio
@@ -280,7 +280,7 @@ async def test_the_prompt_goes_to_the_containers_field_with_diffusers_parameters
 
     model = await model_of(handler, prompt_field=field)
     prompt = flux("a fox", seed=7, aspect_ratio="16:9", negative_prompt="snow", images=4)
-    (image,) = await model.generate(prompt, first=1, count=3)
+    (image,) = (await model.generate(prompt, first=1, count=3)).images
     await model.generate(flux("a fox"), first=0, count=1)
     assert image.data == PNG
     asked = {"negative_prompt": "snow", "seed": 8, "width": 1024, "height": 576}
@@ -314,7 +314,7 @@ async def test_an_open_models_container_gives_its_picture(
     cloud.models(**{container: True})
     before = cloud.models()["images"]
     model = predict_model(prompt_field=field)
-    (image,) = await model.generate(flux("a fox", images=4), first=0, count=4)
+    (image,) = (await model.generate(flux("a fox", images=4), first=0, count=4)).images
     assert (image.extension, cloud.models()["images"] - before) == ("png", 1)
 
 
@@ -327,7 +327,7 @@ async def test_a_dedicated_endpoint_is_called_at_its_own_host(cloud, predict_mod
     before = cloud.models()
     model = predict_model()
     calls = (model.generate(flux(f"fox {n}"), first=0, count=1) for n in range(5))
-    assert [len(made) for made in await asyncio.gather(*calls)] == [1] * 5
+    assert [len(made.images) for made in await asyncio.gather(*calls)] == [1] * 5
     after = cloud.models()
     assert after["images"] - before["images"] == 5
     assert after["endpoint_reads"] - before["endpoint_reads"] == 1
@@ -354,7 +354,7 @@ async def test_a_host_that_is_not_there_is_asked_for_again(cloud, serve, predict
     model = predict_model(await serve(handler))
     error = await error_of(model, flux("a fox"))
     assert (error.reason, error.retry) == (Reason.UNAVAILABLE, Retry.UNTIL_TIMEOUT)
-    assert len(await model.generate(flux("a fox"), first=0, count=1)) == 1
+    assert len((await model.generate(flux("a fox"), first=0, count=1)).images) == 1
 
 
 @pytest.mark.asyncio

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from beam_jobs.config.options import JobConfig
+from beam_jobs.config.serving import Serving
 from beam_jobs.engine.model_handler import Engine
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import CANARY_ATTRIBUTE, Failure, Prediction, Reason
@@ -32,13 +33,10 @@ def engine():
             images_location=Location("no-such-bucket", ""),
             defaults=DEFAULTS,
             project="",
-            gemini_location="",
-            predict_location="",
+            serving=Serving(call_timeout_s=1.0),
             max_in_flight=8,
             requests_per_minute=None,
             max_retry_s=1.0,
-            call_timeout_s=1.0,
-            flex=False,
         )
     )
 

@@ -62,6 +62,16 @@ def failure(reason, **work) -> Failure:
             failure(Reason.MODEL_ERROR, images=1, bytes=5, calls=2),
             {"failures": 1, "failures.MODEL_ERROR": 1, "images": 1, "bytes": 5, "model_calls": 2},
         ),
+        (
+            failure(Reason.NO_IMAGE, cost_usd=0.0026255, unpriced_calls=1, text_tokens=350),
+            {
+                "failures": 1,
+                "failures.NO_IMAGE": 1,
+                "nano_usd": 2_625_500,
+                "unpriced_calls": 1,
+                "tokens.text": 350,
+            },
+        ),
     ],
 )
 def test_an_outcome_counts_for_what_it_is_and_what_it_cost(outcome, expected):
@@ -79,8 +89,21 @@ def test_an_empty_report_has_every_count():
         "images": 0,
         "bytes": 0,
         "model_calls": 0,
+        "unpriced_calls": 0,
+        "cost_usd": 0.0,
+        "tokens": {},
         "failures_by_reason": {},
     }
+
+
+def test_the_cost_of_a_million_prompts_is_exact():
+    work = {"nano_usd": counts_of(prediction(cost_usd=0.0336123))["nano_usd"] * 10**6}
+    assert render(work, "backfill:x")["cost_usd"] == 33_612.3
+
+
+def test_a_cost_that_no_answer_told_is_null():
+    assert render({"unpriced_calls": 2}, "backfill:x")["cost_usd"] is None
+    assert render({"unpriced_calls": 2, "nano_usd": 10**9}, "backfill:x")["cost_usd"] == 1.0
 
 
 OUTCOMES = [

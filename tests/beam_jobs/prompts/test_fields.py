@@ -21,7 +21,7 @@ from beam_jobs.images.store import ImageStore
 from beam_jobs.models.base import CallError
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Failure, Prediction
-from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
+from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from imagen_ops.ui.panels.images import entries
 from tests.conftest import ROOT
@@ -39,8 +39,20 @@ VALUES: dict[str, Any] = {
     "image_size": "2K",
     "seed": 424242,
     "negative_prompt": "blurred hands",
+    "system_instruction": "In the manner of an old atlas.",
+    "thinking_level": "high",
+    "person_generation": "ALLOW_NONE",
+    "output_format": "jpeg",
+    "output_quality": 83,
 }
-OTHER_MODELS = {Family.GEMINI: "gemini-3-pro-image", Family.PREDICT: "imagen-4.0-fast-generate-001"}
+# What a field needs beside it.
+COMPANIONS = {"output_quality": {"output_format": "jpeg"}}
+# How a value is written in a request, where it isn't as in the prompt.
+WRITTEN = {"thinking_level": "HIGH", "output_format": "image/jpeg"}
+OTHER_MODELS = {
+    Family.GEMINI: "gemini-nano-banana-2.1",
+    Family.PREDICT: "imagen-4.0-fast-generate-001",
+}
 
 
 def parsed(family: Family, **fields: Any) -> Prompt | Failure:
@@ -51,6 +63,10 @@ def parsed(family: Family, **fields: Any) -> Prompt | Failure:
     outcome = parse(body, {}, origin=ORIGIN, defaults=defaults)
     assert isinstance(outcome, Prompt | Failure)
     return outcome
+
+
+def parsed_with(field: str, family: Family) -> Prompt | Failure:
+    return parsed(family, **COMPANIONS.get(field, {}), **{field: value_of(field, family)})
 
 
 def value_of(field: str, family: Family) -> Any:
@@ -84,9 +100,9 @@ async def test_a_field_reaches_the_request_or_is_refused(
     predict_model: Any,
     monkeypatch: Any,
 ):
-    prompt = parsed(family, **{field: value_of(field, family)})
+    prompt = parsed_with(field, family)
     if isinstance(prompt, Failure):
-        assert prompt.detail.startswith(f"field '{field}': ")
+        assert re.match(f"field '({field}|output_format)': ", prompt.detail)
         return
     requests: list[tuple[str, Any]] = []
 
@@ -109,7 +125,7 @@ async def test_a_field_reaches_the_request_or_is_refused(
         with pytest.raises(CallError):
             await model.generate(prompt, first=first, count=count)
         first += count
-    expected = value_of(field, family)
+    expected = WRITTEN.get(field, value_of(field, family))
     if field == "model":
         assert all(f"/{expected}:" in path for path, _ in requests)
     elif field == "images" and family is Family.GEMINI:
@@ -121,30 +137,37 @@ async def test_a_field_reaches_the_request_or_is_refused(
 @with_each_family
 @with_each_field
 def test_another_value_is_another_digest(field: str, family: Family):
-    changed = parsed(family, **{field: value_of(field, family)})
+    changed = parsed_with(field, family)
     if isinstance(changed, Prompt):
-        plain = parsed(family)
+        plain = parsed(family, **COMPANIONS.get(field, {}))
         assert isinstance(plain, Prompt)
         assert changed.digest != plain.digest
 
 
-def everything() -> Prompt:
-    """Return a prompt that uses all the fields; the family with the most of them takes it."""
-    prompt = parsed(Family.PREDICT, **{name: value_of(name, Family.PREDICT) for name in VALUES})
+def everything(family: Family) -> Prompt:
+    """Return a prompt that uses all the fields which its family has."""
+    fields = [name for name in VALUES if isinstance(parsed_with(name, family), Prompt)]
+    prompt = parsed(family, **{name: value_of(name, family) for name in fields})
     assert isinstance(prompt, Prompt), prompt
-    assert None not in prompt.deciding.values()
+    assert all(prompt.deciding[name] is not None for name in fields)
     return prompt
 
 
 ENDPOINT = "projects/p/locations/l/endpoints/1"
 
 
+def test_every_field_is_of_some_family():
+    used = [everything(family).deciding for family in Family]
+    assert all(any(deciding[name] is not None for deciding in used) for name in VALUES)
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("endpoint", [None, ENDPOINT])
+@with_each_family
 async def test_the_record_has_them_all_and_what_served_the_model(
-    lane: Any, session: Any, endpoint: str | None
+    family: Family, lane: Any, session: Any, endpoint: str | None
 ):
-    prompt = dataclasses.replace(everything(), model_endpoint=endpoint)
+    prompt = dataclasses.replace(everything(family), model_endpoint=endpoint)
     location = Location.parse(lane.images_location)
     paths = [f"gs://b/{number}" for number in range(prompt.images)]
     await ImageStore(session, location).put_record(prompt, paths, "now")
@@ -160,11 +183,14 @@ async def test_the_record_has_them_all_and_what_served_the_model(
     assert record.get("model_endpoint") == endpoint
     shown = " ".join(shown_on_the_sheet(record))
     assert (f" on {ENDPOINT}" in shown) == bool(endpoint)
-    assert all(str(prompt.parameters[field.name]) in shown for field in PARAMETERS)
+    assert all(
+        str(value) in shown for name, value in prompt.parameters.items() if name != "model_endpoint"
+    )
 
 
-def test_the_page_has_them_all_and_what_served_the_model():
-    prompt = dataclasses.replace(everything(), model_endpoint=ENDPOINT)
+@with_each_family
+def test_the_page_has_them_all_and_what_served_the_model(family: Family):
+    prompt = dataclasses.replace(everything(family), model_endpoint=ENDPOINT)
     outcome = Prediction(
         prompt_id=prompt.prompt_id,
         deduplication_key=prompt.deduplication_key,
@@ -181,8 +207,8 @@ def test_the_page_has_them_all_and_what_served_the_model():
     line = json.loads(json.dumps(recent_index.index_entry(outcome)))
     (entry,) = entries(iter([line]))
     assert (entry["prompt"], entry["model"]) == (prompt.text, prompt.model)
-    values = {field.name: VALUES[field.name] for field in PARAMETERS}
-    assert entry["parameters"] == {**values, "model_endpoint": ENDPOINT}
+    assert entry["parameters"] == prompt.parameters
+    assert entry["parameters"]["model_endpoint"] == ENDPOINT
 
 
 def test_the_docs_have_them_all():

@@ -13,17 +13,10 @@ from hypothesis import strategies as st
 
 from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
 from beam_jobs.prompts.body import MAX_BODY_BYTES, is_blank
+from beam_jobs.prompts.field_values import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
 from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.identity import deduplication_key_of
-from beam_jobs.prompts.parse import (
-    MAX_ID_CHARS,
-    MAX_PROMPT_CHARS,
-    MAX_SEED,
-    Canary,
-    Prompt,
-    PromptDefaults,
-    parse,
-)
+from beam_jobs.prompts.parse import Canary, Prompt, PromptDefaults, parse
 from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 from tests.canaries import canary
 
@@ -519,8 +512,16 @@ def test_an_ill_typed_field_is_named_with_what_was_given(field, value):
         ('{"prompt": "a", "seed": ' + "[" * 50_000, "JSON nested too deeply"),
         ('{"prompt": ' + '{"a":' * 50_000, "JSON nested too deeply"),
         (fox(negative_prompt="snow"), "field 'negative_prompt': gemini-3.1-flash-image does not"),
-        (fox(model=FLUX, aspect_ratio="21:9"), "field 'aspect_ratio': expected one of 16:9, 1:1"),
-        (fox(model=FLUX, image_size="4K"), "field 'image_size': expected one of 1K, 2K, got '4K'"),
+        (fox(model=FLUX, aspect_ratio="21:9"), "field 'aspect_ratio': expected one of 1:1, 3:4"),
+        (
+            fox(model=FLUX, image_size="4K"),
+            "field 'image_size': expected one of 1K, 2K, which flux-1 makes, got '4K'",
+        ),
+        (fox(output_quality=80), "field 'output_quality' is only for jpeg; set output_format"),
+        (
+            fox(model=FLUX, thinking_level="high"),
+            "field 'thinking_level': flux-1 does not have it; remove the field, got 'high'",
+        ),
     ],
     ids=lambda value: ascii(value)[:40],
 )

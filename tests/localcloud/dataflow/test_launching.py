@@ -214,6 +214,15 @@ def test_an_update_takes_the_place_of_the_running_job_which_finishes(dataflow, t
 
 
 @pytest.mark.slow
+def test_what_an_updated_job_does_not_finish_in_time_is_left_to_the_new_one(dataflow, tmp_path):
+    dataflow.settings.updated_s = 0.5
+    old = dataflow.running(parameters={"drains_until": str(tmp_path / "never")})
+    dataflow.wait(dataflow.launch(update=True)["id"], "RUNNING")
+    dataflow.eventually(lambda: not dataflow.file(old, "pid").exists(), what="the old one's end")
+    assert dataflow.state_of(old) == "UPDATED"
+
+
+@pytest.mark.slow
 def test_an_update_that_fails_leaves_the_old_job_running(dataflow):
     old = dataflow.running()
     new = dataflow.launch(update=True, parameters={"never_ready": "1", "seconds": "0.1"})["id"]

@@ -2,6 +2,7 @@
 
 from imagen_ops.health.assessment.failures import budget_reason
 from imagen_ops.health.assessment.formatting import duration, quote
+from imagen_ops.health.assessment.models import ending_model
 from imagen_ops.health.assessment.readings import Readings, usable_readings
 from imagen_ops.health.assessment.running import examine, newest_error, summary
 from imagen_ops.health.assessment.signals import Signals, Source, elapsed_s
@@ -17,6 +18,7 @@ _UNREACHABLE: dict[str, tuple[str, str]] = {
     ),
     Source.MONITORING: ("Cloud Monitoring", "Lag, watermark age and backlog are unknown."),
     Source.PUBSUB: ("Pub/Sub", "The canary could not be sent or received."),
+    Source.STORAGE: ("Cloud Storage", "Whether a model refuses every prompt is unknown."),
 }
 
 
@@ -45,6 +47,8 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
     | canary | not back in time, or back late; lost, and none since | lost in two checks in a row |
     | failure ratio, in a window (see `failures`) | over the limit | over the down limit |
     | error messages | any | |
+    | a model that refuses every prompt | others come through | the stream's own; none came out |
+    | the end of the stream's model | within 14 days | |
     | reading missing or stale | except while the job is young | |
     | reading from the future, negative, NaN | always; treated as missing | |
 
@@ -87,7 +91,7 @@ def assess(signals: Signals, thresholds: Thresholds) -> Verdict:
         state = _state(signals, job)
         text = f"{state}: {values}." if values else f"{state}."
         reasons = [Reason.healthy(ReasonCode.RUNNING, text)]
-    return Verdict.of(reasons, canary_lost=lost)
+    return Verdict.of([*reasons, *ending_model(signals)], canary_lost=lost)
 
 
 def _unreachable(source: str, error: str) -> Reason:

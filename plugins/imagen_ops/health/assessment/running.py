@@ -5,6 +5,7 @@ from enum import Enum
 
 from imagen_ops.health.assessment.failures import failure_reasons
 from imagen_ops.health.assessment.formatting import count, duration, quote
+from imagen_ops.health.assessment.models import refusing_models, stops_the_stream
 from imagen_ops.health.assessment.readings import Readings
 from imagen_ops.health.assessment.signals import ErrorMessage, Signals, elapsed_s
 from imagen_ops.health.assessment.thresholds import Thresholds
@@ -64,6 +65,10 @@ def examine(
     Returns:
         Every reason that is not HEALTHY, and whether the canary counts as lost.
     """
+    refusing = refusing_models(signals, readings)
+    if stops_the_stream(signals):
+        # Its prompts wait, and canaries with them: one cause, one reason.
+        return [*refusing, *failure_reasons(signals, thresholds), *_errors(signals)], False
     canary = CanaryCheck.of(signals, thresholds)
     lost = canary.outcome is CanaryOutcome.LOST and not young
     was_lost = signals.previous is not None and signals.previous.canary_lost
@@ -87,7 +92,7 @@ def examine(
     reasons += _errors(signals)
     # Metrics are read by job: if the job is unknown, nobody could read them.
     reasons += readings.reasons(signals, thresholds, young=young or signals.job is None)
-    return reasons, lost
+    return [*refusing, *reasons], lost
 
 
 def summary(signals: Signals, thresholds: Thresholds, readings: Readings) -> str:

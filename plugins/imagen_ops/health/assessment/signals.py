@@ -23,6 +23,7 @@ class Source(StrEnum):
     DATAFLOW = "dataflow"  # the job, its counts and its error messages
     MONITORING = "monitoring"  # the four readings
     PUBSUB = "pubsub"  # the canary
+    STORAGE = "storage"  # models that refuse every prompt
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,6 +91,21 @@ class Starts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ModelHold:
+    """A model that refuses every prompt, whose prompts wait.
+
+    Attributes:
+        model: its name.
+        since: since when.
+        detail: what it answers.
+    """
+
+    model: str
+    since: datetime
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Canary:
     """A probe that travels the whole way. `returned_at` is None until it has come back."""
 
@@ -142,6 +158,8 @@ class Signals:
         unreachable: the sources (see `Source`) whose calls failed, each with its error's text.
         previous: None at the first health check.
         starts: the start DAG's unfinished runs; None if unknown.
+        model: the stream's default model; empty if unknown.
+        holds: models that refuse every prompt.
     """
 
     at: datetime
@@ -161,6 +179,8 @@ class Signals:
     unreachable: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     previous: Previous | None = None
     starts: Starts | None = None
+    model: str = ""
+    holds: tuple[ModelHold, ...] = ()
 
 
 def elapsed_s(start: datetime, end: datetime) -> float:

@@ -41,6 +41,8 @@ class ReasonCode(StrEnum):
     CANARY_LATE = "CANARY_LATE"
     FAILURE_RATIO = "FAILURE_RATIO"
     BUDGET_USED_UP = "BUDGET_USED_UP"  # healthy: no more images are to be paid for
+    MODEL_REFUSES = "MODEL_REFUSES"  # every prompt, until somebody mends it
+    MODEL_ENDS = "MODEL_ENDS"  # healthy until shortly before
     SYSTEM_LAG = "SYSTEM_LAG"
     WATERMARK_AGE = "WATERMARK_AGE"
     ERRORS = "ERRORS"

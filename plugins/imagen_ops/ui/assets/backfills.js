@@ -32,7 +32,7 @@ function row(run) {
     [number(counts.predictions), known(counts.images) && count(counts.images, "new image")],
     [number(counts.reused)],
     [number(counts.failures)],
-    [dollars(run.cost_usd)],
+    cost(run),
   ];
   return el(
     "tr",
@@ -65,6 +65,13 @@ function heading({ day, run_id: id, url, at, prompts }) {
     // Without the bucket, which is always the deployment's own.
     prompts && el("small", { class: "run", title: prompts }, prompts.replace(/^gs:\/\/[^/]+\//, "")),
   ];
+}
+
+/** What the run cost, and beside it what was estimated; an unknown cost is never shown as 0. */
+function cost({ cost_usd: usd, estimated_usd: estimated, unpriced_calls: unpriced }) {
+  const details = [`estimated ${known(estimated) ? dollars(estimated) : "unknown"}`];
+  if (unpriced > 0) details.push(`without ${count(unpriced, "call")} of unknown price`);
+  return [dollars(usd), details.join(", ")];
 }
 
 /** Rows in the prompt files, valid or not: each becomes a prediction or a dead letter. */

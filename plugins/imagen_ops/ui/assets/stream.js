@@ -1,7 +1,7 @@
 // The state of the stream: the verdict and its reasons, the readings behind it, and how old it is.
 
 import { el, renderList, setText } from "./dom.js";
-import { bytes, count, duration, known, number, UNKNOWN } from "./formatting.js";
+import { bytes, count, dollars, duration, known, number, UNKNOWN } from "./formatting.js";
 import { Panel } from "./panel.js";
 import { relativeTime } from "./relative-time.js";
 import { linkTo } from "./server.js";
@@ -45,6 +45,7 @@ export function streamPanel() {
     const totals = TOTALS.filter(([name]) => data.totals?.[name]).map(([name, format]) =>
       format(data.totals[name]),
     );
+    setText(part(".cost"), costSentence(data.cost ?? {}));
     setText(part(".totals"), totals.length ? `Since the job started: ${totals.join(", ")}.` : "");
   }
 
@@ -109,6 +110,19 @@ function showCheckTime(element, data) {
         ]
       : []),
   );
+}
+
+/** What model calls cost, as far as it is known: an unknown cost is never shown as 0. */
+function costSentence({ hour, day }) {
+  const parts = [
+    ["in the last hour", hour],
+    ["in the last 24 hours", day],
+  ].map(([when, spent]) => {
+    const usd = known(spent?.usd) ? dollars(spent.usd) : "unknown";
+    const unpriced = spent?.unpriced_calls > 0 ? ` and ${count(spent.unpriced_calls, "call")} of unknown price` : "";
+    return `${usd}${unpriced} ${when}`;
+  });
+  return `Cost of model calls: ${parts.join(", ")}.`;
 }
 
 function jobSentence({ job, wanted }) {

@@ -1,7 +1,7 @@
 // One large image with everything known about it. Arrow keys go to the images next to it.
 
 import { el, setText } from "./dom.js";
-import { duration, fullTime, known, number, parseTime } from "./formatting.js";
+import { dollars, duration, fullTime, known, number, parseTime } from "./formatting.js";
 import { keyOf } from "./images.js";
 import { relativeTime } from "./relative-time.js";
 import { imageUrl } from "./server.js";
@@ -112,13 +112,14 @@ export class Viewer {
   }
 }
 
-function facts({ model, at, latency_ms: latency, prompt_id: id, source, reused, parameters }) {
+function facts({ model, at, latency_ms: latency, cost_usd: usd, prompt_id: id, source, reused, parameters }) {
   const created = parseTime(at);
   const rows = [
     ["Model", model],
     // Aspect ratio, seed, …: what the prompt asked for, by the names of its fields.
     ...Object.entries(parameters ?? {}).map(([name, value]) => [sentenceCase(name), String(value)]),
     ["Created", created && el("span", null, relativeTime(at), `, ${fullTime(created)}`)],
+    ["Cost", reused ? "nothing, already stored" : known(usd) && dollars(usd)],
     ["Latency", reused ? "none, already stored" : known(latency) && duration(latency / 1000)],
     ["Prompt ID", id && el("code", null, id)],
     ["Source", source],

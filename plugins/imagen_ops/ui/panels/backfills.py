@@ -59,7 +59,9 @@ def _run(record: dict[str, Any]) -> dict[str, Any]:
         "counts": numbers(record.get("counts")),
         "failures_by_reason": numbers(record.get("failures_by_reason")),
         # With a model whose price is unknown, the plan's cost is only part of the cost.
-        "cost_usd": None if texts(plan.get("unpriced")) else number(plan.get("cost_usd")),
+        "estimated_usd": None if texts(plan.get("unpriced")) else number(plan.get("cost_usd")),
+        "cost_usd": number(record.get("cost_usd")),
+        "unpriced_calls": number(record.get("unpriced_calls")),
         "unaccounted": texts(record.get("unaccounted")),
         "noted": texts(record.get("noted")),
         "url": run_url(DAG_ID, run_id),

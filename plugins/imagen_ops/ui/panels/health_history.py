@@ -127,6 +127,43 @@ class _Overdue:
         return self._upcoming[-1]
 
 
+def spent(checks: list[HealthCheck], since: datetime) -> dict[str, float | int | None]:
+    """Return what the stream's model calls cost from `since` on, as far as checks counted it.
+
+    What a job spends after its last health check is not in it.
+
+    Args:
+        checks: oldest first. Each counts from the one before it on.
+        since: the checks that are older don't count.
+
+    Returns:
+        `{"usd", "unpriced_calls"}`; None where no two checks with counters follow each other.
+    """
+    grown = [
+        growth
+        for previous, check in itertools.pairwise(checks)
+        if check.at >= since and (growth := _growth(previous, check)) is not None
+    ]
+    if not grown:
+        return {"usd": None, "unpriced_calls": None}
+    micro_usd, unpriced = (
+        sum(growth.get(name, 0) for growth in grown)
+        for name in ("cost_micro_usd", "unpriced_calls")
+    )
+    known = micro_usd or not unpriced
+    return {"usd": micro_usd / 1e6 if known else None, "unpriced_calls": unpriced}
+
+
+def _growth(previous: HealthCheck, check: HealthCheck) -> dict[str, float] | None:
+    """Return how much the counters grew between two checks; None if that is not known."""
+    if previous.counted_job_id is None or check.counted_job_id is None:
+        return None
+    before = previous.counted if previous.counted_job_id == check.counted_job_id else {}
+    growth = {name: value - before.get(name, 0) for name, value in check.counted.items()}
+    # Counters only grow. If one shrank, they were reset.
+    return dict(check.counted) if any(value < 0 for value in growth.values()) else growth
+
+
 def points(checks: list[HealthCheck], schedule: str) -> list[dict[str, Any]]:
     """Return what the page plots of each health check. A value that is not known is None.
 

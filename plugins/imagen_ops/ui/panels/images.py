@@ -82,6 +82,7 @@ def entries(records: Iterator[dict[str, Any]]) -> list[Entry]:
             "reused": bool(flag(record.get("reused"))),
             "at": text(record.get("at")),
             "latency_ms": number(record.get("latency_ms")),
+            "cost_usd": number(record.get("cost_usd")),
             "parameters": texts_and_numbers(record.get("parameters")),
         }
         for record in reversed(list(records))

@@ -13,6 +13,7 @@ from imagen_ops.ui.panels.health_history import (
     in_order,
     overdue_at,
     points,
+    spent,
 )
 from imagen_ops.ui.storage import Deadline, Storage
 
@@ -32,12 +33,14 @@ class Health:
         overdue_at: when it is stale.
         job_url: the address of its job in Google's console.
         points: what to plot of each check in the last 24 hours, oldest first.
+        cost: what the stream's model calls cost in the last hour, and in the last 24 hours.
     """
 
     last: HealthCheck | None
     overdue_at: datetime | None
     job_url: str | None
     points: list[dict[str, Any]]
+    cost: dict[str, Any]
 
 
 def read_health(storage: Storage, now: datetime | None = None) -> Health:
@@ -60,6 +63,10 @@ def read_health(storage: Storage, now: datetime | None = None) -> Health:
         points=[
             point for check, point in zip(checks, all_points, strict=True) if check.at >= since
         ],
+        cost={
+            "hour": spent(checks, now - timedelta(hours=1)),
+            "day": spent(checks, since),
+        },
     )
 
 
@@ -84,6 +91,7 @@ def state(health: Health, now: datetime) -> dict[str, Any] | None:
         "readings": dict(last.readings),
         "canary_seconds": last.canary_seconds,
         "totals": dict(last.totals),
+        "cost": health.cost,
     }
 
 

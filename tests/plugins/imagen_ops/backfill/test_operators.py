@@ -164,12 +164,15 @@ def test_a_run_within_its_budget_goes_on_and_returns_the_plan_as_text(backfill: 
 def test_a_cost_limit_is_refused_for_a_model_without_a_known_price(backfill: Run) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
-    models = (ModelCost("my-flux", images=1000, to_pay=1000, above_1k=0, usd=None),)
+    models = (ModelCost("my-flux", images=1000, to_pay=1000, usd=None),)
     with pytest.raises(
         AirflowFailException, match=r"no known price for my-flux\. .* set max_images"
     ):
         backfill(check_task(models=models), max_cost_usd=10.0)
     assert "no known price" in backfill(check_task(models=models), max_images=1000)
+    # The job, which is told the form's model, would refuse the limit.
+    with pytest.raises(AirflowFailException, match=r"no known price for gemini-4-image\."):
+        backfill(check_task(), model="gemini-4-image", max_cost_usd=500.0)
 
 
 def test_a_form_that_contradicts_itself_fails_before_the_launch(backfill: Run) -> None:

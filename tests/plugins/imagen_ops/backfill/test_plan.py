@@ -17,7 +17,7 @@ PLAN = Plan(
     problems=1,
     first_problems=("gs://b/prompts/b.txt: is empty",),
     already_stored=AlreadyStored(distinct=100, images=100, looked_up=1100, exact=True),
-    models=(ModelCost("gemini-3-pro-image", images=1100, to_pay=1000, above_1k=0, usd=134.0),),
+    models=(ModelCost("gemini-3-pro-image", images=1100, to_pay=1000, usd=134.0),),
     prices_as_of="2026-11",
 )
 

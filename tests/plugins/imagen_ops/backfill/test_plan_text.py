@@ -27,9 +27,9 @@ def test_too_many_images_are_refused_with_the_excess_and_where_to_raise_the_maxi
 
 def test_too_high_a_cost_is_refused_with_the_excess_and_where_to_raise_the_maximum() -> None:
     assert over_budget(PLAN, 1000, 100.0) == (
-        "over budget: 134.00 USD (standard tier, prices of 2026-11), 34.00 USD more than the "
-        "maximum of 100.00 USD. Raise max_cost_usd in the form, or IMAGEN_BACKFILL_MAX_COST_USD "
-        "for all backfills. Nothing was launched, nothing was charged"
+        "over budget: 134.00 USD (standard tier, prices of 2026-11, thinking as in the catalog), "
+        "34.00 USD more than the maximum of 100.00 USD. Raise max_cost_usd in the form, or "
+        "IMAGEN_BACKFILL_MAX_COST_USD for all backfills. Nothing was launched, nothing was charged"
     )
 
 
@@ -53,7 +53,7 @@ def test_a_summary_says_what_would_be_done_and_what_is_wrong() -> None:
         "1,200 prompts, including 100 duplicates; 2 invalid rows",
         "1,100 images requested: 100 already stored (from 100 prompts), 1,000 to generate",
         "  gemini-3-pro-image: 1,000 images, 134.00 USD",
-        "estimated cost: 134.00 USD (standard tier, prices of 2026-11)",
+        "estimated cost: 134.00 USD (standard tier, prices of 2026-11, thinking as in the catalog)",
         "invalid row: gs://b/prompts/a.txt:1: no",
         "problem: gs://b/prompts/b.txt: is empty",
     ]
@@ -66,12 +66,11 @@ def test_a_summary_says_how_many_invalid_rows_it_does_not_show() -> None:
 
 
 def test_a_summary_says_what_is_estimated_or_unknown() -> None:
-    unknown = ModelCost("my-flux", images=4, to_pay=4, above_1k=2, usd=None)
+    unknown = ModelCost("my-flux", images=4, to_pay=4, usd=None)
     text = summary(dataclasses.replace(ESTIMATE, models=(*PLAN.models, unknown)))
     assert "100 already stored (from 100 prompts, estimated from a sample of 50)" in text
     assert "my-flux: 4 images, no known price" in text
     assert "at least 134.00 USD" in text
-    assert "2 images at 2K or 4K, counted at the lower 1K price" in text
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,24 @@ def test_each_model_has_its_price_and_flex_halves_it(lane: Lane, planned: Planne
         b'{"prompt": "a fox", "model": "gemini-3-pro-image", "image_size": "4K"}\n',
     )
     standard, flex = planned(), planned(request_tier="flex")
-    assert [(cost.model, cost.to_pay, cost.above_1k, cost.usd) for cost in standard.models] == [
-        ("gemini-3-pro-image", 1, 1, 0.134),
-        ("gemini-3.1-flash-image", 2, 0, 0.1344),
+    assert [(cost.model, cost.to_pay, cost.usd) for cost in standard.models] == [
+        ("gemini-3-pro-image", 1, 0.24),
+        # Each with 60 tokens of thinking, the allowance for the default level.
+        ("gemini-3.1-flash-image", 2, pytest.approx(0.1344 + 2 * 60 * 3 / 1e6, abs=1e-4)),
     ]
-    assert flex.cost_usd == pytest.approx(standard.cost_usd / 2)
-    assert (standard.prices_as_of, flex.request_tier) == ("2026-11", "flex")
+    assert flex.cost_usd == pytest.approx(standard.cost_usd / 2, abs=1e-4)
+    assert (standard.prices_as_of, flex.request_tier) == ("2026-11-28", "flex")
+
+
+def test_long_texts_and_high_levels_of_thinking_cost_more(lane: Lane, planned: Planned) -> None:
+    lane.put("prompts/short.txt", b"a fox\n")
+    lane.put("prompts/long.txt", b"a fox " * 1000 + b"\n")
+    lane.put("prompts/deep.jsonl", b'{"prompt": "a fox", "thinking_level": "high"}\n')
+    short, long, deep = (
+        planned(f"prompts/{name}").cost_usd for name in ("short.txt", "long.txt", "deep.jsonl")
+    )
+    assert long - short == pytest.approx(1500 * 0.5 / 1e6, rel=0.4)
+    assert deep - short == pytest.approx(1140 * 3 / 1e6, abs=1e-4)
 
 
 @pytest.mark.parametrize("tier", ["standard", "flex"])

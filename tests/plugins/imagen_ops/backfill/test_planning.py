@@ -91,7 +91,8 @@ def test_a_plan_takes_a_prompt_for_what_the_job_takes_it_for(
 
     from beam_jobs.config.options import job_config
 
-    options = lane.options(prompts=f"gs://{BUCKET}/*", source="backfill:plan", **changes)
+    given = {"model": MODEL, **changes}
+    options = lane.options(prompts=f"gs://{BUCKET}/*", source="backfill:plan", **given)
     config = job_config(PipelineOptions(options), streaming=False)
     assert config.defaults == defaults_of(**changes)
     rows = [

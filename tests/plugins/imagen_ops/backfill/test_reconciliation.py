@@ -27,6 +27,9 @@ REPORT = {
     "images": 1099,
     "bytes": 9_000_000,
     "model_calls": 1105,
+    "unpriced_calls": 1,
+    "cost_usd": 136.5,
+    "tokens": {"input": 9000, "text": 30_000, "image": 1_230_880},
     "failures_by_reason": {"BLOCKED": 1, "INVALID_PROMPT": 2},
 }
 
@@ -64,6 +67,46 @@ def test_prompts_that_the_budget_did_not_pay_for_are_noted() -> None:
     reasons = {"OVER_BUDGET": 2, "INVALID_PROMPT": 1}
     reconciliation = reconcile({**REPORT, "failures_by_reason": reasons}, PLAN, 1099)
     assert "2 prompts cost nothing, because the run's budget of 1,099" in reconciliation.noted[-1]
+    money = reconcile({**REPORT, "failures_by_reason": reasons}, PLAN, 1099, 136.5)
+    assert "budget of 1,099 images or 136.50 USD was used up" in money.noted[-1]
+
+
+def test_the_record_holds_what_the_job_cost_beside_what_was_planned() -> None:
+    kept = record(reconcile(REPORT, PLAN, 1099))
+    assert (kept["plan"]["cost_usd"], kept["cost_usd"], kept["unpriced_calls"]) == (134.0, 136.5, 1)
+    assert kept["tokens"] == REPORT["tokens"]
+
+
+def test_a_cost_that_no_answer_told_is_unknown_and_never_0() -> None:
+    unknown = reconcile({**REPORT, "cost_usd": None, "unpriced_calls": 1105}, PLAN, 1099)
+    assert record(unknown)["cost_usd"] is None
+    old = {name: value for name, value in REPORT.items() if name != "cost_usd"}
+    assert record(reconcile(old, PLAN, 1099))["cost_usd"] is None
+    assert record(reconcile(None, PLAN, 1099))["cost_usd"] is None
+    assert record(Reconciliation.without_job())["cost_usd"] == 0
+
+
+def test_what_earlier_tries_paid_is_noted_beside_the_cost_of_the_last() -> None:
+    ledger = {"shares": {"a": {"leased": 9, "spent": 100_000_000}, "b": {"spent": 150_000_000}}}
+    noted = reconcile(REPORT, PLAN, 1099, 500.0, ledger=ledger).noted[-1]
+    assert noted.startswith("all tries of the run together have paid at least 250.00 USD")
+    only = {"shares": {"a": {"leased": 9, "spent": 136_500_000}}}
+    for quiet in (only, None, {}, {"shares": {"a": 1}}, {"shares": []}):
+        assert reconcile(REPORT, PLAN, 1099, 500.0, ledger=quiet).noted == PLAN.first_problems
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"cost_usd": "136.5"}, "cost_usd: expected US dollars or null, got '136.5'"),
+        ({"cost_usd": -1.0}, "cost_usd: expected US dollars"),
+        ({"cost_usd": float("nan")}, "cost_usd: expected US dollars"),
+        ({"tokens": None}, "tokens: expected an object of counts, got NoneType"),
+        ({"unpriced_calls": None}, "unpriced_calls: expected a count"),
+    ],
+)
+def test_a_report_with_a_malformed_cost_is_not_believed(change: Any, problem: str) -> None:
+    assert problem in " ".join(reconcile({**REPORT, **change}, PLAN, 1099).unaccounted)
 
 
 @pytest.mark.parametrize("predictions", [1198, 1200])

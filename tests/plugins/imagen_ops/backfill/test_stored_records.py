@@ -20,7 +20,7 @@ def test_a_prompt_with_a_stored_record_is_not_paid_for_again(lane: Lane, planned
     stored = result.already_stored
     assert (stored.distinct, stored.images, stored.exact) == (2, 4, True)
     assert (result.images, result.images_to_pay) == (6, 2)
-    assert result.cost_usd == pytest.approx(2 * 0.0672)
+    assert result.cost_usd == pytest.approx(2 * (0.0672 + 60 * 3 / 1e6), abs=1e-4)
     assert not result.nothing_to_do
 
 

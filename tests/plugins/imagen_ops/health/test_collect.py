@@ -143,6 +143,17 @@ def test_settings_override_the_limits() -> None:
     assert limits.failure_ratio_degraded == 0.5
 
 
+def test_prompts_of_a_stream_in_flex_may_be_older_by_the_time_of_a_call() -> None:
+    usual, flex = (
+        thresholds_of(settings(IMAGEN_MAX_BACKLOG_AGE_SECONDS="7200"), {"request_tier": tier})
+        for tier in ("standard", "flex")
+    )
+    assert usual == thresholds_of(settings(IMAGEN_MAX_BACKLOG_AGE_SECONDS="7200"))
+    for name in ("system_lag_s", "watermark_age_s", "backlog_age_degraded_s", "backlog_age_down_s"):
+        assert getattr(flex, name) == getattr(usual, name) + 1800
+    assert (flex.canary_s, flex.startup_grace_s) == (usual.canary_s, usual.startup_grace_s)
+
+
 def test_invalid_limits_are_an_error_of_the_settings() -> None:
     with pytest.raises(SettingsError, match=r"failure_ratio_degraded(?s:.*)IMAGEN_MAX_"):
         thresholds_of(settings(IMAGEN_MAX_FAILURE_RATIO="1.5"))

@@ -2,14 +2,17 @@ import json
 import re
 
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.catalog import ENDPOINT_PATTERN, PREDICT_PATTERN
+from beam_jobs.catalog import DEFAULT_MODEL, ENDPOINT_PATTERN, PREDICT_PATTERN
+from beam_jobs.config.options import job_config
 from imagen_ops.jobs.launch_request import (
     RUN_LABEL,
     TRY_LABEL,
     LaunchRequest,
     backfill_job_name,
     backfill_launch_request,
+    cost_ledger_path,
     prediction_source,
     report_path,
     run_label_of,
@@ -118,6 +121,15 @@ def test_parameters_that_are_not_about_the_job_are_ignored() -> None:
     assert JobForm.from_fields({"model": "m", "on_active": "keep"}) == JobForm("m")
 
 
+def test_the_ledger_of_a_run_is_the_one_that_its_job_keeps() -> None:
+    """Says the same name as the options that the job is launched with."""
+    path = cost_ledger_path(SETTINGS, "manual__1+00:00")
+    launch = backfill(JobForm(DEFAULT_MODEL), run_id="manual__1+00:00")
+    given = [f"--{name}={value}" for name, value in launch.parameters.items()]
+    (*_, money) = job_config(PipelineOptions(given), streaming=False).budgets
+    assert path == f"gs://my-project-imagen/{money.ledger}"
+
+
 def test_a_form_without_a_model_is_rejected() -> None:
     with pytest.raises(ValueError, match="model: expected an id"):
         JobForm.from_fields({"max_workers": 2})
@@ -135,6 +147,7 @@ def backfill(
         run_label=LABEL,
         try_number=try_number,
         max_images=30,
+        max_cost_usd=7.5,
     )
 
 
@@ -147,6 +160,7 @@ def test_a_backfill_launch_has_its_files_its_report_and_its_source() -> None:
         "plan": f"gs://my-project-imagen/jobs/{LABEL}/plan.jsonl",
         "report": f"gs://my-project-imagen/jobs/{LABEL}/report.json",
         "max_images": "30",
+        "max_cost_usd": "7.5",
         "max_rows": "200000",
         "max_unpacked_bytes": "1000000000",
         "source": "backfill:manual__1",

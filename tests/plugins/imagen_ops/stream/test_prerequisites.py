@@ -86,6 +86,9 @@ def test_an_endpoint_of_a_project_on_the_list_is_asked(
         ({"model": "my-flux"}, "model_endpoint"),
         ({"prompt_field": "text"}, "prompt_field"),
         ({"model": "imagen-4.0-generate-001", "request_tier": "flex"}, "request_tier"),
+        ({"model": "gemini-2.5-flash-image", "request_tier": "priority"}, "no tier priority"),
+        ({"model_location": "us,eu", "request_tier": "flex"}, "model_location: Google serves flex"),
+        ({"flex_fallback_seconds": 60}, "flex_fallback_seconds: only for the tier flex"),
     ],
 )
 def test_a_form_that_contradicts_itself_is_refused_in_the_first_task(

@@ -66,7 +66,8 @@ def test_a_run_is_shown_with_its_plan_its_counts_and_its_cost(stored: Stored, st
     }
     assert shown["counts"] == dict(DONE.counts)
     assert shown["failures_by_reason"] == {"BLOCKED": 1, "INVALID_PROMPT": 2}
-    assert shown["cost_usd"] == 134.0
+    assert (shown["estimated_usd"], shown["cost_usd"]) == (134.0, 136.5)
+    assert shown["unpriced_calls"] == 1
     assert (shown["adds_up"], shown["unaccounted"]) == (True, [])
     assert shown["noted"] == list(PLAN.first_problems)
 
@@ -85,12 +86,17 @@ def test_a_run_with_nothing_to_do_has_nothing_to_account_for(stored: Stored, sto
     assert shown["counts"] == {}
 
 
-def test_a_model_without_a_known_price_leaves_the_cost_unknown(
+def test_a_model_without_a_known_price_leaves_the_estimate_unknown(
     stored: Stored, storage: Any
 ) -> None:
-    unknown = ModelCost("mine", images=5, to_pay=5, above_1k=0, usd=None)
+    unknown = ModelCost("mine", images=5, to_pay=5, usd=None)
     plan = dataclasses.replace(PLAN, models=(*PLAN.models, unknown))
-    assert only(stored, storage, run(plan=plan))["cost_usd"] is None
+    assert only(stored, storage, run(plan=plan))["estimated_usd"] is None
+
+
+def test_a_record_of_an_older_version_leaves_the_cost_unknown(stored: Stored, storage: Any) -> None:
+    old = {name: value for name, value in run().items() if name != "cost_usd"}
+    assert only(stored, storage, old)["cost_usd"] is None
 
 
 def test_the_newest_fifty_runs_of_two_weeks_are_listed(stored: Stored, storage: Any) -> None:
@@ -116,5 +122,5 @@ def test_a_malformed_record_is_shown_as_far_as_possible(stored: Stored, storage:
     broken = {"plan": 7, "counts": [1], "state": [], "unaccounted": "none", "noted": [7, "x"]}
     shown = only(stored, storage, {**run(), **broken})
     assert shown["adds_up"] is None
-    assert (shown["planned"], shown["counts"], shown["cost_usd"]) == ({}, {}, None)
+    assert (shown["planned"], shown["counts"], shown["estimated_usd"]) == ({}, {}, None)
     assert (shown["unaccounted"], shown["noted"]) == ([], ["x"])

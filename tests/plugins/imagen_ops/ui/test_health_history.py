@@ -19,6 +19,7 @@ from imagen_ops.ui.panels.health_history import (
     in_order,
     overdue_at,
     points,
+    spent,
 )
 from tests.plugins.imagen_ops.test_settings import COMPLETE
 
@@ -50,6 +51,33 @@ def record(
 
 def plotted(*records: dict[str, Any], schedule: str = EVERY_5) -> list[dict[str, Any]]:
     return points(health_checks(iter(records)), schedule)
+
+
+def cost(*records: dict[str, Any], since: float = -60) -> dict[str, Any]:
+    return spent(health_checks(iter(records)), NOW + timedelta(minutes=since))
+
+
+def test_the_cost_is_the_growth_of_the_counters_of_all_jobs() -> None:
+    checks = (
+        record(0, cost_micro_usd=9_000_000),
+        record(5, cost_micro_usd=10_000_000, unpriced_calls=1),
+        record(50, cost_micro_usd=12_500_000, unpriced_calls=1),  # after a gap
+        record(55, "job-2", cost_micro_usd=400_000),
+        record(60, None, counted="job-2", cost_micro_usd=600_000),
+    )
+    assert cost(*checks) == {"usd": 4.1, "unpriced_calls": 1}
+    assert cost(*checks, since=20) == {"usd": 3.1, "unpriced_calls": 0}
+
+
+def test_a_counter_that_was_reset_counts_from_nothing() -> None:
+    reset = (record(0, cost_micro_usd=9_000_000), record(5, cost_micro_usd=2_000_000))
+    assert cost(*reset) == {"usd": 2.0, "unpriced_calls": 0}
+
+
+def test_an_unknown_cost_is_none_and_no_cost_is_0() -> None:
+    assert cost() == cost(record(0, cost_micro_usd=1)) == {"usd": None, "unpriced_calls": None}
+    assert cost(record(0), record(5, unpriced_calls=3)) == {"usd": None, "unpriced_calls": 3}
+    assert cost(record(0), record(5, prompts=3)) == {"usd": 0.0, "unpriced_calls": 0}
 
 
 def test_a_health_check_is_read_from_its_record() -> None:

@@ -70,6 +70,7 @@ def test_an_image_is_listed_with_its_prompt_and_model(page: Page, stored: Stored
             "reused": True,
             "at": "2026-11-22T10:00:01.000+00:00",
             "latency_ms": 1500,
+            "cost_usd": 0.0,
             "parameters": {},
         }
     ]

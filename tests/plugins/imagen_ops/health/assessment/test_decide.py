@@ -31,7 +31,12 @@ from tests.plugins.imagen_ops.health.assessment.samples import (
 )
 
 HEALTHY, DEGRADED, DOWN = Status.HEALTHY, Status.DEGRADED, Status.DOWN
-NAMES = {"dataflow": "Dataflow", "monitoring": "Cloud Monitoring", "pubsub": "Pub/Sub"}
+NAMES = {
+    "dataflow": "Dataflow",
+    "monitoring": "Cloud Monitoring",
+    "pubsub": "Pub/Sub",
+    "storage": "Cloud Storage",
+}
 NO_ANSWERS = {source.value: f"{source} says 503" for source in Source}
 
 
@@ -327,7 +332,7 @@ def test_without_an_answer_of_dataflow_an_unwanted_stream_is_not_called_drained(
 def test_when_no_source_answers_all_are_named(wanted: bool) -> None:
     verdict = assess(Signals(at=NOW, wanted=wanted, unreachable=NO_ANSWERS), LIMITS)
     assert (verdict.status, verdict.restart) == (DEGRADED, False)
-    assert codes(verdict) == ["UNREACHABLE"] * 3
+    assert codes(verdict) == ["UNREACHABLE"] * len(Source)
     for source, reason in zip(Source, verdict.reasons, strict=True):
         assert reason.text.startswith(f"Calls to {NAMES[source]} failed: “{source} says 503”. ")
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from imagen_ops.health.assessment.decide import assess
-from imagen_ops.health.assessment.signals import Counts, ErrorMessage, Starts
+from imagen_ops.health.assessment.signals import Counts, ErrorMessage, ModelHold, Starts
 from imagen_ops.health.assessment.verdict import ReasonCode, Status
 from imagen_ops.jobs.job import Job, JobState
 from tests.plugins.imagen_ops.health.assessment.samples import (
@@ -232,6 +232,18 @@ TEXTS: dict[str, tuple[dict[str, Any], Status, ReasonCode, str]] = {
         "them back with imagen_dead_letters_replay when it starts anew, or raise it: start the "
         "stream with update.",
     ),
+    "a model that refuses every prompt": (
+        {
+            "holds": (ModelHold("gemini-x", ago(540), "model answered 404: NOT_FOUND"),),
+            "counts": Counts(0, 0),
+        },
+        Status.DOWN,
+        ReasonCode.MODEL_REFUSES,
+        "The model gemini-x has refused every prompt for 9 min: “model answered 404: NOT_FOUND”. "
+        "Its prompts wait; none is lost. Backlog: 12 messages, the oldest 3 s old. Mend what the "
+        "model says, such as a role or the model's name; or run imagen_stream_start with another "
+        "model and on_active=update.",
+    ),
     "impossible counts": (
         {"counts": Counts(-3, 0)},
         Status.DEGRADED,
@@ -253,6 +265,11 @@ def test_a_reason_gives_the_value_the_limit_and_what_to_do(
 
 def test_the_text_of_every_code_is_listed_here() -> None:
     listed = {code for _, _, code, _ in TEXTS.values()}
-    # In test_decide.py.
-    elsewhere = {ReasonCode.RUNNING, ReasonCode.DRAINED, ReasonCode.START_STUCK}
+    # In test_decide.py and test_models.py.
+    elsewhere = {
+        ReasonCode.RUNNING,
+        ReasonCode.DRAINED,
+        ReasonCode.START_STUCK,
+        ReasonCode.MODEL_ENDS,
+    }
     assert listed | elsewhere == {*ReasonCode} - {ReasonCode.OTHER}
