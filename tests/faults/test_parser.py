@@ -110,6 +110,11 @@ def check(body: bytes, attributes: dict[str, str], origin: str) -> str:
         "image_size": found.image_size,
         "seed": found.seed,
         "negative_prompt": found.negative_prompt,
+        "system_instruction": found.system_instruction,
+        "thinking_level": found.thinking_level,
+        "person_generation": found.person_generation,
+        "output_format": found.output_format,
+        "output_quality": found.output_quality,
     }
     text = json.dumps({name: value for name, value in fields.items() if value is not None})
     again = parse(text.encode(), attributes, origin=origin, defaults=DEFAULTS)

@@ -16,6 +16,8 @@ from tests.faults.books import prompt_bodies
 from tests.plugins.conftest import connection
 
 pytestmark = [
+    # A minute and more each, most of it waiting for reports.
+    pytest.mark.full,
     pytest.mark.slow,
     pytest.mark.timeout(1800),
 ]
@@ -77,6 +79,13 @@ def hold_of(lane: Lane, model: str) -> dict[str, Any] | None:
     return json.loads(blob.download_as_bytes()) if blob else None
 
 
+def publish_most(lane: Lane, bodies: list[bytes]) -> list[bytes]:
+    """Publish most of the prompts, and return the others, which are to meet the refusing model."""
+    most = len(bodies) * 3 // 4
+    lane.publish(*bodies[:most])
+    return bodies[most:]
+
+
 @pytest.fixture
 def unheld(lane: Lane) -> Lane:
     """A lane, and no report that an earlier test left."""
@@ -93,9 +102,10 @@ def test_prompts_of_a_retired_model_wait_until_the_job_is_updated(
     cloud.models(latency_s=0.2)
     cloud.dataflow(updated_s=1.0)
     job = StreamJob(cloud, lane, model=OLD)
-    lane.publish(*bodies)
+    later = publish_most(lane, bodies)
     eventually(lambda: paid() >= len(bodies) / 2, what="half of the images")
     cloud.models(retired_models=OLD)
+    lane.publish(*later)
     hold = eventually(lambda: hold_of(lane, OLD), what="a report of the model")
     assert (hold["model"], hold["source"]) == (OLD, "stream")
     assert "404" in hold["detail"]
@@ -129,9 +139,10 @@ def test_a_fallback_takes_over_from_a_retired_model_without_a_pause(
     cloud.models(latency_s=0.2)
     billed = cloud.models()["billed_usd"]
     job = StreamJob(cloud, lane, model=OLD, fallback_models=NEW)
-    lane.publish(*bodies)
+    later = publish_most(lane, bodies)
     eventually(lambda: paid() >= len(bodies) / 2, what="half of the images")
     cloud.models(retired_models=OLD)
+    lane.publish(*later)
     books.wait(bodies, within_s=120)
     job.drain()
     books.settle()
@@ -160,9 +171,10 @@ def test_prompts_wait_while_a_role_is_missing_and_then_all_are_made(
     lane, bodies = unheld, prompt_bodies("role", faults.many(2_000, least=200))
     cloud.models(latency_s=0.2)
     job = StreamJob(cloud, lane, model=OLD)
-    lane.publish(*bodies)
+    later = publish_most(lane, bodies)
     eventually(lambda: paid() >= len(bodies) / 2, what="half of the images")
     cloud.models(forbidden_models=OLD)
+    lane.publish(*later)
     eventually(lambda: hold_of(lane, OLD), what="a report of the model")
     books.stays_as_it_is(faults.many(60, least=3))
     cloud.models(forbidden_models="")

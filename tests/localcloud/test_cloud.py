@@ -154,7 +154,7 @@ def test_calls_in_progress_do_not_delay_the_stop(command, tmp_path, eventually, 
     body = json.dumps({"contents": [{"parts": [{"text": "a fox"}]}]})
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
         connection.sendall(
-            f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         eventually(lambda: in_flight(url) == 1, what="the call")

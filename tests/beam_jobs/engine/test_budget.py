@@ -15,6 +15,7 @@ from gcloud.aio.storage import Storage
 from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.config.budgets import Amount, Budget, Unit, budgets_of
 from beam_jobs.config.options import JobConfig
+from beam_jobs.config.serving import Serving
 from beam_jobs.engine import backoff, budget
 from beam_jobs.engine.budget import Lease, Purse
 from beam_jobs.engine.ledger import Ledger
@@ -440,14 +441,10 @@ async def test_four_processes_of_which_one_is_killed_spend_no_more_than_the_budg
         images_location=Location.parse(lane.images_location),
         defaults=PromptDefaults(model=DEFAULT_MODEL, allowed_models=frozenset({DEFAULT_MODEL})),
         project="demo-project",
-        model_endpoint=None,
-        gemini_location="global",
-        predict_location="us-central1",
+        serving=Serving(call_timeout_s=60.0),
         max_in_flight=8,
         requests_per_minute=None,
         max_retry_s=60.0,
-        call_timeout_s=60.0,
-        flex=False,
         budgets=(dataclasses.replace(budget_of_money, ledger=f"{lane.name}/cost.json"),),
         workers=4,
     )

@@ -9,6 +9,7 @@ import pytest
 
 from beam_jobs.catalog import CATALOG
 from beam_jobs.config.options import JobConfig
+from beam_jobs.config.serving import Serving
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import NANO_PER_USD
 from beam_jobs.prompts.parse import Prompt, PromptDefaults
@@ -34,9 +35,13 @@ BATCH, BATCHES_AT_ONCE = 50, 4
 _WORKER = """
 import dataclasses, json, pickle, sys
 from concurrent.futures import ThreadPoolExecutor
+from beam_jobs.catalog import Tier
 from beam_jobs.engine.model_handler import Engine
 config, batches, threads = pickle.load(sys.stdin.buffer)
-engines = {flex: Engine(dataclasses.replace(config, flex=flex)) for flex in (False, True)}
+def engine(tier):
+    serving = dataclasses.replace(config.serving, tier=tier)
+    return Engine(dataclasses.replace(config, serving=serving))
+engines = {False: engine(Tier.STANDARD), True: engine(Tier.FLEX)}
 def work(batch):
     flex, prompts = batch
     told = [
@@ -58,14 +63,10 @@ def config(lane):
         images_location=Location.parse(lane.images_location),
         defaults=PromptDefaults(model=MODELS[0], allowed_models=frozenset(MODELS)),
         project="demo-project",
-        model_endpoint=None,
-        gemini_location="global",
-        predict_location="us-central1",
+        serving=Serving(call_timeout_s=60.0),
         max_in_flight=32,
         requests_per_minute=None,
         max_retry_s=60.0,
-        call_timeout_s=60.0,
-        flex=False,
     )
 
 

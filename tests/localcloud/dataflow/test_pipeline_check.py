@@ -24,7 +24,7 @@ def test_options_come_back_as_the_arguments_they_were_given_as(pipeline):
         "messages_subscription": SUBSCRIPTION,
         "max_in_flight": 8.0,
         "max_retry_seconds": 2.5,
-        "call_timeout_seconds": 300.0,
+        "call_timeout_seconds": None,
         "labels": ["a=b", "c=d"],
         "runner": "DataflowRunner",
         "dataflow_endpoint": "http://localhost:1",
