@@ -422,6 +422,7 @@ engine.give_back()
 
 
 @pytest.mark.slow
+@pytest.mark.full  # beside other tests, a process may find nothing left to spend
 async def test_four_processes_of_which_one_is_killed_spend_no_more_than_the_budget(
     cloud, lane, prompt_of, record_property
 ):
