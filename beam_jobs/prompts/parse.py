@@ -20,7 +20,7 @@ from beam_jobs.outcomes import (
 from beam_jobs.prompts.body import InvalidPromptError, fields_of, quoted
 from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, CheckCanary, refuse_canary, refused
 from beam_jobs.prompts.field_values import MAX_SEED, choice, id_of, integer, offered_value, text_of
-from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, PARAMETERS
+from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, FIELDS, PARAMETERS
 from beam_jobs.prompts.identity import ENDPOINT_PART, deduplication_key_of, digest_of, made_id
 
 # The source of what the stream does; that of a backfill is backfill:RUN.
@@ -256,15 +256,8 @@ def _prompt(
 
 def _gemini_options(fields: dict[str, Any], model: str, offer: Offer) -> dict[str, Any]:
     """Return the fields that only Gemini models have."""
-    is_gemini = family_of(model) is Family.GEMINI
-    names = (
-        "system_instruction",
-        "thinking_level",
-        "person_generation",
-        "output_format",
-        "output_quality",
-    )
-    if not is_gemini:
+    if family_of(model) is not Family.GEMINI:
+        names = [field.name for field in FIELDS if field.gemini_only]
         for name in names:
             offered_value(fields, name, model, ())
         return dict.fromkeys(names)
