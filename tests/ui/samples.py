@@ -38,6 +38,15 @@ def iso(**before: float) -> str:
     return (NOW - timedelta(**before)).isoformat()
 
 
+def job(state: str = "RUNNING", **before: float) -> dict[str, Any]:
+    return {
+        "id": JOB,
+        "state": state,
+        "since": iso(**before or {"hours": 16, "minutes": 51}),
+        "url": f"https://console.cloud.google.com/dataflow/jobs/us-central1/{JOB}",
+    }
+
+
 def stream(status: str = "DEGRADED", **fields: Any) -> dict[str, Any]:
     reasons = {
         "HEALTHY": [
@@ -71,33 +80,34 @@ def stream(status: str = "DEGRADED", **fields: Any) -> dict[str, Any]:
             )
         ],
     }[status]
-    headline = f"{status}: {reasons[0][2]}"
-    if len(reasons) > 1:
-        headline += f" Also: {', '.join(code for code, *_ in reasons[1:])}."
     return {
+        "word": status,
+        "checked": True,
         "wanted": True,
-        "job": None
-        if status == "DOWN"
-        else {
-            "id": JOB,
-            "state": "RUNNING",
-            "url": f"https://console.cloud.google.com/dataflow/jobs/us-central1/{JOB}",
+        "asked": {
+            "at": iso(hours=17),
+            "by": "ada",
+            "url": "dags/imagen_stream_start/runs/manual__1",
         },
-        "verdict": {
+        "job": None if status == "DOWN" else job(),
+        "last_job": job("FAILED", minutes=6) if status == "DOWN" else None,
+        "start": None,
+        "form": {"model": "gemini-3.1-flash-image", "max_workers": 2},
+        "waiting": {},
+        "check": {
+            "at": iso(minutes=2, seconds=10),
+            "stale": False,
             "status": status,
-            "headline": headline,
             "reasons": [{"code": c, "status": s, "text": t} for c, s, t in reasons],
+            "readings": {
+                "system_lag": 250.4,
+                "watermark_age": 264.0,
+                "backlog_age": 96.2,
+                "backlog_size": 1843.0,
+            },
+            "limits": {"system_lag": 180, "watermark_age": 600, "backlog_age": 600},
+            "canary_seconds": 6.4,
         },
-        "looked_at": iso(minutes=2, seconds=10),
-        "age_seconds": 130.0,
-        "stale": False,
-        "readings": {
-            "system_lag": 250.4,
-            "watermark_age": 264.0,
-            "backlog_age": 96.2,
-            "backlog_size": 1843.0,
-        },
-        "canary_seconds": 6.4,
         "cost": {
             "hour": {"usd": 41.2, "unpriced_calls": 0},
             "day": {"usd": 1_204.5, "unpriced_calls": 2},

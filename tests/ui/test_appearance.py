@@ -33,7 +33,7 @@ def hostile(site: Site) -> None:
     site.data["dead-letters"] = samples.dead_letters(samples.HOSTILE)
     # Users choose the ids of runs.
     site.data["dead-letters"]["by_reason"][0]["samples"][0]["source"] = "backfill:" + "s" * 200
-    site.data["stream"]["verdict"]["reasons"][0]["text"] = "x" * 3000
+    site.data["stream"]["check"]["reasons"][0]["text"] = "x" * 3000
     site.data["stream"]["job"]["id"] = "j" * 300
     site.data["backfills"]["runs"][0].update(
         run_id="r" * 250, prompts="gs://b/" + "p" * 500, noted=["n" * 400]

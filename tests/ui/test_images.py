@@ -411,7 +411,7 @@ def test_a_prompt_with_html_or_scripts_is_shown_as_text_everywhere(
         for sample in reason["samples"]:
             sample["detail"] = samples.HOSTILE[2]
     site.data["dead-letters"]["by_reason"][3]["reason"] = samples.HOSTILE[0]
-    site.data["stream"]["verdict"]["reasons"][0]["text"] = samples.HOSTILE[1]
+    site.data["stream"]["check"]["reasons"][0]["text"] = samples.HOSTILE[1]
     site.data["plots"]["points"][-1]["failures_per_minute"] = {samples.HOSTILE[0]: 1}
     site.data["backfills"]["runs"][0]["noted"] = [samples.HOSTILE[0]]
     site.data["actions"]["user"] = samples.HOSTILE[0]

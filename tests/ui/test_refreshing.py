@@ -77,12 +77,12 @@ def test_ages_are_updated_between_refreshes(site: Site, visit: Callable[..., Pag
 
 def test_ages_are_measured_by_the_servers_clock(site: Site, visit: Callable[..., Page]) -> None:
     page = visit()  # whose own clock is far from the samples' day
-    expect(page.locator(".checked")).to_have_text("Last health check 2 min ago")
+    expect(page.locator(".checked")).to_have_text("Last health check 2 min ago.")
 
     # A time slightly in the future counts as now.
-    site.data["stream"] = samples.stream(looked_at=samples.iso(seconds=-30))
+    site.data["stream"]["check"]["at"] = samples.iso(seconds=-30)
     refresh(page)
-    expect(page.locator(".checked")).to_have_text("Last health check just now")
+    expect(page.locator(".checked")).to_have_text("Last health check just now.")
 
 
 def test_a_paused_page_requests_nothing_until_told_to(
@@ -192,7 +192,7 @@ def test_a_section_that_fails_later_keeps_its_data_and_says_how_old_it_is(
     expect(trouble).to_contain_text("The data below is from 15:05.")
     expect(page.locator(".panel[data-old]")).to_have_count(2)
     expect(page.locator(".badge .word")).to_have_text("DEGRADED")
-    expect(page.locator(".checked")).to_have_text("Last health check 5 min ago")
+    expect(page.locator(".checked")).to_have_text("Last health check 5 min ago.")
     expect(page.locator(".tile").first).to_be_visible()
 
     site.errors.clear()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from beam_jobs.shown import shown
 from imagen_ops.ui.access import Admission, Admit, Guarded, may_trigger
@@ -19,6 +20,7 @@ from imagen_ops.ui.headers import WithHeaders
 from imagen_ops.ui.lazy import Asgi
 from imagen_ops.ui.panels import actions, backfills, dead_letters, images, stream
 from imagen_ops.ui.responses import AsciiJson, ClientGoneError, ImageResponse, busy, while_connected
+from imagen_ops.ui.runbook import read_runbook
 from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
 from imagen_ops.ui.static_files import FOLDER, PAGE, StaticFile, load_static_files
 from imagen_ops.ui.storage import READ_TIMEOUT_S, Storage
@@ -127,6 +129,14 @@ def _add_panels(app: FastAPI, storage: Storage) -> None:
     async def recent_dead_letters(request: Request) -> AsciiJson:
         read = functools.partial(dead_letters.read_dead_letters, storage)
         return _panel(await while_connected(request, shared.get("dead-letters", 10, read)))
+
+    @app.get("/runbook")
+    async def runbook(request: Request) -> Response:
+        read = functools.partial(read_runbook, storage)
+        found = (await while_connected(request, shared.get("runbook", 10, read))).data
+        if found is None:
+            raise Busy.after(ANSWER_TIMEOUT_S)
+        return RedirectResponse(found.url) if found.url else HTMLResponse(found.page)
 
 
 def _add_lists_of_images(app: FastAPI, storage: Storage) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from beam_jobs.images.location import END_OF_TIME_MS, FAILURES, index_folder
 from imagen_ops.records.folders import REPLAY_RECORDS
-from imagen_ops.ui.panels.backfills import run_url
+from imagen_ops.ui.panels.steps import run_url
 from imagen_ops.ui.storage import Deadline, Storage, StoredObject
 from imagen_ops.ui.untrusted import flag, moment, number, numbers, text
 

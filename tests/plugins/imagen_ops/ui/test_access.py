@@ -75,7 +75,7 @@ def airflow(_manager: Any, stored: Stored) -> Airflow:
 
 def test_the_tests_below_cover_every_route(airflow: Airflow) -> None:
     assert {"/", "/api/stream", f"/images/{PATH}", "/assets/icon.svg"} <= set(airflow.paths)
-    assert len(airflow.paths) == 9
+    assert len(airflow.paths) == 10
 
 
 def test_without_a_login_every_route_is_401_and_reads_nothing(
