@@ -1,5 +1,6 @@
 """Each section of the page: with data, without any yet, and when it cannot be read."""
 
+import json
 import re
 from collections.abc import Callable
 
@@ -223,14 +224,18 @@ def test_a_backfill_shows_its_counts_cost_and_whether_all_is_accounted_for(
     expect(rows.nth(1).locator("th a")).to_have_text("Manual run")
 
 
-def test_dead_letters_are_counted_by_reason_most_frequent_first_with_samples(
+def test_dead_letters_are_counted_most_frequent_first_and_by_whether_to_replay_them(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     site.data["dead-letters"]["by_reason"].reverse()
     site.data["dead-letters"]["hours"] = 3.4
     page = visit()
 
-    expect(page.locator("#dead-letters-title")).to_have_text("Dead letters in the last 3.4 hours")
+    waiting = page.locator(".waiting")
+    expect(waiting).to_contain_text("1,306 wait to be replayed or archived, counted 2 min ago.")
+    expect(waiting).to_contain_text("In the last 3.4 hours: 1,306, of which 1,031 may be replayed.")
+    archive = waiting.get_by_role("link", name="Archive")
+    expect(archive).to_have_attribute("href", site.data["dead-letters"]["archive"])
     assert page.locator(".by-reason .chip").all_text_contents() == [
         "UNAVAILABLE",
         "BLOCKED",
@@ -238,40 +243,121 @@ def test_dead_letters_are_counted_by_reason_most_frequent_first_with_samples(
         "MODEL_ERROR",
     ]
     first = page.locator("[data-reason=UNAVAILABLE]")
-    expect(first.locator("summary")).to_contain_text("1,031")
-    expect(first.locator("summary")).to_contain_text("79%")
-    expect(first.locator(".samples")).to_be_hidden()
-    first.locator("summary").click()
-    expect(first.locator(".samples li")).to_have_count(3)
-    expect(first.locator(".samples li").first).to_contain_text("429 RESOURCE_EXHAUSTED")
-    expect(first.locator(".samples .meta").first).to_contain_text("streamretryable")
-    blocked = page.locator("[data-reason=BLOCKED] .samples .meta")
-    expect(blocked.first).to_contain_text("streamnot retryable")
+    for text in ("1,031", "79%", "1,031 may be replayed", "Copy form of a dry run"):
+        expect(first).to_contain_text(text)
+    assert first.locator(".chip").evaluate("a => a.href").endswith("/runbook#unavailable")
+    expect(page.locator("[data-reason=BLOCKED]")).to_contain_text("not to be replayed")
     replays = page.locator(".replays li")
     expect(replays.nth(0)).to_contain_text("652 replayed, 181 archived, 0 left in place")
     expect(replays.nth(1)).to_contain_text("640 replayed, 0 archived, 5 left in place")
     expect(replays.nth(1)).to_contain_text("dry run: only counted")
     expect(replays.get_by_text("did not finish")).to_have_count(0)
 
+    replay = {**site.data["dead-letters"]["replays"][0], "finished": False}
+    site.data["dead-letters"] |= {"by_reason": [], "waiting": None, "replays": [replay]}
+    refresh(page)
+    expect(page.locator(".by-reason")).to_have_text("No dead letters in the last 3.4 hours.")
+    expect(waiting).to_contain_text("How many wait is unknown")
+    expect(replays).to_contain_text(["did not finish"])
+    site.data["dead-letters"]["waiting"] = {"count": 1, "at": samples.iso()}
+    site.data["dead-letters"]["replays"] = []
+    refresh(page)
+    expect(waiting).to_contain_text("1 waits to be")
+    expect(page.locator(".replays")).to_be_hidden()
 
-def test_dead_letters_without_replays_and_replays_without_dead_letters_are_shown(
+
+COPIED = """
+window.copied = [];
+navigator.clipboard.writeText = async (text) => copied.push(text);
+undefined; // what a function would be called for
+"""
+
+
+def test_all_dead_letters_are_listed_searched_and_chosen_for_a_replay(
     site: Site, visit: Callable[..., Page]
 ) -> None:
-    letters = site.data["dead-letters"]
-    letters["by_reason"][0]["samples"][0]["prompt"] = ""
-    letters["by_reason"][1]["samples"] = []
-    site.data["dead-letters"] = {**letters, "replays": []}
+    site.letters[0]["prompt"] = ""
+    site.letters[4]["prompt"] = "x" * 500
     page = visit()
-    expect(page.locator(".replays")).to_be_hidden()
-    expect(page.locator(".samples .prompt").first).to_have_text("(empty prompt)")
-    expect(page.locator("[data-reason=BLOCKED] .empty")).to_have_text("No samples available.")
+    assert site.requests["dead-letters/list"] == 0, "nothing is loaded that nobody looks at"
+    page.evaluate(COPIED)
+    copied = lambda: json.loads(page.evaluate("copied.at(-1)"))  # noqa: E731
+    page.locator(".all-of-them summary").click()
 
-    letters["replays"][0]["finished"] = False
-    site.data["dead-letters"] = {**letters, "by_reason": []}
-    refresh(page)
-    expect(page.locator(".by-reason")).to_have_text("No dead letters in the last 24 hours.")
-    expect(page.locator(".replays li")).to_have_count(2)
-    expect(page.locator(".replays li").first).to_contain_text("did not finish")
+    letters = page.locator(".letters li")
+    expect(letters).to_have_count(5)
+    expect(letters.first).to_contain_text("(empty prompt)")
+    expect(letters.first).to_contain_text("429 RESOURCE_EXHAUSTED for 600 s, 14 attempts")
+    expect(letters.first.locator(".meta")).to_contain_text("may be replayed")
+    expect(letters.nth(4)).to_contain_text("The first 500 characters.")
+    expect(page.locator(".found")).to_contain_text("5 dead letters shown, back to ")
+    page.get_by_role("button", name="Show more").click()
+    expect(letters).to_have_count(10)
+    letters.nth(3).get_by_role("button").click()
+    expect(letters.nth(3)).to_contain_text("Copied.")
+    assert copied() == {"prompt_ids": ["model_error-0"], "dry_run": False}
+
+    expect(page.locator(".selected")).to_be_hidden()
+    for index in (0, 2, 4):
+        letters.nth(index).get_by_role("checkbox").check()
+    letters.nth(2).get_by_role("checkbox").uncheck()
+    expect(page.locator(".selected")).to_contain_text("2 prompts chosen.")
+    page.locator(".selected button").click()
+    expect(page.locator(".selected")).to_contain_text("Copied.")
+    assert copied() == {"prompt_ids": ["unavailable-0", "unavailable-1"], "dry_run": False}
+
+    page.get_by_label("Words of the prompt").fill("SAFETY blocked-1")
+    expect(letters).to_have_count(1)
+    expect(page.locator(".found")).to_contain_text("There are no more")
+    expect(page.locator(".selected")).to_be_hidden()
+    page.get_by_label("Words of the prompt").fill("(.*[")
+    expect(letters).to_have_count(0)
+    page.get_by_label("Words of the prompt").fill("")
+    page.locator("[data-reason=INVALID_PROMPT]").get_by_role("button", name="List").click()
+    expect(letters).to_have_count(3)
+    expect(page.locator(".letter-search select")).to_have_value("INVALID_PROMPT")
+
+    page.locator("[data-reason=UNAVAILABLE]").get_by_role("button", name="Copy form").click()
+    expect(page.locator("[data-reason=UNAVAILABLE]")).to_contain_text("Copied.")
+    assert copied() == {"reasons": ["UNAVAILABLE"], "dry_run": True}
+    site.fail("dead-letters/list")
+    page.locator(".letter-search select").select_option("BLOCKED")
+    expect(page.locator(".found")).to_contain_text("Cannot list them: could not read gs://")
+
+
+def test_what_was_done_has_who_did_it_and_the_form_to_copy(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    page.evaluate(COPIED)
+    runs = page.locator("#done li")
+    expect(runs).to_have_count(5)
+    expect(runs.nth(0)).to_contain_text("Replay of dead letters")
+    expect(runs.nth(0)).to_contain_text("by grace")
+    expect(runs.nth(0).locator("summary")).to_have_text(
+        'dry_run = false, reasons = ["UNAVAILABLE"]'
+    )
+    expect(runs.nth(1)).to_contain_text("scheduled")
+    expect(runs.nth(1).locator(".no")).to_have_text("failed")
+    assert runs.nth(2).locator("a").evaluate("a => a.href") == (
+        f"{site.url}/dags/imagen_start/runs/manual__17"
+    )
+    expect(runs.nth(2).locator("summary")).to_contain_text('request_tier = "flex", …')
+    runs.nth(2).locator("summary").click()
+    runs.nth(2).get_by_role("button").click()
+    expect(runs.nth(2)).to_contain_text("Copied.")
+    assert json.loads(page.evaluate("copied[0]")) == site.data["done"]["runs"][2]["form"]
+
+    page.locator(".more-of-it summary").click()
+    page.get_by_role("button", name="Copy the running form as JSON").click()
+    expect(page.locator(".form")).to_contain_text("Copied.")
+    assert json.loads(page.evaluate("copied[1]")) == site.data["stream"]["form"]
+    # Where the browser gives nobody its clipboard, the text is shown.
+    page.evaluate(
+        "navigator.clipboard.writeText = () => Promise.reject(); document.execCommand = () => false"
+    )
+    page.get_by_role("button", name="Copy the running form as JSON").click()
+    expect(page.locator(".form")).to_contain_text('Could not copy. Here it is: {   "model"')
 
 
 def test_a_dag_the_user_may_not_trigger_is_greyed_out_with_the_reason(
@@ -280,7 +366,7 @@ def test_a_dag_the_user_may_not_trigger_is_greyed_out_with_the_reason(
     page = visit()
     buttons = page.locator(".buttons a.button")
     expect(buttons).to_have_count(5)
-    assert buttons.first.evaluate("a => a.href") == f"{site.url}/dags/imagen_stream_start"
+    assert buttons.first.evaluate("a => a.href") == f"{site.url}/dags/imagen_stream_health"
     assert {link.get_attribute("target") for link in buttons.all()} == {"_top"}
 
     first = page.locator(".buttons li").first
@@ -290,7 +376,7 @@ def test_a_dag_the_user_may_not_trigger_is_greyed_out_with_the_reason(
     )
     expect(page.locator("#user")).to_have_text("Logged in as ops@example.com.")
 
-    site.data["actions"]["dags"][1]["allowed"] = False
+    site.data["actions"]["dags"][2]["allowed"] = False
     refresh(page)
     expect(page.locator(".buttons a")).to_have_count(4)
     expect(page.locator(".buttons button:disabled")).to_have_text("Drain the stream")
@@ -315,6 +401,7 @@ def test_each_empty_section_says_what_to_do(site: Site, visit: Callable[..., Pag
         "images": "imagen_backfill",
         "backfills": "imagen_backfill",
         "dead-letters": "imagen_dead_letters_replay",
+        "done": "imagen_stream_start",
     }.items():
         expect(page.locator(f"#{panel}")).to_have_attribute("data-state", "empty")
         empty = page.locator(f"#{panel} > .empty")
@@ -346,9 +433,38 @@ def test_a_section_that_cannot_be_read_says_so_and_the_others_are_shown(
             expect(trouble).to_be_empty()
             expect(page.locator(f"#{panel} .body")).to_be_visible()
     expect(page.locator("#refreshed")).to_contain_text(
-        f"{len(failing)} of 6 sections could not be loaded"
+        f"{len(failing)} of 7 sections could not be loaded"
     )
     expect(page.locator("#refreshed[data-trouble]")).to_have_count(1)
+
+
+def test_a_common_cause_is_told_once_with_what_to_do(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    down = [panel for panel in samples.PANELS if panel not in ("actions", "done")]
+    site.fail(*down)
+    site.causes = dict.fromkeys(down, "storage")
+    refresh(page)
+
+    banner = page.locator("#banner")
+    expect(banner).to_contain_text("Cloud Storage cannot be read, so 5 of 7 sections show nothing")
+    expect(banner).to_contain_text("503 Service Unavailable. Check the bucket")
+    what = banner.get_by_role("link", name="What to do")
+    assert what.evaluate("a => a.href").endswith("/imagen/runbook#the-page-is-full-of-errors")
+    for panel in down:
+        expect(page.locator(f"#{panel} .trouble")).to_have_text(
+            "Not loaded: see the top of the page. The data below is from 15:05."
+        )
+    # A cause that only one section has is told there.
+    site.errors = {"plots": site.errors["plots"]}
+    refresh(page)
+    expect(banner).to_be_empty()
+    expect(page.locator("#plots .trouble")).to_contain_text("503 Service Unavailable")
+    site.fail(*down)
+    site.causes = dict.fromkeys(down, "settings")
+    refresh(page)
+    expect(banner).to_contain_text("A setting of the deployment is wrong")
 
 
 def test_when_nothing_can_be_read_every_section_says_so(
@@ -360,7 +476,7 @@ def test_when_nothing_can_be_read_every_section_says_so(
     for panel in samples.PANELS:
         expect(page.locator(f"#{panel} .trouble")).to_contain_text(f"records for {panel}: 503")
     expect(page.locator("#refreshed")).to_have_text(
-        "6 of 6 sections could not be loaded. Nothing loaded yet"
+        "7 of 7 sections could not be loaded. Nothing loaded yet"
     )
 
 

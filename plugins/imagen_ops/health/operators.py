@@ -161,7 +161,8 @@ class RestartStream(ImagenOperator):
         if not (wanted_state := WantedState.load()).wanted:
             launcher.stop(job)
             raise _unwanted(wanted_state)
-        self.note(context, Stage.LAUNCHED, job=job, form=form.to_json())
+        image = self.clients.storage.template_image(self.settings.stream_template)
+        self.note(context, Stage.LAUNCHED, job=job, form=form.to_json(), image=image)
         alert("stream_restart", f"the stream was restarted: job {job.id}", run_id=run_id)
         return job.id
 

@@ -65,7 +65,9 @@ class LaunchStream(ImagenOperator):
             dataclasses.replace(request, wanted=False, by=drain.by, at=drain.at).save()
             launcher.stop(job)
             refuse_if_drained(drain)
-        self.note(context, Stage.LAUNCHED, job=job, form=request.form)
+        template = None if started.already_active else self.settings.stream_template
+        image = template and self.clients.storage.template_image(template)
+        self.note(context, Stage.LAUNCHED, job=job, form=request.form, image=image)
         return job.id
 
     def _drained(self, launcher: StreamLauncher, dag_run: Any) -> Drain | None:

@@ -1,7 +1,7 @@
 // The state of the stream now, the readings of the last health check, and how old that is.
 
-import { copyButton, formAsJson } from "./clipboard.js";
-import { el, renderList, setText } from "./dom.js";
+import { copyButton, formAsJson, whereToPaste } from "./clipboard.js";
+import { el, renderList, renderSentence, setText } from "./dom.js";
 import { bytes, count, dollars, duration, known, number, UNKNOWN } from "./formatting.js";
 import { Panel } from "./panel.js";
 import { lasting, relativeTime } from "./relative-time.js";
@@ -34,7 +34,9 @@ export function streamPanel() {
   const body = document.querySelector("#stream .body");
   const part = (selector) => body.querySelector(selector);
   let form = {};
-  part(".form").append(copyButton("Copy the running form as JSON", () => formAsJson(form)));
+  part(".form").append(
+    copyButton("Copy the running form as JSON", () => formAsJson(form)), " ", ...whereToPaste("imagen_stream_start"),
+  );
 
   function show(data) {
     const word = data.word ?? "UNKNOWN";
@@ -45,11 +47,13 @@ export function streamPanel() {
     setText(badge.querySelector(".symbol"), SYMBOLS[word] ?? "?");
     setText(badge.querySelector(".word"), word);
     document.title = `${SYMBOLS[word] ?? "?"} ${word} · Imagen`;
-    part(".job").replaceChildren(...jobSentence(data));
-    part(".checked").replaceChildren(...checkSentence(data));
+    const { wanted, asked, job, last_job: last, start, waiting, checked } = data;
+    const size = waiting?.backlog_size ?? check.readings?.backlog_size;
+    renderSentence(part(".job"), { word, wanted, asked, job, last, start, size }, jobSentence);
+    renderSentence(part(".checked"), { check: data.check && { ...check, readings: null }, checked }, checkSentence);
     part(".checked").toggleAttribute("data-stale", check.stale === true);
     showReasons(check.reasons ?? [], data.checked);
-    showReadings(check, data.waiting ?? {});
+    showReadings(check, data);
     const totals = TOTALS.filter(([name]) => data.totals?.[name]).map(([name, format]) => format(data.totals[name]));
     setText(part(".totals"), totals.length ? `In the last 24 hours: ${totals.join(", ")}.` : "");
     setText(part(".cost"), costSentence(data.cost ?? {}));
@@ -63,11 +67,11 @@ export function streamPanel() {
     const [first, ...others] = checked ? told : [];
     const line = part(".reason");
     line.hidden = !first;
-    line.replaceChildren(
+    renderSentence(line, { told: checked ? told : [] }, () => [
       ...(first ? [chip(first.code, { "data-status": first.status }), " "] : []),
       el("span", { class: "text", dir: "auto" }, first && !OF_THE_STATE.has(first.code) ? firstSentence(first.text) : ""),
       ...(others.length ? [" Also: ", ...others.flatMap(({ code, status }) => [chip(code, { "data-status": status }), " "])] : []),
-    );
+    ]);
     renderList(part(".reasons"), reasons, {
       key: (reason) => `${reason.code} ${reason.text}`,
       create: (reason) =>
@@ -80,12 +84,12 @@ export function streamPanel() {
     });
   }
 
-  function showReadings({ readings, canary_seconds: canary, limits }, waiting) {
+  function showReadings({ readings, canary_seconds: canary, limits }, { waiting, checked }) {
     const values = { ...readings, canary, ...waiting };
     const items = READINGS.map(([name, label, format, tooltip]) => ({
       name,
       label,
-      over: known(limits?.[name]) && values[name] > limits[name],
+      over: checked && known(limits?.[name]) && values[name] > limits[name],
       tooltip: known(limits?.[name]) ? `${tooltip}; the limit is ${format(limits[name])}` : tooltip,
       value: known(values[name]) ? format(values[name]) : UNKNOWN,
     }));
@@ -162,12 +166,11 @@ function jobSentence(data) {
   return [...sentence, ...(by.length ? [". Started", ...by] : []), "."];
 }
 
-function waitingPrompts({ waiting, check }) {
-  const size = waiting?.backlog_size ?? check?.readings?.backlog_size;
+function waitingPrompts({ size }) {
   return known(size) ? [` ${count(size, "prompt")} ${size === 1 ? "waits" : "wait"} for the next start.`] : [];
 }
 
-function lastJob({ last_job: job }) {
+function lastJob({ last: job }) {
   if (!job) return [];
   const ended = el("strong", null, job.state);
   return [" The last job, ", jobName(job), ", ended as ", ended, ...(job.since ? [" ", relativeTime(job.since)] : []), "."];

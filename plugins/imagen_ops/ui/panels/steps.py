@@ -29,6 +29,7 @@ class Step:
         by: the user who triggered the run; None if it was scheduled.
         job: the job that it is about, `{"id", "state", "since"}`.
         form: the form of the run, or of its job.
+        image: what the job runs, if the step says so.
         numbers: what else it says, such as how many prompts wait.
     """
 
@@ -39,6 +40,7 @@ class Step:
     by: str | None
     job: Mapping[str, str | None] | None
     form: Mapping[str, Any]
+    image: str | None
     numbers: Mapping[str, float | int]
 
     @property
@@ -86,6 +88,7 @@ def steps(records: Iterator[dict[str, Any]]) -> list[Step]:
                     by=text(record.get("triggered_by")),
                     job=job_of(record.get("job")),
                     form=mapping(record.get("form")),
+                    image=text(record.get("image")),
                     numbers=numbers(record),
                 )
             )

@@ -14,7 +14,6 @@ from imagen_ops.ui.panels.health_history import (
     health_checks,
     in_order,
     overdue_at,
-    points,
     spent,
 )
 from imagen_ops.ui.panels.now import Now, state_now
@@ -30,14 +29,13 @@ _DAYS = 2
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """The latest health check, what was done since then, and the plots.
+    """The latest health check, and what was done since then.
 
     Attributes:
         last: the latest health check; None if there is none.
         now: the state of the stream; None if nothing is known of it.
         overdue_at: when that check is stale.
         settings: of the deployment.
-        points: what to plot of each check in the last 24 hours, oldest first.
         totals: what the stream did in the last 24 hours, by counter, over all its jobs.
         cost: what its model calls cost in the last hour, and in the last 24 hours.
     """
@@ -46,7 +44,6 @@ class Health:
     now: Now | None
     overdue_at: datetime | None
     settings: Settings
-    points: list[dict[str, Any]]
     totals: Mapping[str, float | int]
     cost: dict[str, Any]
 
@@ -67,16 +64,11 @@ def read_health(storage: Storage, now: datetime | None = None) -> Health:
     acted = storage.list_days(ACTION_RECORDS, acted_since, deadline)
     ran = storage.list_days(RUN_RECORDS, since, deadline)
     ended = [run for day in storage.read(ran, ended_runs, deadline) for run in day]
-    # Before the cut, because the rates of the first check need the check before it.
-    all_points = points(checks, settings.health_schedule)
     return Health(
         last=last,
         now=state_now(last, by_time(storage.read(acted, steps, deadline)), ended, now),
         overdue_at=overdue_at(last.at, settings.health_schedule) if last else None,
         settings=settings,
-        points=[
-            point for check, point in zip(checks, all_points, strict=True) if check.at >= since
-        ],
         totals=done(checks, since) or {},
         cost={
             "hour": spent(checks, now - timedelta(hours=1)),
@@ -107,11 +99,6 @@ def state(health: Health, now: datetime) -> dict[str, Any] | None:
             "canary_seconds": last.canary_seconds,
         },
     }
-
-
-def plots(health: Health) -> dict[str, Any]:
-    """Return the points of the last 24 hours."""
-    return {"hours": HOURS, "points": health.points}
 
 
 def _with_url(

@@ -54,6 +54,7 @@ def test_a_start_launches_the_stream_and_records_that_it_should_run(
     [record] = done(deployment)
     assert (record["stage"], record["triggered_by"]) == ("launched", "ada")
     assert (record["job"]["id"], record["form"]) == (job_id, recorded(variables)["form"])
+    assert record["image"].startswith("us-central1-docker.pkg.dev/")
 
 
 def test_a_cleared_launch_is_refused_what_is_no_longer_allowed(

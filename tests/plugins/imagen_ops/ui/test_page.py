@@ -25,6 +25,8 @@ PATHS = (
     "/assets/icon.svg",
     *(f"/api/{panel}" for panel in OF_STORAGE),
     "/api/actions",
+    "/api/dead-letters/list",
+    "/api/done",
     f"/images/ab/{DIGEST}-0.png",
     "/nothing",
     "/api/images?limit=x",
@@ -144,6 +146,7 @@ def test_each_panel_reports_wrong_settings(page: Page, monkeypatch: pytest.Monke
         answer = page.panel(panel)
         assert answer["data"] is None
         assert "IMAGEN_BUCKET: is not set, for example my-project-imagen" in answer["error"]
+        assert answer["cause"] == "settings"
     assert page.get("/").status_code == 200
 
 
@@ -157,6 +160,7 @@ def test_without_storage_each_panel_says_so_and_the_page_still_loads(
         answer = page.panel(panel)
         assert answer["data"] is None
         assert "cannot reach Cloud Storage for gs://my-project-imagen" in answer["error"]
+        assert answer["cause"] == "storage"
     assert time.monotonic() - started < 60
     assert page.get("/").status_code == 200
 
@@ -218,7 +222,8 @@ def test_nothing_is_read_on_the_event_loop(
     for path in PATHS:
         page.get(path)
     page.get(f"/images/{stored.picture(DIGEST)}")
-    assert threads == {"imagen-ui-panel", "imagen-ui-newest", "imagen-ui-picture"}
+    names = ("newest", "panel", "picture", "search")
+    assert threads == {f"imagen-ui-{name}" for name in names}
 
 
 def test_an_answer_is_always_valid_json(page: Page, stored: Stored) -> None:
