@@ -337,6 +337,7 @@ def test_all_examples_make_a_job_together():
         assert accepted_by_the_job(job, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("job", "name", "value", "expected"), CASES)
 def test_the_template_accepts_a_value_where_the_job_does(job, name, value, expected):
     assert accepted_by_the_job(job, **{**COMPANIONS.get(name, {}), name: value}) is expected
