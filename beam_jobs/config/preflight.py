@@ -13,7 +13,7 @@ from google.api_core.retry import Retry
 from google.auth import exceptions as auth_exceptions
 from google.cloud import pubsub_v1, storage
 
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.prompts.globs import (
     GlobError,
     PromptGlob,

@@ -10,7 +10,7 @@ from google.api_core.retry import Retry
 from google.cloud import storage
 
 from beam_jobs.config import preflight
-from beam_jobs.config.options import JobConfig, job_config
+from beam_jobs.config.job_config import JobConfig, job_config
 
 
 @pytest.fixture
