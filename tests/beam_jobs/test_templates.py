@@ -8,7 +8,8 @@ import googleapiclient
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.config.options import ImagenOptions, OptionsError, job_config
+from beam_jobs.config.job_config import OptionsError, job_config
+from beam_jobs.config.options import ImagenOptions
 from localcloud.resources import template_metadata
 
 TEMPLATES = {name: template_metadata(name) for name in ("stream", "backfill")}

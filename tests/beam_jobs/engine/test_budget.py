@@ -14,7 +14,7 @@ from gcloud.aio.storage import Storage
 
 from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.config.budgets import Amount, Budget, Unit, budgets_of
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.serving import Serving
 from beam_jobs.engine import backoff, budget
 from beam_jobs.engine.budget import Lease, Purse

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from beam_jobs.config.budgets import Budget
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.serving import Serving
 from beam_jobs.engine import backoff
 from beam_jobs.engine.model_handler import Engine, ImagenModelHandler, engine_for
