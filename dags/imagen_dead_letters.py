@@ -50,7 +50,7 @@ with DAG(
             maxItems=1_000,
             title="Prompts",
             description_md=(
-                "The ID of each prompt to handle (prompt_id); all other dead letters stay where they "
+                "The ID (prompt_id) of each prompt to handle. Other dead letters stay where they "
                 "are, also those that can't be replayed. The page *Imagen* copies such a list. "
                 "**Empty**: all prompts."
             ),
