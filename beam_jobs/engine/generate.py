@@ -31,13 +31,14 @@ from beam_jobs.engine.model_gate import ModelGate
 from beam_jobs.engine.persist import Persist
 from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.routes import RoutedModel
+from beam_jobs.images.receipt import Receipt, payer_of
 from beam_jobs.images.store import ImageStore, StoreError
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import CallError, Image, ImageModel
 from beam_jobs.models.bill import Bill
 from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
 from beam_jobs.prompts.likely_cost import likely_micro_usd
-from beam_jobs.prompts.parse import Canary, Parsed, Prompt
+from beam_jobs.prompts.parse import STREAM, Canary, Parsed, Prompt
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class ImageGenerator:
         tier: of the calls, which decides what they are likely to cost.
         finished: remembers the images of prompts that are done, for equal ones that follow.
         source: the source that outcomes name: `stream` or `backfill:RUN`.
+        run: the stream, or the run of a backfill, whose deliveries these are.
         gates: hold prompts back while a model refuses all of them; name the fallbacks.
     """
 
@@ -76,6 +78,7 @@ class ImageGenerator:
         tier: Tier = Tier.STANDARD,
         finished: Finished,
         source: str,
+        run: str = STREAM,
         gates: Gates,
     ) -> None:
         self._model_of = model_of
@@ -93,6 +96,7 @@ class ImageGenerator:
         self._tier = tier
         self._finished = finished
         self._source = source
+        self._run = run
         self._gates = gates
         self._calls = ModelCalls(limiter, store.writes, max_retry_s)
         self._in_progress: dict[str, asyncio.Future[ImageSet]] = {}
@@ -119,14 +123,16 @@ class ImageGenerator:
             _log.error("unexpected %s on prompt %s\n%s", type(error).__name__, item.digest, stack)
             detail = f"unexpected {type(error).__name__}: {error}"[:500]
             return fail(reason=Reason.MODEL_ERROR, detail=detail, retryable=True)
+        work = usage.work()
         return dataclasses.replace(
-            self._prediction(item, usage.work()),
+            self._prediction(item, work),
             digest=found.digest,
             prompt=item.text,
             images=tuple(found.paths),
             model=found.model,
             requested_model=item.model,
-            reused=found.reused,
+            # Images that another model made in its place are found under that one's name.
+            reused=found.reused and not work.images,
             model_version=usage.model_version,
             parameters=item.parameters,
         )
@@ -141,7 +147,8 @@ class ImageGenerator:
             finally:
                 usage.stop()
         if (known := self._finished.images(prompt.digest)) is not None:
-            return ImageSet(list(known), prompt.digest, prompt.model, reused=True)
+            usage.add_receipt(known.receipt, payer_of(self._run, prompt.origin))
+            return known._replace(reused=True)
         future: asyncio.Future[ImageSet] = asyncio.get_running_loop().create_future()
         self._in_progress[prompt.digest] = future
         try:
@@ -156,7 +163,7 @@ class ImageGenerator:
         finally:
             del self._in_progress[prompt.digest]
         future.set_result(images)
-        self._finished.add(prompt.digest, images.paths)
+        self._finished.add(prompt.digest, images)
         return images
 
     async def _by_its_model(
@@ -175,8 +182,11 @@ class ImageGenerator:
         self, prompt: Prompt, usage: PromptUsage, *, may_call: bool
     ) -> ImageSet:
         stored = await self._persist(lambda: self._store.find(prompt.digest), paid=False)
+        payer = payer_of(self._run, prompt.origin)
         if stored.record is not None:
-            return ImageSet(list(stored.record["images"]), prompt.digest, prompt.model, reused=True)
+            known, receipt = list(stored.record["images"]), Receipt.parse(stored.record)
+            usage.add_receipt(receipt, payer)
+            return ImageSet(known, prompt.digest, prompt.model, reused=True, receipt=receipt)
         paths = {i: path for i, path in stored.images.items() if i < prompt.images}
         missing = [i for i in range(prompt.images) if i not in paths]
         gate = self._gates.of(prompt.model)
@@ -197,8 +207,11 @@ class ImageGenerator:
         raise_deciding(errors, stored=len(paths), wanted=prompt.images)
         images = [paths[i] for i in sorted(paths)]
         created_at = _utc_now()
-        recorded = await self._persist(lambda: self._store.put_record(prompt, images, created_at))
-        return ImageSet(recorded, prompt.digest, prompt.model, reused=not missing)
+        receipt = Receipt(payer, usage.work())
+        recorded = await self._persist(
+            lambda: self._store.put_record(prompt, images, created_at, receipt)
+        )
+        return ImageSet(recorded, prompt.digest, prompt.model, not missing, receipt)
 
     async def _generate_and_store(
         self,

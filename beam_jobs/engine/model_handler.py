@@ -116,6 +116,7 @@ class Engine:
             finished=Finished(0 if streaming else MOST),
             tier=self._config.serving.tier,
             source=self._config.defaults.source,
+            run=self._config.run,
             gates=self._gates,
         )
 

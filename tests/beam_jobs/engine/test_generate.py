@@ -21,6 +21,7 @@ from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
 from beam_jobs.engine.model_calls import MAX_EMPTY_ANSWERS
 from beam_jobs.images import write_gate
 from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import (
@@ -33,7 +34,7 @@ from beam_jobs.models.base import (
 )
 from beam_jobs.models.bill import FREE
 from beam_jobs.models.gemini import GeminiModel
-from beam_jobs.outcomes import Failure, Prediction, Reason
+from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.prompts.parse import Canary
 from localcloud.storage import ObjectStore, storage_app
 from tests.conftest import BUCKET
@@ -226,7 +227,7 @@ async def test_a_record_that_another_process_wrote_first_decides_the_prediction(
     class Overtaken(Scripted):
         async def generate(self, prompt, *, first, count):
             store = ImageStore(session, Location.parse(lane.images_location))
-            await store.put_record(prompt, theirs, "2026-11-01")
+            await store.put_record(prompt, theirs, "2026-11-01", Receipt("", Work()))
             return await super().generate(prompt, first=first, count=count)
 
     assert list(predicted(await generator(Overtaken()).outcome(prompt)).images) == theirs
