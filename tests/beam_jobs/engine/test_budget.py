@@ -411,6 +411,8 @@ from beam_jobs.engine.model_handler import Engine
 budget.WRITE_EVERY_S, budget.IDLE_S, budget.GIVE_BACK_WAIT_S = 0.05, 0.2, 2.0
 config, prompts = pickle.load(sys.stdin.buffer)
 engine = Engine(config)
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
 def run(prompt):
     (outcome,) = engine.run([prompt])
     sys.stdout.write(getattr(outcome, "reason", "done") + "\\n")
@@ -422,12 +424,13 @@ engine.give_back()
 
 
 @pytest.mark.slow
-@pytest.mark.full  # beside other tests, a process may find nothing left to spend
+@pytest.mark.full
 async def test_four_processes_of_which_one_is_killed_spend_no_more_than_the_budget(
     cloud, lane, prompt_of, record_property
 ):
     """5 US dollars for prompts of about 17. Thinking costs more or less than was taken for it."""
-    cloud.models(latency_s=0.1, canned_bytes=2000)
+    # Until all of them are there, or the last one would find nothing left to spend.
+    cloud.models(latency_s=0.1, canned_bytes=2000, hold=True)
     (budget_of_money,) = budgets_of(
         max_images=None,
         max_images_per_hour=None,
@@ -472,8 +475,10 @@ async def test_four_processes_of_which_one_is_killed_spend_no_more_than_the_budg
         return process
 
     running = [start(number) for number in range(4)]
-    for _ in range(3):
-        assert running[0].stdout.readline() == b"done\n"
+    for process in running:
+        assert process.stdout.readline() == b"ready\n"
+    cloud.models(hold=False)
+    assert running[0].stdout.readline() == b"done\n"
     running[0].kill()
     lines = running[0].stdout.read().splitlines()
     for process in running[1:]:
