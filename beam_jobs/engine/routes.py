@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 CLOSE_AFTER = 3
 # Seconds until one call tries a closed route again; doubled after each failure, up to the maximum.
 FIRST_PROBE_S = 1.0
-MAX_PROBE_S = 5.0
+MAX_PROBE_S = 3.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

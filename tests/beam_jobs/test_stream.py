@@ -167,10 +167,11 @@ def test_a_dead_model_becomes_retryable_dead_letters_only_after_the_time_for_ret
     assert all(one["retryable"] and one["attempts"] > 1 for one in failures)
 
 
+@pytest.mark.slow
 def test_a_drain_ends_although_a_model_refuses_every_prompt(cloud, lane, start_stream, eventually):
     cloud.models(retired_models=DEFAULT_MODEL)
     before = cloud.models()["calls"]
-    stream = start_stream(max_hold_seconds=4)
+    stream = start_stream(max_hold_seconds=2)
     lane.publish(*(f"Held {number}" for number in range(10)))
     eventually(lambda: cloud.models()["calls"] > before, what="a prompt that is refused")
     eventually(lambda: lane.nothing_left("prompts"), what="prompts in progress")
