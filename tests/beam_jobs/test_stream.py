@@ -12,8 +12,8 @@ from collections import Counter
 import pytest
 
 from beam_jobs.catalog import DEFAULT_MODEL
-from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
 from beam_jobs.engine.hold import HoldPolicy
+from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from tests.conftest import BUCKET
 
 pytestmark = pytest.mark.slow

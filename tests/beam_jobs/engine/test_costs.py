@@ -8,11 +8,11 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from beam_jobs.catalog import Tier
-from beam_jobs.engine.budget import Purse
 from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates
 from beam_jobs.engine.limiter import AdaptiveLimiter
+from beam_jobs.engine.purse import Purse
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots

@@ -10,7 +10,7 @@ import pytest
 from beam_jobs.catalog import CATALOG
 from beam_jobs.config.options import JobConfig
 from beam_jobs.config.serving import Serving
-from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
+from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import NANO_PER_USD
 from beam_jobs.prompts.parse import Prompt, PromptDefaults

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from beam_jobs.engine.budget import Purse
 from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy
 from beam_jobs.engine.limiter import AdaptiveLimiter
+from beam_jobs.engine.purse import Purse
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
