@@ -182,6 +182,7 @@ async def test_the_record_has_them_all_and_what_served_the_model(
         "schema": "imagen.record/1",
         "digest": prompt.digest,
         "created_at": "now",
+        **PAID.to_json(),
     }
     assert record.get("model_endpoint") == endpoint
     shown = " ".join(shown_on_the_sheet(record))
