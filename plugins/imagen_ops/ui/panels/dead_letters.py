@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from beam_jobs.images.location import END_OF_TIME_MS, FAILURES, index_folder
-from imagen_ops.dead_letters.archive import FOLDER as ARCHIVE
+from beam_jobs.names import ARCHIVE_FOLDER
 from imagen_ops.records.folders import HEALTH_RECORDS, REPLAY_RECORDS
 from imagen_ops.settings import Settings
 from imagen_ops.ui.panels.health_history import health_checks, in_order
@@ -103,7 +103,7 @@ def read_dead_letters(storage: Storage, now: datetime | None = None) -> dict[str
         "hours": _hours_since(objects[-1], prefix, now) if more else HOURS,
         "by_reason": list(_by_reason(counts)),
         "replays": newest[:_MAX_REPLAYS],
-        "archive": f"{settings.console_url}/storage/browser/{settings.bucket}/{ARCHIVE}"
+        "archive": f"{settings.console_url}/storage/browser/{settings.bucket}/{ARCHIVE_FOLDER}"
         f"?project={quote(settings.project)}",
     }
 
