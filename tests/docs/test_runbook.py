@@ -525,7 +525,7 @@ def test_limits_are_those_of_the_code(setting: str, default: str) -> None:
 
 
 def test_other_figures_are_those_of_the_code() -> None:
-    from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
+    from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
     from beam_jobs.engine.model_calls import MAX_EMPTY_ANSWERS
     from beam_jobs.prompts.field_values import MAX_PROMPT_CHARS
 
