@@ -26,6 +26,9 @@ def empty(site: Site) -> None:
 
 def failing(site: Site) -> None:
     site.fail(*samples.PANELS)
+    # Google's client quotes addresses.
+    site.errors["images"] = site.errors["plots"] = "503: GET http://" + "storage/" * 40
+    site.causes = {"images": "storage", "plots": "storage"}
 
 
 def hostile(site: Site) -> None:
