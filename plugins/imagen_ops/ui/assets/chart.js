@@ -162,12 +162,14 @@ export class Chart {
         svg("text", { x: left - 0.5 * this.em, y: y(value) + 0.35 * this.em, "text-anchor": "end" }, formatOnAxis(value, this.spec.unit)),
       ),
     );
+    // Above its line, or below that at the top.
+    const labelAt = (line) => (line < top + this.em ? line + this.em : line - 0.3 * this.em);
     const thresholds = limits.map(({ limit, tone }) =>
       svg(
         "g",
         { class: `limit ${tone}` },
         svg("line", { x1: left, x2: right, y1: y(limit), y2: y(limit) }),
-        svg("text", { x: left + 0.3 * this.em, y: y(limit) - 0.3 * this.em }, `limit ${this.#format(limit)}`),
+        svg("text", { x: left + 0.3 * this.em, y: labelAt(y(limit)) }, `limit ${this.#format(limit)}`),
       ),
     );
     return [...lines, ...(stacked ? this.#bars(y) : this.#lines(y, bottom)), ...thresholds];
