@@ -154,8 +154,7 @@ function jobSentence(data) {
   if (!job) {
     if (start) return ["Being started", ...request(start), ". No job is active yet.", ...lastJob(data)];
     if (wanted) return ["No job is active, but the stream should run.", ...lastJob(data)];
-    const stopped = data.asked?.at ? ["Stopped on purpose", ...by, "."] : ["Nobody has started the stream yet."];
-    return [...stopped, ...waitingPrompts(data), ...lastJob(data)];
+    return [...stopped(data, by), ...waitingPrompts(data), ...lastJob(data)];
   }
   const state = el("strong", null, job.state);
   const since = job.since ? [" has been ", state, " for ", lasting(job.since)] : [" is ", state];
@@ -164,6 +163,13 @@ function jobSentence(data) {
   if (wanted === false) return [...sentence, ", but the stream should not run."];
   if (start) return [...sentence, ". A start is under way", ...request(start), "."];
   return [...sentence, ...(by.length ? [". Started", ...by] : []), "."];
+}
+
+function stopped({ wanted, asked }, by) {
+  if (asked?.at) return ["Stopped on purpose", ...by, "."];
+  if (asked) return ["Nobody has started the stream yet."];
+  // As a record of an earlier version has it.
+  return [wanted === false ? "No job is active, as intended." : "No job is active."];
 }
 
 function waitingPrompts({ size }) {
