@@ -182,9 +182,12 @@ def test_a_health_check_with_almost_no_fields_is_shown_anyway(
 
     expect(page.locator(".badge .word")).to_have_text("SIDEWAYS")
     expect(page.locator(".badge")).to_have_attribute("data-status", "NONE")
-    expect(page.locator(".job")).to_have_text("Nobody has started the stream yet.")
+    expect(page.locator(".job")).to_have_text("No job is active, as intended.")
     expect(page.locator(".totals")).to_be_empty()
     expect(page.locator(".readings dd").first).to_have_text("unknown")
+    site.data["stream"] |= {"word": "STOPPED", "asked": {"by": "nobody", "at": None, "url": None}}
+    refresh(page)
+    expect(page.locator(".job")).to_have_text("Nobody has started the stream yet.")
     expect(page.locator(".runs tbody tr")).to_have_count(1)
     expect(page.locator("#plots")).to_have_attribute("data-state", "full")
 
