@@ -44,6 +44,14 @@ class Site:
             "backfills": {"runs": samples.backfills()},
             "dead-letters": samples.dead_letters(),
         }
+        self.problem = ""
+        self.searched: dict[str, Any] = {
+            "prompts": 20_000,
+            "since": samples.iso(days=30),
+            "complete": True,
+            "error": None,
+        }
+        self.searches: list[dict[str, str]] = []
         self.errors: dict[str, str] = {}
         self.statuses: dict[str, int] = {}
         self.raw: dict[str, str] = {}
@@ -139,9 +147,32 @@ class Site:
         if panel in self.raw:
             return web.Response(text=self.raw[panel], headers=headers)
         error = self.errors.get(panel)
-        data = self._images(request) if panel == "images" else self.data[panel]
+        if panel in ("images", "search"):
+            data = self._images(request) if panel == "images" else self._found(request)
+        else:
+            data = self.data[panel]
         body = {"at": self.now.isoformat(), "data": None if error else data, "error": error}
         return web.json_response(body, headers=headers)
+
+    def _found(self, request: web.Request) -> dict[str, Any]:
+        """Find images by the words of their prompts alone. The server's own search has tests."""
+        self.searches.append(dict(request.query))
+        if self.problem:
+            return {"problem": self.problem, "images": [], "next": None}
+        words = request.query.get("q", "").lower().split()
+        found = [
+            image for image in self.images if all(word in image["prompt"].lower() for word in words)
+        ]
+        start, limit = int(request.query.get("before", "0")), int(request.query["limit"])
+        more = start + limit < len(found)
+        return {
+            "problem": None,
+            "images": found[start : start + limit],
+            "next": str(start + limit) if more else None,
+            "found": {"prompts": len(found), "images": len(found)},
+            "searched": self.searched,
+            "choices": {"models": ["gemini-3-pro-image"], "sources": ["backfill", "stream"]},
+        }
 
     def _images(self, request: web.Request) -> dict[str, Any]:
         limit = int(request.query["limit"])

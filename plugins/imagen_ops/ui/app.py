@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 
 from beam_jobs.shown import shown
 from imagen_ops.ui.access import Admission, Admit, Guarded, may_trigger
 from imagen_ops.ui.headers import WithHeaders
 from imagen_ops.ui.lazy import Asgi
-from imagen_ops.ui.panels import actions, backfills, dead_letters, images, stream
+from imagen_ops.ui.panels import actions, backfills, dead_letters, images, search, stream
 from imagen_ops.ui.responses import AsciiJson, ClientGoneError, ImageResponse, busy, while_connected
 from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
 from imagen_ops.ui.static_files import FOLDER, PAGE, StaticFile, load_static_files
@@ -36,6 +36,8 @@ _QUERY_PLACES = {"threads": 4, "user_threads": 2, "waiting": 1024, "user_waiting
 # The panels: so few different reads that no user can fill the queue.
 _PANEL_PLACES = {"threads": 4, "user_threads": 4, "waiting": 16, "user_waiting": 16}
 _OLDER_ANSWERS = 64
+# Searches: SQLite works outside of Python's lock, but on the machine's cores.
+_SEARCH_PLACES = {"threads": 2, "user_threads": 1, "waiting": 64, "user_waiting": 8}
 _OLDER_CACHED_CHARACTERS = 2_000_000
 # An image's name is a digest of everything that decides the image, so a browser may keep it. It
 # asks each time whether it still may show it: then an image ends with the login.
@@ -69,6 +71,7 @@ def routes(storage: Storage, queries: Turns, folder: Path = FOLDER) -> FastAPI:
     _add_static_files(app, load_static_files(folder))
     _add_panels(app, storage)
     _add_lists_of_images(app, storage)
+    _add_search(app, search.Search(storage))
     _add_actions(app, queries)
     _add_images(app, storage)
 
@@ -154,6 +157,23 @@ def _add_lists_of_images(app: FastAPI, storage: Storage) -> None:
             reading = older.get((limit, before), 5, read, request.user.get_id())
         answer = await while_connected(request, reading)
         return _panel(answer if answer.error else Answer(answer.data.first(limit)))
+
+
+def _add_search(app: FastAPI, searching: search.Search) -> None:
+    shared = SharedReads(
+        ANSWER_TIMEOUT_S, Turns("imagen-ui-search", **_SEARCH_PLACES), answers=_OLDER_ANSWERS
+    )
+
+    @app.get("/api/search")
+    async def found_images(
+        request: Request,
+        asked: Annotated[search.Asked, Depends()],
+        limit: Annotated[int, Query(ge=1, le=search.MAX_LIMIT)] = 48,
+        before: Annotated[str | None, Query(pattern=search.CURSOR)] = None,
+    ) -> AsciiJson:
+        read = functools.partial(searching.answer, asked, limit, before)
+        reading = shared.get((asked, limit, before), 5, read, request.user.get_id())
+        return _panel(await while_connected(request, reading))
 
 
 def _add_actions(app: FastAPI, queries: Turns) -> None:

@@ -38,6 +38,12 @@ export class Panel {
     return this.pending;
   }
 
+  /** Load once more after a load in progress, which may be of what is no longer asked for. */
+  async again() {
+    await this.pending;
+    return this.refresh();
+  }
+
   async #refresh() {
     let outcome = "good";
     try {

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from beam_jobs.images.location import PREDICTIONS, index_folder
+from imagen_ops.ui.index_entry import entry_of
 from imagen_ops.ui.storage import Deadline, Storage, StoredObject
-from imagen_ops.ui.untrusted import flag, number, text, texts, texts_and_numbers
+from imagen_ops.ui.untrusted import texts
 
 MAX_LIMIT = 200
 # How many of the newest images are read: few sizes, so that all open pages share a few reads.
@@ -54,7 +55,7 @@ class ImagePage:
             `{"images", "next"}`: the cursor of the next page, or None on the last page.
         """
         rest = self.by_cursor[limit:]
-        shown = [_with_url(entry, self.location) for _, entry in self.by_cursor[:limit]]
+        shown = [with_url(entry, self.location) for _, entry in self.by_cursor[:limit]]
         # Several workers write at the same time, and each object covers about a second.
         shown.sort(key=lambda entry: entry["at"] or "", reverse=True)
         return {"images": shown, "next": rest[0][0] if rest else self.after}
@@ -73,18 +74,7 @@ def media_type_of(path: str) -> str | None:
 def entries(records: Iterator[dict[str, Any]]) -> list[Entry]:
     """Return the images in an object of the index, newest first, without addresses."""
     return [
-        {
-            "path": path,
-            "prompt": text(record.get("prompt")),
-            "prompt_id": text(record.get("prompt_id")),
-            "model": text(record.get("model")),
-            "source": text(record.get("source")),
-            "reused": bool(flag(record.get("reused"))),
-            "at": text(record.get("at")),
-            "latency_ms": number(record.get("latency_ms")),
-            "cost_usd": number(record.get("cost_usd")),
-            "parameters": texts_and_numbers(record.get("parameters")),
-        }
+        {"path": path, **entry_of(record)}
         for record in reversed(list(records))
         for path in texts(record.get("images"))
     ]
@@ -173,7 +163,13 @@ def _cursor_after(last: StoredObject, prefix: str) -> str:
     return f"{last.name.removeprefix(prefix).removesuffix('.jsonl')}.999999"
 
 
-def _with_url(entry: Entry, location: str) -> Entry:
+def with_url(entry: Entry, location: str) -> Entry:
+    """Return an image with its address on this page, if it has one.
+
+    Args:
+        entry: an image, with its `path`.
+        location: of the images folder.
+    """
     path = entry["path"]
     relative = path.removeprefix(f"{location}/")
     is_served = path != relative and media_type_of(relative)
