@@ -23,16 +23,28 @@ from urllib.parse import urlencode
 import httpx
 import psutil
 
-from bench.sample_data import NAMES
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import countdown, day_folder
 from beam_jobs.outcomes import Prediction
+from bench.sample_data import NAMES
 from localcloud import __main__ as localcloud_cli
 from localcloud.storage import ObjectStore
 
 EVERY_S = 0.01
 PER_OBJECT = 120  # of a worker that makes one image a second
-WORDS = "a fox in the snow lighthouse at dawn watercolor clockwork bakery brass light storm".split()
+WORDS = (
+    "a",
+    "fox",
+    "in",
+    "the",
+    "snow",
+    "lighthouse",
+    "at",
+    "dawn",
+    "watercolor",
+    "brass",
+    "storm",
+)
 SEARCHES = {
     "no word matches": {"q": "a word that nobody wrote"},
     "one image matches": {"q": "order-777"},
@@ -133,7 +145,7 @@ async def measured(count: int, times: int) -> dict[str, Any]:
         started, cpu = time.monotonic(), time.process_time()
         with_load = asyncio.create_task(longest_wait())
         while not (answer := await search(client, q="x"))["searched"]["complete"]:
-            await asyncio.sleep(0.2)
+            pass  # each waits for a second
         figures: dict[str, Any] = {
             "first_pass_s": round(time.monotonic() - started, 1),
             "first_pass_cpu_s": round(time.process_time() - cpu, 1),

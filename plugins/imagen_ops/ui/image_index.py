@@ -150,23 +150,35 @@ class ImageIndex:
         self._writer.execute("PRAGMA journal_mode = WAL")
         self._writer.executescript(_SCHEMA)
         self._local = threading.local()
+        # To count them in the file takes longer than a search.
+        self._count = 0
+        self._models: set[str] = set()
+        self._sources: set[str] = set()
 
     def add(self, records: Iterable[dict[str, Any]]) -> int:
         """Add the entries of an object of the jobs' index; return how many were new.
 
         What is no entry is skipped, and what is there already stays as it is.
         """
-        added, rows = 0, _rows(records)
-        while batch := list(islice(rows, _BATCH)):
+        total, rows = 0, _rows(records)
+        while True:
+            # Reading the lines too: more than one thread at it would crowd out the event loop.
             with self._lock, self._writer as connection:
-                for *columns, entry in batch:
+                added, seen = 0, 0
+                for row in islice(rows, _BATCH):
+                    *columns, entry = row
                     inserted = connection.execute(_INSERT, columns)
                     if inserted.rowcount:
                         connection.execute(
                             "INSERT INTO entries VALUES (?, ?)", (inserted.lastrowid, entry)
                         )
+                        self._note(*columns[4:6])
                         added += 1
-        return added
+                    seen += 1
+                self._count += added
+            total += added
+            if seen < _BATCH:
+                return total
 
     def drop_oldest(self) -> bool:
         """Drop the oldest prompts beyond the maximum; return whether there were any."""
@@ -180,13 +192,14 @@ class ImageIndex:
             self._writer.execute(
                 "DELETE FROM entries WHERE id IN (SELECT id FROM prompts WHERE at_ms <= ?)", last
             )
-            self._writer.execute("DELETE FROM prompts WHERE at_ms <= ?", last)
+            deleted = self._writer.execute("DELETE FROM prompts WHERE at_ms <= ?", last)
+            self._count -= deleted.rowcount
         return True
 
     def extent(self) -> tuple[int, datetime | None]:
         """Return how many prompts there are, and the time of the oldest."""
-        count, oldest = self._all("SELECT count(*), min(at_ms) FROM prompts")[0]
-        return count, None if oldest is None else datetime.fromtimestamp(oldest / 1000, UTC)
+        ((oldest,),) = self._all("SELECT min(at_ms) FROM prompts")
+        return self._count, None if oldest is None else datetime.fromtimestamp(oldest / 1000, UTC)
 
     def search(self, query: Query, limit: int, start: tuple[int, int] | None = None) -> Found:
         """Find prompts, newest first.
@@ -200,6 +213,8 @@ class ImageIndex:
         prompts, images = self._all(
             f"SELECT count(*), total(images) FROM prompts WHERE {where}", values
         )[0]
+        if not prompts:
+            return Found([], None, 0, 0)
         page, its_values = where, values
         at_ms, skip = start or (None, 0)
         if at_ms is not None:
@@ -222,12 +237,16 @@ class ImageIndex:
 
     def choices(self) -> dict[str, list[str]]:
         """Return the models and the sources that prompts have; of backfills, that there are any."""
-        models = self._all(f"SELECT DISTINCT model FROM prompts ORDER BY 1 LIMIT {_CHOICES}")
-        sources = self._all(f"SELECT DISTINCT {_KIND} FROM prompts ORDER BY 1 LIMIT {_CHOICES}")
-        return {
-            "models": [model for (model,) in models if model],
-            "sources": [source for (source,) in sources if source],
-        }
+        with self._lock:
+            return {"models": sorted(self._models), "sources": sorted(self._sources)}
+
+    def _note(self, model: str, source: str) -> None:
+        for choices, value in (
+            (self._models, model),
+            (self._sources, source.partition(":")[0]),
+        ):
+            if value and len(choices) < _CHOICES:
+                choices.add(value)
 
     def spent(self, since: datetime) -> list[Spent]:
         """Return what prompts cost from `since` on, by model and source, the most first."""
