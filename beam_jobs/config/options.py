@@ -243,6 +243,14 @@ class ImagenOptions(PipelineOptions):
             help="flex only: seconds after which a call that got no answer goes on in standard, "
             "at its full price. Default: it is retried in flex for --max_retry_seconds",
         )
+        add(
+            "--thumbnails",
+            choices=("on", "off"),
+            default="on",
+            help="whether to store a small copy of each image too, for the page. It takes about "
+            "40 ms of CPU for an image of 1024 by 1024 pixels, in a thread that uses at most a "
+            "quarter of a core",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,6 +276,7 @@ class JobConfig:
     budgets: tuple[Budget, ...] = ()
     workers: int = 1
     canary_keys: str | None = None
+    thumbnails: bool = True
 
 
 def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
@@ -337,6 +346,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         ),
         workers=workers,
         canary_keys=imagen.canary_keys or None,
+        thumbnails=imagen.thumbnails == "on",
     )
 
 

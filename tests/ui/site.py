@@ -52,6 +52,7 @@ class Site:
             "error": None,
         }
         self.searches: list[dict[str, str]] = []
+        self.records: dict[str, dict[str, Any]] = {}
         self.errors: dict[str, str] = {}
         self.statuses: dict[str, int] = {}
         self.raw: dict[str, str] = {}
@@ -98,7 +99,7 @@ class Site:
         app.router.add_get("/imagen/", self._page)
         app.router.add_get("/imagen/assets/{name}", self._asset)
         app.router.add_get("/imagen/api/{panel}", self._panel)
-        app.router.add_get("/imagen/images/{path:.+}", self._image)
+        app.router.add_get("/imagen/{folder:images|thumbnails}/{path:.+}", self._image)
         app.router.add_get("/{elsewhere:(dags|api)/.+}", self._elsewhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -128,7 +129,7 @@ class Site:
         return web.Response(body=file.content, headers=headers)
 
     async def _image(self, request: web.Request) -> web.Response:
-        self.pictures.add(f"images/{request.match_info['path']}")
+        self.pictures.add("{folder}/{path}".format_map(request.match_info))
         if request.match_info["path"] in self.missing:
             raise web.HTTPNotFound
         headers = {**HEADERS, "Cache-Control": "private, no-cache"}
@@ -147,7 +148,11 @@ class Site:
         if panel in self.raw:
             return web.Response(text=self.raw[panel], headers=headers)
         error = self.errors.get(panel)
-        if panel in ("images", "search"):
+        if panel == "record":
+            data = self.records.get(
+                request.query["digest"], {"path": "gs://b/r", "problem": "Gone."}
+            )
+        elif panel in ("images", "search"):
             data = self._images(request) if panel == "images" else self._found(request)
         else:
             data = self.data[panel]

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 
@@ -17,7 +17,7 @@ from beam_jobs.shown import shown
 from imagen_ops.ui.access import Admission, Admit, Guarded, may_trigger
 from imagen_ops.ui.headers import WithHeaders
 from imagen_ops.ui.lazy import Asgi
-from imagen_ops.ui.panels import actions, backfills, dead_letters, images, search, stream
+from imagen_ops.ui.panels import actions, backfills, dead_letters, images, record, search, stream
 from imagen_ops.ui.responses import AsciiJson, ClientGoneError, ImageResponse, busy, while_connected
 from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
 from imagen_ops.ui.static_files import FOLDER, PAGE, StaticFile, load_static_files
@@ -71,6 +71,7 @@ def routes(storage: Storage, queries: Turns, folder: Path = FOLDER) -> FastAPI:
     _add_static_files(app, load_static_files(folder))
     _add_panels(app, storage)
     _add_lists_of_images(app, storage)
+    _add_records(app, storage)
     _add_search(app, search.Search(storage))
     _add_actions(app, queries)
     _add_images(app, storage)
@@ -159,6 +160,20 @@ def _add_lists_of_images(app: FastAPI, storage: Storage) -> None:
         return _panel(answer if answer.error else Answer(answer.data.first(limit)))
 
 
+def _add_records(app: FastAPI, storage: Storage) -> None:
+    shared = SharedReads(
+        ANSWER_TIMEOUT_S, Turns("imagen-ui-record", **_OLDER_PLACES), answers=_OLDER_ANSWERS
+    )
+
+    @app.get("/api/record")
+    async def prompt_record(
+        request: Request, digest: Annotated[str, Query(pattern=record.DIGEST)]
+    ) -> AsciiJson:
+        read = functools.partial(record.read_record, storage, digest)
+        reading = shared.get(digest, 5, read, request.user.get_id())
+        return _panel(await while_connected(request, reading))
+
+
 def _add_search(app: FastAPI, searching: search.Search) -> None:
     shared = SharedReads(
         ANSWER_TIMEOUT_S, Turns("imagen-ui-search", **_SEARCH_PLACES), answers=_OLDER_ANSWERS
@@ -203,22 +218,22 @@ def _add_actions(app: FastAPI, queries: Turns) -> None:
 def _add_images(app: FastAPI, storage: Storage) -> None:
     turns = Turns("imagen-ui-picture", **IMAGE_PLACES)
 
-    @app.get("/images/{path:path}")
-    async def image(request: Request, path: str) -> Response:
-        media_type = images.media_type_of(path)
-        if media_type is None or not _is_unescaped(request, path):
+    async def answer(
+        request: Request, path: str, read: Callable[[Storage, str], tuple[IO[bytes], str] | None]
+    ) -> Response:
+        if images.media_type_of(path) is None or not _is_unescaped(request, path):
             return _not_found()
         headers = {"Cache-Control": _CACHE_WHILE_LOGGED_IN, "ETag": f'"{path.rpartition("/")[2]}"'}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        read = functools.partial(images.read_image, storage, path)
-        place = turns.take(request.user.get_id(), read, held=True)
+        place = turns.take(request.user.get_id(), functools.partial(read, storage, path), held=True)
         response: Response | None = None
         try:
             reading = asyncio.wait_for(asyncio.wrap_future(place.future), 2 * ANSWER_TIMEOUT_S)
-            file = await while_connected(request, reading)
-            if file is None:
+            found = await while_connected(request, reading)
+            if found is None:
                 return _not_found()
+            file, media_type = found
             response = ImageResponse(file, media_type, headers, ended=place.leave)
             return response
         except ReadError as error:
@@ -229,11 +244,20 @@ def _add_images(app: FastAPI, storage: Storage) -> None:
             if response is None:
                 place.leave()
 
+    @app.get("/images/{path:path}")
+    async def image(request: Request, path: str) -> Response:
+        return await answer(request, path, images.read_image)
+
+    @app.get("/thumbnails/{path:path}")
+    async def thumbnail(request: Request, path: str) -> Response:
+        return await answer(request, path, images.read_thumbnail)
+
 
 def _is_unescaped(request: Request, path: str) -> bool:
     """Tell whether the request's path has no escapes, which the names of images never need."""
     raw: bytes = request.scope.get("raw_path") or b""
-    return raw.partition(b"?")[0].endswith(f"/images/{path}".encode())
+    folders = (b"/images/", b"/thumbnails/")
+    return raw.partition(b"?")[0].endswith(tuple(folder + path.encode() for folder in folders))
 
 
 def _panel(answer: Answer) -> AsciiJson:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from beam_jobs.images.location import PREDICTIONS, countdown, day_folder, index_folder
 from imagen_ops.ui.image_index import ImageIndex
+from imagen_ops.ui.panels.images import folder_of
 from imagen_ops.ui.sharing import ReadError
 from imagen_ops.ui.storage import Deadline, Storage, StoredObject
 
@@ -122,18 +123,19 @@ class IndexReader:
 
     def _read_new(self, now: datetime) -> None:
         since = None if self._through is None else self._through - _LATE
-        self._read(f"{self._folder}{index_folder(PREDICTIONS)}", now - _RECENT, _MAX_RECENT)
+        folder = folder_of(self._storage)
+        self._read(f"{folder}{index_folder(PREDICTIONS)}", now - _RECENT, _MAX_RECENT)
         first = now - timedelta(days=KEPT_DAYS) if since is None else since
         # A worker's clock may be ahead.
         day = (now + timedelta(minutes=5)).date()
         full = False
         while day >= first.date() and not full:
-            self._read(f"{self._folder}{day_folder(day)}", since, _MAX_OBJECTS_OF_A_DAY)
+            self._read(f"{folder}{day_folder(day)}", since, _MAX_OBJECTS_OF_A_DAY)
             full = self._index.drop_oldest()
             day -= timedelta(days=1)
         if self._through is None:
             # What workers of an older version wrote, and what killed workers did not come to write.
-            self._read(f"{self._folder}{index_folder(PREDICTIONS)}", None, _MAX_RECENT)
+            self._read(f"{folder}{index_folder(PREDICTIONS)}", None, _MAX_RECENT)
         self._through = now
         late = countdown(int((now - _LATE).timestamp() * 1000))
         self._read_names = {
@@ -149,8 +151,3 @@ class IndexReader:
             batch: list[StoredObject] = new[start : start + _BATCH]
             self._storage.read(batch, self._index.add, Deadline(_READ_TIMEOUT_S))
             self._read_names.update(stored.name for stored in batch)
-
-    @property
-    def _folder(self) -> str:
-        settings = self._storage.settings()
-        return settings.images_location.removeprefix(f"gs://{settings.bucket}/") + "/"

@@ -40,6 +40,8 @@ export function followLinks() {
     const copy = outer.createElement("a");
     copy.href = link.href;
     copy.rel = link.rel;
+    // The sandbox lets the iframe itself download nothing.
+    if (link.hasAttribute("download")) copy.download = link.download;
     copy.target = inNewTab || link.target === "_blank" ? "_blank" : "_self";
     outer.body.append(copy);
     copy.click();

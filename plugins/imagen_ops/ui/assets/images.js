@@ -6,7 +6,7 @@ import { cut, number } from "./formatting.js";
 import { Panel } from "./panel.js";
 import { relativeTime } from "./relative-time.js";
 import { SearchForm } from "./search.js";
-import { fetchPanel, imageUrl } from "./server.js";
+import { fetchPanel, thumbnailUrl } from "./server.js";
 
 // The viewer shows the whole prompt. Here it would only slow down the page.
 const MAX_CHARACTERS = 240;
@@ -130,7 +130,7 @@ export class Gallery {
 
   #tile(image) {
     const { prompt, model, at, reused } = image;
-    const url = imageUrl(image.url);
+    const url = thumbnailUrl(image.url);
     const picture = el("img", {
       alt: "",
       loading: "lazy",

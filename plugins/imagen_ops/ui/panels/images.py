@@ -1,4 +1,4 @@
-"""The newest images, from the index that the jobs write, and the image files themselves.
+"""The newest images, from the index that the jobs write, the image files, and thumbnails of them.
 
 The index is read from its newest end, and only as far as a request needs.
 """
@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from beam_jobs.images.location import PREDICTIONS, index_folder
+from beam_jobs.images.location import PREDICTIONS, THUMBNAILS, index_folder
 from imagen_ops.ui.index_entry import entry_of
 from imagen_ops.ui.storage import Deadline, Storage, StoredObject
 from imagen_ops.ui.untrusted import texts
@@ -97,7 +97,7 @@ def read_images(storage: Storage, limit: int, before: str | None = None) -> Imag
         ReadError: they cannot be read.
     """
     location, deadline = storage.settings().images_location, Deadline()
-    prefix = f"{_folder(storage)}{INDEX}"
+    prefix = f"{folder_of(storage)}{INDEX}"
     start_object, _, skip = (before or "").partition(".")
     # Each object has one image or more, but all of the first one's may be on the previous page.
     objects, more = storage.list_objects(
@@ -128,7 +128,24 @@ def read_images(storage: Storage, limit: int, before: str | None = None) -> Imag
     return ImagePage(by_cursor[:limit], after, location)
 
 
-def read_image(storage: Storage, path: str) -> IO[bytes] | None:
+def read_thumbnail(storage: Storage, path: str) -> tuple[IO[bytes], str] | None:
+    """Read an image's thumbnail, or if there is none, the image.
+
+    Args:
+        storage: the deployment's.
+        path: a path for which `media_type_of` returned a type.
+
+    Returns:
+        What was read, as `read_image` returns it, and its media type; None if there is neither.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    thumbnail = _read(storage, f"{THUMBNAILS}{path.rpartition('.')[0]}.webp")
+    return read_image(storage, path) if thumbnail is None else (thumbnail, _MEDIA_TYPES["webp"])
+
+
+def read_image(storage: Storage, path: str) -> tuple[IO[bytes], str] | None:
     """Read an image.
 
     Args:
@@ -136,15 +153,22 @@ def read_image(storage: Storage, path: str) -> IO[bytes] | None:
         path: a path for which `media_type_of` returned a type.
 
     Returns:
-        The image as an open file, positioned at its end; None if there is no such image.
+        The image as an open file, positioned at its end, and its media type; None if there is no
+        such image.
 
     Raises:
         ReadError: it cannot be read.
     """
+    media_type = media_type_of(path)
+    file = _read(storage, path) if media_type else None
+    return (file, media_type) if file and media_type else None
+
+
+def _read(storage: Storage, path: str) -> IO[bytes] | None:
     # Images are large and phones are slow: what waits to be sent waits on disk.
     file = tempfile.SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
-        if storage.download(f"{_folder(storage)}{path}", file):
+        if storage.download(f"{folder_of(storage)}{path}", file):
             return file
     except BaseException:
         file.close()
@@ -153,7 +177,8 @@ def read_image(storage: Storage, path: str) -> IO[bytes] | None:
     return None
 
 
-def _folder(storage: Storage) -> str:
+def folder_of(storage: Storage) -> str:
+    """Return the images folder's name prefix in the bucket."""
     settings = storage.settings()
     return settings.images_location.removeprefix(f"gs://{settings.bucket}/") + "/"
 
