@@ -41,6 +41,7 @@ class Site:
             "stream": samples.stream(),
             "actions": samples.actions(),
             "plots": {"hours": 24, "points": samples.points()},
+            "money": samples.money(),
             "backfills": {"runs": samples.backfills()},
             "dead-letters": samples.dead_letters(),
         }
@@ -68,6 +69,7 @@ class Site:
             "stream": None,
             "actions": samples.actions(),
             "plots": {"hours": 24, "points": []},
+            "money": samples.money(nothing=True),
             "backfills": {"runs": []},
             "dead-letters": {"hours": 24, "by_reason": [], "replays": []},
         }

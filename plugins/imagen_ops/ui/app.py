@@ -17,7 +17,16 @@ from beam_jobs.shown import shown
 from imagen_ops.ui.access import Admission, Admit, Guarded, may_trigger
 from imagen_ops.ui.headers import WithHeaders
 from imagen_ops.ui.lazy import Asgi
-from imagen_ops.ui.panels import actions, backfills, dead_letters, images, record, search, stream
+from imagen_ops.ui.panels import (
+    actions,
+    backfills,
+    dead_letters,
+    images,
+    money,
+    record,
+    search,
+    stream,
+)
 from imagen_ops.ui.responses import AsciiJson, ClientGoneError, ImageResponse, busy, while_connected
 from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
 from imagen_ops.ui.static_files import FOLDER, PAGE, StaticFile, load_static_files
@@ -35,6 +44,7 @@ _OLDER_PLACES = {"threads": 4, "user_threads": 2, "waiting": 64, "user_waiting":
 _QUERY_PLACES = {"threads": 4, "user_threads": 2, "waiting": 1024, "user_waiting": 192}
 # The panels: so few different reads that no user can fill the queue.
 _PANEL_PLACES = {"threads": 4, "user_threads": 4, "waiting": 16, "user_waiting": 16}
+_MONEY_PLACES = {"threads": 1, "user_threads": 1, "waiting": 4, "user_waiting": 4}
 _OLDER_ANSWERS = 64
 # Searches: SQLite works outside of Python's lock, but on the machine's cores.
 _SEARCH_PLACES = {"threads": 2, "user_threads": 1, "waiting": 64, "user_waiting": 8}
@@ -72,7 +82,9 @@ def routes(storage: Storage, queries: Turns, folder: Path = FOLDER) -> FastAPI:
     _add_panels(app, storage)
     _add_lists_of_images(app, storage)
     _add_records(app, storage)
-    _add_search(app, search.Search(storage))
+    searching = search.Search(storage)
+    _add_search(app, searching)
+    _add_money(app, money.Money(storage, searching.index, searching.reader))
     _add_actions(app, queries)
     _add_images(app, storage)
 
@@ -189,6 +201,15 @@ def _add_search(app: FastAPI, searching: search.Search) -> None:
         read = functools.partial(searching.answer, asked, limit, before)
         reading = shared.get((asked, limit, before), 5, read, request.user.get_id())
         return _panel(await while_connected(request, reading))
+
+
+def _add_money(app: FastAPI, spending: money.Money) -> None:
+    # It may wait for the index, and no other panel should.
+    shared = SharedReads(ANSWER_TIMEOUT_S, Turns("imagen-ui-money", **_MONEY_PLACES))
+
+    @app.get("/api/money")
+    async def money_and_volume(request: Request) -> AsciiJson:
+        return _panel(await while_connected(request, shared.get("money", 15, spending.read)))
 
 
 def _add_actions(app: FastAPI, queries: Turns) -> None:

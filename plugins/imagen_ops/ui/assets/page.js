@@ -7,6 +7,7 @@ import { el, setText } from "./dom.js";
 import { clockWithSeconds } from "./formatting.js";
 import { followLinks, followTheme, returnAddress } from "./frame.js";
 import { Gallery } from "./images.js";
+import { moneyPanel } from "./money.js";
 import { plotsPanel } from "./plots.js";
 import { keepRelativeTimesUpdated, updateRelativeTimes } from "./relative-time.js";
 import { AccessDenied, airflowUrl, LoginExpired, serverNow } from "./server.js";
@@ -26,6 +27,7 @@ const panels = [
   actionsPanel(),
   plotsPanel(),
   gallery.panel,
+  moneyPanel(),
   backfillsPanel(),
   deadLettersPanel(),
 ];
