@@ -16,6 +16,9 @@ DEAD_LETTERS_TOPIC = "dead-letters"
 DEAD_LETTERS_SUBSCRIPTION = "dead-letters-sub"
 STREAM_JOB = "imagen-stream"
 
+# The folders in the bucket of prompt files, and of dead letters that are not replayed.
+PROMPTS_FOLDER = "prompts"
+ARCHIVE_FOLDER = "dead-letters"
 # The folder in the bucket for what DAGs and jobs exchange: plans, reports and ledgers of budgets.
 JOBS_FOLDER = "jobs"
 
@@ -32,6 +35,11 @@ HOUR_LEDGER, DAY_LEDGER = (
     f"{LEDGERS_FOLDER}/stream/{period}.json" for period in ("%Y-%m-%dT%H", "%Y-%m-%d")
 )
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def night_folder(day: str) -> str:
+    """Return the folder of the prompt files of a day, YYYY-MM-DD, whose night makes them."""
+    return f"{PROMPTS_FOLDER}/ds={day}"
 
 
 def ledger_name(run: str, images_url: str, *, of_money: bool) -> str:
