@@ -1,9 +1,9 @@
 """`python -m bench.page_bytes`: what a browser loads of the page with 300 images in storage.
 
-The page's app and the stand-in for Cloud Storage run beside a headless Chromium with an empty cache,
-1440 by 1100. The images are PNGs of 1024 by 1024 pixels, all of them different, and their thumbnails
-are made by the jobs' code. Prints a line of JSON: the bytes of a first visit, and those after all
-images were shown and seen. To measure another version, run this file in its folder, with
+The page's app and the stand-in for Cloud Storage run beside a headless Chromium with an empty
+cache, 1440 by 1100. The images are PNGs of 1024 by 1024 pixels, all of them different, and the
+jobs' code makes their thumbnails. Prints a line of JSON: the bytes of a first visit, and those
+after all images were shown and seen. To measure another version, run this file in its folder, with
 `--without-thumbnails` if it has none.
 """
 

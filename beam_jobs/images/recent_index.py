@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 RECENT_SCHEMA = "imagen.recent/1"
 # Characters of a prompt and of a detail. The record and the dead letter hold all of them.
 MAX_CHARS = 500
-# Attributes of a message, and characters of a name or value.
-MAX_ATTRIBUTES = 16
-MAX_ATTRIBUTE_CHARS = 128
+# Characters of all attributes of a message. An entry has all of them or none, because erasure finds
+# what is meant by them.
+MAX_ATTRIBUTE_CHARS = 2000
 # Entries per object.
 MAX_LINES = 200
 # Entries per kind that may wait. While storage fails, the oldest are dropped.
@@ -47,7 +47,7 @@ BETWEEN_OBJECTS_S = 1.0
 # reader reads up to 720 objects of each worker and day.
 DAY_EVERY_S = 120.0
 DAY_MAX_LINES = 500
-DAY_MAX_WAITING = 5000
+DAY_MAX_WAITING = 2000
 # Seconds until the next attempt after an error, and between two log lines about errors.
 AFTER_ERROR_S = 10.0
 ERRORS_EVERY_S = 60.0
@@ -70,21 +70,24 @@ def index_entry(outcome: Outcome) -> dict[str, Any]:
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     entry: dict[str, Any] = {"schema": RECENT_SCHEMA, "at": at, "prompt_id": outcome.prompt_id}
     if isinstance(outcome, Prediction):
-        return entry | {
-            "digest": outcome.digest,
-            "prompt": outcome.prompt[:MAX_CHARS],
-            "model": outcome.model,
-            "images": list(outcome.images),
-            "source": outcome.source,
-            "reused": outcome.reused,
-            "latency_ms": outcome.latency_ms,
-            "cost_usd": outcome.work.cost()["cost_usd"],
-            "parameters": {
-                name: value[:MAX_CHARS] if isinstance(value, str) else value
-                for name, value in outcome.parameters.items()
-            },
-            "attributes": _bounded(outcome.attributes),
-        }
+        return (
+            entry
+            | {
+                "digest": outcome.digest,
+                "prompt": outcome.prompt[:MAX_CHARS],
+                "model": outcome.model,
+                "images": list(outcome.images),
+                "source": outcome.source,
+                "reused": outcome.reused,
+                "latency_ms": outcome.latency_ms,
+                "cost_usd": outcome.work.cost()["cost_usd"],
+                "parameters": {
+                    name: value[:MAX_CHARS] if isinstance(value, str) else value
+                    for name, value in outcome.parameters.items()
+                },
+            }
+            | _bounded(outcome.attributes)
+        )
     # A character has at most 4 bytes; a body may have ten million.
     body = outcome.body[: 4 * MAX_CHARS].decode("utf-8", "replace")
     return entry | {
@@ -124,12 +127,9 @@ def read_newest(
                         yield entry
 
 
-def _bounded(attributes: Mapping[str, str]) -> dict[str, str]:
-    """Return the first attributes by name, cut to their beginnings."""
-    return {
-        name[:MAX_ATTRIBUTE_CHARS]: attributes[name][:MAX_ATTRIBUTE_CHARS]
-        for name in sorted(attributes)[:MAX_ATTRIBUTES]
-    }
+def _bounded(attributes: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    chars = sum(len(name) + len(value) for name, value in attributes.items())
+    return {"attributes": dict(attributes)} if chars <= MAX_ATTRIBUTE_CHARS else {}
 
 
 def _always(folder: str) -> Callable[[int], str]:

@@ -270,7 +270,7 @@ def test_an_unreachable_server_is_reported_until_it_is_back(
         "Cannot load this section: the server cannot be reached."
     )
     expect(page.locator("#refreshed")).to_have_text(
-        re.compile(r"^6 of 6 sections could not be loaded\. Refreshed 15:05:00$")
+        re.compile(r"^7 of 7 sections could not be loaded\. Refreshed 15:05:00$")
     )
     page.context.set_offline(False)
     refresh(page)

@@ -196,6 +196,15 @@ class ImageIndex:
             self._count -= deleted.rowcount
         return True
 
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock, self._writer:
+            self._writer.execute("DELETE FROM entries")
+            self._writer.execute("DELETE FROM prompts")
+            self._count = 0
+            self._models.clear()
+            self._sources.clear()
+
     def extent(self) -> tuple[int, datetime | None]:
         """Return how many prompts there are, and the time of the oldest."""
         ((oldest,),) = self._all("SELECT min(at_ms) FROM prompts")

@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 # As long as `composer.tf` keeps the index by day.
 KEPT_DAYS = 62
 PASS_EVERY_S = 5.0
+# All is read anew after this time, so that what was erased in the bucket is not shown for longer.
+ANEW_EVERY = timedelta(days=1)
 # How long passes go on after the last question.
 _WANTED_S = 120.0
 # A worker writes an object of the index by day every two minutes, and later if storage fails.
@@ -74,6 +76,7 @@ class IndexReader:
         self._error: str | None = None
         # Everything that was written before this time has been read; None before the first pass.
         self._through: datetime | None = None
+        self._began_at = datetime.min.replace(tzinfo=UTC)
         self._read_names: set[str] = set()
 
     def progress(self, patience_s: float) -> Progress:
@@ -122,6 +125,10 @@ class IndexReader:
         return None
 
     def _read_new(self, now: datetime) -> None:
+        if now - self._began_at > ANEW_EVERY:
+            self._index.clear()
+            self._read_names.clear()
+            self._through, self._began_at = None, now
         since = None if self._through is None else self._through - _LATE
         folder = folder_of(self._storage)
         self._read(f"{folder}{index_folder(PREDICTIONS)}", now - _RECENT, _MAX_RECENT)

@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 import pytest
 
 from imagen_ops.ui import index_reader
+from imagen_ops.ui.image_index import ImageIndex
+from imagen_ops.ui.index_reader import IndexReader
 from tests.conftest import eventually
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 from tests.plugins.imagen_ops.ui.test_images import line
@@ -110,3 +112,16 @@ def test_an_empty_bucket_has_no_images_and_a_search_says_so(page: Page, stored: 
 def test_without_storage_a_search_says_why(page: Page, stored: Stored) -> None:
     stored.stop()
     assert "cannot reach Cloud Storage" in page.panel("search?q=fox")["error"]
+
+
+def test_what_was_erased_in_the_bucket_is_gone_after_a_day(stored: Stored, storage: Any) -> None:
+    index = ImageIndex()
+    reader = IndexReader(storage, index)
+    now = datetime.now(UTC)
+    name = stored.day(now, line(1), line(2))
+    reader._read_new(now)
+    stored.put(f"images/{name}", [line(2)])
+    reader._read_new(now + timedelta(hours=23))
+    assert index.extent()[0] == 2
+    reader._read_new(now + timedelta(hours=25))
+    assert index.extent()[0] == 1
