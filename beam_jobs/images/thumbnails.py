@@ -39,7 +39,7 @@ MAX_SHARE = 0.25
 ERRORS_EVERY_S = 60.0
 REQUEST_TIMEOUT_S = 10.0
 # How many seconds the last thumbnails may delay the exit of a process.
-AT_EXIT_S = 3.0
+AT_EXIT_S = 5.0
 
 
 class NoThumbnailError(ValueError):
@@ -140,15 +140,15 @@ class Thumbnails:
                 if self._waiting:  # added since
                     self._work.set()
                 continue
-            started = time.thread_time()
+            started, computed = time.monotonic(), time.thread_time()
             try:
                 self._make(image, thumbnail)
                 self._count("thumbnails_made")
             except Exception as error:
                 self._count("thumbnails_missed")
                 self._report(error)
-            used = time.thread_time() - started
-            self._closing.wait(used * (1 / MAX_SHARE - 1))
+            takes = (time.thread_time() - computed) / MAX_SHARE
+            self._closing.wait(max(0.0, started + takes - time.monotonic()))
 
     def _make(self, image: str, thumbnail: str) -> None:
         if self._bucket is None:

@@ -3,8 +3,8 @@
 import io
 import logging
 import threading
-import time
 import zlib
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -134,12 +134,18 @@ def test_a_thread_that_cannot_start_fails_no_prompt(monkeypatch, caplog):
     assert "can't start new thread" in caplog.text
 
 
-def test_it_rests_three_times_as_long_as_it_computes(monkeypatch):
-    rests, clock = [], iter([1.0, 1.5])
+@pytest.mark.parametrize(("requests_s", "rest_s"), [(0.0, 1.5), (0.7, 0.8), (9.0, 0.0)])
+def test_it_computes_for_a_quarter_of_the_time_at_most(monkeypatch, requests_s, rest_s):
+    rests, computed = [], iter([1.0, 1.5])
+    passed = iter([10.0, 10.5 + requests_s])
     maker = Thumbnails(Location("b", "images/"))
     monkeypatch.setattr(Thumbnails, "_make", lambda *_: None)
-    monkeypatch.setattr(time, "thread_time", lambda: next(clock))
     monkeypatch.setattr(maker._closing, "wait", lambda s: rests.append(s) or maker._closing.set())
+    monkeypatch.setattr(
+        thumbnails,
+        "time",
+        SimpleNamespace(thread_time=lambda: next(computed), monotonic=lambda: next(passed)),
+    )
     maker.add(DIGEST, 0, "image")
     maker._thread.join(60)
-    assert rests == [1.5]
+    assert rests == [pytest.approx(rest_s)]
