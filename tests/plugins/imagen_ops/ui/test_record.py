@@ -3,8 +3,7 @@
 import json
 from typing import Any
 
-import pytest
-
+from imagen_ops.ui.panels.record import read_record
 from tests.plugins.imagen_ops.ui.conftest import BUCKET, Page, Stored
 from tests.plugins.imagen_ops.ui.test_images import digest, path
 
@@ -37,20 +36,20 @@ def test_a_record_says_all_that_decided_the_images(page: Page, stored: Stored) -
     }
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"no json", b"[]", b'{"schema": "imagen.record/9"}', b'"' + b"x" * (1 << 20) + b'"'],
-)
-def test_what_is_no_record_is_said(page: Page, stored: Stored, content: bytes) -> None:
-    stored.put(NAME, content)
-    answer = page.data(f"record?digest={digest(1)}")
-    assert answer["problem"] == "The file is not a record that this version can read."
+def test_what_is_no_record_is_said(stored: Stored, storage: Any) -> None:
+    for content in (
+        *(b"", b"no json", b"[]", b'{"schema": "imagen.record/9"}'),
+        b'"' + b"x" * (1 << 20) + b'"',
+    ):
+        stored.put(NAME, content)
+        answer = read_record(storage, digest(1))
+        assert answer["problem"] == "The file is not a record that this version can read."
 
 
-def test_a_record_of_another_form_shows_what_it_has(page: Page, stored: Stored) -> None:
+def test_a_record_of_another_form_shows_what_it_has(stored: Stored, storage: Any) -> None:
     odd: dict[str, Any] = {**RECORD, "images": 7, "prompt": [], "model": None, "seed": {}}
     stored.put(NAME, json.dumps(odd).encode())
-    answer = page.data(f"record?digest={digest(1)}")
+    answer = read_record(storage, digest(1))
     assert (answer["problem"], answer["images"], answer["prompt"]) == (None, [], None)
 
 

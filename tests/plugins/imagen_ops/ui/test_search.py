@@ -1,6 +1,7 @@
 """Searching images on the page: what the jobs' index has of them, and what makes no sense."""
 
 import itertools
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ import pytest
 from imagen_ops.ui import index_reader
 from imagen_ops.ui.image_index import ImageIndex
 from imagen_ops.ui.index_reader import IndexReader
+from imagen_ops.ui.panels.search import Asked
 from tests.conftest import eventually
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 from tests.plugins.imagen_ops.ui.test_images import line
@@ -25,7 +27,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
     return [image["prompt_id"] for image in answer["images"]]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _patient(long_timeouts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from imagen_ops.ui.panels import search
 
@@ -33,6 +35,7 @@ def _patient(long_timeouts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_reader, "_READ_TIMEOUT_S", 240.0)
 
 
+@pytest.mark.usefixtures("_patient")
 def test_images_of_all_days_are_found_those_of_a_prompt_side_by_side(
     page: Page, stored: Stored
 ) -> None:
@@ -60,6 +63,7 @@ def test_images_of_all_days_are_found_those_of_a_prompt_side_by_side(
     assert search(page, q="wolf")["found"] == {"prompts": 0, "images": 0}
 
 
+@pytest.mark.usefixtures("_patient")
 def test_each_object_is_read_once_and_what_is_new_is_read(
     page: Page, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,21 +98,29 @@ def test_each_object_is_read_once_and_what_is_new_is_read(
         ({"min_usd": "2", "max_usd": "1"}, "end ($1) before they begin ($2)"),
     ],
 )
-def test_what_makes_no_sense_is_said_and_reads_nothing(
-    page: Page, stored: Stored, asked: dict[str, str], problem: str
-) -> None:
-    answer = search(page, **asked)
-    assert problem in answer["problem"]
-    assert answer["images"] == []
+def test_what_makes_no_sense_is_said(asked: dict[str, str], problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        Asked(**asked).query()
+
+
+def test_what_makes_no_sense_is_answered_and_reads_nothing(page: Page, stored: Stored) -> None:
+    answer = search(page, q="fox", first="2026-11-02", last="2026-11-01")
+    assert answer == {
+        "problem": "the range ends (2026-11-01) before it begins (2026-11-02): exchange the days",
+        "images": [],
+        "next": None,
+    }
     assert stored.requests == []
 
 
+@pytest.mark.usefixtures("_patient")
 def test_an_empty_bucket_has_no_images_and_a_search_says_so(page: Page, stored: Stored) -> None:
     answer = search(page, q="fox", first="2026-11-01", last="2026-11-01", max_usd="0")
     assert (answer["images"], answer["next"]) == ([], None)
     assert answer["searched"] == {"prompts": 0, "since": None, "complete": True, "error": None}
 
 
+@pytest.mark.usefixtures("_patient")
 def test_without_storage_a_search_says_why(page: Page, stored: Stored) -> None:
     stored.stop()
     assert "cannot reach Cloud Storage" in page.panel("search?q=fox")["error"]
