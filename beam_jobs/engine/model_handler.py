@@ -19,13 +19,14 @@ from typing_extensions import override
 
 from beam_jobs.config.budgets import Budget
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.engine.budget import Lease, Purse
 from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy
 from beam_jobs.engine.hold_report import HoldReport
+from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
+from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.served_models import ServedModels
 from beam_jobs.images.store import ImageStore
@@ -123,6 +124,7 @@ class Engine:
             finished=Finished(0 if streaming else MOST),
             tier=self._config.serving.tier,
             source=self._config.defaults.source,
+            run=self._config.run,
             gates=self._gates,
         )
 

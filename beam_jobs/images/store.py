@@ -20,6 +20,7 @@ from gcloud.aio.storage import Storage
 
 from beam_jobs.images.answers import Page, is_resource, shortened
 from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.refusals import Meaning, Refusal
 from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.images.write_gate import WriteGate
@@ -150,13 +151,16 @@ class ImageStore:
             self._thumbnails.add(digest, index, name)
         return self._location.url(name)
 
-    async def put_record(self, prompt: Prompt, images: list[str], created_at: str) -> list[str]:
+    async def put_record(
+        self, prompt: Prompt, images: list[str], created_at: str, receipt: Receipt
+    ) -> list[str]:
         """Store the record, and return the image paths; if a record exists already, its paths.
 
         Args:
             prompt: the prompt that the images are for.
             images: their `gs://` paths, by index.
             created_at: UTC time in ISO 8601.
+            receipt: what was paid for them.
 
         Raises:
             StoreError: the record could not be stored, or the existing one is malformed.
@@ -168,6 +172,7 @@ class ImageStore:
             # Their paths, which also say how many there are.
             "images": images,
             "created_at": created_at,
+            **receipt.to_json(),
         }
         name = self._location.record(prompt.digest)
         if await self._create(name, orjson.dumps(record), "application/json"):

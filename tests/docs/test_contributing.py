@@ -60,7 +60,7 @@ EXCEPTIONS = {
     "beam_jobs/config/budgets.py": {
         *("max_images", "max_images_per_hour", "max_images_per_day", "max_cost_usd")
     },
-    "beam_jobs/engine/budget.py": {"max_images"},
+    "beam_jobs/engine/purse.py": {"max_images"},
     "beam_jobs/prompts/limits.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/rows.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/canary.py": {"canary_keys"},

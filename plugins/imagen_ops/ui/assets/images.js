@@ -72,7 +72,7 @@ export class Gallery {
     this.expanded = false;
     this.next = null;
     this.panel.body.toggleAttribute("data-waiting", true);
-    await this.panel.again();
+    await this.panel.refreshIfOther();
     this.panel.body.toggleAttribute("data-waiting", false);
   }
 

@@ -59,7 +59,7 @@ export const thumbnailUrl = (link) =>
 const folder = (name) => new URL(name, document.baseURI).href;
 
 /**
- * Request a panel's data: `{at, data, error}`.
+ * Request a panel's data: `{at, data, error, cause}`.
  * Throws LoginExpired, AccessDenied, Busy, or another Error whose message tells the reader what is wrong.
  */
 export async function fetchPanel(path) {
@@ -75,7 +75,8 @@ export async function fetchPanel(path) {
   }
   const at = Date.parse(body.at);
   if (!Number.isNaN(at)) clockOffset = at - Date.now();
-  return { at: body.at ?? null, data: body.data ?? null, error: body.error ?? null };
+  const { at: time = null, data = null, error = null, cause = null } = body;
+  return { at: time, data, error, cause };
 }
 
 async function fetchResponse(path) {

@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -118,14 +118,20 @@ def counted_checks(lines: Iterator[dict[str, Any]]) -> list[HealthCheck]:
     return [
         dataclasses.replace(
             check,
-            headline="",
+            form={},
             reasons=(),
+            limits={},
             readings={},
             totals={},
-            counted={name: check.counted[name] for name in _COUNTED if name in check.counted},
+            counted=_costs_in(check.counted),
+            grown=None if check.grown is None else _costs_in(check.grown),
         )
         for check in health_checks(lines)
     ]
+
+
+def _costs_in(counters: Mapping[str, float | int]) -> dict[str, float | int]:
+    return {name: counters[name] for name in _COUNTED if name in counters}
 
 
 def _costs(ended: list[dict[str, Any]], since: datetime) -> dict[str, Any]:

@@ -119,12 +119,12 @@ class Search:
             query = asked.query()
         except ValueError as problem:
             return {"problem": str(problem), "images": [], "next": None}
+        location = self._storage.settings().images_location
         progress = self.reader.progress(_PATIENCE_S)
         if progress.error and not progress.prompts:
             raise ReadError(progress.error)
         start = tuple(map(int, before.split("."))) if before else None
         found = self.index.search(query, limit, start)  # type: ignore[arg-type]
-        location = self._storage.settings().images_location
         return {
             "problem": None,
             "images": [
