@@ -761,6 +761,16 @@ resource "google_storage_bucket" "imagen" {
       type = "Delete"
     }
   }
+  # As long as the page looks back: plugins/imagen_ops/ui/index_reader.py.
+  lifecycle_rule {
+    condition {
+      age            = 62
+      matches_prefix = ["images/index/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
   lifecycle_rule {
     condition {
       age = 7
