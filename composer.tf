@@ -922,6 +922,8 @@ locals {
       DEAD_LETTERS_TOPIC        = google_pubsub_topic.imagen["dead-letters"].name
       DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
       STREAM_JOB_NAME           = local.stream_job
+      # The page in Airflow shows the runbook itself, unless people read it elsewhere.
+      RUNBOOK_URL               = startswith(var.runbook_url, "http") ? var.runbook_url : null
       MODEL                     = local.model
       WORKER_MACHINE_TYPE       = var.worker_machine_type
       WORKER_SERVICE_ACCOUNT    = google_service_account.worker.email
@@ -1033,7 +1035,7 @@ resource "google_composer_environment" "imagen" {
 # plugins/.airflowignore keeps Airflow from importing it as a plugin.
 resource "google_storage_bucket_object" "plugin" {
   for_each = merge(
-    { for file in fileset(path.module, "plugins/**/*.{py,html,css,js,svg}") : file => file },
+    { for file in fileset(path.module, "plugins/**/*.{py,html,css,js,svg,md}") : file => file },
     { "plugins/.airflowignore" = "plugins/.airflowignore" },
     { for file in fileset(path.module, "beam_jobs/**/*.py") : "plugins/${file}" => file },
     { "plugins/beam_jobs/catalog.json" = "beam_jobs/catalog.json" },

@@ -9,7 +9,8 @@ import apache_beam as beam
 from apache_beam.io import fileio
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.config.options import ImagenOptions, JobConfig
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.options import ImagenOptions, print_help
 from beam_jobs.pipeline import submit
 from beam_jobs.pipeline.report import WriteReport
 from beam_jobs.pipeline.transforms import (
@@ -58,6 +59,8 @@ def build(
 
 def main(argv: list[str]) -> int:
     """Run the job with the options in `argv` and return the exit code."""
+    if print_help(argv, streaming=False, description=__doc__):
+        return 0
     options = PipelineOptions(argv)
     imagen = options.view_as(ImagenOptions)
     prompts, report, plan = imagen.prompts, imagen.report, imagen.plan

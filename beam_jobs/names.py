@@ -16,6 +16,9 @@ DEAD_LETTERS_TOPIC = "dead-letters"
 DEAD_LETTERS_SUBSCRIPTION = "dead-letters-sub"
 STREAM_JOB = "imagen-stream"
 
+# The folders in the bucket of prompt files, and of dead letters that are not replayed.
+PROMPTS_FOLDER = "prompts"
+ARCHIVE_FOLDER = "dead-letters"
 # The folder in the bucket for what DAGs and jobs exchange: plans, reports and ledgers of budgets.
 JOBS_FOLDER = "jobs"
 
@@ -28,6 +31,11 @@ HOLD_REPORT_EVERY_S = 15.0
 # The ledgers of budgets.
 LEDGERS_FOLDER = f"{JOBS_FOLDER}/budgets"
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def night_folder(day: str) -> str:
+    """Return the folder of the prompt files of a day, YYYY-MM-DD, whose night makes them."""
+    return f"{PROMPTS_FOLDER}/ds={day}"
 
 
 def ledger_name(run: str, images_url: str, *, of_money: bool) -> str:

@@ -14,6 +14,8 @@ _MARK = re.compile(re.escape(ALERT_MARK), re.IGNORECASE)
 # Control, format (such as those that turn text around), lone surrogates, private use, unassigned,
 # and line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Persian, the scripts of India, and many emoji are written with them. In a name they can hide.
+_JOINERS = re.compile("([\u200c\u200d])")
 
 
 def shown(text: str, length: int | None = None) -> str:
@@ -27,6 +29,13 @@ def shown(text: str, length: int | None = None) -> str:
     """
     safe = text if text.isascii() and text.isprintable() else "".join(map(_escaped, text))
     safe = _MARK.sub(lambda mark: mark[0].replace("/", r"\x2f"), safe)
+    return safe if length is None or len(safe) <= length else f"{safe[: length - 1]}…"
+
+
+def shown_words(text: str, length: int | None = None) -> str:
+    """As `shown`, but with the joiners of scripts and emoji: for a person's words, not a name."""
+    parts = _JOINERS.split(text if length is None else text[: length + 1])
+    safe = "".join(part if _JOINERS.fullmatch(part) else shown(part) for part in parts)
     return safe if length is None or len(safe) <= length else f"{safe[: length - 1]}…"
 
 

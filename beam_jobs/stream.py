@@ -8,7 +8,8 @@ import sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from beam_jobs.config.options import ImagenOptions, JobConfig
+from beam_jobs.config.job_config import JobConfig
+from beam_jobs.config.options import ImagenOptions, print_help
 from beam_jobs.pipeline import submit
 from beam_jobs.pipeline.transforms import PromptsToOutcomes, PublishOutcomes, raw_prompt_of
 
@@ -26,6 +27,8 @@ def build(pipeline: beam.Pipeline, config: JobConfig, subscription: str) -> None
 
 def main(argv: list[str]) -> int:
     """Run the job with the options in `argv` and return the exit code."""
+    if print_help(argv, streaming=True, description=__doc__):
+        return 0
     options = PipelineOptions(argv)
     options.view_as(StandardOptions).streaming = True
     subscription = options.view_as(ImagenOptions).messages_subscription

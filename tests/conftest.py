@@ -478,7 +478,7 @@ def start_stream(lane: Lane) -> Iterator[Callable[..., RunningStream]]:
 
     import localcloud.runner  # noqa: F401 - brings its options
     from beam_jobs import stream
-    from beam_jobs.config.options import job_config
+    from beam_jobs.config.job_config import job_config
 
     running: list[RunningStream] = []
 

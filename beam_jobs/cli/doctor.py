@@ -20,7 +20,8 @@ from beam_jobs.cli.endpoints import Endpoint, endpoints, stand_ins_beside
 from beam_jobs.cli.remedies import shortened
 from beam_jobs.cli.services import NotAskedError, Services, UnknownError, WrongError
 from beam_jobs.cli.setup import Setup
-from beam_jobs.cli.terminal import GREEN, RED, YELLOW, painted, printable
+from beam_jobs.cli.terminal import GREEN, RED, YELLOW, painted
+from beam_jobs.shown import shown
 
 # As in the Makefile.
 PYTHONS = ((3, 11), (3, 13))
@@ -61,7 +62,7 @@ def diagnose(setup: Setup, *, patience_s: float = PATIENCE_S) -> bool:
         except Exception as error:  # of any library: it costs a line, not all that follow
             text = shortened(error)
         unwell += mark not in ("ok", "?")
-        print(f"{painted(f'{mark:5}', colour, sys.stdout)} {printable(f'{what}: {text}')}")
+        print(f"{painted(f'{mark:5}', colour, sys.stdout)} {shown(f'{what}: {text}')}")
         sys.stdout.flush()
     print(f"{unwell} of {len(looks)} lines need attention" if unwell else "everything works")
     return not unwell

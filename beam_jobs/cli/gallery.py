@@ -22,7 +22,7 @@ _OBJECTS_PER_RECORD = 2
 _AFTER_DIGESTS = "g"
 # For somebody who waits: the library's own repeats a request for two minutes. Of all tries of one
 # request, and of one try, in seconds.
-_PATIENCE = {"retry": DEFAULT_RETRY.with_timeout(5.0), "timeout": 5.0}
+PATIENCE = {"retry": DEFAULT_RETRY.with_timeout(5.0), "timeout": 5.0}
 _IMAGE = re.compile(r"([0-9a-f]{2}/[0-9a-f]{32})-\d\.\w+")
 
 
@@ -46,7 +46,7 @@ def download(path: str, project: str, folder: Path) -> Path:
     client = storage.Client(project=project)
     target = folder / name.rpartition("/")[2]
     folder.mkdir(parents=True, exist_ok=True)
-    client.bucket(location.bucket).blob(name).download_to_filename(str(target), **_PATIENCE)
+    client.bucket(location.bucket).blob(name).download_to_filename(str(target), **PATIENCE)
     return target
 
 
@@ -56,7 +56,7 @@ def _indexed(client: storage.Client, location: Location, limit: int) -> Iterator
     folder = location.url(location.prefix)
     names: set[str] = set()
     for entry in recent_index.read_newest(
-        client, location, PREDICTIONS, limit * _OBJECTS_PER_RECORD, **_PATIENCE
+        client, location, PREDICTIONS, limit * _OBJECTS_PER_RECORD, **PATIENCE
     ):
         images = entry.get("images")
         if entry.get("reused") or not (images and isinstance(images, list)):
@@ -66,7 +66,7 @@ def _indexed(client: storage.Client, location: Location, limit: int) -> Iterator
             names.add(match[1])
             with contextlib.suppress(api_exceptions.NotFound):  # deleted since
                 blob = bucket.blob(f"{location.prefix}{match[1]}.json")
-                if record := _record(blob.download_as_bytes(**_PATIENCE)):
+                if record := _record(blob.download_as_bytes(**PATIENCE)):
                     yield record
 
 
@@ -76,12 +76,12 @@ def _listed(client: storage.Client, location: Location) -> Iterator[dict[str, An
         location.bucket,
         prefix=location.prefix,
         end_offset=f"{location.prefix}{_AFTER_DIGESTS}",
-        **_PATIENCE,
+        **PATIENCE,
     )
     record_blobs = [blob for blob in blobs if blob.name.endswith(".json")]
     record_blobs.sort(key=lambda blob: blob.time_created, reverse=True)
     for blob in record_blobs:
-        if record := _record(blob.download_as_bytes(**_PATIENCE)):
+        if record := _record(blob.download_as_bytes(**PATIENCE)):
             yield record
 
 

@@ -14,7 +14,7 @@ from requests import exceptions as requests_exceptions
 LOG_IN = "log in: gcloud auth application-default login"
 _MAX_CHARS = 200
 # api_core begins the text of an HTTP error with the request: its query can be longer than the rest.
-_REQUEST = re.compile(r"\b[A-Z]+ https?://\S+: ")
+_REQUEST = re.compile(r"\b[A-Z]+ https?://\S+: |(?<=Max retries exceeded )with url: \S+ ")
 _UNREACHABLE = (
     api_exceptions.GatewayTimeout,  # DeadlineExceeded is one
     api_exceptions.ServiceUnavailable,
@@ -43,6 +43,8 @@ def remedy(error: BaseException, *, at: str, missing: str, denied: str) -> str:
     text = shortened(error)
     if isinstance(error, api_exceptions.NotFound):
         return f"does not exist ({text}); {missing}"
+    if isinstance(error, auth_exceptions.DefaultCredentialsError):
+        return f"no credentials ({text}); {LOG_IN}"
     if isinstance(error, auth_exceptions.RefreshError | api_exceptions.Unauthorized):
         return f"the credentials are refused ({text}); {LOG_IN}"
     if isinstance(error, api_exceptions.Forbidden):

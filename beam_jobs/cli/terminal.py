@@ -6,7 +6,6 @@ program leaves nothing to undo.
 
 import contextlib
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import TextIO
@@ -15,9 +14,6 @@ GREEN, RED, YELLOW, FAINT, BOLD = "32", "31", "33", "2", "1"
 
 _EVERY_S = 0.1
 _ERASE = "\r\033[K"
-# Characters that move the cursor, change colours, reverse the text direction, or cannot be encoded
-# (lone surrogates).
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def is_terminal(*streams: TextIO) -> bool:
@@ -29,11 +25,6 @@ def painted(text: str, colour: str, out: TextIO) -> str:
     """Return `text` in a colour if `out` is a terminal and NO_COLOR is not set (no-color.org)."""
     coloured = colour and is_terminal(out) and not os.environ.get("NO_COLOR")
     return f"\033[{colour}m{text}\033[0m" if coloured else text
-
-
-def printable(text: str) -> str:
-    """Return untrusted text with the characters that would control the terminal replaced."""
-    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 class StatusLine:

@@ -18,8 +18,9 @@ from google.api_core import exceptions as api_exceptions
 from google.cloud import pubsub_v1
 from google.protobuf import duration_pb2
 
-from beam_jobs.cli.terminal import printable
+from beam_jobs.cli.asking import PATIENCE_S, connected
 from beam_jobs.outcomes import CANARY_ATTRIBUTE, FAILURE_SCHEMA, PREDICTION_SCHEMA
+from beam_jobs.shown import shown, shown_words
 
 # The minimum that Pub/Sub allows, so that the subscription of a killed watcher soon goes away.
 _EXPIRES_AFTER_S = 24 * 3600
@@ -41,8 +42,9 @@ def watch_topics(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: a topic does not exist, or may not be read.
+        TimeoutError: nothing answers at Pub/Sub's address.
     """
-    subscriber = pubsub_v1.SubscriberClient()
+    subscriber = connected(pubsub_v1.SubscriberClient())
     arrived: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def on_message(message: Any) -> None:
@@ -58,7 +60,9 @@ def watch_topics(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[
                     "name": name,
                     "topic": f"projects/{project}/topics/{topic}",
                     "expiration_policy": {"ttl": duration_pb2.Duration(seconds=_EXPIRES_AFTER_S)},
-                }
+                },
+                retry=None,
+                timeout=PATIENCE_S,
             )
             stack.callback(_delete, subscriber, name)
             stream = subscriber.subscribe(name, on_message)
@@ -90,8 +94,9 @@ def consume(
     Raises:
         google.api_core.exceptions.GoogleAPIError: the subscription does not exist, or may not be
             read.
+        TimeoutError: nothing answers at Pub/Sub's address.
     """
-    subscriber = pubsub_v1.SubscriberClient()
+    subscriber = connected(pubsub_v1.SubscriberClient())
     name = f"projects/{project}/subscriptions/{subscription}"
     deadline = None if seconds is None else time.monotonic() + seconds
     leased: list[Any] = []
@@ -153,15 +158,14 @@ def describe(message: dict[str, Any]) -> str:
     """Describe a message in a line or more, with control characters in untrusted text replaced."""
     if "reason" in message:
         replay = ", can be replayed" if message["retryable"] else ""
-        detail, prompt_id = printable(message["detail"]), printable(message["prompt_id"])
+        detail, prompt_id = shown_words(message["detail"]), shown(message["prompt_id"])
         return f"✗ {message['reason']}: {detail} ({prompt_id}{replay})"
     if message.get("canary"):
-        return f"◇ canary {printable(message['prompt_id'].removeprefix('~canary:'))}"
+        return f"◇ canary {shown(message['prompt_id'].removeprefix('~canary:'))}"
     result = "reused" if message["reused"] else f"{message['latency_ms'] / 1000:.1f} s"
     if usd := message.get("cost_usd"):  # null if it is unknown
         result += f", {usd:.4f} USD"
-    prompt = printable(" ".join(message["prompt"].split()))
-    prompt = prompt if len(prompt) <= 60 else prompt[:59] + "…"
+    prompt = shown_words(" ".join(message["prompt"].split()), 60)
     return "\n".join([f"✓ {prompt} ({result})", *(f"  {path}" for path in message["images"])])
 
 

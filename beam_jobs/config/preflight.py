@@ -5,7 +5,9 @@ This check fails at once, with one line for each missing resource.
 """
 
 import functools
+import itertools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from apache_beam.io.filesystems import FileSystems
 from google.api_core import exceptions as api_exceptions
@@ -13,7 +15,7 @@ from google.api_core.retry import Retry
 from google.auth import exceptions as auth_exceptions
 from google.cloud import pubsub_v1, storage
 
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.prompts.globs import (
     GlobError,
     PromptGlob,
@@ -23,7 +25,7 @@ from beam_jobs.prompts.globs import (
 )
 
 # Long enough to open a client's first connection, short enough to fail without a long wait.
-TIMEOUT_S = 20.0
+TIMEOUT_S = 10.0
 # A 429, 500 or 503 that goes away must not keep a job from starting.
 _retry = Retry(initial=0.3, maximum=1.0, timeout=5.0)
 
@@ -52,36 +54,50 @@ def check(
             are gone become dead letters.
 
     Raises:
-        PreflightError: a resource is missing, or a service cannot be reached.
+        PreflightError: a resource is missing, a service cannot be reached, or nobody is logged in.
     """
-    publisher = pubsub_v1.PublisherClient()
-    subscriber = pubsub_v1.SubscriberClient()
-    problems = []
-    for option, topic in (
-        ("--responses_topic", config.responses_topic),
-        ("--dead_letter_topic", config.dead_letter_topic),
-    ):
-        problems += _problem(
+    try:
+        publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+        client = storage.Client(project=config.project)
+    except auth_exceptions.DefaultCredentialsError as error:
+        raise PreflightError(
+            f"no credentials ({error}); log in: gcloud auth application-default login"
+        ) from error
+    requests: list[tuple[str, Callable[[], object]]] = [
+        (
             f"{option}: topic {topic}",
             functools.partial(publisher.get_topic, topic=topic, timeout=TIMEOUT_S, retry=None),
         )
+        for option, topic in (
+            ("--responses_topic", config.responses_topic),
+            ("--dead_letter_topic", config.dead_letter_topic),
+        )
+    ]
     if subscription:
-        problems += _problem(
-            f"--messages_subscription: subscription {subscription}",
-            lambda: subscriber.get_subscription(
-                subscription=subscription, timeout=TIMEOUT_S, retry=None
-            ),
+        requests.append(
+            (
+                f"--messages_subscription: subscription {subscription}",
+                lambda: subscriber.get_subscription(
+                    subscription=subscription, timeout=TIMEOUT_S, retry=None
+                ),
+            )
         )
     bucket = config.images_location.bucket
-    client = functools.cache(lambda: storage.Client(project=config.project))
-    problems += _problem(
-        f"--images_output_location: bucket gs://{bucket}",
-        lambda: client().get_bucket(bucket, timeout=TIMEOUT_S, retry=None),
+    requests.append(
+        (
+            f"--images_output_location: bucket gs://{bucket}",
+            lambda: client.get_bucket(bucket, timeout=TIMEOUT_S, retry=None),
+        )
     )
     if plan:
-        problems += _problem(f"--plan: {plan}", lambda: _find_object(plan, client()))
+        requests.append((f"--plan: {plan}", lambda: _find_object(plan, client)))
     elif prompts:
-        problems += _problem(f"--prompts: {prompts}", lambda: _find_files(prompts, client()))
+        requests.append((f"--prompts: {prompts}", lambda: _find_files(prompts, client)))
+    # At the same time: if nothing answers, each takes its whole time.
+    with ThreadPoolExecutor(len(requests)) as pool:
+        problems = list(
+            itertools.chain.from_iterable(pool.map(lambda each: _problem(*each), requests))
+        )
     if problems:
         raise PreflightError("\n".join(problems))
 

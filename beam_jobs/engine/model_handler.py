@@ -18,7 +18,7 @@ from gcloud.aio.storage import Storage
 from typing_extensions import override
 
 from beam_jobs.config.budgets import Budget
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy

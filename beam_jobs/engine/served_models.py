@@ -5,7 +5,7 @@ import asyncio
 import aiohttp
 
 from beam_jobs.catalog import PROMPT_FIELD, Family, Tier, family_of
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engine.limiter import AdaptiveLimiter, bucket_of
 from beam_jobs.engine.routes import Route, RoutedModel
 from beam_jobs.models.base import ImageModel

@@ -4,7 +4,7 @@ import importlib
 
 from apache_beam.options.pipeline_options import StandardOptions
 
-from beam_jobs.config.options import OptionsError
+from beam_jobs.config.job_config import OptionsError
 
 # Dataflow, and runners that execute the steps in Beam's own SDK harness, which emits what a step
 # holds back until the end of a bundle and keeps tagged outputs apart. `RunInference` and the

@@ -18,7 +18,12 @@ from apache_beam.runners.runner import PipelineState
 
 from beam_jobs import metrics
 from beam_jobs.config import preflight
-from beam_jobs.config.options import JobConfig, OptionsError, job_config, tune_for_dataflow
+from beam_jobs.config.job_config import (
+    JobConfig,
+    OptionsError,
+    job_config,
+    tune_for_dataflow,
+)
 from beam_jobs.engine.process_memory import bound_arenas
 from beam_jobs.pipeline.report import unaccounted
 from beam_jobs.pipeline.runners import refuse_lossy

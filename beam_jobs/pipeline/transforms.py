@@ -11,7 +11,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from typing_extensions import override
 
 from beam_jobs import metrics
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.engine.model_handler import ImagenModelHandler
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location

@@ -7,7 +7,7 @@ Must not import Google's client: whoever lists brings one.
 import dataclasses
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beam_jobs.prompts.globs import PromptGlob
 
@@ -25,11 +25,12 @@ class ListedFile:
     updated: datetime | None = None
 
 
-def list_files(client: "Client", glob: PromptGlob) -> Iterator[ListedFile]:
+def list_files(client: "Client", glob: PromptGlob, **patience: Any) -> Iterator[ListedFile]:
     """Yield the objects that `glob` matches, sorted by name, page by page.
 
     Lists only what begins with the glob's prefix, never the whole bucket. Google's exceptions pass
-    through; `NotFound` means that there is no such bucket.
+    through; `NotFound` means that there is no such bucket. `patience` is `retry` and `timeout` of
+    each request, if not the library's.
     """
     blobs = client.list_blobs(
         glob.bucket,
@@ -39,6 +40,7 @@ def list_files(client: "Client", glob: PromptGlob) -> Iterator[ListedFile]:
         end_offset=f"{glob.pattern}!" if glob.is_one_object else None,
         match_glob=glob.storage_pattern,
         fields="items(name,size,generation,updated),nextPageToken",
+        **patience,
     )
     for blob in blobs:
         if glob.matches(blob.name):

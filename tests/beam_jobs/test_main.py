@@ -9,9 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from google.cloud.storage import retry as storage_retry
 
 from beam_jobs import __main__ as cli
+from beam_jobs import catalog
+from beam_jobs.cli import gallery
 from beam_jobs.outcomes import Prediction, encode
+from tests.conftest import BUCKET
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +56,7 @@ def record(lane):
 def opened(monkeypatch):
     """What is opened in a browser."""
     urls = []
-    monkeypatch.setattr(cli.webbrowser, "open", lambda url: urls.append(url) or True)
+    monkeypatch.setattr("webbrowser.open", lambda url: urls.append(url) or True)
     return urls
 
 
@@ -140,7 +144,11 @@ def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_p
         ),
         (["images", "--location", "gs://no-such-bucket/x"], "create it, or name one that exists"),
         (["images", "--location", "/tmp"], "expected gs://<bucket>/<folder>, got '/tmp'"),
-        (["images", "gs://no-such-bucket/x.png"], "create it, or name one that exists"),
+        (["open", "gs://no-such-bucket/x.png"], "create it, or name one that exists"),
+        (["erase", "--digest", "x"], "--digest: expected 32 hexadecimal digits, got 'x'"),
+        (["put", "a*.txt"], "a*.txt: expected a name without * ? [ ] and without invisible"),
+        (["put", "gone.txt"], "gone.txt: cannot be read after line 0: FileNotFoundError"),
+        (["estimate", "p.txt", "--tier", "flex", "--model", "imagen-9"], "--tier: flex is only"),
         (["--project", "", "images"], "no project: pass --project, or set GOOGLE_CLOUD_PROJECT"),
     ],
 )
@@ -161,6 +169,11 @@ def test_an_error_is_one_line_and_exit_code_1(run, arguments, says):
         ["draw"],
         ["publish", "a", "--images", "two"],
         ["watch", "--topics", "predictions", "--subscription", "predictions-sub"],
+        ["estimate"],
+        ["estimate", "p.txt", "--call-seconds", "0"],
+        ["put", "p.txt", "--day", "tomorrow"],
+        ["erase", "--yes"],
+        ["erase", "--prompt-id", "a", "--digest", "b"],
     ],
 )
 def test_a_wrong_command_line_prints_the_usage(cloud, capsys, arguments):
@@ -168,6 +181,38 @@ def test_a_wrong_command_line_prints_the_usage(cloud, capsys, arguments):
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage: python -m beam_jobs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "who"),
+    [
+        (["publish", "a fox"], "Pub/Sub"),
+        (["publish", "--file", "gs://b-1/p.txt"], "Cloud Storage"),
+        (["watch"], "Pub/Sub"),
+        (["watch", "--subscription", "predictions-sub"], "Pub/Sub"),
+        (["open", "gs://b-1/images/x.png"], "Cloud Storage"),
+        (["sheet", "folder"], "Cloud Storage"),
+        (["estimate", "gs://b-1/p.txt"], "Cloud Storage"),
+        (["put", "PROMPTS"], "Cloud Storage"),
+        (["erase", "--prompt-id", "order-1"], "Cloud Storage"),
+    ],
+)
+def test_what_does_not_answer_is_named_in_time(run, monkeypatch, tmp_path, arguments, who):
+    monkeypatch.setattr("beam_jobs.cli.asking.PATIENCE_S", 0.1)
+    retry = storage_retry.DEFAULT_RETRY.with_timeout(0.1)
+    monkeypatch.setitem(gallery.PATIENCE, "retry", retry)
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    (tmp_path / "p.txt").write_text("a fox\n")
+    given = [str(tmp_path / "p.txt") if word == "PROMPTS" else word for word in arguments]
+    began = time.monotonic()
+    code, out, err = run(*given)
+    assert time.monotonic() - began < 5
+    assert (code, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last.startswith(f"error: {who} at ")
+    assert " does not answer (" in last
+    assert last.endswith("; check the address and the network, or start the stand-ins: make up")
 
 
 # watch
@@ -263,7 +308,7 @@ def test_a_message_that_watch_could_not_print_is_delivered_again(run, lane, monk
     def interrupted(message):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.watch, "describe", interrupted)
+    monkeypatch.setattr("beam_jobs.cli.watch.describe", interrupted)
     code, out, _ = run("watch", "--subscription", f"{lane.name}-predictions-sub")
     assert (code, out) == (130, "")
     assert lane.predictions(1, within_s=30)[0]["prompt_id"] == "1"
@@ -312,16 +357,16 @@ def test_images_says_that_a_location_has_none(run, lane):
 def test_the_newest_image_or_one_by_its_path_is_opened(run, lane, record, opened):
     older = record("a fox", b"\x89PNG\r\n\x1a\nolder")
     record("an owl", b"\x89PNG\r\n\x1a\nnewer")
-    code, out, _ = run("images", "--location", lane.images_location, "--open")
+    code, out, _ = run("open", "--location", lane.images_location)
     assert (code, Path(out.strip()).read_bytes()[8:]) == (0, b"newer")
-    code, out, _ = run("images", older)
+    code, out, _ = run("open", older)
     assert (code, Path(out.strip()).read_bytes()[8:]) == (0, b"older")
     assert opened[1] == Path(out.strip()).as_uri()
 
 
 def test_without_a_browser_the_path_of_the_image_is_printed(run, record, monkeypatch):
-    monkeypatch.setattr(cli.webbrowser, "open", lambda _: False)
-    code, out, err = run("images", record("a fox"))
+    monkeypatch.setattr("webbrowser.open", lambda _: False)
+    code, out, err = run("open", record("a fox"))
     assert (code, err) == (1, "error: no browser found; open that file yourself\n")
     assert Path(out.strip()).exists()
 
@@ -329,11 +374,155 @@ def test_without_a_browser_the_path_of_the_image_is_printed(run, record, monkeyp
 def test_a_sheet_is_written_and_opened_only_when_asked(run, lane, record, opened, tmp_path):
     record("a fox")
     sheet = tmp_path / "sheet"
-    where = ["images", "--location", lane.images_location, "--sheet", sheet]
+    where = ["sheet", sheet, "--location", lane.images_location]
     assert run(*where) == (0, f"{sheet}/index.html\n", "")
     assert opened == []
     assert run(*where, "--open")[0] == 0
     assert opened == [(sheet / "index.html").as_uri()]
+
+
+# estimate, put, erase
+
+
+def test_an_estimate_needs_no_service_and_counts_duplicates_once(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
+    prompts = tmp_path / "p.csv"
+    prompts.write_text("prompt,images\na fox,1\na fox,1\nan owl,3\n")
+    code, out, err = run("estimate", prompts, "--requests-per-minute", 2)
+    assert (code, err) == (0, "")
+    first, model, cost, pace = out.splitlines()
+    assert first == "1 file: 3 prompts, 1 duplicate of them; 0 invalid rows"
+    usd = 4 * catalog.CATALOG[catalog.DEFAULT_MODEL].usd_per_image(None)
+    assert model.startswith(f"  {catalog.DEFAULT_MODEL}: 4 images, ")
+    assert float(cost.split()[1]) == pytest.approx(usd, abs=0.02)
+    assert pace.startswith("time: about 2:00 ")
+
+
+def test_an_estimate_names_invalid_rows_and_models_without_a_price(run, tmp_path):
+    prompts = tmp_path / "p.jsonl"
+    prompts.write_text('{"prompt": "a fox", "seed": "x"}\n{"prompt": "an owl"}\n')
+    arguments = ("estimate", prompts, tmp_path / "gone.txt", "--model", "gemini-99-image")
+    code, out, _ = run(*arguments)
+    assert code == 1
+    assert "2 files: 1 prompt; 2 invalid rows" in out
+    assert "gemini-99-image: 1 image, no known price" in out
+    assert "cost: at least 0.00 USD" in out
+    wrong, gone = [line for line in out.splitlines() if line.startswith("invalid: ")]
+    assert wrong.startswith(f"invalid: {prompts}:1: field 'seed'")
+    assert gone.startswith(f"invalid: {tmp_path}/gone.txt: cannot be read")
+
+
+def test_what_is_put_is_what_the_night_of_that_day_makes(run, tmp_path, lane, monkeypatch):
+    monkeypatch.setattr("beam_jobs.cli.commands.put.night_folder", lambda day: f"{lane.name}/{day}")
+    prompts = tmp_path / "p.txt"
+    prompts.write_text("a fox\nan owl\n")
+    put = ("put", prompts, "--bucket", BUCKET, "--day", "2026-11-01")
+    code, out, _ = run(*put)
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            f"gs://{BUCKET}/{lane.name}/2026-11-01/p.txt: 2 prompts",
+            'that night is over: to make them, go to imagen_backfill and trigger it with {"day": '
+            '"2026-11-01"}',
+        ],
+    )
+    prompts.write_text("a hare\n")
+    code, _, err = run(*put)
+    assert code == 1
+    assert err.endswith("is there already; pass --replace, or give your file another name\n")
+    assert run(*put, "--replace")[0] == 0
+    assert lane.objects("2026-11-01/") == {"2026-11-01/p.txt": b"a hare\n"}
+
+
+def test_a_file_with_an_invalid_row_is_put_only_if_that_is_asked_for(run, tmp_path, lane):
+    prompts = tmp_path / "p.csv"
+    prompts.write_text("prompt,images\na fox,1\nx,y,z\n")
+    code, _, err = run("put", prompts, "--bucket", "no-such-bucket")
+    assert code == 1
+    assert [line.partition("p.csv ")[2] or line for line in err.splitlines()] == [
+        "line 3: expected 2 cells, got 3",
+        "error: nothing was put: correct these rows, or pass --anyway",
+    ]
+    assert "does not exist" in run("put", prompts, "--bucket", "no-such-bucket", "--anyway")[2]
+
+
+FOX, OWL, HARE = "0f" * 16, "1e" * 16, "2d" * 16
+
+
+@pytest.fixture
+def traces(lane, monkeypatch):
+    """What jobs and a replay have left of two senders: the sender acme sent a fox and an owl."""
+    monkeypatch.setattr("beam_jobs.cli.erase.ARCHIVE_FOLDER", f"{lane.name}/dead-letters")
+
+    def entry(prompt_id, digest, tenant=None):
+        image = f"{lane.images_location}/{digest[:2]}/{digest}-0.png"
+        attributes = {} if tenant is None else {"attributes": {"tenant": tenant}}
+        return {"prompt_id": prompt_id, "images": [image], **attributes}
+
+    def letter(prompt_id, tenant):
+        return {"letter": {"prompt_id": prompt_id, "attributes": {"tenant": tenant}}}
+
+    def lines(*entries):
+        return "".join(f"{json.dumps(each)}\n" for each in entries)
+
+    for digest in (FOX, OWL, HARE):
+        lane.put(f"images/{digest[:2]}/{digest}-0.png", b"image")
+        lane.put(f"images/{digest[:2]}/{digest}.json", b"{}")
+        lane.put(f"images/thumbnails/{digest[:2]}/{digest}-0.webp", b"thumbnail")
+    lane.put(
+        "images/recent/predictions/1.jsonl",
+        lines(entry("order-1", FOX, "acme"), entry("order-2", HARE, "other")) + "no JSON\n",
+    )
+    lane.put("images/index/2026-11-01/1.jsonl", lines(entry(f"~{OWL}", OWL, "acme")))
+    lane.put("images/recent/predictions/2.jsonl", lines(entry("order-3", OWL)))
+    lane.put(
+        "dead-letters/reason=BLOCKED/ds=2026-11-01/1.jsonl",
+        lines(letter("order-4", "acme"), letter("order-5", "other")),
+    )
+    return lane.objects("")
+
+
+def test_without_yes_nothing_is_erased_and_all_is_told(run, lane, traces):
+    code, out, _ = run("erase", "--attribute", "tenant=acme", "--location", lane.images_location)
+    assert code == 0
+    first, *others = out.splitlines()
+    assert first == "2 images, 2 records, 2 thumbnails, 2 index entries, 1 archived dead letter"
+    assert f"  {lane.images_location}/0f/{FOX}-0.png" in others
+    assert "1 other index entry of the same images: others have asked for the same" in out
+    assert "1 index entry of an older version" in out
+    assert "nothing was erased: pass --yes to do it" in others
+    assert out.partition("out of reach:\n")[2].count("\n- ") >= 3
+    assert lane.objects("") == traces
+
+
+def test_a_senders_traces_are_erased_and_nobody_elses(run, lane, traces):
+    where = ("--location", lane.images_location)
+    assert run("erase", "--attribute", "tenant=acme", "--yes", *where)[0] == 0
+    left = lane.objects("")
+    assert not [name for name in left if FOX in name or OWL in name]
+    assert len([name for name in left if HARE in name]) == 3
+    assert "images/index/2026-11-01/1.jsonl" not in left
+    kept = left["images/recent/predictions/1.jsonl"].decode().splitlines()
+    assert [json.loads(kept[0])["prompt_id"], kept[1]] == ["order-2", "no JSON"]
+    assert b"order-4" not in b"".join(left.values())
+    assert b"order-5" in b"".join(left.values())
+    again = run("erase", "--attribute", "tenant=acme", "--yes", *where)[1]
+    assert again.startswith("0 images, 0 records, 0 thumbnails, 0 index entries, 0 archived")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gone"),
+    [
+        (["--prompt-id", "order-1"], FOX),
+        (["--prompt_id", f"~{OWL}"], OWL),
+        (["--digest", HARE], HARE),
+    ],
+)
+def test_one_prompt_is_erased_by_its_id_or_digest(run, lane, traces, arguments, gone):
+    assert run("erase", *arguments, "--yes", "--location", lane.images_location)[0] == 0
+    assert {name for name in traces if gone in name} == set(traces) - set(lane.objects("")) - {
+        "images/index/2026-11-01/1.jsonl"
+    }
 
 
 @pytest.mark.slow

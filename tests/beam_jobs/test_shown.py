@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_jobs.shown import ALERT_MARK, is_safe, shown, shown_value
+from beam_jobs.shown import ALERT_MARK, is_safe, shown, shown_value, shown_words
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,26 @@ def test_no_text_is_two_lines_or_an_alert(text: str) -> None:
     assert len(safe.splitlines()) == 1
     assert ALERT_MARK not in safe.lower()
     assert not {unicodedata.category(char) for char in safe} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+@pytest.mark.parametrize(
+    "unsafe",
+    ["\x1b[2J", "\x07", "\x9b31m", "\r", "\u202e", "\u2066", "\ud800", "\u2028", "\x7f"],
+    ids=ascii,
+)
+def test_a_persons_words_cannot_control_the_terminal(unsafe: str) -> None:
+    said = shown_words(f"a{unsafe}b")
+    assert unsafe[0] not in said
+    assert (said[:2], said[-1]) == ("a\\", "b")
+    said.encode("utf-8")
+
+
+def test_a_persons_words_of_every_script_stay_as_they_are() -> None:
+    text = "naïve 狐狸 ثعلب שועל 👩‍👩‍👧 ﷺ می‌خواهم"
+    assert shown_words(text) == text
+    assert shown_words(text, 5) == "naïv…"
+    assert shown_words("\n" * 9, 9) == r"\n\n\n\n…"
+    assert not is_safe("👩‍👧")
 
 
 def test_a_mark_cannot_be_made_of_what_is_escaped() -> None:

@@ -8,7 +8,8 @@ import googleapiclient
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.config.options import ImagenOptions, OptionsError, job_config
+from beam_jobs.config.job_config import OptionsError, job_config
+from beam_jobs.config.options import ImagenOptions
 from localcloud.resources import template_metadata
 
 TEMPLATES = {name: template_metadata(name) for name in ("stream", "backfill")}
@@ -337,6 +338,7 @@ def test_all_examples_make_a_job_together():
         assert accepted_by_the_job(job, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("job", "name", "value", "expected"), CASES)
 def test_the_template_accepts_a_value_where_the_job_does(job, name, value, expected):
     assert accepted_by_the_job(job, **{**COMPANIONS.get(name, {}), name: value}) is expected

@@ -10,7 +10,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 
 from beam_jobs import backfill, stream
-from beam_jobs.config.options import job_config
+from beam_jobs.config.job_config import job_config
+
+pytestmark = pytest.mark.slow
 
 SUBSCRIPTION = "projects/demo-project/subscriptions/prompts-sub"
 OPTIONS = {

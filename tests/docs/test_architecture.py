@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from beam_jobs import names
-from imagen_ops.backfill import run
-from imagen_ops.dead_letters import archive
 from imagen_ops.records import folders
 from localcloud.resources import Names
 from tests.docs.markdown import names_in_first_cells, section, text_of
@@ -101,8 +99,8 @@ def test_every_folder_it_names_is_there():
 
 def test_every_folder_of_the_bucket_is_one_that_the_code_uses():
     used = {
-        run.PROMPTS_FOLDER,
-        archive.FOLDER,
+        names.PROMPTS_FOLDER,
+        names.ARCHIVE_FOLDER,
         names.JOBS_FOLDER,
         Path(folders.HEALTH_RECORDS).parent.name,
         "images",

@@ -154,6 +154,7 @@ def test_a_job_option_stands_where_the_recipe_says(name: str) -> None:
     assert unexplained(name, found - TEMPLATES, recipe) == set()
 
 
+@pytest.mark.slow
 def test_the_files_of_a_job_option_are_few_and_real() -> None:
     recipe = "Add a job option"
     assert len(steps(recipe)) <= 4

@@ -469,6 +469,7 @@ def test_every_folder_of_records_is_one() -> None:
         folders.RUN_RECORDS,
         folders.REPLAY_RECORDS,
         folders.LAUNCH_RECORDS,
+        folders.ACTION_RECORDS,
     }
     assert set(re.findall(r"records/\w+", TEXT)) <= known
     line = next(line for line in PROSE.splitlines() if line.startswith("`health` (checks)"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from beam_jobs import __main__ as cli
 from beam_jobs.config.options import ImagenOptions
 from beam_jobs.outcomes import Failure, Prediction, Reason, encode
 from beam_jobs.prompts.field_values import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
@@ -40,27 +41,39 @@ def test_the_fields_of_both_messages_are_all_there() -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_for_the_bucket_work_against_the_stand_ins(lane: Any, tmp_path: Path) -> None:
+def test_the_commands_for_the_bucket_work_against_the_stand_ins(
+    lane: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = section(USAGE, "Work on one machine")
     lines = [line[2:] for block in blocks(text, "console") for line in block.splitlines()]
-    upload, read = (shlex.split(line) for line in lines if "google.cloud" in line)
+    (put,) = (shlex.split(line) for line in lines if "beam_jobs put" in line)
+    (read,) = (shlex.split(line) for line in lines if "google.cloud" in line)
     (tmp_path / "prompts.csv").write_text("prompt\nA fox\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "beam_jobs.cli.commands.put.night_folder", lambda day: f"{lane.name}/prompts/ds={day}"
+    )
+    assert put[:3] == [".venv/bin/python", "-m", "beam_jobs"]
+    assert cli.main(put[3:]) == 0
+    assert lane.objects("prompts/") == {"prompts/ds=2026-11-01/prompts.csv": b"prompt\nA fox\n"}
     lane.put("records/a.jsonl", "{}\n")
-    printed = []
-    for _, option, code in (upload, read):
-        code = code.replace("prompts/mine/", f"{lane.name}/prompts/")
-        code = code.replace("records/backfills/", f"{lane.name}/records/")
-        done = subprocess.run(
-            [sys.executable, option, code],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-            timeout=120,
-        )
-        printed.append(done.stdout)
-    assert printed == ["", "{}\n"]
-    assert lane.objects("prompts/") == {"prompts/prompts.csv": b"prompt\nA fox\n"}
+    done = subprocess.run(
+        [sys.executable, read[1], read[2].replace("records/backfills/", f"{lane.name}/records/")],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout == "{}\n"
+
+
+def test_the_commands_are_all_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    listed = re.findall(r"(?m)^    (\w+) ", capsys.readouterr().out)
+    rows = re.findall(r"(?m)^\| (`.*?) \|", section(USAGE, "Commands"))
+    named = re.findall(r"`([a-z]+)[^`]*`", " ".join(rows))
+    assert sorted(named) == sorted(listed)
 
 
 def test_the_reasons_of_failures_are_all_there() -> None:

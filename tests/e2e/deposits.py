@@ -54,6 +54,7 @@ def a_day_of_looks(operated: Operated) -> None:
         totals |= {"failures": failed, "failures_BLOCKED": failed, "quota_refusals": refused}
         lag = 12 + 10 * busy
         look = {**last, "run_id": f"before-{number}", "at": at.isoformat(), "totals": totals}
+        look.pop("grown", None)
         look["job"] = {"id": "2026-11-01_00_00_00-1", "state": "RUNNING"}
         look["readings"] = {"system_lag": lag, "watermark_age": 2 * lag}
         look["readings"] |= {"backlog_age": lag**2 / 9, "backlog_size": round(40 * busy**2)}

@@ -4,6 +4,7 @@ Tests of layout and states need no Airflow. They need every answer that a panel 
 """
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from datetime import datetime, timedelta
@@ -43,8 +44,11 @@ class Site:
             "plots": {"hours": 24, "points": samples.points()},
             "backfills": {"runs": samples.backfills()},
             "dead-letters": samples.dead_letters(),
+            "done": {"runs": samples.done()},
         }
+        self.letters = samples.letters()
         self.errors: dict[str, str] = {}
+        self.causes: dict[str, str] = {}
         self.statuses: dict[str, int] = {}
         self.raw: dict[str, str] = {}
         self.missing: set[str] = set()
@@ -60,7 +64,8 @@ class Site:
             "actions": samples.actions(),
             "plots": {"hours": 24, "points": []},
             "backfills": {"runs": []},
-            "dead-letters": {"hours": 24, "by_reason": [], "replays": []},
+            "dead-letters": {"waiting": None, "hours": 24, "by_reason": [], "replays": []},
+            "done": {"runs": []},
         }
 
     def fail(self, *panels: str) -> None:
@@ -89,7 +94,7 @@ class Site:
         app.router.add_get("/", self._around)
         app.router.add_get("/imagen/", self._page)
         app.router.add_get("/imagen/assets/{name}", self._asset)
-        app.router.add_get("/imagen/api/{panel}", self._panel)
+        app.router.add_get("/imagen/api/{panel:.+}", self._panel)
         app.router.add_get("/imagen/images/{path:.+}", self._image)
         app.router.add_get("/{elsewhere:(dags|api)/.+}", self._elsewhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -139,8 +144,10 @@ class Site:
         if panel in self.raw:
             return web.Response(text=self.raw[panel], headers=headers)
         error = self.errors.get(panel)
-        data = self._images(request) if panel == "images" else self.data[panel]
+        own = {"images": self._images, "dead-letters/list": self._letters, "plots": self._plots}
+        data = own[panel](request) if panel in own else self.data[panel]
         body = {"at": self.now.isoformat(), "data": None if error else data, "error": error}
+        body["cause"] = self.causes.get(panel)
         return web.json_response(body, headers=headers)
 
     def _images(self, request: web.Request) -> dict[str, Any]:
@@ -153,3 +160,23 @@ class Site:
         page = self.images[start : start + limit]
         more = start + limit < len(self.images)
         return {"images": page, "next": f"after&{page[-1]['path']}" if more else None}
+
+    def _letters(self, request: web.Request) -> dict[str, Any]:
+        query = request.query
+        chosen = [
+            letter
+            for letter in self.letters
+            if query.get("reason") in (None, letter["reason"])
+            and all(word in json.dumps(letter) for word in query["words"].split())
+        ]
+        start = int(query.get("before", "0&").removesuffix("&"))
+        page, more = chosen[start : start + 5], len(chosen) > start + 5
+        until = page[-1]["at"] if more else None
+        return {"letters": page, "next": f"{start + 5}&" if more else None, "until": until}
+
+    def _plots(self, request: web.Request) -> dict[str, Any]:
+        data, query = self.data["plots"], request.query
+        hours = float(query.get("hours", 24)) if data["hours"] == 24 else data["hours"]
+        start = query.get("from") or (self.now - timedelta(hours=hours)).isoformat()
+        whole = {"each": 1, "limits": {}, "marks": [], **data}
+        return {**whole, "from": start, "to": query.get("to") or self.now.isoformat()}

@@ -406,12 +406,13 @@ def test_a_prompt_with_html_or_scripts_is_shown_as_text_everywhere(
     site.images = samples.images(len(samples.HOSTILE), prompts=samples.HOSTILE)
     for entry in site.images:
         entry["model"] = entry["source"] = entry["prompt_id"] = samples.HOSTILE[0]
-    site.data["dead-letters"] = samples.dead_letters(samples.HOSTILE)
-    for reason in site.data["dead-letters"]["by_reason"]:
-        for sample in reason["samples"]:
-            sample["detail"] = samples.HOSTILE[2]
+    site.letters = samples.letters(samples.HOSTILE)[:5]
+    for letter in site.letters:
+        letter["detail"] = letter["prompt_id"] = samples.HOSTILE[2]
+    site.data["done"]["runs"][0] |= {"by": samples.HOSTILE[0], "what": samples.HOSTILE[0]}
+    site.data["done"]["runs"][0]["form"] = {samples.HOSTILE[0]: samples.HOSTILE[2]}
     site.data["dead-letters"]["by_reason"][3]["reason"] = samples.HOSTILE[0]
-    site.data["stream"]["verdict"]["reasons"][0]["text"] = samples.HOSTILE[1]
+    site.data["stream"]["check"]["reasons"][0]["text"] = samples.HOSTILE[1]
     site.data["plots"]["points"][-1]["failures_per_minute"] = {samples.HOSTILE[0]: 1}
     site.data["backfills"]["runs"][0]["noted"] = [samples.HOSTILE[0]]
     site.data["actions"]["user"] = samples.HOSTILE[0]
@@ -426,10 +427,9 @@ def test_a_prompt_with_html_or_scripts_is_shown_as_text_everywhere(
         assert page.locator("dialog .prompt").text_content() == prompt
         assert page.locator("dialog .prompt *").count() == 0
         page.keyboard.press("Escape")
-    for summary in page.locator(".by-reason summary").all():
-        summary.click()
-    assert page.locator(".samples .prompt").count() == 12
-    assert page.locator(".samples :is(.prompt, .detail) *").count() == 0
+    page.locator(".all-of-them summary").click()
+    expect(page.locator(".letters .prompt")).to_have_count(5)
+    assert page.locator(".letters :is(.prompt, .detail, code) :not(small)").count() == 0
     expect(page.locator(".reasons .text").first).to_have_text(samples.HOSTILE[1])
     # Only the page's own: logo, tiles and viewer.
     assert page.locator("img").count() == 2 + len(samples.HOSTILE)
@@ -454,6 +454,9 @@ def test_addresses_that_lead_elsewhere_are_not_followed(
     ):
         image["url"] = url
     site.data["stream"]["job"]["url"] = "javascript:window.pwned=2"
+    site.data["stream"]["asked"]["url"] = "javascript:window.pwned=5"
+    site.data["done"]["runs"][0]["url"] = "javascript:window.pwned=6"
+    site.data["dead-letters"]["archive"] = "javascript:window.pwned=7"
     site.data["backfills"]["runs"][0]["url"] = "data:text/html,<script>window.pwned=3</script>"
     site.data["actions"]["dags"][0]["url"] = "javascript:window.pwned=4"
     page = visit()
@@ -463,6 +466,8 @@ def test_addresses_that_lead_elsewhere_are_not_followed(
     expect(page.locator(".tile img[src]")).to_have_count(0)
     expect(page.locator(".job a")).to_have_count(0)
     expect(page.locator(".runs tbody tr").first.locator("a")).to_have_count(0)
+    expect(page.locator("#done li").first.locator("a")).to_have_count(0)
+    expect(page.locator(".waiting a")).to_have_count(0)
     expect(page.locator(".buttons button:disabled")).to_have_count(1)
     hrefs = page.locator("a").evaluate_all("all => all.map(a => a.protocol)")
     assert set(hrefs) <= {"http:", "https:"}

@@ -11,13 +11,12 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from beam_jobs.catalog import unpriced
+from beam_jobs.names import night_folder
 from beam_jobs.prompts.globs import PromptGlob
 from imagen_ops.jobs.launch_request import backfill_job_name, run_label_of
 from imagen_ops.jobs.limits import allowed_of
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
-
-PROMPTS_FOLDER = "prompts"
 
 _BACKFILL, _SCHEDULED = "backfill", "scheduled"
 
@@ -73,8 +72,8 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
             f"the form has both day = {field!r:.50} and prompts: fill in one of them"
         )
     day = None if prompts else day_of(dag_run, field, dry_run=params["dry_run"])
-    if not prompts:
-        prompts = f"gs://{settings.bucket}/{PROMPTS_FOLDER}/ds={day}/*"
+    if day:
+        prompts = f"gs://{settings.bucket}/{night_folder(day)}/*"
     try:
         glob = PromptGlob.parse(prompts)
     except ValueError as error:

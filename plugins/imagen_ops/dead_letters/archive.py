@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from beam_jobs.names import ARCHIVE_FOLDER
 from imagen_ops.dead_letters.decision import Decision
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from imagen_ops.google.pubsub import Message
 
-FOLDER = "dead-letters"
 LINE_SCHEMA = "imagen.archived/1"
 _CALL_SECONDS = 15.0
 _RETRY_SECONDS = 30.0
@@ -34,7 +34,7 @@ class Archive:
     """The archive in one bucket, as one DAG run writes to it.
 
     Args:
-        client: must be allowed to create objects under `FOLDER`.
+        client: must be allowed to create objects under `ARCHIVE_FOLDER`.
         bucket: the bucket's name, without gs://.
         run_id: of the DAG run; becomes part of the objects' names.
     """
@@ -77,7 +77,7 @@ def by_folder(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     groups: dict[str, list[Entry]] = defaultdict(list)
     for message, decision in entries:
         day = message.published_at.astimezone(UTC).date().isoformat()
-        groups[f"{FOLDER}/reason={decision.reason}/ds={day}"].append((message, decision))
+        groups[f"{ARCHIVE_FOLDER}/reason={decision.reason}/ds={day}"].append((message, decision))
     return dict(groups)
 
 

@@ -6,19 +6,22 @@ Handlers run on the event loop of Airflow's API server, so they do all reading i
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import AwareDatetime
 
 from beam_jobs.shown import shown
 from imagen_ops.ui.access import Admission, Admit, Guarded, may_trigger
 from imagen_ops.ui.headers import WithHeaders
 from imagen_ops.ui.lazy import Asgi
-from imagen_ops.ui.panels import actions, backfills, dead_letters, images, stream
+from imagen_ops.ui.panels import actions, backfills, dead_letters, done, images, plots, stream
 from imagen_ops.ui.responses import AsciiJson, ClientGoneError, ImageResponse, busy, while_connected
+from imagen_ops.ui.runbook import read_runbook
 from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
 from imagen_ops.ui.static_files import FOLDER, PAGE, StaticFile, load_static_files
 from imagen_ops.ui.storage import READ_TIMEOUT_S, Storage
@@ -105,18 +108,40 @@ def _add_static_files(app: FastAPI, static_files: Mapping[str, StaticFile]) -> N
 def _add_panels(app: FastAPI, storage: Storage) -> None:
     shared = SharedReads(ANSWER_TIMEOUT_S, Turns("imagen-ui-panel", **_PANEL_PLACES))
 
-    async def health(request: Request, show: Callable[[stream.Health], Any]) -> AsciiJson:
-        read = functools.partial(stream.read_health, storage)
-        answer = await while_connected(request, shared.get("health", 10, read))
-        return _panel(answer if answer.error else Answer(show(answer.data)))
+    # Users choose what to look for, so it has threads and a cache of its own.
+    searches = SharedReads(
+        ANSWER_TIMEOUT_S, Turns("imagen-ui-search", **_OLDER_PLACES), answers=_OLDER_ANSWERS
+    )
+    apart = storage.apart(
+        reads=_OLDER_PLACES["threads"], cached_characters=_OLDER_CACHED_CHARACTERS
+    )
 
     @app.get("/api/stream")
     async def stream_state(request: Request) -> AsciiJson:
-        return await health(request, lambda latest: stream.state(latest, datetime.now(UTC)))
+        read = functools.partial(stream.read_health, storage)
+        answer = await while_connected(request, shared.get("health", 10, read))
+        if answer.error:
+            return _panel(answer)
+        return _panel(Answer(stream.state(answer.data, datetime.now(UTC))))
 
     @app.get("/api/plots")
-    async def plots(request: Request) -> AsciiJson:
-        return await health(request, stream.plots)
+    async def plotted(
+        request: Request,
+        hours: plots.Hours | None = None,
+        start: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+        end: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+    ) -> AsciiJson:
+        def read() -> dict[str, Any]:
+            period = plots.Period.of(datetime.now(UTC), hours, start, end)
+            return plots.read_plots(storage if own is None else apart, period)
+
+        own = None if hours or start is None else (start, end)
+        reading = (
+            shared.get(("plots", hours), 10, read)
+            if own is None
+            else searches.get(("plots", *own), 10, read, request.user.get_id())
+        )
+        return _panel(await while_connected(request, reading))
 
     @app.get("/api/backfills")
     async def backfill_runs(request: Request) -> AsciiJson:
@@ -127,6 +152,32 @@ def _add_panels(app: FastAPI, storage: Storage) -> None:
     async def recent_dead_letters(request: Request) -> AsciiJson:
         read = functools.partial(dead_letters.read_dead_letters, storage)
         return _panel(await while_connected(request, shared.get("dead-letters", 10, read)))
+
+    @app.get("/api/done")
+    async def what_was_done(request: Request) -> AsciiJson:
+        read = functools.partial(done.read_done, storage)
+        return _panel(await while_connected(request, shared.get("done", 15, read)))
+
+    @app.get("/api/dead-letters/list")
+    async def list_of_dead_letters(
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=dead_letters.MAX_LIMIT)] = 50,
+        before: Annotated[str | None, Query(pattern=dead_letters.CURSOR)] = None,
+        reason: Annotated[str | None, Query(pattern=dead_letters.REASON)] = None,
+        words: Annotated[str, Query(max_length=dead_letters.MAX_WORDS)] = "",
+    ) -> AsciiJson:
+        asked = (limit, before, reason, words)
+        read = functools.partial(dead_letters.read_letters, apart, *asked)
+        reading = searches.get(asked, 10, read, request.user.get_id())
+        return _panel(await while_connected(request, reading))
+
+    @app.get("/runbook")
+    async def runbook(request: Request) -> Response:
+        read = functools.partial(read_runbook, storage)
+        found = (await while_connected(request, shared.get("runbook", 10, read))).data
+        if found is None:
+            raise Busy.after(ANSWER_TIMEOUT_S)
+        return RedirectResponse(found.url) if found.url else HTMLResponse(found.page)
 
 
 def _add_lists_of_images(app: FastAPI, storage: Storage) -> None:
@@ -218,7 +269,7 @@ def _is_unescaped(request: Request, path: str) -> bool:
 
 def _panel(answer: Answer) -> AsciiJson:
     now = datetime.now(UTC).isoformat()
-    return AsciiJson({"at": now, "data": answer.data, "error": answer.error})
+    return AsciiJson({"at": now, "data": answer.data, "error": answer.error, "cause": answer.cause})
 
 
 def _not_found() -> AsciiJson:

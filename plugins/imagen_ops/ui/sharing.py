@@ -23,7 +23,16 @@ ERROR_TTL_S = 3.0
 
 
 class ReadError(Exception):
-    """Something cannot be read. The message tells the operator why and what to do."""
+    """Something cannot be read. The message tells the operator why and what to do.
+
+    Args:
+        text: the message.
+        cause: what all sections with the same cause lack: `storage` or `settings`.
+    """
+
+    def __init__(self, text: str, cause: str = "storage") -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +42,12 @@ class Answer:
     Attributes:
         data: what the read returned; None also means that there is nothing yet.
         error: the reason as a sentence for the operator; None if the read succeeded.
+        cause: what a `ReadError` says that is lacking; None for other errors.
     """
 
     data: Any = None
     error: str | None = None
+    cause: str | None = None
 
 
 class SharedReads:
@@ -90,7 +101,8 @@ class SharedReads:
         except TimeoutError:
             if not future.running() and not future.done():
                 raise Busy.after(self._timeout_s) from None
-            return Answer(error=f"Cloud Storage has not answered within {self._timeout_s:g} s")
+            text = f"Cloud Storage has not answered within {self._timeout_s:g} s"
+            return Answer(error=text, cause="storage")
         finally:
             self._await_no_more(key, shared)
 
@@ -105,7 +117,7 @@ class SharedReads:
         try:
             answer = Answer(read())
         except ReadError as error:
-            answer, ttl_s = Answer(error=str(error)), ERROR_TTL_S
+            answer, ttl_s = Answer(error=str(error), cause=error.cause), ERROR_TTL_S
         except Exception as error:
             _log.exception("Cannot read %r for the page", key)
             answer = Answer(

@@ -18,6 +18,8 @@ from beam_jobs.cli.services import WrongError
 from beam_jobs.cli.setup import Setup
 from tests.conftest import BUCKET, PROJECT
 
+pytestmark = pytest.mark.slow
+
 VARIABLES = (
     *("PROJECT", "REGION", "BUCKET", "MODEL", "PROMPTS_TOPIC", "PREDICTIONS_TOPIC"),
     *("DEAD_LETTERS_TOPIC", "PROMPTS_SUBSCRIPTION", "PREDICTIONS_SUBSCRIPTION"),
@@ -304,7 +306,6 @@ def test_a_service_that_nobody_listens_for_is_named_with_its_address(cloud, exam
     assert all(f"Pub/Sub at {address} does not answer" in text for text in unwell.values())
 
 
-@pytest.mark.slow
 def test_a_service_that_hangs_does_not_keep_the_doctor(cloud, capsys):
     cloud.storage(hang_rate=1)
     setup = Setup(PROJECT, None, KNOWN_MODELS[0], None, None)

@@ -56,5 +56,5 @@ def test_a_default_that_ends_within_30_days_fails_the_check(model, today, soon, 
 
 
 def test_the_check_is_the_exit_code(monkeypatch):
-    monkeypatch.setattr("beam_jobs.__main__.default_ends_soon", lambda *_: True)
+    monkeypatch.setattr("beam_jobs.cli.commands.models.default_ends_soon", lambda *_: True)
     assert main(["models", "--check"]) == 1

@@ -2,8 +2,8 @@
 
 import pytest
 
-from beam_jobs.config.options import OptionsError, job_config
-from tests.beam_jobs.config.test_options import BACKFILL, STREAM, complaints, config, options
+from beam_jobs.config.job_config import OptionsError, job_config
+from tests.beam_jobs.config.test_job_config import BACKFILL, STREAM, complaints, config, options
 
 OTHERS_ENDPOINT = "projects/other/locations/europe-west4/endpoints/1"
 FLUX = {"model": "flux-1", "model_endpoint": OTHERS_ENDPOINT}

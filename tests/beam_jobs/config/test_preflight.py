@@ -7,10 +7,11 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.api_core import exceptions as api_exceptions
 from google.api_core.retry import Retry
+from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import storage
 
 from beam_jobs.config import preflight
-from beam_jobs.config.options import JobConfig, job_config
+from beam_jobs.config.job_config import JobConfig, job_config
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def test_prompts_that_no_file_matches_on_storage_are_named(lane, config_of):
     assert line.startswith(f"--prompts: {pattern} does not exist")
 
 
+@pytest.mark.slow
 def test_unreachable_services_are_reported_without_a_long_wait(lane, config_of, monkeypatch):
     config = config_of()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")
@@ -221,3 +223,16 @@ def test_the_root_of_a_bucket_can_be_a_glob(lane, config_of):
 def test_prompts_in_a_missing_bucket_are_reported(config_of):
     (line,) = said(config_of(), prompts="gs://no-such-bucket/*.txt")
     assert line.startswith("--prompts: gs://no-such-bucket/*.txt does not exist")
+
+
+def test_nobody_logged_in_is_one_line_that_says_so(config_of, monkeypatch, tmp_path):
+    config = config_of()
+    for name in ("PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(*_, **__):
+        raise DefaultCredentialsError("none were found")
+
+    monkeypatch.setattr("google.auth.default", nobody)
+    (line,) = said(config, prompts=str(tmp_path))
+    assert line == "no credentials (none were found); log in: gcloud auth application-default login"

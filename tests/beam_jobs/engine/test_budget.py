@@ -14,7 +14,7 @@ from gcloud.aio.storage import Storage
 
 from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.config.budgets import Amount, Budget, Unit, budgets_of
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.serving import Serving
 from beam_jobs.engine import backoff, lease
 from beam_jobs.engine.lease import Lease
@@ -27,7 +27,7 @@ from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import PromptDefaults
 from tests.conftest import BUCKET, ROOT, eventually
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)
@@ -238,7 +238,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.slow
 async def test_processes_that_are_killed_and_restarted_never_exceed_the_budget(lane):
     def start():
         command = [sys.executable, "-c", _PROCESS, BUCKET, f"{lane.name}/budget.json"]
@@ -424,7 +423,6 @@ engine.give_back()
 """
 
 
-@pytest.mark.slow
 @pytest.mark.full
 async def test_four_processes_of_which_one_is_killed_spend_no_more_than_the_budget(
     cloud, lane, prompt_of, record_property

@@ -34,6 +34,7 @@ TEXTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_the_sum_over_outcomes_is_the_ledger(lane, session, prompt_of, monkeypatch):
     behaviour = Behaviour(Settings(latency_s=0.0, canned_bytes=2000), seed=1)

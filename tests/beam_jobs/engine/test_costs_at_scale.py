@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from beam_jobs.catalog import CATALOG
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.serving import Serving
 from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from beam_jobs.images.location import Location

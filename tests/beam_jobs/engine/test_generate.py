@@ -273,6 +273,7 @@ async def test_only_missing_images_are_generated_with_as_few_calls_as_possible(
 # Transient faults
 
 
+@pytest.mark.slow
 @both_protocols
 @pytest.mark.parametrize(
     "fault",
@@ -380,6 +381,7 @@ async def test_empty_answers_are_retried_only_a_few_times(generator, prompt_of, 
     assert failure.attempts == MAX_EMPTY_ANSWERS
 
 
+@pytest.mark.slow
 @both_protocols
 @pytest.mark.parametrize("fault", ["unavailable", "quota"])
 async def test_retries_end_after_their_time_as_a_retryable_failure(
@@ -710,6 +712,7 @@ async def test_an_endpoint_that_gives_one_image_per_call_is_paid_for_as_many_as_
 # The budget
 
 
+@pytest.mark.slow
 async def test_a_budget_is_never_exceeded_and_prompts_beyond_it_can_be_replayed(
     generator, prompt_of, paid
 ):

@@ -16,7 +16,7 @@ from beam_jobs.models.base import Answer, Image, blocked_error, error_from_statu
 from beam_jobs.models.bill import Bill
 from beam_jobs.outcomes import Failure, Prediction
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 OLD, NEW, PRO = "gemini-3.1-flash-image", "gemini-nano-banana-2.1", "gemini-3-pro-image"
 
 

@@ -207,6 +207,7 @@ def test_a_clock_that_is_set_back_does_not_change_the_order(lane, location, monk
     assert prompts(lane.storage, location) == ["fox 0", "fox 1", "fox 2"]
 
 
+@pytest.mark.slow
 def test_an_object_of_a_kind_is_written_once_in_an_interval(
     lane, location, monkeypatch, eventually
 ):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from beam_jobs.config.options import JobConfig
+from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.serving import Serving
 from beam_jobs.engine.model_handler import Engine
 from beam_jobs.images.location import Location

@@ -9,7 +9,8 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from google import pubsub_v1
 from google.api_core import exceptions as api_exceptions
 
-from beam_jobs.pipeline.pubsub_writer import MAX_MESSAGES, WriteMessages, batches_of
+from beam_jobs.pipeline.pubsub_batches import MAX_MESSAGES, batches_of
+from beam_jobs.pipeline.pubsub_writer import WriteMessages
 
 NAMES = ("topic", "data", "self", "timeout", "retry", "ordering_key", "client", "messages")
 

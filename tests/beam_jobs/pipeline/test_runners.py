@@ -2,7 +2,7 @@
 
 import pytest
 
-from beam_jobs.config.options import OptionsError
+from beam_jobs.config.job_config import OptionsError
 from beam_jobs.pipeline.runners import refuse_lossy
 
 

@@ -8,7 +8,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from beam_jobs.config.options import OptionsError
+from beam_jobs.config.job_config import OptionsError
 from beam_jobs.pipeline import submit
 from beam_jobs.pipeline.submit import IMAGE_VARIABLE, _name_worker_image
 

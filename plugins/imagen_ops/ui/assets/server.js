@@ -53,7 +53,7 @@ export function imageUrl(link) {
 }
 
 /**
- * Request a panel's data: `{at, data, error}`.
+ * Request a panel's data: `{at, data, error, cause}`.
  * Throws LoginExpired, AccessDenied, Busy, or another Error whose message tells the reader what is wrong.
  */
 export async function fetchPanel(path) {
@@ -69,7 +69,8 @@ export async function fetchPanel(path) {
   }
   const at = Date.parse(body.at);
   if (!Number.isNaN(at)) clockOffset = at - Date.now();
-  return { at: body.at ?? null, data: body.data ?? null, error: body.error ?? null };
+  const { at: time = null, data = null, error = null, cause = null } = body;
+  return { at: time, data, error, cause };
 }
 
 async function fetchResponse(path) {

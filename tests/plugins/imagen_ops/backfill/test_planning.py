@@ -89,7 +89,7 @@ def test_a_plan_takes_a_prompt_for_what_the_job_takes_it_for(
 ) -> None:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from beam_jobs.config.options import job_config
+    from beam_jobs.config.job_config import job_config
 
     given = {"model": MODEL, **changes}
     options = lane.options(prompts=f"gs://{BUCKET}/*", source="backfill:plan", **given)

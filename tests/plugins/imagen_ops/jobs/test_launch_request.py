@@ -5,7 +5,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.catalog import DEFAULT_MODEL, ENDPOINT_PATTERN, PREDICT_PATTERN
-from beam_jobs.config.options import job_config
+from beam_jobs.config.job_config import job_config
 from imagen_ops.jobs.launch_request import (
     RUN_LABEL,
     TRY_LABEL,

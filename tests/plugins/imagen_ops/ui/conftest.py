@@ -154,7 +154,7 @@ class Page:
         response = self.get(f"/api/{path}")
         assert response.status_code == 200, response.text
         answer = response.json()
-        assert set(answer) == {"at", "data", "error"}
+        assert set(answer) == {"at", "data", "error", "cause"}
         assert datetime.fromisoformat(answer["at"]).tzinfo
         return dict(answer)
 

@@ -1,0 +1,97 @@
+"""`publish`: one prompt, or all prompts of a file."""
+
+import argparse
+import sys
+from functools import partial
+
+from beam_jobs import names
+from beam_jobs.cli.commands import AddCommand
+from beam_jobs.cli.progress import Progress, counted
+from beam_jobs.cli.terminal import StatusLine
+from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
+
+
+def add_to(add: AddCommand) -> None:
+    """Add the command."""
+    command = add(
+        "publish",
+        _run,
+        help="publish one prompt, or all prompts of a file",
+        examples='"A fox in the snow" --images 2 --aspect-ratio 16:9\n--file prompts.csv',
+    )
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("prompt", nargs="?", help="the text of one prompt")
+    source.add_argument(
+        "--file", help="a .txt, .jsonl, .json or .csv file, local or gs://, plain or gzipped"
+    )
+    command.add_argument(
+        "--topic", default=names.PROMPTS_TOPIC, help="topic to publish to; default: %(default)s"
+    )
+    for field in FIELDS[1:]:
+        name = f"--{field.name.replace('_', '-')}"
+        if field.kind is Kind.BOOLEAN:
+            switch = argparse.BooleanOptionalAction
+            command.add_argument(name, action=switch, default=None, help=field.help)
+        else:
+            convert = int if field.kind is Kind.INTEGER else str
+            command.add_argument(name, type=convert, help=field.help)
+    command.add_argument(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="message attribute to publish; can be repeated",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from beam_jobs.cli.asking import PATIENCE_S, asking_pubsub
+    from beam_jobs.cli.publish import body_of, publish
+
+    attributes = dict(map(attribute, arguments.attribute))
+    topic = f"projects/{arguments.project}/topics/{arguments.topic}"
+    with asking_pubsub("roles/pubsub.publisher"):
+        if arguments.file:
+            count = _publish_file(arguments.file, topic, attributes)
+        else:
+            fields = {name: getattr(arguments, name) for name in FIELD_NAMES[1:]}
+            body = body_of(arguments.prompt, fields)
+            count = publish(topic, [body], attributes, timeout_s=PATIENCE_S)
+    print(f"published {counted(count, 'prompt')} to {topic}")
+    return 0
+
+
+def attribute(text: str) -> tuple[str, str]:
+    """Return name and value of an attribute.
+
+    Raises:
+        ValueError: it is not of the form NAME=VALUE.
+    """
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise ValueError(f"--attribute: expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def _publish_file(file: str, topic: str, attributes: dict[str, str]) -> int:
+    from beam_jobs.cli.asking import asking_storage
+    from beam_jobs.cli.prompt_rows import bodies_of_file
+    from beam_jobs.cli.publish import MAX_WAITING, publish
+
+    status = StatusLine(sys.stderr)
+    reading = Progress("reading rows")
+    with asking_storage("roles/storage.objectViewer"), status.showing(partial(str, reading)):
+        bodies = list(bodies_of_file(file, read=reading.add))
+    publishing = Progress("publishing", len(bodies))
+    try:
+        with status.showing(partial(str, publishing), ended=publishing.ended):
+            return publish(topic, bodies, attributes, published=publishing.add)
+    except BaseException:
+        if count := publishing.count:
+            unconfirmed = min(MAX_WAITING, len(bodies) - count)
+            print(
+                f"published {count:,} of {len(bodies):,} prompts; up to {unconfirmed:,} more may "
+                "have been published",
+                file=sys.stderr,
+            )
+        raise

@@ -1,0 +1,164 @@
+"""A job's checked options, as the transforms and the model handler need them."""
+
+import dataclasses
+import uuid
+from typing import Any
+
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from beam_jobs.allowed import names_in
+from beam_jobs.catalog import PROMPT_FIELD
+from beam_jobs.config.budgets import Budget, budgets_of
+from beam_jobs.config.checks import (
+    job_problems,
+    source_of,
+    uncheckable,
+    unknown_options,
+    unsplittable,
+    value_problems,
+)
+from beam_jobs.config.options import MAX_HOLD_S, ImagenOptions
+from beam_jobs.config.ownership import ownership_problems
+from beam_jobs.config.serving import Serving
+from beam_jobs.images.location import Location
+from beam_jobs.prompts.defaults import prompt_defaults
+from beam_jobs.prompts.parse import STREAM, PromptDefaults
+
+# Beam's Dataflow experiment for one SDK process per worker, however many cores it has. The job
+# waits for the model rather than computing, and one process's event loop handles all calls.
+ONE_PROCESS_PER_WORKER = "no_use_multiple_sdk_containers"
+
+
+class OptionsError(ValueError):
+    """The options are invalid. The message has one line for each problem."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobConfig:
+    """The checked options, as the transforms and the model handler need them. Small to pickle.
+
+    `requests_per_minute` is one worker's share; None means no limit. `workers` is how many share
+    the `budgets`, at most. `run` names what the job's budgets are for, and the tries of which share
+    what they paid.
+    """
+
+    responses_topic: str
+    dead_letter_topic: str
+    images_location: Location
+    defaults: PromptDefaults
+    project: str
+    max_in_flight: int
+    requests_per_minute: float | None
+    max_retry_s: float
+    serving: Serving
+    prompt_field: str = PROMPT_FIELD
+    fallback_models: tuple[str, ...] = ()
+    max_hold_s: float = MAX_HOLD_S
+    budgets: tuple[Budget, ...] = ()
+    workers: int = 1
+    canary_keys: str | None = None
+    run: str = STREAM
+
+
+def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
+    """Check all options of a job and return what they say.
+
+    Raises:
+        OptionsError: an option is missing, malformed, unknown or contradicts another one.
+    """
+    imagen = options.view_as(ImagenOptions)
+    cloud = options.view_as(GoogleCloudOptions)
+    problems = [
+        *unknown_options(options),
+        *job_problems(imagen, streaming=streaming),
+        *value_problems(imagen),
+    ]
+    source = source_of(imagen, streaming=streaming)
+    location = None
+    try:
+        location = Location.parse(imagen.images_output_location or "")
+    except ValueError as error:
+        problems.append(f"--images_output_location: {error}")
+    project = cloud.project or _project_of(imagen.responses_topic)
+    problems += ownership_problems(
+        options,
+        imagen.get_all_options(current_only=True),
+        project=project,
+        bucket=location.bucket if location else "",
+    )
+    max_workers = options.view_as(WorkerOptions).max_num_workers
+    workers = max_workers or 1
+    problems += unsplittable(imagen, options, max_workers)
+    defaults = prompt_defaults(
+        model=imagen.model,
+        model_endpoint=imagen.model_endpoint,
+        allowed_models=imagen.allowed_models,
+        allowed_image_sizes=imagen.allowed_image_sizes,
+        max_images_per_prompt=imagen.max_images_per_prompt,
+        source=source,
+    )
+    problems += uncheckable(imagen, defaults.allowed_models)
+    if problems or location is None:
+        raise OptionsError("\n".join(problems))
+    # Without a name, a backfill is a run of its own.
+    run = STREAM if streaming else imagen.source or f"job-{uuid.uuid4().hex}"
+    return JobConfig(
+        responses_topic=imagen.responses_topic,
+        dead_letter_topic=imagen.dead_letter_topic,
+        images_location=location,
+        defaults=defaults,
+        project=project,
+        max_in_flight=imagen.max_in_flight,
+        requests_per_minute=_worker_share(imagen.max_requests_per_minute, workers),
+        max_retry_s=imagen.max_retry_seconds,
+        serving=Serving.of(imagen, cloud.region),
+        prompt_field=imagen.prompt_field or PROMPT_FIELD,
+        fallback_models=tuple(names_in(imagen.fallback_models)),
+        max_hold_s=imagen.max_hold_seconds if streaming else imagen.max_retry_seconds,
+        budgets=budgets_of(
+            max_images=imagen.max_images,
+            max_cost_usd=imagen.max_cost_usd,
+            max_images_per_hour=imagen.max_images_per_hour,
+            max_images_per_day=imagen.max_images_per_day,
+            run=None if streaming else run,
+            location=location,
+        ),
+        workers=workers,
+        canary_keys=imagen.canary_keys or None,
+        run=run,
+    )
+
+
+def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
+    """Set the Dataflow worker options that suit these jobs, unless they are set already.
+
+    A streaming bundle on Dataflow often holds one element, so the harness threads (12 by default)
+    limit the calls in flight. A waiting thread costs next to nothing.
+    """
+    if "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
+        return
+    debug = options.view_as(DebugOptions)
+    if not any("sdk_containers" in name for name in debug.experiments or ()):
+        debug.add_experiment(ONE_PROCESS_PER_WORKER)
+    if not debug.number_of_worker_harness_threads:
+        debug.number_of_worker_harness_threads = max(12, config.max_in_flight)
+    setup = options.view_as(SetupOptions)
+    if setup.save_main_session is None:
+        # Workers import the pipeline's code from their image. For Dataflow alone, Beam's default is
+        # to pickle and send the main module's globals too.
+        setup.save_main_session = False
+
+
+def _worker_share(value: float | None, workers: int) -> float | None:
+    return None if value is None else value / workers
+
+
+def _project_of(resource: Any) -> str:
+    return resource.split("/")[1] if resource and resource.count("/") > 1 else ""
