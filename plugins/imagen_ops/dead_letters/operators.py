@@ -18,6 +18,7 @@ from imagen_ops.dead_letters.archive import Archive, Entry, by_folder
 from imagen_ops.dead_letters.decision import Decision, Disposition, ReplayCounts, ReplayForm, decide
 from imagen_ops.dead_letters.leases import Leases
 from imagen_ops.errors import ApiError
+from imagen_ops.health.assessment.formatting import count
 from imagen_ops.records.folders import REPLAY_RECORDS
 
 RECORD_SCHEMA = "imagen.replay/1"
@@ -164,7 +165,7 @@ class _Replay:
         for folder, group in by_folder(to_archive).items():
             self._leases.renew()
             path = self._archive.put(folder, group)
-            self._task.log.info("archived %d dead letters in %s", len(group), path)
+            self._task.log.info("archived %s in %s", count(len(group), "dead letter"), path)
             self._finish(group)
 
     def _finish(self, group: list[Entry]) -> None:

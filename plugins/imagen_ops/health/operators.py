@@ -70,7 +70,8 @@ class AssessStream(ImagenOperator):
         if collected.signals.job:
             self.link(collected.signals.job)
         verdict = assess(collected.signals, thresholds_of(self.settings, wanted_state.form))
-        for reason in verdict.reasons:
+        self.log.info("%s", verdict.headline)
+        for reason in verdict.reasons[1:]:
             self.log.info("%s %s: %s", reason.status, reason.code, reason.text)
         with explained("writing this health check's record to Cloud Storage"):
             history.put(health_record(run_id, collected, verdict))
@@ -157,6 +158,7 @@ class RestartStream(ImagenOperator):
         if not (wanted_state := WantedState.load()).wanted:
             launcher.stop(job)
             raise _unwanted(wanted_state)
+        self.log.info("restarted the stream: job %s", job.id)
         alert("stream_restart", f"the stream was restarted: job {job.id}", run_id=run_id)
         return job.id
 
