@@ -148,6 +148,8 @@ class ReconcileBackfill(ImagenOperator):
             reconciliation=reconciliation,
         )
         self.clients.history(BACKFILL_RECORDS).put(record)
+        if record["state"] == "done":
+            self.log.info("%s", reconciliation)
         for note in reconciliation.noted:
             self.log.warning("%s", note)
         if not reconciliation.adds_up:
@@ -158,7 +160,6 @@ class ReconcileBackfill(ImagenOperator):
         if reconciliation.over_budget:
             alert("backfill_over_budget", reconciliation.over_budget, run_id=run.run_id)
             raise AirflowFailException(reconciliation.over_budget)
-        self.log.info("%s", reconciliation)
         context["outlet_events"][self.images].extra = {
             "run_id": run.run_id,
             "prompts": run.prompts,

@@ -18,7 +18,6 @@ from imagen_ops.dead_letters.archive import Archive, Entry, by_folder
 from imagen_ops.dead_letters.decision import Decision, Disposition, ReplayCounts, ReplayForm, decide
 from imagen_ops.dead_letters.leases import Leases
 from imagen_ops.errors import ApiError
-from imagen_ops.health.assessment.formatting import count
 from imagen_ops.records.folders import REPLAY_RECORDS
 
 RECORD_SCHEMA = "imagen.replay/1"
@@ -150,6 +149,8 @@ class _Replay:
             self._handle([(message, decide(message.data, self._form)) for message in new.values()])
 
     def _handle(self, batch: list[Entry]) -> None:
+        from imagen_ops.health.assessment.formatting import count
+
         if self._form.dry_run:
             self._count(decision for _, decision in batch)
             return
