@@ -173,7 +173,7 @@ def test_a_missing_bucket_is_named_in_the_error(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMAGEN_BUCKET", "no-such-bucket")
-    for panel in OF_STORAGE:
+    for panel in OF_STORAGE[:-1]:  # in a bucket that is not there, there is no record
         error = page.panel(panel)["error"]
         assert "bucket gs://no-such-bucket does not exist: check IMAGEN_BUCKET" in error
 
@@ -217,7 +217,7 @@ def test_nothing_is_read_on_the_event_loop(
         original = getattr(Storage, name)
 
         def noted(self: Any, *args: Any, original: Any = original, **kwargs: Any) -> Any:
-            threads.add(threading.current_thread().name.rpartition("_")[0])
+            threads.add(re.sub(r"_\d+$", "", threading.current_thread().name))
             return original(self, *args, **kwargs)
 
         monkeypatch.setattr(Storage, name, noted)
@@ -225,7 +225,7 @@ def test_nothing_is_read_on_the_event_loop(
     for path in PATHS:
         page.get(path)
     page.get(f"/images/{stored.picture(DIGEST)}")
-    names = ("newest", "panel", "picture", "search")
+    names = ("newest", "panel", "picture", "record", "find", "money", "index")
     assert threads == {f"imagen-ui-{name}" for name in names}
 
 
