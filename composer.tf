@@ -761,6 +761,16 @@ resource "google_storage_bucket" "imagen" {
       type = "Delete"
     }
   }
+  # As long as the page looks back: plugins/imagen_ops/ui/index_reader.py.
+  lifecycle_rule {
+    condition {
+      age            = 62
+      matches_prefix = ["images/index/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
   lifecycle_rule {
     condition {
       age = 7
@@ -957,6 +967,9 @@ resource "google_composer_environment" "imagen" {
         "core-dags_are_paused_at_creation" = "False"
         # Otherwise the log lines of callbacks, such as run_failed, are in no log.
         "logging-dag_processor_log_target" = "stdout"
+        # So that the first line of a task's log is what the task has to say. Of Python's warnings, all
+        # are of libraries.
+        "logging-namespace_levels" = "airflow.dag_processing=WARNING airflow.providers.google=WARNING py.warnings=ERROR"
         # OpenLineage events carry the conf of runs, which may name people's files. With this, only DAGs
         # that ask for it send any, and these don't.
         "openlineage-selective_enable" = "True"

@@ -64,6 +64,7 @@ class JobConfig:
     budgets: tuple[Budget, ...] = ()
     workers: int = 1
     canary_keys: str | None = None
+    thumbnails: bool = True
     run: str = STREAM
 
 
@@ -132,6 +133,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         ),
         workers=workers,
         canary_keys=imagen.canary_keys or None,
+        thumbnails=imagen.thumbnails == "on",
         run=run,
     )
 

@@ -30,7 +30,8 @@ from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.served_models import ServedModels
 from beam_jobs.images.store import ImageStore
-from beam_jobs.metrics import count_throttling
+from beam_jobs.images.thumbnails import Thumbnails
+from beam_jobs.metrics import count_throttling, count_thumbnails
 from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
 from beam_jobs.models.base import ImageModel
 from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
@@ -60,12 +61,18 @@ class Engine:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="imagen-engine", daemon=True).start()
         self._models: dict[str, ImageModel | RoutedModel] = {}
+        self._thumbnails = Thumbnails(config.images_location) if config.thumbnails else None
         self._await(self._start())
 
     @property
     def in_flight(self) -> int:
         """How many model calls are in flight now."""
         return self._serving.in_flight
+
+    @property
+    def thumbnails(self) -> dict[str, int]:
+        """What the maker of thumbnails has counted since the last time."""
+        return self._thumbnails.counted() if self._thumbnails else {}
 
     def run(self, items: Sequence[Parsed]) -> list[Outcome]:
         """Work on all `items` at once, and return their outcomes in order. Call from any thread."""
@@ -108,7 +115,7 @@ class Engine:
         self._reporting = asyncio.create_task(report.run()) if streaming else None
         self._generator = ImageGenerator(
             model_of=self._model_of,
-            store=ImageStore(self._session, self._config.images_location),
+            store=ImageStore(self._session, self._config.images_location, self._thumbnails),
             limiter=self._serving.limiter,
             answer_slots=AnswerSlots(self._config.max_in_flight),
             max_in_flight=self._config.max_in_flight,
@@ -187,6 +194,7 @@ class ImagenModelHandler(ModelHandler[Parsed, Outcome, Engine]):
         Metrics.distribution(METRICS_NAMESPACE, "in_flight").update(model.in_flight)
         outcomes = model.run(batch)
         count_throttling(outcomes)
+        count_thumbnails(model.thumbnails)
         return outcomes
 
     @override

@@ -22,6 +22,7 @@ from beam_jobs.images.answers import Page, is_resource, shortened
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.refusals import Meaning, Refusal
+from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.images.write_gate import WriteGate
 from beam_jobs.models.base import Image, describe_error, parse_retry_after
 from beam_jobs.prompts.parse import Prompt
@@ -82,14 +83,21 @@ class ImageStore:
     Args:
         session: sends the requests; gcloud-aio-storage adds credentials.
         location: the bucket and folder.
+        thumbnails: makes those of the images that are stored; None: there are none.
 
     Attributes:
         writes: whether storage accepts writes now.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, location: Location) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        location: Location,
+        thumbnails: Thumbnails | None = None,
+    ) -> None:
         self._storage = Storage(session=session)
         self._location = location
+        self._thumbnails = thumbnails
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self.writes = WriteGate(self._try_to_write)
 
@@ -139,6 +147,8 @@ class ImageStore:
         name = f"{self._location.stem(digest)}-{index}.{image.extension}"
         async with self._uploads:
             await self._create(name, image.data, image.mime_type)
+        if self._thumbnails:
+            self._thumbnails.add(digest, index, name)
         return self._location.url(name)
 
     async def put_record(

@@ -452,7 +452,7 @@ def test_every_title_of_a_form_that_is_named_is_one() -> None:
         path.read_text(encoding="utf-8")
         for path in [*(ROOT / "dags").glob("*.py"), ROOT / "plugins/imagen_ops/jobs/params.py"]
     )
-    titles = set(re.findall(r'title="([^"]+)"', code))
+    titles = set(re.findall(r'(?m)(?:title=|^ {8,12})"([A-Z][^"]+)",$', code))
     named = {
         *re.findall(r"\*([A-Z][^*\n]+)\* \(`\w+`\) decides", PROSE),
         *re.findall(r"with \*([A-Z][^*\n]+)\* on", PROSE),

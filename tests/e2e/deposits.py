@@ -22,7 +22,7 @@ def nothing(operated: Operated) -> None:
     for dag_id in RUN_BY_THEMSELVES:
         eventually(lambda: over(dag_id), within_s=300, what=f"the end of {dag_id}")  # noqa: B023
     storage = operated.lane.storage
-    for prefix in ("records/", "images/recent/"):
+    for prefix in ("records/", "images/recent/", "images/index/"):
         storage.bucket(BUCKET).delete_blobs(list(storage.list_blobs(BUCKET, prefix=prefix)))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 # In winter, when Berlin is one hour ahead of UTC.
 NOW = datetime(2026, 11, 20, 14, 5, tzinfo=UTC)
-PANELS = ("stream", "actions", "plots", "images", "backfills", "dead-letters", "done")
+PANELS = ("stream", "actions", "plots", "images", "money", "backfills", "dead-letters", "done")
 JOB = "2026-11-19_21_14_02-8021478523014"
 NO_PROMPT = "The image of this prompt is gone"
 
@@ -325,6 +325,75 @@ def dead_letters() -> dict[str, Any]:
                 "archived": {},
                 "left": {"MODEL_ERROR": 5},
                 "unreadable": 0,
+            },
+        ],
+    }
+
+
+def money(*, nothing: bool = False) -> dict[str, Any]:
+    """What images cost, on the evening of a day; or before anything was paid for."""
+
+    def row(model: str, source: str, share: float, **fields: Any) -> dict[str, Any]:
+        return {
+            "model": model,
+            "source": source,
+            "prompts": round(4_000 * share),
+            "reused": round(300 * share),
+            "images": round(5_100 * share),
+            "usd": 310.5 * share,
+            "unknown": 0,
+            **fields,
+        }
+
+    def period(since: datetime, share: float) -> dict[str, Any]:
+        pro, flash = "gemini-3-pro-image", "gemini-3.1-flash-image"
+        return {
+            "since": since.isoformat(),
+            "stream": {"usd": 310.25 * share, "unpriced_calls": round(2 * share)},
+            "backfills": {
+                "runs": round(share),
+                "usd": 1_016.06 * share,
+                "estimated_usd": 1_022.92 * share,
+                "unknown": 0,
+                "not_estimated": 0,
+            },
+            "by": [
+                row(flash, "backfill", 3 * share),
+                row(pro, "stream", share),
+                row("imagen-4.0-fast-generate-001", "stream", share, usd=0.0, unknown=4_000),
+            ],
+        }
+
+    def none(since: datetime) -> dict[str, Any]:
+        runs = {"runs": 0, "usd": 0, "estimated_usd": 0, "unknown": 0, "not_estimated": 0}
+        return {
+            "since": since.isoformat(),
+            "stream": {"usd": None, "unpriced_calls": None},
+            "backfills": runs,
+            "by": [],
+        }
+
+    today = NOW.replace(hour=0, minute=0)
+    month = today.replace(day=1)
+    budget = {"leased": 0, "spent": 0, "unreadable": False}
+    return {
+        "day": none(today) if nothing else period(today, 1),
+        "month": none(month) if nothing else period(month, 17),
+        "indexed": {
+            "since": None if nothing else iso(days=40),
+            "complete": True,
+            "error": None,
+        },
+        "budgets": [
+            {**budget, "period": "hour", "images": None, "left": None, "renewed_at": iso(hours=-1)},
+            {
+                **budget,
+                "period": "day",
+                "images": 20_000,
+                "left": 14_820,
+                "leased": 64,
+                "spent": 5_116,
+                "renewed_at": iso(hours=-10),
             },
         ],
     }

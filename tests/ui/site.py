@@ -42,10 +42,20 @@ class Site:
             "stream": samples.stream(),
             "actions": samples.actions(),
             "plots": {"hours": 24, "points": samples.points()},
+            "money": samples.money(),
             "backfills": {"runs": samples.backfills()},
             "dead-letters": samples.dead_letters(),
             "done": {"runs": samples.done()},
         }
+        self.problem = ""
+        self.searched: dict[str, Any] = {
+            "prompts": 20_000,
+            "since": samples.iso(days=30),
+            "complete": True,
+            "error": None,
+        }
+        self.searches: list[dict[str, str]] = []
+        self.records: dict[str, dict[str, Any]] = {}
         self.letters = samples.letters()
         self.errors: dict[str, str] = {}
         self.causes: dict[str, str] = {}
@@ -63,6 +73,7 @@ class Site:
             "stream": None,
             "actions": samples.actions(),
             "plots": {"hours": 24, "points": []},
+            "money": samples.money(nothing=True),
             "backfills": {"runs": []},
             "dead-letters": {"waiting": None, "hours": 24, "by_reason": [], "replays": []},
             "done": {"runs": []},
@@ -95,7 +106,7 @@ class Site:
         app.router.add_get("/imagen/", self._page)
         app.router.add_get("/imagen/assets/{name}", self._asset)
         app.router.add_get("/imagen/api/{panel:.+}", self._panel)
-        app.router.add_get("/imagen/images/{path:.+}", self._image)
+        app.router.add_get("/imagen/{folder:images|thumbnails}/{path:.+}", self._image)
         app.router.add_get("/{elsewhere:(dags|api)/.+}", self._elsewhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -125,7 +136,7 @@ class Site:
         return web.Response(body=file.content, headers=headers)
 
     async def _image(self, request: web.Request) -> web.Response:
-        self.pictures.add(f"images/{request.match_info['path']}")
+        self.pictures.add("{folder}/{path}".format_map(request.match_info))
         if request.match_info["path"] in self.missing:
             raise web.HTTPNotFound
         headers = {**HEADERS, "Cache-Control": "private, no-cache"}
@@ -144,11 +155,41 @@ class Site:
         if panel in self.raw:
             return web.Response(text=self.raw[panel], headers=headers)
         error = self.errors.get(panel)
-        own = {"images": self._images, "dead-letters/list": self._letters, "plots": self._plots}
+        own = {
+            "images": self._images,
+            "search": self._found,
+            "record": self._record,
+            "dead-letters/list": self._letters,
+            "plots": self._plots,
+        }
         data = own[panel](request) if panel in own else self.data[panel]
         body = {"at": self.now.isoformat(), "data": None if error else data, "error": error}
         body["cause"] = self.causes.get(panel)
         return web.json_response(body, headers=headers)
+
+    def _record(self, request: web.Request) -> dict[str, Any]:
+        missing = {"path": "gs://b/r", "problem": "Gone."}
+        return self.records.get(request.query["digest"], missing)
+
+    def _found(self, request: web.Request) -> dict[str, Any]:
+        """Find images by the words of their prompts alone. The server's own search has tests."""
+        self.searches.append(dict(request.query))
+        if self.problem:
+            return {"problem": self.problem, "images": [], "next": None}
+        words = request.query.get("q", "").lower().split()
+        found = [
+            image for image in self.images if all(word in image["prompt"].lower() for word in words)
+        ]
+        start, limit = int(request.query.get("before", "0")), int(request.query["limit"])
+        more = start + limit < len(found)
+        return {
+            "problem": None,
+            "images": found[start : start + limit],
+            "next": str(start + limit) if more else None,
+            "found": {"prompts": len(found), "images": len(found)},
+            "searched": self.searched,
+            "choices": {"models": ["gemini-3-pro-image"], "sources": ["backfill", "stream"]},
+        }
 
     def _images(self, request: web.Request) -> dict[str, Any]:
         limit = int(request.query["limit"])

@@ -81,7 +81,7 @@ class CheckBudget(ImagenOperator):
     def act(self, context: Any) -> str:
         from imagen_ops.backfill.budget import check_budget
         from imagen_ops.backfill.plan import Plan
-        from imagen_ops.backfill.plan_text import summary
+        from imagen_ops.backfill.plan_text import summary, within_budget
         from imagen_ops.backfill.run import run_from_context
         from imagen_ops.dag.model_check import check_model
 
@@ -98,6 +98,7 @@ class CheckBudget(ImagenOperator):
                 "Leave max_cost_usd empty, and set max_images instead"
             )
         check_budget(run, plan)
+        self.log.info("%s", within_budget(plan, run.max_images, run.max_cost_usd))
         if plan.images_to_pay:
             check_model(self.settings, self.clients, run.form)
         return summary(plan)
@@ -149,6 +150,8 @@ class ReconcileBackfill(ImagenOperator):
             reconciliation=reconciliation,
         )
         self.clients.history(BACKFILL_RECORDS).put(record)
+        if record["state"] == "done":
+            self.log.info("%s", reconciliation)
         for note in reconciliation.noted:
             self.log.warning("%s", note)
         if not reconciliation.adds_up:
@@ -159,7 +162,6 @@ class ReconcileBackfill(ImagenOperator):
         if reconciliation.over_budget:
             alert("backfill_over_budget", reconciliation.over_budget, run_id=run.run_id)
             raise AirflowFailException(reconciliation.over_budget)
-        self.log.info("%s", json.dumps(record["counts"]))
         context["outlet_events"][self.images].extra = {
             "run_id": run.run_id,
             "prompts": run.prompts,

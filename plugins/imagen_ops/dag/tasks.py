@@ -215,7 +215,10 @@ def _errors_first() -> Iterator[None]:
     """
     try:
         yield
-    except (AirflowSkipException, AirflowRescheduleException):
+    except AirflowSkipException as error:
+        _log.info("skipped: %s", error)
+        raise
+    except AirflowRescheduleException:
         raise
     except SettingsError as error:
         _log.error("%s", error)

@@ -151,6 +151,8 @@ class _Replay:
             self._handle([(message, decide(message.data, self._form)) for message in new.values()])
 
     def _handle(self, batch: list[Entry]) -> None:
+        from imagen_ops.health.assessment.formatting import count
+
         if self._form.dry_run:
             self._count(decision for _, decision in batch)
             return
@@ -166,7 +168,7 @@ class _Replay:
         for folder, group in by_folder(to_archive).items():
             self._leases.renew()
             path = self._archive.put(folder, group)
-            self._task.log.info("archived %d dead letters in %s", len(group), path)
+            self._task.log.info("archived %s in %s", count(len(group), "dead letter"), path)
             self._finish(group)
 
     def _finish(self, group: list[Entry]) -> None:

@@ -71,7 +71,8 @@ class AssessStream(ImagenOperator):
             self.link(collected.signals.job)
         limits = thresholds_of(self.settings, wanted_state.form)
         verdict = assess(collected.signals, limits)
-        for reason in verdict.reasons:
+        self.log.info("%s", verdict.headline)
+        for reason in verdict.reasons[1:]:
             self.log.info("%s %s: %s", reason.status, reason.code, reason.text)
         with explained("writing this health check's record to Cloud Storage"):
             history.put(
@@ -161,6 +162,7 @@ class RestartStream(ImagenOperator):
         if not (wanted_state := WantedState.load()).wanted:
             launcher.stop(job)
             raise _unwanted(wanted_state)
+        self.log.info("restarted the stream: job %s", job.id)
         image = self.clients.storage.template_image(self.settings.stream_template)
         self.note(context, Stage.LAUNCHED, job=job, form=form.to_json(), image=image)
         alert("stream_restart", f"the stream was restarted: job {job.id}", run_id=run_id)

@@ -41,10 +41,9 @@ class LaunchStream(ImagenOperator):
         job = started.job
         self.link(job)
         self.log.info(
-            "job %s (%s) %s",
+            "job %s was %s",
             job.id,
-            job.state,
-            "was already active and is kept" if started.already_active else "was launched",
+            "already active, and is kept" if started.already_active else "launched",
         )
         if drain := self._drained(launcher, dag_run):  # it may not have seen this job
             launcher.stop(job)
@@ -99,6 +98,9 @@ class DrainStream(ImagenOperator):
             self.log.info("no job named %s is active", self.settings.stream_job_name)
             return None
         self.link(jobs[-1])
+        self.log.info(
+            "job %s takes no more prompts, and ends once it has finished those it has", jobs[-1].id
+        )
         return jobs[-1].id
 
 

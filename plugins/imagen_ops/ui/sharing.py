@@ -18,6 +18,13 @@ from imagen_ops.ui.turns import Busy, Place, Turns
 
 _log = logging.getLogger(__name__)
 
+# Whose reads they are, for `Turns`. The panels: so few different reads that no user can fill the
+# queue.
+PANEL_PLACES = {"threads": 4, "user_threads": 4, "waiting": 16, "user_waiting": 16}
+# What a user chooses to read, such as older images; and how much of it is kept.
+CHOSEN_PLACES = {"threads": 4, "user_threads": 2, "waiting": 64, "user_waiting": 16}
+CHOSEN_ANSWERS = 64
+CHOSEN_CACHED_CHARACTERS = 2_000_000
 # How long an error is reported before the read is tried again.
 ERROR_TTL_S = 3.0
 

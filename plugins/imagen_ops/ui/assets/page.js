@@ -8,6 +8,7 @@ import { donePanel } from "./done.js";
 import { clockWithSeconds } from "./formatting.js";
 import { followLinks, followTheme, returnAddress } from "./frame.js";
 import { Gallery } from "./images.js";
+import { moneyPanel } from "./money.js";
 import { plotsPanel } from "./plots.js";
 import { keepRelativeTimesUpdated, updateRelativeTimes } from "./relative-time.js";
 import { runbookLink } from "./runbook.js";
@@ -28,6 +29,7 @@ const panels = [
   actionsPanel(),
   plotsPanel(),
   gallery.panel,
+  moneyPanel(),
   backfillsPanel(),
   deadLettersPanel(),
   donePanel(),

@@ -46,11 +46,17 @@ export function imageUrl(link) {
   if (typeof link !== "string") return null;
   try {
     const url = new URL(link, document.baseURI);
-    return url.href.startsWith(new URL("images/", document.baseURI).href) ? url.href : null;
+    return url.href.startsWith(folder("images/")) ? url.href : null;
   } catch {
     return null;
   }
 }
+
+/** The address of its thumbnail, where the server has the image itself if there is none. */
+export const thumbnailUrl = (link) =>
+  imageUrl(link)?.replace(folder("images/"), folder("thumbnails/")) ?? null;
+
+const folder = (name) => new URL(name, document.baseURI).href;
 
 /**
  * Request a panel's data: `{at, data, error, cause}`.

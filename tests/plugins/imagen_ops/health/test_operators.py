@@ -231,8 +231,8 @@ def test_a_model_that_refuses_every_prompt_is_the_one_reason_in_the_verdict_and_
     assert f"{model} has refused every prompt for 7 min: “model answered 404" in reason["text"]
     shown = state(read_health(Storage()), datetime.now(UTC))
     assert shown is not None
-    assert shown["verdict"]["status"] == "DOWN"
-    assert shown["verdict"]["reasons"] == verdict["reasons"]
+    assert (shown["word"], shown["checked"]) == ("DOWN", True)
+    assert shown["check"]["reasons"] == verdict["reasons"]
 
 
 def test_a_run_without_a_verdict_is_red(run_task: Run) -> None:

@@ -18,7 +18,10 @@ from tests.conftest import ROOT
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored, everybody, raw_get
 from tests.plugins.imagen_ops.ui.test_pictures import DIGEST
 
-OF_STORAGE = ("stream", "plots", "images", "backfills", "dead-letters")
+OF_STORAGE = (
+    *("stream", "plots", "images", "search", "money", "backfills", "dead-letters"),
+    f"record?digest={DIGEST}",
+)
 PATHS = (
     "/",
     "/runbook",
