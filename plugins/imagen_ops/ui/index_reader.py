@@ -90,7 +90,7 @@ class IndexReader:
             self._wanted_until = time.monotonic() + _WANTED_S
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._run, name="imagen-ui-index", daemon=True
+                    target=self._run, name="imagen-ui-index_0", daemon=True
                 )
                 self._thread.start()
             if time.monotonic() - self._passed_at > 2 * PASS_EVERY_S:
