@@ -139,7 +139,7 @@ class IndexReader:
         full = False
         while day >= first.date() and not full:
             self._read(f"{folder}{day_folder(day)}", since, _MAX_OBJECTS_OF_A_DAY)
-            full = self._index.drop_oldest()
+            full = self._index.drop_oldest() and since is None
             day -= timedelta(days=1)
         if self._through is None:
             # What workers of an older version wrote, and what killed workers did not come to write.
