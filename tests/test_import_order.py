@@ -27,6 +27,7 @@ def rooms(package: str) -> set[str]:
     return files | {path.parent.name for path in folder.glob("*/__init__.py")}
 
 
+@pytest.mark.slow
 def test_every_import_goes_down() -> None:
     """In a process of its own: it changes how this one logs."""
     done = subprocess.run(

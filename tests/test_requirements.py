@@ -64,6 +64,7 @@ def files_of(distribution: str) -> set[str]:
     return {str(found.locate_file(file)) for file in found.files or [] if file.suffix == ".py"}
 
 
+@pytest.mark.slow
 def test_the_workers_get_each_package_that_they_import_by_a_requirement() -> None:
     """What Beam's extra for Google Cloud asks for itself need not be said twice."""
     stated = {each.name for each in requirements("beam_jobs/requirements.txt")}

@@ -59,7 +59,8 @@ class PromptDefaults:
 class Prompt:
     """One valid request for images. `body` and `attributes` are those of its message.
 
-    `fresh` identifies the delivery of a prompt that asks for new images; else it is None.
+    `origin` identifies the delivery: the message id, or `FILE:LINE`; empty if that is not known.
+    `fresh` does so for a prompt that asks for new images, unless it has an id; else it is None.
     `model_endpoint` is what serves its model, if it isn't Google's own; the job says so.
     """
 
@@ -79,6 +80,7 @@ class Prompt:
     output_quality: int | None
     body: bytes
     attributes: Mapping[str, str]
+    origin: str = ""
     fresh: str | None = None
     model_endpoint: str | None = None
 
@@ -249,6 +251,7 @@ def _prompt(
         body=body,
         attributes=attributes,
         text=text,
+        origin=origin,
         fresh=fresh,
         **deciding,
     )

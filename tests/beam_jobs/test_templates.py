@@ -193,6 +193,7 @@ BOTH = {
     "max_retry_seconds": NUMBERS,
     "call_timeout_seconds": NUMBERS,
     "flex_fallback_seconds": NUMBERS,
+    "thumbnails": {"on": True, "off": True, "On": False, "yes": False, "": False},
     "request_tier": {
         "standard": True,
         "flex": True,
@@ -338,6 +339,7 @@ def test_all_examples_make_a_job_together():
         assert accepted_by_the_job(job, **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("job", "name", "value", "expected"), CASES)
 def test_the_template_accepts_a_value_where_the_job_does(job, name, value, expected):
     assert accepted_by_the_job(job, **{**COMPANIONS.get(name, {}), name: value}) is expected

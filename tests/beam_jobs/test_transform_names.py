@@ -12,6 +12,8 @@ from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from beam_jobs import backfill, stream
 from beam_jobs.config.job_config import job_config
 
+pytestmark = pytest.mark.slow
+
 SUBSCRIPTION = "projects/demo-project/subscriptions/prompts-sub"
 OPTIONS = {
     "project": "demo-project",

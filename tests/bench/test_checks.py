@@ -252,6 +252,7 @@ def whole(**others) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_every_scenario_has_a_section_and_those_with_a_target_a_row(tmp_path):
     page = report.page(whole())
     assert page.count("\n## ") == len(SCENARIOS) - 1, "starting and parsing share one"

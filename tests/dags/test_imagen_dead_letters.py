@@ -28,6 +28,7 @@ def test_by_default_all_retryable_prompts_are_replayed_up_to_three_times(
     assert form == {
         "dry_run": False,
         "reasons": ["UNAVAILABLE", "NO_IMAGE", "MODEL_ERROR", "STORAGE_ERROR", "OVER_BUDGET"],
+        "prompt_ids": [],
         "most": 10_000,
         "max_replays": 3,
     }

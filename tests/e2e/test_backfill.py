@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
+from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from localcloud.airflow import RunState
 from tests.conftest import BUCKET, eventually
-from tests.e2e.conftest import Operated
+from tests.e2e.conftest import A_FAULT, Operated
 from tests.e2e.visitor import Visitor
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -114,6 +114,7 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
     assert shown[run_id]["adds_up"] is True
 
 
+@A_FAULT
 def test_a_backfill_killed_at_half_is_finished_without_paying_for_the_first_half(
     operated: Operated, folder: str
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_backfill_killed_at_half_is_finished_without_paying_for_the_first_half
     assert len(images) == wanted
 
 
+@A_FAULT
 def test_a_retry_launches_no_job_that_was_cancelled_and_waits_no_longer_than_its_first_try(
     operated: Operated, folder: str
 ) -> None:
@@ -188,6 +190,7 @@ def test_a_retry_launches_no_job_that_was_cancelled_and_waits_no_longer_than_its
     assert operated.active_jobs() == [operated.client.xcom(BACKFILL, late, "launch")]
 
 
+@A_FAULT
 def test_three_days_are_filled_in_order_each_with_its_own_files(operated: Operated) -> None:
     days = ["2026-03-01", "2026-03-02", "2026-03-03"]
     for number, day in enumerate(days, start=1):
@@ -262,6 +265,7 @@ def test_a_run_by_hand_works_on_the_day_that_it_names_or_on_none(operated: Opera
     assert operated.jobs() == jobs
 
 
+@A_FAULT
 def test_a_night_is_made_whatever_run_by_hand_stands_in_its_way(
     operated: Operated, folder: str
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from localcloud.airflow import AirflowApiError
 from tests.canaries import THEIRS, canary
 from tests.conftest import eventually
-from tests.e2e.conftest import Operated
+from tests.e2e.conftest import A_FAULT, Operated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -122,6 +122,7 @@ def test_a_stream_is_started_used_watched_restarted_and_drained(operated: Operat
     assert story == ["HEALTHY", "DEGRADED", "DEGRADED", "DOWN", "HEALTHY", "HEALTHY"]
 
 
+@A_FAULT
 def test_strangers_canaries_change_neither_the_verdict_nor_the_bill(operated: Operated) -> None:
     lane, each = operated.lane, 1_000
     operated.run(START)
@@ -188,6 +189,7 @@ def test_two_starts_at_once_make_one_job_and_no_start_ends_it(operated: Operated
     assert len(operated.jobs()) == len(set(operated.jobs()))
 
 
+@A_FAULT
 def test_a_start_whose_scheduler_was_killed_in_mid_launch_ends_with_one_job(
     operated: Operated,
 ) -> None:
@@ -208,6 +210,7 @@ def test_a_start_whose_scheduler_was_killed_in_mid_launch_ends_with_one_job(
     assert set(operated.jobs()) - before == {job}
 
 
+@A_FAULT
 def test_a_job_that_fails_each_time_is_left_to_a_person(operated: Operated) -> None:
     # What a start remembers, with a model that is deployed nowhere: the job ends at once.
     form = {"model": "my-flux", "max_workers": 1}
@@ -232,6 +235,7 @@ def test_a_job_that_fails_each_time_is_left_to_a_person(operated: Operated) -> N
     assert operated.jobs() == jobs, "nothing was started"
 
 
+@A_FAULT
 def test_a_stuck_start_is_not_waited_for_and_a_drain_wins_over_one_that_is_under_way(
     operated: Operated,
 ) -> None:

@@ -60,6 +60,18 @@ def left_running(state: Path) -> list[str]:
     return found
 
 
+# Two starts of an Airflow; how a demo ends early is tested with less below.
+@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.timeout(2 * WITHIN_S)
+def test_an_interrupted_demo_leaves_no_process_and_the_next_one_works(tmp_path, monkeypatch):
+    state = tmp_path / "demo"
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with Terminal() as terminal:
+        _interrupt(state, terminal)
+    _shows_the_whole_way(state)
+
+
 def _interrupt(state: Path, terminal: Terminal) -> None:
     interrupted = demo(state, out=terminal.fd)
     airflow = state / "localcloud" / "airflow" / "started.json"
@@ -80,15 +92,12 @@ def _interrupt(state: Path, terminal: Terminal) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2 * WITHIN_S)
-def test_an_interrupted_demo_leaves_no_process_and_the_next_one_shows_the_whole_way(
-    tmp_path, monkeypatch
-):
-    state = tmp_path / "demo"
-    monkeypatch.setenv("TERM", "xterm-256color")
-    with Terminal() as terminal:
-        _interrupt(state, terminal)
+@pytest.mark.timeout(WITHIN_S)
+def test_the_demo_shows_the_whole_way_and_leaves_no_process(tmp_path):
+    _shows_the_whole_way(tmp_path / "demo")
 
+
+def _shows_the_whole_way(state: Path) -> None:
     whole = demo(state)
     shown, said = whole.communicate(timeout=WITHIN_S)
     assert (whole.returncode, said) == (0, ""), shown + said

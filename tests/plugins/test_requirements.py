@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
@@ -83,6 +84,7 @@ def modules(distributions: set[str]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_dags_and_plugins_import_nothing_that_composers_image_does_not_hold() -> None:
     held = modules(closure(IMAGE))
     missing = {}

@@ -11,6 +11,7 @@ SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.sh"))
 SOURCED = {"00_set_environment.sh", "lib.sh"}
 
 
+@pytest.mark.slow
 def test_shellcheck_has_nothing_to_say():
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed; on Debian: apt-get install shellcheck")

@@ -140,6 +140,7 @@ def test_airflow_that_is_made_anew_leaves_everything_else_as_it_is(applied_works
     assert changed == {environment: {"delete", "create"}}
 
 
+@pytest.mark.full
 def test_a_destroyed_deployment_leaves_nothing(applied_workspace, tmp_path):
     folder = shutil.copytree(applied_workspace.folder, tmp_path / "copy", symlinks=True)
     workspace = dataclasses.replace(applied_workspace, folder=folder)

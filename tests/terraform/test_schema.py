@@ -26,6 +26,7 @@ def composer() -> Block:
     return parse(COMPOSER.read_text())
 
 
+@pytest.mark.slow
 def test_composer_tf_has_nothing_that_the_provider_would_refuse(composer):
     assert problems(composer, schemas.load()) == []
 

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from imagen_ops.alerts.alert import alert
 from imagen_ops.dag.tasks import ImagenOperator
+from imagen_ops.records.actions import Stage
 from imagen_ops.records.folders import BACKFILL_RECORDS
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class PlanBackfill(ImagenOperator):
 
         run = run_from_context(context, self.settings)
         refuse_not_allowed(self.settings, run.form, "backfill_template")
+        self.note(context, Stage.REQUESTED, form=dict(context["params"]))
         if taken_over(context["dag_run"]):
             self.log.warning(
                 "`airflow backfill create` has taken over this run, which was made by hand. It "

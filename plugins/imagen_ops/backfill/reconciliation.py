@@ -150,7 +150,7 @@ def reconcile(
         # As far as its worker processes came to write it down.
         notes.append(
             f"all tries of the run together have paid at least {paid:,.2f} USD, by the ledger of "
-            "max_cost_usd; the cost beside is that of the last try"
+            "max_cost_usd; the cost beside has only what is stored of the earlier ones"
         )
     return Reconciliation(
         counts=counts,

@@ -18,6 +18,7 @@ from imagen_ops.dead_letters.archive import Archive, Entry, by_folder
 from imagen_ops.dead_letters.decision import Decision, Disposition, ReplayCounts, ReplayForm, decide
 from imagen_ops.dead_letters.leases import Leases
 from imagen_ops.errors import ApiError
+from imagen_ops.records.actions import Stage
 from imagen_ops.records.folders import REPLAY_RECORDS
 
 RECORD_SCHEMA = "imagen.replay/1"
@@ -44,6 +45,7 @@ class ReplayDeadLetters(ImagenOperator):
     @override
     def act(self, context: Any) -> dict[str, Any]:
         form, run_id = ReplayForm.from_fields(context["params"]), context["run_id"]
+        self.note(context, Stage.REQUESTED, form=dict(context["params"]))
         counts = ReplayCounts() if form.dry_run else self._counts_of_earlier_tries(run_id)
         try:
             with Leases(self.clients.pubsub, self._subscription) as leases:

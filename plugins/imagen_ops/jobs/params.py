@@ -162,6 +162,14 @@ JOB_FIELDS: dict[str, Any] = {
         "standard, at the full price. **Empty**: never.",
         exclusiveMinimum=0,
     ),
+    "thumbnails": field(
+        "on",
+        "string",
+        "Thumbnails",
+        "**on**: the job stores a small copy of each image too, which makes the page load fast. It "
+        "takes about 40 ms of CPU for each image, at most a quarter of a core.",
+        enum=["on", "off"],
+    ),
     "model_location": field(
         None,
         "string",
@@ -259,6 +267,7 @@ class JobForm:
         request_tier: "standard", "flex" or "priority".
         flex_fallback_seconds: after how long a call that got nothing in flex goes on in standard;
             None: never.
+        thumbnails: "on" or "off": whether to store a small copy of each image too.
         model_location: where models are called; several Gemini locations are separated by commas;
             None: the job's default.
         max_in_flight: maximum concurrent model calls per worker.
@@ -281,6 +290,7 @@ class JobForm:
     max_images_per_prompt: int | None = None
     request_tier: str = Tier.STANDARD.value
     flex_fallback_seconds: float | None = None
+    thumbnails: str = "on"
     model_location: str | None = None
     max_in_flight: int = 64
     max_requests_per_minute: float | None = None

@@ -10,6 +10,7 @@ from typing_extensions import override
 from imagen_ops.dag.tasks import ImagenSensor
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import run_label_of
+from imagen_ops.records.actions import Stage
 from imagen_ops.stream.launcher import StreamLauncher
 from imagen_ops.stream.start_decision import OnActive, Step
 from imagen_ops.stream.wanted import WantedState, refuse_if_drained
@@ -51,6 +52,8 @@ class MakeWaySensor(ImagenSensor):
             return True
         self.link(active)
         self.log.info("%s; %s", active.standing, _NEXT[step])
+        if step in (Step.DRAIN, Step.CANCEL):
+            self.note(context, Stage.STOPPING, job=active)
         if step is Step.DRAIN:
             self.clients.dataflow.drain(active.id)
         elif step is Step.CANCEL:
@@ -89,6 +92,8 @@ class JobRunningSensor(ImagenSensor):
                 f"job {job.id} is {job.state}: somebody is stopping it while this run starts it. "
                 "Agree on whether the stream should run, then run imagen_stream_start again"
             )
+        if job.state is JobState.RUNNING:
+            self.note(context, Stage.RUNNING, job=job)
         return PokeReturnValue(job.state is JobState.RUNNING, job.id)
 
     def _last_errors(self, job: Job) -> str:

@@ -18,6 +18,8 @@ from beam_jobs.cli.services import WrongError
 from beam_jobs.cli.setup import Setup
 from tests.conftest import BUCKET, PROJECT
 
+pytestmark = pytest.mark.slow
+
 VARIABLES = (
     *("PROJECT", "REGION", "BUCKET", "MODEL", "PROMPTS_TOPIC", "PREDICTIONS_TOPIC"),
     *("DEAD_LETTERS_TOPIC", "PROMPTS_SUBSCRIPTION", "PREDICTIONS_SUBSCRIPTION"),
@@ -200,7 +202,7 @@ def test_what_would_change_the_url_is_refused_before_anything_is_asked(capsys, o
     assert cli.main(["doctor", option, value]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"error: {option}: expected a value such as ")
+    assert captured.err.startswith(f"error: {option}: expected a ")
     assert repr(value) in captured.err
 
 
@@ -304,7 +306,6 @@ def test_a_service_that_nobody_listens_for_is_named_with_its_address(cloud, exam
     assert all(f"Pub/Sub at {address} does not answer" in text for text in unwell.values())
 
 
-@pytest.mark.slow
 def test_a_service_that_hangs_does_not_keep_the_doctor(cloud, capsys):
     cloud.storage(hang_rate=1)
     setup = Setup(PROJECT, None, KNOWN_MODELS[0], None, None)
@@ -398,10 +399,15 @@ def test_a_python_that_is_not_supported_is_wrong(monkeypatch):
 def test_the_model_is_looked_for_where_the_jobs_call_it(monkeypatch):
     monkeypatch.setenv("REGION", "europe-west4")
     endpoint = "projects/p/locations/asia-east1/endpoints/1"
-    for given, location in (
+    for given, *locations in (
         ((KNOWN_MODELS[0], None, None), "global"),
-        ((KNOWN_MODELS[0], None, "eu"), "eu"),
+        ((KNOWN_MODELS[0], None, "global, us,eu"), "global", "us", "eu"),
         (("imagen-4", None, None), "europe-west4"),
         (("flux-1", endpoint, None), "asia-east1"),
     ):
-        assert Setup(PROJECT, None, *given).location == location
+        setup = Setup(PROJECT, None, *given)
+        assert setup.locations == tuple(locations)
+        models = [what for what, _ in doctor.checks(setup) if what.startswith("model ")]
+        assert models == [f"model {setup.model} at {location}" for location in locations]
+    with pytest.raises(ValueError, match="--model-location: imagen-4 has the :predict API"):
+        Setup(PROJECT, None, "imagen-4", None, "us,eu")

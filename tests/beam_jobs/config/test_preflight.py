@@ -88,6 +88,7 @@ def test_prompts_that_no_file_matches_on_storage_are_named(lane, config_of):
     assert line.startswith(f"--prompts: {pattern} does not exist")
 
 
+@pytest.mark.slow
 def test_unreachable_services_are_reported_without_a_long_wait(lane, config_of, monkeypatch):
     config = config_of()
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:9")

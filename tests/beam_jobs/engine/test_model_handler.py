@@ -18,6 +18,8 @@ from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Prediction, Reason
 from beam_jobs.prompts.parse import Canary, PromptDefaults
 
+pytestmark = pytest.mark.slow
+
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
 GEMINI, FLUX = "gemini-3.1-flash-image", "flux-1"
 
@@ -136,7 +138,7 @@ def test_the_budget_of_the_config_is_kept(cloud, config, prompt_of):
 
 def test_without_an_endpoint_a_predict_model_is_called_at_google(config, prompt_of):
     googles = dataclasses.replace(config.defaults, model_endpoint=None)
-    engine = Engine(dataclasses.replace(config, defaults=googles))
+    engine = Engine(dataclasses.replace(config, defaults=googles, max_hold_s=0.0))
     (outcome,) = engine.run([prompt_of("a fox", model="imagen-4.0-generate-001")])
     assert isinstance(outcome, Failure)
     assert "Publisher Model `imagen-4.0-generate-001` was not found" in outcome.detail
@@ -152,7 +154,6 @@ def test_many_large_images_arrive_complete(cloud, lane, config, prompt_of):
     assert all(len(data) >= 1_500_000 and data == pictures[0] for data in pictures)
 
 
-@pytest.mark.slow
 def test_storage_that_fails_often_does_not_make_prompts_wait_for_one_another(
     cloud, config, prompt_of, monkeypatch
 ):

@@ -2,9 +2,12 @@
 
 import gc
 
+import pytest
+
 from beam_jobs.engine.process_memory import freeze_imported_objects
 
 
+@pytest.mark.slow
 def test_existing_objects_are_exempt_from_garbage_collection():
     gc.unfreeze()  # what the tests' own start has exempted
     freeze_imported_objects()

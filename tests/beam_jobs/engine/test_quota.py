@@ -98,6 +98,7 @@ def test_calls_are_not_limited_before_the_first_refusal():
     assert learned.per_second(60.0) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("per_s", "most_refused"),
     [(2.0, 0.06), (10.0, 0.04), (20.0, 0.02), (100.0, 0.02), (400.0, 0.02)],

@@ -28,11 +28,12 @@ from localcloud.vertex import Behaviour, Settings, vertex_app
 
 MODEL = "gemini-nano-banana-2.1"
 LEARNING_S, WELL_S, OUTAGE_S = 15.0, 45.0, 60.0
-# Of two locations, as of one (`test_quota`), some 2% are refused to find out what is allowed. The
-# rest is what an outage costs: calls that were on their way, and one to try every few seconds.
+# Of two locations, as of one (`test_quota`), some 2% are refused to find out what is allowed: one
+# or two calls in 6 s at each, whatever its quota. The rest is what an outage costs: calls on
+# their way, and one that tries every few seconds.
 MAX_REFUSED_SHARE = 0.04
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
 
 async def _no_probe():
@@ -97,7 +98,6 @@ async def test_with_room_everywhere_all_calls_go_to_the_preferred_location(servi
     assert service.arrived == {"us": 30}
 
 
-@pytest.mark.slow
 async def test_with_a_single_location_no_call_ever_goes_elsewhere(service, prompt_of):
     service.settings.down_locations = "eu"
     image = service.job("eu", max_retry_s=2.0)
@@ -115,7 +115,6 @@ async def test_what_one_location_has_no_quota_for_goes_to_the_next_at_once(servi
     assert service.arrived["eu"] >= 25
 
 
-@pytest.mark.slow
 async def test_an_outage_moves_calls_to_the_next_location_and_they_come_back(service, prompt_of):
     service.settings.down_locations = "us"
     image = service.job("us", "eu")
@@ -161,7 +160,6 @@ async def test_a_location_that_lacks_the_model_does_not_hold_it_up(prompt_of):
     assert (lacking.calls, serving.calls, gate.closed) == (1, 10, False)
 
 
-@pytest.mark.slow
 async def test_if_all_locations_are_out_of_order_the_last_error_counts(service, prompt_of):
     service.settings.down = True
     image = service.job("us", "eu", max_retry_s=2.0)
@@ -177,7 +175,6 @@ async def test_all_locations_together_stay_below_the_maximum_in_flight(service, 
     assert service.counts.most_in_flight == 4
 
 
-@pytest.mark.slow
 async def test_the_rate_of_the_job_is_that_of_all_locations_together(service, prompt_of):
     service.settings.location_quotas = "us=60"
     image = service.job("us", "eu", per_minute=600)
@@ -188,7 +185,6 @@ async def test_the_rate_of_the_job_is_that_of_all_locations_together(service, pr
     assert min(service.arrived["us"], service.arrived["eu"]) > 0
 
 
-@pytest.mark.slow
 async def test_a_call_without_an_answer_in_flex_goes_on_in_standard(service, prompt_of):
     service.settings.latency_s = 60.0
     image = service.job(tier=Tier.FLEX, flex_fallback_s=2.0)
@@ -203,7 +199,6 @@ async def test_a_call_without_an_answer_in_flex_goes_on_in_standard(service, pro
     assert (bill.tier, work.calls) == (Tier.STANDARD, 2)
 
 
-@pytest.mark.slow
 async def test_calls_that_flex_has_no_quota_for_go_on_in_standard(service, prompt_of):
     service.settings.quota_rate = 1.0
     image = service.job(tier=Tier.FLEX, flex_fallback_s=1.0)
@@ -257,5 +252,5 @@ async def test_two_locations_are_used_up_though_one_fails_for_a_minute(service, 
     allowed = 20 * (took_s - OUTAGE_S) + 10 * took_s
     print(f"{images / allowed:.1%} of what both allow, {1 - images / calls:.1%} refused")
     # What is missing is the time until a call finds that the location is well, and its quota.
-    assert images >= 0.95 * allowed
+    assert images >= 0.97 * allowed
     assert calls - images <= MAX_REFUSED_SHARE * calls

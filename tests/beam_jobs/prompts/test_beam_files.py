@@ -299,6 +299,7 @@ def test_a_row_as_long_as_is_allowed_is_read(write, end):
     assert bodies(read(write("p.txt", longest + end))) == [longest]
 
 
+@pytest.mark.slow
 def test_a_quote_without_its_end_is_looked_for_up_to_a_bound_and_costs_one_line(write):
     rows = b"line,1\n" * 60_000
     path = write("p.csv", b'prompt,images\na fox,1\n"begun,1\n' + rows + b'end",1\nan owl,1\n')
@@ -407,6 +408,7 @@ def test_a_decompression_bomb_does_not_fill_the_memory(write, name):
     assert peak < 8_000_000
 
 
+@pytest.mark.slow
 def test_rows_come_as_they_are_read(write):
     path = write("p.txt", b"a prompt that is repeated\n" * 50_000)
     tracemalloc.start()

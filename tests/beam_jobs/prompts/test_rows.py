@@ -202,6 +202,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("suffix", BROKEN)
 @settings(max_examples=60, deadline=None)

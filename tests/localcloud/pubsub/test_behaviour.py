@@ -14,6 +14,8 @@ import pytest
 from google.api_core import exceptions
 from google.protobuf import duration_pb2, field_mask_pb2, timestamp_pb2
 
+pytestmark = pytest.mark.slow
+
 FILTER_DOCS = "https://cloud.google.com/pubsub/docs/subscription-message-filter"
 QUOTAS = "https://cloud.google.com/pubsub/quotas#resource_limits"
 RPC = "https://cloud.google.com/pubsub/docs/reference/rpc/google.pubsub.v1"
@@ -145,7 +147,6 @@ def test_a_pull_waits_for_a_message(cloud: Any) -> None:
     assert bodies(response.received_messages) == [b"late"]
 
 
-@pytest.mark.slow
 def test_an_unsuccessful_pull_returns_empty_before_its_deadline(cloud: Any) -> None:
     subscription = cloud.subscription(cloud.topic())
     request = {"subscription": subscription, "max_messages": 5}
@@ -180,7 +181,6 @@ def test_a_backlog_larger_than_one_response_comes_in_several(cloud: Any) -> None
     assert sorted(body[0] for body in bodies(received)) == [0, 1, 2]
 
 
-@pytest.mark.slow
 def test_an_acked_message_does_not_come_back(cloud: Any) -> None:
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
@@ -224,7 +224,6 @@ def test_a_nacked_message_comes_back_at_once(cloud: Any) -> None:
     assert again.message.message_id == received.message.message_id
 
 
-@pytest.mark.slow
 def test_extending_a_lease_keeps_the_message_away(cloud: Any) -> None:
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
@@ -235,7 +234,6 @@ def test_extending_a_lease_keeps_the_message_away(cloud: Any) -> None:
     assert cloud.stays_empty(subscription, 2.8)
 
 
-@pytest.mark.slow
 def test_an_ack_after_the_deadline_counts_unless_the_message_has_gone_out_again(cloud: Any) -> None:
     topic = cloud.topic()
     subscription = cloud.subscription(topic)
