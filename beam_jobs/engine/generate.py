@@ -128,6 +128,7 @@ class ImageGenerator:
             requested_model=item.model,
             reused=found.reused,
             model_version=usage.model_version,
+            template=item.template or "",
             parameters=item.parameters,
         )
 

@@ -29,6 +29,7 @@ from beam_jobs.catalog import (
     needs_endpoint,
     tier_problem,
 )
+from beam_jobs.prompts.templates import TEMPLATE_PATTERN
 
 _SIZE = f"(?:{'|'.join(IMAGE_SIZES)})"
 
@@ -110,6 +111,18 @@ JOB_FIELDS: dict[str, Any] = {
         description_md=(
             "How many images a prompt can ask for, at most IMAGEN_MAX_IMAGES_PER_PROMPT. "
             "**Empty**: IMAGEN_MAX_IMAGES_PER_PROMPT."
+        ),
+    ),
+    "prompt_template": Param(
+        None,
+        type=["null", "string"],
+        pattern=f"^{TEMPLATE_PATTERN}$",
+        title="Prompt template",
+        description_md=(
+            "The name of the template that prompts fill if they name none themselves, such as "
+            "**studio**: the object templates/prompts/studio.txt in the deployment's bucket. "
+            "Further columns of a .csv file are its variables. **Empty**: these prompts are sent "
+            "as they are."
         ),
     ),
     "request_tier": Param(
@@ -244,6 +257,7 @@ class JobForm:
             the deployment.
         max_images_per_prompt: how many images a prompt can ask for; None: as many as the
             deployment allows.
+        prompt_template: the name of the template of prompts that name none; None: they have none.
         request_tier: "standard", "flex" or "priority".
         flex_fallback_seconds: after how long a call that got nothing in flex goes on in standard;
             None: never.
@@ -267,6 +281,7 @@ class JobForm:
     allowed_models: str | None = None
     allowed_image_sizes: str | None = None
     max_images_per_prompt: int | None = None
+    prompt_template: str | None = None
     request_tier: str = Tier.STANDARD.value
     flex_fallback_seconds: float | None = None
     model_location: str | None = None
