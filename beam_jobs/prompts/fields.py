@@ -76,7 +76,7 @@ FIELDS = (
     Field(
         "template",
         Kind.TEXT,
-        help="name of the prompt template to fill; default: the job's --prompt_template",
+        help="name of the prompt template to fill; default: that of the job, if it has one",
         decides=False,  # the text that it makes does
     ),
     Field("vars", Kind.VALUES, help="what to fill the template with, by name", decides=False),

@@ -29,6 +29,7 @@ def add_to(add: AddCommand) -> None:
     command.add_argument(
         "--topic", default=names.PROMPTS_TOPIC, help="topic to publish to; default: %(default)s"
     )
+    command.set_defaults(refuse=command.error)
     for field in FIELDS[1:]:
         name = f"--{field.name.replace('_', '-')}"
         if field.kind is Kind.VALUES:
@@ -59,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from beam_jobs.cli.publish import body_of, publish
 
     if arguments.prompt is None and not (arguments.file or arguments.template):
-        raise ValueError("expected a prompt, --file or --template")
+        arguments.refuse("one of the arguments prompt --file --template is required")
     attributes = dict(map(attribute, arguments.attribute))
     if arguments.vars is not None:
         arguments.vars = dict(attribute(text, option="--var") for text in arguments.vars)
