@@ -762,6 +762,16 @@ resource "google_storage_bucket" "imagen" {
       type = "Delete"
     }
   }
+  # As long as the page looks back: plugins/imagen_ops/ui/index_reader.py.
+  lifecycle_rule {
+    condition {
+      age            = 62
+      matches_prefix = ["images/index/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
   lifecycle_rule {
     condition {
       age = 7
@@ -923,6 +933,8 @@ locals {
       DEAD_LETTERS_TOPIC        = google_pubsub_topic.imagen["dead-letters"].name
       DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
       STREAM_JOB_NAME           = local.stream_job
+      # The page in Airflow shows the runbook itself, unless people read it elsewhere.
+      RUNBOOK_URL               = startswith(var.runbook_url, "http") ? var.runbook_url : null
       MODEL                     = local.model
       WORKER_MACHINE_TYPE       = var.worker_machine_type
       WORKER_SERVICE_ACCOUNT    = google_service_account.worker.email
@@ -956,6 +968,9 @@ resource "google_composer_environment" "imagen" {
         "core-dags_are_paused_at_creation" = "False"
         # Otherwise the log lines of callbacks, such as run_failed, are in no log.
         "logging-dag_processor_log_target" = "stdout"
+        # So that the first line of a task's log is what the task has to say. Of Python's warnings, all
+        # are of libraries.
+        "logging-namespace_levels" = "airflow.dag_processing=WARNING airflow.providers.google=WARNING py.warnings=ERROR"
         # OpenLineage events carry the conf of runs, which may name people's files. With this, only DAGs
         # that ask for it send any, and these don't.
         "openlineage-selective_enable" = "True"
@@ -1034,7 +1049,7 @@ resource "google_composer_environment" "imagen" {
 # plugins/.airflowignore keeps Airflow from importing it as a plugin.
 resource "google_storage_bucket_object" "plugin" {
   for_each = merge(
-    { for file in fileset(path.module, "plugins/**/*.{py,html,css,js,svg}") : file => file },
+    { for file in fileset(path.module, "plugins/**/*.{py,html,css,js,svg,md}") : file => file },
     { "plugins/.airflowignore" = "plugins/.airflowignore" },
     { for file in fileset(path.module, "beam_jobs/**/*.py") : "plugins/${file}" => file },
     { "plugins/beam_jobs/catalog.json" = "beam_jobs/catalog.json" },

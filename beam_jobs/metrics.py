@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from apache_beam.io.components.adaptive_throttler import ThrottlingSignaler
 from apache_beam.metrics import Metrics, MetricsFilter
@@ -59,6 +59,16 @@ def count_throttling(outcomes: Iterable[Outcome]) -> None:
     seconds, _left.ms = divmod(waited_ms, 1000)
     if seconds:
         ThrottlingSignaler(METRICS_NAMESPACE).signal_throttled(seconds)
+
+
+def count_thumbnails(counts: Mapping[str, int]) -> None:
+    """Count thumbnails that were made or missed. Call only from the DoFn's thread.
+
+    Args:
+        counts: since the last call, by the counters' names.
+    """
+    for name, count in counts.items():
+        _add(name, count)
 
 
 def count_prompt() -> None:

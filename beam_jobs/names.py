@@ -32,6 +32,10 @@ HOLD_REPORT_EVERY_S = 15.0
 
 # The ledgers of budgets.
 LEDGERS_FOLDER = f"{JOBS_FOLDER}/budgets"
+# Of the stream, for `strftime` with a time in UTC: of its budget per hour, and per day.
+HOUR_LEDGER, DAY_LEDGER = (
+    f"{LEDGERS_FOLDER}/stream/{period}.json" for period in ("%Y-%m-%dT%H", "%Y-%m-%d")
+)
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 

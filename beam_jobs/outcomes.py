@@ -83,6 +83,7 @@ class Work:
         input_tokens: of the prompt, over all calls.
         text_tokens: of words and thoughts in the answers.
         image_tokens: of pictures in the answers.
+        tier: the tier that served the last call, as its answer names it; empty if none does.
         other_model: whether another model answered than the one that was asked.
     """
 
@@ -97,6 +98,7 @@ class Work:
     input_tokens: int = 0
     text_tokens: int = 0
     image_tokens: int = 0
+    tier: str = ""
     other_model: bool = False
 
     @property
@@ -117,6 +119,7 @@ class Work:
                 "text": self.text_tokens,
                 "image": self.image_tokens,
             },
+            "tier": self.tier,
         }
 
 

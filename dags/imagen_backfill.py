@@ -3,12 +3,12 @@
 import os
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 
 from imagen_ops.backfill.operators import CheckBudget, PlanBackfill, ReconcileBackfill
 from imagen_ops.backfill.sensors import BackfillJobSensor, LaunchBackfillSensor
 from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
-from imagen_ops.jobs.params import JOB_FIELDS
+from imagen_ops.jobs.params import JOB_FIELDS, field, set_to
 from imagen_ops.settings import DEFAULT_BACKFILL_SCHEDULE
 
 # Other DAGs can schedule on this Asset: it gets an event when new images are stored.
@@ -16,61 +16,52 @@ IMAGES = Asset("imagen_images")
 _POOL = os.environ.get("IMAGEN_BACKFILL_POOL") or "default_pool"
 
 _FORM = {
-    "day": Param(
+    "day": field(
         None,
-        type=["null", "string"],
+        "string",
+        "Day",
+        "The day (UTC) whose files to use, prompts/ds=YYYY-MM-DD/\\*, as YYYY-MM-DD: up to today. "
+        "Fill in this or *Prompt files*. **Empty**: the day of a scheduled run, which is its "
+        "logical date.",
         format="date",
         pattern=r"^\d{4}-\d\d-\d\d$",
-        title="Day",
-        description_md=(
-            "The day whose files to use, prompts/ds=YYYY-MM-DD/*, as YYYY-MM-DD. **Empty**: the "
-            "run's own day, which is its logical date."
-        ),
     ),
-    "prompts": Param(
+    "prompts": field(
         None,
-        type=["null", "string"],
+        "string",
+        "Prompt files",
+        "A path or a glob in the deployment's bucket, such as gs://BUCKET/prompts/mine/\\*.csv. "
+        f"Other buckets that can be used: {set_to('IMAGEN_ALLOWED_BUCKETS', 'none')}. Leave *Day* "
+        "empty then. **Empty**: the files of the day. To name a file with a wildcard character in "
+        "its name, put that character in brackets, such as \\[?\\].",
         pattern=r"^gs://[a-z0-9][a-z0-9._-]*/\S.*$",
         maxLength=1024,
-        title="Prompt files",
-        description_md=(
-            "A path or a glob in the deployment's bucket, or in one of IMAGEN_ALLOWED_BUCKETS, "
-            "such as gs://BUCKET/prompts/mine/*.csv. Leave *Day* empty then. **Empty**: the files "
-            "of the day. To name a file with a wildcard character in its name, put that character "
-            "in brackets, such as [?]."
-        ),
     ),
-    "dry_run": Param(
+    "dry_run": field(
         False,
-        type="boolean",
-        title="Dry run",
-        description_md=(
-            "Only plan the run: count files, prompts and images, and estimate the cost. Nothing is "
-            "launched or paid for."
-        ),
+        "boolean",
+        "Dry run",
+        "Only plan the run: count files, prompts and images, and estimate the cost, which the "
+        "tasks plan and check say. Nothing is launched or paid for.",
     ),
-    "max_images": Param(
+    "max_images": field(
         None,
-        type=["null", "integer"],
+        "integer",
+        "Maximum images",
+        "If the run would generate more images than this, nothing starts, and its jobs never pay "
+        "for more, with all tries of the run together. Images that are already stored don't count. "
+        f"**Empty**: {set_to('IMAGEN_BACKFILL_MAX_IMAGES')}.",
         minimum=1,
-        title="Maximum images",
-        description_md=(
-            "If the run would generate more images than this, nothing starts, and its jobs never "
-            "pay for more, with all tries of the run together. Images that are already stored "
-            "don't count. **Empty**: IMAGEN_BACKFILL_MAX_IMAGES."
-        ),
     ),
-    "max_cost_usd": Param(
+    "max_cost_usd": field(
         None,
-        type=["null", "number"],
+        "number",
+        "Maximum cost (USD)",
+        "If the run is estimated to cost more than this, nothing starts, and its jobs stop paying "
+        "once their model's answers add up to it, with all tries of the run together. Only for "
+        f"models with a known price. **Empty**: {set_to('IMAGEN_BACKFILL_MAX_COST_USD')}, for "
+        "models with a known price.",
         exclusiveMinimum=0,
-        title="Maximum cost (USD)",
-        description_md=(
-            "If the run is estimated to cost more than this, nothing starts, and its jobs stop "
-            "paying once their model's answers add up to it, with all tries of the run together. "
-            "Only for models with a known price. **Empty**: IMAGEN_BACKFILL_MAX_COST_USD, for "
-            "models with a known price."
-        ),
     ),
     **JOB_FIELDS,
 }

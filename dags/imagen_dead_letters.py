@@ -42,6 +42,19 @@ with DAG(
                 "with other reasons stay where they are. All others are archived."
             ),
         ),
+        "prompt_ids": Param(
+            list(_DEFAULTS.prompt_ids),
+            type=["null", "array"],
+            items={"type": "string", "minLength": 1, "maxLength": 2_048},
+            uniqueItems=True,
+            maxItems=1_000,
+            title="Prompts",
+            description_md=(
+                "The ID (prompt_id) of each prompt to handle. Other dead letters stay where they "
+                "are, also those that can't be replayed. The page *Imagen* copies such a list. "
+                "**Empty**: all prompts."
+            ),
+        ),
         "most": Param(
             _DEFAULTS.most,
             type="integer",
@@ -92,6 +105,7 @@ deployed, and then deletes them.
 | dead letter | becomes |
 |---|---|
 | retryable, its reason chosen, replayed fewer than `max_replays` times | a prompt again |
+| of a prompt that `prompt_ids` doesn't name, if it names any | left where it is |
 | retryable, its reason not chosen | left where it is |
 | retryable, its reason chosen, but already replayed `max_replays` times | archived |
 | not retryable, or without the complete prompt | archived |
@@ -101,6 +115,7 @@ deployed, and then deletes them.
 |---|---|
 | `dry_run` | only counts the dead letters, and returns them to the subscription immediately |
 | `reasons` | which retryable dead letters are replayed; see below |
+| `prompt_ids` | handles only these prompts' dead letters, and leaves all others |
 | `most` | the maximum number of dead letters per run |
 | `max_replays` | how often a prompt may be replayed; its attribute `replays` has the count |
 

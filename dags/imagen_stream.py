@@ -4,12 +4,12 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG
 
 from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG, TASK_DEFAULTS
 from imagen_ops.health.canary import CanarySensor, SendCanary, SendHealthCanary
 from imagen_ops.health.operators import AssessStream, FailWhenDown, RestartStream
-from imagen_ops.jobs.params import JOB_FIELDS, STREAM_FIELDS
+from imagen_ops.jobs.params import JOB_FIELDS, STREAM_FIELDS, field
 from imagen_ops.settings import DEFAULT_HEALTH_SCHEDULE
 from imagen_ops.stream.operators import CancelStream, DrainStream, LaunchStream, ReportDrained
 from imagen_ops.stream.prerequisites import CheckPrerequisites
@@ -35,18 +35,15 @@ _QUICK: dict[str, Any] = {
 _ONE_STREAM: dict[str, Any] = {**DAG_DEFAULTS, "max_active_runs": 1}
 
 _START_FORM = {
-    "on_active": Param(
+    "on_active": field(
         "keep",
-        type="string",
+        "string",
+        "If a stream is active already",
+        "**keep**: leave it running with the options it was started with; the fields below don't "
+        "change it. **update**: a new job takes over from it in place; use this for a changed "
+        "template or changed options. **replace**: drain it, then start a new job; use this if "
+        "Dataflow refuses the update. During a replace, prompts wait until the new job is RUNNING.",
         enum=["keep", "update", "replace"],
-        title="If a stream is active already",
-        description_md=(
-            "**keep**: leave it running with the options it was started with; the fields below "
-            "don't change it. **update**: a new job takes over from it in place; use this for a "
-            "changed template or changed options. **replace**: drain it, then start a new job; use "
-            "this if Dataflow refuses the update. During a replace, prompts wait until the new job "
-            "is RUNNING."
-        ),
     ),
     **JOB_FIELDS,
     **STREAM_FIELDS,
@@ -168,16 +165,14 @@ with DAG(
     tags=[TAG, "stream"],
     dagrun_timeout=timedelta(hours=30),
     params={
-        "cancel_after_minutes": Param(
+        "cancel_after_minutes": field(
             0,
-            type="integer",
+            "integer",
+            "Cancel after (minutes)",
+            "Cancels the job if it is still draining after this time. Its prompts in progress "
+            "aren't lost: they stay in the subscription. **0**: never cancel.",
             minimum=0,
             maximum=1440,
-            title="Cancel after (minutes)",
-            description_md=(
-                "Cancels the job if it is still draining after this time. Its prompts in progress "
-                "aren't lost: they stay in the subscription. **0**: never cancel."
-            ),
         ),
     },
     doc_md="""

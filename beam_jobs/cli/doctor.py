@@ -75,7 +75,7 @@ def checks(setup: Setup) -> Iterator[Check]:
         if line and not line.startswith("#"):
             requirement = Requirement(line)
             yield requirement.name, partial(_package, requirement)
-    found = endpoints(os.environ, setup.location)
+    found = endpoints(os.environ, setup.locations[0])
     for endpoint in found.values():
         yield endpoint.service, partial(_endpoint, endpoint, list(found.values()))
     services = Services(setup, found)
@@ -87,7 +87,8 @@ def checks(setup: Setup) -> Iterator[Check]:
         yield f"subscription {subscription.name}", partial(services.subscription, subscription)
     yield f"bucket of {setup.images_url}", services.bucket
     yield f"stream {setup.stream} in {setup.region}", services.stream
-    yield f"model {setup.model} at {setup.location}", services.model
+    for location in setup.locations:
+        yield f"model {setup.model} at {location}", partial(services.model, location)
 
 
 def _begin(look: Callable[[], str]) -> "Future[str]":

@@ -200,6 +200,7 @@ def out_of_reach(wanted: Wanted, location: Location, project: str) -> Iterator[s
     """Yield what may hold copies that this program cannot delete."""
     yield "messages under way in the subscriptions, for up to 31 days, and in snapshots of these"
     yield "what consumers of predictions have kept: tables in BigQuery, their own stores"
+    yield "the page in Airflow, for up to a day: restart Airflow's API server"
     yield "prompt files below prompts/: remove the rows there yourself"
     if not wanted.digest:
         yield "images that the index no longer names: erase these by --digest, from predictions"

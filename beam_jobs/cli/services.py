@@ -153,8 +153,8 @@ class Services:
             )
         return "exists, and images can be read and written"
 
-    def model(self) -> str:
-        """Ask the model whether it is there, without charge."""
+    def model(self, location: str) -> str:
+        """Ask the model whether it is there, at a location, without charge."""
         setup = self._setup
         credentials, project = self._ready()
         if family_of(setup.model) is Family.GEMINI and not setup.endpoint:
@@ -163,7 +163,7 @@ class Services:
                     count_tokens(
                         setup.model,
                         project=project,
-                        location=setup.location,
+                        location=location,
                         credentials=credentials,
                         timeout_s=_TIMEOUT_S,
                     )

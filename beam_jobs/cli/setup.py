@@ -7,11 +7,15 @@ import re
 from beam_jobs import names
 from beam_jobs.catalog import (
     DEFAULT_MODEL,
+    GLOBAL,
     LOCATION_PATTERN,
     MODEL_PATTERN,
     PREDICT_PATTERN,
     Family,
+    Tier,
     family_of,
+    location_problem,
+    locations_in,
 )
 
 _AN_ENDPOINT = "projects/PROJECT/locations/LOCATION/endpoints/ID"
@@ -48,7 +52,7 @@ class Setup:
         images: the image folder, as `gs://BUCKET/FOLDER`; default: that of the project.
         model: the model for prompts that don't name one.
         endpoint: what serves it over `:predict`, if it isn't Google's own model.
-        given_location: the location that serves it; default: as for the jobs.
+        given_location: the locations that serve it, separated by commas; default: as for the jobs.
 
     Raises:
         ValueError: model, endpoint or location are none. They become part of a URL.
@@ -63,12 +67,13 @@ class Setup:
     def __post_init__(self) -> None:
         for option, pattern, given, expected in (
             ("--model", MODEL_PATTERN, self.model, DEFAULT_MODEL),
-            ("--model-location", LOCATION_PATTERN, self.given_location, "global"),
             ("--model-endpoint", PREDICT_PATTERN, self.endpoint, _AN_ENDPOINT),
             ("REGION", LOCATION_PATTERN, os.environ.get("REGION"), "us-central1"),
         ):
             if given and not re.fullmatch(pattern, given):
                 raise ValueError(f"{option}: expected a value such as {expected}, got {given!r}")
+        if problem := location_problem(self.model, self.given_location, Tier.STANDARD):
+            raise ValueError(f"--model-location: {problem}")
 
     @property
     def images_url(self) -> str:
@@ -77,12 +82,12 @@ class Setup:
         return self.images or f"gs://{bucket}/images"
 
     @property
-    def location(self) -> str:
-        """The location that serves the model, as the jobs choose it."""
+    def locations(self) -> tuple[str, ...]:
+        """The locations that serve the model, as the jobs choose them."""
         if self.endpoint:
-            return self.endpoint.split("/")[3]
+            return (self.endpoint.split("/")[3],)
         is_gemini = family_of(self.model) is Family.GEMINI
-        return self.given_location or ("global" if is_gemini else self.region)
+        return locations_in(self.given_location) or (GLOBAL if is_gemini else self.region,)
 
     @property
     def region(self) -> str:

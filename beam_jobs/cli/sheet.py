@@ -161,6 +161,8 @@ def _settings(record: dict[str, Any]) -> Iterator[str]:
             # A choice, such as 16:9, needs no label.
             label = "" if field.kind is Kind.CHOICE else f"{field.name.replace('_', ' ')} "
             yield html.escape(f"{label}{value}")
+    if isinstance(usd := record.get("cost_usd"), int | float):
+        yield f"{usd:,.4f} USD"
     if created := record.get("created_at"):
         machine = html.escape(created)
         yield f'<time datetime="{machine}">{html.escape(_minute(created))}</time>'

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from beam_jobs.images.location import Location
-from beam_jobs.names import LEDGERS_FOLDER, ledger_name
+from beam_jobs.names import DAY_LEDGER, HOUR_LEDGER, ledger_name
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -117,10 +117,10 @@ def budgets_of(
                 unit=Unit.MICRO_USD,
             )
         )
-    for option, images, name, period in (
-        ("--max_images_per_hour", max_images_per_hour, "%Y-%m-%dT%H", HOUR),
-        ("--max_images_per_day", max_images_per_day, "%Y-%m-%d", DAY),
+    for option, images, ledger, period in (
+        ("--max_images_per_hour", max_images_per_hour, HOUR_LEDGER, HOUR),
+        ("--max_images_per_day", max_images_per_day, DAY_LEDGER, DAY),
     ):
         if images is not None:
-            budgets.append(Budget(option, images, f"{LEDGERS_FOLDER}/stream/{name}.json", period))
+            budgets.append(Budget(option, images, ledger, period))
     return tuple(budgets)

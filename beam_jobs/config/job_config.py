@@ -1,6 +1,7 @@
 """A job's checked options, as the transforms and the model handler need them."""
 
 import dataclasses
+import uuid
 from typing import Any
 
 from apache_beam.options.pipeline_options import (
@@ -28,7 +29,7 @@ from beam_jobs.config.ownership import ownership_problems
 from beam_jobs.config.serving import Serving
 from beam_jobs.images.location import Location
 from beam_jobs.prompts.defaults import prompt_defaults
-from beam_jobs.prompts.parse import PromptDefaults
+from beam_jobs.prompts.parse import STREAM, PromptDefaults
 
 # Beam's Dataflow experiment for one SDK process per worker, however many cores it has. The job
 # waits for the model rather than computing, and one process's event loop handles all calls.
@@ -44,7 +45,8 @@ class JobConfig:
     """The checked options, as the transforms and the model handler need them. Small to pickle.
 
     `requests_per_minute` is one worker's share; None means no limit. `workers` is how many share
-    the `budgets`, at most.
+    the `budgets`, at most. `run` names what the job's budgets are for, and the tries of which share
+    what they paid.
     """
 
     responses_topic: str
@@ -62,6 +64,8 @@ class JobConfig:
     budgets: tuple[Budget, ...] = ()
     workers: int = 1
     canary_keys: str | None = None
+    thumbnails: bool = True
+    run: str = STREAM
 
 
 def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
@@ -105,6 +109,8 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
     problems += uncheckable(imagen, defaults.allowed_models)
     if problems or location is None:
         raise OptionsError("\n".join(problems))
+    # Without a name, a backfill is a run of its own.
+    run = STREAM if streaming else imagen.source or f"job-{uuid.uuid4().hex}"
     return JobConfig(
         responses_topic=imagen.responses_topic,
         dead_letter_topic=imagen.dead_letter_topic,
@@ -123,11 +129,13 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
             max_cost_usd=imagen.max_cost_usd,
             max_images_per_hour=imagen.max_images_per_hour,
             max_images_per_day=imagen.max_images_per_day,
-            run=None if streaming else imagen.source,
+            run=None if streaming else run,
             location=location,
         ),
         workers=workers,
         canary_keys=imagen.canary_keys or None,
+        thumbnails=imagen.thumbnails == "on",
+        run=run,
     )
 
 

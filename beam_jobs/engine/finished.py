@@ -5,14 +5,15 @@ process looks into storage. A stream remembers nothing: somebody may delete imag
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
-# With four paths of 100 characters each, about 10 MB.
+from beam_jobs.engine.image_set import ImageSet
+
+# With four paths of 100 characters each, about 15 MB.
 MOST = 16_384
 
 
 class Finished:
-    """The paths of images by digest; the prompts that were last asked for are kept.
+    """The images of prompts by digest; the prompts that were last asked for are kept.
 
     Args:
         most: how many prompts to remember; 0 for none.
@@ -20,19 +21,19 @@ class Finished:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._images: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._images: OrderedDict[str, ImageSet] = OrderedDict()
 
-    def images(self, digest: str) -> tuple[str, ...] | None:
-        """Return the paths of a prompt's images; None if they are not remembered."""
+    def images(self, digest: str) -> ImageSet | None:
+        """Return a prompt's images; None if they are not remembered."""
         images = self._images.get(digest)
         if images is not None:
             self._images.move_to_end(digest)
         return images
 
-    def add(self, digest: str, images: Sequence[str]) -> None:
+    def add(self, digest: str, images: ImageSet) -> None:
         """Remember the images of a prompt, and forget the one that was not asked for longest."""
         if self._most:
-            self._images[digest] = tuple(images)
+            self._images[digest] = images
             self._images.move_to_end(digest)
             if len(self._images) > self._most:
                 self._images.popitem(last=False)

@@ -5,6 +5,7 @@ Pure.
 
 from typing import NamedTuple
 
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.models.base import CallError
 from beam_jobs.models.bill import is_version_of, row_of
 from beam_jobs.outcomes import Reason
@@ -20,12 +21,14 @@ class ImageSet(NamedTuple):
         digest: under which they are stored.
         model: the model that made them.
         reused: whether all of them existed already.
+        receipt: what was paid for them; None if that is not known.
     """
 
     paths: list[str]
     digest: str
     model: str
     reused: bool
+    receipt: Receipt | None = None
 
 
 class AnsweredByAnotherModelError(Exception):

@@ -1,6 +1,7 @@
 """Chooses the model of a prompt: its own, the one that answers in its place, or a fallback."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from beam_jobs.engine.hold import Gates, Wait
@@ -12,6 +13,11 @@ from beam_jobs.prompts.alternative import renamed
 from beam_jobs.prompts.parse import Prompt
 
 _log = logging.getLogger(__name__)
+
+# A model that another one answers for is asked again after so long, with one prompt. Models come
+# back, if at all, after days. If it does not, the one prompt costs nothing more: what the other one
+# answers is used, unless it was there already.
+ASK_AGAIN_S = 3600.0
 
 
 class ModelChoice:
@@ -68,6 +74,18 @@ class ModelChoice:
     ) -> ImageSet:
         """Return the images by a prompt's model, or by the one that answers in its place."""
         prompt = self._answering.prompt(wanted)
+        if self._answering.is_due(wanted.model):
+            try:
+                images = await self._by_its_model(wanted, usage, turn)
+            except AnsweredByAnotherModelError as answer:
+                self._answering.note(wanted.model, answer.prompt.model)
+                prompt = answer.prompt
+            except CallError as error:
+                _log.warning("model %s is still not there: %s", wanted.model, error.detail)
+            else:
+                if not images.reused:
+                    self._answering.forget(wanted.model)
+                return images
         while True:
             try:
                 return await self._by_its_model(prompt, usage, turn)
@@ -77,22 +95,25 @@ class ModelChoice:
 
 
 class Answering:
-    """Remembers who answers in place of whom, for as long as the process lives.
+    """Remembers who answers in place of whom.
 
-    Prompts are then sent to the one that answers, because its images are stored under its name. A
-    model that comes back is asked again once the job is restarted or updated, or once the other one
-    refuses every prompt.
+    Prompts are then sent to the one that answers, because its images are stored under its name. The
+    model itself is asked again now and then, and once the other one refuses every prompt.
 
     Args:
         gates: say which models refuse every prompt.
+        clock: the time in seconds.
     """
 
-    def __init__(self, gates: Gates) -> None:
+    def __init__(self, gates: Gates, clock: Callable[[], float] = time.monotonic) -> None:
         self._gates = gates
+        self._clock = clock
         self._answering: dict[str, str] = {}
+        self._ask_at: dict[str, float] = {}
 
     def note(self, asked: str, answering: str) -> None:
         """Note that a model was asked, and another one answered."""
+        self._ask_at[asked] = self._clock() + ASK_AGAIN_S
         if self._answering.get(asked) == answering:
             return
         self._answering[asked] = answering
@@ -105,6 +126,18 @@ class Answering:
             answering,
             answering,
         )
+
+    def forget(self, asked: str) -> None:
+        """Note that a model answers its prompts itself."""
+        if self._answering.pop(asked, None):
+            _log.warning("model %s answers its prompts itself again", asked)
+
+    def is_due(self, asked: str) -> bool:
+        """Return whether a prompt is to ask a model that another one answers for; one at a time."""
+        if asked not in self._answering or self._clock() < self._ask_at[asked]:
+            return False
+        self._ask_at[asked] = self._clock() + ASK_AGAIN_S
+        return True
 
     def prompt(self, prompt: Prompt) -> Prompt:
         """Return `prompt` for the model that is known to answer it; itself if that is its own."""

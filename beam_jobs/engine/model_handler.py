@@ -19,17 +19,19 @@ from typing_extensions import override
 
 from beam_jobs.config.budgets import Budget
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.engine.budget import Lease, Purse
 from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy
 from beam_jobs.engine.hold_report import HoldReport
+from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
+from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.served_models import ServedModels
 from beam_jobs.images.store import ImageStore
-from beam_jobs.metrics import count_throttling
+from beam_jobs.images.thumbnails import Thumbnails
+from beam_jobs.metrics import count_throttling, count_thumbnails
 from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
 from beam_jobs.models.base import ImageModel
 from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
@@ -59,12 +61,18 @@ class Engine:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="imagen-engine", daemon=True).start()
         self._models: dict[str, ImageModel | RoutedModel] = {}
+        self._thumbnails = Thumbnails(config.images_location) if config.thumbnails else None
         self._await(self._start())
 
     @property
     def in_flight(self) -> int:
         """How many model calls are in flight now."""
         return self._serving.in_flight
+
+    @property
+    def thumbnails(self) -> dict[str, int]:
+        """What the maker of thumbnails has counted since the last time."""
+        return self._thumbnails.counted() if self._thumbnails else {}
 
     def run(self, items: Sequence[Parsed]) -> list[Outcome]:
         """Work on all `items` at once, and return their outcomes in order. Call from any thread."""
@@ -107,7 +115,7 @@ class Engine:
         self._reporting = asyncio.create_task(report.run()) if streaming else None
         self._generator = ImageGenerator(
             model_of=self._model_of,
-            store=ImageStore(self._session, self._config.images_location),
+            store=ImageStore(self._session, self._config.images_location, self._thumbnails),
             limiter=self._serving.limiter,
             answer_slots=AnswerSlots(self._config.max_in_flight),
             max_in_flight=self._config.max_in_flight,
@@ -116,6 +124,7 @@ class Engine:
             finished=Finished(0 if streaming else MOST),
             tier=self._config.serving.tier,
             source=self._config.defaults.source,
+            run=self._config.run,
             gates=self._gates,
         )
 
@@ -185,6 +194,7 @@ class ImagenModelHandler(ModelHandler[Parsed, Outcome, Engine]):
         Metrics.distribution(METRICS_NAMESPACE, "in_flight").update(model.in_flight)
         outcomes = model.run(batch)
         count_throttling(outcomes)
+        count_thumbnails(model.thumbnails)
         return outcomes
 
     @override

@@ -2,6 +2,7 @@
 
 import time
 
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.models.base import Image
 from beam_jobs.models.bill import Bill
 from beam_jobs.outcomes import Work
@@ -19,6 +20,7 @@ class PromptUsage:
         self._usd = 0.0
         self._unpriced_calls = 0
         self._tokens = [0, 0, 0]  # input, text, image
+        self._tier = ""
         self._other_model = False
         self.model_version = ""
         self._started = time.monotonic()
@@ -51,7 +53,24 @@ class PromptUsage:
         self._unpriced_calls += bill.usd is None
         for kind, tokens in enumerate((bill.input_tokens, bill.text_tokens, bill.image_tokens)):
             self._tokens[kind] += tokens
+        self._tier = bill.tier or self._tier
         self.model_version = bill.model_version or self.model_version
+
+    def add_receipt(self, receipt: Receipt | None, payer: str) -> None:
+        """Add what an earlier try of the same delivery has paid, and could not tell.
+
+        Args:
+            receipt: of the images that were found; None if they have none.
+            payer: the delivery.
+        """
+        if receipt is None or not payer or receipt.paid_by != payer:
+            return
+        paid = receipt.work
+        self._usd += paid.cost_usd
+        self._unpriced_calls += paid.unpriced_calls
+        self._tier = self._tier or paid.tier
+        for kind, tokens in enumerate((paid.input_tokens, paid.text_tokens, paid.image_tokens)):
+            self._tokens[kind] += tokens
 
     def add_other_model(self) -> None:
         """Note that another model answered than the one that was asked."""
@@ -71,6 +90,7 @@ class PromptUsage:
             input_tokens=input_tokens,
             text_tokens=text_tokens,
             image_tokens=image_tokens,
+            tier=self._tier,
             other_model=self._other_model,
             images=self._images,
             bytes=self._bytes,

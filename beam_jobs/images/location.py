@@ -5,9 +5,12 @@
 | an image | `<digest[:2]>/<digest>-<index>.<extension>` |
 | the record of a prompt | `<digest[:2]>/<digest>.json` |
 | the index of the newest outcomes | `recent/<kind>/<13 digits>-<8 hex digits>.jsonl` |
+| the index of predictions by day | `index/<YYYY-MM-DD>/<13 digits>-<8 hex digits>.jsonl` |
+| the thumbnail of an image | `thumbnails/<digest[:2]>/<digest>-<index>.webp` |
 """
 
 import dataclasses
+import datetime
 import re
 
 _LOCATION = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/([^?#*\[\]\r\n]*))?")
@@ -16,11 +19,23 @@ _LOCATION = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/([^?#*\[\]
 # newest. They have 13 digits until the year 2286.
 END_OF_TIME_MS = 9_999_999_999_999
 PREDICTIONS, FAILURES = KINDS = ("predictions", "failures")
+# Both sort behind the folders of images, which are named by hex digits.
+DAYS, THUMBNAILS = "index/", "thumbnails/"
 
 
 def index_folder(kind: str) -> str:
     """Return the index's folder for one kind of outcome, `PREDICTIONS` or `FAILURES`."""
     return f"recent/{kind}/"
+
+
+def day_folder(day: datetime.date) -> str:
+    """Return the folder of the index by day for a day in UTC."""
+    return f"{DAYS}{day.isoformat()}/"
+
+
+def countdown(at_ms: int) -> str:
+    """Return the 13 digits that names in the index begin with, for milliseconds since 1970."""
+    return f"{END_OF_TIME_MS - at_ms:013d}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,3 +78,16 @@ class Location:
     def index(self, kind: str) -> str:
         """Return the name prefix of the index objects of one kind, `PREDICTIONS` or `FAILURES`."""
         return f"{self.prefix}{index_folder(kind)}"
+
+    def day_index(self, at_ms: int) -> str:
+        """Return the name prefix of the objects of the index by day.
+
+        Args:
+            at_ms: a time on that day, in milliseconds since 1970.
+        """
+        day = datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC).date()
+        return f"{self.prefix}{day_folder(day)}"
+
+    def thumbnail(self, digest: str, index: int) -> str:
+        """Return the name of the thumbnail of a prompt's image."""
+        return f"{self.prefix}{THUMBNAILS}{digest[:2]}/{digest}-{index}.webp"

@@ -1,28 +1,30 @@
-"""An index of the newest outcomes, for people: the names of images do not tell when they were made.
+"""An index of outcomes, for people: the names of images do not tell when they were made.
 
-Entries are lines of JSON in objects under `<location>/recent/`. Object names sort newest first, so
-one page of a listing has the newest, however many images there are. The index is a convenience that
-a background thread writes: an entry may be lost with its worker, but no prompt waits for the index
-or fails because of it.
+Entries are lines of JSON. Those of the newest outcomes are in objects under `<location>/recent/`, a
+second after the outcome. Object names sort newest first, so one page of a listing has the newest,
+however many images there are. Predictions are under `<location>/index/` too, by day, in so few
+objects that a reader can search weeks of them.
+
+The index is a convenience that a background thread writes: an entry may be lost with its worker,
+but no prompt waits for the index or fails because of it.
 """
 
 import atexit
-import collections
 import contextlib
 import datetime
 import json
 import logging
-import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import storage
 
-from beam_jobs.images.location import END_OF_TIME_MS, FAILURES, KINDS, PREDICTIONS, Location
+from beam_jobs.images.index_lines import IndexLines
+from beam_jobs.images.location import FAILURES, KINDS, PREDICTIONS, Location
 from beam_jobs.images.refusals import Refusal
 from beam_jobs.outcomes import Outcome, Prediction
 
@@ -31,6 +33,9 @@ _log = logging.getLogger(__name__)
 RECENT_SCHEMA = "imagen.recent/1"
 # Characters of a prompt and of a detail. The record and the dead letter hold all of them.
 MAX_CHARS = 500
+# Characters of all attributes of a message. An entry has all of them or none, because erasure finds
+# what is meant by them.
+MAX_ATTRIBUTE_CHARS = 2000
 # Entries per object.
 MAX_LINES = 200
 # Entries per kind that may wait. While storage fails, the oldest are dropped.
@@ -38,6 +43,11 @@ MAX_WAITING = 2000
 # Seconds between two objects of a kind. Cloud Storage charges for each write: one per second costs
 # $0.43 a day (cloud.google.com/storage/pricing: class A, $0.005 per 1,000).
 BETWEEN_OBJECTS_S = 1.0
+# The same of the index by day. A worker that is killed takes so many seconds of it along, and a
+# reader reads up to 720 objects of each worker and day.
+DAY_EVERY_S = 120.0
+DAY_MAX_LINES = 500
+DAY_MAX_WAITING = 2000
 # Seconds until the next attempt after an error, and between two log lines about errors.
 AFTER_ERROR_S = 10.0
 ERRORS_EVERY_S = 60.0
@@ -60,19 +70,24 @@ def index_entry(outcome: Outcome) -> dict[str, Any]:
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     entry: dict[str, Any] = {"schema": RECENT_SCHEMA, "at": at, "prompt_id": outcome.prompt_id}
     if isinstance(outcome, Prediction):
-        return entry | {
-            "prompt": outcome.prompt[:MAX_CHARS],
-            "model": outcome.model,
-            "images": list(outcome.images),
-            "source": outcome.source,
-            "reused": outcome.reused,
-            "latency_ms": outcome.latency_ms,
-            "cost_usd": outcome.work.cost()["cost_usd"],
-            "parameters": {
-                name: value[:MAX_CHARS] if isinstance(value, str) else value
-                for name, value in outcome.parameters.items()
-            },
-        }
+        return (
+            entry
+            | {
+                "digest": outcome.digest,
+                "prompt": outcome.prompt[:MAX_CHARS],
+                "model": outcome.model,
+                "images": list(outcome.images),
+                "source": outcome.source,
+                "reused": outcome.reused,
+                "latency_ms": outcome.latency_ms,
+                "cost_usd": outcome.work.cost()["cost_usd"],
+                "parameters": {
+                    name: value[:MAX_CHARS] if isinstance(value, str) else value
+                    for name, value in outcome.parameters.items()
+                },
+            }
+            | _bounded(outcome.attributes)
+        )
     # A character has at most 4 bytes; a body may have ten million.
     body = outcome.body[: 4 * MAX_CHARS].decode("utf-8", "replace")
     return entry | {
@@ -112,41 +127,13 @@ def read_newest(
                         yield entry
 
 
-class _Lines:
-    """The entries of one kind that wait to be written, and the object they are written to."""
+def _bounded(attributes: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    chars = sum(len(name) + len(value) for name, value in attributes.items())
+    return {"attributes": dict(attributes)} if chars <= MAX_ATTRIBUTE_CHARS else {}
 
-    def __init__(self, prefix: str) -> None:
-        self.waiting: collections.deque[dict[str, Any]] = collections.deque(maxlen=MAX_WAITING)
-        self._prefix = prefix
-        self._last_ms = 0
-        self._next: tuple[str, bytes] | None = None
 
-    @property
-    def pending(self) -> bool:
-        """Whether entries wait to be written."""
-        return bool(self._next or self.waiting)
-
-    def next(self) -> tuple[str, bytes] | None:
-        """Return name and content of the next object, the same until `written`; None if empty."""
-        if self._next is None and (lines := list(self._take())):
-            content = "".join(f"{json.dumps(entry)}\n" for entry in lines)
-            self._next = self._name(), content.encode("ascii")
-        return self._next
-
-    def written(self) -> None:
-        """Note that the object is in storage."""
-        self._next = None
-
-    def _take(self) -> Iterator[dict[str, Any]]:
-        with contextlib.suppress(IndexError):
-            for _ in range(MAX_LINES):
-                yield self.waiting.popleft()
-
-    def _name(self) -> str:
-        # Names must keep their order even if the clock is set back, or for two objects in a
-        # millisecond.
-        self._last_ms = max(self._last_ms + 1, time.time_ns() // 1_000_000)
-        return f"{self._prefix}{END_OF_TIME_MS - self._last_ms:013d}-{secrets.token_hex(4)}.jsonl"
+def _always(folder: str) -> Callable[[int], str]:
+    return lambda _: folder
 
 
 class _Index:
@@ -154,7 +141,19 @@ class _Index:
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._lines = {kind: _Lines(location.index(kind)) for kind in KINDS}
+        self._recent = {
+            kind: IndexLines(
+                _always(location.index(kind)), max_lines=MAX_LINES, max_waiting=MAX_WAITING
+            )
+            for kind in KINDS
+        }
+        self._days = IndexLines(
+            location.day_index,
+            max_lines=DAY_MAX_LINES,
+            max_waiting=DAY_MAX_WAITING,
+            every_s=DAY_EVERY_S,
+        )
+        self._lines = (*self._recent.values(), self._days)
         self._bucket: storage.Bucket | None = None
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -166,7 +165,10 @@ class _Index:
         """Queue the entry of one outcome."""
         kind = PREDICTIONS if isinstance(outcome, Prediction) else FAILURES
         try:
-            self._lines[kind].waiting.append(index_entry(outcome))
+            line = f"{json.dumps(index_entry(outcome))}\n".encode("ascii")
+            self._recent[kind].add(line)
+            if kind == PREDICTIONS:
+                self._days.add(line)
             if self._thread is None:
                 self._start()
             if not self._work.is_set():
@@ -194,7 +196,7 @@ class _Index:
     def _run(self) -> None:
         pause, closing = BETWEEN_OBJECTS_S, False
         while not closing:
-            self._work.wait()
+            self._work.wait(self._due_in_s())
             closing = self._closing.wait(pause)
             # Cleared before the entries are taken, so that an entry added meanwhile sets it again.
             self._work.clear()
@@ -204,13 +206,19 @@ class _Index:
             except Exception as error:
                 self._report(error)
                 pause = AFTER_ERROR_S
-            if any(lines.pending for lines in self._lines.values()):
+            if self._due_in_s() == 0:
                 self._work.set()
 
+    def _due_in_s(self) -> float | None:
+        """Return in how many seconds an object is due; None if nothing waits."""
+        return min(
+            (s for lines in self._lines if (s := lines.due_in_s()) is not None), default=None
+        )
+
     def _write(self, *, everything: bool) -> None:
-        """Write one object of each kind, or all waiting entries."""
-        for lines in self._lines.values():
-            while next_object := lines.next():
+        """Write one object of each kind that is due, or all waiting entries."""
+        for lines in self._lines:
+            while (everything or lines.due_in_s() == 0) and (next_object := lines.next()):
                 self._create(*next_object)
                 lines.written()
                 if not everything:

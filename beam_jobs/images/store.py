@@ -20,7 +20,9 @@ from gcloud.aio.storage import Storage
 
 from beam_jobs.images.answers import Page, is_resource, shortened
 from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.refusals import Meaning, Refusal
+from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.images.write_gate import WriteGate
 from beam_jobs.models.base import Image, describe_error, parse_retry_after
 from beam_jobs.prompts.parse import Prompt
@@ -81,14 +83,21 @@ class ImageStore:
     Args:
         session: sends the requests; gcloud-aio-storage adds credentials.
         location: the bucket and folder.
+        thumbnails: makes those of the images that are stored; None: there are none.
 
     Attributes:
         writes: whether storage accepts writes now.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, location: Location) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        location: Location,
+        thumbnails: Thumbnails | None = None,
+    ) -> None:
         self._storage = Storage(session=session)
         self._location = location
+        self._thumbnails = thumbnails
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self.writes = WriteGate(self._try_to_write)
 
@@ -138,15 +147,20 @@ class ImageStore:
         name = f"{self._location.stem(digest)}-{index}.{image.extension}"
         async with self._uploads:
             await self._create(name, image.data, image.mime_type)
+        if self._thumbnails:
+            self._thumbnails.add(digest, index, name)
         return self._location.url(name)
 
-    async def put_record(self, prompt: Prompt, images: list[str], created_at: str) -> list[str]:
+    async def put_record(
+        self, prompt: Prompt, images: list[str], created_at: str, receipt: Receipt
+    ) -> list[str]:
         """Store the record, and return the image paths; if a record exists already, its paths.
 
         Args:
             prompt: the prompt that the images are for.
             images: their `gs://` paths, by index.
             created_at: UTC time in ISO 8601.
+            receipt: what was paid for them.
 
         Raises:
             StoreError: the record could not be stored, or the existing one is malformed.
@@ -158,6 +172,7 @@ class ImageStore:
             # Their paths, which also say how many there are.
             "images": images,
             "created_at": created_at,
+            **receipt.to_json(),
         }
         name = self._location.record(prompt.digest)
         if await self._create(name, orjson.dumps(record), "application/json"):

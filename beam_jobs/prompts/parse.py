@@ -68,7 +68,8 @@ class PromptDefaults:
 class Prompt:
     """One valid request for images. `body` and `attributes` are those of its message.
 
-    `fresh` identifies the delivery of a prompt that asks for new images; else it is None.
+    `origin` identifies the delivery: the message id, or `FILE:LINE`; empty if that is not known.
+    `fresh` does so for a prompt that asks for new images, unless it has an id; else it is None.
     `model_endpoint` is what serves its model, if it isn't Google's own; the job says so. `template`
     is the version of the template that `text` is made of, if there is one.
     """
@@ -89,6 +90,7 @@ class Prompt:
     output_quality: int | None
     body: bytes
     attributes: Mapping[str, str]
+    origin: str = ""
     fresh: str | None = None
     model_endpoint: str | None = None
     template: str | None = None
@@ -269,6 +271,7 @@ def _prompt(
         body=body,
         attributes=attributes,
         text=text,
+        origin=origin,
         fresh=fresh,
         template=template,
         **deciding,

@@ -4,9 +4,10 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from beam_jobs.catalog import DEFAULT_MODEL
 from bench.prompts import text
 
-MODEL = "gemini-3.1-flash-image"
+MODEL = DEFAULT_MODEL
 # The default number of threads of a Dataflow worker.
 THREADS = 12
 

@@ -60,6 +60,10 @@ _ALWAYS = {
     "AIRFLOW__API__INSTANCE_NAME": "Image generation on this machine",
     "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+    # As composer.tf has it: so that the first line of a task's log is what the task has to say.
+    "AIRFLOW__LOGGING__NAMESPACE_LEVELS": (
+        "airflow.dag_processing=WARNING airflow.providers.google=WARNING py.warnings=ERROR"
+    ),
     "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     # As composer.tf has it: events carry what runs were triggered with.
     "AIRFLOW__OPENLINEAGE__SELECTIVE_ENABLE": "True",

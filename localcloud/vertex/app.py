@@ -91,7 +91,11 @@ class _Service:
 
     async def generate_content(self, request: web.Request) -> web.StreamResponse:
         _authenticate(request)
-        model = answering_model(request.match_info["model"], self._behaviour.settings)
+        try:
+            model = answering_model(request.match_info["model"], self._behaviour.settings)
+        except ApiError:
+            self._behaviour.counts.calls += 1
+            raise
         tier = tier_of(request, model)
         body = await _json(request)
         options = picture_options(body, model)

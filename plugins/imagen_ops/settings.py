@@ -101,6 +101,8 @@ class Settings(BaseModel):
 
     gcp_conn_id: str = Field("google_cloud_default", min_length=1)
     console_url: str = Field("https://console.cloud.google.com", pattern=r"^https?://\S*[^/\s]$")
+    # Where people read the runbook. None: the page in Airflow shows this version's own.
+    runbook_url: str | None = Field(None, pattern=r"^https?://\S*[^/#\s]$")
     # Cron expressions, in UTC. Read when the DAG files are parsed, like the forms' default model.
     health_schedule: str = DEFAULT_HEALTH_SCHEDULE
     backfill_schedule: str = DEFAULT_BACKFILL_SCHEDULE

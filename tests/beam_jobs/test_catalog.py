@@ -12,13 +12,12 @@ from beam_jobs.catalog import (
     CATALOG,
     DEFAULT_MODEL,
     KNOWN_MODELS,
-    CatalogError,
     Family,
     family_of,
     offer_of,
-    parse_catalog,
     usd_per_image,
 )
+from beam_jobs.catalog_rows import CatalogError, parse_catalog
 
 TEXT = catalog._FILE.read_text("utf-8")
 with_each_model = pytest.mark.parametrize("name", KNOWN_MODELS)

@@ -86,7 +86,7 @@ def test_workers_can_import_the_package_and_a_program_run_by_path_shadows_nothin
 def test_the_image_holds_every_module_but_those_for_a_laptop(target):
     held = {path for path in targets()[target].files().values() if path.suffix == ".py"}
     package = ROOT / "beam_jobs"
-    laptop = {package / "__main__.py", *(package / "cli").glob("*.py")}
+    laptop = {package / "__main__.py", *(package / "cli").rglob("*.py")}
     assert held == set(package.rglob("*.py")) - laptop
 
 

@@ -72,6 +72,7 @@ def test_a_prediction_has_exactly_the_fields_of_its_schema():
         "cost_usd": 0.0,
         "unpriced_calls": 0,
         "tokens": {"input": 0, "text": 0, "image": 0},
+        "tier": "",
     }
     assert attributes == {
         "team": "ads",
@@ -95,6 +96,7 @@ def test_a_failure_has_exactly_the_fields_of_its_schema():
         "cost_usd": 0.0,
         "unpriced_calls": 0,
         "tokens": {"input": 0, "text": 0, "image": 0},
+        "tier": "",
         "source": "backfill:x",
         "body": base64.b64encode(b'{"prompt": "\xff"}').decode(),
         "attributes": {"team": "ads"},

@@ -12,8 +12,8 @@ from collections import Counter
 import pytest
 
 from beam_jobs.catalog import DEFAULT_MODEL
-from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
 from beam_jobs.engine.hold import HoldPolicy
+from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from tests.conftest import BUCKET
 
 pytestmark = pytest.mark.slow
@@ -167,11 +167,13 @@ def test_a_dead_model_becomes_retryable_dead_letters_only_after_the_time_for_ret
     assert all(one["retryable"] and one["attempts"] > 1 for one in failures)
 
 
-@pytest.mark.full  # beside other tests, the drain can come before the job has begun to work
+@pytest.mark.slow
 def test_a_drain_ends_although_a_model_refuses_every_prompt(cloud, lane, start_stream, eventually):
     cloud.models(retired_models=DEFAULT_MODEL)
-    stream = start_stream(max_hold_seconds=4)
+    before = cloud.models()["calls"]
+    stream = start_stream(max_hold_seconds=2)
     lane.publish(*(f"Held {number}" for number in range(10)))
+    eventually(lambda: cloud.models()["calls"] > before, what="a prompt that is refused")
     eventually(lambda: lane.nothing_left("prompts"), what="prompts in progress")
     assert stream.drain() == "DRAINED"
     failures = lane.dead_letters(10)

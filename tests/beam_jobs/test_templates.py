@@ -194,6 +194,7 @@ BOTH = {
     "max_retry_seconds": NUMBERS,
     "call_timeout_seconds": NUMBERS,
     "flex_fallback_seconds": NUMBERS,
+    "thumbnails": {"on": True, "off": True, "On": False, "yes": False, "": False},
     "request_tier": {
         "standard": True,
         "flex": True,

@@ -1,12 +1,14 @@
 """Rules that every DAG follows."""
 
 import json
+import re
 import types
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from tests.dags.conftest import FILES
 from tests.interpreters import python
@@ -41,6 +43,15 @@ def test_the_description_of_a_field_has_no_code_in_it(dags: dict[str, Any], dag_
     for name, field in dags[dag_id].params.items():
         text = dags[dag_id].params.get_param(name).schema.get("description_md", "")
         assert "`" not in text, f"{name}: {field}"
+
+
+@pytest.mark.parametrize("dag_id", IDS)
+def test_an_asterisk_in_a_description_is_seen(dags: dict[str, Any], dag_id: str) -> None:
+    for name in dags[dag_id].params:
+        text = dags[dag_id].params.get_param(name).schema["description_md"]
+        drawn = re.sub("<[^>]+>", "", MarkdownIt().render(text))
+        assert drawn.count("*") == text.count(r"\*"), name
+        assert "prompts/ds=YYYY-MM-DD/*" in drawn or name != "day"
 
 
 @pytest.mark.parametrize("dag_id", IDS)

@@ -452,7 +452,7 @@ def test_every_title_of_a_form_that_is_named_is_one() -> None:
         path.read_text(encoding="utf-8")
         for path in [*(ROOT / "dags").glob("*.py"), ROOT / "plugins/imagen_ops/jobs/params.py"]
     )
-    titles = set(re.findall(r'title="([^"]+)"', code))
+    titles = set(re.findall(r'(?m)(?:title=|^ {8,12})"([A-Z][^"]+)",$', code))
     named = {
         *re.findall(r"\*([A-Z][^*\n]+)\* \(`\w+`\) decides", PROSE),
         *re.findall(r"with \*([A-Z][^*\n]+)\* on", PROSE),
@@ -469,6 +469,7 @@ def test_every_folder_of_records_is_one() -> None:
         folders.RUN_RECORDS,
         folders.REPLAY_RECORDS,
         folders.LAUNCH_RECORDS,
+        folders.ACTION_RECORDS,
     }
     assert set(re.findall(r"records/\w+", TEXT)) <= known
     line = next(line for line in PROSE.splitlines() if line.startswith("`health` (checks)"))
@@ -524,7 +525,7 @@ def test_limits_are_those_of_the_code(setting: str, default: str) -> None:
 
 
 def test_other_figures_are_those_of_the_code() -> None:
-    from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
+    from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
     from beam_jobs.engine.model_calls import MAX_EMPTY_ANSWERS
     from beam_jobs.prompts.field_values import MAX_PROMPT_CHARS
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
+from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from localcloud.airflow import RunState
 from tests.conftest import BUCKET, eventually
 from tests.e2e.conftest import A_FAULT, Operated

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from beam_jobs.engine.generate import ROOM_OVER_IN_FLIGHT
+from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from tests.conftest import eventually
 from tests.faults.books import prompt_bodies
 

@@ -187,7 +187,9 @@ def dataflow_call(environment, method, path, body=None):
     return response.json()
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "end", [pytest.param(signal.SIGTERM, marks=pytest.mark.full), signal.SIGKILL]
+)
 def test_jobs_stop_with_the_local_cloud_and_resume_with_it(command, tmp_path, end, eventually):
     assert command("up", "--detach", "--set", "latency_s=0").returncode == 0
     before = environment(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 
 from beam_jobs.images.location import KINDS, Location
 from imagen_ops.settings import PREFIX, Settings
+from imagen_ops.ui.index_reader import KEPT_DAYS
 from localcloud.dataflow.templates import PROGRAMS, Template
 from localcloud.resources import Names, template_metadata
 from tests.conftest import ROOT
@@ -174,7 +175,7 @@ def test_messages_go_the_same_ways_as_on_one_machine(applied: Deployment) -> Non
         assert not one["retain_acked_messages"]
 
 
-def test_of_the_images_nothing_is_ever_deleted_but_the_index_of_the_recent_ones(
+def test_of_the_images_nothing_is_ever_deleted_but_their_indexes(
     planned: dict[str, dict[str, Any]],
 ) -> None:
     settings = Settings.from_environment(environment_of(planned))
@@ -198,6 +199,8 @@ def test_of_the_images_nothing_is_ever_deleted_but_the_index_of_the_recent_ones(
 
     for kind in KINDS:
         assert ages(f"{location.index(kind)}0000000000000-00000000.jsonl") == [14]
+    assert ages(f"{location.day_index(0)}0000000000000-00000000.jsonl") == [KEPT_DAYS]
+    assert ages(location.thumbnail("00" * 16, 0)) == []
     for digits in ("00", "c0", "ff"):
         assert ages(f"{location.prefix}{digits}/{digits * 16}-0.png") == []
 

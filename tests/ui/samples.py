@@ -6,7 +6,7 @@ from typing import Any
 
 # In winter, when Berlin is one hour ahead of UTC.
 NOW = datetime(2026, 11, 20, 14, 5, tzinfo=UTC)
-PANELS = ("stream", "actions", "plots", "images", "backfills", "dead-letters")
+PANELS = ("stream", "actions", "plots", "images", "money", "backfills", "dead-letters", "done")
 JOB = "2026-11-19_21_14_02-8021478523014"
 NO_PROMPT = "The image of this prompt is gone"
 
@@ -36,6 +36,15 @@ HOSTILE = (
 def iso(**before: float) -> str:
     """Return a time before NOW in ISO 8601, as the server writes it."""
     return (NOW - timedelta(**before)).isoformat()
+
+
+def job(state: str = "RUNNING", **before: float) -> dict[str, Any]:
+    return {
+        "id": JOB,
+        "state": state,
+        "since": iso(**before or {"hours": 16, "minutes": 51}),
+        "url": f"https://console.cloud.google.com/dataflow/jobs/us-central1/{JOB}",
+    }
 
 
 def stream(status: str = "DEGRADED", **fields: Any) -> dict[str, Any]:
@@ -71,33 +80,34 @@ def stream(status: str = "DEGRADED", **fields: Any) -> dict[str, Any]:
             )
         ],
     }[status]
-    headline = f"{status}: {reasons[0][2]}"
-    if len(reasons) > 1:
-        headline += f" Also: {', '.join(code for code, *_ in reasons[1:])}."
     return {
+        "word": status,
+        "checked": True,
         "wanted": True,
-        "job": None
-        if status == "DOWN"
-        else {
-            "id": JOB,
-            "state": "RUNNING",
-            "url": f"https://console.cloud.google.com/dataflow/jobs/us-central1/{JOB}",
+        "asked": {
+            "at": iso(hours=17),
+            "by": "ada",
+            "url": "dags/imagen_stream_start/runs/manual__1",
         },
-        "verdict": {
+        "job": None if status == "DOWN" else job(),
+        "last_job": job("FAILED", minutes=6) if status == "DOWN" else None,
+        "start": None,
+        "form": {"model": "gemini-3.1-flash-image", "max_workers": 2},
+        "waiting": {},
+        "check": {
+            "at": iso(minutes=2, seconds=10),
+            "stale": False,
             "status": status,
-            "headline": headline,
             "reasons": [{"code": c, "status": s, "text": t} for c, s, t in reasons],
+            "readings": {
+                "system_lag": 250.4,
+                "watermark_age": 264.0,
+                "backlog_age": 96.2,
+                "backlog_size": 1843.0,
+            },
+            "limits": {"system_lag": 180, "watermark_age": 600, "backlog_age": 600},
+            "canary_seconds": 6.4,
         },
-        "looked_at": iso(minutes=2, seconds=10),
-        "age_seconds": 130.0,
-        "stale": False,
-        "readings": {
-            "system_lag": 250.4,
-            "watermark_age": 264.0,
-            "backlog_age": 96.2,
-            "backlog_size": 1843.0,
-        },
-        "canary_seconds": 6.4,
         "cost": {
             "hour": {"usd": 41.2, "unpriced_calls": 0},
             "day": {"usd": 1_204.5, "unpriced_calls": 2},
@@ -234,32 +244,66 @@ def backfills() -> list[dict[str, Any]]:
     ]
 
 
-def dead_letters(prompts: tuple[str, ...] = PROMPTS) -> dict[str, Any]:
-    reasons = {
-        "UNAVAILABLE": (1_031, "429 RESOURCE_EXHAUSTED for 600 s, 14 attempts", True),
-        "BLOCKED": (212, "finish_reason IMAGE_SAFETY", False),
-        "INVALID_PROMPT": (58, "field images: expected 1 to 4, got 12", False),
-        "MODEL_ERROR": (5, "400 INVALID_ARGUMENT: aspect_ratio 17:9 is not supported", False),
-    }
+REASONS = {
+    "UNAVAILABLE": (1_031, "429 RESOURCE_EXHAUSTED for 600 s, 14 attempts", True),
+    "BLOCKED": (212, "finish_reason IMAGE_SAFETY", False),
+    "INVALID_PROMPT": (58, "field images: expected 1 to 4, got 12", False),
+    "MODEL_ERROR": (5, "400 INVALID_ARGUMENT: aspect_ratio 17:9 is not supported", False),
+}
+
+
+def letters(prompts: tuple[str, ...] = PROMPTS) -> list[dict[str, Any]]:
+    """Dead letters, newest first, three of each reason."""
+    return [
+        {
+            "prompt_id": f"{reason.lower()}-{index}",
+            "prompt": prompts[(index + len(reason)) % len(prompts)],
+            "reason": reason,
+            "detail": detail,
+            "retryable": retryable,
+            "at": iso(minutes=7 + 31 * index),
+            "source": "stream",
+        }
+        for index in range(3)
+        for reason, (_, detail, retryable) in REASONS.items()
+    ]
+
+
+def done() -> list[dict[str, Any]]:
+    """What was done, newest first."""
+
+    def run(what: str, by: str | None, hours: float, **fields: Any) -> dict[str, Any]:
+        url = f"dags/imagen_{what}/runs/manual__{hours}"
+        facts = {"job": None, "result": "done", "form": {}, **fields}
+        return {
+            "what": what,
+            "run_id": f"manual__{hours}",
+            "at": iso(hours=hours),
+            "by": by,
+            "url": url,
+            **facts,
+        }
+
+    form = {"on_active": "update", "model": "gemini-3-pro-image", "max_workers": 4}
+    form |= {"request_tier": "flex", "max_in_flight": 64}
+    some = {"dry_run": False, "reasons": ["UNAVAILABLE"], "prompt_ids": []}
+    return [
+        run("replay", "grace", 2.4, form=some),
+        run("backfill", None, 14, form={"max_images": 20_000}, result="failed"),
+        run("start", "ada", 17, form=form, job=JOB),
+        run("restart", None, 30, job=JOB, result="launched"),
+        run("drain", "ada@example.com", 40, form={"cancel_after_minutes": 0}, result="under way"),
+    ]
+
+
+def dead_letters() -> dict[str, Any]:
     return {
+        "waiting": {"count": 1_306, "at": iso(minutes=2, seconds=10)},
         "hours": 24,
+        "archive": "https://console.cloud.google.com/storage/browser/demo-project-imagen/dead-letters",
         "by_reason": [
-            {
-                "reason": reason,
-                "count": count,
-                "samples": [
-                    {
-                        "prompt_id": f"{reason.lower()}-{index}",
-                        "prompt": prompts[(index + len(reason)) % len(prompts)],
-                        "detail": detail,
-                        "retryable": retryable,
-                        "at": iso(minutes=7 + 31 * index),
-                        "source": "stream",
-                    }
-                    for index in range(3)
-                ],
-            }
-            for reason, (count, detail, retryable) in reasons.items()
+            {"reason": reason, "count": count, "retryable": count if retryable else 0}
+            for reason, (count, _, retryable) in REASONS.items()
         ],
         "replays": [
             {
@@ -286,8 +330,82 @@ def dead_letters(prompts: tuple[str, ...] = PROMPTS) -> dict[str, Any]:
     }
 
 
+def money(*, nothing: bool = False) -> dict[str, Any]:
+    """What images cost, on the evening of a day; or before anything was paid for."""
+
+    def row(model: str, source: str, share: float, **fields: Any) -> dict[str, Any]:
+        return {
+            "model": model,
+            "source": source,
+            "prompts": round(4_000 * share),
+            "reused": round(300 * share),
+            "images": round(5_100 * share),
+            "usd": 310.5 * share,
+            "unknown": 0,
+            **fields,
+        }
+
+    def period(since: datetime, share: float) -> dict[str, Any]:
+        pro, flash = "gemini-3-pro-image", "gemini-3.1-flash-image"
+        return {
+            "since": since.isoformat(),
+            "stream": {"usd": 310.25 * share, "unpriced_calls": round(2 * share)},
+            "backfills": {
+                "runs": round(share),
+                "usd": 1_016.06 * share,
+                "estimated_usd": 1_022.92 * share,
+                "unknown": 0,
+                "not_estimated": 0,
+            },
+            "by": [
+                row(flash, "backfill", 3 * share),
+                row(pro, "stream", share),
+                row("imagen-4.0-fast-generate-001", "stream", share, usd=0.0, unknown=4_000),
+            ],
+        }
+
+    def none(since: datetime) -> dict[str, Any]:
+        runs = {"runs": 0, "usd": 0, "estimated_usd": 0, "unknown": 0, "not_estimated": 0}
+        return {
+            "since": since.isoformat(),
+            "stream": {"usd": None, "unpriced_calls": None},
+            "backfills": runs,
+            "by": [],
+        }
+
+    today = NOW.replace(hour=0, minute=0)
+    month = today.replace(day=1)
+    budget = {"leased": 0, "spent": 0, "unreadable": False}
+    return {
+        "day": none(today) if nothing else period(today, 1),
+        "month": none(month) if nothing else period(month, 17),
+        "indexed": {
+            "since": None if nothing else iso(days=40),
+            "complete": True,
+            "error": None,
+        },
+        "budgets": [
+            {**budget, "period": "hour", "images": None, "left": None, "renewed_at": iso(hours=-1)},
+            {
+                **budget,
+                "period": "day",
+                "images": 20_000,
+                "left": 14_820,
+                "leased": 64,
+                "spent": 5_116,
+                "renewed_at": iso(hours=-10),
+            },
+        ],
+    }
+
+
 def actions(*, allowed: bool = True, user: str = "ops@example.com") -> dict[str, Any]:
     dags = {
+        "imagen_stream_health": (
+            "Check now",
+            "Runs a health check of the stream: sends a canary, and restarts a stream that died. "
+            "Has no form.",
+        ),
         "imagen_stream_start": (
             "Start or change the stream",
             "Launches the streaming job, or updates or replaces the one that is running.",
@@ -296,10 +414,6 @@ def actions(*, allowed: bool = True, user: str = "ops@example.com") -> dict[str,
             "Drain the stream",
             "Takes no new prompts and finishes those in progress. New prompts wait until the next "
             "start.",
-        ),
-        "imagen_stream_health": (
-            "Check the stream now",
-            "Runs a health check: sends a canary, and restarts a stream that died. Has no form.",
         ),
         "imagen_backfill": (
             "Run a backfill",

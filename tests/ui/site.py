@@ -4,6 +4,7 @@ Tests of layout and states need no Airflow. They need every answer that a panel 
 """
 
 import asyncio
+import json
 import threading
 from collections import Counter
 from datetime import datetime, timedelta
@@ -41,10 +42,23 @@ class Site:
             "stream": samples.stream(),
             "actions": samples.actions(),
             "plots": {"hours": 24, "points": samples.points()},
+            "money": samples.money(),
             "backfills": {"runs": samples.backfills()},
             "dead-letters": samples.dead_letters(),
+            "done": {"runs": samples.done()},
         }
+        self.problem = ""
+        self.searched: dict[str, Any] = {
+            "prompts": 20_000,
+            "since": samples.iso(days=30),
+            "complete": True,
+            "error": None,
+        }
+        self.searches: list[dict[str, str]] = []
+        self.records: dict[str, dict[str, Any]] = {}
+        self.letters = samples.letters()
         self.errors: dict[str, str] = {}
+        self.causes: dict[str, str] = {}
         self.statuses: dict[str, int] = {}
         self.raw: dict[str, str] = {}
         self.missing: set[str] = set()
@@ -59,8 +73,10 @@ class Site:
             "stream": None,
             "actions": samples.actions(),
             "plots": {"hours": 24, "points": []},
+            "money": samples.money(nothing=True),
             "backfills": {"runs": []},
-            "dead-letters": {"hours": 24, "by_reason": [], "replays": []},
+            "dead-letters": {"waiting": None, "hours": 24, "by_reason": [], "replays": []},
+            "done": {"runs": []},
         }
 
     def fail(self, *panels: str) -> None:
@@ -89,8 +105,8 @@ class Site:
         app.router.add_get("/", self._around)
         app.router.add_get("/imagen/", self._page)
         app.router.add_get("/imagen/assets/{name}", self._asset)
-        app.router.add_get("/imagen/api/{panel}", self._panel)
-        app.router.add_get("/imagen/images/{path:.+}", self._image)
+        app.router.add_get("/imagen/api/{panel:.+}", self._panel)
+        app.router.add_get("/imagen/{folder:images|thumbnails}/{path:.+}", self._image)
         app.router.add_get("/{elsewhere:(dags|api)/.+}", self._elsewhere)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
@@ -120,7 +136,7 @@ class Site:
         return web.Response(body=file.content, headers=headers)
 
     async def _image(self, request: web.Request) -> web.Response:
-        self.pictures.add(f"images/{request.match_info['path']}")
+        self.pictures.add("{folder}/{path}".format_map(request.match_info))
         if request.match_info["path"] in self.missing:
             raise web.HTTPNotFound
         headers = {**HEADERS, "Cache-Control": "private, no-cache"}
@@ -139,9 +155,41 @@ class Site:
         if panel in self.raw:
             return web.Response(text=self.raw[panel], headers=headers)
         error = self.errors.get(panel)
-        data = self._images(request) if panel == "images" else self.data[panel]
+        own = {
+            "images": self._images,
+            "search": self._found,
+            "record": self._record,
+            "dead-letters/list": self._letters,
+            "plots": self._plots,
+        }
+        data = own[panel](request) if panel in own else self.data[panel]
         body = {"at": self.now.isoformat(), "data": None if error else data, "error": error}
+        body["cause"] = self.causes.get(panel)
         return web.json_response(body, headers=headers)
+
+    def _record(self, request: web.Request) -> dict[str, Any]:
+        missing = {"path": "gs://b/r", "problem": "Gone."}
+        return self.records.get(request.query["digest"], missing)
+
+    def _found(self, request: web.Request) -> dict[str, Any]:
+        """Find images by the words of their prompts alone. The server's own search has tests."""
+        self.searches.append(dict(request.query))
+        if self.problem:
+            return {"problem": self.problem, "images": [], "next": None}
+        words = request.query.get("q", "").lower().split()
+        found = [
+            image for image in self.images if all(word in image["prompt"].lower() for word in words)
+        ]
+        start, limit = int(request.query.get("before", "0")), int(request.query["limit"])
+        more = start + limit < len(found)
+        return {
+            "problem": None,
+            "images": found[start : start + limit],
+            "next": str(start + limit) if more else None,
+            "found": {"prompts": len(found), "images": len(found)},
+            "searched": self.searched,
+            "choices": {"models": ["gemini-3-pro-image"], "sources": ["backfill", "stream"]},
+        }
 
     def _images(self, request: web.Request) -> dict[str, Any]:
         limit = int(request.query["limit"])
@@ -153,3 +201,23 @@ class Site:
         page = self.images[start : start + limit]
         more = start + limit < len(self.images)
         return {"images": page, "next": f"after&{page[-1]['path']}" if more else None}
+
+    def _letters(self, request: web.Request) -> dict[str, Any]:
+        query = request.query
+        chosen = [
+            letter
+            for letter in self.letters
+            if query.get("reason") in (None, letter["reason"])
+            and all(word in json.dumps(letter) for word in query["words"].split())
+        ]
+        start = int(query.get("before", "0&").removesuffix("&"))
+        page, more = chosen[start : start + 5], len(chosen) > start + 5
+        until = page[-1]["at"] if more else None
+        return {"letters": page, "next": f"{start + 5}&" if more else None, "until": until}
+
+    def _plots(self, request: web.Request) -> dict[str, Any]:
+        data, query = self.data["plots"], request.query
+        hours = float(query.get("hours", 24)) if data["hours"] == 24 else data["hours"]
+        start = query.get("from") or (self.now - timedelta(hours=hours)).isoformat()
+        whole = {"each": 1, "limits": {}, "marks": [], **data}
+        return {**whole, "from": start, "to": query.get("to") or self.now.isoformat()}

@@ -118,14 +118,31 @@ def test_an_axis_has_room_for_the_highest_value_and_round_lines(
     assert on_axis == ["0", "2 h", "0.5", "6K"]
 
 
-def test_hour_ticks_are_round_by_the_readers_clock_and_fit_the_axis(
+def test_ticks_are_round_by_the_readers_clock_and_fit_the_axis(
     results: Callable[..., list[Any]],
 ) -> None:
     # In Berlin this day has 25 hours: from 22:00 to 23:00 in UTC.
     first, hour = 1_792_879_200_000, 3_600_000
     few, many = results(
-        "scales.js", "hourTicks", [first, first + 25 * hour, 5], [first, first + 25 * hour, 13]
+        "scales.js", "timeTicks", [first, first + 25 * hour, 5], [first, first + 25 * hour, 13]
     )
 
     assert [(tick - first) // hour for tick in few] == [0, 7, 13, 19, 25]
     assert [(tick - first) // hour for tick in many] == [0, 2, *range(5, 26, 2)]
+
+    short, week, month = results(
+        "scales.js",
+        "timeTicks",
+        [first + 70_000, first + hour, 6],
+        [first + 70_000, first + 7 * 24 * hour, 8],
+        [first, first + 31 * 24 * hour, 5],
+    )
+    assert [(tick - first) / 60_000 for tick in short] == [10, 20, 30, 40, 50, 60]
+    assert [(tick - first) // hour for tick in week] == [25 + 24 * day for day in range(6)]
+    assert [(tick - first) // hour for tick in month] == [0, *(1 + 168 * n for n in range(1, 5))]
+    texts = results(
+        "scales.js",
+        "formatTick",
+        *([first, first, first + length * hour] for length in (24, 168)),
+    )
+    assert texts == ["00:00", "25 Oct"]

@@ -76,7 +76,7 @@ def test_the_job_opens_in_a_tab_without_access_to_the_page(
     site.data["stream"]["job"]["url"] = f"{site.url}/dags/console"
     page, frame = framed()
     with page.context.expect_page() as opened:
-        frame.locator(".job a").click()
+        frame.locator(".job a").first.click()
 
     opened.value.wait_for_url(f"{site.url}/dags/console")
     assert opened.value.evaluate("[window.opener, document.referrer]") == [None, ""]

@@ -25,6 +25,10 @@ def refresh(page: Page) -> None:
     expect(page.locator("[aria-busy]")).to_have_count(0)
 
 
+def thumbnail(url: str) -> str:
+    return url.replace("images/", "thumbnails/", 1)
+
+
 def numbers(page: Page) -> list[int]:
     """Return the numbers of the sample images that are shown, which their addresses contain."""
     sources = page.locator(".tile img").evaluate_all("all => all.map(i => i.getAttribute('src'))")
@@ -40,7 +44,9 @@ def test_the_grid_fills_whole_rows_newest_first(site: Site, visit: Callable[...,
     expect(page.locator(".tile time").nth(2)).to_have_text("3 min ago")
     reused = page.locator(".tile", has=page.get_by_text("already stored", exact=True)).all()
     assert [tile.locator("img").get_attribute("src") for tile in reused] == [
-        f"{site.url}/imagen/{image['url']}" for image in site.images[:48] if image["reused"]
+        f"{site.url}/imagen/{thumbnail(image['url'])}"
+        for image in site.images[:48]
+        if image["reused"]
     ]
     rows = page.locator(".grid li").evaluate_all("all => all.map(li => li.offsetTop)")
     assert rows.count(rows[-1]) == rows.count(rows[0])
@@ -82,17 +88,19 @@ def test_images_are_fetched_when_they_are_about_to_be_visible(
     # Chromium loads images up to 2,500 pixels below the fold, and fewer on a fast network.
     assert tiles.nth(last - 3).evaluate("tile => tile.getBoundingClientRect().top") > 640 + 2500
     urls = [image["url"] for image in site.images]
-    assert site.pictures.isdisjoint(urls[last - 3 :])
+    small = [thumbnail(url) for url in urls]
+    assert site.pictures.isdisjoint(small[last - 3 :])
 
     # The open image is loaded, and the next one ahead of time.
     tiles.nth(last - 3).evaluate("tile => tile.click()")
     opened = set(urls[last - 3 : last - 1])
     eventually(lambda: opened <= site.pictures, within_s=30, what="an image and its neighbour")
     assert site.pictures.isdisjoint(urls[last - 1 :])
+    assert site.pictures.isdisjoint(small[last - 1 :])
 
     page.keyboard.press("Escape")
     tiles.nth(last).scroll_into_view_if_needed()
-    eventually(lambda: urls[last] in site.pictures, within_s=30, what="the visible image")
+    eventually(lambda: small[last] in site.pictures, within_s=30, what="the visible image")
 
 
 def test_a_click_opens_an_image_with_all_its_details(
@@ -243,7 +251,7 @@ def test_more_that_arrives_after_the_grid_started_over_is_dropped(
     page.get_by_role("button", name="Show more").click()
     site.images = samples.images(200)
     page.locator("#refresh-now").evaluate("button => button.click()")
-    first = re.compile(re.escape(site.images[0]["url"]))
+    first = re.compile(re.escape(thumbnail(site.images[0]["url"])))
     expect(page.locator(".tile img").first).to_have_attribute("src", first)
     site.held["more"].set()
 
@@ -359,10 +367,10 @@ def test_the_path_can_be_copied(site: Site, visit: Callable[..., Page]) -> None:
     page.locator(".tile").first.click()
     page.get_by_role("button", name="Copy path").click()
 
-    expect(page.locator(".path .feedback")).to_have_text("Copied.")
+    expect(page.locator(".copies .feedback")).to_have_text("Copied.")
     assert page.evaluate("navigator.clipboard.readText()") == site.images[0]["path"]
     page.keyboard.press("ArrowRight")
-    expect(page.locator(".path .feedback")).to_be_empty()
+    expect(page.locator(".copies .feedback")).to_be_empty()
 
 
 def test_without_clipboard_access_the_path_is_selected(
@@ -374,7 +382,7 @@ def test_without_clipboard_access_the_path_is_selected(
     page.locator(".tile").first.click()
     page.get_by_role("button", name="Copy path").click()
 
-    expect(page.locator(".path .feedback")).to_have_text(re.compile("Copied|press Ctrl\\+C"))
+    expect(page.locator(".copies .feedback")).to_have_text(re.compile("Copied|press Ctrl\\+C"))
     assert page.evaluate("getSelection().toString()") == site.images[0]["path"]
 
 
@@ -406,12 +414,13 @@ def test_a_prompt_with_html_or_scripts_is_shown_as_text_everywhere(
     site.images = samples.images(len(samples.HOSTILE), prompts=samples.HOSTILE)
     for entry in site.images:
         entry["model"] = entry["source"] = entry["prompt_id"] = samples.HOSTILE[0]
-    site.data["dead-letters"] = samples.dead_letters(samples.HOSTILE)
-    for reason in site.data["dead-letters"]["by_reason"]:
-        for sample in reason["samples"]:
-            sample["detail"] = samples.HOSTILE[2]
+    site.letters = samples.letters(samples.HOSTILE)[:5]
+    for letter in site.letters:
+        letter["detail"] = letter["prompt_id"] = samples.HOSTILE[2]
+    site.data["done"]["runs"][0] |= {"by": samples.HOSTILE[0], "what": samples.HOSTILE[0]}
+    site.data["done"]["runs"][0]["form"] = {samples.HOSTILE[0]: samples.HOSTILE[2]}
     site.data["dead-letters"]["by_reason"][3]["reason"] = samples.HOSTILE[0]
-    site.data["stream"]["verdict"]["reasons"][0]["text"] = samples.HOSTILE[1]
+    site.data["stream"]["check"]["reasons"][0]["text"] = samples.HOSTILE[1]
     site.data["plots"]["points"][-1]["failures_per_minute"] = {samples.HOSTILE[0]: 1}
     site.data["backfills"]["runs"][0]["noted"] = [samples.HOSTILE[0]]
     site.data["actions"]["user"] = samples.HOSTILE[0]
@@ -426,10 +435,9 @@ def test_a_prompt_with_html_or_scripts_is_shown_as_text_everywhere(
         assert page.locator("dialog .prompt").text_content() == prompt
         assert page.locator("dialog .prompt *").count() == 0
         page.keyboard.press("Escape")
-    for summary in page.locator(".by-reason summary").all():
-        summary.click()
-    assert page.locator(".samples .prompt").count() == 12
-    assert page.locator(".samples :is(.prompt, .detail) *").count() == 0
+    page.locator(".all-of-them summary").click()
+    expect(page.locator(".letters .prompt")).to_have_count(5)
+    assert page.locator(".letters :is(.prompt, .detail, code) :not(small)").count() == 0
     expect(page.locator(".reasons .text").first).to_have_text(samples.HOSTILE[1])
     # Only the page's own: logo, tiles and viewer.
     assert page.locator("img").count() == 2 + len(samples.HOSTILE)
@@ -454,6 +462,9 @@ def test_addresses_that_lead_elsewhere_are_not_followed(
     ):
         image["url"] = url
     site.data["stream"]["job"]["url"] = "javascript:window.pwned=2"
+    site.data["stream"]["asked"]["url"] = "javascript:window.pwned=5"
+    site.data["done"]["runs"][0]["url"] = "javascript:window.pwned=6"
+    site.data["dead-letters"]["archive"] = "javascript:window.pwned=7"
     site.data["backfills"]["runs"][0]["url"] = "data:text/html,<script>window.pwned=3</script>"
     site.data["actions"]["dags"][0]["url"] = "javascript:window.pwned=4"
     page = visit()
@@ -463,8 +474,10 @@ def test_addresses_that_lead_elsewhere_are_not_followed(
     expect(page.locator(".tile img[src]")).to_have_count(0)
     expect(page.locator(".job a")).to_have_count(0)
     expect(page.locator(".runs tbody tr").first.locator("a")).to_have_count(0)
+    expect(page.locator("#done li").first.locator("a")).to_have_count(0)
+    expect(page.locator(".waiting a")).to_have_count(0)
     expect(page.locator(".buttons button:disabled")).to_have_count(1)
-    hrefs = page.locator("a").evaluate_all("all => all.map(a => a.protocol)")
+    hrefs = page.locator("a[href]").evaluate_all("all => all.map(a => a.protocol)")
     assert set(hrefs) <= {"http:", "https:"}
 
 

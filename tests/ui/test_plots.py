@@ -1,4 +1,4 @@
-"""The plots of the last 24 hours: what is drawn, what is not, and how to read values."""
+"""The plots: what is drawn, what is not, and how to read values."""
 
 import re
 from collections.abc import Callable
@@ -89,7 +89,6 @@ def test_without_health_checks_the_line_is_broken_and_the_gap_is_shown(
     # Earlier health checks are left out, and the order of the points does not matter.
     site.data["plots"] = {"hours": 1, "points": [check(minutes) for minutes in range(0, 120, 5)]}
     refresh(page)
-    expect(page.locator("#plots-title")).to_have_text("Last 1 hour")
     assert plot(page, "backlog-age").locator(".line").count() == 1
     assert plot(page, "backlog-age").locator(".gap").count() == 0
     assert plot(page, "status").locator(".state").count() == 1
@@ -282,3 +281,77 @@ def test_plots_follow_the_width_of_the_window(visit: Callable[..., Page]) -> Non
     drawing = plot(page, "status").locator("svg")
     expect(drawing).not_to_have_attribute("width", str(int(wide)))
     assert drawing.bounding_box()["width"] < 700
+
+
+def test_a_time_is_chosen_by_button_by_dragging_or_filled_in(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    page = visit()
+    expect(page.get_by_role("button", name="24 h")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="6 h").click()
+    summary = page.locator("#plot-backlog-age-desc")
+    expect(summary).to_have_text(re.compile(r"^From 09:05 to 15:05\."))
+    expect(page.get_by_role("button", name="24 h")).to_have_attribute("aria-pressed", "false")
+    # One axis for all.
+    for name in PLOTS:
+        expect(page.locator(f"#plot-{name}-desc")).to_have_text(re.compile("^From 09:05"))
+
+    area = plot(page, "lags").locator(".time-slider")
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.5 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], y, steps=3)
+    expect(plot(page, "lags").locator(".zoomed")).to_have_attribute("visibility", "visible")
+    page.mouse.up()
+    expect(summary).to_have_text(re.compile(r"^From 1[12]:\d\d to 12:\d\d\."))
+    expect(page.locator(".ranges [aria-pressed=true]")).to_have_count(0)
+    start, end = page.locator(".own-range input").all()
+    assert re.fullmatch(r"2026-11-20T1[12]:\d\d", start.input_value())
+
+    loads = site.requests["plots"]
+    start.fill("2026-11-20T14:00")
+    end.fill("2026-11-20T13:00")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(".range-trouble")).to_have_text("This time ends before it begins.")
+    end.fill("")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(".range-trouble")).to_have_text("Fill in both times.")
+    assert site.requests["plots"] == loads
+    end.fill("2026-11-20T15:00")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(summary).to_have_text(re.compile(r"^From 14:00 to 15:00\."))
+    expect(page.locator(".range-trouble")).to_be_empty()
+    # A time without health checks is said to be, and there is a way back.
+    start.fill("2020-01-01T00:00")
+    end.fill("2020-01-02T00:00")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#plots > .empty")).to_contain_text("Nothing to plot in this time.")
+    page.get_by_role("button", name="1 h").click()
+    expect(summary).to_have_text(re.compile(r"^From 14:05 to 15:05\."))
+
+
+def test_limits_are_lines_and_what_was_done_is_marked_and_listed(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.data["plots"] |= {
+        "each": 5,
+        "limits": {"backlog_age": 600, "system_lag": 100_000},
+        "marks": [
+            {"what": "drain", "at": samples.iso(hours=3), "by": "ada", "url": "dags/d/runs/r"},
+            {"what": "deployment", "at": samples.iso(hours=2), "by": None, "image": "imagen:1f"},
+            {"what": "start", "at": "no time"},
+        ],
+    }
+    page = visit()
+    assert plot(page, "backlog-age").locator(".limit text").text_content() == "limit 10 min"
+    assert plot(page, "lags").locator(".limit").count() == 0, "too far away to leave room"
+    expect(page.locator("#plot-lags-desc")).to_contain_text("limit 1 d 3 h")
+    for name in PLOTS:
+        assert plot(page, name).locator("line.mark").count() == 2
+    marks = page.locator("#plots .marks li")
+    assert marks.all_text_contents() == ["Drain by ada, 12:05", "Deployment, 13:05"]
+    expect(marks.nth(1)).to_have_attribute("title", "imagen:1f")
+    assert marks.first.locator("a").evaluate("a => a.href") == f"{site.url}/dags/d/runs/r"
+    expect(page.locator(".each")).to_contain_text("Each point is of 5 health checks")

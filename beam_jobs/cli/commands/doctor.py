@@ -23,8 +23,8 @@ def add_to(add: AddCommand) -> None:
     )
     command.add_argument(
         "--model-location",
-        help="location that serves the model; default: global for Gemini models, the variable "
-        "REGION for others",
+        help="location that serves the model, or several for Gemini models, separated by commas; "
+        "default: global for Gemini models, the variable REGION for others",
     )
 
 

@@ -14,6 +14,7 @@ in its log folder.
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ from imagen_ops.alerts.notifiers import notify
 
 _log = logging.getLogger("imagen.alerts")
 SCHEMA = f"{ALERT_MARK}1"
+# Where the project has it, for a deployment that does not say where its people read it.
+RUNBOOK = "docs/runbook.md"
 
 
 def alert(
@@ -40,7 +43,9 @@ def alert(
     content = shown_value(
         json.loads(json.dumps({"event": event, "text": text, **fields}, default=str))
     )
-    content = {"schema": SCHEMA, **content, "match": f"{SCHEMA}:{event}"}
+    # Each event has a section of its name, or an anchor before that of its alert.
+    runbook = f"{os.environ.get('IMAGEN_RUNBOOK_URL') or RUNBOOK}#{event}"
+    content = {"schema": SCHEMA, **content, "match": f"{SCHEMA}:{event}", "runbook": runbook}
     _log.warning("%s", json.dumps(content))
     notify(content, _current_context() if context is None else context)
 

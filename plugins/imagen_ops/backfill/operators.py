@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from imagen_ops.alerts.alert import alert
 from imagen_ops.dag.tasks import ImagenOperator
+from imagen_ops.records.actions import Stage
 from imagen_ops.records.folders import BACKFILL_RECORDS
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class PlanBackfill(ImagenOperator):
 
         run = run_from_context(context, self.settings)
         refuse_not_allowed(self.settings, run.form, "backfill_template")
+        self.note(context, Stage.REQUESTED, form=dict(context["params"]))
         if taken_over(context["dag_run"]):
             self.log.warning(
                 "`airflow backfill create` has taken over this run, which was made by hand. It "
@@ -79,7 +81,7 @@ class CheckBudget(ImagenOperator):
     def act(self, context: Any) -> str:
         from imagen_ops.backfill.budget import check_budget
         from imagen_ops.backfill.plan import Plan
-        from imagen_ops.backfill.plan_text import summary
+        from imagen_ops.backfill.plan_text import summary, within_budget
         from imagen_ops.backfill.run import run_from_context
         from imagen_ops.dag.model_check import check_model
 
@@ -96,6 +98,7 @@ class CheckBudget(ImagenOperator):
                 "Leave max_cost_usd empty, and set max_images instead"
             )
         check_budget(run, plan)
+        self.log.info("%s", within_budget(plan, run.max_images, run.max_cost_usd))
         if plan.images_to_pay:
             check_model(self.settings, self.clients, run.form)
         return summary(plan)
@@ -147,6 +150,8 @@ class ReconcileBackfill(ImagenOperator):
             reconciliation=reconciliation,
         )
         self.clients.history(BACKFILL_RECORDS).put(record)
+        if record["state"] == "done":
+            self.log.info("%s", reconciliation)
         for note in reconciliation.noted:
             self.log.warning("%s", note)
         if not reconciliation.adds_up:
@@ -157,7 +162,6 @@ class ReconcileBackfill(ImagenOperator):
         if reconciliation.over_budget:
             alert("backfill_over_budget", reconciliation.over_budget, run_id=run.run_id)
             raise AirflowFailException(reconciliation.over_budget)
-        self.log.info("%s", json.dumps(record["counts"]))
         context["outlet_events"][self.images].extra = {
             "run_id": run.run_id,
             "prompts": run.prompts,

@@ -41,12 +41,28 @@ def over_budget(plan: Plan, max_images: int | None, max_cost_usd: float | None) 
     return f"over budget: {'. Also '.join(reasons)}. Nothing was launched, nothing was charged"
 
 
+def within_budget(plan: Plan, max_images: int | None, max_cost_usd: float | None) -> str:
+    """Return what a plan that is not refused would take of its budget; as for `over_budget`."""
+    images = "" if max_images is None else f" of at most {max_images:,}"
+    usd = "" if max_cost_usd is None else f" of at most {max_cost_usd:,.2f} USD"
+    return (
+        f"within the budget: {quantity(plan.images_to_pay, 'image')} to generate{images}, and "
+        f"about {plan.cost_usd:,.2f} USD{usd}"
+    )
+
+
 def summary(plan: Plan) -> str:
-    """Return the plan in a few lines."""
-    lines = [f"{plan.glob}: {quantity(plan.files, 'file')}, {_size(plan.bytes)}"]
+    """Return the plan in a few lines, what it comes to first."""
+    files = f"{plan.glob}: {quantity(plan.files, 'file')}, {_size(plan.bytes)}"
     if plan.nothing_to_do:
-        lines.append("nothing to do: there are no prompts")
+        lines = ["nothing to do: there are no prompts", files]
     else:
+        at_least = "at least" if plan.unpriced else "about"
+        lines = [
+            f"{quantity(plan.images_to_pay, 'image')} to generate, for {at_least} "
+            f"{plan.cost_usd:,.2f} USD",
+            files,
+        ]
         duplicates = plan.prompts - plan.distinct
         lines.append(
             quantity(plan.prompts, "prompt")

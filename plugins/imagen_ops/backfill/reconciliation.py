@@ -74,6 +74,23 @@ class Reconciliation:
             cost=ActualCost(usd=0.0, unpriced_calls=0),
         )
 
+    def __str__(self) -> str:
+        """What became of the prompts, in a sentence."""
+        predictions, failures = self.counts["predictions"], self.counts["failures"]
+        reused = f" ({self.counts['reused']:,} reused at no cost)" if self.counts["reused"] else ""
+        by_reason = ", ".join(f"{n:,} {reason}" for reason, n in self.failures_by_reason.items())
+        cost = (
+            "at a cost that is not known"
+            if self.cost.usd is None
+            else (f"for {'at least ' if self.cost.unpriced_calls else ''}{self.cost.usd:,.2f} USD")
+        )
+        return (
+            f"all prompts are accounted for: {quantity(self.counts['prompts'], 'prompt')} = "
+            f"{quantity(predictions, 'prediction')}{reused} + {quantity(failures, 'failure')}"
+            + (f" ({by_reason})" if by_reason else "")
+            + f"; {quantity(self.counts['images'], 'image')} generated {cost}"
+        )
+
     @property
     def adds_up(self) -> bool:
         """Whether every prompt ended as a prediction or a failure."""
@@ -133,7 +150,7 @@ def reconcile(
         # As far as its worker processes came to write it down.
         notes.append(
             f"all tries of the run together have paid at least {paid:,.2f} USD, by the ledger of "
-            "max_cost_usd; the cost beside is that of the last try"
+            "max_cost_usd; the cost beside has only what is stored of the earlier ones"
         )
     return Reconciliation(
         counts=counts,

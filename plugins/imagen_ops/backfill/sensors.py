@@ -58,7 +58,7 @@ class LaunchBackfillSensor(ImagenSensor):
         if job is None:
             return PokeReturnValue(False)
         self.link(job)
-        self.log.info("job %s (%s) is %s", job.id, job.name, job.state)
+        self.log.info("%s (%s)", job.standing, job.name)
         return PokeReturnValue(True, job.id)
 
 
@@ -88,7 +88,7 @@ class BackfillJobSensor(ImagenSensor):
         if job is None:
             return PokeReturnValue(False)
         self.link(job)
-        self.log.info("job %s is %s", job.id, job.state)
+        self.log.info("%s", job.standing)
         if job.state.active or job.state is JobState.DONE:
             return PokeReturnValue(job.state is JobState.DONE, job.id)
         if job.state is JobState.CANCELLED:

@@ -23,6 +23,8 @@ from imagen_ops.errors import ApiError
 from imagen_ops.google.clients import Clients
 from imagen_ops.jobs.job import Job
 from imagen_ops.jobs.links import JOB_LINKS, LinkedJob
+from imagen_ops.records.actions import Stage, action_record
+from imagen_ops.records.folders import ACTION_RECORDS
 from imagen_ops.settings import Settings, SettingsError
 
 _log = logging.getLogger(__name__)
@@ -52,6 +54,25 @@ class DeploymentAccess:
         self.linked_job = LinkedJob(
             self.settings.console_url, self.settings.project, self.settings.region, job.id
         )
+
+    def note(self, context: Any, stage: Stage, **facts: Any) -> None:
+        """Leave a record of what this run has done, for people. Never raises: the deed counts more.
+
+        Args:
+            context: the Airflow context of the task.
+            stage: how far the run has got.
+            facts: see `action_record`.
+        """
+        try:
+            record = action_record(context["dag_run"], stage, **facts)
+            self.clients.history(ACTION_RECORDS).put(record)
+        except Exception as error:
+            _log.warning(
+                "the page will not show that this run is '%s': its record was not written: %s: %s",
+                stage,
+                type(error).__name__,
+                error,
+            )
 
 
 class ImagenOperator(DeploymentAccess, BaseOperator):
@@ -194,7 +215,10 @@ def _errors_first() -> Iterator[None]:
     """
     try:
         yield
-    except (AirflowSkipException, AirflowRescheduleException):
+    except AirflowSkipException as error:
+        _log.info("skipped: %s", error)
+        raise
+    except AirflowRescheduleException:
         raise
     except SettingsError as error:
         _log.error("%s", error)

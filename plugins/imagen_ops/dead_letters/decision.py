@@ -45,12 +45,14 @@ class ReplayForm:
     Attributes:
         dry_run: count the dead letters, and change nothing.
         reasons: retryable dead letters with one of these reasons are replayed, others are left.
+        prompt_ids: only these prompts' dead letters, others are left; empty: all.
         most: the maximum number of dead letters per run.
         max_replays: the maximum number of replays of one prompt, after which it is archived.
     """
 
     dry_run: bool = False
     reasons: tuple[str, ...] = REPLAYABLE
+    prompt_ids: tuple[str, ...] = ()
     most: int = 10_000
     max_replays: int = 3
 
@@ -59,8 +61,8 @@ class ReplayForm:
         """Return the form that a run's parameters describe; ignores parameters of other names."""
         names = {field.name for field in dataclasses.fields(cls)}
         values = {name: value for name, value in fields.items() if name in names}
-        if "reasons" in values:
-            values["reasons"] = tuple(values["reasons"])
+        for name in {"reasons", "prompt_ids"} & values.keys():
+            values[name] = tuple(values[name] or ())
         return cls(**values)
 
 
@@ -132,7 +134,11 @@ def decide(data: bytes, form: ReplayForm) -> Decision:
     try:
         letter = parse(data)
     except UnreadableError as error:
+        if form.prompt_ids:
+            return Decision(Disposition.LEAVE, "not a dead letter of the form's prompts", None)
         return Decision(Disposition.ARCHIVE, str(error), None)
+    if form.prompt_ids and letter.content.get("prompt_id") not in form.prompt_ids:
+        return Decision(Disposition.LEAVE, "not one of the form's prompts", letter)
     if not letter.retryable:
         return Decision(Disposition.ARCHIVE, "not retryable", letter)
     if letter.reason not in form.reasons:
@@ -241,7 +247,7 @@ class ReplayCounts:
 
     def add(self, decision: Decision) -> None:
         """Count one dead letter."""
-        if decision.letter is None:
+        if decision.letter is None and decision.disposition is Disposition.ARCHIVE:
             self.unreadable += 1
             return
         counter = {

@@ -18,6 +18,7 @@ from imagen_ops.dead_letters.archive import Archive, Entry, by_folder
 from imagen_ops.dead_letters.decision import Decision, Disposition, ReplayCounts, ReplayForm, decide
 from imagen_ops.dead_letters.leases import Leases
 from imagen_ops.errors import ApiError
+from imagen_ops.records.actions import Stage
 from imagen_ops.records.folders import REPLAY_RECORDS
 
 RECORD_SCHEMA = "imagen.replay/1"
@@ -44,6 +45,7 @@ class ReplayDeadLetters(ImagenOperator):
     @override
     def act(self, context: Any) -> dict[str, Any]:
         form, run_id = ReplayForm.from_fields(context["params"]), context["run_id"]
+        self.note(context, Stage.REQUESTED, form=dict(context["params"]))
         counts = ReplayCounts() if form.dry_run else self._counts_of_earlier_tries(run_id)
         try:
             with Leases(self.clients.pubsub, self._subscription) as leases:
@@ -149,6 +151,8 @@ class _Replay:
             self._handle([(message, decide(message.data, self._form)) for message in new.values()])
 
     def _handle(self, batch: list[Entry]) -> None:
+        from imagen_ops.health.assessment.formatting import count
+
         if self._form.dry_run:
             self._count(decision for _, decision in batch)
             return
@@ -164,7 +168,7 @@ class _Replay:
         for folder, group in by_folder(to_archive).items():
             self._leases.renew()
             path = self._archive.put(folder, group)
-            self._task.log.info("archived %d dead letters in %s", len(group), path)
+            self._task.log.info("archived %s in %s", count(len(group), "dead letter"), path)
             self._finish(group)
 
     def _finish(self, group: list[Entry]) -> None:

@@ -1,11 +1,13 @@
 """Cloud Storage: whether buckets and objects exist, and what is in them."""
 
 import contextlib
+import json
 from typing import IO, Any
 
 from airflow.providers.google.cloud.hooks.gcs import GCSHook
 from google.api_core import exceptions as api_exceptions
 
+from imagen_ops.errors import ApiError
 from imagen_ops.google.rest import explained
 from imagen_ops.records.patience import storage_patience
 
@@ -40,6 +42,13 @@ class StorageHook(GCSHook):
             except api_exceptions.NotFound:
                 return None
         return content
+
+    def template_image(self, path: str) -> str | None:
+        """Return the image that a flex template launches; None if it cannot be read."""
+        try:
+            return str(json.loads(self.read(path) or b"")["image"])
+        except (ApiError, ValueError, KeyError, TypeError):
+            return None
 
     def read_folder(self, path: str, *, most: int) -> list[bytes]:
         """Return the contents of the objects below gs://BUCKET/PREFIX, by name.

@@ -38,6 +38,7 @@ class SendCanary(ImagenOperator):
             time.sleep(min(max(0.0, READ_EVERY_S - age_s), READ_EVERY_S))
         name, sent_at = uuid.uuid4().hex, datetime.now(UTC)
         self.clients.pubsub.send_canary(topic, name, sign(name, key))
+        self.log.info("published a canary to %s", self.settings.prompts_topic)
         return {"name": name, "sent_at": sent_at.isoformat()}
 
     def publish_key(self, public_key: bytes) -> datetime | None:
@@ -118,6 +119,7 @@ class CanarySensor(ImagenSensor):
         from imagen_ops.health.assessment.formatting import duration
 
         if not self.canary or "name" not in self.canary:
+            self.log.info("no canary was sent, so there is none to wait for")
             return PokeReturnValue(True, self.canary)
         sent_at = datetime.fromisoformat(self.canary["sent_at"])
         limit_s = self._limit_s()

@@ -26,7 +26,9 @@ from imagen_ops.health.assessment.signals import (
 )
 from imagen_ops.health.assessment.thresholds import Thresholds
 from imagen_ops.health.assessment.verdict import Verdict
+from imagen_ops.health.counting import Counted, counts_of, growth
 from imagen_ops.health.holds import read_holds
+from imagen_ops.records.actions import job_facts
 from imagen_ops.settings import Settings, SettingsError
 from imagen_ops.stream.wanted import WantedState
 
@@ -42,15 +44,16 @@ _LONGER_IN_FLEX = (
     "backlog_age_down_s",
 )
 
+# By reading: the limit from which on the verdict is not HEALTHY.
+_LIMITS = {
+    "system_lag": "system_lag_s",
+    "watermark_age": "watermark_age_s",
+    "backlog_age": "backlog_age_degraded_s",
+    "backlog_size": "backlog_size",
+    "canary": "canary_s",
+}
+
 _T = TypeVar("_T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Counted:
-    """The counters of a job as they were last read. `job_id` is empty if none was."""
-
-    job_id: str = ""
-    totals: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +65,16 @@ class CollectedSignals:
         counted: the counters of a job since it started. The next health check subtracts them from
             its own.
         periods: what was done up to this check, as far as it may count in the next one.
+        grown: how much each counter has grown since the last health check, over all jobs; None if
+            that is not known.
+        dead_letters: how many messages wait in their subscription.
     """
 
     signals: Signals
-    counted: "Counted"
+    counted: Counted
     periods: tuple[Period, ...] = ()
+    grown: Mapping[str, int] | None = None
+    dead_letters: Reading | None = None
 
 
 def thresholds_of(settings: Settings, form: Mapping[str, Any] | None = None) -> Thresholds:
@@ -145,7 +153,7 @@ def collect_signals(
     job = ask(Source.DATAFLOW, lambda: clients.dataflow.active(name))
     last_job = None if job else ask(Source.DATAFLOW, lambda: clients.dataflow.last_ended(name))
     counted = last_check.counted
-    counts: Counts | None = None
+    grown: Mapping[str, int] | None = None
     if Source.DATAFLOW.value not in unreachable:
 
         def read(job_id: str) -> Mapping[str, int] | None:
@@ -155,7 +163,8 @@ def collect_signals(
                 return clients.dataflow.counters(job_id)
             return None
 
-        counts, counted = count(counted, job.id if job else "", read)
+        grown, counted = growth(counted, job.id if job else "", read)
+    counts = None if grown is None else counts_of(grown)
     errors: list[ErrorMessage] = []
     if newest_job := job or last_job:  # the last errors of a job that died say why
         since = last_check.at or at - _FIRST_PERIOD
@@ -199,22 +208,52 @@ def collect_signals(
         or (),
     )
     periods = (*last_check.periods, *([Period(at, counts)] if counts else ()))
-    return CollectedSignals(signals, counted, window(periods, at, thresholds_of(settings)))
+    return CollectedSignals(
+        signals,
+        counted,
+        window(periods, at, thresholds_of(settings)),
+        # Without an earlier check, a job's counters are from any time before.
+        grown if last_check.at else None,
+        newest(
+            "pubsub.googleapis.com/subscription/num_undelivered_messages",
+            resource__subscription_id=settings.dead_letters_subscription,
+        ),
+    )
 
 
-def health_record(run_id: str, collected: CollectedSignals, verdict: Verdict) -> dict[str, Any]:
-    """Return the record of a health check: for the next one, for plots and for queries."""
+def health_record(
+    run_id: str,
+    collected: CollectedSignals,
+    verdict: Verdict,
+    *,
+    limits: Thresholds | None = None,
+    form: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the record of a health check: for the next one, for plots and for queries.
+
+    Args:
+        run_id: of the health check.
+        collected: what it found.
+        verdict: what it decided.
+        limits: that it decided by.
+        form: the form of the stream's last start; None if it was never started.
+    """
     signals, counted = collected.signals, collected.counted
     counts_of_job = signals.job is not None and signals.job.id == counted.job_id
-    canary = signals.canary
+    canary, since = signals.canary, signals.wanted_since
     returned = canary.returned_at if canary else None
     return {
         "schema": SCHEMA,
         "run_id": run_id,
         "at": signals.at.isoformat(),
         "wanted": signals.wanted,
+        "wanted_by": signals.wanted_by,
+        # The epoch means that nobody has started it yet.
+        "wanted_since": since.isoformat() if since and since.year > 1970 else None,
+        "form": None if form is None else dict(form),
         "verdict": verdict.to_json(),
-        "job": {"id": signals.job.id, "state": signals.job.state.value} if signals.job else None,
+        "job": signals.job and job_facts(signals.job),
+        "last_job": signals.last_job and job_facts(signals.last_job),
         "totals": dict(counted.totals) if counts_of_job else {},
         # Of a job that is not active, or not known to be: the next counts go on from there.
         "counted": None
@@ -224,11 +263,14 @@ def health_record(run_id: str, collected: CollectedSignals, verdict: Verdict) ->
             {"at": period.at.isoformat(), **dataclasses.asdict(period.counts)}
             for period in collected.periods
         ],
+        "limits": limits and {name: getattr(limits, limit) for name, limit in _LIMITS.items()},
+        **({} if collected.grown is None else {"grown": dict(collected.grown)}),
         "readings": {
             name: reading.value
             for name in ("system_lag", "watermark_age", "backlog_age", "backlog_size")
             if (reading := getattr(signals, name))
-        },
+        }
+        | ({"dead_letters": collected.dead_letters.value} if collected.dead_letters else {}),
         "canary_seconds": (returned - canary.sent_at).total_seconds()
         if canary and returned
         else None,
@@ -248,7 +290,7 @@ class PreviousCheck:
 
     at: datetime | None = None
     previous: Previous | None = None
-    counted: Counted = Counted()
+    counted: Counted = dataclasses.field(default_factory=Counted)
     periods: tuple[Period, ...] = ()
 
     @classmethod
@@ -279,47 +321,6 @@ class PreviousCheck:
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             return cls()
-
-
-def count(
-    counted: Counted, job_id: str, read: Callable[[str], Mapping[str, int] | None]
-) -> tuple[Counts | None, Counted]:
-    """Return what was counted since `counted`, and what the next health check goes on from.
-
-    If there is another job now, what the earlier one did until its end counts too.
-
-    Args:
-        counted: what the last health check has read.
-        job_id: the active job; empty if there is none.
-        read: returns the counters of a job, or None if they cannot be read.
-    """
-    now = Counts(0, 0)
-    if counted.job_id and (totals := read(counted.job_id)) is not None:
-        now += _counts(counted.totals, totals)
-        counted = Counted(counted.job_id, totals)
-    elif counted.job_id == job_id:
-        return None, counted
-    if job_id and job_id != counted.job_id:
-        totals = read(job_id)
-        if totals is None:
-            return now, counted
-        return now + _counts({}, totals), Counted(job_id, totals)
-    return now, counted
-
-
-def _counts(earlier: Mapping[str, int], current: Mapping[str, int]) -> Counts:
-    """Return what was counted in between. A counter that went backwards has restarted from 0."""
-    since = {
-        name: value - earlier.get(name, 0) if value >= earlier.get(name, 0) else value
-        for name, value in current.items()
-    }
-    failures = since.get("failures", 0)
-    reasons = {
-        name.removeprefix("failures_"): value
-        for name, value in since.items()
-        if name.startswith("failures_") and value
-    }
-    return Counts(since.get("predictions", 0) + failures, failures, reasons)
 
 
 def _canary(result: Mapping[str, Any] | None) -> Canary | None:

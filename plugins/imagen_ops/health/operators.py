@@ -69,11 +69,15 @@ class AssessStream(ImagenOperator):
         )
         if collected.signals.job:
             self.link(collected.signals.job)
-        verdict = assess(collected.signals, thresholds_of(self.settings, wanted_state.form))
-        for reason in verdict.reasons:
+        limits = thresholds_of(self.settings, wanted_state.form)
+        verdict = assess(collected.signals, limits)
+        self.log.info("%s", verdict.headline)
+        for reason in verdict.reasons[1:]:
             self.log.info("%s %s: %s", reason.status, reason.code, reason.text)
         with explained("writing this health check's record to Cloud Storage"):
-            history.put(health_record(run_id, collected, verdict))
+            history.put(
+                health_record(run_id, collected, verdict, limits=limits, form=wanted_state.form)
+            )
         last = PreviousCheck.of(previous).previous
         if verdict.status is not (last.status if last else Status.HEALTHY):
             alert(
@@ -126,6 +130,7 @@ class RestartStream(ImagenOperator):
         from imagen_ops.health.restart_guard import claim_restart
         from imagen_ops.jobs.launch_request import run_label_of
         from imagen_ops.jobs.params import JobForm
+        from imagen_ops.records.actions import Stage
         from imagen_ops.stream.launcher import StreamLauncher
         from imagen_ops.stream.start_decision import OnActive
         from imagen_ops.stream.wanted import WantedState
@@ -157,6 +162,9 @@ class RestartStream(ImagenOperator):
         if not (wanted_state := WantedState.load()).wanted:
             launcher.stop(job)
             raise _unwanted(wanted_state)
+        self.log.info("restarted the stream: job %s", job.id)
+        image = self.clients.storage.template_image(self.settings.stream_template)
+        self.note(context, Stage.LAUNCHED, job=job, form=form.to_json(), image=image)
         alert("stream_restart", f"the stream was restarted: job {job.id}", run_id=run_id)
         return job.id
 

@@ -95,6 +95,13 @@ class Job:
     def __str__(self) -> str:
         return f"{self.name} ({self.id}, {self.state})"
 
+    @property
+    def standing(self) -> str:
+        """The job's id and state as a sentence, for logs."""
+        if self.state is JobState.UNKNOWN:
+            return f"job {self.id} was launched; its state is not known yet"
+        return f"job {self.id} is {self.state}"
+
     @classmethod
     def from_api(cls, resource: Mapping[str, Any]) -> "Job":
         """Return the job that a v1b3 `Job` resource describes, in any of the API's views.

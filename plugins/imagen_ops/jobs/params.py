@@ -5,6 +5,7 @@ Forms that launch no job, or ask for more, add fields of their own in their DAG 
 A new field is declared here twice: in `JOB_FIELDS` for the Airflow UI, in `JobForm` for a launch.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -28,214 +29,230 @@ from beam_jobs.catalog import (
     location_problem,
     needs_endpoint,
     tier_problem,
+    usd_per_image,
 )
 from beam_jobs.prompts.templates import TEMPLATE_PATTERN
+from imagen_ops.settings import PREFIX, Settings
 
 _SIZE = f"(?:{'|'.join(IMAGE_SIZES)})"
+_MODELS = f"^{MODEL_PATTERN}(?:, *{MODEL_PATTERN})*$"
+
+
+def field(default: Any, kind: str, title: str, description: str, **schema: Any) -> Param:
+    """Return a field of a form.
+
+    Args:
+        default: its value unless somebody fills it in; None: it can be empty.
+        kind: what it holds, as JSON Schema calls it.
+        title: its title.
+        description: what it is for, in Markdown without code, which Airflow 3.3.1 draws over the
+            line above.
+        schema: what its value has to be, as JSON Schema says it.
+    """
+    types: Any = ["null", kind] if default is None else kind
+    return Param(default, type=types, title=title, description_md=description, **schema)
+
+
+def set_to(variable: str, otherwise: str = "no limit") -> str:
+    """Return what a setting is set to where DAGs are parsed, for the description of a field.
+
+    Args:
+        variable: the environment variable that sets it.
+        otherwise: what holds if it isn't set and has no default.
+    """
+    default = Settings.model_fields[variable.removeprefix(PREFIX).lower()].default
+    value = os.environ.get(variable, "").strip() or default or ""
+    with contextlib.suppress(ValueError):
+        value = f"{float(value):,.10g}"
+    return f"{value} ({variable})" if value else f"{otherwise} ({variable} isn't set)"
+
+
+def _known_models() -> str:
+    """Return the known models with what an image costs at least, the default first."""
+    names = [DEFAULT_MODEL, *(name for name in KNOWN_MODELS if name != DEFAULT_MODEL)]
+    prices = {name: usd_per_image(name) for name in names}
+    return ", ".join(
+        f"{name} ({'price unknown' if usd is None else f'{usd:.4f} USD'})"
+        for name, usd in prices.items()
+    )
+
 
 JOB_FIELDS: dict[str, Any] = {
-    "model": Param(
+    "model": field(
         os.environ.get("IMAGEN_MODEL") or DEFAULT_MODEL,
-        type="string",
+        "string",
+        "Model",
+        "Generates the images of prompts that don't name a model. An image of 1K costs at "
+        f"least, in the standard tier: {_known_models()}. Clear the field to choose from these; "
+        "others work too.",
         pattern=f"^{MODEL_PATTERN}$",
         examples=[DEFAULT_MODEL, *(name for name in KNOWN_MODELS if name != DEFAULT_MODEL)],
-        title="Model",
-        description_md="Generates the images of prompts that don't name a model.",
     ),
-    "fallback_models": Param(
+    "fallback_models": field(
         None,
-        type=["null", "string"],
-        pattern=f"^{MODEL_PATTERN}(?:, *{MODEL_PATTERN})*$",
+        "string",
+        "Fallback models",
+        "Models to use instead, in this order and separated by commas, while a prompt's own model "
+        "refuses every prompt: it is gone, or the project may not use it. Each makes the prompts "
+        "that it can, and its images are stored under its own name. **Empty**: prompts wait until "
+        "the model is back or the job is updated to another one.",
+        pattern=_MODELS,
         examples=[*KNOWN_MODELS],
-        title="Fallback models",
-        description_md=(
-            "Models to use instead, in this order and separated by commas, while a prompt's own "
-            "model refuses every prompt: it is gone, or the project may not use it. Each makes the "
-            "prompts that it can, and its images are stored under its own name. **Empty**: prompts "
-            "wait until the model is back or the job is updated to another one."
-        ),
     ),
-    "model_endpoint": Param(
+    "model_endpoint": field(
         None,
-        type=["null", "string"],
+        "string",
+        "Model endpoint",
+        "Set this only for a model that you deployed on a Vertex AI endpoint and that supports "
+        ":predict. Format: projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT. Leave it empty "
+        "for Google's own models. Projects whose endpoints can be used: the deployment's own, and "
+        f"{set_to('IMAGEN_ALLOWED_PROJECTS', 'no other')}.",
         pattern=f"^{ENDPOINT_PATTERN}$",
-        title="Model endpoint",
-        description_md=(
-            "Set this only for a model that you deployed on a Vertex AI endpoint and that supports "
-            ":predict. Format: projects/PROJECT/locations/LOCATION/endpoints/ENDPOINT. Leave "
-            "it empty for Google's own models. An endpoint of another project has to be in "
-            "IMAGEN_ALLOWED_PROJECTS."
-        ),
     ),
-    "prompt_field": Param(
+    "prompt_field": field(
         None,
-        type=["null", "string"],
+        "string",
+        "Prompt field",
+        "The request field in which the model endpoint's container expects the prompt. Most open "
+        "models in Model Garden (FLUX, Stable Diffusion XL) expect **text**. Enter **-** for a "
+        "container that takes the text itself, such as Hugging Face's. **Empty**: prompt, as for "
+        "Imagen.",
         pattern=f"^(?:{PROMPT_FIELD_PATTERN})$",
         examples=["prompt", "text", "inputs", "-"],
-        title="Prompt field",
-        description_md=(
-            "The request field in which the model endpoint's container expects the prompt. Most "
-            "open models in Model Garden (FLUX, Stable Diffusion XL) expect **text**. Enter **-** "
-            "for a container that takes the text itself, such as Hugging Face's. **Empty**: "
-            "prompt, as for Imagen."
-        ),
     ),
-    "allowed_models": Param(
+    "allowed_models": field(
         None,
-        type=["null", "string"],
-        pattern=rf"^{MODEL_PATTERN}(?:, ?{MODEL_PATTERN})*$",
-        title="Allowed models",
-        description_md=(
-            "The models that a prompt can name, besides *Model*, separated by commas. Only models "
-            "of IMAGEN_ALLOWED_MODELS, if it is set. **Empty**: all of IMAGEN_ALLOWED_MODELS, or "
-            "if it isn't set, the known Gemini models."
-        ),
+        "string",
+        "Allowed models",
+        "The models that a prompt can name, besides *Model*, separated by commas. **Empty**: all "
+        "that the deployment allows: "
+        f"{set_to('IMAGEN_ALLOWED_MODELS', 'the known Gemini models')}.",
+        pattern=_MODELS,
+        examples=[*KNOWN_MODELS],
     ),
-    "allowed_image_sizes": Param(
+    "allowed_image_sizes": field(
         None,
-        type=["null", "string"],
+        "string",
+        "Allowed image sizes",
+        "The image sizes that a prompt can ask for, such as 1K,2K. **Empty**: all that the "
+        f"deployment allows: {set_to('IMAGEN_ALLOWED_IMAGE_SIZES', 'what a model offers')}.",
         pattern=rf"^{_SIZE}(?:, ?{_SIZE})*$",
-        title="Allowed image sizes",
-        description_md=(
-            "The image sizes that a prompt can ask for, such as 1K,2K. Only sizes of "
-            "IMAGEN_ALLOWED_IMAGE_SIZES, if it is set. **Empty**: all of these, or if it isn't "
-            "set, all that the prompt's model offers."
-        ),
     ),
-    "max_images_per_prompt": Param(
+    "max_images_per_prompt": field(
         None,
-        type=["null", "integer"],
+        "integer",
+        "Maximum images per prompt",
+        "How many images a prompt can ask for. **Empty**, and at most: "
+        f"{set_to('IMAGEN_MAX_IMAGES_PER_PROMPT')}.",
         minimum=1,
         maximum=MAX_IMAGES,
-        title="Maximum images per prompt",
-        description_md=(
-            "How many images a prompt can ask for, at most IMAGEN_MAX_IMAGES_PER_PROMPT. "
-            "**Empty**: IMAGEN_MAX_IMAGES_PER_PROMPT."
-        ),
     ),
-    "prompt_template": Param(
+    "prompt_template": field(
         None,
-        type=["null", "string"],
+        "string",
+        "Prompt template",
+        "The name of the template that prompts fill if they name none themselves, such as "
+        "**studio**: the object templates/prompts/studio.txt in the deployment's bucket. Further "
+        "columns of a .csv file are its variables. **Empty**: these prompts are sent as they are.",
         pattern=f"^{TEMPLATE_PATTERN}$",
-        title="Prompt template",
-        description_md=(
-            "The name of the template that prompts fill if they name none themselves, such as "
-            "**studio**: the object templates/prompts/studio.txt in the deployment's bucket. "
-            "Further columns of a .csv file are its variables. **Empty**: these prompts are sent "
-            "as they are."
-        ),
     ),
-    "request_tier": Param(
+    "request_tier": field(
         Tier.STANDARD.value,
-        type="string",
+        "string",
+        "Request tier",
+        "**flex** costs half as much, but a call can take half an hour. **priority** is faster "
+        "under load and costs more. Both are only for Gemini models.",
         enum=[tier.value for tier in Tier],
-        title="Request tier",
-        description_md=(
-            "**flex** costs half as much, but a call can take half an hour. **priority** is faster "
-            "under load and costs more. Both are only for Gemini models."
-        ),
     ),
-    "flex_fallback_seconds": Param(
+    "flex_fallback_seconds": field(
         None,
-        type=["null", "number"],
+        "number",
+        "Flex fallback (seconds)",
+        "Only for **flex**: how long a call may go without an answer before it goes on in "
+        "standard, at the full price. **Empty**: never.",
         exclusiveMinimum=0,
-        title="Flex fallback (seconds)",
-        description_md=(
-            "Only for **flex**: how long a call may go without an answer before it goes on in "
-            "standard, at the full price. **Empty**: never."
-        ),
     ),
-    "model_location": Param(
+    "thumbnails": field(
+        "on",
+        "string",
+        "Thumbnails",
+        "**on**: the job stores a small copy of each image too, which makes the page load fast. It "
+        "takes about 40 ms of CPU for each image, at most a quarter of a core.",
+        enum=["on", "off"],
+    ),
+    "model_location": field(
         None,
-        type=["null", "string"],
+        "string",
+        "Model location",
+        "Where Gemini models are called. With several, separated by commas, calls go to the next "
+        "one while the quota of one is used up or it is out of order. With a single one, all calls "
+        "go there. **Empty**: global, or the job's region for a model with :predict.",
         pattern=f"^{LOCATIONS_PATTERN}$",
         examples=["global", "us", "eu", "global,us,eu"],
-        title="Model location",
-        description_md=(
-            "Where Gemini models are called. With several, separated by commas, calls go to the "
-            "next one while the quota of one is used up or it is out of order. With a single one, "
-            "all calls go there. **Empty**: global, or the job's region for a model with "
-            ":predict."
-        ),
     ),
-    "max_in_flight": Param(
+    "max_in_flight": field(
         64,
-        type="integer",
+        "integer",
+        "Maximum concurrent model calls per worker",
+        "An upper limit. The job makes fewer calls at once while the model is overloaded.",
         minimum=1,
         maximum=1024,
-        title="Maximum concurrent model calls per worker",
-        description_md=(
-            "An upper limit. The job makes fewer calls at once while the model is overloaded."
-        ),
     ),
-    "max_requests_per_minute": Param(
+    "max_requests_per_minute": field(
         None,
-        type=["null", "number"],
+        "number",
+        "Maximum model calls per minute",
+        "For the whole job, split evenly over *Maximum workers*. Set this to leave part of the "
+        "model's quota to other jobs. **Empty**: as many as the quota allows; for a backfill, "
+        f"{set_to('IMAGEN_BACKFILL_REQUESTS_PER_MINUTE')}.",
         exclusiveMinimum=0,
-        title="Maximum model calls per minute",
-        description_md=(
-            "For the whole job, split evenly over *Maximum workers*. Set this to leave part of the "
-            "model's quota to other jobs. **Empty**: as many as the quota allows, or for a "
-            "backfill, IMAGEN_BACKFILL_REQUESTS_PER_MINUTE if it is set."
-        ),
     ),
-    "max_retry_seconds": Param(
+    "max_retry_seconds": field(
         600,
-        type="number",
+        "number",
+        "Maximum retry time (seconds)",
+        "How long a model call or a storage request is retried, from its first failure. If it "
+        "still fails then, the prompt becomes a dead letter, which you can replay.",
         minimum=1,
         maximum=86400,
-        title="Maximum retry time (seconds)",
-        description_md=(
-            "How long a model call or a storage request is retried, from its first failure. If it "
-            "still fails then, the prompt becomes a dead letter, which you can replay."
-        ),
     ),
-    "max_workers": Param(
+    "max_workers": field(
         2,
-        type="integer",
+        "integer",
+        "Maximum workers",
+        "Dataflow adds and removes workers as needed, up to this number.",
         minimum=1,
         maximum=100,
-        title="Maximum workers",
-        description_md="Dataflow adds and removes workers as needed, up to this number.",
     ),
 }
 
 # Only of a stream: a backfill has a budget of its own.
 STREAM_FIELDS: dict[str, Any] = {
-    "max_hold_seconds": Param(
+    "max_hold_seconds": field(
         21600,
-        type="number",
+        "number",
+        "Maximum hold time (seconds)",
+        "How long a prompt waits while its model refuses every prompt. It then becomes a dead "
+        "letter, which you can replay. A drain of the stream can take as long. Prompts that name "
+        "another model than this form's wait for a minute only, because they hold up the others.",
         minimum=1,
         maximum=86400,
-        title="Maximum hold time (seconds)",
-        description_md=(
-            "How long a prompt waits while its model refuses every prompt. It then becomes a dead "
-            "letter, which you can replay. A drain of the stream can take as long. Prompts that "
-            "name another model than this form's wait for a minute only, because they hold up the "
-            "others."
-        ),
     ),
-    "max_images_per_hour": Param(
+    "max_images_per_hour": field(
         None,
-        type=["null", "integer"],
+        "integer",
+        "Maximum images per hour",
+        "The stream's budget for each hour (UTC), over all workers and restarts. A prompt beyond "
+        "it costs nothing and becomes a dead letter, which you can replay when the next hour "
+        f"begins. **Empty**: {set_to('IMAGEN_STREAM_MAX_IMAGES_PER_HOUR')}.",
         minimum=1,
-        title="Maximum images per hour",
-        description_md=(
-            "The stream's budget for each hour (UTC), over all workers and restarts. A prompt "
-            "beyond it costs nothing and becomes a dead letter, which you can replay when the next "
-            "hour begins. **Empty**: IMAGEN_STREAM_MAX_IMAGES_PER_HOUR, which is no limit unless "
-            "it is set."
-        ),
     ),
-    "max_images_per_day": Param(
+    "max_images_per_day": field(
         None,
-        type=["null", "integer"],
+        "integer",
+        "Maximum images per day",
+        f"The same for each day (UTC). **Empty**: {set_to('IMAGEN_STREAM_MAX_IMAGES_PER_DAY')}.",
         minimum=1,
-        title="Maximum images per day",
-        description_md=(
-            "The same for each day (UTC). **Empty**: IMAGEN_STREAM_MAX_IMAGES_PER_DAY, which is no "
-            "limit unless it is set."
-        ),
     ),
 }
 
@@ -261,6 +278,7 @@ class JobForm:
         request_tier: "standard", "flex" or "priority".
         flex_fallback_seconds: after how long a call that got nothing in flex goes on in standard;
             None: never.
+        thumbnails: "on" or "off": whether to store a small copy of each image too.
         model_location: where models are called; several Gemini locations are separated by commas;
             None: the job's default.
         max_in_flight: maximum concurrent model calls per worker.
@@ -284,6 +302,7 @@ class JobForm:
     prompt_template: str | None = None
     request_tier: str = Tier.STANDARD.value
     flex_fallback_seconds: float | None = None
+    thumbnails: str = "on"
     model_location: str | None = None
     max_in_flight: int = 64
     max_requests_per_minute: float | None = None

@@ -12,6 +12,7 @@ from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.launch_request import run_label_of
 from imagen_ops.jobs.params import JobForm
+from imagen_ops.records.actions import Stage
 from imagen_ops.records.launches import Drain
 from imagen_ops.stream.launcher import StreamLauncher
 from imagen_ops.stream.start_decision import OnActive
@@ -40,10 +41,9 @@ class LaunchStream(ImagenOperator):
         job = started.job
         self.link(job)
         self.log.info(
-            "job %s (%s) %s",
+            "job %s was %s",
             job.id,
-            job.state,
-            "was already active and is kept" if started.already_active else "was launched",
+            "already active, and is kept" if started.already_active else "launched",
         )
         if drain := self._drained(launcher, dag_run):  # it may not have seen this job
             launcher.stop(job)
@@ -64,6 +64,9 @@ class LaunchStream(ImagenOperator):
             dataclasses.replace(request, wanted=False, by=drain.by, at=drain.at).save()
             launcher.stop(job)
             refuse_if_drained(drain)
+        template = None if started.already_active else self.settings.stream_template
+        image = template and self.clients.storage.template_image(template)
+        self.note(context, Stage.LAUNCHED, job=job, form=request.form, image=image)
         return job.id
 
     def _drained(self, launcher: StreamLauncher, dag_run: Any) -> Drain | None:
@@ -88,10 +91,16 @@ class DrainStream(ImagenOperator):
         form = WantedState.load().form
         WantedState(wanted=False, by=drain.by, at=drain.at, form=form).save()
         jobs = launcher.stop()
+        self.note(
+            context, Stage.STOPPING, job=jobs[-1] if jobs else None, form=dict(context["params"])
+        )
         if not jobs:
             self.log.info("no job named %s is active", self.settings.stream_job_name)
             return None
         self.link(jobs[-1])
+        self.log.info(
+            "job %s takes no more prompts, and ends once it has finished those it has", jobs[-1].id
+        )
         return jobs[-1].id
 
 
@@ -123,6 +132,7 @@ class CancelStream(ImagenOperator):
             job.state,
         )
         self.clients.dataflow.cancel(job.id)
+        self.note(context, Stage.CANCELLING, job=job)
         return job.id
 
 
@@ -153,6 +163,14 @@ class ReportDrained(ImagenOperator):
         size = self._metric("num_undelivered_messages")
         age = self._metric("oldest_unacked_message_age")
         remaining = "unknown" if size is None else f"{size:,.0f} prompts"
+        self.note(
+            context,
+            Stage.ENDED,
+            job=job,
+            backlog_size=size,
+            backlog_age=age,
+            counters=dict(counters),
+        )
         self.log.info(
             "%s. Backlog of %s: %s. Prompts wait there until a stream starts, for at most the "
             "subscription's retention period",

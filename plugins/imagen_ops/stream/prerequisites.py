@@ -12,6 +12,7 @@ from imagen_ops.dag.model_check import check_model
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.params import JobForm
+from imagen_ops.records.actions import Stage
 
 
 class CheckPrerequisites(ImagenOperator):
@@ -26,6 +27,7 @@ class CheckPrerequisites(ImagenOperator):
         form = JobForm.from_fields(context["params"])
         # First of all: nothing is asked of anybody else's project.
         refuse_not_allowed(self.settings, form, "stream_template")
+        self.note(context, Stage.REQUESTED, form=dict(context["params"]))
         if contradictions := form.contradictions():
             raise AirflowFailException("\n".join(["the form contradicts itself:", *contradictions]))
         prerequisites = self._prerequisites()

@@ -10,9 +10,19 @@ from typing_extensions import override
 from imagen_ops.dag.tasks import ImagenSensor
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import run_label_of
+from imagen_ops.records.actions import Stage
 from imagen_ops.stream.launcher import StreamLauncher
 from imagen_ops.stream.start_decision import OnActive, Step
 from imagen_ops.stream.wanted import WantedState, refuse_if_drained
+
+_NEXT = {
+    Step.LAUNCH: "its name is free",
+    Step.ADOPT: "it is kept",
+    Step.UPDATE: "another takes over from it",
+    Step.DRAIN: "it has to end first: draining it",
+    Step.CANCEL: "it has to end first, and has not taken any prompt yet: cancelling it",
+    Step.WAIT: "waiting until it has changed its state",
+}
 
 # How much of a failed job's error messages goes into the task's error.
 _MAX_MESSAGES = 3
@@ -38,9 +48,12 @@ class MakeWaySensor(ImagenSensor):
             OnActive(context["params"]["on_active"]), run_label_of(dag_run.dag_id, dag_run.run_id)
         )
         if active is None:
+            self.log.info("no job is called %s: one can be launched", self.settings.stream_job_name)
             return True
         self.link(active)
-        self.log.info("job %s is %s; next step: %s", active.id, active.state, step)
+        self.log.info("%s; %s", active.standing, _NEXT[step])
+        if step in (Step.DRAIN, Step.CANCEL):
+            self.note(context, Stage.STOPPING, job=active)
         if step is Step.DRAIN:
             self.clients.dataflow.drain(active.id)
         elif step is Step.CANCEL:
@@ -69,7 +82,7 @@ class JobRunningSensor(ImagenSensor):
     def check(self, context: Any) -> PokeReturnValue:
         job = self.clients.dataflow.get(self.job_id)
         self.link(job)
-        self.log.info("job %s is %s", job.id, job.state)
+        self.log.info("%s", job.standing)
         if job.state.terminal:
             raise AirflowFailException(
                 f"job {job.id} is {job.state}, expected RUNNING. {self._last_errors(job)}"
@@ -79,6 +92,8 @@ class JobRunningSensor(ImagenSensor):
                 f"job {job.id} is {job.state}: somebody is stopping it while this run starts it. "
                 "Agree on whether the stream should run, then run imagen_stream_start again"
             )
+        if job.state is JobState.RUNNING:
+            self.note(context, Stage.RUNNING, job=job)
         return PokeReturnValue(job.state is JobState.RUNNING, job.id)
 
     def _last_errors(self, job: Job) -> str:
@@ -110,10 +125,11 @@ class JobEndedSensor(ImagenSensor):
     @override
     def check(self, context: Any) -> PokeReturnValue:
         if not self.job_id:
+            self.log.info("no job was active, so there is none to wait for")
             return PokeReturnValue(True, None)
         job = self.clients.dataflow.get(self.job_id)
         self.link(job)
-        self.log.info("job %s is %s", job.id, job.state)
+        self.log.info("%s", job.standing)
         return PokeReturnValue(job.state.terminal or self._gives_up(job), job.state.value)
 
     def _gives_up(self, job: Job) -> bool:

@@ -6,40 +6,46 @@ Handlers run on the event loop of Airflow's API server, so they do all reading i
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+from pydantic import AwareDatetime
 
 from beam_jobs.shown import shown
 from imagen_ops.ui.access import Admission, Admit, Guarded, may_trigger
 from imagen_ops.ui.headers import WithHeaders
+from imagen_ops.ui.image_routes import add_image_routes
 from imagen_ops.ui.lazy import Asgi
-from imagen_ops.ui.panels import actions, backfills, dead_letters, images, stream
-from imagen_ops.ui.responses import AsciiJson, ClientGoneError, ImageResponse, busy, while_connected
-from imagen_ops.ui.sharing import Answer, ReadError, SharedReads
+from imagen_ops.ui.panels import actions, backfills, dead_letters, done, plots, stream
+from imagen_ops.ui.responses import (
+    AsciiJson,
+    ClientGoneError,
+    busy,
+    not_found,
+    panel,
+    while_connected,
+)
+from imagen_ops.ui.runbook import read_runbook
+from imagen_ops.ui.sharing import (
+    CHOSEN_ANSWERS,
+    CHOSEN_CACHED_CHARACTERS,
+    CHOSEN_PLACES,
+    PANEL_PLACES,
+    Answer,
+    SharedReads,
+)
 from imagen_ops.ui.static_files import FOLDER, PAGE, StaticFile, load_static_files
 from imagen_ops.ui.storage import READ_TIMEOUT_S, Storage
 from imagen_ops.ui.turns import Busy, Turns
 
 # Slightly more than a read may take, so that a slow read reports its own error.
 ANSWER_TIMEOUT_S = READ_TIMEOUT_S + 0.5
-# A browser may ask for a page of images at once. An image has its place until it has been sent, so
-# that at most this many wait on disk, each of `MAX_IMAGE_BYTES` at most.
-IMAGE_PLACES = {"threads": 12, "user_threads": 4, "waiting": 512, "user_waiting": 128}
-# Older images: a user chooses what to read.
-_OLDER_PLACES = {"threads": 4, "user_threads": 2, "waiting": 64, "user_waiting": 16}
 # Queries of Airflow's database: one for each request.
 _QUERY_PLACES = {"threads": 4, "user_threads": 2, "waiting": 1024, "user_waiting": 192}
-# The panels: so few different reads that no user can fill the queue.
-_PANEL_PLACES = {"threads": 4, "user_threads": 4, "waiting": 16, "user_waiting": 16}
-_OLDER_ANSWERS = 64
-_OLDER_CACHED_CHARACTERS = 2_000_000
-# An image's name is a digest of everything that decides the image, so a browser may keep it. It
-# asks each time whether it still may show it: then an image ends with the login.
-_CACHE_WHILE_LOGGED_IN = "private, no-cache"
 
 _log = logging.getLogger(__name__)
 
@@ -68,9 +74,8 @@ def routes(storage: Storage, queries: Turns, folder: Path = FOLDER) -> FastAPI:
     )
     _add_static_files(app, load_static_files(folder))
     _add_panels(app, storage)
-    _add_lists_of_images(app, storage)
     _add_actions(app, queries)
-    _add_images(app, storage)
+    add_image_routes(app, storage, ANSWER_TIMEOUT_S)
 
     @app.exception_handler(Busy)
     async def refuse(request: Request, reason: Busy) -> Response:
@@ -87,7 +92,7 @@ def _add_static_files(app: FastAPI, static_files: Mapping[str, StaticFile]) -> N
     def serve(request: Request, name: str) -> Response:
         file = static_files.get(name)
         if file is None:
-            return _not_found()
+            return not_found()
         headers = {"Cache-Control": "private, no-cache", "ETag": file.etag}
         if request.headers.get("if-none-match") == file.etag:
             return Response(status_code=304, headers=headers)
@@ -99,61 +104,82 @@ def _add_static_files(app: FastAPI, static_files: Mapping[str, StaticFile]) -> N
 
     @app.get("/assets/{name}")
     async def asset(request: Request, name: str) -> Response:
-        return _not_found() if name == PAGE else serve(request, name)
+        return not_found() if name == PAGE else serve(request, name)
 
 
 def _add_panels(app: FastAPI, storage: Storage) -> None:
-    shared = SharedReads(ANSWER_TIMEOUT_S, Turns("imagen-ui-panel", **_PANEL_PLACES))
+    shared = SharedReads(ANSWER_TIMEOUT_S, Turns("imagen-ui-panel", **PANEL_PLACES))
 
-    async def health(request: Request, show: Callable[[stream.Health], Any]) -> AsciiJson:
-        read = functools.partial(stream.read_health, storage)
-        answer = await while_connected(request, shared.get("health", 10, read))
-        return _panel(answer if answer.error else Answer(show(answer.data)))
+    # Users choose what to look for, so it has threads and a cache of its own.
+    searches = SharedReads(
+        ANSWER_TIMEOUT_S, Turns("imagen-ui-search", **CHOSEN_PLACES), answers=CHOSEN_ANSWERS
+    )
+    apart = storage.apart(
+        reads=CHOSEN_PLACES["threads"], cached_characters=CHOSEN_CACHED_CHARACTERS
+    )
 
     @app.get("/api/stream")
     async def stream_state(request: Request) -> AsciiJson:
-        return await health(request, lambda latest: stream.state(latest, datetime.now(UTC)))
+        read = functools.partial(stream.read_health, storage)
+        answer = await while_connected(request, shared.get("health", 10, read))
+        if answer.error:
+            return panel(answer)
+        return panel(Answer(stream.state(answer.data, datetime.now(UTC))))
 
     @app.get("/api/plots")
-    async def plots(request: Request) -> AsciiJson:
-        return await health(request, stream.plots)
+    async def plotted(
+        request: Request,
+        hours: plots.Hours | None = None,
+        start: Annotated[AwareDatetime | None, Query(alias="from")] = None,
+        end: Annotated[AwareDatetime | None, Query(alias="to")] = None,
+    ) -> AsciiJson:
+        def read() -> dict[str, Any]:
+            period = plots.Period.of(datetime.now(UTC), hours, start, end)
+            return plots.read_plots(storage if own is None else apart, period)
+
+        own = None if hours or start is None else (start, end)
+        reading = (
+            shared.get(("plots", hours), 10, read)
+            if own is None
+            else searches.get(("plots", *own), 10, read, request.user.get_id())
+        )
+        return panel(await while_connected(request, reading))
 
     @app.get("/api/backfills")
     async def backfill_runs(request: Request) -> AsciiJson:
         read = functools.partial(backfills.read_backfills, storage)
-        return _panel(await while_connected(request, shared.get("backfills", 15, read)))
+        return panel(await while_connected(request, shared.get("backfills", 15, read)))
 
     @app.get("/api/dead-letters")
     async def recent_dead_letters(request: Request) -> AsciiJson:
         read = functools.partial(dead_letters.read_dead_letters, storage)
-        return _panel(await while_connected(request, shared.get("dead-letters", 10, read)))
+        return panel(await while_connected(request, shared.get("dead-letters", 10, read)))
 
+    @app.get("/api/done")
+    async def what_was_done(request: Request) -> AsciiJson:
+        read = functools.partial(done.read_done, storage)
+        return panel(await while_connected(request, shared.get("done", 15, read)))
 
-def _add_lists_of_images(app: FastAPI, storage: Storage) -> None:
-    newest = SharedReads(ANSWER_TIMEOUT_S, Turns("imagen-ui-newest", **_PANEL_PLACES))
-    # Users choose these, so they have threads and caches of their own.
-    older = SharedReads(
-        ANSWER_TIMEOUT_S, Turns("imagen-ui-older", **_OLDER_PLACES), answers=_OLDER_ANSWERS
-    )
-    apart = storage.apart(
-        reads=_OLDER_PLACES["threads"], cached_characters=_OLDER_CACHED_CHARACTERS
-    )
-
-    @app.get("/api/images")
-    async def list_of_images(
+    @app.get("/api/dead-letters/list")
+    async def list_of_dead_letters(
         request: Request,
-        limit: Annotated[int, Query(ge=1, le=images.MAX_LIMIT)] = 48,
-        before: Annotated[str | None, Query(pattern=images.CURSOR)] = None,
+        limit: Annotated[int, Query(ge=1, le=dead_letters.MAX_LIMIT)] = 50,
+        before: Annotated[str | None, Query(pattern=dead_letters.CURSOR)] = None,
+        reason: Annotated[str | None, Query(pattern=dead_letters.REASON)] = None,
+        words: Annotated[str, Query(max_length=dead_letters.MAX_WORDS)] = "",
     ) -> AsciiJson:
-        if before is None:
-            size = images.newest_limit(limit)
-            read = functools.partial(images.read_images, storage, size)
-            reading = newest.get(size, 5, read)
-        else:
-            read = functools.partial(images.read_images, apart, limit, before)
-            reading = older.get((limit, before), 5, read, request.user.get_id())
-        answer = await while_connected(request, reading)
-        return _panel(answer if answer.error else Answer(answer.data.first(limit)))
+        asked = (limit, before, reason, words)
+        read = functools.partial(dead_letters.read_letters, apart, *asked)
+        reading = searches.get(asked, 10, read, request.user.get_id())
+        return panel(await while_connected(request, reading))
+
+    @app.get("/runbook")
+    async def runbook(request: Request) -> Response:
+        read = functools.partial(read_runbook, storage)
+        found = (await while_connected(request, shared.get("runbook", 10, read))).data
+        if found is None:
+            raise Busy.after(ANSWER_TIMEOUT_S)
+        return RedirectResponse(found.url) if found.url else HTMLResponse(found.page)
 
 
 def _add_actions(app: FastAPI, queries: Turns) -> None:
@@ -167,59 +193,14 @@ def _add_actions(app: FastAPI, queries: Turns) -> None:
 
         query = queries.take(user.get_id(), read)
         try:
-            return _panel(Answer(await while_connected(request, asyncio.wrap_future(query.future))))
+            return panel(Answer(await while_connected(request, asyncio.wrap_future(query.future))))
         except ClientGoneError:
             raise
         except Exception:
             _log.exception("Cannot read which DAGs %s may trigger", shown(user.get_name(), 100))
-            return _panel(
+            return panel(
                 Answer(
                     error="Airflow cannot tell which DAGs you may trigger. See the log of its API "
                     "server"
                 )
             )
-
-
-def _add_images(app: FastAPI, storage: Storage) -> None:
-    turns = Turns("imagen-ui-picture", **IMAGE_PLACES)
-
-    @app.get("/images/{path:path}")
-    async def image(request: Request, path: str) -> Response:
-        media_type = images.media_type_of(path)
-        if media_type is None or not _is_unescaped(request, path):
-            return _not_found()
-        headers = {"Cache-Control": _CACHE_WHILE_LOGGED_IN, "ETag": f'"{path.rpartition("/")[2]}"'}
-        if request.headers.get("if-none-match") == headers["ETag"]:
-            return Response(status_code=304, headers=headers)
-        read = functools.partial(images.read_image, storage, path)
-        place = turns.take(request.user.get_id(), read, held=True)
-        response: Response | None = None
-        try:
-            reading = asyncio.wait_for(asyncio.wrap_future(place.future), 2 * ANSWER_TIMEOUT_S)
-            file = await while_connected(request, reading)
-            if file is None:
-                return _not_found()
-            response = ImageResponse(file, media_type, headers, ended=place.leave)
-            return response
-        except ReadError as error:
-            return AsciiJson({"detail": str(error)}, status_code=503)
-        except TimeoutError:
-            raise Busy.after(2 * ANSWER_TIMEOUT_S) from None
-        finally:
-            if response is None:
-                place.leave()
-
-
-def _is_unescaped(request: Request, path: str) -> bool:
-    """Tell whether the request's path has no escapes, which the names of images never need."""
-    raw: bytes = request.scope.get("raw_path") or b""
-    return raw.partition(b"?")[0].endswith(f"/images/{path}".encode())
-
-
-def _panel(answer: Answer) -> AsciiJson:
-    now = datetime.now(UTC).isoformat()
-    return AsciiJson({"at": now, "data": answer.data, "error": answer.error})
-
-
-def _not_found() -> AsciiJson:
-    return AsciiJson({"detail": "not found"}, status_code=404)

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import IO, Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from imagen_ops.ui.lazy import Receive, Scope, Send
+from imagen_ops.ui.sharing import Answer
 from imagen_ops.ui.turns import RETRY_AFTER_S, Busy
 
 _CHUNK_BYTES = 256 << 10
@@ -29,6 +31,17 @@ class AsciiJson(JSONResponse):
     def render(self, content: Any) -> bytes:
         """Return the bytes to send."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def panel(answer: Answer) -> AsciiJson:
+    """Return a panel's answer, with the time that it is from."""
+    now = datetime.now(UTC).isoformat()
+    return AsciiJson({"at": now, "data": answer.data, "error": answer.error, "cause": answer.cause})
+
+
+def not_found() -> AsciiJson:
+    """Return that there is nothing at an address."""
+    return AsciiJson({"detail": "not found"}, status_code=404)
 
 
 def busy(reason: Busy) -> AsciiJson:

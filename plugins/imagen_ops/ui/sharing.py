@@ -18,12 +18,28 @@ from imagen_ops.ui.turns import Busy, Place, Turns
 
 _log = logging.getLogger(__name__)
 
+# Whose reads they are, for `Turns`. The panels: so few different reads that no user can fill the
+# queue.
+PANEL_PLACES = {"threads": 4, "user_threads": 4, "waiting": 16, "user_waiting": 16}
+# What a user chooses to read, such as older images; and how much of it is kept.
+CHOSEN_PLACES = {"threads": 4, "user_threads": 2, "waiting": 64, "user_waiting": 16}
+CHOSEN_ANSWERS = 64
+CHOSEN_CACHED_CHARACTERS = 2_000_000
 # How long an error is reported before the read is tried again.
 ERROR_TTL_S = 3.0
 
 
 class ReadError(Exception):
-    """Something cannot be read. The message tells the operator why and what to do."""
+    """Something cannot be read. The message tells the operator why and what to do.
+
+    Args:
+        text: the message.
+        cause: what all sections with the same cause lack: `storage` or `settings`.
+    """
+
+    def __init__(self, text: str, cause: str = "storage") -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +49,12 @@ class Answer:
     Attributes:
         data: what the read returned; None also means that there is nothing yet.
         error: the reason as a sentence for the operator; None if the read succeeded.
+        cause: what a `ReadError` says that is lacking; None for other errors.
     """
 
     data: Any = None
     error: str | None = None
+    cause: str | None = None
 
 
 class SharedReads:
@@ -90,7 +108,8 @@ class SharedReads:
         except TimeoutError:
             if not future.running() and not future.done():
                 raise Busy.after(self._timeout_s) from None
-            return Answer(error=f"Cloud Storage has not answered within {self._timeout_s:g} s")
+            text = f"Cloud Storage has not answered within {self._timeout_s:g} s"
+            return Answer(error=text, cause="storage")
         finally:
             self._await_no_more(key, shared)
 
@@ -105,7 +124,7 @@ class SharedReads:
         try:
             answer = Answer(read())
         except ReadError as error:
-            answer, ttl_s = Answer(error=str(error)), ERROR_TTL_S
+            answer, ttl_s = Answer(error=str(error), cause=error.cause), ERROR_TTL_S
         except Exception as error:
             _log.exception("Cannot read %r for the page", key)
             answer = Answer(

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import IO, Any, TypeVar
 
 import cachetools  # type: ignore[import-untyped]
@@ -29,7 +29,7 @@ READ_TIMEOUT_S = 4.5
 MAX_BYTES = 4 << 20
 MAX_IMAGE_BYTES = 32 << 20
 _READERS = 8
-_MAX_DAYS = 32
+MAX_DAYS = 32
 
 _T = TypeVar("_T")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
@@ -123,7 +123,7 @@ class Storage:
         try:
             return self._settings()
         except SettingsError as error:
-            raise ReadError(str(error)) from None
+            raise ReadError(str(error), cause="settings") from None
 
     def warm_up(self) -> None:
         """Import Google's client and connect, so that the first read does not have to."""
@@ -165,7 +165,13 @@ class Storage:
         return listed[:limit], len(listed) > limit
 
     def list_days(
-        self, folder: str, since: datetime, deadline: Deadline, limit: int = _MAX_DAYS
+        self,
+        folder: str,
+        since: datetime,
+        deadline: Deadline,
+        limit: int = MAX_DAYS,
+        *,
+        until: datetime | None = None,
     ) -> list[StoredObject]:
         """List the newest days of a `History` folder: one object per day, oldest first.
 
@@ -174,13 +180,15 @@ class Storage:
             since: days before this one are left out.
             deadline: of the panel.
             limit: maximum number of days to return.
+            until: days after this one are left out.
 
         Raises:
             ReadError: they cannot be listed.
         """
         prefix = f"{folder}/ds="
         start = f"{prefix}{since.date().isoformat()}"
-        listed, _ = self.list_objects(prefix, _MAX_DAYS, deadline, start=start)
+        end = f"{prefix}{(until + timedelta(days=1)).date().isoformat()}" if until else ""
+        listed, _ = self.list_objects(prefix, MAX_DAYS, deadline, start=start, end=end)
         return [stored for stored in listed if _DAY.fullmatch(stored.name, len(prefix))][-limit:]
 
     def read(

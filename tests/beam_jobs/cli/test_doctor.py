@@ -202,7 +202,7 @@ def test_what_would_change_the_url_is_refused_before_anything_is_asked(capsys, o
     assert cli.main(["doctor", option, value]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"error: {option}: expected a value such as ")
+    assert captured.err.startswith(f"error: {option}: expected a ")
     assert repr(value) in captured.err
 
 
@@ -399,10 +399,15 @@ def test_a_python_that_is_not_supported_is_wrong(monkeypatch):
 def test_the_model_is_looked_for_where_the_jobs_call_it(monkeypatch):
     monkeypatch.setenv("REGION", "europe-west4")
     endpoint = "projects/p/locations/asia-east1/endpoints/1"
-    for given, location in (
+    for given, *locations in (
         ((KNOWN_MODELS[0], None, None), "global"),
-        ((KNOWN_MODELS[0], None, "eu"), "eu"),
+        ((KNOWN_MODELS[0], None, "global, us,eu"), "global", "us", "eu"),
         (("imagen-4", None, None), "europe-west4"),
         (("flux-1", endpoint, None), "asia-east1"),
     ):
-        assert Setup(PROJECT, None, *given).location == location
+        setup = Setup(PROJECT, None, *given)
+        assert setup.locations == tuple(locations)
+        models = [what for what, _ in doctor.checks(setup) if what.startswith("model ")]
+        assert models == [f"model {setup.model} at {location}" for location in locations]
+    with pytest.raises(ValueError, match="--model-location: imagen-4 has the :predict API"):
+        Setup(PROJECT, None, "imagen-4", None, "us,eu")

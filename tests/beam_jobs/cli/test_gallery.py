@@ -8,10 +8,13 @@ from google.api_core import exceptions as api_exceptions
 
 from beam_jobs.cli.gallery import download, newest
 from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.base import Image
+from beam_jobs.outcomes import Work
 
 PROJECT = "demo-project"
+PAID = Receipt("", Work())
 PNG = Image(b"\x89PNG\r\n\x1a\npicture", "png", "image/png")
 
 
@@ -32,7 +35,7 @@ def stored(location, prompt_of):
                     await images.put_image(prompt.digest, index, PNG)
                     for index in range(prompt.images)
                 ]
-                await images.put_record(prompt, paths, "2026-11-01T00:00:00+00:00")
+                await images.put_record(prompt, paths, "2026-11-01T00:00:00+00:00", PAID)
 
     def make(*texts, **fields):
         asyncio.run(store([prompt_of(text, **fields) for text in texts]))

@@ -89,12 +89,14 @@ def test_every_image_is_beside_its_prompt_and_opens_the_file(sheet, record, tmp_
 
 
 def test_a_caption_has_prompt_model_settings_time_and_path(sheet, record):
-    fox = record("a fox", images=2, seed=7, aspect_ratio="16:9")
-    page = sheet(fox)
+    fox = record("a fox", images=2, seed=7, aspect_ratio="16:9", cost_usd=0.13441)
+    page = sheet(fox, record("an owl", cost_usd=None))
     assert ("a", "a fox") in page.words
-    assert "gemini-3.1-flash-image · 16:9 · seed 7 · 2026-11-01 12:34 UTC" in page.text
-    assert page.all("time") == [{"datetime": "2026-11-01T12:34:56+00:00"}]
-    assert [data for tag, data in page.words if tag == "span"] == fox["images"]
+    caption = "gemini-3.1-flash-image · 16:9 · seed 7 · 0.1344 USD · 2026-11-01 12:34 UTC"
+    assert caption in page.text
+    assert "gemini-3.1-flash-image · 2026-11-01 12:34 UTC" in page.text, "its cost is not known"
+    assert page.all("time") == [{"datetime": "2026-11-01T12:34:56+00:00"}] * 2
+    assert [data for tag, data in page.words if tag == "span"][:2] == fox["images"]
 
 
 def test_each_prompt_has_an_anchor_of_its_own_that_its_caption_links_to(sheet, record):

@@ -16,9 +16,10 @@ from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.config.budgets import Amount, Budget, Unit, budgets_of
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.serving import Serving
-from beam_jobs.engine import backoff, budget
-from beam_jobs.engine.budget import Lease, Purse
+from beam_jobs.engine import backoff, lease
+from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
+from beam_jobs.engine.purse import Purse
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import StoreError
 from beam_jobs.models.base import CallError
@@ -31,9 +32,9 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(budget, "WRITE_EVERY_S", 0.02)
-    monkeypatch.setattr(budget, "IDLE_S", 0.1)
-    monkeypatch.setattr(budget, "GIVE_BACK_WAIT_S", 2.0)
+    monkeypatch.setattr(lease, "WRITE_EVERY_S", 0.02)
+    monkeypatch.setattr(lease, "IDLE_S", 0.1)
+    monkeypatch.setattr(lease, "GIVE_BACK_WAIT_S", 2.0)
     monkeypatch.setattr(backoff, "BACKOFF_FIRST_S", 0.01)
 
 
@@ -114,8 +115,8 @@ async def test_a_worker_waits_for_what_others_give_back(worker):
 
 
 async def test_what_a_dead_worker_had_leased_is_lost_and_no_more(worker, lane, monkeypatch):
-    monkeypatch.setattr(budget, "GIVE_BACK_WAIT_S", 0.1)
-    monkeypatch.setattr(budget, "IDLE_S", 600.0)
+    monkeypatch.setattr(lease, "GIVE_BACK_WAIT_S", 0.1)
+    monkeypatch.setattr(lease, "IDLE_S", 600.0)
     dead = worker(80)
     await dead.spend(1)
     ((leased, _),) = shares(lane)
@@ -181,7 +182,7 @@ async def test_what_is_no_ledger_is_not_replaced(worker, lane, content):
 async def test_many_workers_with_faults_and_deaths_never_exceed_the_budget(
     worker, cloud, monkeypatch
 ):
-    monkeypatch.setattr(budget, "GIVE_BACK_WAIT_S", 0.5)
+    monkeypatch.setattr(lease, "GIVE_BACK_WAIT_S", 0.5)
     chance = random.Random(7)
     images, paid, accounted = 60, 0, 0
 
@@ -216,11 +217,11 @@ import asyncio, sys
 import aiohttp
 from gcloud.aio.storage import Storage
 from beam_jobs.config.budgets import Budget
-from beam_jobs.engine import budget
-from beam_jobs.engine.budget import Lease
+from beam_jobs.engine import lease
+from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
 from beam_jobs.models.base import CallError
-budget.WRITE_EVERY_S, budget.IDLE_S, budget.GIVE_BACK_WAIT_S = 0.05, 0.2, 2.0
+lease.WRITE_EVERY_S, lease.IDLE_S, lease.GIVE_BACK_WAIT_S = 0.05, 0.2, 2.0
 async def main():
     async with aiohttp.ClientSession() as session:
         ledger = Ledger(Storage(session=session), sys.argv[1], sys.argv[2])
@@ -405,11 +406,13 @@ async def test_budgets_of_images_and_of_money_both_hold(dollars):
 _ENGINE = """
 import dataclasses, json, pickle, sys
 from concurrent.futures import ThreadPoolExecutor
-from beam_jobs.engine import budget
+from beam_jobs.engine import lease
 from beam_jobs.engine.model_handler import Engine
-budget.WRITE_EVERY_S, budget.IDLE_S, budget.GIVE_BACK_WAIT_S = 0.05, 0.2, 2.0
+lease.WRITE_EVERY_S, lease.IDLE_S, lease.GIVE_BACK_WAIT_S = 0.05, 0.2, 2.0
 config, prompts = pickle.load(sys.stdin.buffer)
 engine = Engine(config)
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
 def run(prompt):
     (outcome,) = engine.run([prompt])
     sys.stdout.write(getattr(outcome, "reason", "done") + "\\n")
@@ -420,12 +423,13 @@ engine.give_back()
 """
 
 
-@pytest.mark.full  # beside other tests, a process may find nothing left to spend
+@pytest.mark.full
 async def test_four_processes_of_which_one_is_killed_spend_no_more_than_the_budget(
     cloud, lane, prompt_of, record_property
 ):
     """5 US dollars for prompts of about 17. Thinking costs more or less than was taken for it."""
-    cloud.models(latency_s=0.1, canned_bytes=2000)
+    # Until all of them are there, or the last one would find nothing left to spend.
+    cloud.models(latency_s=0.1, canned_bytes=2000, hold=True)
     (budget_of_money,) = budgets_of(
         max_images=None,
         max_images_per_hour=None,
@@ -470,8 +474,10 @@ async def test_four_processes_of_which_one_is_killed_spend_no_more_than_the_budg
         return process
 
     running = [start(number) for number in range(4)]
-    for _ in range(3):
-        assert running[0].stdout.readline() == b"done\n"
+    for process in running:
+        assert process.stdout.readline() == b"ready\n"
+    cloud.models(hold=False)
+    assert running[0].stdout.readline() == b"done\n"
     running[0].kill()
     lines = running[0].stdout.read().splitlines()
     for process in running[1:]:

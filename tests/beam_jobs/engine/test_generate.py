@@ -11,16 +11,18 @@ from gcloud.aio.storage import Storage
 
 from beam_jobs.catalog import Family, family_of
 from beam_jobs.config.budgets import Budget
-from beam_jobs.engine import backoff, budget, generate
-from beam_jobs.engine.budget import Lease, Purse
+from beam_jobs.engine import backoff, image_maker, lease
 from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates
+from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
 from beam_jobs.engine.model_calls import MAX_EMPTY_ANSWERS
+from beam_jobs.engine.purse import Purse
 from beam_jobs.images import write_gate
 from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import (
@@ -33,7 +35,7 @@ from beam_jobs.models.base import (
 )
 from beam_jobs.models.bill import FREE
 from beam_jobs.models.gemini import GeminiModel
-from beam_jobs.outcomes import Failure, Prediction, Reason
+from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.prompts.parse import Canary
 from localcloud.storage import ObjectStore, storage_app
 from tests.conftest import BUCKET
@@ -46,7 +48,7 @@ both_protocols = pytest.mark.parametrize("name", [GEMINI, FLUX], ids=["gemini", 
 
 @pytest.fixture(autouse=True)
 def _quick_backoff(monkeypatch):
-    monkeypatch.setattr(budget, "WRITE_EVERY_S", 0.01)
+    monkeypatch.setattr(lease, "WRITE_EVERY_S", 0.01)
     monkeypatch.setattr(backoff, "BACKOFF_FIRST_S", 0.01)
     monkeypatch.setattr(backoff, "BACKOFF_MAX_S", 0.1)
 
@@ -226,7 +228,7 @@ async def test_a_record_that_another_process_wrote_first_decides_the_prediction(
     class Overtaken(Scripted):
         async def generate(self, prompt, *, first, count):
             store = ImageStore(session, Location.parse(lane.images_location))
-            await store.put_record(prompt, theirs, "2026-11-01")
+            await store.put_record(prompt, theirs, "2026-11-01", Receipt("", Work()))
             return await super().generate(prompt, first=first, count=count)
 
     assert list(predicted(await generator(Overtaken()).outcome(prompt)).images) == theirs
@@ -519,7 +521,7 @@ async def test_while_storage_refuses_every_write_no_more_is_paid_for_than_was_in
     tasks = [asyncio.create_task(work.outcome(prompt)) for prompt in prompts]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     in_flight = len(model.asked)
-    assert 4 <= in_flight <= 4 * generate.ROOM_OVER_IN_FLIGHT + 1
+    assert 4 <= in_flight <= 4 * image_maker.ROOM_OVER_IN_FLIGHT + 1
     await asyncio.sleep(0.5)
     assert len(model.asked) == in_flight
     cloud.storage(**{switch: False})
@@ -798,7 +800,7 @@ async def test_prompts_wait_before_their_images_can_fill_the_memory(
         await asyncio.sleep(0.01)
         if len(model.asked) != last:
             last, quiet_since = len(model.asked), time.monotonic()
-    assert 4 <= last <= 4 * generate.ROOM_OVER_IN_FLIGHT + 1
+    assert 4 <= last <= 4 * image_maker.ROOM_OVER_IN_FLIGHT + 1
     may_store.set()
     assert all(isinstance(one, Prediction) for one in await asyncio.gather(*tasks))
     store.close()

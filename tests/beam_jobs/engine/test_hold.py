@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from beam_jobs.engine.budget import Purse
 from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy
 from beam_jobs.engine.limiter import AdaptiveLimiter
+from beam_jobs.engine.purse import Purse
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
@@ -246,6 +246,30 @@ async def test_a_model_is_asked_again_if_the_one_that_answers_for_it_refuses_eve
         asyncio.gather(*(work.outcome(prompt_of(f"fox {n}")) for n in range(10))), 20
     )
     assert {outcome.model for outcome in outcomes} == {OLD}
+
+
+async def test_a_model_that_comes_back_is_used_again_after_one_prompt_in_an_hour_has_asked_it(
+    generator, service, prompt_of
+):
+    now = 0.0
+    service.successor = {OLD: f"{NEW}-001"}
+    work = generator()
+    work._choice._answering._clock = lambda: now
+
+    async def made_by(text):
+        outcome = await work.outcome(prompt_of(text))
+        assert not outcome.reused
+        return outcome.model, service.calls(OLD), service.calls(NEW)
+
+    assert [await made_by(f"fox {n}") for n in range(3)] == [(NEW, 1, 0), (NEW, 1, 1), (NEW, 1, 2)]
+    now = 3601.0
+    assert [await made_by(f"elk {n}") for n in range(2)] == [(NEW, 2, 2), (NEW, 2, 3)]
+    service.successor, service.gone = {}, {OLD}
+    now = 7202.0
+    assert [await made_by(f"owl {n}") for n in range(2)] == [(NEW, 3, 4), (NEW, 3, 5)]
+    service.gone = set()
+    now = 10803.0
+    assert [await made_by(f"hare {n}") for n in range(2)] == [(OLD, 4, 5), (OLD, 5, 5)]
 
 
 async def test_prompts_of_another_model_give_way_while_the_jobs_own_works(

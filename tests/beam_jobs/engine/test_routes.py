@@ -28,8 +28,9 @@ from localcloud.vertex import Behaviour, Settings, vertex_app
 
 MODEL = "gemini-nano-banana-2.1"
 LEARNING_S, WELL_S, OUTAGE_S = 15.0, 45.0, 60.0
-# Of two locations, as of one (`test_quota`), some 2% are refused to find out what is allowed. The
-# rest is what an outage costs: calls that were on their way, and one to try every few seconds.
+# Of two locations, as of one (`test_quota`), some 2% are refused to find out what is allowed: one
+# or two calls in 6 s at each, whatever its quota. The rest is what an outage costs: calls on
+# their way, and one that tries every few seconds.
 MAX_REFUSED_SHARE = 0.04
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
@@ -251,5 +252,5 @@ async def test_two_locations_are_used_up_though_one_fails_for_a_minute(service, 
     allowed = 20 * (took_s - OUTAGE_S) + 10 * took_s
     print(f"{images / allowed:.1%} of what both allow, {1 - images / calls:.1%} refused")
     # What is missing is the time until a call finds that the location is well, and its quota.
-    assert images >= 0.95 * allowed
+    assert images >= 0.97 * allowed
     assert calls - images <= MAX_REFUSED_SHARE * calls

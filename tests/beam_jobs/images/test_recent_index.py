@@ -1,6 +1,7 @@
 """The index of the newest outcomes: what is in it, and that no prompt ever fails because of it."""
 
 import dataclasses
+import datetime
 import itertools
 import json
 import logging
@@ -20,6 +21,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from beam_jobs import backfill
 from beam_jobs.images import recent_index
+from beam_jobs.images.index_lines import IndexLines
 from beam_jobs.images.location import KINDS, PREDICTIONS, Location
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.pipeline.transforms import Encode
@@ -107,7 +109,7 @@ def prompts(storage, location, kind="predictions"):
 
 def test_a_prediction_and_a_failure_leave_an_entry_each_beside_the_images(lane, location):
     before = time.time()
-    recent_index.record_outcome(prediction(), location)
+    recent_index.record_outcome(prediction(attributes={"tenant": "acme"}), location)
     recent_index.record_outcome(failure(), location)
     recent_index.flush(30)
     (entry,) = lines(lane.storage, location, "predictions")
@@ -115,10 +117,12 @@ def test_a_prediction_and_a_failure_leave_an_entry_each_beside_the_images(lane, 
     assert entry == {
         "schema": "imagen.recent/1",
         "prompt_id": "order-7",
+        "digest": "ab" * 16,
         "prompt": "a fox",
         "model": "gemini-3.1-flash-image",
         "images": ["gs://b/images/ab/x-0.png", "gs://b/images/ab/x-1.png"],
         "parameters": {},
+        "attributes": {"tenant": "acme"},
         "source": "stream",
         "reused": False,
         "latency_ms": 1500,
@@ -163,6 +167,12 @@ def test_a_long_prompt_is_cut_whatever_it_is_written_in(character):
     assert recent_index.index_entry(failure(detail=whole))["detail"] == character * 500
 
 
+def test_an_entry_has_all_attributes_or_none_if_they_are_too_long():
+    kept = {"tenant": "acme", "x": "v" * 1024}
+    assert recent_index.index_entry(prediction(attributes=kept))["attributes"] == kept
+    assert "attributes" not in recent_index.index_entry(prediction(attributes={"x": "v" * 2000}))
+
+
 def test_a_body_that_is_not_text_is_shown_with_replacement_characters(lane, location):
     recent_index.record_outcome(
         failure(b"\xff\xfea \x00 hare\xe9", reason=Reason.INVALID_PROMPT), location
@@ -195,6 +205,50 @@ def test_names_sort_newest_first_and_an_object_ends_with_its_newest_entry(lane, 
     assert oldest_first == [f"fox {number}" for number in range(451)]
     read = recent_index.read_newest(lane.storage, location, PREDICTIONS, 1000)
     assert [line["prompt"] for line in read] == oldest_first[::-1]
+
+
+def by_day(storage, location):
+    """Return the entries of each object of the index by day, by object name."""
+    prefix = f"{location.prefix}index/"
+    return {
+        blob.name.removeprefix(prefix): [
+            json.loads(line) for line in blob.download_as_bytes().splitlines()
+        ]
+        for blob in storage.list_blobs(location.bucket, prefix=prefix)
+    }
+
+
+def test_predictions_are_in_the_index_of_their_day_too_in_few_objects(
+    lane, location, monkeypatch, eventually
+):
+    monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
+    monkeypatch.setattr(recent_index, "DAY_MAX_LINES", 30)
+    for number in range(10):
+        recent_index.record_outcome(prediction(f"fox {number}"), location)
+        recent_index.record_outcome(failure(), location)
+    eventually(lambda: lines(lane.storage, location, "failures"), what="the newest")
+    assert by_day(lane.storage, location) == {}, "there is time until an object is due"
+    for number in range(10, 35):
+        recent_index.record_outcome(prediction(f"fox {number}"), location)
+    eventually(lambda: by_day(lane.storage, location), what="an object that is full")
+    recent_index.flush(30)
+    found = by_day(lane.storage, location)
+    today = {datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(d) for d in (0, 1)}
+    assert {name[:10] for name in found} <= {day.isoformat() for day in today}
+    prompts = [[entry["prompt"] for entry in found[name]] for name in sorted(found, reverse=True)]
+    assert [len(each) for each in prompts] == [30, 5]
+    assert [*itertools.chain(*prompts)] == [f"fox {number}" for number in range(35)]
+
+
+def test_an_object_of_a_day_is_due_after_a_while(monkeypatch):
+    now = itertools.count(100.0, 50.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    waiting = IndexLines(
+        Location("b", "images/").day_index, max_lines=9, max_waiting=9, every_s=120.0
+    )
+    assert waiting.due_in_s() is None
+    waiting.add(b"{}\n")
+    assert [waiting.due_in_s() for _ in range(3)] == [70.0, 20.0, 0.0]
 
 
 def test_a_clock_that_is_set_back_does_not_change_the_order(lane, location, monkeypatch):

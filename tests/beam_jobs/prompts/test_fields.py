@@ -17,14 +17,17 @@ from beam_jobs.catalog import Family
 from beam_jobs.cli.sheet import _settings as shown_on_the_sheet
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.base import CallError
 from beam_jobs.models.gemini import GeminiModel
-from beam_jobs.outcomes import Failure, Prediction
+from beam_jobs.outcomes import Failure, Prediction, Work
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from imagen_ops.ui.panels.images import entries
 from tests.conftest import ROOT
+
+PAID = Receipt("somebody", Work())
 
 ORIGIN = "message-1"
 MODELS = {Family.GEMINI: "gemini-3.1-flash-image", Family.PREDICT: "imagen-4.0-generate-001"}
@@ -170,7 +173,7 @@ async def test_the_record_has_them_all_and_what_served_the_model(
     prompt = dataclasses.replace(everything(family), model_endpoint=endpoint)
     location = Location.parse(lane.images_location)
     paths = [f"gs://b/{number}" for number in range(prompt.images)]
-    await ImageStore(session, location).put_record(prompt, paths, "now")
+    await ImageStore(session, location).put_record(prompt, paths, "now", PAID)
     (content,) = lane.objects("images/").values()
     record = json.loads(content)
     assert record == {
@@ -179,6 +182,7 @@ async def test_the_record_has_them_all_and_what_served_the_model(
         "schema": "imagen.record/1",
         "digest": prompt.digest,
         "created_at": "now",
+        **PAID.to_json(),
     }
     assert record.get("model_endpoint") == endpoint
     shown = " ".join(shown_on_the_sheet(record))

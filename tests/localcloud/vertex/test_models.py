@@ -28,6 +28,8 @@ def draw(model=NEW, text="A fox", *, location="global", tier=None, settings=None
             path = PATH.format(location, model)
             async with client.post(path, json=body, headers=headers) as response:
                 answer = await response.json()
+            # Also what the model does not take, but not what is no request for a picture.
+            assert behaviour.counts.calls == (response.status != 400)
             async with client.get("/localcloud") as counts:
                 billed = (await counts.json())["counts"]["billed_usd"]
         return response.status, answer, billed

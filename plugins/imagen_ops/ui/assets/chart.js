@@ -1,29 +1,37 @@
 // One plot as SVG: axes, lines or stacked bars, gaps, and a cursor at the selected health check.
 
 import { el, setText, svg } from "./dom.js";
-import { clock, known, timeOrDate, UNKNOWN } from "./formatting.js";
-import { axis, formatOnAxis, formatValue, hourTicks } from "./scales.js";
+import { known, timeOrDate, UNKNOWN } from "./formatting.js";
+import { axis, formatOnAxis, formatTick, formatValue, timeTicks } from "./scales.js";
 import { findGaps, segments, spans, STATUSES, usualInterval } from "./series.js";
 
+// A pointer that moves further than this, in pixels, while it is down, chooses a time to zoom into.
+const DRAG_PX = 8;
+// A limit that is further away than this, compared with the highest value, is not drawn: the axis
+// would have no room for the values.
+const FAR_LIMIT = 4;
 const STEPS_BY_KEY = { ArrowLeft: -1, ArrowRight: 1, PageUp: -12, PageDown: 12 };
 
 export class Chart {
   /**
    * @param {object} spec `{id, title, unit, kind: "line" | "bars" | "states", height (em)}`
    * @param {(index: number | null) => void} onSelect called with the selected health check's index
+   * @param {(from: number, to: number) => void} onZoom called with the times (ms) that were dragged over
    */
-  constructor(spec, onSelect) {
+  constructor(spec, onSelect, onZoom) {
     this.spec = spec;
     this.title = svg("title", { id: `plot-${spec.id}-title` }, spec.title);
     this.desc = svg("desc", { id: `plot-${spec.id}-desc` });
     this.drawing = svg("g");
     this.cursor = svg("g", { class: "cursor", visibility: "hidden" });
+    this.zoomed = svg("rect", { class: "zoomed", visibility: "hidden" });
     this.svg = svg(
       "svg",
       { role: "img", "aria-labelledby": `${this.title.id} ${this.desc.id}` },
       this.title,
       this.desc,
       this.drawing,
+      this.zoomed,
       this.cursor,
     );
     this.legend = el("ul", { class: "legend" });
@@ -42,14 +50,16 @@ export class Chart {
       el("div", { class: "canvas" }, this.svg, this.slider),
     );
     this.index = null;
-    this.#listen(onSelect);
+    this.dragged = null;
+    this.#listen(onSelect, onZoom);
   }
 
   /**
    * Draw the plot.
    *
-   * @param {object} frame `{checks, from, to}`: at least one health check, and the time shown (ms)
-   * @param {object[]} series `[{label, tone, value(check)}, …]`
+   * @param {object} frame `{checks, from, to, marks}`: at least one health check, the time shown (ms),
+   *   and what was done in it: `[{t, what}, …]`
+   * @param {object[]} series `[{label, tone, value(check), limit}, …]`
    */
   draw(frame, series) {
     Object.assign(this, { frame, series });
@@ -64,7 +74,8 @@ export class Chart {
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.svg.setAttribute("width", width);
     this.svg.setAttribute("height", height);
-    this.drawing.replaceChildren(...this.#timeAxis(), ...(states ? this.#states() : this.#values()));
+    const drawn = states ? this.#states() : this.#values();
+    this.drawing.replaceChildren(...this.#timeAxis(), ...drawn, ...this.#marks());
     setText(this.desc, this.#summary());
     this.slider.setAttribute("aria-valuemax", frame.checks.length - 1);
     this.select(this.index);
@@ -114,14 +125,14 @@ export class Chart {
       svg("rect", { class: "gap", x: this.#x(start), y: top, width: round(this.#x(end) - this.#x(start)), height: bottom - top }),
     );
     const maxTicks = Math.max(2, Math.floor((right - left) / (4 * this.em)));
-    const ticks = hourTicks(from, to, maxTicks).map((t) => {
+    const ticks = timeTicks(from, to, maxTicks).map((t) => {
       const x = this.#x(t);
       const fits = x >= left + this.em && x <= right - this.em;
       return svg(
         "g",
         { class: "tick" },
         svg("line", { x1: x, x2: x, y1: bottom, y2: bottom + 0.3 * this.em }),
-        fits && svg("text", { x, y: bottom + 1.3 * this.em, "text-anchor": "middle" }, clock(new Date(t))),
+        fits && svg("text", { x, y: bottom + 1.3 * this.em, "text-anchor": "middle" }, formatTick(t, from, to)),
       );
     });
     return [...gaps, ...ticks, svg("line", { class: "base", x1: left, x2: right, y1: bottom, y2: bottom })];
@@ -138,7 +149,10 @@ export class Chart {
         return stacked ? values.reduce((sum, value) => sum + value, 0) : Math.max(0, ...values);
       }),
     );
-    const scale = axis(highest, this.spec.unit);
+    const limits = this.series
+      .map(({ limit, tone }) => ({ limit, tone }))
+      .filter(({ limit }) => known(limit) && limit <= FAR_LIMIT * highest);
+    const scale = axis(Math.max(highest, ...limits.map(({ limit }) => limit)), this.spec.unit);
     const y = (value) => round(bottom - ((bottom - top) * Math.max(0, value)) / scale.top);
     const lines = scale.ticks.map((value) =>
       svg(
@@ -148,7 +162,17 @@ export class Chart {
         svg("text", { x: left - 0.5 * this.em, y: y(value) + 0.35 * this.em, "text-anchor": "end" }, formatOnAxis(value, this.spec.unit)),
       ),
     );
-    return [...lines, ...(stacked ? this.#bars(y) : this.#lines(y, bottom))];
+    // Above its line, or below that at the top.
+    const labelAt = (line) => (line < top + this.em ? line + this.em : line - 0.3 * this.em);
+    const thresholds = limits.map(({ limit, tone }) =>
+      svg(
+        "g",
+        { class: `limit ${tone}` },
+        svg("line", { x1: left, x2: right, y1: y(limit), y2: y(limit) }),
+        svg("text", { x: left + 0.3 * this.em, y: labelAt(y(limit)) }, `limit ${this.#format(limit)}`),
+      ),
+    );
+    return [...lines, ...(stacked ? this.#bars(y) : this.#lines(y, bottom)), ...thresholds];
   }
 
   #lines(y, bottom) {
@@ -203,6 +227,15 @@ export class Chart {
       });
   }
 
+  /** What was done, as a line in every plot; the list below the verdict says what each is. */
+  #marks() {
+    const { top, bottom } = this.box;
+    return this.frame.marks.map(({ t, what }) => {
+      const x = this.#x(t);
+      return svg("line", { class: `mark ${what}`, x1: x, x2: x, y1: top, y2: bottom });
+    });
+  }
+
   /** The plot in a few sentences, for screen readers. */
   #summary() {
     const { checks, from, to } = this.frame;
@@ -211,12 +244,12 @@ export class Chart {
       const parts = STATUSES.map((status) => [status, checks.filter((check) => check.status === status).length]);
       return `${time} Health checks: ${parts.map(([status, n]) => `${n} ${status}`).join(", ")}.`;
     }
-    const each = this.series.map(({ label, value }) => {
+    const each = this.series.map(({ label, value, limit }) => {
       const measured = checks.filter((check) => known(value(check)));
       if (!measured.length) return `${label || this.spec.title}: unknown.`;
       const high = measured.reduce((best, check) => (value(check) > value(best) ? check : best));
       const last = this.#format(value(measured.at(-1)));
-      return `${label || this.spec.title}: highest ${this.#format(value(high))} at ${clock(new Date(high.t))}, last ${last}.`;
+      return `${label || this.spec.title}: highest ${this.#format(value(high))} at ${this.#time(high.t)}, last ${last}${known(limit) ? `, limit ${this.#format(limit)}` : ""}.`;
     });
     return [time, ...each].join(" ");
   }
@@ -230,9 +263,25 @@ export class Chart {
     this.cursor.replaceChildren(svg("line", { x1: x, x2: x, y1: top, y2: bottom }));
   }
 
-  #listen(onSelect) {
+  #listen(onSelect, onZoom) {
     const { slider } = this;
-    slider.addEventListener("pointermove", (event) => onSelect(this.#indexAt(event)));
+    slider.addEventListener("pointerdown", (event) => {
+      this.dragged = event.button === 0 ? { from: event.clientX, to: event.clientX } : null;
+    });
+    slider.addEventListener("pointermove", (event) => {
+      onSelect(this.#indexAt(event));
+      if (!this.dragged || !event.buttons) return;
+      this.dragged.to = event.clientX;
+      if (this.#isDrag()) slider.setPointerCapture(event.pointerId);
+      this.#showDragged();
+    });
+    slider.addEventListener("pointerup", () => {
+      const { dragged } = this;
+      const zooms = this.#isDrag();
+      this.#endDrag();
+      if (zooms) onZoom(...[dragged.from, dragged.to].map((x) => this.#timeAt(x)).sort((one, other) => one - other));
+    });
+    slider.addEventListener("pointercancel", () => this.#endDrag());
     // On click, not on pointerdown, which may be the start of scrolling. Focus first: the plot that
     // loses the focus clears the selection.
     slider.addEventListener("click", (event) => {
@@ -254,11 +303,37 @@ export class Chart {
     });
   }
 
-  #indexAt(event) {
-    const { checks, from, to } = this.frame;
+  #isDrag() {
+    return this.dragged !== null && Math.abs(this.dragged.to - this.dragged.from) > DRAG_PX;
+  }
+
+  #endDrag() {
+    this.dragged = null;
+    this.#showDragged();
+  }
+
+  #showDragged() {
+    this.zoomed.setAttribute("visibility", this.#isDrag() ? "visible" : "hidden");
+    if (!this.#isDrag()) return;
+    const edge = this.slider.getBoundingClientRect().left;
+    const { top, bottom } = this.box;
+    const [start, end] = [this.dragged.from - edge, this.dragged.to - edge].sort((one, other) => one - other);
+    for (const [name, value] of Object.entries({ x: start, width: end - start, y: top, height: bottom - top })) {
+      this.zoomed.setAttribute(name, round(value));
+    }
+  }
+
+  /** The time at a pointer's place, within the time shown. */
+  #timeAt(clientX) {
+    const { from, to } = this.frame;
     const { left, right } = this.box;
-    const x = event.clientX - this.slider.getBoundingClientRect().left;
-    const t = from + ((to - from) * (x - left)) / (right - left);
+    const x = clientX - this.slider.getBoundingClientRect().left;
+    return Math.min(to, Math.max(from, from + ((to - from) * (x - left)) / (right - left)));
+  }
+
+  #indexAt(event) {
+    const { checks } = this.frame;
+    const t = this.#timeAt(event.clientX);
     let nearest = 0;
     checks.forEach((check, index) => {
       if (Math.abs(check.t - t) < Math.abs(checks[nearest].t - t)) nearest = index;

@@ -1,11 +1,14 @@
-// Prompts that got no images: how many for each reason, samples of them, and the latest replays.
+// Prompts that got no images: how many wait, how many for each reason, and the latest replays.
 
-import { el, renderList, setText } from "./dom.js";
-import { count, cut, known, number, share } from "./formatting.js";
+import { copyButton, formAsJson } from "./clipboard.js";
+import { LetterList } from "./dead-letter-list.js";
+import { el, renderList, renderSentence } from "./dom.js";
+import { count, known, number, share } from "./formatting.js";
 import { Panel } from "./panel.js";
 import { relativeTime } from "./relative-time.js";
+import { chip } from "./runbook.js";
+import { linkTo } from "./server.js";
 
-const MAX_CHARACTERS = 1_000;
 const MEANINGS = {
   INVALID_PROMPT: "the message or row is not a valid prompt",
   BLOCKED: "the model refused the prompt or withheld the image",
@@ -18,18 +21,21 @@ const MEANINGS = {
 
 export function deadLettersPanel() {
   const section = document.getElementById("dead-letters");
+  const list = new LetterList(section.querySelector(".all-of-them"));
 
-  function show({ hours, by_reason: reasons, replays }) {
-    if (known(hours)) setText(section.querySelector(".hours"), count(hours, "hour"));
+  function show(data) {
+    const { hours, by_reason: reasons, replays } = data;
+    renderSentence(section.querySelector(".waiting"), { ...data, replays: null }, waitingSentence);
     const total = reasons.reduce((sum, reason) => sum + reason.count, 0);
     const items = [...reasons]
       .sort((one, other) => other.count - one.count)
       .map((reason) => ({ ...reason, share: share(reason.count, total) }));
-    if (!items.length) items.push({ reason: null });
+    if (!items.length) items.push({ reason: null, hours });
     renderList(section.querySelector(".by-reason"), items, {
       key: ({ reason }) => reason,
-      create: reasonDetails,
+      create: (item) => reasonItem(item, () => list.showReason(item.reason)),
     });
+    list.offerReasons(items.map(({ reason }) => reason).filter(Boolean));
     section.querySelector(".replays").hidden = !replays?.length;
     renderList(section.querySelector(".replays ul"), replays ?? [], {
       key: ({ run_id: id, at }) => `${id} ${at}`,
@@ -41,46 +47,44 @@ export function deadLettersPanel() {
     id: "dead-letters",
     path: () => "api/dead-letters",
     show,
-    isEmpty: ({ by_reason: reasons, replays }) => !reasons.length && !replays?.length,
+    isEmpty: ({ by_reason: reasons, replays, waiting }) => !reasons.length && !replays?.length && !waiting?.count,
     empty:
       "No dead letters in the last 24 hours. When there are some, trigger `imagen_dead_letters_replay` " +
       "to send the retryable ones back as prompts.",
   });
 }
 
-function reasonDetails({ reason, count: letters, share: percentage, samples = [] }) {
-  if (reason === null) return el("p", { class: "empty" }, "No dead letters in the last 24 hours.");
-  return el(
-    "details",
-    { "data-reason": reason },
-    el(
-      "summary",
-      null,
-      el("span", { class: "chip" }, reason),
-      el("strong", null, number(letters)),
-      el("span", { class: "share" }, percentage),
-      MEANINGS[reason] && el("span", { class: "meaning" }, MEANINGS[reason]),
-    ),
-    samples.length
-      ? el("ul", { class: "samples" }, samples.map(sampleItem))
-      : el("p", { class: "empty" }, "No samples available."),
-  );
+/** How many wait, as the last health check counted them, and how many of the newest may be replayed. */
+function waitingSentence({ waiting, hours, by_reason: reasons, archive }) {
+  const total = reasons.reduce((sum, reason) => sum + reason.count, 0);
+  const retryable = reasons.reduce((sum, reason) => sum + (reason.retryable ?? 0), 0);
+  const counted = waiting
+    ? [el("strong", null, `${number(waiting.count)} ${waiting.count === 1 ? "waits" : "wait"}`), " to be replayed or archived, counted ", relativeTime(waiting.at), ". "]
+    : ["How many wait is unknown: no health check has counted them yet. "];
+  const period = `In the last ${count(known(hours) ? hours : 24, "hour")}: `;
+  const link = linkTo(archive);
+  return [
+    ...counted,
+    period, el("strong", null, number(total)), `, of which ${number(retryable)} may be replayed. `,
+    link && el("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, "Archive"),
+  ].filter(Boolean);
 }
 
-function sampleItem({ prompt_id: id, prompt, detail, retryable, at, source }) {
+function reasonItem({ reason, hours, count: letters, retryable, share: percentage }, showAll) {
+  if (reason === null) {
+    return el("li", { class: "empty" }, `No dead letters in the last ${count(known(hours) ? hours : 24, "hour")}.`);
+  }
+  const list = el("button", { type: "button", class: "quiet" }, "List");
+  list.addEventListener("click", showAll);
   return el(
     "li",
-    null,
-    el("p", { class: "prompt", dir: "auto" }, cut(prompt, MAX_CHARACTERS) || "(empty prompt)"),
-    el("p", { class: "detail", dir: "auto" }, detail),
-    el(
-      "p",
-      { class: "meta" },
-      relativeTime(at),
-      el("span", null, source),
-      el("span", null, retryable ? "retryable" : "not retryable"),
-      id && el("code", null, id),
-    ),
+    { "data-reason": reason },
+    chip(reason),
+    el("strong", null, number(letters)),
+    el("span", { class: "share" }, percentage),
+    list,
+    retryable > 0 && copyButton("Copy form of a dry run", () => formAsJson({ reasons: [reason], dry_run: true })),
+    el("span", { class: "meaning" }, [MEANINGS[reason], retryable > 0 ? `${number(retryable)} may be replayed` : "not to be replayed"].filter(Boolean).join("; ")),
   );
 }
 
@@ -91,12 +95,14 @@ function replayItem(replay) {
     `${number(total(replay.archived) + (replay.unreadable ?? 0))} archived`,
     `${number(total(replay.left))} left in place`,
   ];
+  const href = linkTo(replay.url);
+  const id = el("code", null, replay.run_id);
   return el(
     "li",
     null,
     relativeTime(replay.at),
     el("span", null, `${parts.join(", ")}${replay.dry_run ? " (dry run: only counted)" : ""}`),
     replay.finished === false && el("strong", { class: "no" }, "did not finish"),
-    el("code", null, replay.run_id),
+    href ? el("a", { href, target: "_top" }, id) : id,
   );
 }

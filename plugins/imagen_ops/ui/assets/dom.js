@@ -73,5 +73,9 @@ export function renderList(parent, items, { key, create }) {
   rendered.set(parent, after);
 }
 
+/** Make `parent` show one sentence about `facts`, and leave it alone while they are the same. */
+export const renderSentence = (parent, facts, create) =>
+  renderList(parent, [facts], { key: () => "", create: () => el("span", null, ...create(facts)) });
+
 /** The element that `renderList` created in `parent` for a key, or null. */
 export const listItem = (parent, name) => rendered.get(parent)?.get(name)?.node ?? null;

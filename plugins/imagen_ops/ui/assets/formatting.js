@@ -102,6 +102,9 @@ export function parseTime(iso) {
 /** `14:05`. This and all times below are in the reader's own time zone. */
 export const clock = (date) => CLOCK.format(date);
 
+/** `21 Nov`. */
+export const day = (date) => DAY.format(date);
+
 /** `14:05:09`. */
 export const clockWithSeconds = (date) => SECONDS.format(date);
 

@@ -13,6 +13,20 @@ function outerDocument() {
 /** The address to return to after a login. */
 export const returnAddress = () => (outerDocument() ?? document).location.href;
 
+/** What the address asks for, as search parameters: that of the page around, if there is one. */
+export const readAddress = () =>
+  new URLSearchParams((outerDocument() ?? document).defaultView.location.search);
+
+/** Keep `values` of the parameters `names` in that address, and leave its others as they are. */
+export function keepInAddress(names, values) {
+  const { history, location } = (outerDocument() ?? document).defaultView;
+  const url = new URL(location.href);
+  for (const name of names) url.searchParams.delete(name);
+  for (const [name, value] of values) url.searchParams.set(name, value);
+  // With the state of Airflow's router, which reads it when the reader goes back.
+  history.replaceState(history.state, "", url);
+}
+
 /** Follow this page's links in the page around it. */
 export function followLinks() {
   const outer = outerDocument();
@@ -26,6 +40,8 @@ export function followLinks() {
     const copy = outer.createElement("a");
     copy.href = link.href;
     copy.rel = link.rel;
+    // The sandbox lets the iframe itself download nothing.
+    if (link.hasAttribute("download")) copy.download = link.download;
     copy.target = inNewTab || link.target === "_blank" ? "_blank" : "_self";
     outer.body.append(copy);
     copy.click();

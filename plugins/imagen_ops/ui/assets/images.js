@@ -1,10 +1,12 @@
-// The newest images as a grid. New images are added in front. Those that “Show more” loaded stay.
+// The newest images, or those that a search found, as a grid. New images are added in front. Those
+// that “Show more” loaded stay.
 
 import { el, listItem, renderList, setText } from "./dom.js";
 import { cut, number } from "./formatting.js";
 import { Panel } from "./panel.js";
 import { relativeTime } from "./relative-time.js";
-import { fetchPanel, imageUrl } from "./server.js";
+import { SearchForm } from "./search.js";
+import { fetchPanel, thumbnailUrl } from "./server.js";
 
 // The viewer shows the whole prompt. Here it would only slow down the page.
 const MAX_CHARACTERS = 240;
@@ -29,18 +31,20 @@ export class Gallery {
     this.next = null;
     this.expanded = false;
     this.loading = null;
+    this.search = new SearchForm(() => this.#restart());
     const section = document.getElementById("images");
     const body = section.querySelector(".body");
-    this.size = pageSize(section.querySelector("h2").clientWidth);
+    this.title = section.querySelector("h2");
+    this.size = pageSize(this.title.clientWidth);
     this.grid = body.querySelector(".grid");
     this.button = body.querySelector("#more");
     this.feedback = body.querySelector(".more .feedback");
     this.button.addEventListener("click", () => this.more({ moveFocus: true }));
     this.panel = new Panel({
       id: "images",
-      path: () => `api/images?limit=${this.size}`,
+      path: () => this.#path(),
       show: (data) => this.#merge(data),
-      isEmpty: ({ images }) => !images.length,
+      isEmpty: ({ images }) => !images.length && !this.search.active,
       empty:
         "No images yet. Publish a prompt, or run `imagen_backfill` on a prompt file. New images appear " +
         "here within a minute.",
@@ -63,14 +67,28 @@ export class Gallery {
     return Boolean(tile);
   }
 
+  /** Start over after the reader has searched for something else. */
+  async #restart() {
+    this.expanded = false;
+    this.next = null;
+    this.panel.body.toggleAttribute("data-waiting", true);
+    await this.panel.refreshIfOther();
+    this.panel.body.toggleAttribute("data-waiting", false);
+  }
+
+  #path(more = {}) {
+    const parameters = new URLSearchParams({ limit: this.size, ...more });
+    for (const [name, value] of this.search.asked) parameters.set(name, value);
+    return `api/${this.search.active ? "search" : "images"}?${parameters}`;
+  }
+
   async #more(moveFocus) {
     if (this.next === null) return false;
     const cursor = this.next;
     this.button.setAttribute("aria-busy", "true");
     setText(this.feedback, "");
     try {
-      const path = `api/images?limit=${this.size}&before=${encodeURIComponent(cursor)}`;
-      const { data, error } = await fetchPanel(path);
+      const { data, error } = await fetchPanel(this.#path({ before: cursor }));
       if (data === null) throw new Error(error ?? "the server sent no data");
       if (this.next !== cursor) return false; // a refresh started over meanwhile
       const before = this.images.length;
@@ -86,7 +104,10 @@ export class Gallery {
     }
   }
 
-  #merge({ images, next }) {
+  #merge(data) {
+    const { images, next } = data;
+    this.search.show(data);
+    setText(this.title, this.search.active ? "Images found" : "Newest images");
     const fresh = new Set(images.map(keyOf));
     const overlaps = this.images.some((image) => fresh.has(keyOf(image)));
     // Without a common image there may be others in between: start over rather than leave a gap.
@@ -109,7 +130,7 @@ export class Gallery {
 
   #tile(image) {
     const { prompt, model, at, reused } = image;
-    const url = imageUrl(image.url);
+    const url = thumbnailUrl(image.url);
     const picture = el("img", {
       alt: "",
       loading: "lazy",

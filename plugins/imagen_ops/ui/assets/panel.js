@@ -24,6 +24,14 @@ export class Panel {
     this.loadedAt = null;
     this.pending = null;
     this.retry = 0;
+    // What it lacks, with others: `storage` or `settings`.
+    this.cause = null;
+    this.error = null;
+  }
+
+  /** Leave the reason for an error to what is said above all sections. */
+  tellAbove() {
+    setText(this.trouble, `Not loaded: see the top of the page.${this.#outdated()}`);
   }
 
   /**
@@ -38,10 +46,18 @@ export class Panel {
     return this.pending;
   }
 
+  /** Load what the path says now, also where a load of what it said before is under way. */
+  async refreshIfOther() {
+    while (this.loadedPath !== this.path()) await this.refresh();
+  }
+
   async #refresh() {
     let outcome = "good";
+    this.cause = null;
+    this.loadedPath = this.path();
     try {
-      const { at, data, error } = await fetchPanel(this.path());
+      const { at, data, error, cause } = await fetchPanel(this.loadedPath);
+      this.cause = error === null ? null : cause;
       if (data !== null) this.#fill(data, at);
       else if (error === null) this.#clear();
       this.#showError(error);
@@ -85,12 +101,15 @@ export class Panel {
 
   #showError(error) {
     this.trouble.removeAttribute("data-busy");
-    const outdated = error !== null && this.loadedAt !== null;
-    this.section.toggleAttribute("data-old", outdated);
-    const loadedAt = outdated && timeOrDate(this.loadedAt, new Date(serverNow()));
-    const note = outdated ? ` The data below is from ${loadedAt}.` : "";
-    setText(this.trouble, error === null ? "" : `${asSentence(String(error))}${note}`);
+    this.error = error === null ? null : asSentence(String(error));
+    this.section.toggleAttribute("data-old", error !== null && this.loadedAt !== null);
+    setText(this.trouble, error === null ? "" : `${this.error}${this.#outdated()}`);
     if (error !== null && this.loadedAt === null) this.empty.hidden = true;
+  }
+
+  #outdated() {
+    if (this.loadedAt === null) return "";
+    return ` The data below is from ${timeOrDate(this.loadedAt, new Date(serverNow()))}.`;
   }
 
   #state() {

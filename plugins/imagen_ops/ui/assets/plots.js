@@ -1,13 +1,13 @@
-// The plots of the last 24 hours. All share the time axis and the selected health check.
+// The plots. All share the time axis, what was done in it, and the selected health check.
 
 import { Chart } from "./chart.js";
-import { setText } from "./dom.js";
-import { count, known, parseTime, timeOrDate } from "./formatting.js";
+import { el, renderList, setText } from "./dom.js";
+import { timeOrDate } from "./formatting.js";
 import { hourlyTable } from "./hourly-table.js";
 import { Panel } from "./panel.js";
+import { linkTo } from "./server.js";
 import { checksOf, failuresOf, findGaps, REASONS, reasonsOf } from "./series.js";
 
-const HOUR_MS = 3_600_000;
 const field = (name) => (check) => check[name];
 
 const SPECS = [
@@ -17,17 +17,17 @@ const SPECS = [
   },
   {
     spec: { id: "backlog-age", title: "Backlog age", kind: "line", unit: "duration", height: 11 },
-    series: () => [{ tone: "tone-a", value: field("backlog_age") }],
+    series: (_, { backlog_age: limit }) => [{ tone: "tone-a", value: field("backlog_age"), limit }],
   },
   {
     spec: { id: "backlog-size", title: "Backlog (messages)", kind: "line", unit: "count", height: 11 },
-    series: () => [{ tone: "tone-a", value: field("backlog_size") }],
+    series: (_, { backlog_size: limit }) => [{ tone: "tone-a", value: field("backlog_size"), limit }],
   },
   {
     spec: { id: "lags", title: "Lag", kind: "line", unit: "duration", height: 11 },
-    series: () => [
-      { label: "watermark age", tone: "tone-a", value: field("watermark_age") },
-      { label: "system lag", tone: "tone-b", value: field("system_lag") },
+    series: (_, limits) => [
+      { label: "watermark age", tone: "tone-a", value: field("watermark_age"), limit: limits.watermark_age },
+      { label: "system lag", tone: "tone-b", value: field("system_lag"), limit: limits.system_lag },
     ],
   },
   {
@@ -56,23 +56,35 @@ const SPECS = [
   },
 ];
 
-const hoursOf = ({ hours }) => (known(hours) ? hours : 24);
+const NAMES = { start: "Start", drain: "Drain", restart: "Restart", backfill: "Backfill", deployment: "Deployment" };
+const SHORTEST_ZOOM_MS = 60_000;
 
-/** The time that all plots show, which ends at the answer's time, and the health checks in it. */
-function frameOf(data, at) {
-  const to = (parseTime(at) ?? new Date()).getTime();
-  const from = to - hoursOf(data) * HOUR_MS;
-  return { checks: checksOf(data.points).filter(({ t }) => t >= from && t <= to), from, to };
+/** The time that all plots show, the health checks in it, and what was done. */
+function frameOf(data) {
+  const [from, to] = [data.from, data.to].map((time) => Date.parse(time));
+  const inside = ({ t }) => t >= from && t <= to;
+  return { checks: checksOf(data.points).filter(inside), marks: checksOf(data.marks ?? []).filter(inside), from, to };
+}
+
+/** `2026-11-20T14:05`: a time as an input of the browser takes it, in the reader's time zone. */
+function forInput(t) {
+  const date = new Date(t);
+  return new Date(t - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }
 
 export function plotsPanel() {
   const section = document.getElementById("plots");
-  const shownAt = section.querySelector(".shown-at");
-  const table = section.querySelector(".by-hour");
-  const charts = SPECS.map(({ spec, series }) => ({ chart: new Chart(spec, select), series }));
-  section.querySelector(".charts").append(...charts.map(({ chart }) => chart.node));
+  const part = (selector) => section.querySelector(selector);
+  const shownAt = part(".shown-at");
+  const table = part(".by-hour");
+  const [start, end] = section.querySelectorAll(".own-range input");
+  const charts = SPECS.map(({ spec, series }) => ({ chart: new Chart(spec, select, zoom), series }));
+  part(".charts").append(...charts.map(({ chart }) => chart.node));
+  charts[0].chart.node.after(part(".marks"));
   let frame = null;
+  let limits = {};
   let selectedTime = null; // of the selected health check, in ms
+  let range = { hours: "24" };
 
   function select(index) {
     selectedTime = index === null ? null : frame.checks[index].t;
@@ -88,7 +100,7 @@ export function plotsPanel() {
   }
 
   function draw() {
-    for (const { chart, series } of charts) chart.draw(frame, series(frame.checks));
+    for (const { chart, series } of charts) chart.draw(frame, series(frame.checks, limits));
     showSelected();
   }
 
@@ -96,28 +108,78 @@ export function plotsPanel() {
     if (table.open) table.querySelector(".sideways").replaceChildren(hourlyTable(frame));
   }
 
-  function show(data, at) {
-    for (const element of section.querySelectorAll(".hours")) setText(element, count(hoursOf(data), "hour"));
-    frame = frameOf(data, at);
-    section.querySelector(".legend-of-gaps").hidden = !findGaps(frame.checks, frame.from, frame.to).length;
+  function show(data) {
+    frame = frameOf(data);
+    limits = data.limits ?? {};
+    part(".legend-of-gaps").hidden = !findGaps(frame.checks, frame.from, frame.to).length;
+    setText(part(".each"), data.each > 1 ? `Each point is of ${data.each} health checks: their worst verdict, highest readings and mean rates.` : "");
+    renderList(part(".marks"), frame.marks, { key: ({ t, what }) => `${t} ${what}`, create: mark });
     draw();
     showTable();
   }
 
+  function mark({ t, what, by, url, image }) {
+    const href = linkTo(url);
+    const name = NAMES[what] ?? what;
+    return el(
+      "li",
+      { title: image },
+      el("span", { class: `swatch mark ${what}`, "aria-hidden": "true" }),
+      href ? el("a", { href, target: "_top" }, name) : name,
+      `${by ? ` by ${by}` : ""}, ${timeOrDate(new Date(t), new Date(frame.to))}`,
+    );
+  }
+
+  /** Show another time: the last hours, or from one time (ms) to another. */
+  function choose(chosen) {
+    range = chosen;
+    for (const button of part(".ranges").querySelectorAll("button")) {
+      button.setAttribute("aria-pressed", String(button.value === chosen.hours));
+    }
+    if (chosen.from) [start.value, end.value] = [chosen.from, chosen.to].map(forInput);
+    setText(part(".range-trouble"), "");
+    part(".own-range").open ||= Boolean(chosen.from);
+    return panel.refreshIfOther();
+  }
+
+  function zoom(from, to) {
+    if (to - from >= SHORTEST_ZOOM_MS) choose({ from: Math.floor(from), to: Math.ceil(to) });
+  }
+
+  function showOwn() {
+    const [from, to] = [start.value, end.value].map((value) => new Date(value).getTime());
+    if (Number.isNaN(from) || Number.isNaN(to)) return setText(part(".range-trouble"), "Fill in both times.");
+    if (to <= from) return setText(part(".range-trouble"), "This time ends before it begins.");
+    return choose({ from, to });
+  }
+
+  for (const button of part(".ranges").querySelectorAll("button")) {
+    button.addEventListener("click", () => choose({ hours: button.value }));
+  }
+  part(".show-own").addEventListener("click", showOwn);
+  part(".own-range").addEventListener("toggle", () => {
+    if (frame && !start.value) [start.value, end.value] = [frame.from, frame.to].map(forInput);
+  });
   table.addEventListener("toggle", showTable);
   let width = 0;
   new ResizeObserver(([{ contentRect }]) => {
     if (frame && contentRect.width !== width) draw();
     width = contentRect.width;
-  }).observe(section.querySelector(".charts"));
+  }).observe(part(".charts"));
 
-  return new Panel({
+  const path = () => {
+    const iso = (t) => new Date(t).toISOString();
+    const query = range.hours ? { hours: range.hours } : { from: iso(range.from), to: iso(range.to) };
+    return `api/plots?${new URLSearchParams(query)}`;
+  };
+  const panel = new Panel({
     id: "plots",
-    path: () => "api/plots",
+    path,
     show,
-    isEmpty: (data, at) => !frameOf(data, at).checks.length,
+    isEmpty: (data) => !frameOf(data).checks.length,
     empty:
-      "Nothing to plot yet. Each health check adds a point, every 5 minutes once you unpause " +
+      "Nothing to plot in this time. Each health check adds a point, every 5 minutes once you unpause " +
       "`imagen_stream_health`.",
   });
+  return panel;
 }

@@ -1,11 +1,12 @@
 // Axes: round steps for numbers, durations and hours of the reader's clock. No DOM.
 
-import { compact, duration, number } from "./formatting.js";
+import { clock, compact, day, duration, number } from "./formatting.js";
 
 const DURATIONS_S = [
   1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200,
 ];
-const HOURS = [1, 2, 3, 4, 6, 12];
+const MINUTES = [5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1_440];
+const DAY_MIN = 1_440;
 const DAY_S = 86_400;
 
 /** The smallest of 1, 2, 5 times a power of ten that is at least `value`. */
@@ -44,16 +45,29 @@ export function formatOnAxis(value, unit) {
   return Math.abs(value) < 1_000 ? number(value) : compact(value);
 }
 
-/** Whole hours of the reader's clock from `from` to `to` (ms), at most `max` of them. */
-export function hourTicks(from, to, max) {
-  const hours = (to - from) / 3_600_000;
-  const every = HOURS.find((step) => hours / step <= max) ?? 24;
+/**
+ * Round times of the reader's clock from `from` to `to` (ms), at most `max` of them: minutes, hours or
+ * midnights. By the calendar, not by adding milliseconds, so that hours stay round on days of 23 or 25.
+ */
+export function timeTicks(from, to, max) {
+  const minutes = (to - from) / 60_000;
+  const every = MINUTES.find((step) => minutes / step <= max) ?? DAY_MIN * Math.ceil(minutes / DAY_MIN / max);
   const tick = new Date(from);
-  tick.setMinutes(0, 0, 0);
+  tick.setHours(every < 60 ? tick.getHours() : 0, 0, 0, 0);
   const ticks = [];
-  // By the calendar, not by adding milliseconds, so that hours stay round on days of 23 or 25 hours.
-  for (; tick.getTime() <= to; tick.setHours(tick.getHours() + 1)) {
-    if (tick.getTime() >= from && tick.getHours() % every === 0) ticks.push(tick.getTime());
+  for (let day = 0; tick.getTime() <= to; day += 1) {
+    const wholeDay = every >= DAY_MIN && day % (every / DAY_MIN) === 0;
+    const ofDay = tick.getHours() * 60 + tick.getMinutes();
+    if (tick.getTime() >= from && (every < DAY_MIN ? ofDay % every === 0 : wholeDay)) ticks.push(tick.getTime());
+    if (every >= DAY_MIN) tick.setDate(tick.getDate() + 1);
+    else tick.setMinutes(tick.getMinutes() + Math.min(every, 60));
   }
   return ticks;
+}
+
+/** A tick's time as text: of a midnight the date, where the axis is longer than a day. */
+export function formatTick(t, from, to) {
+  const date = new Date(t);
+  const midnight = date.getHours() === 0 && date.getMinutes() === 0;
+  return midnight && to - from > 1.5 * DAY_MIN * 60_000 ? day(date) : clock(date);
 }

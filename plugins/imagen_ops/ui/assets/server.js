@@ -46,14 +46,20 @@ export function imageUrl(link) {
   if (typeof link !== "string") return null;
   try {
     const url = new URL(link, document.baseURI);
-    return url.href.startsWith(new URL("images/", document.baseURI).href) ? url.href : null;
+    return url.href.startsWith(folder("images/")) ? url.href : null;
   } catch {
     return null;
   }
 }
 
+/** The address of its thumbnail, where the server has the image itself if there is none. */
+export const thumbnailUrl = (link) =>
+  imageUrl(link)?.replace(folder("images/"), folder("thumbnails/")) ?? null;
+
+const folder = (name) => new URL(name, document.baseURI).href;
+
 /**
- * Request a panel's data: `{at, data, error}`.
+ * Request a panel's data: `{at, data, error, cause}`.
  * Throws LoginExpired, AccessDenied, Busy, or another Error whose message tells the reader what is wrong.
  */
 export async function fetchPanel(path) {
@@ -69,7 +75,8 @@ export async function fetchPanel(path) {
   }
   const at = Date.parse(body.at);
   if (!Number.isNaN(at)) clockOffset = at - Date.now();
-  return { at: body.at ?? null, data: body.data ?? null, error: body.error ?? null };
+  const { at: time = null, data = null, error = null, cause = null } = body;
+  return { at: time, data, error, cause };
 }
 
 async function fetchResponse(path) {

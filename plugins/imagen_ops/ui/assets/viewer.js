@@ -1,16 +1,23 @@
 // One large image with everything known about it. Arrow keys go to the images next to it.
 
-import { el, setText } from "./dom.js";
+import { copyText } from "./clipboard.js";
+import { publishCommand } from "./command.js";
+import { el, renderList, setText } from "./dom.js";
 import { dollars, duration, fullTime, known, number, parseTime } from "./formatting.js";
 import { keyOf } from "./images.js";
 import { relativeTime } from "./relative-time.js";
-import { imageUrl } from "./server.js";
+import { fetchPanel, imageUrl, linkTo, thumbnailUrl } from "./server.js";
+
+const MAX_RECORDS = 200;
+const BACKFILL = "backfill:";
 
 export class Viewer {
   constructor() {
     this.dialog = document.getElementById("viewer");
     this.gallery = null; // set by page.js, which creates both
     this.image = null;
+    this.record = null; // all that decided the image, as soon as it is loaded
+    this.records = new Map();
     this.place = 0;
     this.timesOpened = 0; // tells whether the viewer was closed and opened again during a load
     const part = (selector) => this.dialog.querySelector(selector);
@@ -18,13 +25,18 @@ export class Viewer {
     this.broken = part(".broken");
     this.title = part("#viewer-title");
     this.prompt = part(".prompt");
+    this.siblings = part(".siblings");
     this.facts = part(".facts");
     this.path = part(".path code");
-    this.feedback = part(".path .feedback");
+    this.command = part(".again code");
+    this.download = part(".download");
+    this.feedback = part(".copies .feedback");
     this.newer = part(".newer");
     this.older = part(".older");
     part(".close").addEventListener("click", () => this.dialog.close());
-    part(".copy").addEventListener("click", () => this.#copy());
+    for (const button of this.dialog.querySelectorAll("[data-copy]")) {
+      button.addEventListener("click", () => this.#copy(this[button.dataset.copy]));
+    }
     this.newer.addEventListener("click", () => this.#step(-1));
     this.older.addEventListener("click", () => this.#step(1));
     this.picture.addEventListener("error", () => this.#showBroken(true));
@@ -80,16 +92,64 @@ export class Viewer {
     this.picture.alt = image.prompt ?? "";
     const total = `${next === null ? "" : "more than "}${number(images.length)}`;
     setText(this.title, `Image ${number(this.place + 1)} of ${total}`);
-    setText(this.prompt, image.prompt ?? "");
-    this.prompt.scrollTop = 0;
     setText(this.path, image.path ?? "");
     setText(this.feedback, "");
-    this.facts.replaceChildren(...facts(image));
+    this.download.hidden = url === null;
+    if (url) Object.assign(this.download, { href: url, download: url.split("/").at(-1) });
+    this.#showRecord(this.records.get(digestOf(image)) ?? null);
+    this.prompt.scrollTop = 0;
     // Not `disabled`, which would take the focus away from the button that was just pressed.
     this.newer.setAttribute("aria-disabled", String(this.place === 0));
     this.older.setAttribute("aria-disabled", String(this.place === images.length - 1 && next === null));
     const preload = imageUrl(images[this.place + 1]?.url);
     if (preload) new Image().src = preload;
+    this.#load(image);
+  }
+
+  /** Show what the record beside the image says; null: what is known without it. */
+  #showRecord(record) {
+    const { image } = this;
+    this.record = record;
+    // The index has the beginning of a long prompt, and of some images not all parameters.
+    setText(this.prompt, record?.prompt ?? image.prompt ?? "");
+    this.facts.replaceChildren(...facts(image, record));
+    setText(this.command, publishCommand(image, record));
+    const siblings = record?.images?.length > 1 ? record.images : [];
+    renderList(this.siblings, siblings.map(({ url, path }, index) => ({ url, path, index })), {
+      key: ({ path }) => path,
+      create: (sibling) => this.#sibling(sibling, siblings.length),
+    });
+    for (const button of this.siblings.querySelectorAll("button")) {
+      button.setAttribute("aria-current", String(button.dataset.path === this.path.textContent));
+    }
+  }
+
+  #sibling({ url, path, index }, count) {
+    const button = el(
+      "button",
+      { type: "button", "data-path": path, "aria-label": `Image ${index + 1} of ${count} of this prompt` },
+      el("img", { alt: "", src: thumbnailUrl(url) }),
+    );
+    button.addEventListener("click", () => {
+      const loaded = this.gallery.images.find(
+        (other) => other.path === path && other.prompt_id === this.image.prompt_id,
+      );
+      this.#show(loaded ?? { ...this.image, url, path });
+    });
+    return el("li", null, button);
+  }
+
+  async #load(image) {
+    const digest = digestOf(image);
+    if (digest === null || this.records.has(digest)) return;
+    const record = await fetchPanel(`api/record?digest=${digest}`).then(
+      ({ data, error }) => data ?? { problem: error },
+      (error) => ({ problem: error.message }),
+    );
+    // What could not be read may be readable later.
+    if (record.path) this.records.set(digest, record);
+    if (this.records.size > MAX_RECORDS) this.records.delete(this.records.keys().next().value);
+    if (this.image === image) this.#showRecord(record);
   }
 
   #showBroken(broken) {
@@ -97,36 +157,48 @@ export class Viewer {
     this.picture.hidden = broken;
   }
 
-  async #copy() {
-    const text = this.path.textContent;
-    try {
-      await navigator.clipboard.writeText(text);
+  async #copy(element) {
+    if (await copyText(element.textContent)) {
       setText(this.feedback, "Copied.");
-    } catch {
-      // The clipboard is not available on plain HTTP, or where the iframe may not use it. Select the
-      // path, so that the reader can copy it with one key.
-      getSelection().selectAllChildren(this.path);
-      const copied = document.execCommand("copy");
-      setText(this.feedback, copied ? "Copied." : "Could not copy. The path is selected: press Ctrl+C or ⌘C.");
+      return;
     }
+    // Select the text, so that the reader can copy it with one key.
+    const folded = element.closest("details");
+    if (folded) folded.open = true;
+    getSelection().selectAllChildren(element);
+    setText(this.feedback, "Could not copy. The text is selected: press Ctrl+C or ⌘C.");
   }
 }
 
-function facts({ model, at, latency_ms: latency, cost_usd: usd, prompt_id: id, source, reused, parameters }) {
+/** The digest that the image's name begins with, or null. */
+const digestOf = ({ path }) => /\/([0-9a-f]{32})-\d\.\w+$/.exec(path ?? "")?.[1] ?? null;
+
+function facts(image, record) {
+  const { model, at, latency_ms: latency, cost_usd: usd, prompt_id: id, source, reused, attributes } = image;
   const created = parseTime(at);
+  const cost = known(usd) ? dollars(usd) : "unknown";
   const rows = [
     ["Model", model],
     // Aspect ratio, seed, …: what the prompt asked for, by the names of its fields.
-    ...Object.entries(parameters ?? {}).map(([name, value]) => [sentenceCase(name), String(value)]),
+    ...Object.entries({ ...image.parameters, ...record?.parameters }).map(([name, value]) => [sentenceCase(name), String(value)]),
     ["Created", created && el("span", null, relativeTime(at), `, ${fullTime(created)}`)],
-    ["Cost", reused ? "nothing, already stored" : known(usd) && dollars(usd)],
+    ["Cost", reused ? "nothing, already stored" : cost],
     ["Latency", reused ? "none, already stored" : known(latency) && duration(latency / 1000)],
     ["Prompt ID", id && el("code", null, id)],
-    ["Source", source],
+    ["Source", source && runLink(source)],
+    ...Object.entries(attributes ?? {}).map(([name, value]) => [name, value]),
+    ["Record", record && (record.problem ? record.problem : el("code", null, record.path))],
   ];
   return rows
     .filter(([, value]) => value)
     .map(([label, value]) => el("div", null, el("dt", null, label), el("dd", null, value)));
+}
+
+/** The source, as a link to the run of a backfill. Other sources, such as a job by hand, have none. */
+function runLink(source) {
+  const run = source.startsWith(BACKFILL) ? source.slice(BACKFILL.length) : "";
+  const href = run.includes("__") && linkTo(`dags/imagen_backfill/runs/${encodeURIComponent(run)}`);
+  return href ? el("a", { href, target: "_top" }, source) : source;
 }
 
 function sentenceCase(name) {

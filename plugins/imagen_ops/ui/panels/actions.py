@@ -1,6 +1,8 @@
 """The DAGs an operator may want to trigger. The page links to them and triggers nothing itself.
 
-Airflow 3.3 has no address that opens a trigger form: the button for it is on the DAG's page.
+Airflow 3.3.1 has no address that opens a trigger form, filled in or not: its router
+(`airflow/ui/dist`) has no path for it, and the form's state is the button's own, on the DAG's page.
+So the page offers a form as JSON, to paste into *Advanced Options* there.
 """
 
 import dataclasses
@@ -19,6 +21,12 @@ class Action:
 
 ACTIONS = (
     Action(
+        dag_id="imagen_stream_health",
+        label="Check now",
+        description="Runs a health check of the stream: sends a canary, and restarts a stream that "
+        "died. Has no form.",
+    ),
+    Action(
         dag_id="imagen_stream_start",
         label="Start or change the stream",
         description="Launches the streaming job, or updates or replaces the one that is running.",
@@ -28,12 +36,6 @@ ACTIONS = (
         label="Drain the stream",
         description="Takes no new prompts and finishes those in progress. New prompts wait until "
         "the next start.",
-    ),
-    Action(
-        dag_id="imagen_stream_health",
-        label="Check the stream now",
-        description="Runs a health check: sends a canary, and restarts a stream that died. Has "
-        "no form.",
     ),
     Action(
         dag_id="imagen_backfill",

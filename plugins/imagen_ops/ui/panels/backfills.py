@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
 
 from imagen_ops.records.folders import BACKFILL_RECORDS
+from imagen_ops.ui.panels.steps import run_url
 from imagen_ops.ui.storage import Deadline, Storage
 from imagen_ops.ui.untrusted import mapping, moment, number, numbers, text, texts
 
@@ -15,11 +15,6 @@ _MAX_RUNS = 50
 _PLANNED = ("files", "prompts", "distinct", "invalid", "problems", "images", "images_to_pay")
 # By a run's state. Other states launched no job, so there is nothing to account for.
 _ADDS_UP = {"done": True, "over_budget": True, "unaccounted": False}
-
-
-def run_url(dag_id: str, run_id: str) -> str:
-    """Return the address of a DAG run in Airflow's UI, relative to Airflow's root."""
-    return f"dags/{dag_id}/runs/{quote(run_id, '')}"
 
 
 def runs(records: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,10 +9,9 @@ from typing import Any
 
 from croniter import croniter  # type: ignore[import-untyped]
 
-from imagen_ops.health.assessment.verdict import Verdict
 from imagen_ops.ui.untrusted import flag, mapping, moment, number, numbers, text
 
-_READINGS = ("system_lag", "watermark_age", "backlog_age", "backlog_size")
+_READINGS = ("system_lag", "watermark_age", "backlog_age", "backlog_size", "dead_letters")
 # After this many missed checks the last one is overdue, and the plots have a gap.
 _MISSED_CHECKS = 3
 _USUAL_INTERVAL = timedelta(minutes=5)
@@ -27,32 +26,46 @@ class HealthCheck:
         run_id: the DAG run of the check.
         at: when it was made, in UTC.
         wanted: whether the stream should be running.
+        wanted_by: who decided that: a DAG run, and the user who triggered it.
+        wanted_since: when that was decided.
+        form: the form of the stream's last start.
         status: the verdict: HEALTHY, DEGRADED or DOWN.
-        headline: the verdict in one line.
         reasons: of the verdict, each `{"code", "status", "text"}`.
-        job_id: of the active job; None if no job was active.
-        job_state: its state.
+        job: the active job, `{"id", "state", "since"}`; None if no job was active.
+        last_job: the newest job that has ended, if no job was active.
+        limits: by reading, the limit from which on the verdict is not HEALTHY.
         readings: lags and ages in seconds, sizes in messages, by name.
         canary_seconds: how long the canary took through the stream.
         totals: the job's counters since it started, by name.
         counted_job_id: the job whose counters were read last: the active one, or one before; empty
             if there was none yet, None if unknown.
         counted: the counters of that job.
+        grown: how much each counter has grown since the check before, over all jobs; None if that
+            is not known, or the record is of an earlier version.
     """
 
     run_id: str
     at: datetime
     wanted: bool | None
+    wanted_by: str | None
+    wanted_since: datetime | None
+    form: Mapping[str, Any]
     status: str | None
-    headline: str
     reasons: tuple[Mapping[str, str | None], ...]
-    job_id: str | None
-    job_state: str | None
+    job: Mapping[str, str | None] | None
+    last_job: Mapping[str, str | None] | None
+    limits: Mapping[str, float | int]
     readings: Mapping[str, float | int]
     canary_seconds: float | int | None
     totals: Mapping[str, float | int]
     counted_job_id: str | None
     counted: Mapping[str, float | int]
+    grown: Mapping[str, float | int] | None
+
+    @property
+    def job_id(self) -> str | None:
+        """The id of the active job."""
+        return self.job["id"] if self.job else None
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "HealthCheck | None":
@@ -60,24 +73,41 @@ class HealthCheck:
         at, run_id = moment(record.get("at")), text(record.get("run_id"))
         if at is None or run_id is None:
             return None
-        verdict, job = mapping(record.get("verdict")), mapping(record.get("job"))
-        readings, job_id = numbers(record.get("readings")), text(job.get("id"))
+        verdict, job = mapping(record.get("verdict")), job_of(record.get("job"))
+        readings, job_id = numbers(record.get("readings")), job["id"] if job else None
         totals, counted = numbers(record.get("totals")), mapping(record.get("counted"))
         return cls(
             run_id=run_id,
             at=at,
             wanted=flag(record.get("wanted")),
+            wanted_by=text(record.get("wanted_by")),
+            wanted_since=moment(record.get("wanted_since")),
+            form=mapping(record.get("form")),
             status=text(verdict.get("status")),
-            headline=_headline(verdict),
             reasons=tuple(_reasons(verdict)),
-            job_id=job_id,
-            job_state=text(job.get("state")),
+            job=job,
+            last_job=job_of(record.get("last_job")),
+            limits=numbers(record.get("limits")),
             readings={name: readings[name] for name in _READINGS if name in readings},
             canary_seconds=number(record.get("canary_seconds")),
             totals=totals,
             counted_job_id=text(counted.get("job_id")) if counted else job_id,
             counted=numbers(counted.get("totals")) if counted else totals,
+            grown=numbers(record["grown"]) if isinstance(record.get("grown"), Mapping) else None,
         )
+
+
+def job_of(value: Any) -> dict[str, str | None] | None:
+    """Return the id of a job in a record, its state and since when; None if there is no id."""
+    job = mapping(value)
+    if (job_id := text(job.get("id"))) is None:
+        return None
+    since = moment(job.get("since"))
+    return {
+        "id": job_id,
+        "state": text(job.get("state")) or "UNKNOWN",
+        "since": since.isoformat() if since else None,
+    }
 
 
 def health_checks(records: Iterator[dict[str, Any]]) -> list[HealthCheck]:
@@ -139,23 +169,37 @@ def spent(checks: list[HealthCheck], since: datetime) -> dict[str, float | int |
     Returns:
         `{"usd", "unpriced_calls"}`; None where no two checks with counters follow each other.
     """
+    grown = done(checks, since)
+    if grown is None:
+        return {"usd": None, "unpriced_calls": None}
+    micro_usd, unpriced = grown.get("cost_micro_usd", 0), grown.get("unpriced_calls", 0)
+    known = micro_usd or not unpriced
+    return {"usd": micro_usd / 1e6 if known else None, "unpriced_calls": unpriced}
+
+
+def done(checks: list[HealthCheck], since: datetime) -> dict[str, float | int] | None:
+    """Return how much each counter grew from `since` on, over all jobs.
+
+    Args:
+        checks: oldest first. Each counts from the one before it on.
+        since: the checks that are older don't count.
+
+    Returns:
+        The sums by counter; None where no two checks with counters follow each other.
+    """
     grown = [
         growth
         for previous, check in itertools.pairwise(checks)
         if check.at >= since and (growth := _growth(previous, check)) is not None
     ]
-    if not grown:
-        return {"usd": None, "unpriced_calls": None}
-    micro_usd, unpriced = (
-        sum(growth.get(name, 0) for growth in grown)
-        for name in ("cost_micro_usd", "unpriced_calls")
-    )
-    known = micro_usd or not unpriced
-    return {"usd": micro_usd / 1e6 if known else None, "unpriced_calls": unpriced}
+    names = {name for growth in grown for name in growth}
+    return {name: sum(each.get(name, 0) for each in grown) for name in names} if grown else None
 
 
-def _growth(previous: HealthCheck, check: HealthCheck) -> dict[str, float] | None:
+def _growth(previous: HealthCheck, check: HealthCheck) -> dict[str, float | int] | None:
     """Return how much the counters grew between two checks; None if that is not known."""
+    if check.grown is not None:
+        return dict(check.grown)
     if previous.counted_job_id is None or check.counted_job_id is None:
         return None
     before = previous.counted if previous.counted_job_id == check.counted_job_id else {}
@@ -208,14 +252,18 @@ def _rates(
 
     The counters of a job that is new since the previous check have grown from nothing.
     """
-    if previous is None or check.job_id is None or previous.counted_job_id is None:
+    if previous is None:
+        return None
+    minutes = (check.at - previous.at).total_seconds() / 60
+    if minutes <= 0 or check.at > overdue.after(previous.at):
+        return None
+    if check.grown is not None:
+        return {name: round(value / minutes, 3) for name, value in check.grown.items()}
+    if check.job_id is None or previous.counted_job_id is None:
         return None
     if check.counted_job_id != check.job_id:
         return None  # its counters could not be read
     before = previous.counted if previous.counted_job_id == check.job_id else {}
-    minutes = (check.at - previous.at).total_seconds() / 60
-    if minutes <= 0 or check.at > overdue.after(previous.at):
-        return None
     growth = {name: value - before.get(name, 0) for name, value in check.totals.items()}
     # Counters only grow. If one shrank or disappeared, they were reset.
     if any(value < 0 for value in growth.values()) or before.keys() - check.totals.keys():
@@ -232,10 +280,3 @@ def _reasons(verdict: Mapping[str, Any]) -> Iterator[dict[str, str | None]]:
             "status": text(reason.get("status")),
             "text": text(reason.get("text")) or "",
         }
-
-
-def _headline(verdict: Mapping[str, Any]) -> str:
-    try:
-        return Verdict.from_json(verdict).headline
-    except ValueError:
-        return text(verdict.get("status")) or ""

@@ -1,4 +1,4 @@
-"""The newest images, from the index that the jobs write, and the image files themselves.
+"""The newest images, from the index that the jobs write, the image files, and thumbnails of them.
 
 The index is read from its newest end, and only as far as a request needs.
 """
@@ -9,9 +9,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
-from beam_jobs.images.location import PREDICTIONS, index_folder
+from beam_jobs.images.location import PREDICTIONS, THUMBNAILS, index_folder
+from imagen_ops.ui.index_entry import entry_of
 from imagen_ops.ui.storage import Deadline, Storage, StoredObject
-from imagen_ops.ui.untrusted import flag, number, text, texts, texts_and_numbers
+from imagen_ops.ui.untrusted import texts
 
 MAX_LIMIT = 200
 # How many of the newest images are read: few sizes, so that all open pages share a few reads.
@@ -54,7 +55,7 @@ class ImagePage:
             `{"images", "next"}`: the cursor of the next page, or None on the last page.
         """
         rest = self.by_cursor[limit:]
-        shown = [_with_url(entry, self.location) for _, entry in self.by_cursor[:limit]]
+        shown = [with_url(entry, self.location) for _, entry in self.by_cursor[:limit]]
         # Several workers write at the same time, and each object covers about a second.
         shown.sort(key=lambda entry: entry["at"] or "", reverse=True)
         return {"images": shown, "next": rest[0][0] if rest else self.after}
@@ -73,18 +74,7 @@ def media_type_of(path: str) -> str | None:
 def entries(records: Iterator[dict[str, Any]]) -> list[Entry]:
     """Return the images in an object of the index, newest first, without addresses."""
     return [
-        {
-            "path": path,
-            "prompt": text(record.get("prompt")),
-            "prompt_id": text(record.get("prompt_id")),
-            "model": text(record.get("model")),
-            "source": text(record.get("source")),
-            "reused": bool(flag(record.get("reused"))),
-            "at": text(record.get("at")),
-            "latency_ms": number(record.get("latency_ms")),
-            "cost_usd": number(record.get("cost_usd")),
-            "parameters": texts_and_numbers(record.get("parameters")),
-        }
+        {"path": path, **entry_of(record)}
         for record in reversed(list(records))
         for path in texts(record.get("images"))
     ]
@@ -107,7 +97,7 @@ def read_images(storage: Storage, limit: int, before: str | None = None) -> Imag
         ReadError: they cannot be read.
     """
     location, deadline = storage.settings().images_location, Deadline()
-    prefix = f"{_folder(storage)}{INDEX}"
+    prefix = f"{folder_of(storage)}{INDEX}"
     start_object, _, skip = (before or "").partition(".")
     # Each object has one image or more, but all of the first one's may be on the previous page.
     objects, more = storage.list_objects(
@@ -138,7 +128,24 @@ def read_images(storage: Storage, limit: int, before: str | None = None) -> Imag
     return ImagePage(by_cursor[:limit], after, location)
 
 
-def read_image(storage: Storage, path: str) -> IO[bytes] | None:
+def read_thumbnail(storage: Storage, path: str) -> tuple[IO[bytes], str] | None:
+    """Read an image's thumbnail, or if there is none, the image.
+
+    Args:
+        storage: the deployment's.
+        path: a path for which `media_type_of` returned a type.
+
+    Returns:
+        What was read, as `read_image` returns it, and its media type; None if there is neither.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
+    thumbnail = _read(storage, f"{THUMBNAILS}{path.rpartition('.')[0]}.webp")
+    return read_image(storage, path) if thumbnail is None else (thumbnail, _MEDIA_TYPES["webp"])
+
+
+def read_image(storage: Storage, path: str) -> tuple[IO[bytes], str] | None:
     """Read an image.
 
     Args:
@@ -146,15 +153,22 @@ def read_image(storage: Storage, path: str) -> IO[bytes] | None:
         path: a path for which `media_type_of` returned a type.
 
     Returns:
-        The image as an open file, positioned at its end; None if there is no such image.
+        The image as an open file, positioned at its end, and its media type; None if there is no
+        such image.
 
     Raises:
         ReadError: it cannot be read.
     """
+    media_type = media_type_of(path)
+    file = _read(storage, path) if media_type else None
+    return (file, media_type) if file and media_type else None
+
+
+def _read(storage: Storage, path: str) -> IO[bytes] | None:
     # Images are large and phones are slow: what waits to be sent waits on disk.
     file = tempfile.SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
-        if storage.download(f"{_folder(storage)}{path}", file):
+        if storage.download(f"{folder_of(storage)}{path}", file):
             return file
     except BaseException:
         file.close()
@@ -163,7 +177,8 @@ def read_image(storage: Storage, path: str) -> IO[bytes] | None:
     return None
 
 
-def _folder(storage: Storage) -> str:
+def folder_of(storage: Storage) -> str:
+    """Return the images folder's name prefix in the bucket."""
     settings = storage.settings()
     return settings.images_location.removeprefix(f"gs://{settings.bucket}/") + "/"
 
@@ -173,7 +188,13 @@ def _cursor_after(last: StoredObject, prefix: str) -> str:
     return f"{last.name.removeprefix(prefix).removesuffix('.jsonl')}.999999"
 
 
-def _with_url(entry: Entry, location: str) -> Entry:
+def with_url(entry: Entry, location: str) -> Entry:
+    """Return an image with its address on this page, if it has one.
+
+    Args:
+        entry: an image, with its `path`.
+        location: of the images folder.
+    """
     path = entry["path"]
     relative = path.removeprefix(f"{location}/")
     is_served = path != relative and media_type_of(relative)

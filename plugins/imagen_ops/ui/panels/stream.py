@@ -1,20 +1,23 @@
-"""The state of the stream and the plots of its last 24 hours, from the records of health checks."""
+"""The state of the stream, from the records of health checks and of what was done since then."""
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from imagen_ops.jobs.links import JobLink, LinkedJob
-from imagen_ops.records.folders import HEALTH_RECORDS
+from imagen_ops.records.folders import ACTION_RECORDS, HEALTH_RECORDS, RUN_RECORDS
 from imagen_ops.settings import Settings
 from imagen_ops.ui.panels.health_history import (
     HealthCheck,
+    done,
     health_checks,
     in_order,
     overdue_at,
-    points,
     spent,
 )
+from imagen_ops.ui.panels.now import Now, state_now
+from imagen_ops.ui.panels.steps import by_time, ended_runs, steps
 from imagen_ops.ui.storage import Deadline, Storage
 
 HOURS = 24
@@ -26,25 +29,27 @@ _DAYS = 2
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """The latest health check and the plots.
+    """The latest health check, and what was done since then.
 
     Attributes:
         last: the latest health check; None if there is none.
-        overdue_at: when it is stale.
-        job_url: the address of its job in Google's console.
-        points: what to plot of each check in the last 24 hours, oldest first.
-        cost: what the stream's model calls cost in the last hour, and in the last 24 hours.
+        now: the state of the stream; None if nothing is known of it.
+        overdue_at: when that check is stale.
+        settings: of the deployment.
+        totals: what the stream did in the last 24 hours, by counter, over all its jobs.
+        cost: what its model calls cost in the last hour, and in the last 24 hours.
     """
 
     last: HealthCheck | None
+    now: Now | None
     overdue_at: datetime | None
-    job_url: str | None
-    points: list[dict[str, Any]]
+    settings: Settings
+    totals: Mapping[str, float | int]
     cost: dict[str, Any]
 
 
 def read_health(storage: Storage, now: datetime | None = None) -> Health:
-    """Read the records of health checks.
+    """Read the records of health checks, and of what runs did since.
 
     Raises:
         ReadError: they cannot be read.
@@ -54,15 +59,17 @@ def read_health(storage: Storage, now: datetime | None = None) -> Health:
     checks = in_order(storage.read(days, health_checks, deadline))
     last = checks[-1] if checks else None
     since = now - timedelta(hours=HOURS)
-    # Before the cut, because the rates of the first check need the check before it.
-    all_points = points(checks, settings.health_schedule)
+    # A start can take longer than a day's rest.
+    acted_since = min(last.at, since) if last else since
+    acted = storage.list_days(ACTION_RECORDS, acted_since, deadline)
+    ran = storage.list_days(RUN_RECORDS, since, deadline)
+    ended = [run for day in storage.read(ran, ended_runs, deadline) for run in day]
     return Health(
         last=last,
+        now=state_now(last, by_time(storage.read(acted, steps, deadline)), ended, now),
         overdue_at=overdue_at(last.at, settings.health_schedule) if last else None,
-        job_url=_job_url(settings, last),
-        points=[
-            point for check, point in zip(checks, all_points, strict=True) if check.at >= since
-        ],
+        settings=settings,
+        totals=done(checks, since) or {},
         cost={
             "hour": spent(checks, now - timedelta(hours=1)),
             "day": spent(checks, since),
@@ -71,37 +78,34 @@ def read_health(storage: Storage, now: datetime | None = None) -> Health:
 
 
 def state(health: Health, now: datetime) -> dict[str, Any] | None:
-    """Return the state of the stream as of the latest health check; None if there is none."""
-    last = health.last
-    if last is None:
+    """Return the state of the stream as it is known now; None if nothing is known of it."""
+    last, found = health.last, health.now
+    if found is None:
         return None
     return {
-        "wanted": last.wanted,
-        "job": {"id": last.job_id, "state": last.job_state, "url": health.job_url}
-        if last.job_id
-        else None,
-        "verdict": {
-            "status": last.status,
-            "headline": last.headline,
-            "reasons": list(last.reasons),
-        },
-        "looked_at": last.at.isoformat(),
-        "age_seconds": max(0.0, round((now - last.at).total_seconds(), 3)),
-        "stale": health.overdue_at is not None and now > health.overdue_at,
-        "readings": dict(last.readings),
-        "canary_seconds": last.canary_seconds,
-        "totals": dict(last.totals),
+        **dataclasses.asdict(found),
+        "job": _with_url(found.job, health.settings),
+        "last_job": _with_url(found.last_job, health.settings),
+        "totals": dict(health.totals),
         "cost": health.cost,
+        "check": last
+        and {
+            "at": last.at.isoformat(),
+            "stale": health.overdue_at is not None and now > health.overdue_at,
+            "status": last.status,
+            "reasons": list(last.reasons),
+            "readings": dict(last.readings),
+            "limits": dict(last.limits),
+            "canary_seconds": last.canary_seconds,
+        },
     }
 
 
-def plots(health: Health) -> dict[str, Any]:
-    """Return the points of the last 24 hours."""
-    return {"hours": HOURS, "points": health.points}
-
-
-def _job_url(settings: Settings, last: HealthCheck | None) -> str | None:
-    if last is None or last.job_id is None:
+def _with_url(
+    job: Mapping[str, str | None] | None, settings: Settings
+) -> dict[str, str | None] | None:
+    """Return a job with the address of its page in Google's console."""
+    if job is None:
         return None
-    job = LinkedJob(settings.console_url, settings.project, settings.region, last.job_id)
-    return JobLink().address(job)
+    linked = LinkedJob(settings.console_url, settings.project, settings.region, job["id"] or "")
+    return {**job, "url": JobLink().address(linked)}

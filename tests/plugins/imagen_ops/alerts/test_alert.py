@@ -44,11 +44,20 @@ def test_an_alert_is_one_line_of_json_with_schema_and_event_first(
             "reasons": ["A", "B"],
             "path": "x",
             "match": "imagen.alert/1:stream_verdict",
+            "runbook": "docs/runbook.md#stream_verdict",
         }
     ]
     written = caplog.records[-1].getMessage()
     assert written.startswith('{"schema": "imagen.alert/1", "event": "stream_verdict", "text": ')
     assert caplog.records[-1].levelno == logging.WARNING
+
+
+def test_an_alert_leads_to_its_section_where_people_read_the_runbook(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGEN_RUNBOOK_URL", "https://wiki.example/imagen")
+    alert("run_failed", TEXT)
+    assert lines(caplog)[0]["runbook"] == "https://wiki.example/imagen#run_failed"
 
 
 def test_the_notifier_receives_the_text_unchanged(sent: Path) -> None:

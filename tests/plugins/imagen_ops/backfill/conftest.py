@@ -12,7 +12,9 @@ import aiohttp
 import pytest
 
 from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
+from beam_jobs.outcomes import Work
 from beam_jobs.prompts.defaults import prompt_defaults
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from imagen_ops.backfill.listing import Fingerprint
@@ -21,6 +23,8 @@ from imagen_ops.backfill.planning import plan_backfill
 from tests.conftest import BUCKET, Cloud, Lane
 from tests.plugins.conftest import Deployment
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
+
+PAID = Receipt("somebody", Work())
 
 Run = Callable[..., Any]
 Planned = Callable[..., Plan]
@@ -74,7 +78,7 @@ def store(lane: Lane, *prompts: Prompt) -> None:
         async with aiohttp.ClientSession() as session:
             images = ImageStore(session, Location.parse(lane.images_location))
             for each in prompts:
-                await images.put_record(each, [], "2026-11-01T00:00:00.000+00:00")
+                await images.put_record(each, [], "2026-11-01T00:00:00.000+00:00", PAID)
 
     asyncio.run(put())
 

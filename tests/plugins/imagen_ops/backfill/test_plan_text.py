@@ -4,7 +4,7 @@ import pytest
 
 from imagen_ops.backfill.file_count import SHOWN_ROWS
 from imagen_ops.backfill.plan import AlreadyStored, ModelCost
-from imagen_ops.backfill.plan_text import over_budget, quantity, summary
+from imagen_ops.backfill.plan_text import over_budget, quantity, summary, within_budget
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 
 ESTIMATE = dataclasses.replace(
@@ -49,6 +49,7 @@ def test_the_settings_that_a_message_names_exist(name: str) -> None:
 
 def test_a_summary_says_what_would_be_done_and_what_is_wrong() -> None:
     assert summary(PLAN).splitlines() == [
+        "1,000 images to generate, for about 134.00 USD",
         "gs://b/prompts/*: 3 files, 12.3 kB",
         "1,200 prompts, including 100 duplicates; 2 invalid rows",
         "1,100 images requested: 100 already stored (from 100 prompts), 1,000 to generate",
@@ -73,6 +74,13 @@ def test_a_summary_says_what_is_estimated_or_unknown() -> None:
     assert "at least 134.00 USD" in text
 
 
+def test_what_is_within_the_budget_says_how_much_of_it() -> None:
+    assert within_budget(PLAN, 10_000, None) == (
+        "within the budget: 1,000 images to generate of at most 10,000, and about 134.00 USD"
+    )
+    assert within_budget(PLAN, None, 500).endswith("about 134.00 USD of at most 500.00 USD")
+
+
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1200, "1,200 files")]
 )
@@ -85,5 +93,5 @@ def test_a_noun_is_in_the_plural_unless_there_is_one(count: int, text: str) -> N
     [(1, "1 byte"), (999, "999 bytes"), (1_200_000, "1.2 MB"), (2_345_000_000_000, "2,345.0 GB")],
 )
 def test_sizes_are_shown_in_units_that_people_use(size: int, text: str) -> None:
-    line = summary(dataclasses.replace(PLAN, bytes=size)).splitlines()[0]
+    line = summary(dataclasses.replace(PLAN, bytes=size)).splitlines()[1]
     assert line == f"gs://b/prompts/*: 3 files, {text}"

@@ -52,6 +52,10 @@ def test_a_report_adds_up_if_every_prompt_has_an_outcome() -> None:
     assert reconciliation.counts["predictions"] == 1199
     assert reconciliation.failures_by_reason == {"BLOCKED": 1, "INVALID_PROMPT": 2}
     assert reconciliation.noted == PLAN.first_problems
+    assert str(reconciliation) == (
+        "all prompts are accounted for: 1,202 prompts = 1,199 predictions (100 reused at no cost) "
+        "+ 3 failures (1 BLOCKED, 2 INVALID_PROMPT); 1,099 images generated for at least 136.50 USD"
+    )
 
 
 def test_a_job_that_paid_for_more_than_the_budget_is_told_by_how_much() -> None:

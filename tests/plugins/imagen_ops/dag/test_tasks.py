@@ -137,8 +137,9 @@ def test_the_first_error_in_a_log_is_the_sentence_for_the_operator(
         assert first.message.startswith(sentence)
         assert first.exc_info is None, "no stack"
     caplog.clear()
-    with pytest.raises(AirflowSkipException):
+    with caplog.at_level(logging.INFO), pytest.raises(AirflowSkipException):
         run_task(fails_with(AirflowSkipException("nothing to do")))
+    assert "skipped: nothing to do" in [record.message for record in caplog.records]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 

@@ -114,6 +114,22 @@ def test_a_retryable_dead_letter_with_an_unknown_reason_is_left() -> None:
     assert decide(edited(reason="QUOTA"), DEFAULT).disposition is Disposition.LEAVE
 
 
+def test_with_prompts_named_everything_else_stays_where_it_is() -> None:
+    form = ReplayForm.from_fields({"prompt_ids": ["p-1", "p-2"]})
+    assert decide(letter(), form).disposition is Disposition.REPLAY
+    refused = {"reason": outcomes.Reason.BLOCKED, "retryable": False}
+    assert decide(letter(**refused), form).disposition is Disposition.ARCHIVE
+    others = (letter(prompt_id="p-10"), letter(prompt_id="p-10", **refused), b"no dead letter")
+    counts = ReplayCounts()
+    for other in others:
+        decision = decide(other, form)
+        counts.add(decision)
+        assert decision.disposition is Disposition.LEAVE
+    assert counts.to_json()["left"] == {"BLOCKED": 1, UNREADABLE: 1, "UNAVAILABLE": 1}
+    assert counts.unreadable == 0
+    assert ReplayForm.from_fields({"prompt_ids": None}) == DEFAULT
+
+
 def test_an_incomplete_prompt_is_archived_and_not_published() -> None:
     body = b"x" * (outcomes.MAX_DEAD_LETTER_BODY_BYTES + 1)
     decision = decide(letter(body=body), DEFAULT)

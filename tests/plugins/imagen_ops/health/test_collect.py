@@ -12,14 +12,12 @@ from imagen_ops.health.assessment.signals import Canary, Counts, Period, Signals
 from imagen_ops.health.assessment.verdict import Status, Verdict
 from imagen_ops.health.collect import (
     CollectedSignals,
-    Counted,
     PreviousCheck,
     _canary,
-    _counts,
-    count,
     health_record,
     thresholds_of,
 )
+from imagen_ops.health.counting import Counted, _grown, counts_of, growth
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.settings import Settings, SettingsError
 from tests.plugins.imagen_ops.test_settings import COMPLETE
@@ -83,7 +81,8 @@ COUNTERS = {
 def test_what_was_counted_goes_on_from_job_to_job(
     before: Counted, job_id: str, counts: Counts | None, after: Counted | str
 ) -> None:
-    found, counted = count(before, job_id, COUNTERS.get)
+    grown, counted = growth(before, job_id, COUNTERS.get)
+    found = None if grown is None else counts_of(grown)
     assert found == counts
     assert found is None or counts is None or found.by_reason == counts.by_reason
     assert counted == (Counted(after, COUNTERS[after]) if isinstance(after, str) else after)
@@ -108,16 +107,18 @@ def test_a_record_has_the_values_for_plots() -> None:
 
 
 def test_counts_are_those_since_the_last_health_check() -> None:
-    counts = _counts(
-        {"predictions": 10, "failures": 1, "failures_BLOCKED": 1},
-        {"predictions": 25, "failures": 4, "failures_BLOCKED": 2, "failures_NO_IMAGE": 2},
+    counts = counts_of(
+        _grown(
+            {"predictions": 10, "failures": 1, "failures_BLOCKED": 1},
+            {"predictions": 25, "failures": 4, "failures_BLOCKED": 2, "failures_NO_IMAGE": 2},
+        )
     )
     assert (counts.prompts, counts.failures) == (18, 3)
     assert counts.by_reason == {"BLOCKED": 1, "NO_IMAGE": 2}
 
 
 def test_counters_that_restarted_count_from_zero() -> None:
-    counts = _counts({"predictions": 100, "failures": 9}, {"predictions": 5})
+    counts = counts_of(_grown({"predictions": 100, "failures": 9}, {"predictions": 5}))
     assert (counts.prompts, counts.failures) == (5, 0)
 
 

@@ -1,8 +1,10 @@
 """Verdict, record, alert and restart, against the local cloud. Jobs stay QUEUED here."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.conftest import Cloud
@@ -194,6 +196,43 @@ def test_a_run_is_red_when_the_stream_is_down(status: str, fails: bool, run_task
             run_task(task)
     else:
         assert "the text" in run_task(task)
+
+
+def test_a_model_that_refuses_every_prompt_is_the_one_reason_in_the_verdict_and_on_the_page(
+    deployment: Deployment,
+    variables: dict[str, str],
+    run_task: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from beam_jobs.engine.hold_report import HoldReport
+    from beam_jobs.engine.model_gate import Hold
+    from imagen_ops.google.dataflow import DataflowJobsHook
+    from imagen_ops.jobs.job import Job, JobState
+    from imagen_ops.ui.panels.stream import read_health, state
+    from imagen_ops.ui.storage import Storage
+
+    async def report(*holds: Hold) -> None:
+        async with aiohttp.ClientSession() as session:
+            await HoldReport(session, bucket, "stream", lambda: holds).report()
+
+    request_stream(deployment)
+    bucket, model = deployment.settings.bucket, deployment.settings.model
+    job = Job("job-1", deployment.settings.stream_job_name, JobState.RUNNING)
+    monkeypatch.setattr(DataflowJobsHook, "active", lambda self, name: job)
+    monkeypatch.setattr(DataflowJobsHook, "counters", lambda self, job_id: {})
+    monkeypatch.setattr(DataflowJobsHook, "errors", lambda self, job_id, since: [])
+    since = datetime.now(UTC) - timedelta(minutes=7)
+    asyncio.run(report(Hold(model, since, 0.0, "model answered 404: NOT_FOUND")))
+    lost = {"sent_at": (datetime.now(UTC) - timedelta(seconds=60)).isoformat()}
+    verdict = assess(run_task, "1", canary=lost)
+    assert (verdict["status"], verdict["restart"]) == ("DOWN", False)
+    (reason,) = verdict["reasons"]
+    assert reason["code"] == "MODEL_REFUSES"
+    assert f"{model} has refused every prompt for 7 min: “model answered 404" in reason["text"]
+    shown = state(read_health(Storage()), datetime.now(UTC))
+    assert shown is not None
+    assert (shown["word"], shown["checked"]) == ("DOWN", True)
+    assert shown["check"]["reasons"] == verdict["reasons"]
 
 
 def test_a_run_without_a_verdict_is_red(run_task: Run) -> None:

@@ -62,6 +62,12 @@ def test_the_text_of_a_job_has_its_name_id_and_state() -> None:
     assert str(Job.from_api(RESOURCE)) == "imagen-stream (2026-11-03_01_02_03-42, RUNNING)"
 
 
+def test_a_job_of_which_only_the_launch_is_known_is_not_told_to_be_unknown() -> None:
+    assert Job("1", "a", JobState.RUNNING).standing == "job 1 is RUNNING"
+    unknown = Job("1", "a", JobState.UNKNOWN).standing
+    assert unknown == "job 1 was launched; its state is not known yet"
+
+
 def test_every_state_of_the_api_is_known() -> None:
     import json
     from pathlib import Path

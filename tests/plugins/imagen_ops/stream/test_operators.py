@@ -32,6 +32,14 @@ def recorded(variables: dict[str, str]) -> dict[str, Any]:
     return dict(json.loads(variables["imagen_stream"]))
 
 
+def done(deployment: Deployment) -> list[dict[str, Any]]:
+    """Return the records of what runs have done."""
+    from imagen_ops.records.folders import ACTION_RECORDS
+
+    history = deployment.clients.history(ACTION_RECORDS)
+    return list(history.since(datetime.now(UTC) - timedelta(hours=1)))
+
+
 def test_a_start_launches_the_stream_and_records_that_it_should_run(
     deployment: Deployment, variables: dict[str, str], run_task: Run
 ) -> None:
@@ -43,6 +51,10 @@ def test_a_start_launches_the_stream_and_records_that_it_should_run(
     assert recorded(variables)["form"]["max_workers"] == 5
     assert recorded(variables)["by"] == "imagen_stream_start manual__1 (ada)"
     assert task.linked_job.job_id == job_id
+    [record] = done(deployment)
+    assert (record["stage"], record["triggered_by"]) == ("launched", "ada")
+    assert (record["job"]["id"], record["form"]) == (job_id, recorded(variables)["form"])
+    assert record["image"].startswith("us-central1-docker.pkg.dev/")
 
 
 def test_a_cleared_launch_is_refused_what_is_no_longer_allowed(
@@ -184,6 +196,9 @@ def test_a_drain_without_a_job_reports_the_backlog(
     assert report["backlog"] == 3
     assert report["oldest_seconds"] is not None
     assert report["state"] is None
+    asked, ended = done(deployment)
+    assert (asked["stage"], asked["job"]) == ("stopping", None)
+    assert (ended["stage"], ended["backlog_size"]) == ("ended", 3)
 
 
 def test_a_job_that_has_already_ended_is_not_cancelled(
@@ -200,7 +215,10 @@ def test_a_job_that_has_already_ended_is_not_cancelled(
 def test_a_drain_during_an_update_ends_both_jobs(
     deployment: Deployment, run_task: Run, variables: dict[str, str]
 ) -> None:
-    """The old job takes prompts until the update is done, so it is the one to wait for."""
+    """The old job takes prompts until the update is done, so it is the one to wait for.
+
+    That no record of it can be written keeps it from nothing.
+    """
     from imagen_ops.jobs.job import Job, JobState
     from imagen_ops.stream.operators import DrainStream
 

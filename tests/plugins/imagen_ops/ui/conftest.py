@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from beam_jobs.images.location import END_OF_TIME_MS, index_folder
+from beam_jobs.images.location import END_OF_TIME_MS, countdown, day_folder, index_folder
 from tests.localcloud.storage.conftest import RunningStorage
 from tests.plugins.imagen_ops.test_settings import COMPLETE
 
@@ -76,6 +76,13 @@ class Stored:
         """
         name = f"{END_OF_TIME_MS - int(at.timestamp() * 1000):013d}-{tag}"
         self.put(f"images/{index_folder(kind)}{name}.jsonl", list(lines))
+        return name
+
+    def day(self, at: datetime, *lines: Any, tag: str = "0" * 8) -> str:
+        """Store an object of the index by day, and return its name."""
+        ms = int(at.timestamp() * 1000)
+        name = f"{day_folder(at.astimezone(UTC).date())}{countdown(ms)}-{tag}.jsonl"
+        self.put(f"images/{name}", list(lines))
         return name
 
     def picture(self, digest: str, index: int = 0, extension: str = "png") -> str:
@@ -154,7 +161,7 @@ class Page:
         response = self.get(f"/api/{path}")
         assert response.status_code == 200, response.text
         answer = response.json()
-        assert set(answer) == {"at", "data", "error"}
+        assert set(answer) == {"at", "data", "error", "cause"}
         assert datetime.fromisoformat(answer["at"]).tzinfo
         return dict(answer)
 

@@ -75,7 +75,7 @@ def airflow(_manager: Any, stored: Stored) -> Airflow:
 
 def test_the_tests_below_cover_every_route(airflow: Airflow) -> None:
     assert {"/", "/api/stream", f"/images/{PATH}", "/assets/icon.svg"} <= set(airflow.paths)
-    assert len(airflow.paths) == 9
+    assert len(airflow.paths) == 12
 
 
 def test_without_a_login_every_route_is_401_and_reads_nothing(
@@ -143,7 +143,7 @@ def test_whoever_may_read_the_dag_sees_everything(
 def test_airflow_decides_who_may_trigger(airflow: Airflow, role: str, allowed: bool) -> None:
     data = airflow.get("/api/actions", airflow.token(role)).json()["data"]
     assert [dag["allowed"] for dag in data["dags"]] == [allowed] * 5
-    assert data["dags"][0]["url"] == "dags/imagen_stream_start"
+    assert data["dags"][0]["url"] == "dags/imagen_stream_health"
     assert data["user"] == f"{role}-user"
 
 

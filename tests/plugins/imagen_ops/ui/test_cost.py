@@ -23,7 +23,7 @@ from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 # About scale: what two weeks of data cost.
 pytestmark = [pytest.mark.slow, pytest.mark.full]
 
-PANELS = ("stream", "plots", "images", "backfills", "dead-letters")
+PANELS = ("stream", "plots", "images", "backfills", "dead-letters", "done")
 MAX_MB = 100
 
 
@@ -69,10 +69,12 @@ def test_with_two_weeks_of_data_the_panels_cost_little(page: Page, stored: Store
     print(f"all panels: cold {cold:.2f} s, {cost} requests; warm {warm:.3f} s, {none} requests")
     assert cost <= sum(
         [
-            1 + 3,  # the listing of a week's health records, and the last two or three days
+            3 + 3,  # the stream: listings of health checks, actions, runs; two or three days
+            2 + 3,  # plots: listings of health checks and actions, and the same days
+            2,  # what was done: listings of actions and runs
             1 + 49,  # images: as many objects as images shown, if each has one image
             1 + 15,  # backfills: the days of two weeks
-            1 + 100 + 1,  # dead letters: the most that are ever read, and the listing of replays
+            1 + 100 + 2 + 3,  # dead letters: the most ever read, replays, and health checks
         ]
     )
     assert none == 0

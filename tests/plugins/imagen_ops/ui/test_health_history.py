@@ -10,7 +10,8 @@ from croniter import croniter
 from imagen_ops.google.reading import Reading
 from imagen_ops.health.assessment.decide import assess
 from imagen_ops.health.assessment.signals import Canary, Signals
-from imagen_ops.health.collect import CollectedSignals, Counted, health_record, thresholds_of
+from imagen_ops.health.collect import CollectedSignals, health_record, thresholds_of
+from imagen_ops.health.counting import Counted
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.settings import Settings
 from imagen_ops.ui.panels.health_history import (
@@ -83,13 +84,7 @@ def test_an_unknown_cost_is_none_and_no_cost_is_0() -> None:
 def test_a_health_check_is_read_from_its_record() -> None:
     check = HealthCheck.from_record(record(prompts=7))
     assert check is not None
-    assert (check.at, check.wanted, check.job_id, check.job_state) == (
-        NOW,
-        True,
-        "job-1",
-        record()["job"]["state"],
-    )
-    assert check.headline.startswith(f"{check.status}: ")
+    assert (check.at, check.wanted, check.job) == (NOW, True, record()["job"])
     assert check.reasons[0].keys() == {"code", "status", "text"}
     assert check.readings == {"backlog_age": 12.0, "backlog_size": 3}
     assert check.canary_seconds == 1.5
@@ -201,6 +196,15 @@ def test_what_a_new_job_has_counted_has_grown_from_nothing(before: Any) -> None:
     assert second["prompts_per_minute"] == 30
     assert second["images_per_minute"] == 30
     assert second["failures_per_minute"] == {}
+
+
+def test_counts_and_rates_go_on_over_a_new_job() -> None:
+    """What the old job did until its end is in the record, and no check has to see it run."""
+    before, change, none = record(0, prompts=100), record(5, "job-2", prompts=10), record(10, None)
+    change["grown"], none["grown"] = {"prompts": 60, "cost_micro_usd": 500_000}, {}
+    _, new, stopped = plotted(before, change, none)
+    assert (new["prompts_per_minute"], stopped["prompts_per_minute"]) == (12, 0)
+    assert cost(before, change, none) == {"usd": 0.5, "unpriced_calls": 0}
 
 
 def test_a_check_that_could_not_see_the_job_does_not_make_it_a_new_one() -> None:

@@ -65,6 +65,7 @@ def test_an_image_is_listed_with_its_prompt_and_model(page: Page, stored: Stored
             "path": f"gs://{BUCKET}/images/{path(1)}",
             "prompt": "prompt 1",
             "prompt_id": "id-1",
+            "digest": digest(1),
             "model": "m",
             "source": "stream",
             "reused": True,
@@ -72,6 +73,7 @@ def test_an_image_is_listed_with_its_prompt_and_model(page: Page, stored: Stored
             "latency_ms": 1500,
             "cost_usd": 0.0,
             "parameters": {},
+            "attributes": {},
         }
     ]
 

@@ -10,18 +10,26 @@ from typing import Any
 
 import pytest
 
+from beam_jobs.outcomes import Reason
+from imagen_ops.health.assessment.verdict import ReasonCode
 from imagen_ops.ui.panels.actions import ACTIONS
 from imagen_ops.ui.static_files import FOLDER
 from tests.conftest import ROOT
-from tests.plugins.imagen_ops.ui.conftest import Page, Stored, raw_get
+from tests.plugins.imagen_ops.ui.conftest import Page, Stored, everybody, raw_get
 from tests.plugins.imagen_ops.ui.test_pictures import DIGEST
 
-OF_STORAGE = ("stream", "plots", "images", "backfills", "dead-letters")
+OF_STORAGE = (
+    *("stream", "plots", "images", "search", "money", "backfills", "dead-letters"),
+    f"record?digest={DIGEST}",
+)
 PATHS = (
     "/",
+    "/runbook",
     "/assets/icon.svg",
     *(f"/api/{panel}" for panel in OF_STORAGE),
     "/api/actions",
+    "/api/dead-letters/list",
+    "/api/done",
     f"/images/ab/{DIGEST}-0.png",
     "/nothing",
     "/api/images?limit=x",
@@ -89,6 +97,26 @@ def test_every_response_lets_a_browser_run_only_our_scripts(page: Page, path: st
         assert headers["cache-control"] == "no-store"
 
 
+def test_every_word_in_capitals_leads_to_its_section_of_the_runbook(
+    page: Page, storage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from imagen_ops.ui.app import build
+
+    shown = page.get("/runbook")
+    assert shown.headers["content-type"] == "text/html; charset=utf-8"
+    anchors = set(re.findall(r' id="([\w-]+)"', shown.text))
+    assert {code.value.lower() for code in (*ReasonCode, *Reason)} <= anchors
+    assert {"alert-crash-loop", "stream_crash_loop", "stop-everything"} <= anchors
+    # All links lead to its own sections, or to other sites.
+    links = set(re.findall(r'<a href="([^"]+)"', shown.text))
+    assert {link.removeprefix("#") for link in links if link.startswith("#")} <= anchors
+    assert all(link.startswith(("#", "https://")) for link in links)
+
+    monkeypatch.setenv("IMAGEN_RUNBOOK_URL", "https://wiki.example/imagen")
+    elsewhere = Page(build(storage, everybody)).get("/runbook")
+    assert elsewhere.headers["location"] == "https://wiki.example/imagen"
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize("path", PATHS)
 def test_nothing_can_be_changed_through_it(
@@ -121,6 +149,7 @@ def test_each_panel_reports_wrong_settings(page: Page, monkeypatch: pytest.Monke
         answer = page.panel(panel)
         assert answer["data"] is None
         assert "IMAGEN_BUCKET: is not set, for example my-project-imagen" in answer["error"]
+        assert answer["cause"] == "settings"
     assert page.get("/").status_code == 200
 
 
@@ -134,6 +163,7 @@ def test_without_storage_each_panel_says_so_and_the_page_still_loads(
         answer = page.panel(panel)
         assert answer["data"] is None
         assert "cannot reach Cloud Storage for gs://my-project-imagen" in answer["error"]
+        assert answer["cause"] == "storage"
     assert time.monotonic() - started < 60
     assert page.get("/").status_code == 200
 
@@ -195,7 +225,8 @@ def test_nothing_is_read_on_the_event_loop(
     for path in PATHS:
         page.get(path)
     page.get(f"/images/{stored.picture(DIGEST)}")
-    assert threads == {"imagen-ui-panel", "imagen-ui-newest", "imagen-ui-picture"}
+    names = ("newest", "panel", "picture", "search")
+    assert threads == {f"imagen-ui-{name}" for name in names}
 
 
 def test_an_answer_is_always_valid_json(page: Page, stored: Stored) -> None:
@@ -214,5 +245,5 @@ def test_an_answer_is_always_valid_json(page: Page, stored: Stored) -> None:
     )
     shown = page.data("stream")
     assert shown["totals"] == {}
-    assert shown["readings"] == {}
-    assert shown["verdict"]["status"] == "DOWN"
+    assert shown["check"]["readings"] == {}
+    assert shown["word"] == "DOWN"

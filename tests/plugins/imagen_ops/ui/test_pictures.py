@@ -99,6 +99,33 @@ def test_the_plain_path_of_the_same_image_is_served(page: Page, stored: Stored) 
     assert f"/images%2Fab%2F{DIGEST}-0.png" in request
 
 
+def test_a_thumbnail_is_served_and_without_one_the_image(page: Page, stored: Stored) -> None:
+    stored.picture(DIGEST)
+    missing = page.get(f"/thumbnails/{PATH}")
+    assert (missing.content, missing.headers["content-type"]) == (PICTURE, "image/png")
+    stored.put(f"images/thumbnails/ab/{DIGEST}-0.webp", b"small")
+    small = page.get(f"/thumbnails/{PATH}")
+    assert (small.content, small.headers["content-type"]) == (b"small", "image/webp")
+    assert small.headers["cache-control"] == "private, no-cache"
+    again = page.get(f"/thumbnails/{PATH}", if_none_match=small.headers["etag"])
+    assert again.status_code == 304
+    assert page.get(f"/thumbnails/{PATH}".replace("-0", "-1")).status_code == 404
+
+
+def test_a_thumbnail_of_nothing_is_404_and_reads_nothing(page: Page, stored: Stored) -> None:
+    stored.put(f"images/thumbnails/ab/{DIGEST}-0.webp", b"small")
+    for target in (
+        f"/thumbnails/ab/{DIGEST}-0.json",
+        f"/thumbnails/thumbnails/{PATH}",
+        f"/thumbnails/../images/{PATH}",
+        f"/thumbnails/ab%2f{DIGEST}-0.png",
+        f"/images/thumbnails/ab/{DIGEST}-0.webp",
+        "/thumbnails/",
+    ):
+        assert raw_get(page.app, target)[0] == 404, target
+    assert stored.requests == []
+
+
 def test_an_oversized_image_is_not_sent(
     page: Page, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,9 @@ def test_an_error_is_reported_as_it_is_and_retried_soon(
             raise troubles.pop()
         return "well again"
 
-    assert asyncio.run(shared.get("a", 60, read)) == Answer(error="storage is down")
+    assert asyncio.run(shared.get("a", 60, read)) == Answer(
+        error="storage is down", cause="storage"
+    )
     assert asyncio.run(shared.get("a", 60, read)) == Answer("well again")
 
 
@@ -71,7 +73,7 @@ def test_an_error_is_shared_too() -> None:
         raise ReadError("storage is down")
 
     answers = [asyncio.run(shared.get("a", 60, fail)) for _ in range(10)]
-    assert answers == [Answer(error="storage is down")] * 10
+    assert answers == [Answer(error="storage is down", cause="storage")] * 10
     assert len(read) == 1
 
 

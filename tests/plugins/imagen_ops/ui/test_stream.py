@@ -1,11 +1,11 @@
-"""The panels about the stream: its state and its plots."""
+"""The panel about the stream: its state."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from imagen_ops.ui.panels.stream import plots, read_health, state
+from imagen_ops.ui.panels.stream import read_health, state
 from tests.plugins.imagen_ops.ui import test_health_history
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
 
@@ -18,7 +18,6 @@ def check(minutes: float, **totals: int) -> dict[str, Any]:
 
 def test_before_the_first_health_check_there_is_no_data_and_no_error(page: Page) -> None:
     assert page.data("stream") is None
-    assert page.data("plots") == {"hours": 24, "points": []}
 
 
 def test_the_state_is_that_of_the_latest_health_check(stored: Stored, storage: Any) -> None:
@@ -27,19 +26,17 @@ def test_the_state_is_that_of_the_latest_health_check(stored: Stored, storage: A
     assert shown is not None
     assert shown["wanted"] is True
     assert shown["job"] == {
-        "id": "job-1",
-        "state": last["job"]["state"],
+        **last["job"],
         "url": "https://console.cloud.google.com/dataflow/jobs/us-central1/job-1"
         "?project=my-project",
     }
-    assert shown["verdict"]["status"] == last["verdict"]["status"]
-    assert shown["verdict"]["reasons"] == last["verdict"]["reasons"]
-    assert shown["looked_at"] == NOW.isoformat()
-    assert shown["age_seconds"] == 90
-    assert shown["stale"] is False
-    assert shown["readings"] == {"backlog_age": 12.0, "backlog_size": 3}
-    assert shown["canary_seconds"] == 1.5
-    assert shown["totals"] == {"prompts": 3}
+    assert (shown["word"], shown["checked"]) == (last["verdict"]["status"], True)
+    assert shown["check"]["reasons"] == last["verdict"]["reasons"]
+    assert shown["check"]["at"] == NOW.isoformat()
+    assert shown["check"]["stale"] is False
+    assert shown["check"]["readings"] == {"backlog_age": 12.0, "backlog_size": 3}
+    assert shown["check"]["canary_seconds"] == 1.5
+    assert shown["totals"] == {"prompts": 2}, "in the last 24 hours, as far as it is known"
 
 
 def test_a_health_check_is_stale_when_three_more_should_have_followed(
@@ -50,36 +47,24 @@ def test_a_health_check_is_stale_when_three_more_should_have_followed(
     for minutes, stale in ((14.9, False), (15.1, True)):
         shown = state(health, NOW + timedelta(minutes=minutes))
         assert shown is not None
-        assert shown["stale"] is stale
+        assert shown["check"]["stale"] is stale
 
 
 def test_a_health_check_from_days_ago_is_still_the_latest(stored: Stored, storage: Any) -> None:
     stored.records("health", check(0))
     health = read_health(storage, NOW + timedelta(days=3))
     assert health.last is not None
-    assert plots(health)["points"] == [], "none within the last 24 hours"
     assert read_health(storage, NOW + timedelta(days=9)).last is None
 
 
-def test_the_last_day_is_plotted_over_midnight(stored: Stored, storage: Any) -> None:
-    every_5 = [check(-minutes, prompts=10_000 - minutes) for minutes in range(1500, -1, -5)]
-    stored.records("health", *every_5)
-    shown = plots(read_health(storage, NOW))["points"]
-    assert [point["at"] for point in shown] == [
-        (NOW - timedelta(minutes=minutes)).isoformat() for minutes in range(1440, -1, -5)
-    ]
-    assert {point["prompts_per_minute"] for point in shown} == {1}, "the first point too"
-
-
 @pytest.mark.usefixtures("long_timeouts")
-def test_both_panels_and_ten_pages_cost_one_read(page: Page, stored: Stored) -> None:
+def test_ten_pages_cost_one_read(page: Page, stored: Stored) -> None:
     at = datetime.now(UTC) - NOW
     records = [check(at.total_seconds() / 60 - minutes) for minutes in (1500, 5, 0)]
     stored.records("health", *records)
     for _ in range(10):
         assert page.data("stream")["job"]["id"] == "job-1"
-        assert page.data("plots")["points"]
-    assert len(stored.requests) == 3, "the listing, and the last two days"
+    assert len(stored.requests) == 5, "three listings, and the last two days"
 
 
 def test_an_unchanged_day_is_not_read_again(stored: Stored, storage: Any) -> None:
@@ -87,12 +72,12 @@ def test_an_unchanged_day_is_not_read_again(stored: Stored, storage: Any) -> Non
     read_health(storage, NOW)
     stored.requests.clear()
     read_health(storage, NOW)
-    assert len(stored.requests) == 1, "the listing"
+    assert len(stored.requests) == 3, "the listings"
     stored.records("health", check(0), check(5))
     health = read_health(storage, NOW)
     assert health.last is not None
     assert health.last.at == NOW + timedelta(minutes=5)
-    assert len(stored.requests) == 3, "the listing, and the day that has changed"
+    assert len(stored.requests) == 3 + 3 + 1, "the listings, and the day that has changed"
 
 
 def test_of_an_oversized_day_only_the_end_is_read(stored: Stored, storage: Any) -> None:
@@ -105,7 +90,6 @@ def test_of_an_oversized_day_only_the_end_is_read(stored: Stored, storage: Any) 
     health = read_health(storage, NOW)
     assert health.last is not None
     assert health.last.totals == {"prompts": 2}
-    assert len(health.points) == 1
 
 
 def test_only_objects_named_after_a_day_are_read(stored: Stored, storage: Any) -> None:

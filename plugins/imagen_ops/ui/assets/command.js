@@ -1,0 +1,32 @@
+// The command that sends an image's prompt again. Airflow has no form for it.
+
+// Not a field of a prompt: the job's options name it.
+const NOT_OF_A_PROMPT = new Set(["model_endpoint", "model", "images"]);
+
+/**
+ * @param {object} image as the index has it, with the beginning of a long prompt
+ * @param {object | null} record the whole of it, if it is loaded
+ */
+export function publishCommand(image, record) {
+  const fields = { ...image.parameters, ...record?.parameters };
+  const options = [
+    ["model", record?.model ?? image.model],
+    ["images", record?.images?.length > 1 ? record.images.length : null],
+    ...Object.entries(fields).filter(([name]) => !NOT_OF_A_PROMPT.has(name)),
+  ]
+    // Whoever can write a record may have named a field anything.
+    .filter(([name, value]) => /^[a-z_]+$/.test(name) && !["", null, undefined].includes(value))
+    .map(([name, value]) => `--${name.replaceAll("_", "-")}=${quoted(value)}`);
+  const attributes = Object.entries(image.attributes ?? {}).map(
+    ([name, value]) => `--attribute=${quoted(`${name}=${value}`)}`,
+  );
+  const prompt = quoted(record?.prompt ?? image.prompt ?? "");
+  // After `--`, a prompt may begin with a hyphen.
+  return ["scripts/publish_prompt.sh --no-reuse", ...options, ...attributes, `-- ${prompt}`].join(" ");
+}
+
+/** A value that any shell passes on as it is. */
+const quoted = (value) => {
+  const text = String(value);
+  return /^[\w.:/@=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+};

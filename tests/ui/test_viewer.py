@@ -1,0 +1,86 @@
+"""The viewer: a prompt's other images, its record, its run, and the command to send it again."""
+
+import shlex
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser import faults, overflow, resize
+from tests.ui import samples
+from tests.ui.site import Site
+
+pytestmark = pytest.mark.slow
+
+
+def digest(number: int) -> str:
+    return f"{number:032x}"
+
+
+def test_the_record_adds_the_whole_prompt_its_images_and_the_command(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    whole = '-it\'s a "fox"; $(echo no) `x` \\ ' + "long " * 300 + "end"
+    first, *_ = site.images = samples.images(3)
+    first |= {
+        "prompt": whole[:500],
+        "attributes": {"tenant": "acme & co"},
+        "source": "backfill:a__b",
+    }
+    site.records[digest(0)] = {
+        "path": "gs://b/images/00/record.json",
+        "problem": None,
+        "prompt": whole,
+        "model": "m-1",
+        "parameters": {"seed": 7, "aspect_ratio": "16:9", "x; rm -rf /": "1"},
+        "images": [
+            {
+                "path": first["path"].replace("-0.png", f"-{n}.png"),
+                "url": first["url"].replace("-0.png", f"-{n}.png"),
+            }
+            for n in range(3)
+        ],
+    }
+    page = visit()
+    page.locator(".tile").first.click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog.locator(".prompt")).to_have_text(whole)
+    expect(dialog.get_by_text("gs://b/images/00/record.json")).to_be_visible()
+    run = dialog.get_by_role("link", name="backfill:a__b")
+    expect(run).to_have_attribute("href", f"{site.url}/dags/imagen_backfill/runs/a__b")
+    expect(dialog.locator(".download")).to_have_attribute("download", f"{digest(0)}-0.png")
+
+    siblings = dialog.get_by_role("list", name="Images of this prompt").get_by_role("button")
+    expect(siblings).to_have_count(3)
+    siblings.nth(2).click()
+    expect(dialog.locator(".path code")).to_have_text(first["path"].replace("-0.png", "-2.png"))
+    expect(siblings.nth(2)).to_have_attribute("aria-current", "true")
+
+    # A shell reads the command as it is meant, whatever the prompt has in it.
+    dialog.locator(".again summary").click()
+    command = dialog.locator(".again code").text_content() or ""
+    assert shlex.split(command) == [
+        "scripts/publish_prompt.sh",
+        "--no-reuse",
+        "--model=m-1",
+        "--images=3",
+        "--aspect-ratio=16:9",
+        "--seed=7",
+        "--attribute=tenant=acme & co",
+        "--",
+        whole,
+    ]
+    dialog.get_by_role("button", name="Copy prompt").click()
+    expect(dialog.locator(".copies .feedback")).not_to_be_empty()
+    assert faults(page, runOnly=["wcag2a", "wcag2aa"]) == []
+    for width in (360, 2560):
+        resize(page, width)
+        assert overflow(page) == []
+
+    # The arrow keys go on from the image that was opened.
+    page.keyboard.press("ArrowRight")
+    expect(dialog.locator(".prompt")).to_have_text(site.images[1]["prompt"])
+    expect(dialog.locator(".facts")).to_contain_text("Gone.")
+    expect(siblings).to_have_count(0)
+    page.keyboard.press("ArrowLeft")
+    expect(dialog.locator(".prompt")).to_have_text(whole)
