@@ -934,11 +934,11 @@ locals {
       DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
       STREAM_JOB_NAME           = local.stream_job
       # The page in Airflow shows the runbook itself, unless people read it elsewhere.
-      RUNBOOK_URL               = startswith(var.runbook_url, "http") ? var.runbook_url : null
-      MODEL                     = local.model
-      WORKER_MACHINE_TYPE       = var.worker_machine_type
-      WORKER_SERVICE_ACCOUNT    = google_service_account.worker.email
-      WORKER_SUBNETWORK         = local.subnetwork
+      RUNBOOK_URL            = startswith(var.runbook_url, "http") ? var.runbook_url : null
+      MODEL                  = local.model
+      WORKER_MACHINE_TYPE    = var.worker_machine_type
+      WORKER_SERVICE_ACCOUNT = google_service_account.worker.email
+      WORKER_SUBNETWORK      = local.subnetwork
     },
   )
   stream_job = "imagen-stream"

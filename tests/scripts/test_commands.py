@@ -65,6 +65,7 @@ def test_what_is_launched_is_what_airflow_launches(ready):
         "--max_in_flight=64",
         "--max_retry_seconds=600",
         "--request_tier=standard",
+        "--thumbnails=on",
     }
 
 

@@ -22,7 +22,7 @@ def test_a_search_shows_what_matches_by_page_and_the_address_keeps_it(
 ) -> None:
     site.images = samples.images(400)
     page = visit(width=360)
-    box, found = page.get_by_role("searchbox"), page.locator(".found")
+    box, found = page.locator("#search").get_by_role("searchbox"), page.locator("#search .result")
     box.fill("fox snow")
     box.press("Enter")
     expect(found).to_have_text("50 prompts with 50 images, of 20,000 prompts back to 21 Oct 2026.")
@@ -52,9 +52,9 @@ def test_in_airflows_frame_the_address_around_it_keeps_the_search(
 ) -> None:
     page = visit(path="/?q=fox&theme=1", wait=False)
     frame = page.frame_locator("iframe")
-    expect(frame.locator(".found")).to_contain_text("back to")
-    frame.get_by_role("searchbox").fill("神社")
-    frame.get_by_role("button", name="Search").click()
+    expect(frame.locator("#search .result")).to_contain_text("back to")
+    frame.locator("#search").get_by_role("searchbox").fill("神社")
+    frame.locator("#search").get_by_role("button", name="Search").click()
     expect(frame.locator(".tile .prompt").first).to_contain_text("神社")
     assert asked(page.url) == {"q": ["神社"], "theme": ["1"]}
 
@@ -63,20 +63,20 @@ def test_nothing_found_a_problem_and_what_is_still_read_are_said(
     site: Site, visit: Callable[..., Page]
 ) -> None:
     page = visit(path="/imagen/?q=.*%5B")
-    found = page.locator(".found")
+    found = page.locator("#search .result")
     expect(found).to_contain_text("No image matches. 20,000 prompts back to 21 Oct 2026 were")
     expect(page.locator(".tile")).to_have_count(0)
 
     site.searched["complete"] = False
     site.images = samples.images(3)
-    page.get_by_role("searchbox").fill("fox")
+    page.locator("#search").get_by_role("searchbox").fill("fox")
     page.keyboard.press("Enter")
     expect(found).to_contain_text("Older ones are still being read.")
 
     site.problem = "the range ends (2026-11-01) before it begins (2026-11-02): exchange the days"
     page.locator(".filters summary").click()
     page.get_by_label("From (UTC)").fill("2026-11-02")
-    page.get_by_role("button", name="Search").click()
+    page.locator("#search").get_by_role("button", name="Search").click()
     expect(found).to_have_text(f"T{site.problem[1:]}.")
     expect(page.locator(".tile")).to_have_count(0)
     assert faults(page, runOnly=["wcag2a", "wcag2aa"]) == []

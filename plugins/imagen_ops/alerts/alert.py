@@ -45,7 +45,7 @@ def alert(
     )
     # Each event has a section of its name, or an anchor before that of its alert.
     runbook = f"{os.environ.get('IMAGEN_RUNBOOK_URL') or RUNBOOK}#{event}"
-    content = {"schema": SCHEMA, **content, "match": f"{SCHEMA}:{event}", "runbook": runbook}
+    content = {"schema": SCHEMA, **content, "runbook": runbook, "match": f"{SCHEMA}:{event}"}
     _log.warning("%s", json.dumps(content))
     notify(content, _current_context() if context is None else context)
 

@@ -45,16 +45,16 @@ class ReplayForm:
     Attributes:
         dry_run: count the dead letters, and change nothing.
         reasons: retryable dead letters with one of these reasons are replayed, others are left.
-        prompt_ids: only these prompts' dead letters, others are left; empty: all.
         most: the maximum number of dead letters per run.
         max_replays: the maximum number of replays of one prompt, after which it is archived.
+        prompt_ids: only these prompts' dead letters, others are left; empty: all.
     """
 
     dry_run: bool = False
     reasons: tuple[str, ...] = REPLAYABLE
-    prompt_ids: tuple[str, ...] = ()
     most: int = 10_000
     max_replays: int = 3
+    prompt_ids: tuple[str, ...] = ()
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "ReplayForm":

@@ -9,13 +9,13 @@ import json
 import sqlite3
 import tempfile
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from imagen_ops.ui.image_query import EDGE, Query, folded, in_ms
 from imagen_ops.ui.index_entry import entry_of
 from imagen_ops.ui.untrusted import moment, texts
 
@@ -26,8 +26,6 @@ _CACHE_KB = 1024
 # Rows of one transaction: searches and the event loop get their turn in between.
 _BATCH = 200
 _CHOICES = 50
-# Stands around each attribute, and in none.
-_EDGE = "\x1f"
 
 # What is shown is in a table of its own, so that a search reads less.
 _SCHEMA = """
@@ -51,47 +49,6 @@ _INSERT = "INSERT OR IGNORE INTO prompts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?
 _KIND = "substr(source, 1, instr(source || ':', ':') - 1)"
 
 Row = tuple[Any, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Query:
-    """Which prompts to find. What is empty or None matches all of them.
-
-    Args:
-        words: each has to be in the prompt, the prompt id or the digest, in any case.
-        model: the whole name.
-        source: its beginning, such as `backfill`.
-        attribute: of the message, as `NAME=VALUE`.
-        since: the earliest time.
-        until: the time before which it was.
-        min_usd: the least cost of a prompt. A prompt of unknown cost is below and above nothing.
-        max_usd: the highest cost.
-    """
-
-    words: tuple[str, ...] = ()
-    model: str = ""
-    source: str = ""
-    attribute: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    min_usd: float | None = None
-    max_usd: float | None = None
-
-    def condition(self) -> tuple[str, list[Any]]:
-        """Return the condition in SQL, and the values of its parameters."""
-        attribute = f"{_EDGE}{self.attribute.replace(_EDGE, ' ')}{_EDGE}"
-        terms: list[tuple[str, Any]] = [
-            *(("instr(words, ?)", folded(word)) for word in self.words),
-            ("model = ?", self.model or None),
-            ("instr(source, ?) = 1", self.source or None),
-            ("instr(attributes, ?)", attribute if self.attribute else None),
-            ("at_ms >= ?", _ms(self.since)),
-            ("at_ms < ?", _ms(self.until)),
-            ("cost_usd >= ?", self.min_usd),
-            ("cost_usd <= ?", self.max_usd),
-        ]
-        used = [(term, value) for term, value in terms if value is not None]
-        return " AND ".join(("1", *(term for term, _ in used))), [value for _, value in used]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -264,7 +221,7 @@ class ImageIndex:
             "sum(iif(reused, 0, images)), total(cost_usd), "
             "sum(cost_usd IS NULL AND NOT reused) "
             "FROM prompts WHERE at_ms >= ? GROUP BY model, kind ORDER BY total(cost_usd) DESC",
-            [_ms(since)],
+            [in_ms(since)],
         )
         return [Spent(*row) for row in rows]
 
@@ -282,11 +239,6 @@ class ImageIndex:
         return connection
 
 
-def folded(value: str) -> str:
-    """Return text in which equal words are equal, whatever their case and their code points."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", value).casefold())
-
-
 def _rows(records: Iterable[dict[str, Any]]) -> Iterator[Row]:
     for record in records:
         at, images = moment(record.get("at")), texts(record.get("images"))
@@ -294,17 +246,17 @@ def _rows(records: Iterable[dict[str, Any]]) -> Iterator[Row]:
             continue
         entry = entry_of(record)
         attributes = [
-            f"{name}={value}".replace(_EDGE, " ") for name, value in entry["attributes"].items()
+            f"{name}={value}".replace(EDGE, " ") for name, value in entry["attributes"].items()
         ]
         words = (entry["prompt"], entry["prompt_id"], entry["digest"])
         row = (
-            _ms(at),
+            in_ms(at),
             entry["prompt_id"] or "",
             images[0],
             "\n".join(folded(word) for word in words if word),
             entry["model"] or "",
             entry["source"] or "",
-            _EDGE.join(("", *attributes, "")) if attributes else "",
+            EDGE.join(("", *attributes, "")) if attributes else "",
             int(entry["reused"]),
             entry["cost_usd"],
             len(images),
@@ -315,7 +267,3 @@ def _rows(records: Iterable[dict[str, Any]]) -> Iterator[Row]:
             value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
             for value in row
         )
-
-
-def _ms(at: datetime | None) -> int | None:
-    return None if at is None else int(at.timestamp() * 1000)

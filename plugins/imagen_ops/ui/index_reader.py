@@ -90,7 +90,7 @@ class IndexReader:
             self._wanted_until = time.monotonic() + _WANTED_S
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._run, name="imagen-ui-index", daemon=True
+                    target=self._run, name="imagen-ui-index_0", daemon=True
                 )
                 self._thread.start()
             if time.monotonic() - self._passed_at > 2 * PASS_EVERY_S:
@@ -139,7 +139,7 @@ class IndexReader:
         full = False
         while day >= first.date() and not full:
             self._read(f"{folder}{day_folder(day)}", since, _MAX_OBJECTS_OF_A_DAY)
-            full = self._index.drop_oldest()
+            full = self._index.drop_oldest() and since is None
             day -= timedelta(days=1)
         if self._through is None:
             # What workers of an older version wrote, and what killed workers did not come to write.

@@ -11,7 +11,7 @@ export class SearchForm {
   constructor(changed) {
     this.form = document.getElementById("search");
     this.changed = changed;
-    this.found = this.form.querySelector(".found");
+    this.found = this.form.querySelector(".result");
     this.filters = this.form.querySelector(".filters");
     this.reset = this.form.querySelector("[type=reset]");
     this.asked = this.#read(readAddress());

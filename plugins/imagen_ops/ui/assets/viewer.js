@@ -1,6 +1,5 @@
 // One large image with everything known about it. Arrow keys go to the images next to it.
 
-import { copyText } from "./clipboard.js";
 import { publishCommand } from "./command.js";
 import { el, renderList, setText } from "./dom.js";
 import { dollars, duration, fullTime, known, number, parseTime } from "./formatting.js";
@@ -158,15 +157,18 @@ export class Viewer {
   }
 
   async #copy(element) {
-    if (await copyText(element.textContent)) {
+    try {
+      await navigator.clipboard.writeText(element.textContent);
       setText(this.feedback, "Copied.");
-      return;
+    } catch {
+      // The clipboard is not available on plain HTTP, or where the iframe may not use it. Select the
+      // text, so that the reader can copy it with one key.
+      const folded = element.closest("details");
+      if (folded) folded.open = true;
+      getSelection().selectAllChildren(element);
+      const copied = document.execCommand("copy");
+      setText(this.feedback, copied ? "Copied." : "Could not copy. The text is selected: press Ctrl+C or ⌘C.");
     }
-    // Select the text, so that the reader can copy it with one key.
-    const folded = element.closest("details");
-    if (folded) folded.open = true;
-    getSelection().selectAllChildren(element);
-    setText(this.feedback, "Could not copy. The text is selected: press Ctrl+C or ⌘C.");
   }
 }
 

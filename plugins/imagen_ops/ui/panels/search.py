@@ -4,7 +4,8 @@ import dataclasses
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from imagen_ops.ui.image_index import ImageIndex, Query
+from imagen_ops.ui.image_index import ImageIndex
+from imagen_ops.ui.image_query import Query
 from imagen_ops.ui.index_reader import IndexReader
 from imagen_ops.ui.panels.images import with_url
 from imagen_ops.ui.sharing import ReadError

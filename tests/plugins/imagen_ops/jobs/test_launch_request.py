@@ -50,6 +50,7 @@ def test_a_form_becomes_template_parameters_as_text() -> None:
         "images_output_location": "gs://my-project-imagen/images",
         "model": "gemini-3-pro-image",
         "request_tier": "standard",
+        "thumbnails": "on",
         "max_in_flight": "32",
         "max_requests_per_minute": "90.5",
         "max_retry_seconds": "600",
@@ -169,6 +170,7 @@ def test_a_backfill_launch_has_its_files_its_report_and_its_source() -> None:
         "images_output_location": "gs://my-project-imagen/images",
         "model": "gemini-3-pro-image",
         "request_tier": "standard",
+        "thumbnails": "on",
         "max_in_flight": "64",
         "max_retry_seconds": "600",
     }

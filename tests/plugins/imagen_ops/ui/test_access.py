@@ -11,6 +11,7 @@ from tests.plugins.imagen_ops.ui.test_pictures import DIGEST, PATH
 
 SECRET = "a secret of sixty-four bytes or more, for the signatures of tests' tokens"
 VALUES = {"name": "icon.svg", "path": PATH}
+QUERIES = {"/api/record": f"?digest={DIGEST}"}
 
 
 @dataclasses.dataclass
@@ -34,7 +35,8 @@ class Airflow:
     @property
     def paths(self) -> list[str]:
         """A path for every route."""
-        return [route.path_format.format(**VALUES) for route in self.routes]
+        paths = (route.path_format.format(**VALUES) for route in self.routes)
+        return [f"{path}{QUERIES.get(path, '')}" for path in paths]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def airflow(_manager: Any, stored: Stored) -> Airflow:
 
 def test_the_tests_below_cover_every_route(airflow: Airflow) -> None:
     assert {"/", "/api/stream", f"/images/{PATH}", "/assets/icon.svg"} <= set(airflow.paths)
-    assert len(airflow.paths) == 12
+    assert len(airflow.paths) == 16
 
 
 def test_without_a_login_every_route_is_401_and_reads_nothing(

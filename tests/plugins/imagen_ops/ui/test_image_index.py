@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from imagen_ops.ui.image_index import ImageIndex, Query, Spent
+from imagen_ops.ui.image_index import ImageIndex, Spent
+from imagen_ops.ui.image_query import Query
 from tests.plugins.imagen_ops.ui.test_images import NOW, line
 
 
