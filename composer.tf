@@ -559,6 +559,7 @@ locals {
     worker_finds_images       = { member = local.worker, role = "roles/storage.objectViewer", below = "images/" }
     worker_tries_to_write     = { member = local.worker, role = "roles/storage.objectUser", below = "images/write-checks/" }
     worker_reads_keys         = { member = local.worker, role = "roles/storage.objectViewer", below = "keys/" }
+    worker_reads_templates    = { member = local.worker, role = "roles/storage.objectViewer", below = "templates/prompts/" }
     worker_reports            = { member = local.worker, role = "roles/storage.objectUser", below = "jobs/" }
     worker_stages_its_program = { member = local.worker, role = "roles/storage.objectUser", below = "staging/" }
     worker_keeps_temporaries  = { member = local.worker, role = "roles/storage.objectUser", below = "temp/" }

@@ -48,7 +48,7 @@ def build(
         pipeline
         | "Prompts" >> files
         | "Spread files" >> beam.Reshuffle()
-        | "Read" >> beam.ParDo(ReadPromptFile(source, prompts, limits))
+        | "Read" >> beam.ParDo(ReadPromptFile(config.defaults, prompts, limits))
         | "Spread prompts" >> beam.Reshuffle()
         | "Imagen" >> PromptsToOutcomes(config)
     )

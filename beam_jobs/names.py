@@ -19,6 +19,8 @@ STREAM_JOB = "imagen-stream"
 # The folders in the bucket of prompt files, and of dead letters that are not replayed.
 PROMPTS_FOLDER = "prompts"
 ARCHIVE_FOLDER = "dead-letters"
+# The folder in the bucket of the texts that prompts have values for.
+PROMPT_TEMPLATES_FOLDER = "templates/prompts"
 # The folder in the bucket for what DAGs and jobs exchange: plans, reports and ledgers of budgets.
 JOBS_FOLDER = "jobs"
 

@@ -143,6 +143,7 @@ class Prediction:
         requested_model: the model that the prompt asked for, if that is another one.
         model_version: the model that answered, as its answer names it; empty for images that were
             found.
+        template: the template that the text is made of, as NAME@GENERATION; empty if there is none.
         work: what the prompt cost.
     """
 
@@ -160,6 +161,7 @@ class Prediction:
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     requested_model: str = ""
     model_version: str = ""
+    template: str = ""
     work: Work = Work()
 
     @property
@@ -232,6 +234,7 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
             "latency_ms": outcome.latency_ms,
             "requested_model": outcome.requested_model or outcome.model,
             "model_version": outcome.model_version,
+            "template": outcome.template,
             **outcome.work.cost(),
         }
         attributes = {

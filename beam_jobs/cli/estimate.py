@@ -11,6 +11,7 @@ from beam_jobs.cli.prompt_rows import rows_of
 from beam_jobs.outcomes import Failure
 from beam_jobs.prompts.likely_cost import likely_micro_usd
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.templates import FindTemplate, no_templates
 
 # Shown of a file with many.
 MAX_INVALID = 20
@@ -45,11 +46,15 @@ class Estimate:
     Args:
         defaults: what prompts are parsed with.
         tier: in which the model is called.
+        find_template: returns the template of a name. By default, there is none.
     """
 
-    def __init__(self, defaults: PromptDefaults, tier: Tier) -> None:
+    def __init__(
+        self, defaults: PromptDefaults, tier: Tier, find_template: FindTemplate = no_templates
+    ) -> None:
         self._defaults = defaults
         self._tier = tier
+        self._find_template = find_template
         self._digests: set[bytes] = set()
         self._micro_usd: Counter[str] = Counter()
         self._unpriced: set[str] = set()
@@ -66,11 +71,18 @@ class Estimate:
         """
         self.files += 1
         before = self.prompts + self.invalid
-        for row in rows_of(path, source=self._defaults.source):
+        templated = self._defaults.template is not None
+        for row in rows_of(path, source=self._defaults.source, templated=templated):
             if isinstance(row, Failure):
                 self._refuse(row.detail)
             else:
-                item = parse(row.body, row.attributes, origin=row.origin, defaults=self._defaults)
+                item = parse(
+                    row.body,
+                    row.attributes,
+                    origin=row.origin,
+                    defaults=self._defaults,
+                    find_template=self._find_template,
+                )
                 if isinstance(item, Prompt):
                     self._add(item)
                 elif isinstance(item, Failure):

@@ -1,5 +1,6 @@
 """The rows of prompt files for commands, as the jobs read them, without Beam: it takes seconds."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,6 +9,7 @@ from google.cloud import storage
 
 from beam_jobs.cli.gallery import PATIENCE
 from beam_jobs.outcomes import Failure
+from beam_jobs.prompts.body import InvalidPromptError, fields_of
 from beam_jobs.prompts.contents import Stored
 from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.incoming import RawPrompt
@@ -18,18 +20,19 @@ from beam_jobs.prompts.stored_object import StoredObject
 _CLOUD = "gs://"
 
 
-def rows_of(path: str, *, source: str) -> Iterator[RawPrompt | Failure]:
+def rows_of(path: str, *, source: str, templated: bool = False) -> Iterator[RawPrompt | Failure]:
     """Yield the rows of a prompt file; an unreadable row is a `Failure`.
 
     Args:
         path: a local path or `gs://` URL.
         source: the source that the failures name.
+        templated: whether its prompts have a template even if they name none.
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: there is no such object, or Cloud Storage does
             not answer.
     """
-    yield from PromptFileReader(path, source).read(_opener(path))
+    yield from PromptFileReader(path, source, templated=templated).read(_opener(path))
 
 
 def _opener(path: str) -> Callable[[], AbstractContextManager[Stored]]:
@@ -61,22 +64,32 @@ def expanded(paths: Iterable[str]) -> Iterator[str]:
         yield from (glob.object_url(file.name) for file in files)
 
 
-def bodies_of_file(path: str, *, read: Callable[[], None] = lambda: None) -> Iterator[bytes]:
+def bodies_of_file(
+    path: str, *, template: str | None = None, read: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
     """Yield the message bodies for the prompts in a prompt file, local or `gs://`.
 
     Args:
         path: a local path or `gs://` URL.
+        template: that of prompts that name none; None: they have none of their own.
         read: called after each row.
 
     Raises:
         ValueError: rows are invalid; raised before the first body, with one line for each row.
     """
     bodies, problems = [], []
-    for row in rows_of(path, source="publish"):
+    for row in rows_of(path, source="publish", templated=template is not None):
         if isinstance(row, Failure):
             problems.append(row.detail)
-        else:
+        elif template is None:
             bodies.append(row.body)
+        else:
+            try:
+                fields = {"template": template, **fields_of(row.body)}
+            except InvalidPromptError as error:
+                problems.append(f"{row.origin}: {error}")
+            else:
+                bodies.append(json.dumps(fields, ensure_ascii=False).encode("utf-8"))
         read()
     if problems:
         raise ValueError("\n".join(problems))

@@ -15,17 +15,18 @@ MAX_WAITING = MAX_MESSAGES
 _TIMEOUT_S = 60.0
 
 
-def body_of(text: str, fields: Mapping[str, Any]) -> bytes:
+def body_of(text: str | None, fields: Mapping[str, Any]) -> bytes:
     """Return the message body for one prompt: plain text, or JSON if any field has a value.
 
     Args:
-        text: the prompt.
+        text: the prompt; None for one that a template makes.
         fields: the other fields by name; None means no value.
     """
     values = {name: value for name, value in fields.items() if value is not None}
-    if not values:
+    if text is not None and not values:
         return text.encode("utf-8")
-    return json.dumps({"prompt": text, **values}, ensure_ascii=False).encode("utf-8")
+    own = {} if text is None else {"prompt": text}
+    return json.dumps({**own, **values}, ensure_ascii=False).encode("utf-8")
 
 
 def publish(

@@ -14,8 +14,13 @@ from beam_jobs.shown import is_safe
 _WILDCARDS = frozenset("*?[]")
 
 
-def check(path: Path, *, anyway: bool) -> int:
+def check(path: Path, *, anyway: bool, templated: bool = False) -> int:
     """Return how many prompts a local file has.
+
+    Args:
+        path: of the file.
+        anyway: whether some rows may be invalid.
+        templated: whether its prompts have a template even if they name none.
 
     Raises:
         ValueError: it has none, rows of it are invalid, or its name would be hard to read back;
@@ -26,7 +31,7 @@ def check(path: Path, *, anyway: bool) -> int:
             f"{path}: expected a name without {' '.join(sorted(_WILDCARDS))} and without invisible "
             "characters; rename it"
         )
-    rows = list(rows_of(str(path), source="put"))
+    rows = list(rows_of(str(path), source="put", templated=templated))
     invalid = [row.detail for row in rows if isinstance(row, Failure)]
     if len(invalid) == len(rows):
         raise ValueError("\n".join(invalid) or f"{path}: has no prompts")

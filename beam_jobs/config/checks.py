@@ -25,6 +25,7 @@ from beam_jobs.config.options import ImagenOptions
 from beam_jobs.config.serving import serving_problems
 from beam_jobs.prompts.defaults import image_sizes_problem, max_images_problem
 from beam_jobs.prompts.parse import STREAM
+from beam_jobs.prompts.templates import template_problem
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
@@ -138,6 +139,7 @@ def value_problems(imagen: ImagenOptions) -> list[str]:
         for option, problem in (
             ("allowed_image_sizes", image_sizes_problem(imagen.allowed_image_sizes)),
             ("max_images_per_prompt", max_images_problem(imagen.max_images_per_prompt)),
+            ("prompt_template", template_problem(imagen.prompt_template)),
         )
         if problem
     ]

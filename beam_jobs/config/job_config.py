@@ -103,6 +103,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         allowed_models=imagen.allowed_models,
         allowed_image_sizes=imagen.allowed_image_sizes,
         max_images_per_prompt=imagen.max_images_per_prompt,
+        prompt_template=imagen.prompt_template,
         source=source,
     )
     problems += uncheckable(imagen, defaults.allowed_models)

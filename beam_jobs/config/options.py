@@ -131,6 +131,14 @@ class ImagenOptions(PipelineOptions):
             "quarter of a core. Example: off",
         )
 
+        add(
+            "--prompt_template",
+            metavar="NAME",
+            help="prompt template of prompts that name none: templates/prompts/NAME.txt in the "
+            "bucket of --images_output_location. Default: these prompts are sent as they are. "
+            "Example: studio",
+        )
+
         add = parser.add_argument_group("the model").add_argument
         add(
             "--model",

@@ -23,6 +23,8 @@ from beam_jobs.prompts.globs import (
     too_costly,
     whole_folder,
 )
+from beam_jobs.prompts.template_folder import TemplateFolder
+from beam_jobs.prompts.templates import TemplateError
 
 # Long enough to open a client's first connection, short enough to fail without a long wait.
 TIMEOUT_S = 10.0
@@ -41,7 +43,7 @@ def check(
     prompts: str | None = None,
     plan: str | None = None,
 ) -> None:
-    """Check that the topics, the bucket, and the subscription or the prompt files exist.
+    """Check that the topics, the bucket, the template, and the subscription or the files exist.
 
     A resource that the caller's credentials may not look up counts as existing, so that a launcher
     needs no more permissions than the job.
@@ -89,6 +91,11 @@ def check(
             lambda: client.get_bucket(bucket, timeout=TIMEOUT_S, retry=None),
         )
     )
+    if template := config.defaults.template:
+        folder = TemplateFolder(lambda: client, bucket)
+        requests.append(
+            (f"--prompt_template: {folder.url(template)}", lambda: folder.find(template))
+        )
     if plan:
         requests.append((f"--plan: {plan}", lambda: _find_object(plan, client)))
     elif prompts:
@@ -110,7 +117,7 @@ def _problem(resource: str, request: Callable[[], object]) -> list[str]:
         return [_unchecked(resource, error.cause)]
     except api_exceptions.Forbidden:
         return []
-    except GlobError as error:
+    except (GlobError, TemplateError) as error:
         return [f"{resource}: {error}"]
     except (api_exceptions.NotFound, FileNotFoundError):
         return [f"{resource} does not exist; create it, or correct the option"]

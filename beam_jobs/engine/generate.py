@@ -127,6 +127,7 @@ class ImageGenerator:
             # Images that another model made in its place are found under that one's name.
             reused=found.reused and not work.images,
             model_version=usage.model_version,
+            template=item.template or "",
             parameters=item.parameters,
         )
 

@@ -25,6 +25,7 @@ from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.limits import FileLimits
 from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.prompts.parse import Canary, Parsed, PromptDefaults, parse
+from beam_jobs.prompts.template_folder import templates_in
 
 FAILURES = "failures"
 
@@ -56,7 +57,11 @@ class PromptsToOutcomes(beam.PTransform):
     @override
     def expand(self, messages: PCollection[Any]) -> Any:
         parsed = messages | "Parse" >> beam.ParDo(
-            Parse(self._config.defaults, self._config.canary_keys)
+            Parse(
+                self._config.defaults,
+                self._config.canary_keys,
+                self._config.images_location.bucket,
+            )
         )
         outcomes = parsed | "Generate" >> RunInference(ImagenModelHandler(self._config))
         return Processed(parsed=parsed, outcomes=outcomes)
@@ -92,11 +97,13 @@ class Parse(beam.DoFn):
     Args:
         defaults: what the job's options set for its prompts.
         canary_keys: the `gs://` path of the public keys; None refuses every canary.
+        bucket: of the prompt templates.
     """
 
-    def __init__(self, defaults: PromptDefaults, canary_keys: str | None) -> None:
+    def __init__(self, defaults: PromptDefaults, canary_keys: str | None, bucket: str) -> None:
         self._defaults = defaults
         self._canary_keys = canary_keys
+        self._bucket = bucket
 
     @override
     def process(self, message: RawPrompt | Failure) -> Iterator[Parsed]:
@@ -111,6 +118,7 @@ class Parse(beam.DoFn):
                 check_canary=(
                     keys_at(self._canary_keys).check if self._canary_keys else refuse_canary
                 ),
+                find_template=templates_in(self._bucket),
             )
         )
         if not isinstance(item, Canary) and not (isinstance(item, Failure) and item.canary):
@@ -164,15 +172,18 @@ class ReadPromptFile(beam.DoFn):
     """Turns a file into its rows, with a failure for each unreadable row. Failures pass through.
 
     Args:
-        source: the source that failures name.
+        defaults: what the job's options set for its prompts.
         prompts: path or glob of the files, which says in which bucket planned files are.
         limits: how much of each file is read.
     """
 
-    def __init__(self, source: str, prompts: str, limits: FileLimits) -> None:
-        self._source = source
+    def __init__(self, defaults: PromptDefaults, prompts: str, limits: FileLimits) -> None:
+        self._how: dict[str, Any] = {
+            "source": defaults.source,
+            "limits": limits,
+            "templated": defaults.template is not None,
+        }
         self._prompts = prompts
-        self._limits = limits
 
     @override
     def process(self, file: FileMetadata | ListedFile | Failure) -> Iterator[RawPrompt | Failure]:
@@ -181,9 +192,9 @@ class ReadPromptFile(beam.DoFn):
                 yield file
             case ListedFile():
                 bucket = PromptGlob.parse(self._prompts).bucket
-                yield from read_planned(file, bucket, source=self._source, limits=self._limits)
+                yield from read_planned(file, bucket, **self._how)
             case _:
-                yield from read_prompts(file.path, source=self._source, limits=self._limits)
+                yield from read_prompts(file.path, **self._how)
 
 
 def raw_prompt_of(message: PubsubMessage) -> RawPrompt:

@@ -12,18 +12,19 @@ from typing_extensions import override
 
 from beam_jobs.outcomes import Failure
 from beam_jobs.prompts.contents import Stored, text_chunks
+from beam_jobs.prompts.file_error import FileError
 from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.limits import NO_LIMITS, FileLimits
 from beam_jobs.prompts.lines import lines_of
 from beam_jobs.prompts.listing import ListedFile, list_files
 from beam_jobs.prompts.plan_file import as_planned, planned_files
-from beam_jobs.prompts.rows import FileError, PromptFileReader
+from beam_jobs.prompts.rows import PromptFileReader
 from beam_jobs.prompts.stored_object import StoredObject
 
 
 def read_prompts(
-    path: str, *, source: str, limits: FileLimits = NO_LIMITS
+    path: str, *, source: str, limits: FileLimits = NO_LIMITS, templated: bool = False
 ) -> Iterator[RawPrompt | Failure]:
     """Yield the rows of the file at `path`; an unreadable row is a `Failure`. Never raises.
 
@@ -31,12 +32,19 @@ def read_prompts(
         path: a local path or `gs://` URL; its suffix and the first bytes tell the format.
         source: the source that the failures name, such as `backfill:RUN`.
         limits: how much of the file is read.
+        templated: whether its prompts have a template even if they name none.
     """
-    yield from PromptFileReader(path, source, limits).read(lambda: _opened(path))
+    reader = PromptFileReader(path, source, limits, templated=templated)
+    yield from reader.read(lambda: _opened(path))
 
 
 def read_planned(
-    file: ListedFile, bucket: str, *, source: str, limits: FileLimits = NO_LIMITS
+    file: ListedFile,
+    bucket: str,
+    *,
+    source: str,
+    limits: FileLimits = NO_LIMITS,
+    templated: bool = False,
 ) -> Iterator[RawPrompt | Failure]:
     """Yield the rows of an object in the generation that was planned, as `read_prompts` does.
 
@@ -45,9 +53,11 @@ def read_planned(
         bucket: where it is.
         source: the source that the failures name, such as `backfill:RUN`.
         limits: how much of the file is read.
+        templated: whether its prompts have a template even if they name none.
     """
     blob = _client().bucket(bucket).blob(file.name, generation=file.generation)
-    reader = PromptFileReader(f"gs://{bucket}/{file.name}", source, limits)
+    path = f"gs://{bucket}/{file.name}"
+    reader = PromptFileReader(path, source, limits, templated=templated)
     yield from reader.read(lambda: _PlannedObject(blob, file.size))
 
 

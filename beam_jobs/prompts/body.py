@@ -28,7 +28,7 @@ def fields_of(body: bytes) -> dict[str, Any]:
 
     Raises:
         InvalidPromptError: the body is too long, not UTF-8, or was meant as JSON and is not one
-            object with a text `prompt`.
+            object.
     """
     if len(body) > MAX_BODY_BYTES:
         raise InvalidPromptError(f"body has {len(body):,} bytes; the limit is {MAX_BODY_BYTES:,}")
@@ -60,12 +60,6 @@ def fields_of(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         kind = "list" if isinstance(value, list) else "string that holds one"
         raise InvalidPromptError(f"body is a JSON {kind}; {_AS_AN_OBJECT}")
-    if not isinstance(value.get("prompt"), str):
-        raise InvalidPromptError(
-            f"field 'prompt': expected a string, got {quoted(value.get('prompt'))}"
-            if "prompt" in value
-            else "field 'prompt' is missing; a JSON object needs it, as a string"
-        )
     return value
 
 

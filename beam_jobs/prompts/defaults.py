@@ -19,6 +19,7 @@ def prompt_defaults(
     allowed_models: str | None = None,
     allowed_image_sizes: str | None = None,
     max_images_per_prompt: int | None = None,
+    prompt_template: str | None = None,
 ) -> PromptDefaults:
     """Return what the options of these names set for a job's prompts.
 
@@ -29,6 +30,7 @@ def prompt_defaults(
         allowed_models: comma-separated; None or empty: the known Gemini models.
         allowed_image_sizes: comma-separated; None or empty: all that a model offers.
         max_images_per_prompt: None: `MAX_IMAGES`.
+        prompt_template: the name of the template of prompts that name none; None: they have none.
     """
     return PromptDefaults(
         model=model,
@@ -37,6 +39,7 @@ def prompt_defaults(
         model_endpoint=model_endpoint or None,
         allowed_image_sizes=frozenset(names_in(allowed_image_sizes) or IMAGE_SIZES),
         max_images_per_prompt=max_images_per_prompt or MAX_IMAGES,
+        template=prompt_template or None,
     )
 
 

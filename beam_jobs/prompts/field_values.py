@@ -47,6 +47,19 @@ def text_of(value: Any, field: str) -> str:
             f"field '{field}' holds {kind}; expected the text itself, with the other fields beside "
             "it"
         )
+    return sendable(text, field)
+
+
+def sendable(text: str, field: str) -> str:
+    """Return a text, if it can be sent to a model.
+
+    Args:
+        text: the text.
+        field: the name of the field that it is of, for error messages.
+
+    Raises:
+        InvalidPromptError: it is too long, or has characters that no text has.
+    """
     if len(text) > MAX_PROMPT_CHARS:
         raise InvalidPromptError(
             f"field '{field}' has {len(text):,} characters; the limit is {MAX_PROMPT_CHARS:,}"

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     CHOICE = "choice"  # one of a few values that the model offers
     INTEGER = "integer"
     BOOLEAN = "boolean"
+    VALUES = "values"  # texts and numbers by name; in a .csv file, a column for each
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Field:
 
 
 FIELDS = (
-    Field("prompt", Kind.TEXT, help="the text; required"),
+    Field("prompt", Kind.TEXT, help="the text; required without a template"),
     Field("id", Kind.TEXT, help="returned as prompt_id; default: ~ and the digest", decides=False),
     Field("model", Kind.CHOICE, help="one of the allowed models; default: the job's --model"),
     Field("images", Kind.INTEGER, help="how many images, 1 to 4; default: 1"),
@@ -72,6 +73,13 @@ FIELDS = (
         help="1 to 100, for jpeg; Gemini models only",
         gemini_only=True,
     ),
+    Field(
+        "template",
+        Kind.TEXT,
+        help="name of the prompt template to fill; default: that of the job, if it has one",
+        decides=False,  # the text that it makes does
+    ),
+    Field("vars", Kind.VALUES, help="what to fill the template with, by name", decides=False),
     Field("reuse", Kind.BOOLEAN, help="false generates new images each time", decides=False),
 )
 FIELD_NAMES = tuple(field.name for field in FIELDS)

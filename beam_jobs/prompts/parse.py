@@ -22,6 +22,13 @@ from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, CheckCanary, refuse_ca
 from beam_jobs.prompts.field_values import MAX_SEED, choice, id_of, integer, offered_value, text_of
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, FIELDS, PARAMETERS
 from beam_jobs.prompts.identity import ENDPOINT_PART, deduplication_key_of, digest_of, made_id
+from beam_jobs.prompts.templates import (
+    FindTemplate,
+    TemplateError,
+    no_templates,
+    require_text,
+    text_and_template,
+)
 
 # The source of what the stream does; that of a backfill is backfill:RUN.
 STREAM = "stream"
@@ -41,6 +48,7 @@ class PromptDefaults:
         model_endpoint: the endpoint or publisher model that serves `model`; None: Google's own.
         allowed_image_sizes: those that a prompt may ask for, if its model offers them.
         max_images_per_prompt: how many images a prompt may ask for, at most `MAX_IMAGES`.
+        template: the name of the template of prompts that name none; None: they have none.
     """
 
     model: str
@@ -49,6 +57,7 @@ class PromptDefaults:
     model_endpoint: str | None = None
     allowed_image_sizes: frozenset[str] = frozenset(IMAGE_SIZES)
     max_images_per_prompt: int = MAX_IMAGES
+    template: str | None = None
 
     def endpoint_of(self, model: str) -> str | None:
         """Return the endpoint that serves a model of the job; it serves the default model alone."""
@@ -61,7 +70,8 @@ class Prompt:
 
     `origin` identifies the delivery: the message id, or `FILE:LINE`; empty if that is not known.
     `fresh` does so for a prompt that asks for new images, unless it has an id; else it is None.
-    `model_endpoint` is what serves its model, if it isn't Google's own; the job says so.
+    `model_endpoint` is what serves its model, if it isn't Google's own; the job says so. `template`
+    is the version of the template that `text` is made of, if there is one.
     """
 
     prompt_id: str
@@ -83,11 +93,13 @@ class Prompt:
     origin: str = ""
     fresh: str | None = None
     model_endpoint: str | None = None
+    template: str | None = None
 
     @property
     def deduplication_key(self) -> str:
         """What consumers deduplicate this prompt's outcomes on."""
-        return deduplication_key_of(self.prompt_id, self.attributes, self.digest)
+        template = [self.template] if self.template else []
+        return deduplication_key_of(self.prompt_id, self.attributes, self.digest, *template)
 
     @property
     def deciding(self) -> dict[str, Any]:
@@ -150,6 +162,7 @@ def parse(
     origin: str,
     defaults: PromptDefaults,
     check_canary: CheckCanary = refuse_canary,
+    find_template: FindTemplate = no_templates,
 ) -> Parsed:
     """Parse a message or a row of a file.
 
@@ -160,6 +173,7 @@ def parse(
             body that cannot be parsed, and part of the digest of a prompt that asks for new images.
         defaults: the model for prompts that do not name one, and the models they may name.
         check_canary: checks the signature of a canary. By default, no message is one.
+        find_template: returns the template of a name. By default, there is none.
     """
     forwarded = forwarded_attributes(attributes)
     try:
@@ -170,7 +184,11 @@ def parse(
                 f"message has {len(forwarded)} attributes; the limit is {MAX_ATTRIBUTES}, because "
                 "the prediction has to carry them too"
             )
-        return _prompt(fields_of(body), body, forwarded, origin, defaults)
+        return _prompt(fields_of(body), body, forwarded, origin, defaults, find_template)
+    except TemplateError as error:
+        # Whoever puts the template there can replay the prompt.
+        failure = invalid(str(error), body, attributes, origin=origin, source=defaults.source)
+        return dataclasses.replace(failure, reason=error.reason, retryable=True)
     except InvalidPromptError as error:
         return invalid(str(error), body, attributes, origin=origin, source=defaults.source)
 
@@ -209,13 +227,15 @@ def _prompt(
     attributes: Mapping[str, str],
     origin: str,
     defaults: PromptDefaults,
+    find_template: FindTemplate,
 ) -> Prompt:
+    require_text(fields, defaults.template)
     unknown = sorted(set(fields) - set(FIELD_NAMES))
     if unknown:
         raise InvalidPromptError(
             f"unknown field {quoted(unknown[0])}; expected one of {', '.join(FIELD_NAMES)}"
         )
-    text = text_of(fields["prompt"], "prompt")
+    text, template = text_and_template(fields, defaults.template, find_template)
     models = defaults.allowed_models
     model = choice(fields, "model", models, option="--allowed_models") or defaults.model
     offer = offer_of(model)
@@ -253,6 +273,7 @@ def _prompt(
         text=text,
         origin=origin,
         fresh=fresh,
+        template=template,
         **deciding,
     )
 

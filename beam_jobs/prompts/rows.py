@@ -15,13 +15,14 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
 
 from beam_jobs.outcomes import Failure, Reason
 from beam_jobs.prompts.contents import NotTextError, Stored, text_chunks
-from beam_jobs.prompts.csv_rows import TOO_LONG, CsvRow, CsvRows
+from beam_jobs.prompts.csv_fields import RowError, fields_in, header_of, names_in
+from beam_jobs.prompts.csv_rows import TOO_LONG, CsvRows
 from beam_jobs.prompts.damage import BinaryError, OtherEncoding, until_binary
-from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
+from beam_jobs.prompts.fields import FIELD_NAMES
+from beam_jobs.prompts.file_error import FileError
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.limits import NO_LIMITS, FileLimits
 from beam_jobs.prompts.lines import lines_of, without_mark
@@ -33,16 +34,13 @@ _JSON_SUFFIXES = (".jsonl", ".json")
 SUFFIXES = (".txt", *_JSON_SUFFIXES, ".csv")
 # https://cloud.google.com/pubsub/quotas#resource_limits
 _MAX_ATTRIBUTE_BYTES = 1024
-_KINDS = {field.name: field.kind for field in FIELDS}
-_INTEGER = re.compile(r"\s*-?[0-9]{1,18}\s*")
-_BOOLEANS = {"true": True, "false": False}
 # The first line of a list with an object or a text, or a part of one, on each line.
 _JSON_LIST = re.compile(rb"\[\s*(?:\{(?:.*,)?|\".*,)?", re.DOTALL)
 # The first line of an object with a field on each line.
 _JSON_OVER_LINES = re.compile(rb'\{(?:\s*".*[,{\[:])?', re.DOTALL)
+# Columns of which a header has one.
+_NAMED = frozenset({"prompt", "template"})
 _ONLY_BRACKETS = re.compile(rb"[\[\]{}(),;\s]+")
-_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_QUOTED_NAMES = re.compile(rb'"[^"]*"[ ]*([;\t|])')
 # `parse` reads what begins like this as JSON, and other bodies as text if they are no JSON.
 _JSON_OBJECT = re.compile(rb'\{\s*"')
 
@@ -52,14 +50,6 @@ _OTHER_ENCODING = (
 )
 
 
-class _RowError(ValueError):
-    """A row cannot be read as a prompt. The rows after it can be."""
-
-
-class FileError(ValueError):
-    """The file cannot be read, or not beyond this row. The message says why, and what to do."""
-
-
 class PromptFileReader:
     """One file of prompts, with the position of the reader in it.
 
@@ -67,6 +57,7 @@ class PromptFileReader:
         path: names the file in messages and failures. Its suffix tells the format.
         source: the source that its failures name, such as `backfill:RUN`.
         limits: how much of it is read. What is beyond is one failure.
+        templated: whether its prompts have a template even if they name none.
 
     Attributes:
         line: number of the last line of the row that was read last, starting at 1.
@@ -75,11 +66,14 @@ class PromptFileReader:
         over_limit: whether that is because it has more than the limits allow.
     """
 
-    def __init__(self, path: str, source: str, limits: FileLimits = NO_LIMITS) -> None:
+    def __init__(
+        self, path: str, source: str, limits: FileLimits = NO_LIMITS, *, templated: bool = False
+    ) -> None:
         # On a local disk, a name may hold any bytes. Messages and attributes may not.
         self._path = path.encode("utf-8", "backslashreplace").decode()
         self._source = source
         self._limits = limits
+        self._templated = templated
         self.line = 0
         self.broken: str | None = None
         self.over_limit = False
@@ -172,7 +166,7 @@ class PromptFileReader:
         for row in rows:
             self.line = row.line
             if header is None:
-                header = _header(row)
+                header = header_of(row, templated=self._templated)
                 rows.columns = len(header)
                 continue
             if row.cells is None:
@@ -181,16 +175,17 @@ class PromptFileReader:
             if self._encoding.is_doubtful(row.raw):
                 yield self._failure(_OTHER_ENCODING, body=row.raw)
                 continue
-            names = [name.lower() for name in _names(row.cells)]
-            if names == header:
+            names = [name.lower() for name in names_in(row.cells)]
+            if names == [name.lower() for name in header]:
                 continue  # the header of the next of the files that were put together
-            if row.begins_a_file and "prompt" in names:
-                header = _header(row)  # that of a file with other columns
+            if row.begins_a_file and (self._templated or _NAMED.intersection(names)):
+                # That of a file with other columns.
+                header = header_of(row, templated=self._templated)
                 rows.columns = len(header)
                 continue
             try:
-                body = json.dumps(_fields(header, row.cells), ensure_ascii=False).encode("utf-8")
-            except _RowError as error:
+                body = json.dumps(fields_in(header, row.cells), ensure_ascii=False).encode("utf-8")
+            except RowError as error:
                 yield self._failure(str(error), body=row.raw)
             else:
                 yield self._raw_prompt(body)
@@ -248,77 +243,3 @@ def _refuse_other_format(first: bytes, suffix: str) -> None:
             "begins with the names of columns; rename it so that it ends in .csv, or remove this "
             "line"
         )
-
-
-def _header(row: CsvRow) -> list[str]:
-    """Return the column names.
-
-    Raises:
-        FileError: the row is no row, the column `prompt` is missing, or a column is unknown or
-            appears twice.
-    """
-    if row.cells is None:
-        if match := _QUOTED_NAMES.match(row.raw):
-            raise FileError(
-                "the names of the columns are separated by "
-                f"{_OTHER_DELIMITERS[match[1].decode()]}; save the file with commas"
-            )
-        raise FileError(f"the header cannot be read: {row.problem}")
-    names = _names(row.cells)
-    if names[0].lower().startswith("sep="):
-        delimiter = names[0][4:5]
-        raise FileError(
-            "begins with a line for Excel, sep=; remove this line"
-            + (
-                f", and save the file with commas, not {_OTHER_DELIMITERS[delimiter]}"
-                if delimiter in _OTHER_DELIMITERS
-                else ""
-            )
-        )
-    if "prompt" not in names:
-        other = next((name for mark, name in _OTHER_DELIMITERS.items() if mark in names[0]), None)
-        raise FileError(
-            f"no column 'prompt'; the columns are {_quoted(names)}; names are in lower case"
-            + (f", and separated by commas, not by {other}" if other else "")
-        )
-    unknown = sorted(set(names) - set(FIELD_NAMES))
-    if unknown:
-        raise FileError(
-            f"unknown column {ascii(unknown[0])[:60]}; expected one of {', '.join(FIELD_NAMES)}"
-        )
-    if len(set(names)) < len(names):
-        raise FileError(f"a column name appears twice; the columns are {_quoted(names)}")
-    return names
-
-
-def _names(cells: list[str]) -> list[str]:
-    return [cell.strip() for cell in cells]
-
-
-def _quoted(names: list[str]) -> str:
-    return ", ".join(map(ascii, names))[:200]
-
-
-def _fields(header: list[str], row: list[str]) -> dict[str, Any]:
-    """Return the fields of the structured prompt in a row; an empty cell means no value.
-
-    Raises:
-        _RowError: the row has more or fewer cells than the header, or is not UTF-8.
-    """
-    if len(row) != len(header):
-        raise _RowError(f"expected {len(header)} cells, got {len(row)}")
-    fields: dict[str, Any] = {}
-    for name, cell in zip(header, row, strict=True):
-        try:
-            cell.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise _RowError(f"column '{name}' is not UTF-8 at character {error.start}") from None
-        if cell == "" and name != "prompt":
-            continue
-        if _KINDS[name] is Kind.INTEGER and _INTEGER.fullmatch(cell):
-            fields[name] = int(cell)
-        elif _KINDS[name] is Kind.BOOLEAN:
-            fields[name] = _BOOLEANS.get(cell.strip().lower(), cell)
-        else:
-            fields[name] = cell
-    return fields

@@ -68,6 +68,7 @@ def test_a_prediction_has_exactly_the_fields_of_its_schema():
         "latency_ms": 1200,
         "requested_model": "gemini-3.1-flash-image",
         "model_version": "",
+        "template": "",
         "cost_usd": 0.0,
         "unpriced_calls": 0,
         "tokens": {"input": 0, "text": 0, "image": 0},

@@ -10,6 +10,7 @@ from beam_jobs import backfill, stream
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import PREDICTIONS, Location
 from beam_jobs.images.store import ImageStore
+from beam_jobs.names import PROMPT_TEMPLATES_FOLDER
 from tests.conftest import BUCKET, PROJECT, Cloud, Lane, RunningStream
 from tests.grants import Needed, is_granted
 from tests.guarded_storage import GuardedStorage, guarded
@@ -110,6 +111,12 @@ def test_an_object_that_is_there_is_not_taken_for_a_refusal(
     assert workers_storage.refused == []
 
 
+@pytest.mark.parametrize("who", ["worker", "composer"])  # who plans has to read them too
+def test_prompt_templates_are_listed_and_read(who: str) -> None:
+    assert is_granted(who, Needed("storage.objects.list", f"{PROMPT_TEMPLATES_FOLDER}/"))
+    assert is_granted(who, Needed("storage.objects.get", f"{PROMPT_TEMPLATES_FOLDER}/studio.txt"))
+
+
 @pytest.mark.parametrize(
     ("permission", "name"),
     [
@@ -119,6 +126,7 @@ def test_an_object_that_is_there_is_not_taken_for_a_refusal(
         ("storage.objects.create", "keys/canary.json"),
         ("storage.objects.get", "templates/stream.json"),
         ("storage.objects.create", "templates/stream.json"),
+        ("storage.objects.create", "templates/prompts/studio.txt"),
         ("storage.objects.get", "records/health/ds=2026-11-01.jsonl"),
         ("storage.objects.create", "records/launches/imagen-stream.json"),
         ("storage.objects.get", "dead-letters/reason=BLOCKED/ds=2026-11-01/1.jsonl"),

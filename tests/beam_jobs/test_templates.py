@@ -114,6 +114,7 @@ BOTH = {
     },
     "model": {"flux-1": True, "imagen-4.0-generate-001": True, "org/flux:1": True},
     "allowed_models": {"a": True, " a , gemini-b,": True, "": True},
+    "prompt_template": {"studio-2_b": True, "": True, "../a": False, "A": False, "x" * 64: False},
     "allowed_image_sizes": {
         "1K": True,
         " 1K , 4K,": True,

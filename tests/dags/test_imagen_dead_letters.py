@@ -27,7 +27,10 @@ def test_by_default_all_retryable_prompts_are_replayed_up_to_three_times(
     form = validated(dags[DAG], {})
     assert form == {
         "dry_run": False,
-        "reasons": ["UNAVAILABLE", "NO_IMAGE", "MODEL_ERROR", "STORAGE_ERROR", "OVER_BUDGET"],
+        "reasons": [
+            *("UNAVAILABLE", "NO_IMAGE", "MODEL_ERROR", "STORAGE_ERROR"),
+            *("OVER_BUDGET", "INVALID_PROMPT"),
+        ],
         "prompt_ids": [],
         "most": 10_000,
         "max_replays": 3,

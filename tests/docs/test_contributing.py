@@ -22,7 +22,17 @@ _FOLDERS = ("beam_jobs", "plugins", "dags")
 _KINDS = {".py", ".js", ".html", ".json"}
 
 # Fields and options whose names are also words for other things: where they stand says nothing.
-COMMON_WORDS = {"prompt", "id", "model", "images", "prompts", "report", "source", "plan"}
+COMMON_WORDS = {
+    "prompt",
+    "id",
+    "model",
+    "images",
+    "prompts",
+    "report",
+    "source",
+    "plan",
+    "template",
+}
 TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stream", "backfill")}
 
 # Where a name stands besides its recipe's files, and why that is no step of the recipe.
@@ -47,6 +57,10 @@ EXCEPTIONS = {
     "beam_jobs/prompts/parse.py": {
         *("allowed_models", "allowed_image_sizes", "max_images_per_prompt", "model_endpoint")
     },
+    # Prompts have one name for the values of a template; files have a column for each.
+    "beam_jobs/prompts/templates.py": {"vars"},
+    "beam_jobs/prompts/csv_fields.py": {"vars", "prompt_template"},
+    "beam_jobs/cli/commands/publish.py": {"vars"},
     # What others' resources are allowed: the rules, and what they are about.
     "beam_jobs/allowed.py": {"allowed_projects", "allowed_buckets"},
     "beam_jobs/config/ownership.py": {"allowed_projects", "allowed_buckets"},

@@ -1,6 +1,7 @@
 """`estimate`: what prompt files would cost, and how long they would take."""
 
 import argparse
+import os
 import sys
 from functools import partial
 
@@ -28,6 +29,14 @@ def add_to(add: AddCommand) -> None:
         "--allowed-models",
         metavar="MODELS",
         help="comma-separated models that a prompt can name; default: all known Gemini models",
+    )
+    command.add_argument(
+        "--template",
+        metavar="NAME",
+        help="prompt template of prompts that name none; default: they have none",
+    )
+    command.add_argument(
+        "--bucket", help="where templates are read from; default: the variable BUCKET"
     )
     command.add_argument(
         "--tier",
@@ -62,13 +71,20 @@ def _run(arguments: argparse.Namespace) -> int:
     from beam_jobs.cli.estimate import Estimate, Pace
     from beam_jobs.cli.prompt_rows import expanded
     from beam_jobs.prompts.defaults import prompt_defaults
+    from beam_jobs.prompts.template_folder import templates_in
+    from beam_jobs.prompts.templates import no_templates
 
+    bucket = arguments.bucket or os.environ.get("BUCKET")
     if problem := tier_problem(arguments.model, arguments.tier):
         raise ValueError(f"--tier: {problem}")
     defaults = prompt_defaults(
-        model=arguments.model, allowed_models=arguments.allowed_models, source="estimate"
+        model=arguments.model,
+        allowed_models=arguments.allowed_models,
+        prompt_template=arguments.template,
+        source="estimate",
     )
-    estimate = Estimate(defaults, Tier(arguments.tier))
+    find_template = templates_in(bucket) if bucket else no_templates
+    estimate = Estimate(defaults, Tier(arguments.tier), find_template)
     reading = Progress("reading rows")
     with (
         asking_storage("roles/storage.objectViewer"),

@@ -19,17 +19,28 @@ def add_to(add: AddCommand) -> None:
         help="publish one prompt, or all prompts of a file",
         examples='"A fox in the snow" --images 2 --aspect-ratio 16:9\n--file prompts.csv',
     )
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("prompt", nargs="?", help="the text of one prompt")
+    source = command.add_mutually_exclusive_group()
+    source.add_argument(
+        "prompt", nargs="?", help="the text of one prompt; none for a --template without {prompt}"
+    )
     source.add_argument(
         "--file", help="a .txt, .jsonl, .json or .csv file, local or gs://, plain or gzipped"
     )
     command.add_argument(
         "--topic", default=names.PROMPTS_TOPIC, help="topic to publish to; default: %(default)s"
     )
+    command.set_defaults(refuse=command.error)
     for field in FIELDS[1:]:
         name = f"--{field.name.replace('_', '-')}"
-        if field.kind is Kind.BOOLEAN:
+        if field.kind is Kind.VALUES:
+            command.add_argument(
+                "--var",
+                dest=field.name,
+                action="append",
+                metavar="NAME=VALUE",
+                help="value of a variable of the template; can be repeated",
+            )
+        elif field.kind is Kind.BOOLEAN:
             switch = argparse.BooleanOptionalAction
             command.add_argument(name, action=switch, default=None, help=field.help)
         else:
@@ -48,11 +59,15 @@ def _run(arguments: argparse.Namespace) -> int:
     from beam_jobs.cli.asking import PATIENCE_S, asking_pubsub
     from beam_jobs.cli.publish import body_of, publish
 
+    if arguments.prompt is None and not (arguments.file or arguments.template):
+        arguments.refuse("one of the arguments prompt --file --template is required")
     attributes = dict(map(attribute, arguments.attribute))
+    if arguments.vars is not None:
+        arguments.vars = dict(attribute(text, option="--var") for text in arguments.vars)
     topic = f"projects/{arguments.project}/topics/{arguments.topic}"
     with asking_pubsub("roles/pubsub.publisher"):
         if arguments.file:
-            count = _publish_file(arguments.file, topic, attributes)
+            count = _publish_file(arguments.file, topic, attributes, arguments.template)
         else:
             fields = {name: getattr(arguments, name) for name in FIELD_NAMES[1:]}
             body = body_of(arguments.prompt, fields)
@@ -61,19 +76,19 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def attribute(text: str) -> tuple[str, str]:
-    """Return name and value of an attribute.
+def attribute(text: str, *, option: str = "--attribute") -> tuple[str, str]:
+    """Return name and value of an attribute, or of what another option names.
 
     Raises:
         ValueError: it is not of the form NAME=VALUE.
     """
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise ValueError(f"--attribute: expected NAME=VALUE, got {text!r}")
+        raise ValueError(f"{option}: expected NAME=VALUE, got {text!r}")
     return name, value
 
 
-def _publish_file(file: str, topic: str, attributes: dict[str, str]) -> int:
+def _publish_file(file: str, topic: str, attributes: dict[str, str], template: str | None) -> int:
     from beam_jobs.cli.asking import asking_storage
     from beam_jobs.cli.prompt_rows import bodies_of_file
     from beam_jobs.cli.publish import MAX_WAITING, publish
@@ -81,7 +96,7 @@ def _publish_file(file: str, topic: str, attributes: dict[str, str]) -> int:
     status = StatusLine(sys.stderr)
     reading = Progress("reading rows")
     with asking_storage("roles/storage.objectViewer"), status.showing(partial(str, reading)):
-        bodies = list(bodies_of_file(file, read=reading.add))
+        bodies = list(bodies_of_file(file, template=template, read=reading.add))
     publishing = Progress("publishing", len(bodies))
     try:
         with status.showing(partial(str, publishing), ended=publishing.ended):

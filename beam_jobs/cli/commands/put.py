@@ -27,6 +27,12 @@ def add_to(add: AddCommand) -> None:
         default=datetime.datetime.now(datetime.UTC).date(),
         help="the day (UTC), whose prompts are made once it is over; default: today",
     )
+    command.add_argument(
+        "--template",
+        metavar="NAME",
+        help="prompt template that the backfill is going to use, so that a .csv file can have "
+        "columns for it",
+    )
     command.add_argument("--bucket", help="default: the variable BUCKET, or else PROJECT-imagen")
     command.add_argument(
         "--replace", action="store_true", help="replace files of the same name that are there"
@@ -51,7 +57,8 @@ def _run(arguments: argparse.Namespace) -> int:
     from beam_jobs.cli.asking import asking_storage
     from beam_jobs.cli.put import check, upload
 
-    counts = [check(path, anyway=arguments.anyway) for path in arguments.files]
+    templated = arguments.template is not None
+    counts = [check(path, anyway=arguments.anyway, templated=templated) for path in arguments.files]
     bucket, day = arguments.bucket or default_bucket(arguments.project), arguments.day
     with asking_storage("roles/storage.objectUser"):
         for path, count in zip(arguments.files, counts, strict=True):

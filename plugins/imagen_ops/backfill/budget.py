@@ -60,6 +60,7 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
                         allowed_models=form.allowed_models,
                         allowed_image_sizes=form.allowed_image_sizes,
                         max_images_per_prompt=form.max_images_per_prompt,
+                        prompt_template=form.prompt_template,
                         source="backfill:plan",
                     ),
                     images_location=settings.images_location,

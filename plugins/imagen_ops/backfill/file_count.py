@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from google.cloud.storage import Bucket
 
     from beam_jobs.prompts.parse import Prompt, PromptDefaults
+    from beam_jobs.prompts.templates import FindTemplate
 
 SHOWN_ROWS = 20
 _SHOWN_CHARS = 300
@@ -94,6 +95,7 @@ def count_file(
     path: str,
     defaults: "PromptDefaults",
     limits: PlanLimits,
+    find_template: "FindTemplate",
 ) -> FileCount:
     """Read a whole file and count what is in it.
 
@@ -106,6 +108,7 @@ def count_file(
         path: gs://BUCKET/NAME, as the job names the file.
         defaults: what prompts are parsed with.
         limits: of the whole plan.
+        find_template: returns the template of a name.
 
     Raises:
         PlanLimitError: the plan is over one of its limits with this file.
@@ -121,7 +124,9 @@ def count_file(
         return FileCount(file, problem=f"{shown(path)}: is empty")
     stream = StoredObject(bucket.blob(file.name, generation=file.generation), file.size)
     limits.check_time(path)
-    prompt_file = PromptFileReader(path, defaults.source, limits.of_a_file)
+    prompt_file = PromptFileReader(
+        path, defaults.source, limits.of_a_file, templated=defaults.template is not None
+    )
     digests: dict[PriceGroup, bytearray] = {}
     prompts = invalid = 0
     first_invalid: list[str] = []
@@ -136,7 +141,13 @@ def count_file(
             break
         item: Any = row
         if not isinstance(row, Failure):
-            item = parse(row.body, row.attributes, origin=row.origin, defaults=defaults)
+            item = parse(
+                row.body,
+                row.attributes,
+                origin=row.origin,
+                defaults=defaults,
+                find_template=find_template,
+            )
         if isinstance(item, Prompt):
             prompts += 1
             digests.setdefault(PriceGroup.of(item), bytearray()).extend(bytes.fromhex(item.digest))

@@ -74,6 +74,7 @@ def plan_backfill(
     """
     from beam_jobs.catalog import prices_as_of
     from beam_jobs.images.location import Location
+    from beam_jobs.prompts.template_folder import TemplateFolder
 
     prompt_glob = PromptGlob.parse(glob)
     try:
@@ -90,11 +91,17 @@ def plan_backfill(
     )
     totals = _Totals(prompt_glob)
     limits = limits or PlanLimits()
+    templates = TemplateFolder(lambda: client, location.bucket)
     with ThreadPoolExecutor(threads, thread_name_prefix="plan") as pool:
         for count in _in_order(
             pool,
             lambda file: count_file(
-                bucket, file, prompt_glob.object_url(file.name), defaults, limits
+                bucket,
+                file,
+                prompt_glob.object_url(file.name),
+                defaults,
+                limits,
+                templates.find,
             ),
             list_files(client, prompt_glob),
             ahead=2 * threads,

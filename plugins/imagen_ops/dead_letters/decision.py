@@ -21,7 +21,8 @@ REPLAYABLE = tuple(
     reason.value
     for reason in (
         *(Reason.UNAVAILABLE, Reason.NO_IMAGE, Reason.MODEL_ERROR, Reason.STORAGE_ERROR),
-        Reason.OVER_BUDGET,
+        # An invalid prompt is retryable if its template isn't there.
+        *(Reason.OVER_BUDGET, Reason.INVALID_PROMPT),
     )
 )
 

@@ -31,6 +31,7 @@ from beam_jobs.catalog import (
     tier_problem,
     usd_per_image,
 )
+from beam_jobs.prompts.templates import TEMPLATE_PATTERN
 from imagen_ops.settings import PREFIX, Settings
 
 _SIZE = f"(?:{'|'.join(IMAGE_SIZES)})"
@@ -145,6 +146,15 @@ JOB_FIELDS: dict[str, Any] = {
         f"{set_to('IMAGEN_MAX_IMAGES_PER_PROMPT')}.",
         minimum=1,
         maximum=MAX_IMAGES,
+    ),
+    "prompt_template": field(
+        None,
+        "string",
+        "Prompt template",
+        "The name of the template that prompts fill if they name none themselves, such as "
+        "**studio**: the object templates/prompts/studio.txt in the deployment's bucket. Further "
+        "columns of a .csv file are its variables. **Empty**: these prompts are sent as they are.",
+        pattern=f"^{TEMPLATE_PATTERN}$",
     ),
     "request_tier": field(
         Tier.STANDARD.value,
@@ -264,6 +274,7 @@ class JobForm:
             the deployment.
         max_images_per_prompt: how many images a prompt can ask for; None: as many as the
             deployment allows.
+        prompt_template: the name of the template of prompts that name none; None: they have none.
         request_tier: "standard", "flex" or "priority".
         flex_fallback_seconds: after how long a call that got nothing in flex goes on in standard;
             None: never.
@@ -288,6 +299,7 @@ class JobForm:
     allowed_models: str | None = None
     allowed_image_sizes: str | None = None
     max_images_per_prompt: int | None = None
+    prompt_template: str | None = None
     request_tier: str = Tier.STANDARD.value
     flex_fallback_seconds: float | None = None
     thumbnails: str = "on"

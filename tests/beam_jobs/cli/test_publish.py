@@ -144,3 +144,21 @@ def test_a_missing_topic_ends_a_long_file_at_once(cloud):
     with pytest.raises(api_exceptions.NotFound):
         publish("projects/demo-project/topics/no-such-topic", bodies, {})
     assert len(list(bodies)) >= 100_000 - MAX_WAITING
+
+
+def test_a_prompt_of_a_template_needs_no_text():
+    body = body_of(None, {"template": "studio", "vars": {"product": "a shoe"}, "id": None})
+    assert json.loads(body) == {"template": "studio", "vars": {"product": "a shoe"}}
+
+
+def test_rows_of_a_file_get_the_template_that_was_named_unless_they_name_one(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("product,template\na shoe,\na hat,winter\n")
+    vars_ = [{"product": "a shoe"}, {"product": "a hat"}]
+    assert [json.loads(body) for body in bodies_of_file(str(path), template="studio")] == [
+        {"template": "studio", "vars": vars_[0]},
+        {"template": "winter", "vars": vars_[1]},
+    ]
+    path.write_text("product\na shoe\n")
+    with pytest.raises(ValueError, match="no column 'prompt'"):
+        list(bodies_of_file(str(path)))

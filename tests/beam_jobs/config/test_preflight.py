@@ -12,6 +12,7 @@ from google.cloud import storage
 
 from beam_jobs.config import preflight
 from beam_jobs.config.job_config import JobConfig, job_config
+from tests.conftest import BUCKET
 
 
 @pytest.fixture
@@ -40,6 +41,22 @@ def test_a_local_glob_of_prompts_is_checked_too(config_of, tmp_path):
     preflight.check(config_of(), prompts=f"{tmp_path}/*.csv")
     (line,) = said(config_of(), prompts=f"{tmp_path}/*.txt")
     assert line == f"--prompts: {tmp_path}/*.txt does not exist; create it, or correct the option"
+
+
+def test_the_default_template_is_there_and_is_one(lane, config_of):
+    def put(content):
+        blob = lane.storage.bucket(BUCKET).blob(f"templates/prompts/{lane.name}.txt")
+        blob.upload_from_string(content)
+
+    path = f"--prompt_template: gs://{BUCKET}/templates/prompts/{lane.name}.txt"
+    (line,) = said(config_of(prompt_template=lane.name))
+    assert line.startswith(f"{path}: template {lane.name}: there is no gs://")
+    put("A {broken")
+    (line,) = said(config_of(prompt_template=lane.name))
+    assert line.startswith(f"{path}: template {lane.name}@")
+    assert ", line 1: expected '}'" in line
+    put("A {whole}")
+    preflight.check(config_of(prompt_template=lane.name))
 
 
 NO_TOPIC = "projects/demo-project/topics/no-such-topic"

@@ -124,7 +124,7 @@ def test_without_ever_having_read_the_keys_every_canary_is_refused(content):
 def test_strangers_canaries_cost_one_read_and_become_dead_letters(monkeypatch, engine, count):
     bucket = Bucket(keys_object())
     monkeypatch.setitem(canary_keys._keys, URL, bucket.keys)
-    parse = Parse(DEFAULTS, URL)
+    parse = Parse(DEFAULTS, URL, "b-1")
     theirs = canary(key=THEIRS)
     forged = f"{public().id}.{'A' * 86}"
     kinds = [
@@ -152,7 +152,7 @@ def test_strangers_canaries_cost_one_read_and_become_dead_letters(monkeypatch, e
 
 
 def test_a_job_without_keys_refuses_every_canary():
-    (item,) = Parse(DEFAULTS, None).process(RawPrompt(b"", canary(), "1"))
+    (item,) = Parse(DEFAULTS, None, "b-1").process(RawPrompt(b"", canary(), "1"))
     assert isinstance(item, Failure)
     assert "--canary_keys" in item.detail
 

@@ -19,6 +19,7 @@ from beam_jobs.prompts.body import MAX_BODY_BYTES
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.prompts.parse import Prompt, parse
+from beam_jobs.prompts.templates import no_templates
 from imagen_ops.backfill.file_count import count_file
 from imagen_ops.backfill.plan_limits import PlanLimits
 from imagen_ops.backfill.plan_text import summary
@@ -210,6 +211,7 @@ def test_the_plan_counts_what_the_job_reads(
         f"gs://{BUCKET}/{blob.name}",
         DEFAULTS,
         PlanLimits(),
+        no_templates,
     )
     counted = b"".join(count.digests.values()).hex()
     assert sorted(counted[at : at + 32] for at in range(0, len(counted), 32)) == sorted(digests)

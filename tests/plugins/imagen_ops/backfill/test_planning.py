@@ -47,6 +47,22 @@ def test_a_missing_bucket_is_an_error_not_an_empty_night(lane: Lane) -> None:
         )
 
 
+def test_a_plan_counts_what_the_job_will_make_of_a_template(lane: Lane, planned: Planned) -> None:
+    template = lane.storage.bucket(BUCKET).blob(f"templates/prompts/{lane.name}.txt")
+    lane.put("prompts/a.csv", "product,surface\na shoe,oak\na shoe,oak\na hat,\n")
+    lane.put("prompts/b.txt", "A studio photo of a shoe on oak\n")
+    template.upload_from_string("A studio photo of {product} on {surface}")
+    result = planned(prompt_template=lane.name)
+    # A row of the second file is a value of {prompt}, which this template doesn't have.
+    assert (result.prompts, result.distinct, result.invalid) == (2, 1, 2)
+    template.reload()
+    assert result.first_invalid[0].endswith(
+        f"a.csv:4: template {lane.name}@{template.generation}: no value for {{surface}}, which the "
+        "template needs"
+    )
+    assert planned().problems == 1, "without a template, a.csv has an unknown column"
+
+
 def test_all_invalid_rows_are_counted_and_the_first_are_shown(lane: Lane, planned: Planned) -> None:
     for name in ("a", "b"):
         lane.put(f"prompts/{name}.jsonl", b"no object\n" * 15)

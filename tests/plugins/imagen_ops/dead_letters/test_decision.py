@@ -51,7 +51,7 @@ def test_format_names_and_reasons_are_those_of_the_jobs() -> None:
     assert FAILURE_SCHEMA == outcomes.FAILURE_SCHEMA
     assert REPLAYS_ATTRIBUTE == outcomes.REPLAYS_ATTRIBUTE
     assert set(REPLAYABLE) < set(outcomes.Reason)
-    assert set(outcomes.Reason) - set(REPLAYABLE) == {"BLOCKED", "INVALID_PROMPT"}
+    assert set(outcomes.Reason) - set(REPLAYABLE) == {"BLOCKED"}
     assert UNREADABLE not in set(outcomes.Reason)
 
 
