@@ -170,6 +170,6 @@ def test_a_stage_that_was_tried_again_counts_once_and_what_is_no_step_not_at_all
 
 
 def test_a_job_that_ended_although_the_stream_should_run_is_not_a_stop() -> None:
-    gone = step(Stage.ENDED, job=("job-1", JobState.DRAINED))
+    gone = step(Stage.ENDED, DRAIN, job=("job-1", JobState.DRAINED))
     found = now(check(), gone)
     assert (found.word, found.wanted, found.job) == ("UNKNOWN", True, None)
