@@ -32,7 +32,7 @@ COMMON_WORDS = {
     "source",
     "plan",
     "template",
-}
+, "references"}
 TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stream", "backfill")}
 
 # Where a name stands besides its recipe's files, and why that is no step of the recipe.
@@ -42,7 +42,7 @@ EXCEPTIONS = {
     "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse", "model_endpoint"},
     # What decides the likely cost of a prompt, for plans and for budgets of money.
     "beam_jobs/prompts/likely_cost.py": {
-        *("image_size", "system_instruction", "thinking_level", "references")
+        *("image_size", "system_instruction", "thinking_level")
     },
     "plugins/imagen_ops/backfill/file_count.py": {"image_size", "thinking_level"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
@@ -60,15 +60,11 @@ EXCEPTIONS = {
         *("allowed_models", "allowed_image_sizes", "max_images_per_prompt", "model_endpoint"),
         "reference_buckets",
     },
-    # Pictures are looked up where nothing is paid yet, and decide the digest by what they hold.
-    "beam_jobs/prompts/references.py": {"references", "reference_buckets"},
-    "beam_jobs/engine/references.py": {"references"},
-    "beam_jobs/engine/generate.py": {"references"},
-    "beam_jobs/engine/image_maker.py": {"references"},
+    "beam_jobs/prompts/references.py": {"reference_buckets"},
     # Prompts have one name for the values of a template; files have a column for each.
     "beam_jobs/prompts/templates.py": {"vars"},
     "beam_jobs/prompts/csv_fields.py": {"vars", "prompt_template"},
-    "beam_jobs/cli/commands/publish.py": {"vars", "references"},
+    "beam_jobs/cli/commands/publish.py": {"vars"},
     # What others' resources are allowed: the rules, and what they are about.
     "beam_jobs/allowed.py": {"allowed_projects", "allowed_buckets"},
     "beam_jobs/config/ownership.py": {
@@ -76,7 +72,7 @@ EXCEPTIONS = {
     },
     # Which fields decide whether another model can make a prompt.
     "beam_jobs/prompts/alternative.py": {
-        *("aspect_ratio", "image_size", "thinking_level", "negative_prompt", "references")
+        *("aspect_ratio", "image_size", "thinking_level", "negative_prompt")
     },
     # Where an option is used.
     "beam_jobs/engine/hold.py": {"fallback_models"},
