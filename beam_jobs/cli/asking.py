@@ -18,7 +18,7 @@ from beam_jobs.cli.endpoints import PUBSUB, STORAGE, endpoints
 from beam_jobs.cli.remedies import remedy
 
 # Of connecting to a service, or of one request with all its tries.
-PATIENCE_S = 5.0
+PATIENCE_S = 7.0
 _MISSING = "create it, or name one that exists"
 
 Client = TypeVar("Client", bound=Any)

@@ -19,7 +19,7 @@ from google.cloud import storage
 
 from beam_jobs.cli.gallery import PATIENCE
 from beam_jobs.cli.progress import counted
-from beam_jobs.images.location import Location
+from beam_jobs.images.location import THUMBNAILS, Location
 from beam_jobs.names import ARCHIVE_FOLDER
 from beam_jobs.prompts.identity import made_id
 from beam_jobs.shown import shown
@@ -28,7 +28,6 @@ _DIGEST = re.compile("[0-9a-f]{32}")
 _DIGEST_OF_IMAGE = re.compile(r"/([0-9a-f]{32})-\d\.\w+")
 # Folders of images are named by hex digits; whatever else is below the image folder comes after.
 _AFTER_DIGESTS = "g"
-_THUMBNAILS = "thumbnails/"
 _THREADS = 16
 _AT_ONCE = 8 * _THREADS
 _MAX_SHOWN = 20
@@ -122,9 +121,9 @@ class Traces:
             )
         if self.unknown:
             yield (
-                f"{counted(self.unknown, 'index entry', 'index entries')} of an older version "
-                "don't say what attributes their messages had: erase these by --prompt-id or "
-                "--digest"
+                f"{counted(self.unknown, 'index entry', 'index entries')} of an older version, or "
+                "of a message with too many, don't say what attributes there were: erase these by "
+                "--prompt-id or --digest"
             )
 
     def erase(self) -> None:
@@ -180,7 +179,7 @@ def find(wanted: Wanted, location: Location, project: str) -> Traces:
     for digest in sorted(digests):
         for prefix in (
             location.stem(digest),
-            f"{location.prefix}{_THUMBNAILS}{digest[:2]}/{digest}",
+            f"{location.prefix}{THUMBNAILS}{digest[:2]}/{digest}",
         ):
             traces.objects += client.list_blobs(location.bucket, prefix=prefix, **PATIENCE)
         traces.others += elsewhere[digest]
@@ -217,7 +216,7 @@ def out_of_reach(wanted: Wanted, location: Location, project: str) -> Iterator[s
 
 
 def _kind(name: str) -> str:
-    if f"/{_THUMBNAILS}" in f"/{name}":
+    if f"/{THUMBNAILS}" in f"/{name}":
         return "thumbnail"
     return "record" if name.endswith(".json") else "image"
 

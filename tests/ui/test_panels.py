@@ -293,8 +293,8 @@ def test_all_dead_letters_are_listed_searched_and_chosen_for_a_replay(
     expect(letters.first).to_contain_text("429 RESOURCE_EXHAUSTED for 600 s, 14 attempts")
     expect(letters.first.locator(".meta")).to_contain_text("may be replayed")
     expect(letters.nth(4)).to_contain_text("The first 500 characters.")
-    expect(page.locator(".found")).to_contain_text("5 dead letters shown, back to ")
-    page.get_by_role("button", name="Show more").click()
+    expect(page.locator(".listed")).to_contain_text("5 dead letters shown, back to ")
+    page.locator(".more-letters button").click()
     expect(letters).to_have_count(10)
     letters.nth(3).get_by_role("button").click()
     expect(letters.nth(3)).to_contain_text("Copied.")
@@ -311,7 +311,7 @@ def test_all_dead_letters_are_listed_searched_and_chosen_for_a_replay(
 
     page.get_by_label("Words of the prompt").fill("SAFETY blocked-1")
     expect(letters).to_have_count(1)
-    expect(page.locator(".found")).to_contain_text("There are no more")
+    expect(page.locator(".listed")).to_contain_text("There are no more")
     expect(page.locator(".selected")).to_be_hidden()
     page.get_by_label("Words of the prompt").fill("(.*[")
     expect(letters).to_have_count(0)
@@ -325,7 +325,7 @@ def test_all_dead_letters_are_listed_searched_and_chosen_for_a_replay(
     assert copied() == {"reasons": ["UNAVAILABLE"], "dry_run": True}
     site.fail("dead-letters/list")
     page.locator(".letter-search select").select_option("BLOCKED")
-    expect(page.locator(".found")).to_contain_text("Cannot list them: could not read gs://")
+    expect(page.locator(".listed")).to_contain_text("Cannot list them: could not read gs://")
 
 
 def test_what_was_done_has_who_did_it_and_the_form_to_copy(

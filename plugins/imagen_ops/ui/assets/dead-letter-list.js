@@ -18,7 +18,7 @@ export class LetterList {
     this.words = part("input");
     this.reason = part("select");
     this.list = part(".letters");
-    this.found = part(".found");
+    this.found = part(".listed");
     this.next = part(".next");
     this.chosen = new Set();
     this.cursor = null;

@@ -16,6 +16,8 @@ _READINGS = ("system_lag", "watermark_age", "backlog_age", "backlog_size", "dead
 _MISSED_CHECKS = 3
 _USUAL_INTERVAL = timedelta(minutes=5)
 FAILURES = "failures_"
+# Of a day's checks, those that may be its last one.
+_WHOLE = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,8 +113,14 @@ def job_of(value: Any) -> dict[str, str | None] | None:
 
 
 def health_checks(records: Iterator[dict[str, Any]]) -> list[HealthCheck]:
-    """Return the health checks in a day's records. Skips records that are none."""
-    return [check for record in records if (check := HealthCheck.from_record(record))]
+    """Return the health checks in a day's records. Skips records that are none.
+
+    Only the last few keep their reasons and form: nothing shows those of the others.
+    """
+    checks = [check for record in records if (check := HealthCheck.from_record(record))]
+    for index, check in enumerate(checks[:-_WHOLE]):
+        checks[index] = dataclasses.replace(check, form={}, reasons=())
+    return checks
 
 
 def in_order(days: list[list[HealthCheck]]) -> list[HealthCheck]:

@@ -17,7 +17,8 @@ DEFAULT_HOURS = "24"
 # More points than that are narrower than a pixel of a plot.
 MAX_POINTS = 400
 _MAX_MARKS = 100
-_LONGEST = timedelta(days=MAX_DAYS - 1)
+# It may begin and end within a day, and the check before it may be of the day before that.
+_LONGEST = timedelta(days=MAX_DAYS - 2)
 # The rates of the first check need the check before it.
 _BEFORE = timedelta(hours=1)
 # The statuses of health checks, the worst last.

@@ -122,6 +122,7 @@ def test_a_failed_run_has_a_record_an_alert_and_a_notification(
             "schema": "imagen.alert/1",
             "event": "run_failed",
             "match": "imagen.alert/1:run_failed",
+            "runbook": "docs/runbook.md#run_failed",
             "text": text,
             "dag_id": "imagen_backfill",
             "run_id": "manual__1",

@@ -91,6 +91,14 @@ def test_a_health_check_is_read_from_its_record() -> None:
     assert check.totals == {"prompts": 7}
 
 
+def test_only_the_last_checks_of_a_day_keep_what_nothing_shows_of_the_others() -> None:
+    day = health_checks({**record(n), "form": {"model": "m"}} for n in range(9))
+    assert len(day) == 9
+    assert (day[0].form, day[0].reasons) == ({}, ())
+    assert day[-1].form == {"model": "m"}
+    assert day[-1].reasons
+
+
 @pytest.mark.parametrize(
     "broken",
     [
