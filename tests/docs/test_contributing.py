@@ -32,7 +32,8 @@ COMMON_WORDS = {
     "source",
     "plan",
     "template",
-, "references"}
+    "references",
+}
 TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stream", "backfill")}
 
 # Where a name stands besides its recipe's files, and why that is no step of the recipe.
@@ -41,9 +42,7 @@ EXCEPTIONS = {
     # What serves a model decides the image too.
     "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse", "model_endpoint"},
     # What decides the likely cost of a prompt, for plans and for budgets of money.
-    "beam_jobs/prompts/likely_cost.py": {
-        *("image_size", "system_instruction", "thinking_level")
-    },
+    "beam_jobs/prompts/likely_cost.py": {*("image_size", "system_instruction", "thinking_level")},
     "plugins/imagen_ops/backfill/file_count.py": {"image_size", "thinking_level"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
     "plugins/imagen_ops/backfill/plan.py": {"request_tier"},
