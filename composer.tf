@@ -110,7 +110,7 @@ locals {
   settings_in_words = [
     # Comma-separated.
     "allowed_image_sizes", "allowed_models",
-    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule",
+    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "reference_buckets",
     # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}. No secrets: they belong in
     # an Airflow connection.
     "notifier",
@@ -235,8 +235,8 @@ variable "prompt_folders" {
     error_message = "Expected folders such as prompts/, with a slash at the end and none at the beginning."
   }
   validation {
-    condition     = alltrue([for folder in var.prompt_folders : !can(regex("^(templates|records|keys|jobs|images|dead-letters|builds|staging|temp)/", folder))])
-    error_message = "Expected folders of your own: templates/, records/, keys/, jobs/, images/, dead-letters/, builds/, staging/, and temp/ have other readers."
+    condition     = alltrue([for folder in var.prompt_folders : !can(regex("^(templates|references|records|keys|jobs|images|dead-letters|builds|staging|temp)/", folder))])
+    error_message = "Expected folders of your own: templates/, references/, records/, keys/, jobs/, images/, dead-letters/, builds/, staging/, and temp/ have other readers."
   }
 }
 
@@ -559,6 +559,7 @@ locals {
     worker_finds_images       = { member = local.worker, role = "roles/storage.objectViewer", below = "images/" }
     worker_tries_to_write     = { member = local.worker, role = "roles/storage.objectUser", below = "images/write-checks/" }
     worker_reads_keys         = { member = local.worker, role = "roles/storage.objectViewer", below = "keys/" }
+    worker_reads_references   = { member = local.worker, role = "roles/storage.objectViewer", below = "references/" }
     worker_reads_templates    = { member = local.worker, role = "roles/storage.objectViewer", below = "templates/prompts/" }
     worker_reports            = { member = local.worker, role = "roles/storage.objectUser", below = "jobs/" }
     worker_stages_its_program = { member = local.worker, role = "roles/storage.objectUser", below = "staging/" }

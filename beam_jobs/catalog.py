@@ -67,12 +67,14 @@ class Offer:
         image_sizes: such as `2K`.
         thinking_levels: such as `high`.
         negative_prompt: whether a prompt may have one.
+        max_references: how many reference images a prompt may have.
     """
 
     aspect_ratios: tuple[str, ...] | None
     image_sizes: tuple[str, ...] | None
     thinking_levels: tuple[str, ...] | None
     negative_prompt: bool
+    max_references: int | None
 
 
 # The Imagen API reference. What a container on an endpoint makes of it is its own.
@@ -81,9 +83,14 @@ _PREDICT_OFFER = Offer(
     image_sizes=("1K", "2K"),
     thinking_levels=(),
     negative_prompt=True,
+    max_references=0,
 )
 _UNCHECKED_GEMINI = Offer(
-    aspect_ratios=None, image_sizes=None, thinking_levels=None, negative_prompt=False
+    aspect_ratios=None,
+    image_sizes=None,
+    thinking_levels=None,
+    negative_prompt=False,
+    max_references=None,
 )
 
 
@@ -115,6 +122,7 @@ def offer_of(model: str) -> Offer:
         image_sizes=tuple(row.image_tokens),
         thinking_levels=row.thinking_levels,
         negative_prompt=row.protocol is Family.PREDICT,
+        max_references=row.max_references,
     )
 
 

@@ -71,7 +71,7 @@ class LocalCloud:
                 lambda: storage_app(self._store, seed=self._seed), last_ports.get("storage")
             ),
             "vertex": await self._serve(
-                lambda: vertex_app(self.behaviour),
+                lambda: vertex_app(self.behaviour, _Objects(self._store).read),
                 last_ports.get("vertex"),
                 abandon_with_client=True,
             ),

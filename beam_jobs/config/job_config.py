@@ -104,6 +104,8 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         allowed_image_sizes=imagen.allowed_image_sizes,
         max_images_per_prompt=imagen.max_images_per_prompt,
         prompt_template=imagen.prompt_template,
+        bucket=location.bucket if location else None,
+        reference_buckets=imagen.reference_buckets,
         source=source,
     )
     problems += uncheckable(imagen, defaults.allowed_models)

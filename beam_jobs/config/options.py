@@ -279,6 +279,13 @@ class ImagenOptions(PipelineOptions):
             "may read and write. Default: none. Example: prompts-bucket",
         )
 
+        add(
+            "--reference_buckets",
+            metavar="BUCKETS",
+            help="comma-separated buckets besides that of --images_output_location whose pictures "
+            "prompts may show the model. Default: none. Example: product-photos",
+        )
+
 
 def print_help(argv: list[str], *, streaming: bool, description: str | None) -> bool:
     """Print a job's options if the command line asks for help, and return whether it does.

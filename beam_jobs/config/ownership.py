@@ -12,6 +12,8 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from beam_jobs.allowed import BUCKET_PATTERN, PROJECT_PATTERN, Allowed, names_in
 
 _PROJECTS, _BUCKETS = "allowed_projects", "allowed_buckets"
+_REFERENCES = "reference_buckets"
+_BUCKET_NAMES = "names of buckets without gs://"
 
 
 def ownership_problems(
@@ -30,7 +32,8 @@ def ownership_problems(
         f"--{option}: expected comma-separated {what}, got {name[:200]!r}"
         for option, names, pattern, what in (
             (_PROJECTS, projects, PROJECT_PATTERN, "ids or numbers of projects"),
-            (_BUCKETS, buckets, BUCKET_PATTERN, "names of buckets without gs://"),
+            (_BUCKETS, buckets, BUCKET_PATTERN, _BUCKET_NAMES),
+            (_REFERENCES, names_in(ours[_REFERENCES]), BUCKET_PATTERN, _BUCKET_NAMES),
         )
         for name in names
         if not re.fullmatch(pattern, name)
@@ -41,7 +44,7 @@ def ownership_problems(
     texts = {
         f"--{name}": value
         for name, value in ours.items()
-        if isinstance(value, str) and name not in (_PROJECTS, _BUCKETS)
+        if isinstance(value, str) and name not in (_PROJECTS, _BUCKETS, _REFERENCES)
     }
     places = {
         **texts,

@@ -28,6 +28,7 @@ from beam_jobs.engine.model_gate import ModelGate
 from beam_jobs.engine.persist import Persist
 from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.purse import Purse
+from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.images.receipt import Receipt, payer_of
 from beam_jobs.images.store import ImageStore, StoreError
@@ -55,6 +56,7 @@ class ImageGenerator:
         source: the source that outcomes name: `stream` or `backfill:RUN`.
         run: the stream, or the run of a backfill, whose deliveries these are.
         gates: hold prompts back while a model refuses all of them; name the fallbacks.
+        references: looks up the pictures that prompts show the model.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ImageGenerator:
         source: str,
         run: str = STREAM,
         gates: Gates,
+        references: References,
     ) -> None:
         self._model_of = model_of
         self._store = store
@@ -87,11 +90,13 @@ class ImageGenerator:
             purse=purse,
             tier=tier,
             gates=gates,
+            references=references,
         )
         self._finished = finished
         self._source = source
         self._run = run
         self._gates = gates
+        self._references = references
         self._in_progress: dict[str, asyncio.Future[ImageSet]] = {}
         self._choice = ModelChoice(gates, self._shared)
 
@@ -104,6 +109,9 @@ class ImageGenerator:
         usage = PromptUsage()
         fail = functools.partial(self._failure, item, usage)
         try:
+            if item.references:
+                item = await self._resolved(item)
+                fail = functools.partial(self._failure, item, usage)
             found = await self._choice.images(item, usage)
         except CallError as error:
             return fail(reason=error.reason, detail=error.detail, retryable=error.retryable)
@@ -130,6 +138,10 @@ class ImageGenerator:
             template=item.template or "",
             parameters=item.parameters,
         )
+
+    async def _resolved(self, prompt: Prompt) -> Prompt:
+        """Return a prompt whose digest covers what its references hold."""
+        return await self._persist(lambda: self._references.resolved(prompt), paid=False)
 
     async def _shared(self, prompt: Prompt, usage: PromptUsage, turn: ModelGate | None) -> ImageSet:
         """Return the images of a prompt by its model; equal prompts in this process share them."""

@@ -12,6 +12,7 @@ from beam_jobs.engine.model_calls import ModelCalls
 from beam_jobs.engine.persist import Persist
 from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.purse import Purse
+from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
@@ -37,6 +38,7 @@ class ImageMaker:
         purse: holds the job's budgets.
         tier: of the calls, which decides what they are likely to cost.
         gates: are told whether the models take prompts.
+        references: tells whether the pictures that the model was shown are still the same.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ImageMaker:
         purse: Purse,
         tier: Tier,
         gates: Gates,
+        references: References,
     ) -> None:
         self._store = store
         self._persist = persist
@@ -62,6 +65,7 @@ class ImageMaker:
         self._purse = purse
         self._tier = tier
         self._gates = gates
+        self._references = references
 
     async def make(
         self,
@@ -120,6 +124,8 @@ class ImageMaker:
                 # More than was taken if a container returned more than it was asked for.
                 charge.settle(Amount(len(images), _paid_micro_usd(bills, likely)))
             usage.add_images(images)
+            if prompt.references:
+                await self._persist(lambda: self._references.check_unchanged(prompt))
             another = by_another_model(answer.bill.model_version, prompt)
             digest = (another or prompt).digest
 

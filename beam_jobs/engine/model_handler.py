@@ -27,6 +27,7 @@ from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
 from beam_jobs.engine.purse import Purse
+from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.served_models import ServedModels
 from beam_jobs.images.store import ImageStore
@@ -126,6 +127,7 @@ class Engine:
             source=self._config.defaults.source,
             run=self._config.run,
             gates=self._gates,
+            references=References(self._session),
         )
 
     def _lease_of(self, budget: Budget, ledger: str) -> Lease:

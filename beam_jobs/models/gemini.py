@@ -1,5 +1,6 @@
 """The adapter for Gemini image models, with google-genai: one call, one image."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,11 @@ REFUSALS = frozenset(
         "MODEL_ARMOR",
     }
 )
+
+# What an error says that is about a file which the request names, and not about the model:
+# https://github.com/googleapis/js-genai/issues/666 (403), and 404 "A valid object was not found at
+# the specified URL" of https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/api-errors
+_OF_A_FILE = re.compile(r"gs://|\b(input |image )?file\b|\bobject\b|cloud storage", re.IGNORECASE)
 
 # https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
 # https://docs.cloud.google.com/vertex-ai/generative-ai/docs/priority-paygo
@@ -114,6 +120,11 @@ class GeminiModel(ImageModel):
             raise unreachable_error(f"no credentials for the model: {error}") from error
         except ValueError as error:  # the answer is not text
             raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
+        except CallError as error:
+            if prompt.references and _OF_A_FILE.search(error.detail):
+                # The model would answer other prompts.
+                error.of_model = False
+            raise
         return answer_of(response.body or "", prompt.model)
 
 
@@ -152,7 +163,13 @@ def _request(prompt: Prompt, index: int) -> dict[str, object]:
     if prompt.seed is not None:
         # With the same seed, all images of a prompt would be the same.
         config["seed"] = (prompt.seed + index) % (2**31)
-    contents = [{"role": "user", "parts": [{"text": prompt.text}]}]
+    parts: list[dict[str, object]] = []
+    for reference in prompt.references:
+        if reference.role:
+            parts.append({"text": reference.role})
+        # The model reads it from Cloud Storage, so it is in no memory here.
+        parts.append({"fileData": _given(fileUri=reference.path, mimeType=reference.mime_type)})
+    contents = [{"role": "user", "parts": [*parts, {"text": prompt.text}]}]
     request: dict[str, object] = {"contents": contents, "generationConfig": config}
     if prompt.system_instruction is not None:
         request["systemInstruction"] = {"parts": [{"text": prompt.system_instruction}]}

@@ -10,6 +10,11 @@ import pybase64
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+# https://www.iana.org/assignments/media-types/image/heic and …/heif: the first brand of the file.
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis"), "image/heic"),
+    **dict.fromkeys((b"mif1", b"msf1"), "image/heif"),
+}
 # RFC 2397, with any media type and parameters.
 _DATA_URL = re.compile(r"data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -70,6 +75,23 @@ def picture_format(data: bytes) -> tuple[str, str]:
     if not whole(data):
         raise NotAPictureError(f"of a {kind} image that breaks off before its end")
     return found
+
+
+def reference_type(start: bytes) -> str | None:
+    """Return the MIME type of a picture that a model can be shown; None if it is none.
+
+    Args:
+        start: its first bytes, 12 at least.
+    """
+    if start.startswith(_PNG):
+        return "image/png"
+    if start.startswith(_JPEG):
+        return "image/jpeg"
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "image/webp"
+    if start[4:8] == b"ftyp":
+        return _BRANDS.get(start[8:12])
+    return None
 
 
 def _is_whole_png(data: bytes) -> bool:

@@ -27,7 +27,7 @@ def renamed(prompt: Prompt, model: str) -> Prompt:
     """
     # An endpoint serves the job's default model alone.
     other = dataclasses.replace(prompt, model=model, model_endpoint=None)
-    return dataclasses.replace(other, digest=digest_of(other.deciding, fresh=prompt.fresh))
+    return dataclasses.replace(other, digest=digest_of(other.digested, fresh=prompt.fresh))
 
 
 def _makes(model: str, offer: Offer, prompt: Prompt) -> bool:
@@ -39,8 +39,10 @@ def _makes(model: str, offer: Offer, prompt: Prompt) -> bool:
     for value, known in offered:
         if value is not None and known is not None and value not in known:
             return False
+    if offer.max_references is not None and len(prompt.references) > offer.max_references:
+        return False
     if family_of(model) is not Family.GEMINI and any(
-        getattr(prompt, field.name) is not None for field in FIELDS if field.gemini_only
+        getattr(prompt, field.name) not in (None, ()) for field in FIELDS if field.gemini_only
     ):
         return False
     return offer.negative_prompt or prompt.negative_prompt is None

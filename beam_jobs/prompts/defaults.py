@@ -20,6 +20,8 @@ def prompt_defaults(
     allowed_image_sizes: str | None = None,
     max_images_per_prompt: int | None = None,
     prompt_template: str | None = None,
+    bucket: str | None = None,
+    reference_buckets: str | None = None,
 ) -> PromptDefaults:
     """Return what the options of these names set for a job's prompts.
 
@@ -30,6 +32,8 @@ def prompt_defaults(
         allowed_models: comma-separated; None or empty: the known Gemini models.
         allowed_image_sizes: comma-separated; None or empty: all that a model offers.
         max_images_per_prompt: None: `MAX_IMAGES`.
+        bucket: the deployment's own, where references may be; None: they may be anywhere.
+        reference_buckets: comma-separated; other buckets where they may be.
         prompt_template: the name of the template of prompts that name none; None: they have none.
     """
     return PromptDefaults(
@@ -40,6 +44,7 @@ def prompt_defaults(
         allowed_image_sizes=frozenset(names_in(allowed_image_sizes) or IMAGE_SIZES),
         max_images_per_prompt=max_images_per_prompt or MAX_IMAGES,
         template=prompt_template or None,
+        reference_buckets=frozenset({bucket, *names_in(reference_buckets)}) if bucket else None,
     )
 
 

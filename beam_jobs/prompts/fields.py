@@ -16,6 +16,7 @@ class Kind(StrEnum):
     CHOICE = "choice"  # one of a few values that the model offers
     INTEGER = "integer"
     BOOLEAN = "boolean"
+    PATHS = "paths"  # of pictures; in a .csv file, divided by spaces or bars
     VALUES = "values"  # texts and numbers by name; in a .csv file, a column for each
 
 
@@ -71,6 +72,12 @@ FIELDS = (
         "output_quality",
         Kind.INTEGER,
         help="1 to 100, for jpeg; Gemini models only",
+        gemini_only=True,
+    ),
+    Field(
+        "references",
+        Kind.PATHS,
+        help="gs:// path of a picture to show the model, or several; Gemini models only",
         gemini_only=True,
     ),
     Field(

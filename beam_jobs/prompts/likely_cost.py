@@ -12,12 +12,16 @@ from beam_jobs.prompts.parse import Prompt
 # https://ai.google.dev/gemini-api/docs/tokens: about four characters of English. In UTF-8, that
 # is about right for other scripts too, whose characters are longer and have more tokens.
 _BYTES_PER_TOKEN = 4
+# "Default resolution tokens" of Gemini 3 models:
+# https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-understanding
+_TOKENS_PER_REFERENCE = 1_120
 
 
 def text_tokens(prompt: Prompt) -> int:
-    """Return roughly how many tokens the texts of a prompt have."""
+    """Return roughly how many tokens the texts and the references of a prompt have."""
     texts = (prompt.text, prompt.system_instruction or "")
-    return math.ceil(sum(len(text.encode("utf-8", "replace")) for text in texts) / _BYTES_PER_TOKEN)
+    of_texts = sum(len(text.encode("utf-8", "replace")) for text in texts) / _BYTES_PER_TOKEN
+    return math.ceil(of_texts) + _TOKENS_PER_REFERENCE * len(prompt.references)
 
 
 def likely_micro_usd(prompt: Prompt, tier: Tier, *, images: int) -> int | None:

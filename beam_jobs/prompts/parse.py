@@ -22,6 +22,7 @@ from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, CheckCanary, refuse_ca
 from beam_jobs.prompts.field_values import MAX_SEED, choice, id_of, integer, offered_value, text_of
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, FIELDS, PARAMETERS
 from beam_jobs.prompts.identity import ENDPOINT_PART, deduplication_key_of, digest_of, made_id
+from beam_jobs.prompts.references import Reference, references_of
 from beam_jobs.prompts.templates import (
     FindTemplate,
     TemplateError,
@@ -49,6 +50,7 @@ class PromptDefaults:
         allowed_image_sizes: those that a prompt may ask for, if its model offers them.
         max_images_per_prompt: how many images a prompt may ask for, at most `MAX_IMAGES`.
         template: the name of the template of prompts that name none; None: they have none.
+        reference_buckets: where references may be; None: anywhere.
     """
 
     model: str
@@ -58,6 +60,7 @@ class PromptDefaults:
     allowed_image_sizes: frozenset[str] = frozenset(IMAGE_SIZES)
     max_images_per_prompt: int = MAX_IMAGES
     template: str | None = None
+    reference_buckets: frozenset[str] | None = frozenset()
 
     def endpoint_of(self, model: str) -> str | None:
         """Return the endpoint that serves a model of the job; it serves the default model alone."""
@@ -88,6 +91,7 @@ class Prompt:
     person_generation: str | None
     output_format: str | None
     output_quality: int | None
+    references: tuple[Reference, ...]
     body: bytes
     attributes: Mapping[str, str]
     origin: str = ""
@@ -111,7 +115,13 @@ class Prompt:
             field.name: getattr(self, "text" if field.name == "prompt" else field.name)
             for field in DECIDING
         }
-        return {**fields, **self._served_by}
+        return {**fields, "references": self._reference_paths, **self._served_by}
+
+    @property
+    def digested(self) -> dict[str, Any]:
+        """What the digest covers: `deciding`, but of references what they hold, not their paths."""
+        held = [each.deciding for each in self.references] or None
+        return {**self.deciding, "references": held}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -120,8 +130,14 @@ class Prompt:
         For a model on an endpoint, that too.
         """
         values = {field.name: getattr(self, field.name) for field in PARAMETERS}
+        values["references"] = self._reference_paths
         fields = {name: value for name, value in values.items() if value is not None}
         return {**fields, **self._served_by}
+
+    @property
+    def _reference_paths(self) -> str | None:
+        """The paths of the references as a cell of a file has them."""
+        return " ".join(each.path for each in self.references) or None
 
     @property
     def _served_by(self) -> dict[str, str]:
@@ -259,11 +275,13 @@ def _prompt(
         "image_size": _image_size(fields, model, offer, defaults.allowed_image_sizes),
         "seed": integer(fields, "seed", 0, MAX_SEED),
         "negative_prompt": negative_prompt,
-        **_gemini_options(fields, model, offer),
+        **_gemini_options(fields, model, offer, defaults),
         ENDPOINT_PART: defaults.endpoint_of(model),
     }
     fresh = (given_id or origin) if reuse is False else None
-    digest = digest_of(deciding, fresh=fresh)
+    # By their paths, until the engine has looked up what they hold.
+    shown = [each.deciding for each in deciding["references"]] or None
+    digest = digest_of({**deciding, "references": shown}, fresh=fresh)
     del deciding["prompt"]
     return Prompt(
         prompt_id=given_id or made_id(digest),
@@ -278,13 +296,15 @@ def _prompt(
     )
 
 
-def _gemini_options(fields: dict[str, Any], model: str, offer: Offer) -> dict[str, Any]:
+def _gemini_options(
+    fields: dict[str, Any], model: str, offer: Offer, defaults: PromptDefaults
+) -> dict[str, Any]:
     """Return the fields that only Gemini models have."""
     if family_of(model) is not Family.GEMINI:
         names = [field.name for field in FIELDS if field.gemini_only]
         for name in names:
             offered_value(fields, name, model, ())
-        return dict.fromkeys(names)
+        return {**dict.fromkeys(names), "references": ()}
     instruction = fields.get("system_instruction")
     options = {
         "system_instruction": (
@@ -294,6 +314,9 @@ def _gemini_options(fields: dict[str, Any], model: str, offer: Offer) -> dict[st
         "person_generation": offered_value(fields, "person_generation", model, PERSON_GENERATION),
         "output_format": offered_value(fields, "output_format", model, OUTPUT_FORMATS),
         "output_quality": integer(fields, "output_quality", 1, 100),
+        "references": references_of(
+            fields, model, offer.max_references, defaults.reference_buckets
+        ),
     }
     if options["output_quality"] is not None and options["output_format"] != "jpeg":
         raise InvalidPromptError(

@@ -21,6 +21,7 @@ from localcloud.vertex.behaviour import Behaviour, Fault
 from localcloud.vertex.billing import Ledger, Usage, usage_of
 from localcloud.vertex.calls import ApiError, Call, GarbledError
 from localcloud.vertex.containers import Container, Prediction
+from localcloud.vertex.files import Files, ReadFile, no_files
 from localcloud.vertex.models import answering_model, location_of, picture_options, tier_of
 
 # A draft is smaller than any final image.
@@ -52,13 +53,15 @@ _WITHOUT_A_PICTURE: dict[Fault | None, dict[str, Any]] = {
 }
 
 
-def vertex_app(behaviour: Behaviour) -> web.Application:
+def vertex_app(behaviour: Behaviour, read: ReadFile = no_files) -> web.Application:
     """Return an app that serves Vertex AI's API, with the faults that `behaviour` decides.
+
+    `read` reads the pictures in Cloud Storage that requests name.
 
     Beyond Google's routes, `GET /localcloud` returns counts and settings, and a PATCH of it with a
     JSON object changes settings.
     """
-    service = _Service(behaviour)
+    service = _Service(behaviour, Files(read))
     app = web.Application(client_max_size=64 << 20, middlewares=[_errors])
     models = "publishers/google/models/{model}"
     place = "projects/{project}/locations/{location}"
@@ -77,8 +80,9 @@ def vertex_app(behaviour: Behaviour) -> web.Application:
 
 
 class _Service:
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, files: Files) -> None:
         self._behaviour = behaviour
+        self._files = files
         # Without a seed, a model draws a different picture each time for the same prompt.
         self._times_drawn: Counter[int] = Counter()
         self._painters = ThreadPoolExecutor(2, thread_name_prefix="painter")
@@ -100,9 +104,8 @@ class _Service:
         body = await _json(request)
         options = picture_options(body, model)
         try:
-            prompt = "\n".join(
-                part["text"] for content in body["contents"] for part in content["parts"]
-            )
+            parts = [part for content in body["contents"] for part in content["parts"]]
+            prompt = "\n".join(part["text"] for part in parts if "fileData" not in part)
         except (KeyError, TypeError, AttributeError):
             raise ApiError(400, "contents: expected a list of contents with text parts.") from None
         async with Call(self._behaviour, prompt, location_of(request)) as fault:
@@ -119,6 +122,7 @@ class _Service:
             data = await self._picture(
                 fault,
                 prompt,
+                references=self._files.shown_by(parts),
                 model=model,
                 index=self._next_index(prompt),
                 seed=options.seed,

@@ -13,6 +13,9 @@ from beam_jobs.catalog import CATALOG, CatalogModel, Tier
 
 # Tokens of the words of an answer that has no picture.
 _WORDS_TOKENS = 12
+# Of a picture that a request names, as Google states them for Gemini 3:
+# https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-understanding
+_PICTURE_TOKENS = 1_120
 _TRAFFIC = {
     Tier.STANDARD: "ON_DEMAND",
     Tier.FLEX: "ON_DEMAND_FLEX",
@@ -84,7 +87,11 @@ class Ledger:
 def words_in(value: Any) -> int:
     """Return roughly how many tokens the texts of a request have: a word counts as one."""
     if isinstance(value, dict):
-        return sum(words_in(item) for key, item in value.items() if key != "inlineData")
+        return sum(
+            _PICTURE_TOKENS if key == "fileData" else words_in(item)
+            for key, item in value.items()
+            if key != "inlineData"
+        )
     if isinstance(value, list):
         return sum(map(words_in, value))
     return max(1, len(value.split())) if isinstance(value, str) else 0

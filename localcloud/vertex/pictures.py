@@ -13,7 +13,7 @@ import struct
 import textwrap
 import zlib
 
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from text_unidecode import unidecode
 
 # Sky above, sky at the horizon, sun and nearest hill, for times of day and seasons.
@@ -31,6 +31,7 @@ _LONG_SIDE = {"512": 512, "1K": 1024, "2K": 2048, "4K": 4096}
 # Drawn small and then enlarged: a picture takes some 30 ms instead of 150, and looks soft.
 _DRAWN_SIDE = 512
 _CAPTION_CHARS = 220
+_HUNG_SIDE = 128
 _FONTS = (
     None,
     "DejaVuSans.ttf",
@@ -48,6 +49,7 @@ def draw(
     seed: int | None = None,
     aspect_ratio: str = "1:1",
     image_size: str = "1K",
+    references: tuple[bytes, ...] = (),
 ) -> bytes:
     """Draw a picture.
 
@@ -58,6 +60,7 @@ def draw(
         seed: replaces `index` in the signature.
         aspect_ratio: width to height, such as `16:9`.
         image_size: `1K`, `2K` or `4K`: 1,024, 2,048 or 4,096 pixels on the longer side.
+        references: small pictures that the model was shown, which hang in a row at the top.
 
     Returns:
         A PNG.
@@ -75,10 +78,36 @@ def draw(
     picture = picture.resize(
         (round(small[0] * factor), round(small[1] * factor)), Image.Resampling.BICUBIC
     )
+    _hang(picture, references)
     _caption(picture, text, f"{model}, {index}" if seed is None else f"{model}, seed {seed}")
     out = io.BytesIO()
     picture.save(out, "PNG", compress_level=1)
     return out.getvalue()
+
+
+def small(data: bytes) -> bytes:
+    """Return a picture small enough to hang in another, as PNG.
+
+    Raises:
+        ValueError: `data` is no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.thumbnail((_HUNG_SIDE, _HUNG_SIDE))
+            out = io.BytesIO()
+            picture.convert("RGB").save(out, "PNG")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError("no picture") from error
+    return out.getvalue()
+
+
+def _hang(picture: Image.Image, references: tuple[bytes, ...]) -> None:
+    gap = max(picture.size) // 40
+    side = (picture.width - gap) // max(4, len(references)) - gap
+    for number, data in enumerate(references):
+        with Image.open(io.BytesIO(data)) as hung:
+            framed = ImageOps.expand(ImageOps.fit(hung, (side, side)), gap // 6, "#ffffff")
+        picture.paste(framed, (gap + number * (side + gap), gap))
 
 
 def canned(size_bytes: int) -> bytes:

@@ -91,6 +91,11 @@ class Settings(BaseModel):
         (), examples=["shared-templates"]
     )
 
+    # Other buckets whose pictures prompts may show to a model, which then reads them.
+    reference_buckets: Annotated[tuple[_Bucket, ...], _Separated] = Field(
+        (), examples=["product-photos"]
+    )
+
     # What a prompt may ask for. A trigger form can narrow these limits, but not widen them. An
     # empty list: the known Gemini models, and all sizes that a model offers.
     allowed_models: Annotated[tuple[_Model, ...], _Separated] = Field(

@@ -12,6 +12,7 @@ from aiohttp import web
 from beam_jobs.models.answer_memory import SlottedResponse
 from beam_jobs.models.predict import PredictModel, base_url_from_environment
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from tests.conftest import BUCKET
 
 GEMINI = "gemini-3.1-flash-image"
 ENDPOINT = "projects/demo-project/locations/us-central1/endpoints/1234"
@@ -22,7 +23,9 @@ def prompt_of() -> Callable[..., Prompt]:
     """Return a function that parses fields into a prompt."""
 
     def make(text: str, *, model: str = GEMINI, origin: str = "message-1", **fields: Any) -> Prompt:
-        defaults = PromptDefaults(model=model, allowed_models=frozenset({model}))
+        defaults = PromptDefaults(
+            model=model, allowed_models=frozenset({model}), reference_buckets=frozenset({BUCKET})
+        )
         body = json.dumps({"prompt": text, **fields}).encode()
         prompt = parse(body, {"team": "ads"}, origin=origin, defaults=defaults)
         assert isinstance(prompt, Prompt), prompt

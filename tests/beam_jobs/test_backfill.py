@@ -15,6 +15,7 @@ from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.prompts import beam_files
 from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.prompts.plan_file import line_of
+from localcloud.vertex.pictures import canned
 
 pytestmark = pytest.mark.slow
 
@@ -364,3 +365,33 @@ def test_predictions_are_published_while_a_slow_prompt_is_still_in_progress(clou
     job.join(240)
     assert done.is_set()
     lane.predictions(41 - len(early))
+
+
+def test_a_night_of_a_template_and_references_is_paid_once_and_what_changes_anew(
+    cloud, lane, tmp_path
+):
+    bucket = lane.storage.bucket("demo-project-imagen")
+
+    def put(name, content):
+        blob = bucket.blob(name)
+        blob.upload_from_string(content, content_type="image/png")
+        return f"gs://demo-project-imagen/{name}"
+
+    put(f"templates/prompts/{lane.name}.txt", "A studio photo of {product} on {surface}")
+    shown = [put(f"{lane.name}/references/{n}.png", canned(200 + n)) for n in range(3)]
+    rows = [f"shoe {n},oak,{shown[n % 3]}" for n in range(60)]
+    lane.put("night/p.csv", "\n".join(["product,surface,references", *rows]))
+    prompts = f"gs://demo-project-imagen/{lane.name}/night/*"
+
+    def paid(night):
+        source = f"backfill:{night}"
+        report = run(lane, prompts, tmp_path, source=source, prompt_template=lane.name)
+        assert (report["prompts"], report["predictions"]) == (60, 60)
+        return report["images"]
+
+    assert paid(1) == 60
+    (prediction, *_) = lane.predictions(60)
+    assert prediction["template"].startswith(f"{lane.name}@")
+    assert paid(2) == 0
+    put(f"{lane.name}/references/1.png", canned(300))
+    assert paid(3) == 20

@@ -142,6 +142,7 @@ BOTH = {
         "Other": False,
         "a b": False,
     },
+    "reference_buckets": {"a-bucket": True, " a-bucket , b.c,": True, "gs://a": False},
     "allowed_buckets": {
         "other-bucket": True,
         " a-bucket , b.example.com,": True,

@@ -32,6 +32,7 @@ COMMON_WORDS = {
     "source",
     "plan",
     "template",
+    "references",
 }
 TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stream", "backfill")}
 
@@ -41,7 +42,7 @@ EXCEPTIONS = {
     # What serves a model decides the image too.
     "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse", "model_endpoint"},
     # What decides the likely cost of a prompt, for plans and for budgets of money.
-    "beam_jobs/prompts/likely_cost.py": {"image_size", "system_instruction", "thinking_level"},
+    "beam_jobs/prompts/likely_cost.py": {*("image_size", "system_instruction", "thinking_level")},
     "plugins/imagen_ops/backfill/file_count.py": {"image_size", "thinking_level"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
     "plugins/imagen_ops/backfill/plan.py": {"request_tier"},
@@ -55,15 +56,19 @@ EXCEPTIONS = {
     "dags/imagen_dead_letters.py": {"reuse"},
     # The parser's defaults come from the job's options, which its refusals name.
     "beam_jobs/prompts/parse.py": {
-        *("allowed_models", "allowed_image_sizes", "max_images_per_prompt", "model_endpoint")
+        *("allowed_models", "allowed_image_sizes", "max_images_per_prompt", "model_endpoint"),
+        "reference_buckets",
     },
+    "beam_jobs/prompts/references.py": {"reference_buckets"},
     # Prompts have one name for the values of a template; files have a column for each.
     "beam_jobs/prompts/templates.py": {"vars"},
     "beam_jobs/prompts/csv_fields.py": {"vars", "prompt_template"},
     "beam_jobs/cli/commands/publish.py": {"vars"},
     # What others' resources are allowed: the rules, and what they are about.
     "beam_jobs/allowed.py": {"allowed_projects", "allowed_buckets"},
-    "beam_jobs/config/ownership.py": {"allowed_projects", "allowed_buckets"},
+    "beam_jobs/config/ownership.py": {
+        *("allowed_projects", "allowed_buckets", "reference_buckets")
+    },
     # Which fields decide whether another model can make a prompt.
     "beam_jobs/prompts/alternative.py": {
         *("aspect_ratio", "image_size", "thinking_level", "negative_prompt")

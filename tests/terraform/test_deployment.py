@@ -30,6 +30,7 @@ OTHERWISE = {
     "backfill_max_images": 1000,
     "backfill_max_cost_usd": 70,
     "backfill_max_rows": 5000,
+    "reference_buckets": "product-photos",
     "backfill_max_unpacked_bytes": 1000000,
     "backfill_max_plan_seconds": 60,
     "stream_max_images_per_hour": 100,

@@ -40,6 +40,15 @@ def add_to(add: AddCommand) -> None:
                 metavar="NAME=VALUE",
                 help="value of a variable of the template; can be repeated",
             )
+        elif field.kind is Kind.PATHS:
+            command.add_argument(
+                "--reference",
+                "--references",
+                dest=field.name,
+                action="append",
+                metavar="gs://BUCKET/NAME",
+                help="picture to show the model; can be repeated; Gemini models only",
+            )
         elif field.kind is Kind.BOOLEAN:
             switch = argparse.BooleanOptionalAction
             command.add_argument(name, action=switch, default=None, help=field.help)
@@ -62,6 +71,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.prompt is None and not (arguments.file or arguments.template):
         arguments.refuse("one of the arguments prompt --file --template is required")
     attributes = dict(map(attribute, arguments.attribute))
+    if arguments.references is not None:
+        arguments.references = [path for text in arguments.references for path in text.split()]
     if arguments.vars is not None:
         arguments.vars = dict(attribute(text, option="--var") for text in arguments.vars)
     topic = f"projects/{arguments.project}/topics/{arguments.topic}"

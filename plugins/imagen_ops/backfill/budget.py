@@ -61,6 +61,8 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
                         allowed_image_sizes=form.allowed_image_sizes,
                         max_images_per_prompt=form.max_images_per_prompt,
                         prompt_template=form.prompt_template,
+                        bucket=settings.bucket,
+                        reference_buckets=",".join(settings.reference_buckets),
                         source="backfill:plan",
                     ),
                     images_location=settings.images_location,

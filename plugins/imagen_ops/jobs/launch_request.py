@@ -191,6 +191,7 @@ def _allowed(settings: Settings) -> dict[str, str]:
     lists = {
         "allowed_projects": settings.allowed_projects,
         "allowed_buckets": settings.allowed_buckets,
+        "reference_buckets": settings.reference_buckets,
     }
     return {name: ",".join(names) for name, names in lists.items() if names}
 

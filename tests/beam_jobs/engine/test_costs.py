@@ -13,6 +13,7 @@ from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates
 from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.purse import Purse
+from beam_jobs.engine.references import References
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
@@ -81,6 +82,7 @@ async def test_the_sum_over_outcomes_is_the_ledger(lane, session, prompt_of, mon
             finished=Finished(0),
             source="stream",
             gates=Gates(),
+            references=References(session),
         )
 
     generators = {flex: generator(flex) for flex in (False, True)}
@@ -123,6 +125,7 @@ def worker(lane, session):
             source=run,
             run=run,
             gates=Gates(),
+            references=References(session),
         )
 
     return worker

@@ -20,6 +20,7 @@ from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
 from beam_jobs.engine.model_calls import MAX_EMPTY_ANSWERS
 from beam_jobs.engine.purse import Purse
+from beam_jobs.engine.references import References
 from beam_jobs.images import write_gate
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
@@ -118,6 +119,7 @@ def generator(lane, session, predict_model):
             "finished": Finished(0),
             "source": "stream",
             "gates": Gates(),
+            "references": References(session),
         }
         return ImageGenerator(**settings | changes)
 

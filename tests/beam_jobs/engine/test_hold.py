@@ -9,6 +9,7 @@ from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy
 from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.purse import Purse
+from beam_jobs.engine.references import References
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
@@ -71,6 +72,7 @@ def generator(lane, session, service):
             finished=Finished(0),
             source="stream",
             gates=Gates(fallbacks, HoldPolicy(max_hold_s=max_hold_s, first_pause_s=0.05, **policy)),
+            references=References(session),
         )
 
     return make

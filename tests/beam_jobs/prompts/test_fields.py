@@ -47,6 +47,7 @@ VALUES: dict[str, Any] = {
     "person_generation": "ALLOW_NONE",
     "output_format": "jpeg",
     "output_quality": 83,
+    "references": "gs://own-b/a.png",
 }
 # What a field needs beside it.
 COMPANIONS = {"output_quality": {"output_format": "jpeg"}}
@@ -60,7 +61,9 @@ OTHER_MODELS = {
 
 def parsed(family: Family, **fields: Any) -> Prompt | Failure:
     defaults = PromptDefaults(
-        model=MODELS[family], allowed_models=frozenset({MODELS[family], OTHER_MODELS[family]})
+        model=MODELS[family],
+        allowed_models=frozenset({MODELS[family], OTHER_MODELS[family]}),
+        reference_buckets=frozenset({"own-b"}),
     )
     body = json.dumps({"prompt": "a fox", **fields}).encode()
     outcome = parse(body, {}, origin=ORIGIN, defaults=defaults)

@@ -41,7 +41,9 @@ EMPTY_PLAN = dataclasses.replace(PLAN, fingerprint=str(Fingerprint())).to_json()
 
 
 def defaults_of(**options: Any) -> PromptDefaults:
-    return prompt_defaults(**{"model": MODEL, "source": "backfill:plan", **options})
+    return prompt_defaults(
+        **{"model": MODEL, "source": "backfill:plan", "bucket": BUCKET, **options}
+    )
 
 
 @pytest.fixture
