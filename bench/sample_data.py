@@ -147,6 +147,7 @@ def health_records(now: datetime) -> Iterable[dict[str, Any]]:
     from imagen_ops.health.assessment.signals import Canary, Signals
     from imagen_ops.health.assessment.thresholds import Thresholds
     from imagen_ops.health.collect import CollectedSignals, health_record
+    from imagen_ops.health.counting import Counted
     from imagen_ops.jobs.job import Job, JobState
 
     for n in range(2 * 288):
@@ -164,8 +165,9 @@ def health_records(now: datetime) -> Iterable[dict[str, Any]]:
         totals = {"prompts": 300 * n, "predictions": 290 * n, "images": 290 * n}
         totals |= {"failures": 10 * n, "failures_BLOCKED": 6 * n, "failures_UNAVAILABLE": 4 * n}
         verdict = assess(signals, Thresholds())
+        counted = Counted("2026-11-01_00_00_00-1", totals)
         yield health_record(
-            f"scheduled__{at.isoformat()}", CollectedSignals(signals, totals), verdict
+            f"scheduled__{at.isoformat()}", CollectedSignals(signals, counted), verdict
         )
 
 
