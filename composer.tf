@@ -4,8 +4,9 @@
 #   terraform apply -var project=my-project -var image_tag=0123456789ab
 #
 # Read it from top to bottom: variables, APIs, network, service accounts and roles, storage, messages,
-# images and templates, the Composer environment, alerts, a dashboard, outputs. docs/deploying.md says
-# how to deploy with it, docs/operating.md and docs/runbook.md how to operate the result.
+# rows in BigQuery, images and templates, the Composer environment, alerts, a dashboard, outputs.
+# docs/deploying.md says how to deploy with it, docs/operating.md and docs/runbook.md how to operate the
+# result.
 
 terraform {
   required_version = ">= 1.9"
@@ -266,8 +267,28 @@ variable "dead_letters_per_10_minutes" {
   }
 }
 
+variable "bigquery_dataset" {
+  description = "A dataset in BigQuery to create, into which Pub/Sub writes predictions and dead letters. null: none."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.bigquery_dataset == null || can(regex("^[A-Za-z0-9_]{1,255}$", var.bigquery_dataset))
+    error_message = "Expected a dataset name such as imagen, of up to 255 letters, digits, and underscores, without the project."
+  }
+}
+
+variable "bigquery_retention_days" {
+  description = "How many days the tables in BigQuery keep a row."
+  type        = number
+  default     = 365
+  validation {
+    condition     = var.bigquery_retention_days >= 1 && var.bigquery_retention_days <= 3650
+    error_message = "Expected 1 to 3650 days."
+  }
+}
+
 variable "keep_data" {
-  description = "Whether `terraform destroy` stops at a bucket that isn't empty. If false, it deletes the contents."
+  description = "Whether `terraform destroy` stops at a bucket that isn't empty, and at tables. If false, it deletes the contents."
   type        = bool
   default     = true
 }
@@ -275,7 +296,7 @@ variable "keep_data" {
 # The APIs.
 
 resource "google_project_service" "needed" {
-  for_each = toset([
+  for_each = toset(concat(var.bigquery_dataset == null ? [] : ["bigquery.googleapis.com"], [
     "aiplatform.googleapis.com",
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
@@ -289,7 +310,7 @@ resource "google_project_service" "needed" {
     "monitoring.googleapis.com",
     "pubsub.googleapis.com",
     "storage.googleapis.com",
-  ])
+  ]))
   service = each.key
   # Something else in the project can use them.
   disable_on_destroy = false
@@ -849,6 +870,182 @@ resource "google_pubsub_subscription" "imagen" {
   expiration_policy {
     ttl = ""
   }
+}
+
+# Rows in BigQuery: optional. Pub/Sub writes them itself, so no job knows of it.
+
+locals {
+  # The fields of docs/schemas/, each column with the type that holds what messages have. All columns can
+  # be null, so that a column can be added for a new field. Dead letters say no time: their partitions
+  # are of the day on which they arrive.
+  rows = {
+    predictions = {
+      topic  = "predictions"
+      filter = local.subscriptions["predictions-sub"].filter
+      day_of = "created_at"
+      columns = [
+        { name = "schema", type = "STRING" },
+        { name = "prompt_id", type = "STRING" },
+        { name = "deduplication_key", type = "STRING" },
+        { name = "digest", type = "STRING" },
+        { name = "prompt", type = "STRING" },
+        { name = "images", type = "STRING", mode = "REPEATED" },
+        { name = "model", type = "STRING" },
+        { name = "source", type = "STRING" },
+        { name = "reused", type = "BOOLEAN" },
+        { name = "created_at", type = "TIMESTAMP" },
+        { name = "latency_ms", type = "INTEGER" },
+        { name = "requested_model", type = "STRING" },
+        { name = "model_version", type = "STRING" },
+        { name = "template", type = "STRING" },
+        { name = "cost_usd", type = "FLOAT" },
+        { name = "unpriced_calls", type = "INTEGER" },
+        { name = "tokens", type = "RECORD", fields = local.tokens },
+        { name = "tier", type = "STRING" },
+      ]
+    }
+    dead_letters = {
+      topic  = "dead-letters"
+      filter = local.subscriptions["dead-letters-sub"].filter
+      day_of = null
+      columns = [
+        { name = "schema", type = "STRING" },
+        { name = "prompt_id", type = "STRING" },
+        { name = "deduplication_key", type = "STRING" },
+        { name = "reason", type = "STRING" },
+        { name = "detail", type = "STRING" },
+        { name = "retryable", type = "BOOLEAN" },
+        { name = "attempts", type = "INTEGER" },
+        { name = "cost_usd", type = "FLOAT" },
+        { name = "unpriced_calls", type = "INTEGER" },
+        { name = "tokens", type = "RECORD", fields = local.tokens },
+        { name = "tier", type = "STRING" },
+        { name = "source", type = "STRING" },
+        { name = "body", type = "STRING" },
+        { name = "body_truncated_from_bytes", type = "INTEGER" },
+        { name = "attributes", type = "JSON" },
+      ]
+    }
+  }
+  tokens = [
+    { name = "input", type = "INTEGER" },
+    { name = "text", type = "INTEGER" },
+    { name = "image", type = "INTEGER" },
+  ]
+  # What of this there is: everything or nothing.
+  tables        = { for name, table in local.rows : name => table if var.bigquery_dataset != null }
+  with_bigquery = var.bigquery_dataset == null ? 0 : 1
+  # Pub/Sub's own account in this project, https://cloud.google.com/pubsub/docs/create-bigquery-subscription.
+  pubsub = "serviceAccount:service-${join("", data.google_project.imagen[*].number)}@gcp-sa-pubsub.iam.gserviceaccount.com"
+}
+
+data "google_project" "imagen" {
+  count      = local.with_bigquery
+  project_id = var.project
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_bigquery_dataset" "imagen" {
+  # checkov:skip=CKV_GCP_81: Google's own keys encrypt the rows, as they do the messages
+  count                      = local.with_bigquery
+  dataset_id                 = var.bigquery_dataset
+  location                   = var.region
+  description                = "Predictions and dead letters of image generation, with the texts of prompts"
+  delete_contents_on_destroy = !var.keep_data
+  depends_on                 = [google_project_service.needed]
+}
+
+resource "google_bigquery_table" "imagen" {
+  # checkov:skip=CKV_GCP_80: Google's own keys encrypt the rows, as they do the messages
+  for_each            = local.tables
+  dataset_id          = google_bigquery_dataset.imagen[0].dataset_id
+  table_id            = each.key
+  schema              = jsonencode(each.value.columns)
+  deletion_protection = var.keep_data
+  time_partitioning {
+    type          = "DAY"
+    field         = each.value.day_of
+    expiration_ms = var.bigquery_retention_days * local.days * 1000
+  }
+}
+
+resource "google_pubsub_subscription" "bigquery" {
+  for_each = local.tables
+  name     = "${each.value.topic}-bigquery"
+  topic    = google_pubsub_topic.imagen[each.value.topic].id
+  filter   = each.value.filter
+  bigquery_config {
+    table            = "${var.project}.${google_bigquery_table.imagen[each.key].dataset_id}.${google_bigquery_table.imagen[each.key].table_id}"
+    use_table_schema = true
+    # Otherwise a message with a new field is not written.
+    drop_unknown_fields = true
+  }
+  # A row that does not fit goes aside. So many attempts, at such intervals, outlive an outage of about two
+  # hours: when BigQuery itself is down, attempts count too.
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.bigquery_rejects[0].id
+    max_delivery_attempts = 20
+  }
+  retry_policy {
+    minimum_backoff = "10s"
+    maximum_backoff = "600s"
+  }
+  message_retention_duration = "${7 * local.days}s"
+  expiration_policy {
+    ttl = ""
+  }
+  # Pub/Sub looks whether it may write when a subscription is created.
+  depends_on = [
+    google_bigquery_dataset_iam_member.pubsub_writes_rows,
+    google_bigquery_dataset_iam_member.pubsub_sees_tables,
+    google_pubsub_topic_iam_member.pubsub_sets_aside,
+  ]
+}
+
+resource "google_pubsub_topic" "bigquery_rejects" {
+  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages, and none is a secret
+  count      = local.with_bigquery
+  name       = "bigquery-rejects"
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_pubsub_subscription" "bigquery_rejects" {
+  count                      = local.with_bigquery
+  name                       = "bigquery-rejects-sub"
+  topic                      = google_pubsub_topic.bigquery_rejects[0].id
+  message_retention_duration = "${31 * local.days}s"
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+resource "google_bigquery_dataset_iam_member" "pubsub_writes_rows" {
+  count      = local.with_bigquery
+  dataset_id = google_bigquery_dataset.imagen[0].dataset_id
+  member     = local.pubsub
+  role       = "roles/bigquery.dataEditor"
+}
+
+resource "google_bigquery_dataset_iam_member" "pubsub_sees_tables" {
+  count      = local.with_bigquery
+  dataset_id = google_bigquery_dataset.imagen[0].dataset_id
+  member     = local.pubsub
+  role       = "roles/bigquery.metadataViewer"
+}
+
+resource "google_pubsub_topic_iam_member" "pubsub_sets_aside" {
+  count  = local.with_bigquery
+  topic  = google_pubsub_topic.bigquery_rejects[0].name
+  member = local.pubsub
+  role   = "roles/pubsub.publisher"
+}
+
+# To set a message aside, Pub/Sub takes it from the subscription.
+resource "google_pubsub_subscription_iam_member" "pubsub_takes_rows" {
+  for_each     = local.tables
+  subscription = google_pubsub_subscription.bigquery[each.key].name
+  member       = local.pubsub
+  role         = "roles/pubsub.subscriber"
 }
 
 # Images and templates.

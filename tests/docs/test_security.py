@@ -18,6 +18,15 @@ _OF_OPERATORS = re.compile(r"\{ role = \"?([\w./]+?)\"?(?:, on = \"([\w-]+)\")? 
 _OF_EACH_OPERATOR = re.compile(
     r"resource \"(\w+)_iam_member\" \"\w+\" \{[^}]*member += each.key[^}]*role += \"([\w./]+)\""
 )
+# What a grant is on that stands alone, by a part of its kind.
+_ALONE_ON = {
+    "artifact": "images of containers",
+    "bucket": "bucket",
+    "service_account": "the worker's account",
+    "bigquery_dataset": "dataset",
+    "pubsub_topic": "bigquery-rejects",
+    "pubsub_subscription": "both subscriptions to BigQuery",
+}
 _ROW = re.compile(r"^\| (\w+) \| `([\w./]+)` \| ([^|]+) \|", re.MULTILINE)
 
 
@@ -49,9 +58,10 @@ def _named(role: str) -> str:
 
 
 def _on(kind: str) -> str:
-    if "artifact" in kind:
-        return "images of containers"
-    return "bucket" if "bucket" in kind else "the worker's account"
+    for part, what in _ALONE_ON.items():
+        if part in kind:
+            return what
+    raise LookupError(kind)
 
 
 def test_every_right_that_is_granted_has_a_row_and_every_row_is_granted():

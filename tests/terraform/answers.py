@@ -15,6 +15,8 @@ _ID = {
     "google_artifact_registry_repository": (
         "projects/{project}/locations/{location}/repositories/{repository_id}"
     ),
+    "google_bigquery_dataset": "projects/{project}/datasets/{dataset_id}",
+    "google_bigquery_table": "projects/{project}/datasets/{dataset_id}/tables/{table_id}",
     "google_composer_environment": "projects/{project}/locations/{region}/environments/{name}",
     "google_compute_firewall": "projects/{project}/global/firewalls/{name}",
     "google_compute_network": "projects/{project}/global/networks/{name}",

@@ -41,6 +41,8 @@ REFUSED = {
     "operators": [["oncall@example.com"], ["user: a"]],
     "notification_emails": [["nobody"], ["a@b", "a b@c"]],
     "dead_letters_per_10_minutes": [0, -1],
+    "bigquery_dataset": ["my-dataset", "my_project.imagen", ""],
+    "bigquery_retention_days": [0, 3651],
 }
 
 

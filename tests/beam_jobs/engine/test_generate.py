@@ -40,6 +40,7 @@ from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.prompts.parse import Canary
 from localcloud.storage import ObjectStore, storage_app
 from tests.conftest import BUCKET
+from tests.message_schemas import message_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -52,6 +53,18 @@ def _quick_backoff(monkeypatch):
     monkeypatch.setattr(lease, "WRITE_EVERY_S", 0.01)
     monkeypatch.setattr(backoff, "BACKOFF_FIRST_S", 0.01)
     monkeypatch.setattr(backoff, "BACKOFF_MAX_S", 0.1)
+
+
+@pytest.fixture(autouse=True)
+def _every_outcome_fits_its_schema(monkeypatch):
+    outcome_of = ImageGenerator.outcome
+
+    async def checked(self, item):
+        outcome = await outcome_of(self, item)
+        message_of(outcome)
+        return outcome
+
+    monkeypatch.setattr(ImageGenerator, "outcome", checked)
 
 
 def picture(number: int) -> Image:
