@@ -56,6 +56,7 @@ figcaption { padding: 10px 13px 12px; overflow-wrap: anywhere; display: flex; fl
 small { color: var(--quiet); font-size: 12.5px; }
 small:first-of-type { margin-top: auto; }
 time { white-space: nowrap; }
+.shown span { display: block; }
 .path { font: 11px/1.4 ui-monospace, monospace; display: block; user-select: all; }
 @media (max-width: 560px) { main { grid-template-columns: 1fr; } .images, img { height: 62vw; } }
 @media print { details { display: none; } figure { break-inside: avoid; } }
