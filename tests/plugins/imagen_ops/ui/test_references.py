@@ -84,14 +84,11 @@ def test_a_picture_is_served_with_the_type_of_its_content(page: Page, stored: St
         assert response.headers["cache-control"] == "no-store", "it can be replaced"
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"<svg onload=alert(1)>", b"<html>", b"GIF89a", b"{}", b" " + PICTURE]
-)
-def test_what_is_no_picture_is_not_sent(page: Page, stored: Stored, data: bytes) -> None:
-    stored.put("references/x.png", data)
-    response = page.get("/references/x.png")
-    assert response.status_code == 404
-    assert response.json() == {"detail": "not found"}
+def test_what_is_no_picture_is_not_sent(page: Page, stored: Stored) -> None:
+    for data in (b"", b"<svg onload=alert(1)>", b"<html>", b"GIF89a", b"{}", b" " + PICTURE):
+        stored.put("references/x.png", data)
+        response = page.get("/references/x.png")
+        assert (response.status_code, response.json()) == (404, {"detail": "not found"}), data
 
 
 def test_an_oversized_or_missing_picture_is_404(
@@ -105,35 +102,33 @@ def test_an_oversized_or_missing_picture_is_404(
     assert page.get("/references/y.png").status_code == 404
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "/references/",
-        "/references",
-        "/references/../keys/x.png",
-        "/references/%2e%2e/keys/x.png",
-        "/references/..%2fkeys%2fx.png",
-        "/references/a/../x.png",
-        "/references/a/./x.png",
-        "/references/.hidden.png",
-        "/references//x.png",
-        "/references/x.png/",
-        "/references/%78.png",
-        "/references/x.png%00",
-        "/references/x.png%0a",
-        "/references/a%20b.png",
-        "/references/a%5cx.png",
-        "/references/%D9%A1.png",
-        "/references/gs://other/x.png",
-        "/references/" + "a/" * 9 + "x.png",
-        "/references/" + "x" * 251,
-        "/references/images/../../keys/x.png",
-    ],
+ELSEWHERE = (
+    "/references/",
+    "/references",
+    "/references/../keys/x.png",
+    "/references/%2e%2e/keys/x.png",
+    "/references/..%2fkeys%2fx.png",
+    "/references/a/../x.png",
+    "/references/a/./x.png",
+    "/references/.hidden.png",
+    "/references//x.png",
+    "/references/x.png/",
+    "/references/%78.png",
+    "/references/x.png%00",
+    "/references/x.png%0a",
+    "/references/a%20b.png",
+    "/references/a%5cx.png",
+    "/references/%D9%A1.png",
+    "/references/gs://other/x.png",
+    "/references/" + "a/" * 9 + "x.png",
+    "/references/" + "x" * 251,
+    "/references/images/../../keys/x.png",
 )
-def test_a_path_that_leads_elsewhere_is_404_and_reads_nothing(
-    page: Page, stored: Stored, target: str
-) -> None:
+
+
+def test_a_path_that_leads_elsewhere_is_404_and_reads_nothing(page: Page, stored: Stored) -> None:
     for name in ("references/x.png", "references/a b.png", "keys/x.png"):
         stored.put(name, PICTURE)
-    status, _, body = raw_get(page.app, target)
-    assert (status, PICTURE in body, stored.requests) == (404, False, [])
+    for target in ELSEWHERE:
+        status, _, body = raw_get(page.app, target)
+        assert (status, PICTURE in body, stored.requests) == (404, False, []), target
