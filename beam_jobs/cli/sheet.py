@@ -16,6 +16,7 @@ from beam_jobs.cli.gallery import download
 from beam_jobs.cli.progress import counted
 from beam_jobs.prompts.fields import PARAMETERS, Kind
 from beam_jobs.prompts.identity import ENDPOINT_PART
+from beam_jobs.prompts.references import recorded_references
 
 # A sheet with more prompts than this, about a screenful, begins with a list of them.
 _MAX_UNLISTED = 12
@@ -55,6 +56,7 @@ figcaption { padding: 10px 13px 12px; overflow-wrap: anywhere; display: flex; fl
 small { color: var(--quiet); font-size: 12.5px; }
 small:first-of-type { margin-top: auto; }
 time { white-space: nowrap; }
+.shown span { display: block; }
 .path { font: 11px/1.4 ui-monospace, monospace; display: block; user-select: all; }
 @media (max-width: 560px) { main { grid-template-columns: 1fr; } .images, img { height: 62vw; } }
 @media print { details { display: none; } figure { break-inside: avoid; } }
@@ -128,9 +130,20 @@ def _figure(anchor: str, record: dict[str, Any], names: list[str]) -> str:
     return (
         f'<figure id="{anchor}"><div class="images">{images}</div><figcaption>'
         f'<div class="prompt"{focus}><a href="#{anchor}" dir="auto">{html.escape(text)}</a></div>'
-        f"<small>{' · '.join(_settings(record))}</small><small>{paths}</small>"
+        f"<small>{' · '.join(_settings(record))}</small>{_references(record)}"
+        f"<small>{paths}</small>"
         "</figcaption></figure>"
     )
+
+
+def _references(record: dict[str, Any]) -> str:
+    """Return what the model was shown, with what each picture is for."""
+    shown = "".join(
+        f'<span class="path">{html.escape(each.path)}</span>'
+        + (f"<span>{html.escape(each.role)}</span>" if each.role else "")
+        for each in recorded_references(record.get("references"))
+    )
+    return f'<small class="shown">References {shown}</small>' if shown else ""
 
 
 def _alt(prompt: str, index: int, count: int) -> str:
@@ -157,6 +170,8 @@ def _settings(record: dict[str, Any]) -> Iterator[str]:
     served_by = record.get(ENDPOINT_PART)
     yield html.escape(f"{record['model']} on {served_by}" if served_by else record["model"])
     for field in PARAMETERS:
+        if field.kind is Kind.PATHS:
+            continue  # a line of their own
         if (value := record.get(field.name)) is not None:
             # A choice, such as 16:9, needs no label.
             label = "" if field.kind is Kind.CHOICE else f"{field.name.replace('_', ' ')} "

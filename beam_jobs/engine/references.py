@@ -19,7 +19,7 @@ from beam_jobs.models.pictures import reference_type
 from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.identity import digest_of, made_id
 from beam_jobs.prompts.parse import Prompt
-from beam_jobs.prompts.references import Reference
+from beam_jobs.prompts.references import Reference, content_of
 
 # https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-understanding: the largest
 # file from Cloud Storage, and the types.
@@ -154,8 +154,7 @@ def _content_of(path: str, resource: dict[str, Any]) -> str:
     """
     try:
         size, generation = int(resource["size"]), int(resource["generation"])
-        checksum = resource.get("md5Hash")
-        crc32c = resource["crc32c"]
+        md5, crc32c = resource.get("md5Hash"), resource["crc32c"]
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"cannot read storage's answer for {path}: {type(error).__name__}", transient=True
@@ -169,11 +168,7 @@ def _content_of(path: str, resource: dict[str, Any]) -> str:
         raise _refused(f"reference {path} is stored compressed; expected {_TYPES_IN_WORDS} itself")
     if not 0 < size <= MAX_BYTES:
         raise _refused(f"reference {path} has {size:,} bytes; expected 1 to {MAX_BYTES:,}")
-    if checksum:
-        return f"md5:{checksum}:{size}"
-    # An object that was composed of others has no MD5. A CRC32C alone is easily met on purpose, so
-    # that one is told by its generation too, and under another name counts as another picture.
-    return f"crc32c:{crc32c}:{size}:{path}#{generation}"
+    return content_of(path, size=size, md5=md5, crc32c=crc32c, generation=generation)
 
 
 def _refused(detail: str, *, retryable: bool = False) -> CallError:

@@ -87,6 +87,7 @@ def index_entry(outcome: Outcome) -> dict[str, Any]:
                 },
             }
             | _bounded(outcome.attributes)
+            | ({"template": outcome.template} if outcome.template else {})
         )
     # A character has at most 4 bytes; a body may have ten million.
     body = outcome.body[: 4 * MAX_CHARS].decode("utf-8", "replace")

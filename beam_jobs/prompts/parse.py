@@ -115,7 +115,8 @@ class Prompt:
             field.name: getattr(self, "text" if field.name == "prompt" else field.name)
             for field in DECIDING
         }
-        return {**fields, "references": self._reference_paths, **self._served_by}
+        shown = [each.recorded for each in self.references] or None
+        return {**fields, "references": shown, **self._served_by}
 
     @property
     def digested(self) -> dict[str, Any]:

@@ -43,6 +43,42 @@ class Reference:
         told = {"content": self.content} if self.content else {"path": self.path}
         return {**told, "role": self.role} if self.role else told
 
+    @property
+    def recorded(self) -> dict[str, str]:
+        """What the record keeps of it, in the form that a prompt has, and its content."""
+        fields = {"uri": self.path, "role": self.role, "content": self.content}
+        return {name: value for name, value in fields.items() if value}
+
+
+def content_of(path: str, *, size: int, md5: str | None, crc32c: str, generation: int) -> str:
+    """Return what the bytes of an object are told by.
+
+    An object that was composed of others has no MD5. A CRC32C alone is easily met on purpose, so
+    that one is told by its generation too, and under another name counts as another picture.
+
+    Args:
+        path: its gs:// path.
+        size: in bytes.
+        md5: base64 of its MD5; None if it has none.
+        crc32c: base64 of its CRC32C.
+        generation: of the object.
+    """
+    return f"md5:{md5}:{size}" if md5 else f"crc32c:{crc32c}:{size}:{path}#{generation}"
+
+
+def recorded_references(value: Any) -> list[Reference]:
+    """Return the references in a record, of whatever form; those without a path are left out."""
+    found = []
+    for each in value[:MAX_REFERENCES] if isinstance(value, list) else ():
+        fields = each if isinstance(each, dict) else {}
+        path, role, content = (
+            text if isinstance(text := fields.get(name), str) else None
+            for name in ("uri", "role", "content")
+        )
+        if path:
+            found.append(Reference(path, role, content))
+    return found
+
 
 def references_of(
     fields: Mapping[str, Any], model: str, most: int | None, buckets: Collection[str] | None

@@ -29,6 +29,7 @@ def stream_bodies() -> Iterator[bytes]:
     """Yield the message bodies for the stream."""
     yield from _sample("stream.txt").splitlines()
     yield from _sample("structured.jsonl").splitlines()
+    yield from _sample("edits.jsonl").splitlines()
     for text in _FAULTS:
         yield text.encode("utf-8")
     yield from _MALFORMED
@@ -41,9 +42,15 @@ def outage_body() -> bytes:
 
 def backfill_files() -> dict[str, bytes]:
     """Return the prompt files of one night, one of every format, by name."""
-    files = {name: _sample(name) for name in ("markets.txt", "animals.csv", "harbours.jsonl")}
+    names = ("markets.txt", "animals.csv", "harbours.jsonl", "products.csv")
+    files = {name: _sample(name) for name in names}
     files["gardens.txt.gz"] = gzip.compress(_sample("gardens.txt"))
     return files
+
+
+def template_files() -> dict[str, bytes]:
+    """Return the prompt templates that the prompt files name, by name of the file."""
+    return {"studio.txt": _sample("studio.txt")}
 
 
 def _sample(name: str) -> bytes:

@@ -4,6 +4,7 @@ While the stream runs, a backfill generates images from prompt files, and a dead
 """
 
 import contextlib
+import mimetypes
 import queue
 import time
 from collections.abc import Mapping, Set
@@ -15,7 +16,7 @@ from beam_jobs.cli.publish import publish
 from beam_jobs.cli.sheet import contact_sheet
 from beam_jobs.images.location import Location
 from localcloud.airflow import AirflowClient
-from localcloud.demo import prompts, runs
+from localcloud.demo import prompts, references, runs
 from localcloud.demo.accounting import Accounting, Outcomes, format_counts
 from localcloud.demo.errors import DemoError
 from localcloud.demo.folder import Folder
@@ -32,6 +33,13 @@ _NAMES = Names()
 _PROJECT_PATH = f"projects/{_NAMES.project}"
 _IMAGES = f"gs://{_NAMES.bucket}/images"
 _PROMPT_FILES = f"gs://{_NAMES.bucket}/prompts/ds=2026-11-01"
+_REFERENCES = f"gs://{_NAMES.bucket}/references"
+# What is uploaded before anything is sent, by folder.
+_FILES = {
+    _PROMPT_FILES: prompts.backfill_files,
+    f"gs://{_NAMES.bucket}/templates/prompts": prompts.template_files,
+    _REFERENCES: references.reference_files,
+}
 _MAX_PICTURES = 500
 # How the `source` of predictions and dead letters begins.
 _STREAM, _BACKFILL = "stream", "backfill:"
@@ -57,8 +65,9 @@ def run(stage: Stage, folder: Folder, output: Output) -> None:
     with contextlib.ExitStack() as resources:
         with output.scene("Airflow", "Airflow with dags/ and plugins/; prompt files are uploaded"):
             stage.start_airflow()
-            files = _upload_prompt_files()
-            output.line(f"uploaded to {_PROMPT_FILES}/: {', '.join(files)}")
+            for folder_path, files in _FILES.items():
+                _upload(folder_path, files())
+                output.line(f"uploaded to {folder_path}/: {', '.join(files())}")
             arrived = resources.enter_context(
                 watch.watch_topics(_NAMES.project, ["predictions", "dead-letters"])
             )
@@ -74,7 +83,8 @@ def run(stage: Stage, folder: Folder, output: Output) -> None:
         bodies = list(prompts.stream_bodies())
         with output.scene(
             "prompts",
-            f"Publishing {len(bodies)} prompts: text, JSON, many scripts, blocked and malformed",
+            f"Publishing {len(bodies)} prompts: text, JSON, many scripts, edits of pictures, "
+            "blocked and malformed",
         ):
             streamed = _stream(stage, bodies, arrived, output)
         with output.scene("health", f"DAG {HEALTH}: assess the stream after those prompts"):
@@ -87,6 +97,8 @@ def run(stage: Stage, folder: Folder, output: Output) -> None:
         with output.scene("dead letter", "Publishing a prompt while the model returns no images"):
             outage = _publish_during_outage(stage, arrived, output, known=streamed.keys)
         with output.scene("replay", f"DAG {REPLAY}: the model returns images again"):
+            _upload(_REFERENCES, {references.LATE: references.late_file()})
+            output.line(f"uploaded, for the prompt that shows it: {_REFERENCES}/{references.LATE}")
             replay, replayed = _replay(stage, client, arrived, output, known=streamed.keys)
         with output.scene("drain", f"DAG {DRAIN}: take no more prompts, finish those in progress"):
             drain = _drain(stage, client, output)
@@ -227,12 +239,11 @@ def _collect(
     return outcomes
 
 
-def _upload_prompt_files() -> list[str]:
+def _upload(folder: str, files: Mapping[str, bytes]) -> None:
     from google.cloud import storage
 
     bucket = storage.Client(project=_NAMES.project).bucket(_NAMES.bucket)
-    prefix = Location.parse(_PROMPT_FILES).prefix
-    files = prompts.backfill_files()
+    prefix = Location.parse(folder).prefix
     for name, content in files.items():
-        bucket.blob(prefix + name).upload_from_string(content)
-    return list(files)
+        content_type = mimetypes.guess_type(name)[0] or "text/plain"
+        bucket.blob(prefix + name).upload_from_string(content, content_type)

@@ -29,7 +29,7 @@ from localcloud.demo.stage import Stage
 from tests.conftest import ROOT, eventually
 from tests.terminals import Terminal
 
-PROMPTS = 54
+PROMPTS = 59
 # Other work may share the machine.
 WITHIN_S = 900
 
@@ -108,19 +108,24 @@ def _shows_the_whole_way(state: Path) -> None:
     for task in (*stream, "plan", "check", "wait", "reconcile", "replay"):
         assert re.search(rf"^ +{task} +success +\d+\.\d s$", shown, re.MULTILINE), task
     assert f"{PROMPTS}/{PROMPTS} " in shown
-    assert ": 45 predictions, 6 INVALID_PROMPT, 2 BLOCKED, 1 MODEL_ERROR\n" in shown
+    assert ": 49 predictions, 7 INVALID_PROMPT, 2 BLOCKED, 1 MODEL_ERROR\n" in shown
     # One in six is bad on purpose, which health notices, if it has not looked in between.
     assert re.search(
-        r"^ +verdict: (DEGRADED: 9 of the last 54 prompts failed|HEALTHY: )", shown, re.M
+        r"^ +verdict: (DEGRADED: 10 of the last 59 prompts failed|HEALTHY: )", shown, re.M
     )
-    assert "plan: 13 prompts; 1 invalid row\n" in shown
-    assert "plan: 15 images requested: 1 already stored (from 1 prompt), 14 to generate\n" in shown
-    assert "report: 14 prompts = 13 predictions (1 reused at no cost) + 1 failures\n" in shown
+    assert "plan: 15 prompts; 1 invalid row\n" in shown
+    assert "plan: 17 images requested: 1 already stored (from 1 prompt), 16 to generate\n" in shown
+    assert "report: 16 prompts = 15 predictions (1 reused at no cost) + 1 failures\n" in shown
     assert re.search(r"^ +1/1 ✗ NO_IMAGE: .*, can be replayed\)$", shown, re.MULTILINE)
-    assert "1 published again: 1 NO_IMAGE\n" in shown
+    assert re.search(
+        r"^ +2 published again: 1 (NO_IMAGE, 1 INVALID_PROMPT|INVALID_PROMPT, 1 NO_IMAGE)$",
+        shown,
+        re.M,
+    )
     archived = "7 INVALID_PROMPT, 2 BLOCKED, 1 MODEL_ERROR"
     assert f"10 archived, because they would fail again: {archived}\n" in shown
-    assert " 1/1 ✓ A comet above an orchard in bloom (" in shown
+    assert re.search(r" [12]/2 ✓ A comet above an orchard in bloom \(", shown)
+    assert re.search(r" [12]/2 ✓ A reference that comes too late \(", shown)
     assert "the job is DRAINED; prompts left in the backlog: 0\n" in shown
     assert "Every prompt is accounted for" in shown
     assert "`make up`" in shown
@@ -276,7 +281,9 @@ def test_a_prompt_that_comes_back_twice_does_not_stand_in_for_one_that_is_missin
 
 
 def test_every_prompt_of_the_demo_has_an_id_of_its_own():
-    defaults = PromptDefaults("gemini-3.1-flash-image", frozenset(KNOWN_MODELS))
+    defaults = PromptDefaults(
+        "gemini-3.1-flash-image", frozenset(KNOWN_MODELS), reference_buckets=None
+    )
     bodies = [*prompts.stream_bodies(), prompts.outage_body()]
     ids = {
         parse(body, {}, origin=f"message {n}", defaults=defaults).deduplication_key

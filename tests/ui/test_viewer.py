@@ -26,6 +26,8 @@ def test_the_record_adds_the_whole_prompt_its_images_and_the_command(
         "prompt": whole[:500],
         "attributes": {"tenant": "acme & co"},
         "source": "backfill:a__b",
+        "template": "studio@17",
+        "parameters": {**first["parameters"], "references": "gs://b/a.png gs://b/a b.pn"},
     }
     site.records[digest(0)] = {
         "path": "gs://b/images/00/record.json",
@@ -33,6 +35,11 @@ def test_the_record_adds_the_whole_prompt_its_images_and_the_command(
         "prompt": whole,
         "model": "m-1",
         "parameters": {"seed": 7, "aspect_ratio": "16:9", "x; rm -rf /": "1"},
+        "references": [
+            {"path": "gs://b/a.png", "role": None, "url": first["url"], "problem": None},
+            {"path": "gs://b/a b.png", "role": "It's <b>it</b>", "url": "//evil.example/x.png"},
+            {"path": "gs://b/gone.png", "role": None, "url": None, "problem": "It is gone."},
+        ],
         "images": [
             {
                 "path": first["path"].replace("-0.png", f"-{n}.png"),
@@ -56,6 +63,17 @@ def test_the_record_adds_the_whole_prompt_its_images_and_the_command(
     expect(dialog.locator(".path code")).to_have_text(first["path"].replace("-0.png", "-2.png"))
     expect(siblings.nth(2)).to_have_attribute("aria-current", "true")
 
+    shown = dialog.get_by_role("list", name="References of this prompt").get_by_role("listitem")
+    expect(shown.locator("code")).to_have_text(
+        ["gs://b/a.png", "gs://b/a b.png", "gs://b/gone.png"]
+    )
+    expect(shown.nth(0).locator("img")).to_have_attribute("src", f"{page.url}{first['url']}")
+    expect(shown.locator("img")).to_have_count(1)
+    expect(shown.nth(1)).to_contain_text("It's <b>it</b>")
+    expect(shown.nth(2)).to_contain_text("It is gone.")
+    expect(dialog.locator(".facts")).to_contain_text("studio@17")
+    expect(dialog.locator(".facts")).not_to_contain_text("References")
+
     # A shell reads the command as it is meant, whatever the prompt has in it.
     dialog.locator(".again summary").click()
     command = dialog.locator(".again code").text_content() or ""
@@ -66,6 +84,9 @@ def test_the_record_adds_the_whole_prompt_its_images_and_the_command(
         "--images=3",
         "--aspect-ratio=16:9",
         "--seed=7",
+        "--reference=gs://b/a.png",
+        '--reference={"uri":"gs://b/a b.png","role":"It\'s <b>it</b>"}',
+        "--reference=gs://b/gone.png",
         "--attribute=tenant=acme & co",
         "--",
         whole,

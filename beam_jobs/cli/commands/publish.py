@@ -1,8 +1,10 @@
 """`publish`: one prompt, or all prompts of a file."""
 
 import argparse
+import json
 import sys
 from functools import partial
+from typing import Any
 
 from beam_jobs import names
 from beam_jobs.cli.commands import AddCommand
@@ -47,7 +49,8 @@ def add_to(add: AddCommand) -> None:
                 dest=field.name,
                 action="append",
                 metavar="gs://BUCKET/NAME",
-                help="picture to show the model; can be repeated; Gemini models only",
+                help="picture to show the model, or a JSON object with uri and role; can be "
+                "repeated; Gemini models only",
             )
         elif field.kind is Kind.BOOLEAN:
             switch = argparse.BooleanOptionalAction
@@ -72,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.refuse("one of the arguments prompt --file --template is required")
     attributes = dict(map(attribute, arguments.attribute))
     if arguments.references is not None:
-        arguments.references = [path for text in arguments.references for path in text.split()]
+        arguments.references = [each for text in arguments.references for each in _shown(text)]
     if arguments.vars is not None:
         arguments.vars = dict(attribute(text, option="--var") for text in arguments.vars)
     topic = f"projects/{arguments.project}/topics/{arguments.topic}"
@@ -97,6 +100,19 @@ def attribute(text: str, *, option: str = "--attribute") -> tuple[str, str]:
     if not separator or not name:
         raise ValueError(f"{option}: expected NAME=VALUE, got {text!r}")
     return name, value
+
+
+def _shown(text: str) -> list[Any]:
+    """Return the references that an option names: paths, or one object with uri and role."""
+    if not text.lstrip().startswith("{"):
+        return list(text.split())
+    try:
+        return [json.loads(text)]
+    except ValueError as error:
+        raise ValueError(
+            f"--reference: expected a gs:// path, or JSON such as "
+            f'{{"uri": "gs://…", "role": "…"}}, got {text!r}: {error}'
+        ) from None
 
 
 def _publish_file(file: str, topic: str, attributes: dict[str, str], template: str | None) -> int:

@@ -1,13 +1,13 @@
-"""The routes of images: lists and searches of them, what they cost, their records and files."""
+"""The routes of images: lists and searches of them, their costs, records, references and files."""
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Annotated
 
 from fastapi import Depends, FastAPI, Query, Request, Response
 
-from imagen_ops.ui.panels import images, money, record, search
+from imagen_ops.ui.panels import images, money, record, references, search
 from imagen_ops.ui.responses import AsciiJson, ImageResponse, not_found, panel, while_connected
 from imagen_ops.ui.sharing import (
     CHOSEN_ANSWERS,
@@ -30,6 +30,8 @@ _MONEY_PLACES = {"threads": 1, "user_threads": 1, "waiting": 4, "user_waiting": 
 # An image's name is a digest of everything that decides the image, so a browser may keep it. It
 # asks each time whether it still may show it: then an image ends with the login.
 _CACHE_WHILE_LOGGED_IN = "private, no-cache"
+
+_Read = Callable[[Storage, str], tuple[IO[bytes], str] | None]
 
 
 def add_image_routes(app: FastAPI, storage: Storage, timeout_s: float) -> None:
@@ -118,14 +120,17 @@ def _add_money(app: FastAPI, spending: money.Money, timeout_s: float) -> None:
 def _add_images(app: FastAPI, storage: Storage, timeout_s: float) -> None:
     turns = Turns("imagen-ui-picture", **IMAGE_PLACES)
 
-    async def answer(
-        request: Request, path: str, read: Callable[[Storage, str], tuple[IO[bytes], str] | None]
-    ) -> Response:
+    async def answer(request: Request, path: str, read: _Read) -> Response:
         if images.media_type_of(path) is None or not _is_unescaped(request, path):
             return not_found()
         headers = {"Cache-Control": _CACHE_WHILE_LOGGED_IN, "ETag": f'"{path.rpartition("/")[2]}"'}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
+        return await send(request, path, read, headers)
+
+    async def send(
+        request: Request, path: str, read: _Read, headers: Mapping[str, str]
+    ) -> Response:
         place = turns.take(request.user.get_id(), functools.partial(read, storage, path), held=True)
         response: Response | None = None
         try:
@@ -152,9 +157,16 @@ def _add_images(app: FastAPI, storage: Storage, timeout_s: float) -> None:
     async def thumbnail(request: Request, path: str) -> Response:
         return await answer(request, path, images.read_thumbnail)
 
+    @app.get("/references/{path:path}")
+    async def reference(request: Request, path: str) -> Response:
+        if not references.is_served(path) or not _is_unescaped(request, path):
+            return not_found()
+        # Another picture can be under the same name a moment later, so no browser keeps it.
+        return await send(request, path, references.read_reference, {"Cache-Control": "no-store"})
+
 
 def _is_unescaped(request: Request, path: str) -> bool:
-    """Tell whether the request's path has no escapes, which the names of images never need."""
+    """Tell whether the request's path has no escapes, which the names served here never need."""
     raw: bytes = request.scope.get("raw_path") or b""
-    folders = (b"/images/", b"/thumbnails/")
+    folders = (b"/images/", b"/thumbnails/", b"/references/")
     return raw.partition(b"?")[0].endswith(tuple(folder + path.encode() for folder in folders))

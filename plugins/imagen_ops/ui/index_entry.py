@@ -15,6 +15,7 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any]:
         "digest": text(record.get("digest")),
         "model": text(record.get("model")),
         "source": text(record.get("source")),
+        "template": text(record.get("template")),
         "reused": bool(flag(record.get("reused"))),
         "at": text(record.get("at")),
         "latency_ms": number(record.get("latency_ms")),

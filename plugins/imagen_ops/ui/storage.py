@@ -248,6 +248,29 @@ class Storage:
                 return False
         return True
 
+    def find(self, names: Sequence[str], deadline: Deadline) -> list[Any]:
+        """Look up objects in parallel.
+
+        Args:
+            names: of objects in the bucket.
+            deadline: of the panel.
+
+        Returns:
+            For each, its `google.cloud.storage.Blob`; None if it does not exist, and a `ReadError`
+            if it cannot be looked up.
+        """
+        return list(self._readers.map(lambda name: self._find(name, deadline), names))
+
+    def _find(self, name: str, deadline: Deadline) -> Any:
+        try:
+            bucket = self.settings().bucket
+            with self._explain_errors(bucket):
+                return self._bucket(bucket).get_blob(
+                    name, timeout=deadline.remaining_s(), retry=None
+                )
+        except ReadError as error:
+            return error
+
     def _extract(
         self,
         bucket: str,

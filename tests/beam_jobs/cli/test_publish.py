@@ -6,6 +6,7 @@ import json
 import pytest
 from google.api_core import exceptions as api_exceptions
 
+from beam_jobs.cli.commands.publish import _shown
 from beam_jobs.cli.prompt_rows import bodies_of_file
 from beam_jobs.cli.publish import MAX_WAITING, body_of, publish
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
@@ -24,6 +25,14 @@ def test_a_prompt_with_parameters_is_an_object_that_the_job_accepts():
     prompt = parse(body, {}, origin="1", defaults=defaults)
     assert isinstance(prompt, Prompt)
     assert (prompt.text, prompt.images, prompt.seed, prompt.prompt_id) == ("naïve 🦊", 2, 0, "a")
+
+
+def test_a_reference_is_named_by_its_path_or_by_an_object_with_its_role():
+    assert _shown("gs://b/a.png gs://b/c.png") == ["gs://b/a.png", "gs://b/c.png"]
+    whole = {"uri": "gs://b/a b.png", "role": "The style."}
+    assert _shown(json.dumps(whole)) == [whole]
+    with pytest.raises(ValueError, match="--reference: expected a gs:// path, or JSON such as"):
+        _shown('{"uri": ')
 
 
 def received(lane, count):

@@ -99,6 +99,15 @@ def test_a_caption_has_prompt_model_settings_time_and_path(sheet, record):
     assert [data for tag, data in page.words if tag == "span"][:2] == fox["images"]
 
 
+def test_a_caption_names_the_references_and_what_they_are_for(sheet, record):
+    shown = [{"uri": "gs://b/shoe.png", "role": HOSTILE, "content": "md5:x:1"}, {"uri": "gs://b/x"}]
+    page = sheet(record("a shoe", references=shown), record("a fox", references="gs://b/a.png"))
+    spans = [data for tag, data in page.words if tag == "span"]
+    assert spans[:3] == ["gs://b/shoe.png", HOSTILE, "gs://b/x"]
+    assert page.text.count("References") == 1
+    assert "md5" not in page.page
+
+
 def test_each_prompt_has_an_anchor_of_its_own_that_its_caption_links_to(sheet, record):
     records = [record("a fox"), record("a fox"), record("an owl", digest="not hex: \"'>")]
     page = sheet(*records)

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import io
+import json
 from typing import Any
 
 import pytest
@@ -133,9 +134,12 @@ async def test_the_model_draws_from_the_references_and_the_same_is_paid_for_once
 ):
     cloud.models(canned_bytes=0)
     red, also_red = put("a.png", png("red")), put("b.png", png("red"))
-    made = await generator().outcome(prompt_of("a shoe", references=[red]))
+    red_role = {"uri": red, "role": "The shoe."}
+    made = await generator().outcome(prompt_of("a shoe", references=[red_role]))
     assert isinstance(made, Prediction), made
-    again = await generator().outcome(prompt_of("a shoe", references=[also_red]))
+    again = await generator().outcome(
+        prompt_of("a shoe", references=[{**red_role, "uri": also_red}])
+    )
     assert isinstance(again, Prediction)
     assert (again.images, again.reused, paid()) == (made.images, True, (1, 1))
     (image,) = [data for name, data in lane.objects("images/").items() if name.endswith(".png")]
@@ -144,6 +148,9 @@ async def test_the_model_draws_from_the_references_and_the_same_is_paid_for_once
     reds = sum(count for count, colour in colours or () if colour == (255, 0, 0))
     assert reds > 1_000
     assert made.parameters["references"] == red
+    (record,) = [data for name, data in lane.objects("images/").items() if name.endswith(".json")]
+    (shown,) = json.loads(record)["references"]
+    assert (shown["uri"], shown["role"], shown["content"][:4]) == (red, "The shoe.", "md5:")
 
 
 async def test_an_image_is_not_stored_if_a_reference_changed_while_it_was_made(

@@ -98,6 +98,7 @@ async def test_names_are_decided_by_digest_index_and_kind(store, lane, fox):
         "person_generation": None,
         "output_format": None,
         "output_quality": None,
+        "references": None,
         "created_at": NOW,
         "paid_by": "ab" * 16,
         "cost_usd": 0.0672,

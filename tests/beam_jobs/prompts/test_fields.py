@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from beam_jobs.catalog import Family
-from beam_jobs.cli.sheet import _settings as shown_on_the_sheet
+from beam_jobs.cli import sheet
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
@@ -188,7 +188,7 @@ async def test_the_record_has_them_all_and_what_served_the_model(
         **PAID.to_json(),
     }
     assert record.get("model_endpoint") == endpoint
-    shown = " ".join(shown_on_the_sheet(record))
+    shown = " ".join([*sheet._settings(record), sheet._references(record)])
     assert (f" on {ENDPOINT}" in shown) == bool(endpoint)
     assert all(
         str(value) in shown for name, value in prompt.parameters.items() if name != "model_endpoint"

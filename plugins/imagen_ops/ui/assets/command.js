@@ -3,12 +3,18 @@
 // Not a field of a prompt: the job's options name it.
 const NOT_OF_A_PROMPT = new Set(["model_endpoint", "model", "images"]);
 
+/** What the prompt asked for, by the names of its fields, without the references that a record has. */
+export function parametersOf(image, record) {
+  const { references, ...others } = { ...image.parameters, ...record?.parameters };
+  return record?.references?.length || !references ? others : { ...others, references };
+}
+
 /**
  * @param {object} image as the index has it, with the beginning of a long prompt
  * @param {object | null} record the whole of it, if it is loaded
  */
 export function publishCommand(image, record) {
-  const fields = { ...image.parameters, ...record?.parameters };
+  const fields = parametersOf(image, record);
   const options = [
     ["model", record?.model ?? image.model],
     ["images", record?.images?.length > 1 ? record.images.length : null],
@@ -17,12 +23,15 @@ export function publishCommand(image, record) {
     // Whoever can write a record may have named a field anything.
     .filter(([name, value]) => /^[a-z_]+$/.test(name) && !["", null, undefined].includes(value))
     .map(([name, value]) => `--${name.replaceAll("_", "-")}=${quoted(value)}`);
+  const references = (record?.references ?? []).map(
+    ({ path, role }) => `--reference=${quoted(role || /\s/.test(path) ? JSON.stringify(role ? { uri: path, role } : { uri: path }) : path)}`,
+  );
   const attributes = Object.entries(image.attributes ?? {}).map(
     ([name, value]) => `--attribute=${quoted(`${name}=${value}`)}`,
   );
   const prompt = quoted(record?.prompt ?? image.prompt ?? "");
   // After `--`, a prompt may begin with a hyphen.
-  return ["scripts/publish_prompt.sh --no-reuse", ...options, ...attributes, `-- ${prompt}`].join(" ");
+  return ["scripts/publish_prompt.sh --no-reuse", ...options, ...references, ...attributes, `-- ${prompt}`].join(" ");
 }
 
 /** A value that any shell passes on as it is. */

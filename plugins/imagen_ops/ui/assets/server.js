@@ -52,6 +52,14 @@ export function imageUrl(link) {
   }
 }
 
+/** The address of a reference on this server, which may be an image; null if `link` leads elsewhere. */
+export function referenceUrl(link) {
+  if (imageUrl(link)) return imageUrl(link);
+  if (typeof link !== "string" || !URL.canParse(link, document.baseURI)) return null;
+  const { href } = new URL(link, document.baseURI);
+  return href.startsWith(folder("references/")) ? href : null;
+}
+
 /** The address of its thumbnail, where the server has the image itself if there is none. */
 export const thumbnailUrl = (link) =>
   imageUrl(link)?.replace(folder("images/"), folder("thumbnails/")) ?? null;

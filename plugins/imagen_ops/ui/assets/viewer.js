@@ -1,11 +1,11 @@
 // One large image with everything known about it. Arrow keys go to the images next to it.
 
-import { publishCommand } from "./command.js";
+import { parametersOf, publishCommand } from "./command.js";
 import { el, renderList, setText } from "./dom.js";
 import { dollars, duration, fullTime, known, number, parseTime } from "./formatting.js";
 import { keyOf } from "./images.js";
 import { relativeTime } from "./relative-time.js";
-import { fetchPanel, imageUrl, linkTo, thumbnailUrl } from "./server.js";
+import { fetchPanel, imageUrl, linkTo, referenceUrl, thumbnailUrl } from "./server.js";
 
 const MAX_RECORDS = 200;
 const BACKFILL = "backfill:";
@@ -25,6 +25,7 @@ export class Viewer {
     this.title = part("#viewer-title");
     this.prompt = part(".prompt");
     this.siblings = part(".siblings");
+    this.references = part(".references");
     this.facts = part(".facts");
     this.path = part(".path code");
     this.command = part(".again code");
@@ -118,9 +119,17 @@ export class Viewer {
       key: ({ path }) => path,
       create: (sibling) => this.#sibling(sibling, siblings.length),
     });
+    this.#showReferences(record?.references ?? []);
     for (const button of this.siblings.querySelectorAll("button")) {
       button.setAttribute("aria-current", String(button.dataset.path === this.path.textContent));
     }
+  }
+
+  #showReferences(references) {
+    renderList(this.references, references.map((each, index) => ({ ...each, index })), {
+      key: ({ index }) => index,
+      create: referenceItem,
+    });
   }
 
   #sibling({ url, path, index }, count) {
@@ -175,6 +184,18 @@ export class Viewer {
 /** The digest that the image's name begins with, or null. */
 const digestOf = ({ path }) => /\/([0-9a-f]{32})-\d\.\w+$/.exec(path ?? "")?.[1] ?? null;
 
+/** What the model was shown: its path, what it was for, and its picture if it is still the same. */
+function referenceItem({ path, role, url, problem }) {
+  const note = el("span", { class: "note" }, problem);
+  const address = referenceUrl(url);
+  const picture = address && el("img", { alt: "", loading: "lazy", decoding: "async", src: address });
+  picture?.addEventListener("error", () => {
+    picture.remove();
+    setText(note, "Its picture cannot be shown here.");
+  });
+  return el("li", null, picture, el("div", null, el("code", null, path), role && el("span", { dir: "auto" }, role), note));
+}
+
 function facts(image, record) {
   const { model, at, latency_ms: latency, cost_usd: usd, prompt_id: id, source, reused, attributes } = image;
   const created = parseTime(at);
@@ -182,7 +203,8 @@ function facts(image, record) {
   const rows = [
     ["Model", model],
     // Aspect ratio, seed, …: what the prompt asked for, by the names of its fields.
-    ...Object.entries({ ...image.parameters, ...record?.parameters }).map(([name, value]) => [sentenceCase(name), String(value)]),
+    ...Object.entries(parametersOf(image, record)).map(([name, value]) => [sentenceCase(name), String(value)]),
+    ["Template", image.template],
     ["Created", created && el("span", null, relativeTime(at), `, ${fullTime(created)}`)],
     ["Cost", reused ? "nothing, already stored" : cost],
     ["Latency", reused ? "none, already stored" : known(latency) && duration(latency / 1000)],

@@ -141,7 +141,8 @@ def read_thumbnail(storage: Storage, path: str) -> tuple[IO[bytes], str] | None:
     Raises:
         ReadError: it cannot be read.
     """
-    thumbnail = _read(storage, f"{THUMBNAILS}{path.rpartition('.')[0]}.webp")
+    name = f"{folder_of(storage)}{THUMBNAILS}{path.rpartition('.')[0]}.webp"
+    thumbnail = read_file(storage, name)
     return read_image(storage, path) if thumbnail is None else (thumbnail, _MEDIA_TYPES["webp"])
 
 
@@ -160,15 +161,20 @@ def read_image(storage: Storage, path: str) -> tuple[IO[bytes], str] | None:
         ReadError: it cannot be read.
     """
     media_type = media_type_of(path)
-    file = _read(storage, path) if media_type else None
+    file = read_file(storage, f"{folder_of(storage)}{path}") if media_type else None
     return (file, media_type) if file and media_type else None
 
 
-def _read(storage: Storage, path: str) -> IO[bytes] | None:
+def read_file(storage: Storage, name: str) -> IO[bytes] | None:
+    """Return an object of the bucket as an open file, positioned at its end; None if there is none.
+
+    Raises:
+        ReadError: it cannot be read.
+    """
     # Images are large and phones are slow: what waits to be sent waits on disk.
     file = tempfile.SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY)  # noqa: SIM115 - the caller closes it
     try:
-        if storage.download(f"{folder_of(storage)}{path}", file):
+        if storage.download(name, file):
             return file
     except BaseException:
         file.close()

@@ -4,14 +4,15 @@ import io
 from typing import Any
 
 from imagen_ops.ui.panels.images import folder_of, with_url
-from imagen_ops.ui.storage import Storage
+from imagen_ops.ui.panels.references import references_in
+from imagen_ops.ui.storage import Deadline, Storage
 from imagen_ops.ui.untrusted import records, text, texts, texts_and_numbers
 
 DIGEST = r"^[0-9a-f]{32}$"
 # A prompt has at most some thousand characters.
 MAX_BYTES = 1 << 20
 _SCHEMA = "imagen.record/1"
-_OTHERS = ("schema", "digest", "prompt", "model", "images", "created_at")
+_OTHERS = ("schema", "digest", "prompt", "model", "images", "created_at", "references")
 
 
 def read_record(storage: Storage, digest: str) -> dict[str, Any]:
@@ -23,11 +24,13 @@ def read_record(storage: Storage, digest: str) -> dict[str, Any]:
 
     Returns:
         `path` of the record; `problem`, a sentence if there is no record to show, else None; and of
-        one: `prompt`, `model`, `created_at`, `parameters`, and `images`, with their addresses.
+        one: `prompt`, `model`, `created_at`, `parameters`, `images`, with their addresses, and
+        `references`, as `references_in` returns them.
 
     Raises:
         ReadError: it cannot be read.
     """
+    deadline = Deadline()
     settings, name = storage.settings(), f"{folder_of(storage)}{digest[:2]}/{digest}.json"
     path = f"gs://{settings.bucket}/{name}"
     file = io.BytesIO()
@@ -51,4 +54,5 @@ def read_record(storage: Storage, digest: str) -> dict[str, Any]:
             with_url({"path": path}, settings.images_location)
             for path in texts(record.get("images"))
         ],
+        "references": references_in(storage, record, deadline),
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugins.imagen_ops.ui.conftest import Stored
+from tests.plugins.imagen_ops.ui.conftest import PICTURE, Stored
 from tests.plugins.imagen_ops.ui.test_pictures import DIGEST, PATH
 
 SECRET = "a secret of sixty-four bytes or more, for the signatures of tests' tokens"
@@ -77,7 +77,7 @@ def airflow(_manager: Any, stored: Stored) -> Airflow:
 
 def test_the_tests_below_cover_every_route(airflow: Airflow) -> None:
     assert {"/", "/api/stream", f"/images/{PATH}", "/assets/icon.svg"} <= set(airflow.paths)
-    assert len(airflow.paths) == 16
+    assert len(airflow.paths) == 17
 
 
 def test_without_a_login_every_route_is_401_and_reads_nothing(
@@ -133,7 +133,7 @@ def test_every_route_is_read_only(airflow: Airflow) -> None:
 def test_whoever_may_read_the_dag_sees_everything(
     airflow: Airflow, stored: Stored, role: str
 ) -> None:
-    stored.picture(DIGEST)
+    stored.put(f"references/{stored.picture(DIGEST)}", PICTURE)
     token = airflow.token(role)
     for path in airflow.paths:
         assert airflow.get(path, token).status_code == 200, path

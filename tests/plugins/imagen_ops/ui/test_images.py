@@ -58,7 +58,7 @@ def test_without_images_the_list_is_empty_and_there_is_no_error(page: Page) -> N
 
 
 def test_an_image_is_listed_with_its_prompt_and_model(page: Page, stored: Stored) -> None:
-    stored.lines("predictions", NOW, line(1, reused=True))
+    stored.lines("predictions", NOW, line(1, reused=True, template="studio@7"))
     assert page.data("images")["images"] == [
         {
             "url": f"images/{path(1)}",
@@ -68,6 +68,7 @@ def test_an_image_is_listed_with_its_prompt_and_model(page: Page, stored: Stored
             "digest": digest(1),
             "model": "m",
             "source": "stream",
+            "template": "studio@7",
             "reused": True,
             "at": "2026-11-22T10:00:01.000+00:00",
             "latency_ms": 1500,

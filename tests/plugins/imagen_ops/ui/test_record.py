@@ -33,6 +33,7 @@ def test_a_record_says_all_that_decided_the_images(page: Page, stored: Stored) -
         "images": [
             {"path": gs, "url": f"images/{path(1, index)}"} for index, gs in enumerate(PATHS)
         ],
+        "references": [],
     }
 
 
@@ -47,7 +48,14 @@ def test_what_is_no_record_is_said(stored: Stored, storage: Any) -> None:
 
 
 def test_a_record_of_another_form_shows_what_it_has(stored: Stored, storage: Any) -> None:
-    odd: dict[str, Any] = {**RECORD, "images": 7, "prompt": [], "model": None, "seed": {}}
+    odd: dict[str, Any] = {
+        **RECORD,
+        "images": 7,
+        "references": "x",
+        "prompt": [],
+        "model": None,
+        "seed": {},
+    }
     stored.put(NAME, json.dumps(odd).encode())
     answer = read_record(storage, digest(1))
     assert (answer["problem"], answer["images"], answer["prompt"]) == (None, [], None)
