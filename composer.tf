@@ -571,6 +571,7 @@ locals {
   on_objects = merge({
     composer_reads_templates  = { member = local.composer, role = "roles/storage.objectViewer", below = "templates/" }
     composer_shows_images     = { member = local.composer, role = "roles/storage.objectViewer", below = "images/" }
+    composer_shows_references = { member = local.composer, role = "roles/storage.objectViewer", below = "references/" }
     composer_keeps_records    = { member = local.composer, role = "roles/storage.objectUser", below = "records/" }
     composer_tells_jobs       = { member = local.composer, role = "roles/storage.objectUser", below = "jobs/" }
     composer_changes_keys     = { member = local.composer, role = "roles/storage.objectUser", below = "keys/" }
