@@ -29,6 +29,7 @@ def said(config, **others) -> list[str]:
     return str(caught.value).splitlines()
 
 
+@pytest.mark.slow
 def test_existing_resources_pass_the_check(lane, config_of):
     prompts = lane.put("prompts/a.txt", "a fox\n")
     preflight.check(config_of(), subscription=lane.subscription("prompts"))

@@ -420,6 +420,7 @@ async def test_a_wait_longer_than_the_time_for_retries_is_not_started(generator,
     assert (failure.reason, failure.retryable, failure.attempts) == (Reason.UNAVAILABLE, True, 1)
 
 
+@pytest.mark.slow
 async def test_the_last_attempt_starts_at_the_end_of_the_time_for_retries(generator, prompt_of):
     model = Scripted(*[unreachable_error("cut")] * 50)
     started = time.monotonic()
@@ -428,6 +429,7 @@ async def test_the_last_attempt_starts_at_the_end_of_the_time_for_retries(genera
     assert (failure.reason, failure.retryable) == (Reason.UNAVAILABLE, True)
 
 
+@pytest.mark.slow
 async def test_time_for_retries_runs_from_the_first_failure_and_not_from_the_start(
     generator, prompt_of
 ):

@@ -208,6 +208,7 @@ async def test_retry_after_of_a_503_also_holds_up_calls():
     assert limiter.limit < 8
 
 
+@pytest.mark.slow
 async def test_a_pause_that_is_lengthened_meanwhile_is_waited_for_in_full():
     limiter = AdaptiveLimiter(8)
     paused_at = now()
@@ -257,6 +258,7 @@ async def test_a_call_that_fails_gives_its_slot_back():
     assert limiter.in_flight == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("requests_per_minute", [None, 60_000.0])
 async def test_cancelled_calls_leak_no_slot_at_whatever_moment(requests_per_minute):
     limiter = AdaptiveLimiter(3, requests_per_minute)

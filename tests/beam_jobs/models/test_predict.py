@@ -168,6 +168,7 @@ async def test_a_model_that_is_gone_is_a_model_error_to_replay(cloud, predict_mo
     assert "`imagen-4` was not found" in error.detail
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_model_that_hangs_is_unavailable_after_the_call_timeout(model_of, flux):
     calls = []

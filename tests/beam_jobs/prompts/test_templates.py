@@ -152,6 +152,7 @@ PIECES = [
 ]
 
 
+@pytest.mark.slow
 def test_10_000_hostile_values_change_nothing_but_the_text():
     chance = Random(20)
     plain = prompt(SHOE)

@@ -201,6 +201,7 @@ def test_it_runs_under_uvloop_and_starts_again(connect: Any, tmp_path: Path) -> 
     uvloop.run(main())
 
 
+@pytest.mark.slow
 def test_it_costs_no_cpu_while_clients_wait(
     start_server: Any, connect: Any, wait_until: Any
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_resuming_client_takes_over_from_a_hanging_connection(server, bucket):
     assert bucket.blob("a").download_as_bytes(checksum="md5") == data
 
 
+@pytest.mark.slow
 def test_the_client_recovers_from_a_failed_chunk_by_itself(serve):
     failures = iter([False, False, True, False, True])
 

@@ -9,6 +9,8 @@ import pytest
 from tests.plugins.imagen_ops.ui.conftest import PICTURE, Stored
 from tests.plugins.imagen_ops.ui.test_pictures import DIGEST, PATH
 
+pytestmark = pytest.mark.slow
+
 SECRET = "a secret of sixty-four bytes or more, for the signatures of tests' tokens"
 VALUES = {"name": "icon.svg", "path": PATH}
 QUERIES = {"/api/record": f"?digest={DIGEST}"}
