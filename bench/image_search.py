@@ -26,6 +26,7 @@ import psutil
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import countdown, day_folder
 from beam_jobs.outcomes import Prediction
+from bench.page_bytes import environment
 from bench.sample_data import NAMES
 from localcloud import __main__ as localcloud_cli
 from localcloud.storage import ObjectStore
@@ -111,20 +112,6 @@ def entry(n: int) -> dict[str, Any]:
         parameters={"aspect_ratio": "16:9", "seed": n},
     )
     return recent_index.index_entry(outcome)
-
-
-def environment(storage_url: str) -> dict[str, str]:
-    extra = {"project": NAMES.project, "is_anonymous": True}
-    connection = {"conn_type": "google_cloud_platform", "extra": extra}
-    return {
-        "STORAGE_EMULATOR_HOST": storage_url,
-        "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
-        "IMAGEN_PROJECT": NAMES.project,
-        "IMAGEN_REGION": "us-central1",
-        "IMAGEN_BUCKET": NAMES.bucket,
-        "IMAGEN_STREAM_TEMPLATE": f"gs://{NAMES.bucket}/templates/stream.json",
-        "IMAGEN_BACKFILL_TEMPLATE": f"gs://{NAMES.bucket}/templates/backfill.json",
-    }
 
 
 async def measured(count: int, times: int) -> dict[str, Any]:

@@ -125,7 +125,9 @@ class ImageMaker:
                 charge.settle(Amount(len(images), _paid_micro_usd(bills, likely)))
             usage.add_images(images)
             if prompt.references:
-                await self._persist(lambda: self._references.check_unchanged(prompt))
+                await self._persist(
+                    lambda: self._references.check_unchanged(prompt), failed=answer_slot.release
+                )
             another = by_another_model(answer.bill.model_version, prompt)
             digest = (another or prompt).digest
 

@@ -9,6 +9,7 @@ from beam_jobs.engine.image_set import AnsweredByAnotherModelError, ImageSet
 from beam_jobs.engine.model_gate import ModelGate
 from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.models.base import CallError
+from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.alternative import renamed
 from beam_jobs.prompts.parse import Prompt
 
@@ -81,7 +82,11 @@ class ModelChoice:
                 self._answering.note(wanted.model, answer.prompt.model)
                 prompt = answer.prompt
             except CallError as error:
-                _log.warning("model %s is still not there: %s", wanted.model, error.detail)
+                if error.reason is Reason.BLOCKED:  # whoever answered has judged the prompt
+                    raise
+                # Other details may hold words of the model, and these the prompt.
+                why = error.detail if error.of_model else error.reason.value
+                _log.warning("model %s does not answer itself yet: %s", wanted.model, why)
             else:
                 if not images.reused:
                     self._answering.forget(wanted.model)

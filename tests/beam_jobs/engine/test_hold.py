@@ -15,7 +15,7 @@ from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import Answer, Image, blocked_error, error_from_status
 from beam_jobs.models.bill import Bill
-from beam_jobs.outcomes import Failure, Prediction
+from beam_jobs.outcomes import Failure, Prediction, Reason
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 OLD, NEW, PRO = "gemini-3.1-flash-image", "gemini-nano-banana-2.1", "gemini-3-pro-image"
@@ -272,6 +272,22 @@ async def test_a_model_that_comes_back_is_used_again_after_one_prompt_in_an_hour
     service.gone = set()
     now = 10803.0
     assert [await made_by(f"hare {n}") for n in range(2)] == [(OLD, 4, 5), (OLD, 5, 5)]
+
+
+async def test_what_a_model_that_is_asked_again_refuses_goes_to_no_other_and_into_no_log(
+    generator, service, prompt_of, caplog
+):
+    now = 0.0
+    service.successor = {OLD: f"{NEW}-001"}
+    work = generator()
+    work._choice._answering._clock = lambda: now
+    assert (await work.outcome(prompt_of("a fox"))).model == NEW
+    service.successor, now = {}, 3601.0
+    refused = await work.outcome(prompt_of("a rude elk"))
+    assert isinstance(refused, Failure)
+    assert refused.reason is Reason.BLOCKED
+    assert service.calls(NEW) == 0
+    assert "rude" not in caplog.text
 
 
 async def test_prompts_of_another_model_give_way_while_the_jobs_own_works(
