@@ -143,7 +143,8 @@ def test_two_thousand_requests_of_one_user_do_not_delay_another_users_panels(
     counts = json.loads(flood.result())
     print(f"answers to the flood: {counts}; slowest panels: {latencies}")
     assert counts["503"] > REQUESTS / 2
-    assert max(latencies.values()) < 1.0
+    # In a queue with the flood, panels would wait until its end.
+    assert max(latencies.values()) < seconds / 2
 
 
 def test_reads_of_a_client_that_went_away_are_dropped(server: str, stored: Stored) -> None:
