@@ -917,6 +917,7 @@ locals {
         { name = "detail", type = "STRING" },
         { name = "retryable", type = "BOOLEAN" },
         { name = "attempts", type = "INTEGER" },
+        { name = "template", type = "STRING" },
         { name = "cost_usd", type = "FLOAT" },
         { name = "unpriced_calls", type = "INTEGER" },
         { name = "tokens", type = "RECORD", fields = local.tokens },

@@ -249,6 +249,7 @@ class ImageGenerator:
             body=prompt.body,
             attributes=prompt.attributes,
             source=self._source,
+            template=prompt.template or "",
             work=usage.work(),
         )
 
