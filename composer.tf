@@ -111,7 +111,7 @@ locals {
   settings_in_words = [
     # Comma-separated.
     "allowed_image_sizes", "allowed_models",
-    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "reference_buckets",
+    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "image_metadata", "reference_buckets",
     # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}. No secrets: they belong in
     # an Airflow connection.
     "notifier",
