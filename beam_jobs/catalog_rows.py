@@ -83,6 +83,26 @@ class TokenPrices(BaseModel):
     image_output: Annotated[float, Field(gt=0)]
 
 
+class Batch(BaseModel):
+    """How batch inference serves a model: a job over a file of requests, hours later.
+
+    Attributes:
+        price: relative to the standard tier, of every kind of token.
+        locations: where jobs with the model can be created.
+        sizes: of images. Whatever else the model makes, a job does not.
+        sources: where all of this is said.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    price: Annotated[float, Field(gt=0)]
+    locations: Annotated[
+        tuple[Annotated[str, Field(pattern=f"^{LOCATION_PATTERN}$")], ...], Field(min_length=1)
+    ]
+    sizes: Annotated[tuple[_Size, ...], Field(min_length=1)]
+    sources: Annotated[tuple[_Url, ...], Field(min_length=1)]
+
+
 class CatalogModel(BaseModel):
     """A row of the catalog.
 
@@ -99,6 +119,7 @@ class CatalogModel(BaseModel):
             them.
         tiers: the tiers that serve it, each with its price relative to the standard tier; None
             where no source says it.
+        batch: how batch inference serves it; None if it does not.
         locations: where Google is known to serve it. Others are not refused: only a call tells.
         usd_per_million_tokens: prices in the standard tier.
         since: when it became generally available; None where no source says it.
@@ -124,6 +145,7 @@ class CatalogModel(BaseModel):
         dict[Tier, Annotated[float, Field(gt=0)] | None],
         Field(min_length=1),
     ]
+    batch: Batch | None
     locations: tuple[Annotated[str, Field(pattern=f"^{LOCATION_PATTERN}$")], ...]
     usd_per_million_tokens: TokenPrices
     since: datetime.date | None
@@ -140,6 +162,8 @@ class CatalogModel(BaseModel):
                 raise ValueError(f"{name}: expected at least one")
         if self.tiers.get(Tier.STANDARD) != 1:
             raise ValueError("tiers: expected standard with 1, which the prices are for")
+        if self.batch and not set(self.batch.sizes) <= set(self.image_tokens):
+            raise ValueError(f"batch.sizes: expected some of {', '.join(self.image_tokens)}")
         if self.default_thinking_level not in (self.thinking_levels or (None,)):
             raise ValueError(
                 f"default_thinking_level: expected one of {', '.join(self.thinking_levels) or None}"
