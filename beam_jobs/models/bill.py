@@ -83,7 +83,12 @@ def row_of(model_version: str) -> CatalogModel | None:
 
 
 def is_version_of(model_version: str, model: str) -> bool:
-    """Return whether an answer's `modelVersion` is a version of `model`, such as `MODEL-001`."""
+    """Return whether an answer's `modelVersion` is a version of `model`, such as `MODEL-001`.
+
+    Batch inference adds an alias, as in `MODEL-001@default`:
+    https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/batch-prediction-from-cloud-storage.
+    """
+    model_version = model_version.removesuffix("@default")
     if not model_version.startswith(model):
         return False
     end = model_version[len(model) :]

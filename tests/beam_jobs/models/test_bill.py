@@ -86,6 +86,8 @@ def test_a_model_without_a_row_has_an_unknown_cost():
     [
         (NEW, NEW, True),
         (f"{NEW}-001", NEW, True),
+        (f"{NEW}@default", NEW, True),
+        (f"{NEW}-001@default", NEW, True),
         (f"{NEW}@002", NEW, True),
         (f"{NEW}-preview", NEW, False),
         ("gemini-3.1-flash-lite-image", FLASH, False),
