@@ -30,6 +30,7 @@ from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
+from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.images.receipt import Receipt, payer_of
 from beam_jobs.images.requests import StoreError
 from beam_jobs.images.store import ImageStore
@@ -58,6 +59,7 @@ class ImageGenerator:
         run: the stream, or the run of a backfill, whose deliveries these are.
         gates: hold prompts back while a model refuses all of them; name the fallbacks.
         references: looks up the pictures that prompts show the model.
+        metadata: what the objects of images say of them.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class ImageGenerator:
         run: str = STREAM,
         gates: Gates,
         references: References,
+        metadata: ImageMetadata = ImageMetadata.OFF,
     ) -> None:
         self._model_of = model_of
         self._store = store
@@ -92,6 +95,7 @@ class ImageGenerator:
             tier=tier,
             gates=gates,
             references=references,
+            metadata=metadata,
         )
         self._finished = finished
         self._source = source
@@ -260,6 +264,7 @@ class ImageGenerator:
             body=prompt.body,
             attributes=prompt.attributes,
             source=self._source,
+            template=prompt.template or "",
             work=usage.work(),
         )
 

@@ -114,32 +114,42 @@ class ImageStore:
         record = await self._record(digest) if self._location.record(digest) in names else None
         return Found(record=record, images=images)
 
-    async def put_image(self, digest: str, index: int, image: Image) -> str:
+    async def put_image(
+        self,
+        digest: str,
+        index: int,
+        image: Image,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
         """Store one image and return its path. An existing image is kept.
 
         Args:
             digest: of the prompt.
             index: of the image among the prompt's images, from 0.
             image: the encoded picture.
+            metadata: custom metadata of the object, if it is new.
 
         Raises:
             StoreError: the image could not be stored.
         """
-        name, _ = await self._put_image(digest, index, image)
+        name, _ = await self._put_image(digest, index, image, metadata)
         return self._location.url(name)
 
-    async def offer_image(self, digest: str, index: int, image: Image) -> tuple[str, Kept]:
+    async def offer_image(
+        self, digest: str, index: int, image: Image, metadata: Mapping[str, str] | None = None
+    ) -> tuple[str, Kept]:
         """Store one image unless there is one, and return its path and what is there now.
 
         Args:
             digest: of the prompt.
             index: of the image among the prompt's images, from 0.
             image: the encoded picture.
+            metadata: custom metadata of the object, sent with it.
 
         Raises:
             StoreError: the image could not be stored, or not be compared with the one there.
         """
-        name, is_new = await self._put_image(digest, index, image)
+        name, is_new = await self._put_image(digest, index, image, metadata)
         path = self._location.url(name)
         if is_new:
             return path, Kept.NEW
@@ -184,11 +194,13 @@ class ImageStore:
             return record
         return await self._record(digest, paid=True)
 
-    async def _put_image(self, digest: str, index: int, image: Image) -> tuple[str, bool]:
+    async def _put_image(
+        self, digest: str, index: int, image: Image, metadata: Mapping[str, str] | None
+    ) -> tuple[str, bool]:
         """Store one image, and return its name and whether it is new."""
         name = f"{self._location.stem(digest)}-{index}.{image.extension}"
         async with self._uploads:
-            is_new = await self._create(name, image.data, image.mime_type)
+            is_new = await self._create(name, image.data, image.mime_type, metadata)
         if self._thumbnails:
             self._thumbnails.add(digest, index, name)
         return name, is_new
@@ -217,7 +229,13 @@ class ImageStore:
             )
         return dict(record)
 
-    async def _create(self, name: str, data: bytes, mime_type: str) -> bool:
+    async def _create(
+        self,
+        name: str,
+        data: bytes,
+        mime_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
         """Create an object, and return whether it is new; an existing object is kept."""
         try:
             stored = await self._call(
@@ -231,6 +249,8 @@ class ImageStore:
                     # For any size: the client retries a failed resumable upload itself, and sends
                     # the whole body with a range that Cloud Storage refuses (9.6.5).
                     force_resumable_upload=False,
+                    # Then the request has two parts, and a second copy of the image.
+                    metadata={"metadata": dict(metadata)} if metadata else None,
                 ),
                 paid=True,
             )
