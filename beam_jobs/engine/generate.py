@@ -30,8 +30,10 @@ from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
+from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.images.receipt import Receipt, payer_of
-from beam_jobs.images.store import ImageStore, StoreError
+from beam_jobs.images.requests import StoreError
+from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import CallError, ImageModel
 from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
@@ -57,6 +59,7 @@ class ImageGenerator:
         run: the stream, or the run of a backfill, whose deliveries these are.
         gates: hold prompts back while a model refuses all of them; name the fallbacks.
         references: looks up the pictures that prompts show the model.
+        metadata: what the objects of images say of them.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class ImageGenerator:
         run: str = STREAM,
         gates: Gates,
         references: References,
+        metadata: ImageMetadata = ImageMetadata.OFF,
     ) -> None:
         self._model_of = model_of
         self._store = store
@@ -91,6 +95,7 @@ class ImageGenerator:
             tier=tier,
             gates=gates,
             references=references,
+            metadata=metadata,
         )
         self._finished = finished
         self._source = source
@@ -214,9 +219,16 @@ class ImageGenerator:
         images = [paths[i] for i in sorted(paths)]
         created_at = _utc_now()
         receipt = Receipt(payer, usage.work())
-        recorded = await self._persist(
-            lambda: self._store.put_record(prompt, images, created_at, receipt)
+        record = await self._persist(
+            lambda: self._store.put_record(
+                prompt.digest,
+                images,
+                deciding=prompt.deciding,
+                created_at=created_at,
+                receipt=receipt,
+            )
         )
+        recorded = list(record["images"])
         return ImageSet(recorded, prompt.digest, prompt.model, not missing, receipt)
 
     def _prediction(self, item: Prompt | Canary, work: Work) -> Prediction:
@@ -249,6 +261,7 @@ class ImageGenerator:
             body=prompt.body,
             attributes=prompt.attributes,
             source=self._source,
+            template=prompt.template or "",
             work=usage.work(),
         )
 
