@@ -12,9 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from beam_jobs.catalog_rows import (
+    BATCH_TIER,
     LOCATION_PATTERN,
     LOCATIONS_PATTERN,
     MODEL_PATTERN,
+    Batch,
     CatalogModel,
     Family,
     Tier,
@@ -23,9 +25,11 @@ from beam_jobs.catalog_rows import (
 
 # Of the rows, what whoever uses the catalog needs too.
 __all__ = [
+    "BATCH_TIER",
     "LOCATIONS_PATTERN",
     "LOCATION_PATTERN",
     "MODEL_PATTERN",
+    "Batch",
     "CatalogModel",
     "Family",
     "Tier",
@@ -44,6 +48,11 @@ GLOBAL = "global"
 # The longest that Google lets a call wait in flex, whose own default is 20 minutes:
 # https://cloud.google.com/vertex-ai/generative-ai/docs/flex-paygo
 FLEX_CALL_TIMEOUT_S = 1800.0
+
+# What one job of batch inference takes, as one file:
+# https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/capabilities/batch-inference
+BATCH_REQUESTS = 200_000
+BATCH_FILE_BYTES = 10**9
 _PARENT = rf"projects/[A-Za-z0-9][A-Za-z0-9.:_-]*/locations/{LOCATION_PATTERN}"
 ENDPOINT_PATTERN = rf"{_PARENT}/endpoints/{MODEL_PATTERN}"
 # What speaks :predict: a deployed endpoint, or a model of a publisher.

@@ -41,6 +41,11 @@ class Tier(StrEnum):
     PRIORITY = "priority"  # faster under load, and dearer
 
 
+# What bills and receipts name as the tier of images that batch inference made. No call can ask for
+# it, so it is none of `Tier`.
+BATCH_TIER = "batch"
+
+
 _Url = Annotated[str, Field(pattern=r"^https://\S+$")]
 _Text = Annotated[str, Field(min_length=1)]
 _Size = Annotated[str, Field(pattern=r"^(512|[1-9]K)$")]
@@ -83,6 +88,26 @@ class TokenPrices(BaseModel):
     image_output: Annotated[float, Field(gt=0)]
 
 
+class Batch(BaseModel):
+    """How batch inference serves a model: a job over a file of requests, hours later.
+
+    Attributes:
+        price: relative to the standard tier, of every kind of token.
+        locations: where jobs with the model can be created.
+        sizes: of images. Whatever else the model makes, a job does not.
+        sources: where all of this is said.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    price: Annotated[float, Field(gt=0)]
+    locations: Annotated[
+        tuple[Annotated[str, Field(pattern=f"^{LOCATION_PATTERN}$")], ...], Field(min_length=1)
+    ]
+    sizes: Annotated[tuple[_Size, ...], Field(min_length=1)]
+    sources: Annotated[tuple[_Url, ...], Field(min_length=1)]
+
+
 class CatalogModel(BaseModel):
     """A row of the catalog.
 
@@ -99,6 +124,7 @@ class CatalogModel(BaseModel):
             them.
         tiers: the tiers that serve it, each with its price relative to the standard tier; None
             where no source says it.
+        batch: how batch inference serves it; None if it does not.
         locations: where Google is known to serve it. Others are not refused: only a call tells.
         usd_per_million_tokens: prices in the standard tier.
         since: when it became generally available; None where no source says it.
@@ -124,6 +150,7 @@ class CatalogModel(BaseModel):
         dict[Tier, Annotated[float, Field(gt=0)] | None],
         Field(min_length=1),
     ]
+    batch: Batch | None
     locations: tuple[Annotated[str, Field(pattern=f"^{LOCATION_PATTERN}$")], ...]
     usd_per_million_tokens: TokenPrices
     since: datetime.date | None
@@ -140,6 +167,8 @@ class CatalogModel(BaseModel):
                 raise ValueError(f"{name}: expected at least one")
         if self.tiers.get(Tier.STANDARD) != 1:
             raise ValueError("tiers: expected standard with 1, which the prices are for")
+        if self.batch and not set(self.batch.sizes) <= set(self.image_tokens):
+            raise ValueError(f"batch.sizes: expected some of {', '.join(self.image_tokens)}")
         if self.default_thinking_level not in (self.thinking_levels or (None,)):
             raise ValueError(
                 f"default_thinking_level: expected one of {', '.join(self.thinking_levels) or None}"
@@ -156,6 +185,16 @@ class CatalogModel(BaseModel):
         """The size of an image whose prompt names none."""
         return "1K"
 
+    def ratio(self, tier: str) -> float | None:
+        """Return the price in a tier relative to standard; None if that tier or price is unknown.
+
+        Args:
+            tier: of the call, or `BATCH_TIER`.
+        """
+        if tier == BATCH_TIER:
+            return self.batch.price if self.batch else None
+        return self.tiers.get(Tier(tier))
+
     def usd_per_image(self, size: str | None, tier: str = Tier.STANDARD) -> float | None:
         """Return what the tokens of one image cost in USD; None where the price is unknown.
 
@@ -163,9 +202,9 @@ class CatalogModel(BaseModel):
 
         Args:
             size: the size that the prompt asks for; None for the default.
-            tier: the tier of the call.
+            tier: the tier of the call, or `BATCH_TIER`.
         """
-        ratio = self.tiers.get(Tier(tier))
+        ratio = self.ratio(tier)
         tokens = self.image_tokens.get(size or self.default_size)
         if ratio is None or tokens is None:
             return None
@@ -183,7 +222,7 @@ class CatalogModel(BaseModel):
 
         Args:
             size: the size that the prompt asks for; None for the default.
-            tier: the tier of the call.
+            tier: the tier of the call, or `BATCH_TIER`.
             input_tokens: of the prompt.
             thinking_level: the level that the prompt asks for; None for the default.
         """
@@ -193,7 +232,7 @@ class CatalogModel(BaseModel):
         thoughts = self.thinking_tokens.get(thinking_level or self.default_thinking_level or "", 0)
         prices = self.usd_per_million_tokens
         text = input_tokens * prices.input + thoughts * prices.text_output
-        return image + text * (self.tiers[Tier(tier)] or 1.0) / 1e6
+        return image + text * (self.ratio(tier) or 1.0) / 1e6
 
     def end_on(self, platform: str = "vertex") -> Ending | None:
         """Return the earliest known end on a platform; None if none is known."""

@@ -23,6 +23,8 @@ ARCHIVE_FOLDER = "dead-letters"
 PROMPT_TEMPLATES_FOLDER = "templates/prompts"
 # The folder in the bucket for what DAGs and jobs exchange: plans, reports and ledgers of budgets.
 JOBS_FOLDER = "jobs"
+# The folder in the bucket of what batch inference makes ahead of backfills: a folder for each run.
+PREFETCH_FOLDER = "prefetch"
 
 # What the jobs' workers say of models that refuse every prompt: an object for each, written anew
 # every so many seconds.

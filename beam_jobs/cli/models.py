@@ -4,7 +4,7 @@ import datetime
 import sys
 from collections.abc import Mapping
 
-from beam_jobs.catalog import WARN_DAYS, CatalogModel, Tier
+from beam_jobs.catalog import WARN_DAYS, Batch, CatalogModel, Tier
 from beam_jobs.cli.terminal import RED, YELLOW, painted
 
 # Days before the end of the default model, from which `--check` fails.
@@ -55,6 +55,7 @@ def _facts(row: CatalogModel) -> list[tuple[str, str]]:
     facts = [
         ("USD/image", usd),
         ("tiers", tiers),
+        ("batch", _batch(row.batch) if row.batch else "not served"),
         ("aspect ratios", " ".join(row.aspect_ratios)),
         ("thinking", ", ".join(_levels(row)) or "not selectable"),
         ("references", f"up to {row.max_references}"),
@@ -69,6 +70,10 @@ def _facts(row: CatalogModel) -> list[tuple[str, str]]:
         facts.append(("successor", row.successor))
     facts.append(("looked up", f"{row.looked_up}: {row.sources[0]}"))
     return facts
+
+
+def _batch(batch: Batch) -> str:
+    return f"x {batch.price:g}, {' '.join(batch.sizes)} only, at {', '.join(batch.locations)}"
 
 
 def _levels(row: CatalogModel) -> list[str]:

@@ -33,7 +33,8 @@ from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.signed_urls import UrlSigner
 from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.images.receipt import Receipt, payer_of
-from beam_jobs.images.store import ImageStore, StoreError
+from beam_jobs.images.requests import StoreError
+from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import CallError, ImageModel
 from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
@@ -145,7 +146,7 @@ class ImageGenerator:
             model=found.model,
             requested_model=item.model,
             # Images that another model made in its place are found under that one's name.
-            reused=found.reused and not work.images,
+            reused=found.reused and not work.images and not usage.paid_before,
             model_version=usage.model_version,
             template=item.template or "",
             parameters=item.parameters,
@@ -161,7 +162,10 @@ class ImageGenerator:
             # The same prompt is in progress in this process. Wait for it instead of paying twice.
             usage.start()
             try:
-                return (await asyncio.shield(leader))._replace(reused=True)
+                shared = await asyncio.shield(leader)
+                # Of equal rows, any may be looked up first, and one is named as the payer.
+                usage.add_receipt(shared.receipt, payer_of(self._run, prompt.origin))
+                return shared._replace(reused=True)
             finally:
                 usage.stop()
         if (known := self._finished.images(prompt.digest)) is not None:
@@ -225,10 +229,17 @@ class ImageGenerator:
         raise_deciding(errors, stored=len(paths), wanted=prompt.images)
         images = [paths[i] for i in sorted(paths)]
         created_at = _utc_now()
-        receipt = Receipt(payer, usage.work())
-        recorded = await self._persist(
-            lambda: self._store.put_record(prompt, images, created_at, receipt)
+        receipt = Receipt(payer, usage.work(), self._source)
+        record = await self._persist(
+            lambda: self._store.put_record(
+                prompt.digest,
+                images,
+                deciding=prompt.deciding,
+                created_at=created_at,
+                receipt=receipt,
+            )
         )
+        recorded = list(record["images"])
         return ImageSet(recorded, prompt.digest, prompt.model, not missing, receipt)
 
     def _prediction(self, item: Prompt | Canary, work: Work) -> Prediction:

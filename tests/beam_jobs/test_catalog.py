@@ -9,10 +9,12 @@ from google.genai import types
 
 from beam_jobs import catalog
 from beam_jobs.catalog import (
+    BATCH_TIER,
     CATALOG,
     DEFAULT_MODEL,
     KNOWN_MODELS,
     Family,
+    Tier,
     family_of,
     offer_of,
     usd_per_image,
@@ -20,6 +22,7 @@ from beam_jobs.catalog import (
 from beam_jobs.catalog_rows import CatalogError, parse_catalog
 
 TEXT = catalog._FILE.read_text("utf-8")
+BATCH = json.loads(TEXT)["models"][1]["batch"]
 with_each_model = pytest.mark.parametrize("name", KNOWN_MODELS)
 
 
@@ -59,6 +62,31 @@ def test_flex_is_half_the_price_and_an_unknown_price_is_unknown():
     assert usd_per_image(DEFAULT_MODEL, "1K", "priority") is None
     assert usd_per_image(DEFAULT_MODEL, "512") is None
     assert usd_per_image("gemini-4-image") is None
+
+
+@with_each_model
+def test_batch_inference_serves_every_model_at_half_the_price_and_in_1k_only(name):
+    batch = CATALOG[name].batch
+    assert batch is not None
+    assert (batch.price, batch.sizes, batch.locations) == (0.5, ("1K",), ("global",))
+    assert batch.sources
+
+
+def test_batch_inference_has_its_own_price_for_the_sizes_that_are_known():
+    row = CATALOG[DEFAULT_MODEL]
+    assert row.usd_per_image("1K", BATCH_TIER) == pytest.approx(0.0168)
+    call = {"input_tokens": 100, "thinking_level": None}
+    standard, batch = row.usd_per_call(None, **call), row.usd_per_call(None, BATCH_TIER, **call)
+    assert batch == pytest.approx((standard or 0) / 2)
+    without = row.model_copy(update={"batch": None})
+    assert without.usd_per_image("1K", BATCH_TIER) is None
+    assert "batch" not in list(Tier), "no call can ask for it"
+
+
+def test_a_row_may_say_that_batch_inference_does_not_serve_the_model():
+    content = json.loads(TEXT)
+    content["models"][1]["batch"] = None
+    assert parse_catalog(json.dumps(content), "x.json")[1]["gemini-3.1-flash-image"].batch is None
 
 
 def test_the_earliest_end_on_a_platform_counts():
@@ -117,6 +145,10 @@ def broken(row: int, field: str, value: object) -> str:
         ("image_tokens", {"1K": 0}, "image_tokens.1K: "),
         ("image_tokens", {"huge": 9}, "image_tokens.huge"),
         ("tiers", {"flex": 1}, "tiers: expected standard with 1"),
+        ("batch", None, "batch: Field required, got nothing"),
+        ("batch", {**BATCH, "sizes": ["8K"]}, "batch.sizes: expected some of 512, 1K, 2K, 4K"),
+        ("batch", {**BATCH, "locations": []}, "batch.locations: "),
+        ("batch", {**BATCH, "price": 0}, "batch.price: "),
         ("default_thinking_level", "low", "default_thinking_level: expected one of minimal, high"),
         ("thinking_tokens", {"minimal": 60}, "thinking_tokens: expected one number for each of"),
         ("since", "last year", "since: "),

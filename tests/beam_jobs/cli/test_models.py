@@ -18,6 +18,7 @@ def test_the_table_has_every_model_and_needs_no_project(capsys, monkeypatch):
     assert text.startswith(f"{DEFAULT_MODEL} (default)\n")
     assert all(name in text for name in KNOWN_MODELS)
     assert "1K 0.0336  2K 0.0504  4K 0.1134" in text
+    assert "x 0.5, 1K only, at global" in text
     assert "priority (x ?)" in text, "an unknown price is shown as unknown"
 
 

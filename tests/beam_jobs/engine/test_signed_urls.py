@@ -54,7 +54,8 @@ async def test_a_prediction_has_a_url_for_each_image_by_which_anybody_reads_it(
     tampered = urls[0].replace("-0.png", "-1.png")
     assert (await asyncio.to_thread(get, tampered))[0] == 403
     # Images that were found have URLs too.
-    again = await generator(signer=signer).outcome(prompt_of("a fox", images=2))
+    other = prompt_of("a fox", images=2, origin="message-2")
+    again = await generator(signer=signer).outcome(other)
     assert again.reused
     assert len(again.signed_urls) == 2
 

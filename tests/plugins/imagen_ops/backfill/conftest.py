@@ -80,7 +80,13 @@ def store(lane: Lane, *prompts: Prompt) -> None:
         async with aiohttp.ClientSession() as session:
             images = ImageStore(session, Location.parse(lane.images_location))
             for each in prompts:
-                await images.put_record(each, [], "2026-11-01T00:00:00.000+00:00", PAID)
+                await images.put_record(
+                    each.digest,
+                    [],
+                    deciding=each.deciding,
+                    created_at="2026-11-01T00:00:00.000+00:00",
+                    receipt=PAID,
+                )
 
     asyncio.run(put())
 
@@ -92,7 +98,16 @@ def store(lane: Lane, *prompts: Prompt) -> None:
 def backfill(deployment: Deployment, run_task: Run) -> Run:
     """Run a task of the backfill of `DAY`, with fields of its form."""
 
-    def run(task: Any, *, outlet_events: Any = None, **form: object) -> Any:
+    def run(
+        task: Any,
+        *,
+        outlet_events: Any = None,
+        approved: Any = None,
+        event: Any = None,
+        state: Any = None,
+        max_tries: int | None = None,
+        **form: object,
+    ) -> Any:
         params = {
             "model": deployment.settings.model,
             "prompts": None,
@@ -100,6 +115,7 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
             "dry_run": False,
             "max_images": None,
             "max_cost_usd": None,
+            "approval": "over_budget",
             **form,
         }
         return run_task(
@@ -110,6 +126,10 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
             day=DAY,
             params=params,
             outlet_events=outlet_events,
+            approved=approved,
+            event=event,
+            state=state,
+            max_tries=max_tries,
         )
 
     return run
@@ -129,6 +149,7 @@ def poke(deployment: Deployment, run_task: Run) -> Run:
             "dry_run": dry_run,
             "max_images": 2,
             "max_cost_usd": None,
+            "approval": "over_budget",
         }
         return run_task(
             task,
