@@ -287,6 +287,16 @@ variable "bigquery_retention_days" {
   }
 }
 
+variable "signed_url_hours" {
+  description = "For how many hours predictions have URLs by which anybody can read their images. Lets the workers' account sign. null: predictions have none."
+  type        = number
+  default     = null
+  validation {
+    condition     = var.signed_url_hours == null ? true : var.signed_url_hours > 0 && var.signed_url_hours <= 168
+    error_message = "Expected over 0 and at most 168 hours, or null. Cloud Storage's signatures end after 7 days."
+  }
+}
+
 variable "keep_data" {
   description = "Whether `terraform destroy` stops at a bucket that isn't empty, and at tables. If false, it deletes the contents."
   type        = bool
@@ -296,7 +306,7 @@ variable "keep_data" {
 # The APIs.
 
 resource "google_project_service" "needed" {
-  for_each = toset(concat(var.bigquery_dataset == null ? [] : ["bigquery.googleapis.com"], [
+  for_each = toset(concat(var.bigquery_dataset == null ? [] : ["bigquery.googleapis.com"], var.signed_url_hours == null ? [] : ["iamcredentials.googleapis.com"], [
     "aiplatform.googleapis.com",
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
@@ -723,6 +733,14 @@ resource "google_service_account_iam_member" "composer_launches_as_worker" {
   role               = "roles/iam.serviceAccountUser"
 }
 
+# A worker has no key, so IAM signs URLs in its name: optional.
+resource "google_service_account_iam_member" "worker_signs_urls" {
+  count              = var.signed_url_hours == null ? 0 : 1
+  service_account_id = google_service_account.worker.name
+  member             = local.worker
+  role               = "roles/iam.serviceAccountTokenCreator"
+}
+
 resource "google_artifact_registry_repository_iam_member" "worker_pulls" {
   repository = google_artifact_registry_repository.imagen.name
   location   = var.region
@@ -1133,6 +1151,7 @@ locals {
       DEAD_LETTERS_TOPIC        = google_pubsub_topic.imagen["dead-letters"].name
       DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
       STREAM_JOB_NAME           = local.stream_job
+      SIGNED_URL_HOURS          = var.signed_url_hours == null ? null : tostring(var.signed_url_hours)
       # The page in Airflow shows the runbook itself, unless people read it elsewhere.
       RUNBOOK_URL            = startswith(var.runbook_url, "http") ? var.runbook_url : null
       MODEL                  = local.model

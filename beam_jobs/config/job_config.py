@@ -47,7 +47,7 @@ class JobConfig:
 
     `requests_per_minute` is one worker's share; None means no limit. `workers` is how many share
     the `budgets`, at most. `run` names what the job's budgets are for, and the tries of which share
-    what they paid.
+    what they paid. `service_account` is the one that the job runs as, if an option says so.
     """
 
     responses_topic: str
@@ -67,6 +67,8 @@ class JobConfig:
     canary_keys: str | None = None
     thumbnails: bool = True
     image_metadata: ImageMetadata = ImageMetadata.OFF
+    signed_url_hours: float | None = None
+    service_account: str | None = None
     run: str = STREAM
 
 
@@ -140,6 +142,8 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         canary_keys=imagen.canary_keys or None,
         thumbnails=imagen.thumbnails == "on",
         image_metadata=ImageMetadata(imagen.image_metadata),
+        signed_url_hours=imagen.signed_url_hours,
+        service_account=cloud.service_account_email,
         run=run,
     )
 

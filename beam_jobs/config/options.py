@@ -14,6 +14,9 @@ from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 # short enough for a drain to end.
 MAX_HOLD_S = 6 * 3600.0
 
+# https://cloud.google.com/storage/docs/access-control/signed-urls: V4 signatures end after 7 days.
+MAX_SIGNED_URL_HOURS = 7 * 24.0
+
 _STREAM, _BACKFILL = "stream only: ", "backfill only: "
 _BEAMS = """\
 Beam's own options are accepted too, such as --runner, --project, --region, --temp_location, and
@@ -138,6 +141,14 @@ class ImagenOptions(PipelineOptions):
             help="whether the object of each new image has custom metadata: the prompt's id and "
             "digest, the model, the template, and the cost; with prompt, the prompt's text too. "
             "Whoever may read the image can read it. Example: on",
+        )
+        add(
+            "--signed_url_hours",
+            type=float,
+            metavar="HOURS",
+            help="hours, at most 168, for which predictions have URLs by which anybody can read "
+            "their images. The worker's service account has to be allowed to sign. Default: "
+            "predictions have none. Example: 24",
         )
         add(
             "--prompt_template",

@@ -30,6 +30,7 @@ from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.served_models import ServedModels
+from beam_jobs.engine.signed_urls import UrlSigner
 from beam_jobs.images.store import ImageStore
 from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.metrics import count_throttling, count_thumbnails
@@ -129,7 +130,12 @@ class Engine:
             gates=self._gates,
             references=References(self._session),
             metadata=self._config.image_metadata,
+            signer=self._signer(),
         )
+
+    def _signer(self) -> UrlSigner | None:
+        hours, account = self._config.signed_url_hours, self._config.service_account
+        return UrlSigner(self._session, hours=hours, account=account) if hours else None
 
     def _lease_of(self, budget: Budget, ledger: str) -> Lease:
         bucket = self._config.images_location.bucket

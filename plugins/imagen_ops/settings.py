@@ -102,6 +102,10 @@ class Settings(BaseModel):
     # prompt's text. Whoever may read an image can read it.
     image_metadata: str = Field("off", pattern=r"^(off|on|prompt)$", examples=["on"])
 
+    # For how many hours predictions have URLs by which anybody can read their images. None: they
+    # have none. The worker's service account has to be allowed to sign.
+    signed_url_hours: float | None = Field(None, gt=0, le=168, examples=[24])
+
     # What a prompt may ask for. A trigger form can narrow these limits, but not widen them. An
     # empty list: the known Gemini models, and all sizes that a model offers.
     allowed_models: Annotated[tuple[_Model, ...], _Separated] = Field(

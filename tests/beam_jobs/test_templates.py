@@ -195,6 +195,10 @@ BOTH = {
     "max_retry_seconds": NUMBERS,
     "call_timeout_seconds": NUMBERS,
     "flex_fallback_seconds": NUMBERS,
+    "signed_url_hours": {
+        **dict.fromkeys(["24", "0.5", ".5", "1", "99", "159.9", "167.9", "168", "168.0"], True),
+        **dict.fromkeys(["0", "0.0", "-1", "168.1", "169", "170", "1000", "1e3", "a", ""], False),
+    },
     "image_metadata": {"on": True, "off": True, "prompt": True, "On": False, "": False},
     "thumbnails": {"on": True, "off": True, "On": False, "yes": False, "": False},
     "request_tier": {

@@ -78,6 +78,7 @@ EXCEPTIONS = {
     },
     # Where an option is used.
     "beam_jobs/engine/hold.py": {"fallback_models"},
+    "beam_jobs/engine/signed_urls.py": {"signed_url_hours"},
     "beam_jobs/stream.py": {"messages_subscription"},
     "beam_jobs/config/budgets.py": {
         *("max_images", "max_images_per_hour", "max_images_per_day", "max_cost_usd")

@@ -96,6 +96,18 @@ def test_on_whole_buckets_accounts_see_that_they_exist_and_composer_keeps_snapsh
     }
 
 
+def test_workers_may_sign_in_their_own_name_only_where_that_is_asked_for(
+    applied: Deployment, plan: Any
+) -> None:
+    resource = "google_service_account_iam_member.worker_signs_urls"
+    assert not [name for name in applied.resources if name.startswith(resource)]
+    planned = plan(signed_url_hours=24)
+    one = planned[f"{resource}[0]"]
+    assert account(one["member"]) == "imagen-worker"
+    assert one["role"] == "roles/iam.serviceAccountTokenCreator"
+    assert 'google_project_service.needed["iamcredentials.googleapis.com"]' in planned
+
+
 def test_snapshots_go_to_a_bucket_of_their_own_and_end_after_a_month(applied: Deployment) -> None:
     (config,) = applied.resources["google_composer_environment.imagen"]["config"]
     (snapshots,) = config["recovery_config"][0]["scheduled_snapshots_config"]

@@ -74,7 +74,8 @@ class Plan:
         invalid: rows that are not valid prompts, and one for each file that cannot be read, or not
             to its end.
         first_invalid: the first of these rows, as "path:line: what is wrong"; without files.
-        problems: files with a problem as a whole. None of them stops the others.
+        problems: files with a problem as a whole, and references that are not there. None of them
+            stops the others.
         first_problems: the first of these, as "path: what is wrong".
         already_stored: what is already stored.
         models: what each model costs.

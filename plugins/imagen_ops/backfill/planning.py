@@ -19,6 +19,7 @@ from imagen_ops.backfill.listing import Fingerprint
 from imagen_ops.backfill.plan import Plan, PlannedFile
 from imagen_ops.backfill.plan_limits import PlanLimits
 from imagen_ops.backfill.plan_totals import GroupCount, already_stored, model_costs
+from imagen_ops.backfill.planned_references import MAX_LOOKED_UP, reference_problem
 from imagen_ops.backfill.stored_records import StoredRecords
 
 if TYPE_CHECKING:
@@ -108,6 +109,13 @@ def plan_backfill(
         ):
             totals.add(count)
             note_file(count.file)
+        for problem in _in_order(
+            pool,
+            lambda path: reference_problem(client, path),
+            totals.references,
+            ahead=2 * threads,
+        ):
+            totals.add_problem(problem)
         records = StoredRecords(client, location, max_lookups)
         counts = _merged(
             _in_order(
@@ -147,6 +155,7 @@ class _Totals:
         self.first_problems: list[str] = []
         self.digests = Digests()
         self.fingerprint = Fingerprint()
+        self.references: dict[str, None] = {}
 
     def add(self, count: FileCount) -> None:
         self.files += 1
@@ -168,10 +177,16 @@ class _Totals:
                     rows=count.rows,
                 )
             )
-        if count.problem is not None:
+        for path in count.references:
+            if len(self.references) < MAX_LOOKED_UP:
+                self.references[path] = None
+        self.add_problem(count.problem)
+
+    def add_problem(self, problem: str | None) -> None:
+        if problem is not None:
             self.problems += 1
             if len(self.first_problems) < SHOWN_PROBLEMS:
-                self.first_problems.append(count.problem)
+                self.first_problems.append(problem)
 
 
 def _count_part(

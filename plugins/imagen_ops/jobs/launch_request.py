@@ -187,6 +187,8 @@ def _outputs(settings: Settings) -> dict[str, str]:
     }
     if settings.image_metadata != "off":
         outputs["image_metadata"] = settings.image_metadata
+    if settings.signed_url_hours is not None:
+        outputs["signed_url_hours"] = f"{settings.signed_url_hours:g}"
     return outputs
 
 

@@ -118,6 +118,15 @@ def test_what_images_say_of_themselves_is_the_deployments_to_decide(
     assert launch.parameters.get("image_metadata") == expected
 
 
+@pytest.mark.parametrize(("setting", "expected"), [(None, None), (24.0, "24"), (0.5, "0.5")])
+def test_whether_predictions_have_signed_urls_is_the_deployments_to_decide(
+    setting: float | None, expected: str | None
+) -> None:
+    settings = SETTINGS.model_copy(update={"signed_url_hours": setting})
+    launch = stream_launch_request(settings, JobForm("m"), run_label="r")
+    assert launch.parameters.get("signed_url_hours") == expected
+
+
 def test_only_an_update_sets_the_update_field() -> None:
     launch = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
     assert "update" not in launch.body()
