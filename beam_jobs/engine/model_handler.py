@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from beam_jobs.config.budgets import Budget
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.custom.postprocess import Postprocess
 from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy
@@ -63,6 +64,7 @@ class Engine:
         threading.Thread(target=self._loop.run_forever, name="imagen-engine", daemon=True).start()
         self._models: dict[str, ImageModel | RoutedModel] = {}
         self._thumbnails = Thumbnails(config.images_location) if config.thumbnails else None
+        self._postprocess = Postprocess(config.postprocess) if config.postprocess else None
         self._await(self._start())
 
     @property
@@ -129,6 +131,7 @@ class Engine:
             gates=self._gates,
             references=References(self._session),
             metadata=self._config.image_metadata,
+            postprocess=self._postprocess,
         )
 
     def _lease_of(self, budget: Budget, ledger: str) -> Lease:

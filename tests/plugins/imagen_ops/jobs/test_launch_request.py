@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -116,6 +117,16 @@ def test_what_images_say_of_themselves_is_the_deployments_to_decide(
     settings = SETTINGS.model_copy(update={"image_metadata": setting})
     launch = stream_launch_request(settings, JobForm("m"), run_label="r")
     assert launch.parameters.get("image_metadata") == expected
+
+
+@pytest.mark.parametrize("option", ["preprocess", "postprocess"])
+def test_custom_functions_are_the_deployments_to_name_and_no_forms(option: str) -> None:
+    settings = SETTINGS.model_copy(update={option: "custom.example:prepare"})
+    stream = stream_launch_request(settings, JobForm("m"), run_label="r")
+    assert stream.parameters[option] == "custom.example:prepare"
+    plain = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
+    assert not {"preprocess", "postprocess"} & set(plain.parameters)
+    assert not {"preprocess", "postprocess"} & {field.name for field in dataclasses.fields(JobForm)}
 
 
 def test_only_an_update_sets_the_update_field() -> None:
