@@ -111,7 +111,8 @@ locals {
   settings_in_words = [
     # Comma-separated.
     "allowed_image_sizes", "allowed_models",
-    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "image_metadata", "reference_buckets",
+    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "image_metadata",
+    "postprocess", "preprocess", "reference_buckets",
     # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}. No secrets: they belong in
     # an Airflow connection.
     "notifier",
@@ -798,6 +799,16 @@ resource "google_storage_bucket" "imagen" {
     condition {
       age            = 14
       matches_prefix = ["images/recent/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+  # What custom functions have made of prompts: for as long as a prompt can wait, and then its dead letter.
+  lifecycle_rule {
+    condition {
+      age            = 62
+      matches_prefix = ["images/preprocessed/"]
     }
     action {
       type = "Delete"

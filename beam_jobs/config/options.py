@@ -158,6 +158,22 @@ class ImagenOptions(PipelineOptions):
             "Example: studio",
         )
 
+        add = parser.add_argument_group("functions of your own").add_argument
+        add(
+            "--preprocess",
+            metavar="FUNCTION",
+            help="custom function that changes each prompt before its digest is known, as "
+            "package.module:function. Default: prompts stay as they are. Example: "
+            "custom.example:prepare",
+        )
+        add(
+            "--postprocess",
+            metavar="FUNCTION",
+            help="custom function that changes each image before it is published, as "
+            "package.module:function. Default: images stay as the model made them. Example: "
+            "custom.example:compress",
+        )
+
         add = parser.add_argument_group("the model").add_argument
         add(
             "--model",

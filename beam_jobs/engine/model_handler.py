@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from beam_jobs.config.budgets import Budget
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.custom.postprocess import Postprocess
 from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy
@@ -64,6 +65,7 @@ class Engine:
         threading.Thread(target=self._loop.run_forever, name="imagen-engine", daemon=True).start()
         self._models: dict[str, ImageModel | RoutedModel] = {}
         self._thumbnails = Thumbnails(config.images_location) if config.thumbnails else None
+        self._postprocess = Postprocess(config.postprocess) if config.postprocess else None
         self._await(self._start())
 
     @property
@@ -131,6 +133,7 @@ class Engine:
             references=References(self._session),
             metadata=self._config.image_metadata,
             signer=self._signer(),
+            postprocess=self._postprocess,
         )
 
     def _signer(self) -> UrlSigner | None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from beam_jobs import names
-from beam_jobs.allowed import BUCKET_PATTERN, PROJECT_PATTERN, names_in
+from beam_jobs.allowed import BUCKET_PATTERN, CUSTOM_FUNCTION_PATTERN, PROJECT_PATTERN, names_in
 from beam_jobs.catalog import DEFAULT_MODEL, IMAGE_SIZES, MAX_IMAGES, MODEL_PATTERN
 from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 
@@ -36,6 +36,7 @@ _Separated = BeforeValidator(lambda value: names_in(value) if isinstance(value, 
 _Project = Annotated[str, Field(pattern=f"^(?:{PROJECT_PATTERN})$")]
 _Bucket = Annotated[str, Field(pattern=f"^{BUCKET_PATTERN}$")]
 _Model = Annotated[str, Field(pattern=f"^{MODEL_PATTERN}$")]
+_Function = Annotated[str, Field(pattern=f"^{CUSTOM_FUNCTION_PATTERN}$")]
 _Size = Annotated[str, Field(pattern=f"^(?:{'|'.join(IMAGE_SIZES)})$")]
 
 
@@ -113,6 +114,11 @@ class Settings(BaseModel):
     )
     allowed_image_sizes: Annotated[tuple[_Size, ...], _Separated] = Field((), examples=["1K,2K"])
     max_images_per_prompt: int = Field(MAX_IMAGES, ge=1, le=MAX_IMAGES)
+
+    # Custom functions of the deployment's jobs, as package.module:function in their image. No form
+    # has them: whoever names one runs code as the workers.
+    preprocess: _Function | None = Field(None, examples=["custom.example:prepare"])
+    postprocess: _Function | None = Field(None, examples=["custom.example:compress"])
 
     gcp_conn_id: str = Field("google_cloud_default", min_length=1)
     console_url: str = Field("https://console.cloud.google.com", pattern=r"^https?://\S*[^/\s]$")

@@ -95,6 +95,15 @@ NUMBERS = {
     "1 minute": False,
     "": False,
 }
+FUNCTIONS = {
+    "custom.example:prepare": True,
+    "": True,
+    "prepare": False,
+    "custom.example:": False,
+    "custom.example:a.b": False,
+    "../custom:prepare": False,
+    "custom.example:prepare()": False,
+}
 BOTH = {
     "responses_topic": TOPICS,
     "dead_letter_topic": {**TOPICS, TOPIC: False, "projects/p-1/topics/other": True},
@@ -142,6 +151,8 @@ BOTH = {
         "Other": False,
         "a b": False,
     },
+    "preprocess": FUNCTIONS,
+    "postprocess": FUNCTIONS,
     "reference_buckets": {"a-bucket": True, " a-bucket , b.c,": True, "gs://a": False},
     "allowed_buckets": {
         "other-bucket": True,

@@ -46,6 +46,8 @@ OTHERWISE = {
     "console_url": "https://console.example.com",
     "gcp_conn_id": "another",
     "image_metadata": "on",
+    "preprocess": "custom.example:prepare",
+    "postprocess": "custom.example:compress",
     "notifier": '{"class": "a.B", "kwargs": {}}',
 }
 # The lists of others' resources have variables of their own.

@@ -80,6 +80,8 @@ class Plan:
         already_stored: what is already stored.
         models: what each model costs.
         prices_as_of: the month of the prices, YYYY-MM.
+        preprocess: the custom function that changes the prompts before the job makes them; empty:
+            there is none. What it makes of them is not known to the plan.
         fingerprint: of the files as they were listed; see `imagen_ops.backfill.listing`.
     """
 
@@ -98,6 +100,7 @@ class Plan:
     models: tuple[ModelCost, ...]
     prices_as_of: str
     fingerprint: str = ""
+    preprocess: str = ""
 
     @property
     def images(self) -> int:
@@ -143,7 +146,9 @@ class Plan:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         try:
-            values = {name: content[name] for name in names}
+            values = {name: content[name] for name in names if name != "preprocess"}
+            # A plan by an older version has none.
+            values["preprocess"] = content.get("preprocess", "")
             values["first_files"] = tuple(PlannedFile(**file) for file in values["first_files"])
             values["models"] = tuple(ModelCost(**model) for model in values["models"])
             values["already_stored"] = AlreadyStored(**values["already_stored"])

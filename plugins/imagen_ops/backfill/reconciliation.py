@@ -134,11 +134,16 @@ def reconcile(
             f"the job read {counts['prompts']:,} prompts but reports {outcomes:,} outcomes "
             f"({counts['predictions']:,} predictions, {counts['failures']:,} failures)"
         )
-    planned = plan.prompts + plan.invalid
-    if counts["prompts"] != planned:
+    planned, read = plan.prompts + plan.invalid, _rows(report, counts["prompts"])
+    if read != planned:
         notes.append(
-            f"{planned:,} rows were planned but {counts['prompts']:,} were read: since the plan, "
-            "files have changed or could not be read"
+            f"{planned:,} rows were planned but {read:,} were read: since the plan, files have "
+            "changed or could not be read"
+        )
+    if read != counts["prompts"]:
+        notes.append(
+            f"{quantity(read, 'row')} became {quantity(counts['prompts'], 'prompt')}, by the job's "
+            "preprocess function"
         )
     if beyond := failures_by_reason.get(Reason.OVER_BUDGET.value, 0):
         money = f" or {max_cost_usd:,.2f} USD" if max_cost_usd is not None else ""
@@ -246,6 +251,15 @@ def _parsed(report: Any) -> tuple[dict[str, int], dict[str, int]]:
         {name: _count(name, report.get(name)) for name in _COUNTS},
         {str(reason): _count(str(reason), value) for reason, value in reasons.items()},
     )
+
+
+def _rows(report: Mapping[str, Any], prompts: int) -> int:
+    """Return how many rows were read, before a preprocess function has made prompts of them.
+
+    A job of an older image does not say: it has no such function.
+    """
+    rows = report.get("rows", prompts)
+    return rows if isinstance(rows, int) and not isinstance(rows, bool) else prompts
 
 
 def _cost(report: Mapping[str, Any]) -> ActualCost:

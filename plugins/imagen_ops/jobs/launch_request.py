@@ -78,6 +78,7 @@ def stream_launch_request(settings: Settings, form: JobForm, *, run_label: str) 
             "canary_keys": settings.canary_keys,
             **_outputs(settings),
             **_allowed(settings),
+            **_custom_functions(settings),
             **_as_text(with_limits(settings, form).to_json(), without={"max_workers"}),
         },
         environment={
@@ -130,6 +131,7 @@ def backfill_launch_request(
             "source": prediction_source(run_id),
             **_outputs(settings),
             **_allowed(settings),
+            **_custom_functions(settings),
             **_as_text(with_limits(settings, form).to_json(), without={"max_workers"}),
         },
         environment={
@@ -190,6 +192,11 @@ def _outputs(settings: Settings) -> dict[str, str]:
     if settings.signed_url_hours is not None:
         outputs["signed_url_hours"] = f"{settings.signed_url_hours:g}"
     return outputs
+
+
+def _custom_functions(settings: Settings) -> dict[str, str]:
+    named = {"preprocess": settings.preprocess, "postprocess": settings.postprocess}
+    return {option: name for option, name in named.items() if name}
 
 
 def _allowed(settings: Settings) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -125,6 +126,16 @@ def test_whether_predictions_have_signed_urls_is_the_deployments_to_decide(
     settings = SETTINGS.model_copy(update={"signed_url_hours": setting})
     launch = stream_launch_request(settings, JobForm("m"), run_label="r")
     assert launch.parameters.get("signed_url_hours") == expected
+
+
+@pytest.mark.parametrize("option", ["preprocess", "postprocess"])
+def test_custom_functions_are_the_deployments_to_name_and_no_forms(option: str) -> None:
+    settings = SETTINGS.model_copy(update={option: "custom.example:prepare"})
+    stream = stream_launch_request(settings, JobForm("m"), run_label="r")
+    assert stream.parameters[option] == "custom.example:prepare"
+    plain = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
+    assert not {"preprocess", "postprocess"} & set(plain.parameters)
+    assert not {"preprocess", "postprocess"} & {field.name for field in dataclasses.fields(JobForm)}
 
 
 def test_only_an_update_sets_the_update_field() -> None:
