@@ -20,6 +20,8 @@ PREFIX = "IMAGEN_"
 DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
 # Midnight, so that a run's data interval is one day: `airflow backfill create` takes dates.
 DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
+# A weekend, and a day off.
+MAX_APPROVAL_HOURS = 72
 _WHERE_TO_SET = (
     "On Composer, composer.tf sets them, from its resources and variables: correct settings = {…} "
     "(model, worker_machine_type, allowed_projects and allowed_buckets have variables of their "
@@ -132,6 +134,9 @@ class Settings(BaseModel):
     # Limits on what a backfill may cost. Its trigger form can override them.
     backfill_max_images: int = Field(10_000, ge=1)
     backfill_max_cost_usd: float = Field(500.0, gt=0)
+    # How long a run waits for a person to approve what it would pay, in hours. Then it fails. The
+    # DAG's dagrun_timeout has room for the maximum.
+    approval_timeout_hours: float = Field(12.0, gt=0, le=MAX_APPROVAL_HOURS)
     # Limits on what a plan reads, because a small gzip file can hold very much: rows of all files
     # together, bytes of text in one file, and seconds. The task `plan` ends after an hour.
     backfill_max_rows: int = Field(MAX_ROWS, ge=1)

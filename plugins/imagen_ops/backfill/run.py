@@ -13,11 +13,14 @@ from airflow.sdk.exceptions import AirflowFailException
 from beam_jobs.catalog import unpriced
 from beam_jobs.names import night_folder
 from beam_jobs.prompts.globs import PromptGlob
+from imagen_ops.backfill.approval import Approval
 from imagen_ops.jobs.launch_request import backfill_job_name, run_label_of
 from imagen_ops.jobs.limits import allowed_of
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
 
+# The task whose XCom is what a person has approved.
+APPROVE_TASK = "approve"
 _BACKFILL, _SCHEDULED = "backfill", "scheduled"
 
 
@@ -35,6 +38,7 @@ class BackfillRun:
         max_images: its budget: the maximum number of images to generate, with all its tries.
         max_cost_usd: its budget: the maximum cost in USD, estimated before and paid by its jobs;
             None: no limit.
+        approval: what a person has approved, if the run has asked. Then it is the budget.
     """
 
     run_id: str
@@ -44,6 +48,7 @@ class BackfillRun:
     form: JobForm
     max_images: int
     max_cost_usd: float | None = None
+    approval: Approval | None = None
 
     @property
     def job_name(self) -> str:
@@ -59,9 +64,13 @@ class BackfillRun:
 def run_from_context(context: Any, settings: Settings) -> BackfillRun:
     """Return the run that a task belongs to, from the task's Airflow context.
 
+    Its budget is what a person has approved, or else that of the form, or else that of the
+    settings.
+
     Raises:
         AirflowFailException: the form's prompt files are not a valid glob, or in a bucket that the
-            deployment doesn't allow; or it is not clear which day the run is about.
+            deployment doesn't allow; it is not clear which day the run is about; or what was
+            approved cannot be read.
     """
     dag_run, params = context["dag_run"], context["params"]
     prompts, field = params["prompts"], params["day"]
@@ -80,15 +89,36 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
         raise AirflowFailException(str(error)) from None
     if refusal := allowed_of(settings).path("prompts", glob.url):
         raise AirflowFailException(refusal[0])
+    approval = _approval(context["ti"])
     return BackfillRun(
         run_id=dag_run.run_id,
         label=run_label_of(dag_run.dag_id, dag_run.run_id),
         day=day,
         prompts=glob.url,
         form=JobForm.from_fields(params),
-        max_images=params["max_images"] or settings.backfill_max_images,
-        max_cost_usd=params["max_cost_usd"] or settings.backfill_max_cost_usd,
+        max_images=(
+            approval.max_images
+            if approval
+            else params["max_images"] or settings.backfill_max_images
+        ),
+        max_cost_usd=(
+            approval.max_cost_usd
+            if approval
+            else params["max_cost_usd"] or settings.backfill_max_cost_usd
+        ),
+        approval=approval,
     )
+
+
+def _approval(ti: Any) -> Approval | None:
+    content = ti.xcom_pull(task_ids=APPROVE_TASK)
+    try:
+        return None if content is None else Approval.from_json(content)
+    except ValueError as error:
+        raise AirflowFailException(
+            f"what was approved cannot be read, so nothing is paid for: {error}. Clear "
+            f"{APPROVE_TASK} with the tasks after it"
+        ) from None
 
 
 def taken_over(dag_run: Any) -> bool:
