@@ -111,7 +111,7 @@ locals {
   settings_in_words = [
     # Comma-separated.
     "allowed_image_sizes", "allowed_models",
-    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "reference_buckets",
+    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "image_metadata", "reference_buckets",
     # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}. No secrets: they belong in
     # an Airflow connection.
     "notifier",
@@ -917,6 +917,7 @@ locals {
         { name = "detail", type = "STRING" },
         { name = "retryable", type = "BOOLEAN" },
         { name = "attempts", type = "INTEGER" },
+        { name = "template", type = "STRING" },
         { name = "cost_usd", type = "FLOAT" },
         { name = "unpriced_calls", type = "INTEGER" },
         { name = "tokens", type = "RECORD", fields = local.tokens },

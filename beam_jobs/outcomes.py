@@ -184,6 +184,8 @@ class Failure:
         body: the original message body, for replays.
         attributes: those of the original message.
         source: `stream` or `backfill:RUN`.
+        template: the template of the prompt's text, as NAME@GENERATION; empty if there is none, or
+            if it was not found.
         work: what the prompt cost.
     """
 
@@ -196,6 +198,7 @@ class Failure:
     body: bytes
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     source: str = ""
+    template: str = ""
     work: Work = Work()
 
     @property
@@ -252,6 +255,7 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
             "detail": outcome.detail,
             "retryable": outcome.retryable,
             "attempts": outcome.attempts,
+            "template": outcome.template,
             **outcome.work.cost(),
             "source": outcome.source,
             "body": base64.b64encode(outcome.body[:MAX_DEAD_LETTER_BODY_BYTES]).decode("ascii"),

@@ -28,6 +28,7 @@ from beam_jobs.config.options import MAX_HOLD_S, ImagenOptions
 from beam_jobs.config.ownership import ownership_problems
 from beam_jobs.config.serving import Serving
 from beam_jobs.images.location import Location
+from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.prompts.defaults import prompt_defaults
 from beam_jobs.prompts.parse import STREAM, PromptDefaults
 
@@ -65,6 +66,7 @@ class JobConfig:
     workers: int = 1
     canary_keys: str | None = None
     thumbnails: bool = True
+    image_metadata: ImageMetadata = ImageMetadata.OFF
     run: str = STREAM
 
 
@@ -137,6 +139,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         workers=workers,
         canary_keys=imagen.canary_keys or None,
         thumbnails=imagen.thumbnails == "on",
+        image_metadata=ImageMetadata(imagen.image_metadata),
         run=run,
     )
 

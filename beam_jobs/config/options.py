@@ -7,6 +7,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs.catalog import DEFAULT_MODEL, FLEX_CALL_TIMEOUT_S, IMAGE_SIZES, MAX_IMAGES, Tier
 from beam_jobs.config.serving import CALL_TIMEOUT_S
+from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 
 # How long a stream's prompts wait for their model: long enough for whoever comes in the morning,
@@ -130,7 +131,14 @@ class ImagenOptions(PipelineOptions):
             "40 ms of CPU for an image of 1024 by 1024 pixels, in a thread that uses at most a "
             "quarter of a core. Example: off",
         )
-
+        add(
+            "--image_metadata",
+            choices=tuple(ImageMetadata),
+            default=ImageMetadata.OFF.value,
+            help="whether the object of each new image has custom metadata: the prompt's id and "
+            "digest, the model, the template, and the cost; with prompt, the prompt's text too. "
+            "Whoever may read the image can read it. Example: on",
+        )
         add(
             "--prompt_template",
             metavar="NAME",

@@ -30,6 +30,7 @@ from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
+from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.images.receipt import Receipt, payer_of
 from beam_jobs.images.store import ImageStore, StoreError
 from beam_jobs.models.answer_memory import AnswerSlots
@@ -57,6 +58,7 @@ class ImageGenerator:
         run: the stream, or the run of a backfill, whose deliveries these are.
         gates: hold prompts back while a model refuses all of them; name the fallbacks.
         references: looks up the pictures that prompts show the model.
+        metadata: what the objects of images say of them.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ImageGenerator:
         run: str = STREAM,
         gates: Gates,
         references: References,
+        metadata: ImageMetadata = ImageMetadata.OFF,
     ) -> None:
         self._model_of = model_of
         self._store = store
@@ -91,6 +94,7 @@ class ImageGenerator:
             tier=tier,
             gates=gates,
             references=references,
+            metadata=metadata,
         )
         self._finished = finished
         self._source = source
@@ -249,6 +253,7 @@ class ImageGenerator:
             body=prompt.body,
             attributes=prompt.attributes,
             source=self._source,
+            template=prompt.template or "",
             work=usage.work(),
         )
 

@@ -14,6 +14,7 @@ from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
+from beam_jobs.images.object_metadata import ImageMetadata, metadata_of
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import Image, ImageModel
@@ -39,6 +40,7 @@ class ImageMaker:
         tier: of the calls, which decides what they are likely to cost.
         gates: are told whether the models take prompts.
         references: tells whether the pictures that the model was shown are still the same.
+        metadata: what the objects of images say of them.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ImageMaker:
         tier: Tier,
         gates: Gates,
         references: References,
+        metadata: ImageMetadata = ImageMetadata.OFF,
     ) -> None:
         self._store = store
         self._persist = persist
@@ -66,6 +69,7 @@ class ImageMaker:
         self._tier = tier
         self._gates = gates
         self._references = references
+        self._metadata = metadata
 
     async def make(
         self,
@@ -129,11 +133,13 @@ class ImageMaker:
                     lambda: self._references.check_unchanged(prompt), failed=answer_slot.release
                 )
             another = by_another_model(answer.bill.model_version, prompt)
-            digest = (another or prompt).digest
+            made = another or prompt
+            usd = None if answer.bill.usd is None else answer.bill.usd / len(images)
+            metadata = metadata_of(made, usd, self._metadata)
 
             async def store(index: int, image: Image) -> None:
                 path = await self._persist(
-                    lambda: self._store.put_image(digest, index, image),
+                    lambda: self._store.put_image(made.digest, index, image, metadata),
                     paid=True,
                     # If storage fails, let other answers be read meanwhile: they are paid for, and
                     # would be lost with their connections.

@@ -128,6 +128,7 @@ class Engine:
             run=self._config.run,
             gates=self._gates,
             references=References(self._session),
+            metadata=self._config.image_metadata,
         )
 
     def _lease_of(self, budget: Budget, ledger: str) -> Lease:

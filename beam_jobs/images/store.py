@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import re
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
@@ -133,20 +133,27 @@ class ImageStore:
         record = await self._record(digest) if self._location.record(digest) in names else None
         return Found(record=record, images=images)
 
-    async def put_image(self, digest: str, index: int, image: Image) -> str:
+    async def put_image(
+        self,
+        digest: str,
+        index: int,
+        image: Image,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str:
         """Store one image and return its path. An existing image is kept.
 
         Args:
             digest: of the prompt.
             index: of the image among the prompt's images, from 0.
             image: the encoded picture.
+            metadata: custom metadata of the object, if it is new.
 
         Raises:
             StoreError: the image could not be stored.
         """
         name = f"{self._location.stem(digest)}-{index}.{image.extension}"
         async with self._uploads:
-            await self._create(name, image.data, image.mime_type)
+            await self._create(name, image.data, image.mime_type, metadata)
         if self._thumbnails:
             self._thumbnails.add(digest, index, name)
         return self._location.url(name)
@@ -203,7 +210,13 @@ class ImageStore:
             )
         return dict(record)
 
-    async def _create(self, name: str, data: bytes, mime_type: str) -> bool:
+    async def _create(
+        self,
+        name: str,
+        data: bytes,
+        mime_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
         """Create an object, and return whether it is new; an existing object is kept."""
         try:
             stored = await self._call(
@@ -217,6 +230,8 @@ class ImageStore:
                     # For any size: the client retries a failed resumable upload itself, and sends
                     # the whole body with a range that Cloud Storage refuses (9.6.5).
                     force_resumable_upload=False,
+                    # Then the request has two parts, and a second copy of the image.
+                    metadata={"metadata": dict(metadata)} if metadata else None,
                 ),
                 paid=True,
             )

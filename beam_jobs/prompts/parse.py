@@ -25,6 +25,7 @@ from beam_jobs.prompts.identity import ENDPOINT_PART, deduplication_key_of, dige
 from beam_jobs.prompts.references import Reference, references_of
 from beam_jobs.prompts.templates import (
     FindTemplate,
+    PromptTemplate,
     TemplateError,
     no_templates,
     require_text,
@@ -193,6 +194,14 @@ def parse(
         find_template: returns the template of a name. By default, there is none.
     """
     forwarded = forwarded_attributes(attributes)
+    template = ""
+
+    def found(name: str) -> PromptTemplate:
+        nonlocal template
+        of_that_name = find_template(name)
+        template = of_that_name.version
+        return of_that_name
+
     try:
         if CANARY_ATTRIBUTE in attributes:
             return _canary(body, attributes, check_canary)
@@ -201,13 +210,14 @@ def parse(
                 f"message has {len(forwarded)} attributes; the limit is {MAX_ATTRIBUTES}, because "
                 "the prediction has to carry them too"
             )
-        return _prompt(fields_of(body), body, forwarded, origin, defaults, find_template)
+        return _prompt(fields_of(body), body, forwarded, origin, defaults, found)
     except TemplateError as error:
         # Whoever puts the template there can replay the prompt.
         failure = invalid(str(error), body, attributes, origin=origin, source=defaults.source)
         return dataclasses.replace(failure, reason=error.reason, retryable=True)
     except InvalidPromptError as error:
-        return invalid(str(error), body, attributes, origin=origin, source=defaults.source)
+        failure = invalid(str(error), body, attributes, origin=origin, source=defaults.source)
+        return dataclasses.replace(failure, template=template)
 
 
 def invalid(

@@ -121,17 +121,23 @@ class _Service:
             case ["batch", *_] if request.method == "POST":
                 return await self._batch(request, base_url)
             case [bucket, name, *more] if bucket and request.method in ("GET", "HEAD"):
-                return await self._download(request, [bucket, "o", "/".join([name, *more])], query)
+                target = [bucket, "o", "/".join([name, *more])]
+                return await self._download(request, target, query, xml=True)
         raise errors.no_such_method(request.method, url.raw_path)
 
     async def _download(
-        self, request: web.Request, target: list[str], query: dict[str, str]
+        self,
+        request: web.Request,
+        target: list[str],
+        query: dict[str, str],
+        *,
+        xml: bool = False,
     ) -> web.StreamResponse:
         bucket, collection, name = target
         try:
             if collection != "o" or request.method not in ("GET", "HEAD"):
                 raise errors.no_such_method(request.method, request.rel_url.raw_path)
-            return await self._downloads.handle(request, bucket, name, query)
+            return await self._downloads.handle(request, bucket, name, query, xml=xml)
         except errors.StorageError as error:
             return media_refusal(error)
 

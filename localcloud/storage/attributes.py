@@ -27,8 +27,9 @@ _WRITABLE = frozenset(
         "temporaryHold",
     }
 )
-MAX_METADATA_BYTES = 8192
-"""Maximum size of an object's custom metadata, keys and values together, as in the service."""
+# https://cloud.google.com/storage/quotas#objects and `ServiceConstants` of google.storage.v2: of an
+# object's custom metadata, of a name, of a value, and of all of them together.
+MAX_NAME_BYTES, MAX_VALUE_BYTES, MAX_METADATA_BYTES = 1024, 4096, 8192
 
 
 def accepted(resource: object) -> dict[str, Any]:
@@ -52,10 +53,14 @@ def accepted(resource: object) -> dict[str, Any]:
         if not isinstance(metadata, Mapping):
             raise errors.invalid("Invalid value for metadata: expected an object of strings")
         texts = {key: _text(value) for key, value in metadata.items()}
-        if sum(len(k.encode()) + len((v or "").encode()) for k, v in texts.items()) > (
-            MAX_METADATA_BYTES
-        ):
+        sizes = [(len(name.encode()), len((text or "").encode())) for name, text in texts.items()]
+        if sum(map(sum, sizes)) > MAX_METADATA_BYTES:
             raise errors.invalid(f"The metadata is larger than {MAX_METADATA_BYTES} bytes")
+        if any(name > MAX_NAME_BYTES or value > MAX_VALUE_BYTES for name, value in sizes):
+            raise errors.invalid(
+                f"The metadata has a name of over {MAX_NAME_BYTES} bytes, or a value of over "
+                f"{MAX_VALUE_BYTES}"
+            )
         fields["metadata"] = texts
     return fields
 

@@ -23,6 +23,7 @@ SENDFILE_BYTES = 128 * 1024
 
 _CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 _HEADER_OF_FIELD = {
     "cacheControl": "Cache-Control",
     "contentDisposition": "Content-Disposition",
@@ -39,9 +40,17 @@ class Downloads:
         self._executor = executor
 
     async def handle(
-        self, request: web.Request, bucket: str, name: str, query: Mapping[str, str]
+        self,
+        request: web.Request,
+        bucket: str,
+        name: str,
+        query: Mapping[str, str],
+        *,
+        xml: bool = False,
     ) -> web.StreamResponse:
         """Send an object's content; for HEAD, send the headers only.
+
+        With `xml`, custom metadata is among the headers, as in the XML API.
 
         Raises:
             StorageError: the object does not exist, or a condition or range is not satisfied.
@@ -51,7 +60,7 @@ class Downloads:
         )
         with file:
             _check_etags(request, stored)
-            headers = _headers(stored)
+            headers = _headers(stored) | (_custom_headers(stored) if xml else {})
             if _must_decompress(request, stored):
                 return await self._send_decompressed(request, file, headers)
             return await self._send_stored(request, stored, file, headers)
@@ -198,6 +207,16 @@ def _headers(stored: StoredObject) -> dict[str, str]:
         headers["Content-Disposition"] = "attachment"
     headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return headers
+
+
+def _custom_headers(stored: StoredObject) -> dict[str, str]:
+    """https://cloud.google.com/storage/docs/xml-api/reference-headers#xgoogmeta."""
+    metadata: dict[str, str] = stored.attributes.get("metadata") or {}
+    return {
+        f"x-goog-meta-{name}": value
+        for name, value in metadata.items()
+        if _TOKEN.fullmatch(name) and value.isascii() and value.isprintable()
+    }
 
 
 def _http_date(rfc3339: str) -> str:

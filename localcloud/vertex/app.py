@@ -3,54 +3,26 @@
 Responses follow the public API reference; errors have the form of google.rpc.Status.
 """
 
-import asyncio
-import base64
-import binascii
 import dataclasses
-import functools
 import json
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiohttp import web
 
 from localcloud.tunable_settings import add_settings_routes
-from localcloud.vertex import pictures
 from localcloud.vertex.behaviour import Behaviour, Fault
-from localcloud.vertex.billing import Ledger, Usage, usage_of
+from localcloud.vertex.billing import Ledger
 from localcloud.vertex.calls import ApiError, Call, GarbledError
 from localcloud.vertex.containers import Container, Prediction
 from localcloud.vertex.files import Files, ReadFile, no_files
-from localcloud.vertex.models import answering_model, location_of, picture_options, tier_of
+from localcloud.vertex.generator import Asked, Generator
+from localcloud.vertex.models import answering_model, location_of, tier_of
+from localcloud.vertex.painter import Painter
 
-# A draft is smaller than any final image.
-_DRAFT_BYTES = 600
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _REFUSAL = (
     "The prompt could not be submitted. It contains sensitive words that violate Google's "
     "Responsible AI practices. Try rephrasing the prompt."
 )
-
-
-# The answers that are billed and have no picture.
-_WITHOUT_A_PICTURE: dict[Fault | None, dict[str, Any]] = {
-    Fault.BLOCKED: {
-        "promptFeedback": {
-            "blockReason": "PROHIBITED_CONTENT",
-            "blockReasonMessage": "The prompt was refused.",
-        }
-    },
-    Fault.BLOCKED_IMAGE: {"candidates": [{"finishReason": "IMAGE_SAFETY"}]},
-    Fault.EMPTY: {
-        "candidates": [
-            {
-                "content": {"role": "model", "parts": [{"text": "Here you are."}]},
-                "finishReason": "STOP",
-            }
-        ]
-    },
-}
 
 
 def vertex_app(behaviour: Behaviour, read: ReadFile = no_files) -> web.Application:
@@ -82,10 +54,8 @@ def vertex_app(behaviour: Behaviour, read: ReadFile = no_files) -> web.Applicati
 class _Service:
     def __init__(self, behaviour: Behaviour, files: Files) -> None:
         self._behaviour = behaviour
-        self._files = files
-        # Without a seed, a model draws a different picture each time for the same prompt.
-        self._times_drawn: Counter[int] = Counter()
-        self._painters = ThreadPoolExecutor(2, thread_name_prefix="painter")
+        self._painter = Painter(behaviour.settings)
+        self._generator = Generator(self._painter, files)
         self._ledger = Ledger()
 
     def counts(self) -> dict[str, Any]:
@@ -101,55 +71,12 @@ class _Service:
             self._behaviour.counts.calls += 1
             raise
         tier = tier_of(request, model)
-        body = await _json(request)
-        options = picture_options(body, model)
-        try:
-            parts = [part for content in body["contents"] for part in content["parts"]]
-            prompt = "\n".join(part["text"] for part in parts if "fileData" not in part)
-        except (KeyError, TypeError, AttributeError):
-            raise ApiError(400, "contents: expected a list of contents with text parts.") from None
-        async with Call(self._behaviour, prompt, location_of(request)) as fault:
-            usage = functools.partial(
-                usage_of,
-                model,
-                tier,
-                request=body,
-                size=options.size,
-                level=options.thinking_level,
-            )
-            if fault in _WITHOUT_A_PICTURE:
-                return self._billed(_WITHOUT_A_PICTURE[fault], usage(images=0))
-            data = await self._picture(
-                fault,
-                prompt,
-                references=self._files.shown_by(parts),
-                model=model,
-                index=self._next_index(prompt),
-                seed=options.seed,
-                aspect_ratio=options.aspect_ratio,
-                image_size=options.size,
-            )
-        self._behaviour.counts.images += 1
-        images = [_part(data, thought=fault is Fault.THOUGHT_IMAGE)]
-        if fault is Fault.DRAFTS:
-            images.insert(0, _part(_canned(_DRAFT_BYTES)))
-        billed = usage(images=1)
-        self._ledger.add(billed)
-        return web.Response(
-            body=b'{"candidates":[{"content":{"role":"model","parts":['
-            + b",".join(images)
-            + b']},"finishReason":"STOP"}],'
-            + json.dumps({"usageMetadata": billed.metadata(), "modelVersion": model})[1:].encode(),
-            content_type="application/json",
-            charset="utf-8",
-        )
-
-    def _billed(self, answer: dict[str, Any], usage: Usage) -> web.Response:
-        """Bill an answer without a picture, and return it."""
-        self._ledger.add(usage)
-        return web.json_response(
-            {**answer, "usageMetadata": usage.metadata(), "modelVersion": usage.model}
-        )
+        asked = Asked.parse(await _json(request), model)
+        async with Call(self._behaviour, asked.prompt, location_of(request)) as fault:
+            answer = await self._generator.answer(asked, tier, fault=fault)
+        self._behaviour.counts.images += answer.images
+        self._ledger.add(answer.usage)
+        return web.Response(body=answer.body, content_type="application/json", charset="utf-8")
 
     async def count_tokens(self, request: web.Request) -> web.StreamResponse:
         """Count words instead of tokens. It is no model call: the real service charges nothing."""
@@ -184,7 +111,7 @@ class _Service:
             if fault is Fault.EMPTY:
                 return web.json_response({"predictions": []})
             encoded = [
-                await self._picture(
+                await self._painter.picture(
                     fault,
                     asked.prompt,
                     model=f"endpoint {endpoint}",
@@ -222,34 +149,8 @@ class _Service:
             return Container.STABLE_DIFFUSION
         return Container.IMAGEN
 
-    def _next_index(self, prompt: str) -> int:
-        self._times_drawn[hash(prompt)] += 1
-        return (self._times_drawn[hash(prompt)] - 1) % 4
-
     async def close(self, _: web.Application) -> None:
-        self._painters.shutdown(wait=False, cancel_futures=True)
-
-    async def _picture(self, fault: Fault | None, prompt: str, **options: Any) -> bytes:
-        """Return a picture in base64."""
-        if fault is Fault.NOT_AN_IMAGE:
-            return base64.b64encode(b"This is no picture.")
-        if fault is Fault.CUT_IMAGE:
-            return base64.b64encode(pictures.cut_jpeg())
-        data = await self._whole_picture(prompt, **options)
-        if fault is Fault.URL_SAFE:
-            return data.translate(_URL_SAFE).rstrip(b"=")
-        return data
-
-    async def _whole_picture(self, prompt: str, **options: Any) -> bytes:
-        if size := self._behaviour.settings.canned_bytes:
-            return _canned(size)
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(
-                self._painters, functools.partial(_drawn, prompt, **options)
-            )
-        except (ValueError, ZeroDivisionError):
-            raise ApiError(400, f"Image options are not supported: {options}") from None
+        self._painter.close()
 
 
 def _own_host(request: web.Request) -> str:
@@ -258,11 +159,6 @@ def _own_host(request: web.Request) -> str:
     On Vertex AI, it is `ENDPOINT.LOCATION-PROJECT_NUMBER.prediction.vertexai.goog`.
     """
     return f"localhost:{request.host.rpartition(':')[2]}"
-
-
-def _part(data: bytes, *, thought: bool = False) -> bytes:
-    flag = b'"thought":true,' if thought else b""
-    return b"{" + flag + b'"inlineData":{"mimeType":"image/png","data":"' + data + b'"}}'
 
 
 @web.middleware
@@ -301,13 +197,3 @@ async def _json(request: web.Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ApiError(400, "Invalid JSON payload received: expected an object.")
     return body
-
-
-@functools.lru_cache(maxsize=4)
-def _canned(size: int) -> bytes:
-    return binascii.b2a_base64(pictures.canned(size), newline=False)
-
-
-@functools.lru_cache(maxsize=64)
-def _drawn(prompt: str, **options: Any) -> bytes:
-    return binascii.b2a_base64(pictures.draw(prompt, **options), newline=False)

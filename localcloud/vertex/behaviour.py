@@ -150,10 +150,14 @@ class Behaviour:
         if self._over_quota(location):
             self.counts.refused_for_quota += 1
             return Fault.QUOTA
+        return self.requested_fault(prompt) or self._random_fault()
+
+    def requested_fault(self, prompt: str) -> Fault | None:
+        """Return the fault that a prompt requests for itself; None if it requests none."""
         for name, once in _WORD.findall(prompt):
             if name in _NAMES and not (once and self._seen_before(name, prompt)):
                 return Fault(name)
-        return self._random_fault()
+        return None
 
     def latency_s(self, fault: Fault | None) -> float:
         """Return how long the call takes, in seconds. Immediate rejections are quick."""

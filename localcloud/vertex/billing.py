@@ -7,7 +7,8 @@ multiplies at the end, so that it does not round as a client does that adds up c
 import dataclasses
 import zlib
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 from beam_jobs.catalog import CATALOG, CatalogModel, Tier
 
@@ -16,7 +17,13 @@ _WORDS_TOKENS = 12
 # Of a picture that a request names, as Google states them for Gemini 3:
 # https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-understanding
 _PICTURE_TOKENS = 1_120
-_TRAFFIC = {
+# What a job of batch inference is billed as, instead of a tier.
+BATCH: Final = "batch"
+Served = Tier | Literal["batch"]
+_TRAFFIC: Mapping[Served, str] = {
+    # Rows of batch jobs say no more than that: an example is at
+    # https://docs.litellm.ai/docs/providers/vertex_batch.
+    BATCH: "ON_DEMAND",
     Tier.STANDARD: "ON_DEMAND",
     Tier.FLEX: "ON_DEMAND_FLEX",
     Tier.PRIORITY: "ON_DEMAND_PRIORITY",
@@ -29,7 +36,7 @@ class Usage:
 
     Attributes:
         model: the model that answers.
-        tier: the tier that answers.
+        tier: the tier that answers, or `BATCH`.
         input: of the prompt.
         text: of words in the answer.
         thoughts: of thinking.
@@ -37,7 +44,7 @@ class Usage:
     """
 
     model: str
-    tier: Tier
+    tier: Served
     input: int
     text: int = 0
     thoughts: int = 0
@@ -66,19 +73,20 @@ class Ledger:
     """What has been billed since the start."""
 
     def __init__(self) -> None:
-        self._tokens: Counter[tuple[str, Tier, str]] = Counter()
+        self._tokens: Counter[tuple[str, Served, str]] = Counter()
 
     def add(self, usage: Usage) -> None:
         """Bill one call."""
         for kind in ("input", "text", "thoughts", "image"):
             self._tokens[usage.model, usage.tier, kind] += getattr(usage, kind)
 
-    def usd(self) -> float:
-        """Return what all calls cost so far, in USD."""
+    def usd(self, only: Served | None = None) -> float:
+        """Return what has been billed so far, in USD; of one tier or of `BATCH` alone if given."""
         return (
             sum(
                 count * _usd_per_million(CATALOG[model], kind) * _ratio(CATALOG[model], tier)
                 for (model, tier, kind), count in self._tokens.items()
+                if only in (None, tier)
             )
             / 1e6
         )
@@ -98,13 +106,13 @@ def words_in(value: Any) -> int:
 
 
 def usage_of(
-    model: str, tier: Tier, *, request: dict[str, Any], images: int, size: str, level: str | None
+    model: str, tier: Served, *, request: dict[str, Any], images: int, size: str, level: str | None
 ) -> Usage:
     """Return the tokens of an answer.
 
     Args:
         model: the model that answers.
-        tier: the tier that answers.
+        tier: the tier that answers, or `BATCH`.
         request: the request's body.
         images: how many final pictures the answer has; 0 for a refusal or for words alone.
         size: of the pictures.
@@ -140,6 +148,8 @@ def _usd_per_million(row: CatalogModel, kind: str) -> float:
     }[kind]
 
 
-def _ratio(row: CatalogModel, tier: Tier) -> float:
+def _ratio(row: CatalogModel, tier: Served) -> float:
+    if tier == BATCH:
+        return row.batch.price if row.batch else 1.0
     # Where no source states the price of a tier, the ledger bills it as the standard one.
     return row.tiers.get(tier) or 1.0

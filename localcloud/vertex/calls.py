@@ -73,7 +73,7 @@ class Call:
             await asyncio.sleep(_HANG_S if fault is Fault.HANG else latency)
             while self._behaviour.settings.hold:  # noqa: ASYNC110 - a setting has no event
                 await asyncio.sleep(_POLL_S)
-            self._raise(fault)
+            raise_fault(fault, retry_after_s=self._behaviour.settings.retry_after_s)
         except BaseException as error:
             counts.in_flight -= 1
             counts.unanswered += isinstance(error, (asyncio.CancelledError, ConnectionAbortedError))
@@ -83,25 +83,30 @@ class Call:
     async def __aexit__(self, *_: object) -> None:
         self._behaviour.counts.in_flight -= 1
 
-    def _raise(self, fault: Fault | None) -> None:
-        retry_after_s = self._behaviour.settings.retry_after_s
-        if fault is Fault.QUOTA:
-            raise ApiError(429, "Resource exhausted. Please try again later.", retry_after_s)
-        if fault is Fault.UNAVAILABLE:
-            raise ApiError(503, "The service is currently unavailable.")
-        if fault is Fault.ERROR:
-            raise ApiError(500, "Internal error encountered.")
-        if fault is Fault.CANCELLED:
-            raise ApiError(499, "The operation was cancelled.")
-        if fault is Fault.ABORTED:
-            raise ApiError(409, "The operation was aborted.")
-        if fault is Fault.NOT_ENABLED:
-            raise ApiError(400, _NOT_ENABLED, code="FAILED_PRECONDITION")
-        if fault is Fault.QUOTA_GARBLED:
-            raise GarbledError(429)
-        if fault is Fault.INVALID:
-            raise ApiError(400, "Request contains an invalid argument.")
-        if fault is Fault.CUT:
-            raise ConnectionAbortedError
-        if fault is Fault.GARBAGE:
-            raise web.HTTPOk(text="<html>not what you expected</html>")
+
+def raise_fault(fault: Fault | None, *, retry_after_s: float = 0.0) -> None:
+    """Raise what a fault is over HTTP; do nothing if it is one of an answer's content.
+
+    Raises:
+        ApiError, GarbledError, ConnectionAbortedError, web.HTTPOk: the fault.
+    """
+    if fault is Fault.QUOTA:
+        raise ApiError(429, "Resource exhausted. Please try again later.", retry_after_s)
+    if fault is Fault.UNAVAILABLE:
+        raise ApiError(503, "The service is currently unavailable.")
+    if fault is Fault.ERROR:
+        raise ApiError(500, "Internal error encountered.")
+    if fault is Fault.CANCELLED:
+        raise ApiError(499, "The operation was cancelled.")
+    if fault is Fault.ABORTED:
+        raise ApiError(409, "The operation was aborted.")
+    if fault is Fault.NOT_ENABLED:
+        raise ApiError(400, _NOT_ENABLED, code="FAILED_PRECONDITION")
+    if fault is Fault.QUOTA_GARBLED:
+        raise GarbledError(429)
+    if fault is Fault.INVALID:
+        raise ApiError(400, "Request contains an invalid argument.")
+    if fault is Fault.CUT:
+        raise ConnectionAbortedError
+    if fault is Fault.GARBAGE:
+        raise web.HTTPOk(text="<html>not what you expected</html>")

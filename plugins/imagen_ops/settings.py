@@ -96,6 +96,10 @@ class Settings(BaseModel):
         (), examples=["product-photos"]
     )
 
+    # What the objects of new images say of them: nothing; where they come from; or that and the
+    # prompt's text. Whoever may read an image can read it.
+    image_metadata: str = Field("off", pattern=r"^(off|on|prompt)$", examples=["on"])
+
     # What a prompt may ask for. A trigger form can narrow these limits, but not widen them. An
     # empty list: the known Gemini models, and all sizes that a model offers.
     allowed_models: Annotated[tuple[_Model, ...], _Separated] = Field(

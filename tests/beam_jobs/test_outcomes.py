@@ -84,7 +84,7 @@ def test_a_prediction_has_exactly_the_fields_of_its_schema():
 
 
 def test_a_failure_has_exactly_the_fields_of_its_schema():
-    body, attributes = encode(failure())
+    body, attributes = encode(failure(template="studio@7"))
     assert json.loads(body) == {
         "schema": "imagen.failure/1",
         "prompt_id": "order-1",
@@ -93,6 +93,7 @@ def test_a_failure_has_exactly_the_fields_of_its_schema():
         "detail": "model answered 503",
         "retryable": True,
         "attempts": 7,
+        "template": "studio@7",
         "cost_usd": 0.0,
         "unpriced_calls": 0,
         "tokens": {"input": 0, "text": 0, "image": 0},

@@ -69,6 +69,7 @@ def test_a_backfill_works_with_what_workers_are_granted(
         "prompts": f"gs://{BUCKET}/{lane.name}/prompts/ds=2026-11-01/*",
         "report": report,
         "source": "backfill:night-1",
+        "image_metadata": "prompt",
     }
     for _ in range(2):  # the second one finds everything, and replaces the report
         assert backfill.main(lane.options(**options)) == 0

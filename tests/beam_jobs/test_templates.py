@@ -195,6 +195,7 @@ BOTH = {
     "max_retry_seconds": NUMBERS,
     "call_timeout_seconds": NUMBERS,
     "flex_fallback_seconds": NUMBERS,
+    "image_metadata": {"on": True, "off": True, "prompt": True, "On": False, "": False},
     "thumbnails": {"on": True, "off": True, "On": False, "yes": False, "": False},
     "request_tier": {
         "standard": True,

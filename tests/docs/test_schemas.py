@@ -95,6 +95,7 @@ OUTCOMES: dict[str, Outcome] = {
     "cost unknown": prediction(work=UNKNOWN),
     **{reason.value: failure(reason) for reason in Reason},
     "failure that paid": failure(work=BILLED),
+    "refused template": failure(Reason.BLOCKED, template="studio@1767225600000000"),
     "failure of unknown cost": failure(work=UNKNOWN),
     "cut body": failure(body=b"x" * (MAX_DEAD_LETTER_BODY_BYTES + 1)),
     "no prompt": parsed(b'{"prompt": 3}'),

@@ -45,6 +45,7 @@ OTHERWISE = {
     "max_images_per_prompt": 2,
     "console_url": "https://console.example.com",
     "gcp_conn_id": "another",
+    "image_metadata": "on",
     "notifier": '{"class": "a.B", "kwargs": {}}',
 }
 # The lists of others' resources have variables of their own.

@@ -180,11 +180,14 @@ def run_label_of(dag_id: str, run_id: str) -> str:
 
 
 def _outputs(settings: Settings) -> dict[str, str]:
-    return {
+    outputs = {
         "responses_topic": settings.topic(settings.predictions_topic),
         "dead_letter_topic": settings.topic(settings.dead_letters_topic),
         "images_output_location": settings.images_location,
     }
+    if settings.image_metadata != "off":
+        outputs["image_metadata"] = settings.image_metadata
+    return outputs
 
 
 def _allowed(settings: Settings) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The work on one prompt: what is paid for, what is retried, and its outcome."""
 
 import asyncio
+import dataclasses
 import datetime
 import time
 import uuid
@@ -283,6 +284,12 @@ async def test_only_missing_images_are_generated_with_as_few_calls_as_possible(
     outcome = predicted(await generator(model).outcome(prompt))
     assert model.asked == asked
     assert [path[-5:] for path in outcome.images] == [f"{index}.png" for index in range(4)]
+
+
+async def test_the_template_of_a_refused_prompt_is_in_its_dead_letter(generator, prompt_of):
+    prompt = dataclasses.replace(prompt_of("a fox fault:blocked"), template="studio@7")
+    refused = failed(await generator().outcome(prompt))
+    assert (refused.reason, message_of(refused)["template"]) == (Reason.BLOCKED, "studio@7")
 
 
 # Transient faults

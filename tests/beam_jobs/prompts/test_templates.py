@@ -116,6 +116,22 @@ def test_a_prompt_whose_template_is_missing_or_broken_can_be_replayed_once_it_is
 
 
 @pytest.mark.parametrize(
+    ("body", "version"),
+    [
+        (studio(product="a shoe"), "studio@7"),
+        ({**SHOE, "images": 99}, "studio@7"),
+        ({"template": "new"}, ""),
+        ({"prompt": "a fox", "images": 99}, ""),
+    ],
+    ids=["not filled", "another field", "not there", "none"],
+)
+def test_a_failure_names_the_version_of_the_template_that_was_found(body, version):
+    result = parsed(body)
+    assert isinstance(result, Failure)
+    assert result.template == version
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "{",

@@ -350,6 +350,41 @@ class TestMetadata:
         blob.update()
         assert bucket.get_blob("a").cache_control is None
 
+    @pytest.mark.parametrize(
+        ("metadata", "fits"),
+        [
+            ({"n" * 1024: "v" * 4096}, True),
+            ({"n" * 1025: "v"}, False),
+            ({"n": "v" * 4097}, False),
+            ({"n": "é" * 2048}, True),
+            ({"n": "é" * 2049}, False),
+            ({"a": "v" * 4095, "b": "v" * 4095}, True),
+            ({"a": "v" * 4095, "b": "v" * 4096}, False),
+        ],
+        ids=["most", "name", "value", "letters", "bytes", "all", "above all"],
+    )
+    def test_custom_metadata_has_the_limits_of_the_service(self, bucket, metadata, fits):
+        blob = bucket.blob("a")
+        blob.metadata = metadata
+        if not fits:
+            with pytest.raises(exceptions.BadRequest, match="The metadata"):
+                blob.upload_from_string(b"")
+            return
+        blob.upload_from_string(b"")
+        assert bucket.get_blob("a").metadata == metadata
+        assert [found.metadata for found in bucket.list_blobs()] == [metadata]
+
+    def test_custom_metadata_are_headers_of_a_download_by_the_xml_api(self, server, bucket):
+        blob = bucket.blob("a")
+        blob.metadata = {"prompt-id": "p-1", "Model": "m", "lines": "a\r\nX-Forged: 1", "ä": "b"}
+        blob.upload_from_string(b"")
+        headers = requests.get(f"{server.url}/pictures/a", timeout=60).headers
+        assert headers["x-goog-meta-prompt-id"] == "p-1"
+        assert headers["X-Goog-Meta-Model"] == "m"
+        assert [name for name in headers if "forged" in name.lower()] == []
+        json_api = requests.get(f"{server.url}/storage/v1/b/pictures/o/a?alt=media", timeout=60)
+        assert [name for name in json_api.headers if "-meta-" in name.lower()] == []
+
     def test_metadata_cannot_forge_headers(self, bucket):
         blob = bucket.blob("a")
         blob.content_disposition = "inline\r\nX-Forged: 1"

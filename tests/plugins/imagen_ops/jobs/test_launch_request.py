@@ -107,6 +107,17 @@ def test_the_streams_budgets_are_those_of_the_form_or_of_the_settings() -> None:
     assert not {"max_images_per_hour", "max_images_per_day"} & set(without.parameters)
 
 
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("off", None), ("on", "on"), ("prompt", "prompt")]
+)
+def test_what_images_say_of_themselves_is_the_deployments_to_decide(
+    setting: str, expected: str | None
+) -> None:
+    settings = SETTINGS.model_copy(update={"image_metadata": setting})
+    launch = stream_launch_request(settings, JobForm("m"), run_label="r")
+    assert launch.parameters.get("image_metadata") == expected
+
+
 def test_only_an_update_sets_the_update_field() -> None:
     launch = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
     assert "update" not in launch.body()
