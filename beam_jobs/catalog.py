@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from beam_jobs.catalog_rows import (
+    BATCH_TIER,
     LOCATION_PATTERN,
     LOCATIONS_PATTERN,
     MODEL_PATTERN,
@@ -24,6 +25,7 @@ from beam_jobs.catalog_rows import (
 
 # Of the rows, what whoever uses the catalog needs too.
 __all__ = [
+    "BATCH_TIER",
     "LOCATIONS_PATTERN",
     "LOCATION_PATTERN",
     "MODEL_PATTERN",

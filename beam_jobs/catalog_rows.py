@@ -41,6 +41,11 @@ class Tier(StrEnum):
     PRIORITY = "priority"  # faster under load, and dearer
 
 
+# What bills and receipts name as the tier of images that batch inference made. No call can ask for
+# it, so it is none of `Tier`.
+BATCH_TIER = "batch"
+
+
 _Url = Annotated[str, Field(pattern=r"^https://\S+$")]
 _Text = Annotated[str, Field(min_length=1)]
 _Size = Annotated[str, Field(pattern=r"^(512|[1-9]K)$")]
@@ -180,6 +185,16 @@ class CatalogModel(BaseModel):
         """The size of an image whose prompt names none."""
         return "1K"
 
+    def ratio(self, tier: str) -> float | None:
+        """Return the price in a tier relative to standard; None if that tier or price is unknown.
+
+        Args:
+            tier: of the call, or `BATCH_TIER`.
+        """
+        if tier == BATCH_TIER:
+            return self.batch.price if self.batch else None
+        return self.tiers.get(Tier(tier))
+
     def usd_per_image(self, size: str | None, tier: str = Tier.STANDARD) -> float | None:
         """Return what the tokens of one image cost in USD; None where the price is unknown.
 
@@ -187,9 +202,9 @@ class CatalogModel(BaseModel):
 
         Args:
             size: the size that the prompt asks for; None for the default.
-            tier: the tier of the call.
+            tier: the tier of the call, or `BATCH_TIER`.
         """
-        ratio = self.tiers.get(Tier(tier))
+        ratio = self.ratio(tier)
         tokens = self.image_tokens.get(size or self.default_size)
         if ratio is None or tokens is None:
             return None
@@ -207,7 +222,7 @@ class CatalogModel(BaseModel):
 
         Args:
             size: the size that the prompt asks for; None for the default.
-            tier: the tier of the call.
+            tier: the tier of the call, or `BATCH_TIER`.
             input_tokens: of the prompt.
             thinking_level: the level that the prompt asks for; None for the default.
         """
@@ -217,7 +232,7 @@ class CatalogModel(BaseModel):
         thoughts = self.thinking_tokens.get(thinking_level or self.default_thinking_level or "", 0)
         prices = self.usd_per_million_tokens
         text = input_tokens * prices.input + thoughts * prices.text_output
-        return image + text * (self.tiers[Tier(tier)] or 1.0) / 1e6
+        return image + text * (self.ratio(tier) or 1.0) / 1e6
 
     def end_on(self, platform: str = "vertex") -> Ending | None:
         """Return the earliest known end on a platform; None if none is known."""

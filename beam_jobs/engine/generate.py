@@ -32,7 +32,8 @@ from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.images.receipt import Receipt, payer_of
-from beam_jobs.images.store import ImageStore, StoreError
+from beam_jobs.images.requests import StoreError
+from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import CallError, ImageModel
 from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
@@ -218,9 +219,16 @@ class ImageGenerator:
         images = [paths[i] for i in sorted(paths)]
         created_at = _utc_now()
         receipt = Receipt(payer, usage.work())
-        recorded = await self._persist(
-            lambda: self._store.put_record(prompt, images, created_at, receipt)
+        record = await self._persist(
+            lambda: self._store.put_record(
+                prompt.digest,
+                images,
+                deciding=prompt.deciding,
+                created_at=created_at,
+                receipt=receipt,
+            )
         )
+        recorded = list(record["images"])
         return ImageSet(recorded, prompt.digest, prompt.model, not missing, receipt)
 
     def _prediction(self, item: Prompt | Canary, work: Work) -> Prediction:

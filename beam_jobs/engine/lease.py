@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from beam_jobs.config.budgets import Budget
 from beam_jobs.engine.backoff import backoff
 from beam_jobs.engine.ledger import Ledger, Share, Shares
-from beam_jobs.images.store import StoreError
+from beam_jobs.images.requests import StoreError
 from beam_jobs.models.base import CallError, Retry
 from beam_jobs.outcomes import Reason
 

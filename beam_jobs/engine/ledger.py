@@ -15,7 +15,7 @@ from gcloud.aio.storage import Storage
 from beam_jobs.config.budgets import Budget
 from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.refusals import Meaning
-from beam_jobs.images.store import REQUEST_TIMEOUT_S, StoreError, answer_of
+from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
 
 SCHEMA = "imagen.budget/1"
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from beam_jobs.engine.backoff import backoff
 from beam_jobs.images.refusals import Meaning
-from beam_jobs.images.store import StoreError
+from beam_jobs.images.requests import StoreError
 from beam_jobs.images.write_gate import WriteGate
 
 T = TypeVar("T")

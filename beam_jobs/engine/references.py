@@ -7,13 +7,13 @@ be by then, so they are looked at again once it has answered. Use it from one ev
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import aiohttp
 from gcloud.aio.storage import Storage
 
-from beam_jobs.images.store import REQUEST_TIMEOUT_S, StoreError, answer_of
+from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
 from beam_jobs.models.base import CallError, Retry
 from beam_jobs.models.pictures import reference_type
 from beam_jobs.outcomes import Reason
@@ -47,13 +47,19 @@ class References:
     Args:
         session: sends the requests; gcloud-aio-storage adds credentials.
         clock: seconds that only go forward.
+        refresh_s: for how many seconds a reference is not looked up again.
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, clock: Callable[[], float] = time.monotonic
+        self,
+        session: aiohttp.ClientSession,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        refresh_s: float = REFRESH_S,
     ) -> None:
         self._storage = Storage(session=session)
         self._clock = clock
+        self._refresh_s = refresh_s
         self._semaphore = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         # By path: when it was looked up, and what came or comes of it.
         self._known: dict[str, tuple[float, asyncio.Task[_Found]]] = {}
@@ -86,24 +92,39 @@ class References:
         """
         for reference in prompt.references:
             self._known.pop(reference.path, None)
+        if changed := await self.changed(prompt.references):
+            number, reference = changed
+            raise _refused(
+                f"reference {number}, {reference.path}, was replaced or deleted while the "
+                "model looked at it; the image was not stored: replay the prompt, which then "
+                "shows what is there",
+                retryable=True,
+            )
+
+    async def changed(self, references: Iterable[Reference]) -> tuple[int, Reference] | None:
+        """Return the first of some references, with its number, that holds something else now.
+
+        Args:
+            references: with what they held before.
+
+        Raises:
+            StoreError: one cannot be looked up.
+        """
+        references = list(references)
         found = await asyncio.gather(
-            *(self._find(each) for each in prompt.references), return_exceptions=True
+            *(self._find(each) for each in references), return_exceptions=True
         )
-        for number, (reference, now) in enumerate(zip(prompt.references, found, strict=True), 1):
+        for number, (reference, now) in enumerate(zip(references, found, strict=True), 1):
             if isinstance(now, StoreError):
                 raise now
             if isinstance(now, BaseException) or now.content != reference.content:
-                raise _refused(
-                    f"reference {number}, {reference.path}, was replaced or deleted while the "
-                    "model looked at it; the image was not stored: replay the prompt, which then "
-                    "shows what is there",
-                    retryable=True,
-                )
+                return number, reference
+        return None
 
     async def _find(self, reference: Reference) -> _Found:
         path, now = reference.path, self._clock()
         known = self._known.get(path)
-        if known is None or now - known[0] > REFRESH_S:
+        if known is None or now - known[0] > self._refresh_s:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             task = asyncio.create_task(self._look_up(path))

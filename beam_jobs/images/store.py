@@ -6,30 +6,30 @@ retried bundle or a repeated prompt finds the images that are already paid for. 
 """
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
+import hashlib
 import re
 import uuid
 from collections.abc import Awaitable, Mapping
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import aiohttp
 import orjson
-from aiohttp.http_exceptions import HttpProcessingError
 from gcloud.aio.storage import Storage
 
 from beam_jobs.images.answers import Page, is_resource, shortened
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
-from beam_jobs.images.refusals import Meaning, Refusal
+from beam_jobs.images.refusals import Meaning
+from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
 from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.images.write_gate import WriteGate
-from beam_jobs.models.base import Image, describe_error, parse_retry_after
-from beam_jobs.prompts.parse import Prompt
+from beam_jobs.models.base import Image, describe_error
 
 RECORD_SCHEMA = "imagen.record/1"
-# Seconds for one request of a few megabytes. After that the connection counts as dead.
-REQUEST_TIMEOUT_S = 60
 # With fewer parallel uploads, each finishes sooner and frees its image: 64 at once took 60 MB more
 # and were slower. At 0.1 to 0.2 s per request to Cloud Storage, 16 store about 100 images a second.
 UPLOADS_AT_ONCE = 16
@@ -37,31 +37,12 @@ UPLOADS_AT_ONCE = 16
 T = TypeVar("T")
 
 
-class StoreError(Exception):
-    """A storage request failed.
+class Kept(StrEnum):
+    """What is stored under an image's name once somebody has tried to store one."""
 
-    Args:
-        detail: what failed, and why.
-        transient: whether a retry may succeed.
-        meaning: what it means if storage refused the request; otherwise None.
-        retry_after_s: how many seconds the service asks to wait before a retry, if it says so.
-        status: the HTTP status of the refusal, if storage answered.
-    """
-
-    def __init__(
-        self,
-        detail: str,
-        *,
-        transient: bool,
-        meaning: Meaning | None = None,
-        retry_after_s: float | None = None,
-        status: int | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.transient = transient
-        self.meaning = meaning
-        self.retry_after_s = retry_after_s
-        self.status = status
+    NEW = "new"  # that image, from now on
+    SAME = "same"  # that image was there already: another try has stored it
+    OTHER = "other"  # another image was there already, and is kept
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,21 +132,48 @@ class ImageStore:
         Raises:
             StoreError: the image could not be stored.
         """
-        name = f"{self._location.stem(digest)}-{index}.{image.extension}"
-        async with self._uploads:
-            await self._create(name, image.data, image.mime_type, metadata)
-        if self._thumbnails:
-            self._thumbnails.add(digest, index, name)
+        name, _ = await self._put_image(digest, index, image, metadata)
         return self._location.url(name)
 
-    async def put_record(
-        self, prompt: Prompt, images: list[str], created_at: str, receipt: Receipt
-    ) -> list[str]:
-        """Store the record, and return the image paths; if a record exists already, its paths.
+    async def offer_image(
+        self, digest: str, index: int, image: Image, metadata: Mapping[str, str] | None = None
+    ) -> tuple[str, Kept]:
+        """Store one image unless there is one, and return its path and what is there now.
 
         Args:
-            prompt: the prompt that the images are for.
-            images: their `gs://` paths, by index.
+            digest: of the prompt.
+            index: of the image among the prompt's images, from 0.
+            image: the encoded picture.
+            metadata: custom metadata of the object, sent with it.
+
+        Raises:
+            StoreError: the image could not be stored, or not be compared with the one there.
+        """
+        name, is_new = await self._put_image(digest, index, image, metadata)
+        path = self._location.url(name)
+        if is_new:
+            return path, Kept.NEW
+        there = await self._call(
+            self._storage.download_metadata(self._location.bucket, name, timeout=REQUEST_TIMEOUT_S),
+            paid=True,
+        )
+        return path, Kept.SAME if there.get("md5Hash") == _md5(image.data) else Kept.OTHER
+
+    async def put_record(
+        self,
+        digest: str,
+        images: list[str],
+        *,
+        deciding: Mapping[str, Any],
+        created_at: str,
+        receipt: Receipt,
+    ) -> dict[str, Any]:
+        """Store the record of a prompt, and return the one that is stored: the first one.
+
+        Args:
+            digest: of the prompt.
+            images: the `gs://` paths of its images, by index.
+            deciding: what decides the images, as `Prompt.deciding` has it.
             created_at: UTC time in ISO 8601.
             receipt: what was paid for them.
 
@@ -174,17 +182,28 @@ class ImageStore:
         """
         record = {
             "schema": RECORD_SCHEMA,
-            "digest": prompt.digest,
-            **prompt.deciding,
+            "digest": digest,
+            **deciding,
             # Their paths, which also say how many there are.
             "images": images,
             "created_at": created_at,
             **receipt.to_json(),
         }
-        name = self._location.record(prompt.digest)
+        name = self._location.record(digest)
         if await self._create(name, orjson.dumps(record), "application/json"):
-            return images
-        return list((await self._record(prompt.digest, paid=True))["images"])
+            return record
+        return await self._record(digest, paid=True)
+
+    async def _put_image(
+        self, digest: str, index: int, image: Image, metadata: Mapping[str, str] | None
+    ) -> tuple[str, bool]:
+        """Store one image, and return its name and whether it is new."""
+        name = f"{self._location.stem(digest)}-{index}.{image.extension}"
+        async with self._uploads:
+            is_new = await self._create(name, image.data, image.mime_type, metadata)
+        if self._thumbnails:
+            self._thumbnails.add(digest, index, name)
+        return name, is_new
 
     async def _record(self, digest: str, *, paid: bool = False) -> dict[str, Any]:
         name = self._location.record(digest)
@@ -280,40 +299,6 @@ class ImageStore:
         return await answer_of(request, self._location.bucket, paid=paid)
 
 
-async def answer_of(request: Awaitable[T], bucket: str, *, paid: bool = False) -> T:
-    """Return what a request answers.
-
-    Args:
-        request: one request of the client library.
-        bucket: that it is about, for the error.
-        paid: whether it is about what is paid for. It is then worth waiting for what somebody has
-            to mend.
-
-    Raises:
-        StoreError: the request was refused or not answered.
-    """
-    try:
-        return await request
-    except aiohttp.ClientResponseError as error:
-        if error.status < 300 or isinstance(error.__cause__, HttpProcessingError):
-            # Not HTTP, or not what it says: aiohttp has the status 400 for that.
-            raise StoreError(
-                f"storage cannot be reached: {describe_error(error)[:500]}", transient=True
-            ) from error
-        headers: Any = error.headers or {}
-        refusal = Refusal.parse(error.status, error.message)
-        raise StoreError(
-            f"storage answered {error.status} for gs://{bucket}: {refusal}",
-            transient=refusal.meaning is not Meaning.OBJECT
-            if paid
-            else refusal.meaning is Meaning.TRANSIENT,
-            meaning=refusal.meaning,
-            retry_after_s=parse_retry_after(headers.get("Retry-After")),
-            status=error.status,
-        ) from error
-    except (TimeoutError, aiohttp.ClientError, OSError) as error:
-        raise StoreError(
-            f"storage cannot be reached: {describe_error(error)}", transient=True
-        ) from error
-    except ValueError as error:  # such as a proxy's page instead of JSON
-        raise StoreError(f"cannot read storage's answer: {error}", transient=True) from error
+def _md5(data: bytes) -> str:
+    """Return what Cloud Storage's `md5Hash` is for these bytes."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")

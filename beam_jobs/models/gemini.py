@@ -26,6 +26,7 @@ from beam_jobs.models.base import (
     unreachable_error,
 )
 from beam_jobs.models.bill import bill_of
+from beam_jobs.models.gemini_request import request_of
 from beam_jobs.models.pictures import decode_base64
 from beam_jobs.models.refusals import code_of, decode, error_in
 from beam_jobs.prompts.parse import Prompt
@@ -113,7 +114,7 @@ class GeminiModel(ImageModel):
     async def generate(self, prompt: Prompt, *, first: int, count: int) -> Answer:
         assert count == 1
         try:
-            response = await self._http.async_request("post", self._path, _request(prompt, first))
+            response = await self._http.async_request("post", self._path, request_of(prompt, first))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise unread_error(error) from error
         except auth_exceptions.GoogleAuthError as error:
@@ -138,47 +139,6 @@ async def _raise_errors(
     response = await handler(request)
     await read_answer(response)  # which the response remembers
     return response
-
-
-def _request(prompt: Prompt, index: int) -> dict[str, object]:
-    """Return the body of a `:generateContent` call for one image of `prompt`.
-
-    https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
-    """
-    output = _given(
-        mimeType=prompt.output_format and f"image/{prompt.output_format}",
-        compressionQuality=prompt.output_quality,
-    )
-    config: dict[str, object] = {
-        "responseModalities": ["IMAGE"],
-        "imageConfig": _given(
-            aspectRatio=prompt.aspect_ratio,
-            imageSize=prompt.image_size,
-            personGeneration=prompt.person_generation,
-            imageOutputOptions=output or None,
-        ),
-    }
-    if prompt.thinking_level is not None:
-        config["thinkingConfig"] = {"thinkingLevel": prompt.thinking_level.upper()}
-    if prompt.seed is not None:
-        # With the same seed, all images of a prompt would be the same.
-        config["seed"] = (prompt.seed + index) % (2**31)
-    parts: list[dict[str, object]] = []
-    for reference in prompt.references:
-        if reference.role:
-            parts.append({"text": reference.role})
-        # The model reads it from Cloud Storage, so it is in no memory here.
-        parts.append({"fileData": _given(fileUri=reference.path, mimeType=reference.mime_type)})
-    contents = [{"role": "user", "parts": [*parts, {"text": prompt.text}]}]
-    request: dict[str, object] = {"contents": contents, "generationConfig": config}
-    if prompt.system_instruction is not None:
-        request["systemInstruction"] = {"parts": [{"text": prompt.system_instruction}]}
-    return request
-
-
-def _given(**fields: object) -> dict[str, object]:
-    """Return the fields that have a value."""
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def answer_of(body: str | bytes, model: str) -> Answer:

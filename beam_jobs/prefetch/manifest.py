@@ -69,7 +69,7 @@ class ManifestRow:
             "request": self.request,
             "payer": self.payer,
         }
-        # In ASCII: a text may hold a lone surrogate, which UTF-8 cannot.
+        # In ASCII: some readers take U+2028 in a text for a line end.
         return json.dumps(fields, separators=(",", ":")).encode("ascii") + b"\n"
 
     @classmethod

@@ -6,7 +6,7 @@ its length, and those of thinking are the catalog's allowance for the level.
 
 import math
 
-from beam_jobs.catalog import CATALOG, Tier
+from beam_jobs.catalog import CATALOG
 from beam_jobs.prompts.parse import Prompt
 
 # https://ai.google.dev/gemini-api/docs/tokens: about four characters of English. In UTF-8, that
@@ -24,12 +24,12 @@ def text_tokens(prompt: Prompt) -> int:
     return math.ceil(of_texts) + _TOKENS_PER_REFERENCE * len(prompt.references)
 
 
-def likely_micro_usd(prompt: Prompt, tier: Tier, *, images: int) -> int | None:
+def likely_micro_usd(prompt: Prompt, tier: str, *, images: int) -> int | None:
     """Return what images of a prompt are likely to cost, in millionths of a US dollar.
 
     Args:
         prompt: the prompt.
-        tier: of the calls.
+        tier: of the calls, or `catalog.BATCH_TIER`.
         images: how many, each with a call of its own.
 
     Returns:

@@ -9,10 +9,12 @@ from google.genai import types
 
 from beam_jobs import catalog
 from beam_jobs.catalog import (
+    BATCH_TIER,
     CATALOG,
     DEFAULT_MODEL,
     KNOWN_MODELS,
     Family,
+    Tier,
     family_of,
     offer_of,
     usd_per_image,
@@ -68,6 +70,17 @@ def test_batch_inference_serves_every_model_at_half_the_price_and_in_1k_only(nam
     assert batch is not None
     assert (batch.price, batch.sizes, batch.locations) == (0.5, ("1K",), ("global",))
     assert batch.sources
+
+
+def test_batch_inference_has_its_own_price_for_the_sizes_that_are_known():
+    row = CATALOG[DEFAULT_MODEL]
+    assert row.usd_per_image("1K", BATCH_TIER) == pytest.approx(0.0168)
+    call = {"input_tokens": 100, "thinking_level": None}
+    standard, batch = row.usd_per_call(None, **call), row.usd_per_call(None, BATCH_TIER, **call)
+    assert batch == pytest.approx((standard or 0) / 2)
+    without = row.model_copy(update={"batch": None})
+    assert without.usd_per_image("1K", BATCH_TIER) is None
+    assert "batch" not in list(Tier), "no call can ask for it"
 
 
 def test_a_row_may_say_that_batch_inference_does_not_serve_the_model():

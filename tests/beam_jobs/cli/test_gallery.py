@@ -35,7 +35,13 @@ def stored(location, prompt_of):
                     await images.put_image(prompt.digest, index, PNG)
                     for index in range(prompt.images)
                 ]
-                await images.put_record(prompt, paths, "2026-11-01T00:00:00+00:00", PAID)
+                await images.put_record(
+                    prompt.digest,
+                    paths,
+                    deciding=prompt.deciding,
+                    created_at="2026-11-01T00:00:00+00:00",
+                    receipt=PAID,
+                )
 
     def make(*texts, **fields):
         asyncio.run(store([prompt_of(text, **fields) for text in texts]))

@@ -21,7 +21,7 @@ from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
 from beam_jobs.engine.purse import Purse
 from beam_jobs.images.location import Location
-from beam_jobs.images.store import StoreError
+from beam_jobs.images.requests import StoreError
 from beam_jobs.models.base import CallError
 from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import PromptDefaults

@@ -244,7 +244,13 @@ async def test_a_record_that_another_process_wrote_first_decides_the_prediction(
     class Overtaken(Scripted):
         async def generate(self, prompt, *, first, count):
             store = ImageStore(session, Location.parse(lane.images_location))
-            await store.put_record(prompt, theirs, "2026-11-01", Receipt("", Work()))
+            await store.put_record(
+                prompt.digest,
+                theirs,
+                deciding=prompt.deciding,
+                created_at="2026-11-01",
+                receipt=Receipt("", Work()),
+            )
             return await super().generate(prompt, first=first, count=count)
 
     assert list(predicted(await generator(Overtaken()).outcome(prompt)).images) == theirs

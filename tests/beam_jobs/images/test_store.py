@@ -8,7 +8,8 @@ from aiohttp import web
 
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
-from beam_jobs.images.store import Found, ImageStore, StoreError
+from beam_jobs.images.requests import StoreError
+from beam_jobs.images.store import Found, ImageStore, Kept
 from beam_jobs.models.base import Image
 from beam_jobs.outcomes import Work
 
@@ -60,6 +61,12 @@ def test_paths_name_the_bucket_and_the_object():
     assert Location.parse("gs://bucket-1/a").url("a/b.png") == "gs://bucket-1/a/b.png"
 
 
+def put_record(store, prompt, images):
+    return store.put_record(
+        prompt.digest, images, deciding=prompt.deciding, created_at=NOW, receipt=PAID
+    )
+
+
 @pytest.fixture
 def store(lane, session):
     return ImageStore(session, Location.parse(lane.images_location))
@@ -74,7 +81,7 @@ def fox(prompt_of):
 async def test_names_are_decided_by_digest_index_and_kind(store, lane, fox):
     digest = fox.digest
     paths = [await store.put_image(digest, 0, PNG), await store.put_image(digest, 1, JPEG)]
-    assert await store.put_record(fox, paths, NOW, PAID) == paths
+    assert (await put_record(store, fox, paths))["images"] == paths
     folder = f"{lane.images_location}/{digest[:2]}/{digest}"
     assert paths == [f"{folder}-0.png", f"{folder}-1.jpg"]
     stored = lane.objects("images/")
@@ -111,7 +118,7 @@ async def test_names_are_decided_by_digest_index_and_kind(store, lane, fox):
 @pytest.mark.asyncio
 async def test_objects_have_the_type_that_a_browser_needs(store, lane, fox):
     path = await store.put_image(fox.digest, 0, JPEG)
-    await store.put_record(fox, [path], NOW, PAID)
+    await put_record(store, fox, [path])
     bucket = path.split("/")[2]
     types = {
         blob.name.rpartition(".")[2]: blob.content_type
@@ -129,12 +136,20 @@ async def test_the_first_writer_of_an_image_wins(store, lane, fox):
 
 
 @pytest.mark.asyncio
+async def test_who_offers_an_image_learns_whether_the_one_there_is_the_same(store, lane, fox):
+    kept = [await store.offer_image(fox.digest, 0, image) for image in (PNG, PNG, OTHER, LARGE)]
+    assert [what for _, what in kept] == [Kept.NEW, Kept.SAME, Kept.OTHER, Kept.OTHER]
+    assert len({path for path, _ in kept}) == 1
+    assert list(lane.objects("images/").values()) == [PNG.data]
+
+
+@pytest.mark.asyncio
 async def test_concurrent_writers_of_a_record_all_get_the_paths_of_the_stored_one(store, lane, fox):
     offered = [[f"{lane.images_location}/x-{number}.png"] for number in range(10)]
-    given = await asyncio.gather(*(store.put_record(fox, paths, NOW, PAID) for paths in offered))
+    given = await asyncio.gather(*(put_record(store, fox, paths) for paths in offered))
     (kept,) = lane.objects("images/").values()
     assert json.loads(kept)["images"] in offered
-    assert given == [json.loads(kept)["images"]] * 10
+    assert given == [json.loads(kept)] * 10
 
 
 @pytest.mark.asyncio
@@ -151,7 +166,7 @@ async def test_a_half_finished_set_is_found_without_a_record(store, fox):
 @pytest.mark.asyncio
 async def test_a_whole_set_is_found_with_its_record(store, fox):
     paths = [await store.put_image(fox.digest, index, PNG) for index in range(2)]
-    await store.put_record(fox, paths, NOW, PAID)
+    await put_record(store, fox, paths)
     found = await store.find(fox.digest)
     assert found.images == dict(enumerate(paths))
     assert found.record is not None
@@ -210,7 +225,7 @@ async def test_a_broken_record_is_named_and_its_images_are_not_paid_for_again(
     assert path in str(caught.value)
     assert not caught.value.transient
     with pytest.raises(StoreError, match=says):
-        await store.put_record(fox, ["gs://x"], NOW, PAID)
+        await put_record(store, fox, ["gs://x"])
 
 
 @pytest.mark.asyncio
@@ -219,7 +234,7 @@ async def test_a_missing_bucket_is_named_and_transient_only_for_paid_images(clou
     for attempt, transient in (
         (store.find(fox.digest), False),
         (store.put_image(fox.digest, 0, PNG), True),
-        (store.put_record(fox, [], NOW, PAID), True),
+        (put_record(store, fox, []), True),
     ):
         with pytest.raises(StoreError, match="404 for gs://no-such-bucket") as caught:
             await attempt
@@ -318,7 +333,7 @@ async def test_a_refusal_by_the_bucket_is_not_taken_for_an_object_that_is_there(
 ):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(refusing(status, reason, message)))
     store = ImageStore(session, Location.parse("gs://bucket-1/images"))
-    for attempt in (store.put_image(fox.digest, 0, PNG), store.put_record(fox, [], NOW, PAID)):
+    for attempt in (store.put_image(fox.digest, 0, PNG), put_record(store, fox, [])):
         with pytest.raises(StoreError) as caught:
             await attempt
         assert caught.value.transient

@@ -35,6 +35,15 @@ def test_the_tier_that_answered_counts_not_the_one_that_was_asked_for():
     assert flex.usd == pytest.approx((standard.usd or 0) / 2)
 
 
+@pytest.mark.parametrize("traffic", ["ON_DEMAND", "ON_DEMAND_FLEX", "SOMETHING_NEW", None])
+def test_batch_inference_has_one_price_whatever_traffic_it_counts_as(traffic):
+    standard = bill_of(answer(), NEW)
+    batch = bill_of(answer(trafficType=traffic), NEW, batch=True)
+    assert batch.usd == pytest.approx((standard.usd or 0) / 2)
+    assert (standard.tier, batch.tier) == ("standard", "batch")
+    assert bill_of(answer("gemini-4-image"), NEW, batch=True).usd is None
+
+
 def test_the_model_that_answered_counts_not_the_one_that_was_asked():
     image_alone = {"promptTokenCount": 0, "candidatesTokenCount": 1120, "thoughtsTokenCount": 0}
     assert bill_of(answer(FLASH, **image_alone), NEW).usd == pytest.approx(0.0672)
@@ -86,6 +95,8 @@ def test_a_model_without_a_row_has_an_unknown_cost():
     [
         (NEW, NEW, True),
         (f"{NEW}-001", NEW, True),
+        (f"{NEW}@default", NEW, True),
+        (f"{NEW}-001@default", NEW, True),
         (f"{NEW}@002", NEW, True),
         (f"{NEW}-preview", NEW, False),
         ("gemini-3.1-flash-lite-image", FLASH, False),

@@ -176,7 +176,9 @@ async def test_the_record_has_them_all_and_what_served_the_model(
     prompt = dataclasses.replace(everything(family), model_endpoint=endpoint)
     location = Location.parse(lane.images_location)
     paths = [f"gs://b/{number}" for number in range(prompt.images)]
-    await ImageStore(session, location).put_record(prompt, paths, "now", PAID)
+    await ImageStore(session, location).put_record(
+        prompt.digest, paths, deciding=prompt.deciding, created_at="now", receipt=PAID
+    )
     (content,) = lane.objects("images/").values()
     record = json.loads(content)
     assert record == {

@@ -80,7 +80,13 @@ def store(lane: Lane, *prompts: Prompt) -> None:
         async with aiohttp.ClientSession() as session:
             images = ImageStore(session, Location.parse(lane.images_location))
             for each in prompts:
-                await images.put_record(each, [], "2026-11-01T00:00:00.000+00:00", PAID)
+                await images.put_record(
+                    each.digest,
+                    [],
+                    deciding=each.deciding,
+                    created_at="2026-11-01T00:00:00.000+00:00",
+                    receipt=PAID,
+                )
 
     asyncio.run(put())
 
