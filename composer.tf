@@ -119,7 +119,7 @@ locals {
     "prefetch", "prefetch_keep_output",
   ]
   settings_in_numbers = [
-    "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
+    "approval_timeout_hours", "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
     "backfill_max_unpacked_bytes", "backfill_requests_per_minute", "backfills_at_once",
     "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio", "max_images_per_prompt",
     "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "prefetch_deadline_hours", "restarts_per_hour", "startup_seconds",
@@ -1407,6 +1407,12 @@ locals {
       event    = "backfill_unaccounted"
       severity = "ERROR"
       first    = "Some prompts of a backfill have neither a prediction nor a dead letter. Clear the task launch of the run, with the tasks after it: existing images are found again and not paid twice."
+    }
+    approval = {
+      title    = "a backfill waits for approval"
+      event    = "backfill_approval"
+      severity = "WARNING"
+      first    = "A backfill's plan is over its budget, or its form asks for approval. The line links to the question. Without an answer in time, the run fails and nothing is paid."
     }
   }
 }

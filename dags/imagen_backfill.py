@@ -5,11 +5,13 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 
+from imagen_ops.backfill.approval import ApprovalMode
+from imagen_ops.backfill.approve import ApproveBackfill
 from imagen_ops.backfill.operators import CheckBudget, PlanBackfill, ReconcileBackfill
 from imagen_ops.backfill.sensors import BackfillJobSensor, LaunchBackfillSensor
 from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
 from imagen_ops.jobs.params import JOB_FIELDS, field, set_to
-from imagen_ops.settings import DEFAULT_BACKFILL_SCHEDULE
+from imagen_ops.settings import DEFAULT_BACKFILL_SCHEDULE, MAX_APPROVAL_HOURS
 
 # Other DAGs can schedule on this Asset: it gets an event when new images are stored.
 IMAGES = Asset("imagen_images")
@@ -48,8 +50,9 @@ _FORM = {
         None,
         "integer",
         "Maximum images",
-        "If the run would generate more images than this, nothing starts, and its jobs never pay "
-        "for more, with all tries of the run together. Images that are already stored don't count. "
+        "If the run would generate more images than this, nothing starts unless somebody approves "
+        "it, and its jobs never pay for more, with all tries of the run together. Images that are "
+        "already stored don't count. "
         f"**Empty**: {set_to('IMAGEN_BACKFILL_MAX_IMAGES')}.",
         minimum=1,
     ),
@@ -57,11 +60,21 @@ _FORM = {
         None,
         "number",
         "Maximum cost (USD)",
-        "If the run is estimated to cost more than this, nothing starts, and its jobs stop paying "
-        "once their model's answers add up to it, with all tries of the run together. Only for "
-        f"models with a known price. **Empty**: {set_to('IMAGEN_BACKFILL_MAX_COST_USD')}, for "
-        "models with a known price.",
+        "If the run is estimated to cost more than this, nothing starts unless somebody approves "
+        "it, and its jobs stop paying once their model's answers add up to it, with all tries of "
+        "the run together. Only for models with a known price. **Empty**: "
+        f"{set_to('IMAGEN_BACKFILL_MAX_COST_USD')}, for models with a known price.",
         exclusiveMinimum=0,
+    ),
+    "approval": field(
+        ApprovalMode.OVER_BUDGET.value,
+        "string",
+        "Approval",
+        "When a person has to approve the plan before anything is paid for. **over_budget**: if it "
+        "is over the maximum images or cost. **always**: whenever there is something to pay for. "
+        "**never**: a plan over them fails the run. Without an answer within "
+        f"{set_to('IMAGEN_APPROVAL_TIMEOUT_HOURS')} hours, the run fails.",
+        enum=[mode.value for mode in ApprovalMode],
     ),
     **JOB_FIELDS,
 }
@@ -77,7 +90,7 @@ with DAG(
     description="Generate the images of a day's prompt files",
     tags=[TAG, "backfill"],
     # More than its tasks can take together: a run must not end before its job is reconciled.
-    dagrun_timeout=timedelta(hours=56),
+    dagrun_timeout=timedelta(hours=56 + MAX_APPROVAL_HOURS),
     params=_FORM,
     doc_md="""
 ### Backfill: images for files of prompts
@@ -103,26 +116,31 @@ model is down: every prompt would become a dead letter.
 files the job reads, in which generations | Cloud Storage refused a request, there are too many \
 rows (IMAGEN_BACKFILL_MAX_ROWS), or a setting doesn't allow what the form asks for; the error says \
 so |
-| `check` | stops a run that is over its budget | says by how much, and where to raise it |
+| `check` | checks the form, and that the model answers | says what contradicts itself, or by how \
+much the plan is over a budget that nobody is asked about (*Approval* = **never**) |
+| `approve` | asks a person, if the plan is over the budget or *Approval* is **always**; what they \
+approve is the run's budget | nobody has answered in time: clear it to ask again |
 | `launch` | launches the job when a slot is free | the error names the request that was refused, \
 or the new plan's excess over the budget |
 | `wait` | waits until the job is DONE; a retry launches it again | shows the job's errors |
 | `reconcile` | checks that prompts = predictions + failures, and images paid ≤ budget | says what \
 is missing, or how much was paid |
 
-If the files have no row at all, the run ends after `plan`, and a dry run ends after `check`: the
-other tasks are skipped, and the run is green. If files change before `launch`, it plans them again
-and checks the budget again. A file that changes after that is not read: it becomes a dead letter
-that says so.
+If the files have no row at all, the run ends after `plan`; a dry run ends before `launch`, and so
+does a run that somebody rejects: the other tasks are skipped, and the run is green. If files change
+before `launch`, it plans them again and checks the budget, or what was approved, again. A file that
+changes after that is not read: it becomes a dead letter that says so.
 
 An invalid row becomes a dead letter that names the file and the line. It doesn't fail the run.
-`reconcile`, or `plan` if there is no row, leaves a record under `records/backfills` in the bucket.
+The run leaves a record under `records/backfills` in the bucket: by `reconcile`, by `plan` if there
+is no row, and by `approve` while it asks.
 If every prompt is accounted for, the run also creates an event of the Asset `imagen_images`.
 """,
     **DAG_DEFAULTS,
 ):
     plan = PlanBackfill(task_id="plan", execution_timeout=timedelta(hours=1))
     check = CheckBudget(task_id="check", plan=plan.output)
+    approve = ApproveBackfill(task_id="approve", plan=plan.output)
     launch = LaunchBackfillSensor(
         task_id="launch", plan=plan.output, pool=_POOL, timeout=timedelta(hours=24)
     )
@@ -136,4 +154,4 @@ If every prompt is accounted for, the run also creates an event of the Asset `im
     reconcile = ReconcileBackfill(
         task_id="reconcile", plan=plan.output, job_id=wait.output, images=IMAGES
     )
-    plan >> check >> launch >> wait >> reconcile
+    plan >> check >> approve >> launch >> wait >> reconcile

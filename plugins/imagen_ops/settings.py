@@ -23,6 +23,8 @@ DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
 # A night's images are there by noon, whatever Vertex AI does. Its jobs mostly end within hours.
 DEFAULT_PREFETCH_HOURS = 12.0
 MAX_PREFETCH_HOURS = 72.0
+# A weekend, and a day off.
+MAX_APPROVAL_HOURS = 72
 _WHERE_TO_SET = (
     "On Composer, composer.tf sets them, from its resources and variables: correct settings = {…} "
     "(model, worker_machine_type, allowed_projects and allowed_buckets have variables of their "
@@ -145,6 +147,9 @@ class Settings(BaseModel):
     )
     # Whether their output, some 2 MB for each image, is kept once the images are stored.
     prefetch_keep_output: bool = False
+    # How long a run waits for a person to approve what it would pay, in hours. Then it fails. The
+    # DAG's dagrun_timeout has room for the maximum.
+    approval_timeout_hours: float = Field(12.0, gt=0, le=MAX_APPROVAL_HOURS)
     # Limits on what a plan reads, because a small gzip file can hold very much: rows of all files
     # together, bytes of text in one file, and seconds. The task `plan` ends after an hour.
     backfill_max_rows: int = Field(MAX_ROWS, ge=1)

@@ -97,15 +97,19 @@ def test_every_task_has_a_timeout_and_is_retried(dags: dict[str, Any], dag_id: s
 
 def longest(task: Any) -> timedelta:
     """Return how long a task can take, from its first try to the end of its last."""
+    from airflow.providers.standard.operators.hitl import HITLOperator
     from airflow.sdk import BaseSensorOperator
 
+    from imagen_ops.settings import MAX_APPROVAL_HOURS
+
     between = task.max_retry_delay or task.retry_delay
+    asks = timedelta(hours=MAX_APPROVAL_HOURS if isinstance(task, HITLOperator) else 0)
     if isinstance(task, BaseSensorOperator):
         # Its limit counts over all tries. The last check may begin just before it, fail, and be
         # tried once more.
         limit = timedelta(seconds=task.timeout)
         return limit + 2 * task.execution_timeout + between
-    return (task.retries + 1) * task.execution_timeout + task.retries * between
+    return (task.retries + 1) * task.execution_timeout + task.retries * between + asks
 
 
 @pytest.mark.parametrize("dag_id", IDS)

@@ -13,13 +13,14 @@ FORM = {
     "dry_run": True,
     "max_images": 1,
     "max_cost_usd": 0.5,
+    "approval": "always",
     "model": "gemini-3-pro-image",
     "request_tier": "flex",
     "max_requests_per_minute": 90.5,
     "max_workers": 10,
 }
 # Fields that are not parameters of the template: the DAG or Dataflow uses them.
-NOT_FOR_THE_JOB = {"day", "dry_run", "max_images", "max_cost_usd", "max_workers"}
+NOT_FOR_THE_JOB = {"day", "dry_run", "max_images", "max_cost_usd", "approval", "max_workers"}
 
 
 @pytest.mark.parametrize("form", [{}, FORM], ids=["as it is", "filled in"])
@@ -54,6 +55,9 @@ def test_a_valid_form_is_accepted(dags: dict[str, Any], form: dict[str, Any]) ->
         ("max_cost_usd", 0),
         ("max_cost_usd", -1),
         ("max_cost_usd", "10"),
+        ("approval", ""),
+        ("approval", None),
+        ("approval", "sometimes"),
         ("model", ""),
         ("model", "no spaces allowed"),
         ("model_endpoint", "endpoint-7"),
@@ -90,6 +94,17 @@ def test_the_form_has_every_field_that_a_launch_reads(dags: dict[str, Any]) -> N
     assert set(JobForm("m").to_json()) - set(STREAM_FIELDS) <= set(form)
     untouched = JobForm.from_fields(validated(dags["imagen_backfill"], {}))
     assert untouched == JobForm(form["model"]), "the form's defaults are the launch's"
+
+
+def test_what_a_person_approves_is_looked_for_where_it_is(dags: dict[str, Any]) -> None:
+    from imagen_ops.backfill.approve import ApproveBackfill
+    from imagen_ops.backfill.run import APPROVE_TASK
+
+    dag = dags["imagen_backfill"]
+    approve = dag.get_task(APPROVE_TASK)
+    assert isinstance(approve, ApproveBackfill)
+    assert set(approve.params) == {"max_images", "max_cost_usd"}, "the answer's fields alone"
+    assert "launch" in approve.downstream_task_ids
 
 
 def test_the_run_of_a_day_starts_after_its_end(dags: dict[str, Any]) -> None:

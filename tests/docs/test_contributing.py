@@ -46,6 +46,9 @@ EXCEPTIONS = {
     "plugins/imagen_ops/backfill/file_count.py": {"image_size", "thinking_level"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
     "plugins/imagen_ops/backfill/plan.py": {"request_tier"},
+    # A person's answer has the fields of the run's budget.
+    "plugins/imagen_ops/backfill/approval.py": {"max_images", "max_cost_usd"},
+    "plugins/imagen_ops/backfill/approve.py": {"max_images", "max_cost_usd"},
     # In flex, prompts may be older.
     "plugins/imagen_ops/health/collect.py": {"request_tier"},
     # The checks of options that are about the same thing.

@@ -52,6 +52,7 @@ ALERTS = {
     "alert-dag-run-failed",
     "alert-crash-loop",
     "alert-unaccounted",
+    "alert-approval",
 }
 
 

@@ -104,7 +104,10 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 @pytest.fixture
 def run_task() -> Callable[..., Any]:
-    """Run an operator's `execute`, or a sensor's `poke` once, and return the result."""
+    """Run an operator's `execute`, or a sensor's `poke` once, and return the result.
+
+    `approved` is what a person has approved; with an `event`, a task that was parked is resumed.
+    """
 
     def run(
         task: Any,
@@ -120,6 +123,9 @@ def run_task() -> Callable[..., Any]:
         run_type: str = "manual",
         start_paused: bool = False,
         state: dict[str, Any] | None = None,
+        approved: dict[str, Any] | None = None,
+        event: dict[str, Any] | None = None,
+        max_tries: int | None = None,
     ) -> Any:
         dag_run = types.SimpleNamespace(
             dag_id=dag_id,
@@ -134,7 +140,9 @@ def run_task() -> Callable[..., Any]:
             get_dr_count=lambda dag_id, states: active_start_runs,
             get_dag=lambda dag_id: types.SimpleNamespace(is_paused=start_paused),
             try_number=try_number,
-            max_tries=task.retries,
+            max_tries=task.retries if max_tries is None else max_tries,
+            id="a task instance",
+            xcom_pull=lambda task_ids: approved if task_ids == "approve" else None,
         )
         states = {} if state is None else state
         store = types.SimpleNamespace(get=states.get, set=states.__setitem__)
@@ -145,7 +153,11 @@ def run_task() -> Callable[..., Any]:
             "ti": ti,
             "outlet_events": outlet_events,
             "task_state_store": store,
+            "task_instance": ti,
+            "task": task,
         }
+        if event is not None:
+            return task.execute_complete(context, event)
         return task.execute(context) if hasattr(task, "act") else task.poke(context)
 
     return run

@@ -79,7 +79,7 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
 
 
 def check_budget(run: BackfillRun, plan: "Plan", *, prefix: str = "") -> None:
-    """Check that a plan is within its run's budget.
+    """Check that a plan is within its run's budget, or no larger than what was approved.
 
     Args:
         run: has the budget.
@@ -91,5 +91,7 @@ def check_budget(run: BackfillRun, plan: "Plan", *, prefix: str = "") -> None:
     """
     from imagen_ops.backfill.plan_text import over_budget
 
+    if run.approval and run.approval.covers(plan):
+        return
     if refusal := over_budget(plan, run.max_images, run.max_cost_usd):
         raise AirflowFailException(f"{prefix}{refusal}")

@@ -61,10 +61,11 @@ class PlanBackfill(ImagenOperator):
 
 
 class CheckBudget(ImagenOperator):
-    """Fail, before anything is paid for, if the plan is over the run's budget.
+    """Fail, before anything is paid for, if the run cannot go on whatever anybody approves.
 
-    Also fails if the form's fields contradict each other, if its cost limit cannot be checked, or
-    if there is something to pay for and the form's model does not answer.
+    That is so if the form's fields contradict each other, if its cost limit cannot be checked, or
+    if there is something to pay for and the form's model does not answer. A plan that is over the
+    run's budget fails it only if the form says that nobody is asked (`approval`).
     Returns the plan as text (XCom).
 
     Args:
@@ -79,9 +80,10 @@ class CheckBudget(ImagenOperator):
 
     @override
     def act(self, context: Any) -> str:
+        from imagen_ops.backfill.approval import ApprovalMode
         from imagen_ops.backfill.budget import check_budget
         from imagen_ops.backfill.plan import Plan
-        from imagen_ops.backfill.plan_text import summary, within_budget
+        from imagen_ops.backfill.plan_text import over_budget, summary, within_budget
         from imagen_ops.backfill.run import run_from_context
         from imagen_ops.dag.model_check import check_model
 
@@ -97,11 +99,16 @@ class CheckBudget(ImagenOperator):
                 f"max_cost_usd cannot be checked: no known price for {names}. "
                 "Leave max_cost_usd empty, and set max_images instead"
             )
-        check_budget(run, plan)
-        self.log.info("%s", within_budget(plan, run.max_images, run.max_cost_usd))
+        if context["params"]["approval"] == ApprovalMode.NEVER:
+            check_budget(run, plan)
+        over = over_budget(plan, run.max_images, run.max_cost_usd)
+        if over:
+            self.log.warning("%s", over)
+        else:
+            self.log.info("%s", within_budget(plan, run.max_images, run.max_cost_usd))
         if plan.images_to_pay:
             check_model(self.settings, self.clients, run.form)
-        return summary(plan)
+        return "\n".join(filter(None, [summary(plan), over]))
 
 
 class ReconcileBackfill(ImagenOperator):

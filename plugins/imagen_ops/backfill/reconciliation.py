@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from beam_jobs.outcomes import REPORT_SCHEMA, Reason
+from imagen_ops.backfill.approval import Decision
 from imagen_ops.backfill.plan import Plan
 from imagen_ops.backfill.plan_text import quantity
 from imagen_ops.backfill.run import BackfillRun
@@ -178,6 +179,7 @@ def backfill_record(
     reconciliation: Reconciliation,
     prefetch: Prefetch | None = None,
     ledger: Any = None,
+    approval: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the record of a run, for pages and queries.
 
@@ -185,13 +187,18 @@ def backfill_record(
         run: the DAG run.
         plan: the run's plan.
         at: the record's time, with a time zone.
-        state: `done`, `skipped`, `over_budget`, or `unaccounted`.
+        state: `done`, `skipped`, `over_budget`, or `unaccounted`; before there is a job, one of
+            `imagen_ops.backfill.approval.Decision`.
         job_id: the id of the run's job, if there was one.
         reconciliation: what became of the run's prompts.
         prefetch: what is known of the run's batch jobs; None: it has none.
         ledger: the ledger of the run's money as parsed JSON, or None if there is none.
+        approval: how far the question whether the run may pay has got; None: as far as the run
+            knows.
     """
     account = account_of(prefetch)
+    if approval is None and run.approval is not None:
+        approval = {"decision": Decision.APPROVED.value, **run.approval.to_json()}
     first = {
         name: getattr(plan, name)[:_SHOWN]
         for name in ("first_files", "first_invalid", "first_problems")
@@ -203,6 +210,7 @@ def backfill_record(
         "state": state,
         "day": run.day,
         "job_id": job_id,
+        "approval": None if approval is None else dict(approval),
         "plan": dataclasses.replace(plan, **first).to_json(),
         "counts": dict(reconciliation.counts),
         **reconciliation.cost.to_json(),

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from beam_jobs.catalog import unpriced
 from beam_jobs.names import night_folder
 from beam_jobs.prompts.globs import PromptGlob
+from imagen_ops.backfill.approval import Approval
 from imagen_ops.jobs.launch_request import backfill_job_name, import_job_name, run_label_of
 from imagen_ops.jobs.limits import allowed_of
 from imagen_ops.jobs.params import JobForm
@@ -20,6 +21,8 @@ from imagen_ops.settings import DEFAULT_PREFETCH_HOURS, Settings
 
 # Values of the form's field `prefetch`.
 NO_PREFETCH, AUTO_PREFETCH = "none", "auto"
+# The task whose XCom is what a person has approved.
+APPROVE_TASK = "approve"
 _BACKFILL, _SCHEDULED = "backfill", "scheduled"
 
 
@@ -40,6 +43,7 @@ class BackfillRun:
         prefetch: whether batch inference fills the store ahead of the job: "none", "batch", or
             "auto", if it is worth it.
         prefetch_deadline: how long its batch jobs have.
+        approval: what a person has approved, if the run has asked. Then it is the budget.
     """
 
     run_id: str
@@ -51,6 +55,7 @@ class BackfillRun:
     max_cost_usd: float | None = None
     prefetch: str = NO_PREFETCH
     prefetch_deadline: timedelta = timedelta(hours=DEFAULT_PREFETCH_HOURS)
+    approval: Approval | None = None
 
     @property
     def job_name(self) -> str:
@@ -71,9 +76,13 @@ class BackfillRun:
 def run_from_context(context: Any, settings: Settings) -> BackfillRun:
     """Return the run that a task belongs to, from the task's Airflow context.
 
+    Its budget is what a person has approved, or else that of the form, or else that of the
+    settings.
+
     Raises:
         AirflowFailException: the form's prompt files are not a valid glob, or in a bucket that the
-            deployment doesn't allow; or it is not clear which day the run is about.
+            deployment doesn't allow; it is not clear which day the run is about; or what was
+            approved cannot be read.
     """
     dag_run, params = context["dag_run"], context["params"]
     prompts, field = params["prompts"], params["day"]
@@ -92,19 +101,40 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
         raise AirflowFailException(str(error)) from None
     if refusal := allowed_of(settings).path("prompts", glob.url):
         raise AirflowFailException(refusal[0])
+    approval = _approval(context["ti"])
     return BackfillRun(
         run_id=dag_run.run_id,
         label=run_label_of(dag_run.dag_id, dag_run.run_id),
         day=day,
         prompts=glob.url,
         form=JobForm.from_fields(params),
-        max_images=params["max_images"] or settings.backfill_max_images,
-        max_cost_usd=params["max_cost_usd"] or settings.backfill_max_cost_usd,
         prefetch=params.get("prefetch") or settings.prefetch,
         prefetch_deadline=timedelta(
             hours=params.get("prefetch_deadline_hours") or settings.prefetch_deadline_hours
         ),
+        max_images=(
+            approval.max_images
+            if approval
+            else params["max_images"] or settings.backfill_max_images
+        ),
+        max_cost_usd=(
+            approval.max_cost_usd
+            if approval
+            else params["max_cost_usd"] or settings.backfill_max_cost_usd
+        ),
+        approval=approval,
     )
+
+
+def _approval(ti: Any) -> Approval | None:
+    content = ti.xcom_pull(task_ids=APPROVE_TASK)
+    try:
+        return None if content is None else Approval.from_json(content)
+    except ValueError as error:
+        raise AirflowFailException(
+            f"what was approved cannot be read, so nothing is paid for: {error}. Clear "
+            f"{APPROVE_TASK} with the tasks after it"
+        ) from None
 
 
 def taken_over(dag_run: Any) -> bool:

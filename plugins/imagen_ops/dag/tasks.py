@@ -92,7 +92,7 @@ class ImagenOperator(DeploymentAccess, BaseOperator):
 
     @override
     def execute(self, context: Any) -> Any:
-        with _errors_first():
+        with errors_first():
             refuse_unknown_fields(context["dag_run"], self)
             return self.act(context)
 
@@ -139,7 +139,7 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
 
     @override
     def execute(self, context: Any) -> Any:
-        with _errors_first():
+        with errors_first():
             refuse_unknown_fields(context["dag_run"], self)
             self.poke_interval = self.settings.poke_seconds
             return super().execute(context)
@@ -212,7 +212,7 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
 
 
 @contextlib.contextmanager
-def _errors_first() -> Iterator[None]:
+def errors_first() -> Iterator[None]:
     """Say what an error means before Airflow logs its stack, and don't retry what can't succeed.
 
     The message is the first line of level ERROR in the task's log. An error that a retry cannot fix

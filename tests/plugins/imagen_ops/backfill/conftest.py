@@ -98,7 +98,16 @@ def store(lane: Lane, *prompts: Prompt) -> None:
 def backfill(deployment: Deployment, run_task: Run) -> Run:
     """Run a task of the backfill of `DAY`, with fields of its form."""
 
-    def run(task: Any, *, outlet_events: Any = None, **form: object) -> Any:
+    def run(
+        task: Any,
+        *,
+        outlet_events: Any = None,
+        approved: Any = None,
+        event: Any = None,
+        state: Any = None,
+        max_tries: int | None = None,
+        **form: object,
+    ) -> Any:
         params = {
             "model": deployment.settings.model,
             "prompts": None,
@@ -106,6 +115,7 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
             "dry_run": False,
             "max_images": None,
             "max_cost_usd": None,
+            "approval": "over_budget",
             **form,
         }
         return run_task(
@@ -116,6 +126,10 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
             day=DAY,
             params=params,
             outlet_events=outlet_events,
+            approved=approved,
+            event=event,
+            state=state,
+            max_tries=max_tries,
         )
 
     return run
@@ -135,6 +149,7 @@ def poke(deployment: Deployment, run_task: Run) -> Run:
             "dry_run": dry_run,
             "max_images": 2,
             "max_cost_usd": None,
+            "approval": "over_budget",
         }
         return run_task(
             task,

@@ -1,5 +1,6 @@
 """Launching the jobs of backfills, against the local Dataflow. Jobs stay queued: none starts."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from tests.plugins.imagen_ops.backfill.conftest import (
     defaults_of,
     launch_task,
 )
+from tests.plugins.imagen_ops.backfill.test_approval import APPROVAL
 
 Run = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("_queued_jobs")
@@ -92,6 +94,34 @@ def test_files_that_changed_since_the_plan_are_checked_against_the_budget_before
     assert active_jobs(deployment) == []
     bucket.blob("prompts/ds=2026-11-22/late.txt").upload_from_string("a\nb\n")
     assert poke(launch_task()), "within the budget"
+
+
+def test_files_that_changed_since_the_approval_are_launched_only_within_what_was_approved(
+    deployment: Deployment, poke: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from imagen_ops.backfill import launcher
+
+    launched: list[Any] = []
+    build = launcher.backfill_launch_request
+
+    def noted(*args: Any, **options: Any) -> Any:
+        launched.append(options)
+        return build(*args, **options)
+
+    monkeypatch.setattr(launcher, "backfill_launch_request", noted)
+    bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
+    # Less was approved than planned: three images, of a plan of four.
+    approved = dataclasses.replace(APPROVAL, max_images=3, planned_images=4).to_json()
+    bucket.blob("prompts/ds=2026-11-22/late.txt").upload_from_string("a\nb\nc\nd\ne\n")
+    with pytest.raises(AirflowFailException, match=r"5 images to generate, 2 more than"):
+        poke(launch_task(), approved=approved)
+    assert active_jobs(deployment) == []
+    bucket.blob("prompts/ds=2026-11-22/late.txt").upload_from_string("a\nb\nc\nd\n")
+    assert poke(launch_task(), approved=approved)
+    (options,) = launched
+    assert (options["max_images"], options["max_cost_usd"]) == (3, 147.4)
 
 
 def test_the_job_gets_its_runs_budget_and_the_plan_of_the_files_as_they_are_now(

@@ -1,14 +1,17 @@
 """What a run of the backfill works on."""
 
+import dataclasses
 import types
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from imagen_ops.backfill.run import BackfillRun, run_from_context
 from imagen_ops.jobs.launch_request import run_label_of
 from imagen_ops.settings import Settings
+from tests.plugins.imagen_ops.backfill.test_approval import APPROVAL
 from tests.plugins.imagen_ops.test_settings import COMPLETE
 
 SETTINGS = Settings.from_environment(COMPLETE)
@@ -24,6 +27,7 @@ def run(
     run_type: str = "scheduled",
     run_id: str | None = None,
     dry_run: bool = False,
+    approved: Any = None,
 ) -> Any:
     dag_run = types.SimpleNamespace(
         dag_id="imagen_backfill",
@@ -40,7 +44,23 @@ def run(
         "max_images": None,
         "max_cost_usd": 7.5,
     }
-    return run_from_context({"dag_run": dag_run, "params": params}, SETTINGS)
+    ti = types.SimpleNamespace(xcom_pull=lambda task_ids: approved if task_ids == "approve" else 0)
+    return run_from_context({"dag_run": dag_run, "params": params, "ti": ti}, SETTINGS)
+
+
+def test_what_a_person_has_approved_is_the_budget_of_every_task() -> None:
+    approval = dataclasses.replace(APPROVAL, max_images=3, max_cost_usd=0.5)
+    approved = run(approved=approval.to_json())
+    assert (approved.max_images, approved.max_cost_usd) == (3, 0.5)
+    assert approved.approval == approval
+    unpriced = dataclasses.replace(APPROVAL, max_cost_usd=None)
+    assert run(approved=unpriced.to_json()).max_cost_usd is None, "not the form's"
+    assert run().approval is None
+
+
+def test_an_approval_that_cannot_be_read_pays_for_nothing() -> None:
+    with pytest.raises(AirflowFailException, match=r"nothing is paid for: .*Clear approve"):
+        run(approved={"max_images": "all"})
 
 
 @pytest.mark.parametrize("empty", [None, ""])
