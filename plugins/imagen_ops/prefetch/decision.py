@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from imagen_ops.jobs.batch_job import BatchJob, BatchState
 
-# A cancelled job ends within minutes. After this long, nobody waits any more.
+# A cancelled job ends within minutes. After this long, nobody waits any more; after twice as long,
+# nobody tries to cancel it any more.
 CANCEL_PATIENCE = timedelta(hours=1)
 
 
@@ -79,11 +80,11 @@ def next_step(job: BatchJob | None, watch: Watch, now: datetime) -> Step:
         return Step.END
     if now < watch.deadline:
         return Step.WAIT
-    if now >= watch.deadline + CANCEL_PATIENCE:
+    if watch.cancelled_at is not None:
+        return Step.ABANDON if now >= watch.cancelled_at + CANCEL_PATIENCE else Step.WAIT
+    if now >= watch.deadline + 2 * CANCEL_PATIENCE:
         return Step.ABANDON
-    if watch.cancelled_at is None and (job is None or job.state is not BatchState.CANCELLING):
-        return Step.CANCEL
-    return Step.WAIT
+    return Step.WAIT if job and job.state is BatchState.CANCELLING else Step.CANCEL
 
 
 def what_happened(job: BatchJob, *, cancelled_at: datetime | None) -> str:

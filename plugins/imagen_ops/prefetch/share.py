@@ -64,7 +64,8 @@ def _made(part: Part) -> BatchShare:
     """Return what a part has taken, by what the service says."""
     if part.counts is None:
         # The service tells it of every job that has begun, but is not bound to.
-        return _likely(part, part.rows) if part.job and part.ended else NOTHING
+        known = not part.job or not part.ended or part.may_go_on
+        return NOTHING if known else _likely(part, part.rows)
     return _likely(part, part.counts.successful)
 
 

@@ -16,7 +16,7 @@ from imagen_ops.prefetch.decision import (
 
 DEADLINE = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BEFORE, AFTER = DEADLINE - timedelta(seconds=1), DEADLINE + timedelta(minutes=5)
-MUCH_LATER = DEADLINE + CANCEL_PATIENCE
+MUCH_LATER = DEADLINE + 2 * CANCEL_PATIENCE
 
 # Before the deadline, after it, after it and cancelled by this run, and long after it.
 STEPS = {
@@ -62,7 +62,10 @@ def test_each_state_leads_to_its_step(state: BatchState | None, steps: str) -> N
 
 
 def test_a_job_that_can_never_be_cancelled_is_not_waited_for_for_ever() -> None:
-    assert next_step(job(BatchState.RUNNING), Watch(DEADLINE), MUCH_LATER) is Step.ABANDON
+    running = job(BatchState.RUNNING)
+    assert next_step(running, Watch(DEADLINE), MUCH_LATER) is Step.ABANDON
+    late = Watch(DEADLINE, cancelled_at=DEADLINE + CANCEL_PATIENCE)
+    assert next_step(running, late, DEADLINE + 1.5 * CANCEL_PATIENCE) is Step.WAIT
 
 
 @pytest.mark.parametrize("state", [s for s, meaning in MEANINGS.items() if meaning.ended])
