@@ -1129,7 +1129,10 @@ resource "google_artifact_registry_repository" "imagen" {
 
 locals {
   repository = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.imagen.repository_id}"
-  images     = { for job in ["stream", "backfill"] : job => "${local.repository}/imagen-${job}:${var.image_tag}" }
+  images = {
+    for job in ["stream", "backfill", "prefetch_import"] :
+    job => "${local.repository}/imagen-${replace(job, "_", "-")}:${var.image_tag}"
+  }
 }
 
 # A warning, not an error: before the first build there is no image.
@@ -1161,10 +1164,10 @@ resource "google_storage_bucket_object" "template" {
     image   = each.value
     sdkInfo = { language = "PYTHON" }
     metadata = merge(local.template_metadata[each.key], {
-      # A template's own parameters, then those that both templates have.
+      # A template's own parameters, then those that both jobs of prompts have.
       parameters = concat(
         local.template_metadata[each.key].parameters,
-        jsondecode(file("${path.module}/beam_jobs/templates/parameters.json")),
+        each.key == "prefetch_import" ? [] : jsondecode(file("${path.module}/beam_jobs/templates/parameters.json")),
       )
     })
     # Workers run in the image that launched them.

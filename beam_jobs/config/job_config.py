@@ -144,11 +144,15 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
     )
 
 
-def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
+def tune_for_dataflow(options: PipelineOptions, *, threads: int) -> None:
     """Set the Dataflow worker options that suit these jobs, unless they are set already.
 
     A streaming bundle on Dataflow often holds one element, so the harness threads (12 by default)
     limit the calls in flight. A waiting thread costs next to nothing.
+
+    Args:
+        options: of the job.
+        threads: how many harness threads a worker needs, at least.
     """
     if "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
         return
@@ -156,7 +160,7 @@ def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
     if not any("sdk_containers" in name for name in debug.experiments or ()):
         debug.add_experiment(ONE_PROCESS_PER_WORKER)
     if not debug.number_of_worker_harness_threads:
-        debug.number_of_worker_harness_threads = max(12, config.max_in_flight)
+        debug.number_of_worker_harness_threads = max(12, threads)
     setup = options.view_as(SetupOptions)
     if setup.save_main_session is None:
         # Workers import the pipeline's code from their image. For Dataflow alone, Beam's default is

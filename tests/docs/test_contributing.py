@@ -34,7 +34,10 @@ COMMON_WORDS = {
     "template",
     "references",
 }
-TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stream", "backfill")}
+TEMPLATES = {
+    f"beam_jobs/templates/{name}.json"
+    for name in ("parameters", "stream", "backfill", "prefetch_import")
+}
 
 # Where a name stands besides its recipe's files, and why that is no step of the recipe.
 EXCEPTIONS = {
@@ -83,6 +86,10 @@ EXCEPTIONS = {
         *("max_images", "max_images_per_hour", "max_images_per_day", "max_cost_usd")
     },
     "beam_jobs/engine/purse.py": {"max_images"},
+    # A job of other options has its own check, and its own code.
+    "beam_jobs/prefetch/import_config.py": {
+        *("images_output_location", "max_retry_seconds", "thumbnails")
+    },
     "beam_jobs/prompts/limits.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/rows.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/canary.py": {"canary_keys"},

@@ -162,7 +162,8 @@ def test_an_option_that_composer_refuses_can_be_taken_back(plan: Any) -> None:
 def test_a_template_names_the_image_that_is_built_and_takes_what_the_dags_send(
     applied: Deployment,
 ) -> None:
-    for name, program in (("stream", "imagen-stream"), ("backfill", "imagen-backfill")):
+    for name in ("stream", "backfill", "prefetch_import"):
+        program = f"imagen-{name.replace('_', '-')}"
         spec = applied.resources[f'google_storage_bucket_object.template["{name}"]']["content"]
         template = Template.read("gs://bucket/template", lambda *_, s=spec: s.encode())
         assert template.program == PROGRAMS[program]
