@@ -83,8 +83,8 @@ def summary(result: PipelineResult) -> str:
     for counter in result.metrics().query(only_ours)["counters"]:
         counts[counter.key.metric.name] += counter.result
     return (
-        f"prompts: {counts['prompts']:,}, predictions: {counts['predictions']:,} (found in "
-        f"storage: {counts['reused']:,}), dead letters: {counts['failures']:,}, images paid for: "
+        f"prompts: {counts['prompts']:,}, predictions: {counts['predictions']:,} ("
+        f"reused: {counts['reused']:,}), dead letters: {counts['failures']:,}, images paid for: "
         f"{counts['images']:,}"
     )
 

@@ -72,7 +72,7 @@ class Work:
     """What one prompt cost.
 
     Args:
-        images: images that this prompt paid for; 0 when all were reused.
+        images: images that this prompt's calls made; 0 when all were found.
         bytes: size of those images.
         calls: model calls.
         quota_refusals: model calls that were answered with 429.
@@ -83,7 +83,8 @@ class Work:
         input_tokens: of the prompt, over all calls.
         text_tokens: of words and thoughts in the answers.
         image_tokens: of pictures in the answers.
-        tier: the tier that served the last call, as its answer names it; empty if none does.
+        tier: the tier that served the last call, as its answer names it; `batch` for what batch
+            inference made in the prompt's name; empty if none is known.
         other_model: whether another model answered than the one that was asked.
     """
 
@@ -135,7 +136,7 @@ class Prediction:
         images: `gs://` paths; empty for a canary.
         model: the model that made the images; empty for a canary.
         source: `stream` or `backfill:RUN`.
-        reused: whether the images existed already, so that nothing was paid for them.
+        reused: whether others had paid for the images already, so that nothing was paid for them.
         created_at: UTC time in ISO 8601, with milliseconds.
         latency_ms: milliseconds from the start of the work to its end.
         attributes: those of the incoming message, without the reserved ones.

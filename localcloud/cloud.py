@@ -66,12 +66,18 @@ class LocalCloud:
         self._state.mkdir(parents=True, exist_ok=True)
         last_ports = _read_ports(self._state / _PORTS_FILE)
         self._store = ObjectStore(self._state / "storage")
+        storage_port = await self._serve(
+            lambda: storage_app(self._store, seed=self._seed), last_ports.get("storage")
+        )
         ports = {
-            "storage": await self._serve(
-                lambda: storage_app(self._store, seed=self._seed), last_ports.get("storage")
-            ),
+            "storage": storage_port,
             "vertex": await self._serve(
-                lambda: vertex_app(self.behaviour, _Objects(self._store).read),
+                lambda: vertex_app(
+                    self.behaviour,
+                    _Objects(self._store).read,
+                    storage_url=f"http://127.0.0.1:{storage_port}",
+                    batch_records=self._state / "batch-jobs.json",
+                ),
                 last_ports.get("vertex"),
                 abandon_with_client=True,
             ),
@@ -122,7 +128,10 @@ class LocalCloud:
         self._sampler.stop()
         # Jobs stop first: they need the other services to finish their work in progress.
         await self._jobs.stop()
-        await asyncio.gather(*(server.stop() for server in self._http), self._pubsub.stop())
+        # The last first: batch jobs of Vertex AI write into Cloud Storage until they are stopped.
+        for server in reversed(self._http):
+            await server.stop()
+        await self._pubsub.stop()
         self._store.close()
 
     async def _serve(

@@ -47,6 +47,11 @@ def metadata_app(
     return app
 
 
+def project_number(project: str) -> int:
+    """Return the number of a project: 12 digits, always the same for the same id."""
+    return 100_000_000_000 + zlib.crc32(project.encode()) % 900_000_000_000
+
+
 @web.middleware
 async def _metadata_flavor(request: web.Request, handler: _Handler) -> web.StreamResponse:
     if request.path != "/" and request.headers.get("Metadata-Flavor") != "Google":
@@ -70,7 +75,7 @@ class _MetadataServer:
     def __init__(self, project: str, email: str) -> None:
         self._email = email
         self._token = f"ya29.local-{secrets.token_urlsafe(48)}"
-        number = 100_000_000_000 + zlib.crc32(project.encode()) % 900_000_000_000
+        number = project_number(project)
         account = {
             "aliases": ["default"],
             "email": email,

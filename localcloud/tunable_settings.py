@@ -50,7 +50,8 @@ def update_settings(settings: Any, values: Mapping[str, Any]) -> None:
     """Change fields of a dataclass: all that `values` names, or none.
 
     Raises:
-        ValueError: a setting does not exist, or a value is of another type or below 0.
+        ValueError: a setting does not exist, or a value is of another type or below 0, or is not
+            one that the dataclass takes.
     """
     types = {
         field.name: type(getattr(settings, field.name)) for field in dataclasses.fields(settings)
@@ -69,5 +70,7 @@ def update_settings(settings: Any, values: Mapping[str, Any]) -> None:
         if name == "error_status" and value not in rest.STATUSES:
             statuses = ", ".join(map(str, sorted(rest.STATUSES)))
             raise ValueError(f"setting {name!r}: expected one of {statuses}, got {value!r}")
-    for name, value in values.items():
-        setattr(settings, name, types[name](value))
+    typed = {name: types[name](value) for name, value in values.items()}
+    dataclasses.replace(settings, **typed)  # may have a check of its own
+    for name, value in typed.items():
+        setattr(settings, name, value)

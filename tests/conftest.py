@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +169,11 @@ class Cloud:
         url = self.environment["GOOGLE_VERTEX_BASE_URL"] + "/localcloud"
         return self._change(url, settings)
 
+    def batches(self, **settings: float | str) -> dict[str, Any]:
+        """Change how batch jobs of the models behave, and return their counts so far."""
+        url = self.environment["GOOGLE_VERTEX_BASE_URL"] + "/localcloud/batch"
+        return self._change(url, settings)
+
     @property
     def dataflow_url(self) -> str:
         """Where the Dataflow API is, without a slash at the end."""
@@ -192,9 +197,9 @@ class Cloud:
         url = self.environment["STORAGE_EMULATOR_HOST"] + "/localcloud"
         return self._change(url, settings)
 
-    def _change(self, url: str, settings: dict[str, float]) -> dict[str, Any]:
+    def _change(self, url: str, settings: Mapping[str, float | str]) -> dict[str, Any]:
         self._changed = self._changed or bool(settings)
-        return dict(_call("PATCH", url, settings)["counts"])
+        return dict(_call("PATCH", url, dict(settings))["counts"])
 
     def calm(self) -> None:
         """Let each stand-in behave as when nobody asks for anything else; quick, small images."""
@@ -204,9 +209,11 @@ class Cloud:
         from localcloud.dataflow.settings import Settings as Jobs
         from localcloud.pubsub.faults import Settings as Messages
         from localcloud.storage.behaviour import Settings as Objects
+        from localcloud.vertex.batch import Settings as Batches
         from localcloud.vertex.behaviour import Settings as Models
 
         self.models(**dataclasses.asdict(Models(latency_s=0.0, canned_bytes=2000)))
+        self.batches(**dataclasses.asdict(Batches(pending_s=0.1)))
         self.dataflow(**dataclasses.asdict(Jobs(queued_s=0.2, pending_s=0.2)))
         self.storage(**dataclasses.asdict(Objects()))
         self.pubsub(**dataclasses.asdict(Messages()))

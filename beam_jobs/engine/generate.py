@@ -138,7 +138,7 @@ class ImageGenerator:
             model=found.model,
             requested_model=item.model,
             # Images that another model made in its place are found under that one's name.
-            reused=found.reused and not work.images,
+            reused=found.reused and not work.images and not usage.paid_before,
             model_version=usage.model_version,
             template=item.template or "",
             parameters=item.parameters,
@@ -154,7 +154,10 @@ class ImageGenerator:
             # The same prompt is in progress in this process. Wait for it instead of paying twice.
             usage.start()
             try:
-                return (await asyncio.shield(leader))._replace(reused=True)
+                shared = await asyncio.shield(leader)
+                # Of equal rows, any may be looked up first, and one is named as the payer.
+                usage.add_receipt(shared.receipt, payer_of(self._run, prompt.origin))
+                return shared._replace(reused=True)
             finally:
                 usage.stop()
         if (known := self._finished.images(prompt.digest)) is not None:
@@ -218,7 +221,7 @@ class ImageGenerator:
         raise_deciding(errors, stored=len(paths), wanted=prompt.images)
         images = [paths[i] for i in sorted(paths)]
         created_at = _utc_now()
-        receipt = Receipt(payer, usage.work())
+        receipt = Receipt(payer, usage.work(), self._source)
         record = await self._persist(
             lambda: self._store.put_record(
                 prompt.digest,

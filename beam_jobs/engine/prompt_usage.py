@@ -9,7 +9,12 @@ from beam_jobs.outcomes import Work
 
 
 class PromptUsage:
-    """The running totals of one prompt: calls, images, bytes and time."""
+    """The running totals of one prompt: calls, images, bytes and time.
+
+    Attributes:
+        model_version: the model that answered last, as its answer names it; empty if none does.
+        paid_before: whether the prompt's own delivery has paid for the images that were found.
+    """
 
     def __init__(self) -> None:
         self.calls = 0
@@ -23,6 +28,7 @@ class PromptUsage:
         self._tier = ""
         self._other_model = False
         self.model_version = ""
+        self.paid_before = False
         self._started = time.monotonic()
         self._stopped: float | None = None
 
@@ -57,7 +63,9 @@ class PromptUsage:
         self.model_version = bill.model_version or self.model_version
 
     def add_receipt(self, receipt: Receipt | None, payer: str) -> None:
-        """Add what an earlier try of the same delivery has paid, and could not tell.
+        """Add what the same delivery has paid before, and could not tell.
+
+        An earlier try has, whose worker died; or batch inference, in the delivery's name.
 
         Args:
             receipt: of the images that were found; None if they have none.
@@ -65,6 +73,7 @@ class PromptUsage:
         """
         if receipt is None or not payer or receipt.paid_by != payer:
             return
+        self.paid_before = True
         paid = receipt.work
         self._usd += paid.cost_usd
         self._unpriced_calls += paid.unpriced_calls

@@ -35,14 +35,17 @@ class Receipt:
     Attributes:
         paid_by: the delivery, as `payer_of` names it.
         work: what it paid; of its fields, only those of the cost count.
+        source: the stream or the run of a backfill that the delivery belongs to, as outcomes name
+            it; empty in the records of earlier versions.
     """
 
     paid_by: str
     work: Work
+    source: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields of the record."""
-        return {"paid_by": self.paid_by, **self.work.cost()}
+        return {"paid_by": self.paid_by, "source": self.source, **self.work.cost()}
 
     @classmethod
     def parse(cls, record: Mapping[str, Any]) -> "Receipt | None":
@@ -71,4 +74,4 @@ class Receipt:
             image_tokens=image,
             tier=str(record.get("tier") or ""),
         )
-        return cls(paid_by, work)
+        return cls(paid_by, work, str(record.get("source") or ""))

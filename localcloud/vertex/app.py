@@ -5,11 +5,13 @@ Responses follow the public API reference; errors have the form of google.rpc.St
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from localcloud.tunable_settings import add_settings_routes
+from localcloud.vertex.batch import BatchService, add_batch_routes
 from localcloud.vertex.behaviour import Behaviour, Fault
 from localcloud.vertex.billing import Ledger
 from localcloud.vertex.calls import ApiError, Call, GarbledError
@@ -25,15 +27,29 @@ _REFUSAL = (
 )
 
 
-def vertex_app(behaviour: Behaviour, read: ReadFile = no_files) -> web.Application:
-    """Return an app that serves Vertex AI's API, with the faults that `behaviour` decides.
-
-    `read` reads the pictures in Cloud Storage that requests name.
+def vertex_app(
+    behaviour: Behaviour,
+    read: ReadFile = no_files,
+    *,
+    storage_url: str = "",
+    batch_records: Path | None = None,
+) -> web.Application:
+    """Return an app that serves Vertex AI's API.
 
     Beyond Google's routes, `GET /localcloud` returns counts and settings, and a PATCH of it with a
-    JSON object changes settings.
+    JSON object changes settings; `/localcloud/batch` does the same for batch jobs.
+
+    Args:
+        behaviour: decides on faults.
+        read: reads the pictures in Cloud Storage that requests name.
+        storage_url: where batch jobs read and write.
+        batch_records: the file in which batch jobs are kept; None keeps none.
     """
-    service = _Service(behaviour, Files(read))
+    painter, ledger = Painter(behaviour.settings), Ledger()
+    service = _Service(behaviour, Generator(painter, Files(read)), painter, ledger)
+    batches = BatchService(
+        behaviour, painter=painter, ledger=ledger, storage_url=storage_url, records=batch_records
+    )
     app = web.Application(client_max_size=64 << 20, middlewares=[_errors])
     models = "publishers/google/models/{model}"
     place = "projects/{project}/locations/{location}"
@@ -47,16 +63,19 @@ def vertex_app(behaviour: Behaviour, read: ReadFile = no_files) -> web.Applicati
         add(f"{endpoint}:predict", service.predict)
         app.router.add_get(endpoint, service.get_endpoint)
     add_settings_routes(app, behaviour.settings, service.counts)
+    add_batch_routes(app, batches, behaviour)
     app.on_cleanup.append(service.close)
     return app
 
 
 class _Service:
-    def __init__(self, behaviour: Behaviour, files: Files) -> None:
+    def __init__(
+        self, behaviour: Behaviour, generator: Generator, painter: Painter, ledger: Ledger
+    ) -> None:
         self._behaviour = behaviour
-        self._painter = Painter(behaviour.settings)
-        self._generator = Generator(self._painter, files)
-        self._ledger = Ledger()
+        self._generator = generator
+        self._painter = painter
+        self._ledger = ledger
 
     def counts(self) -> dict[str, Any]:
         """Return the counters, and what has been billed."""

@@ -1,5 +1,6 @@
 """What a model answers to `:generateContent`, whether it is called or asked by a batch job."""
 
+import asyncio
 import dataclasses
 import json
 from collections import Counter
@@ -119,10 +120,13 @@ class Generator:
         about = {"usageMetadata": usage.metadata(), "modelVersion": asked.model}
         if without:
             return Answer(json.dumps({**without, **about}).encode(), usage, images=0)
+        references: tuple[bytes, ...] = ()
+        if any("fileData" in part for part in asked.parts):
+            references = await asyncio.to_thread(self._files.shown_by, asked.parts)
         data = await self._painter.picture(
             fault,
             asked.prompt,
-            references=self._files.shown_by(asked.parts),
+            references=references,
             model=asked.model,
             index=self._next_index(asked.prompt),
             seed=asked.options.seed,

@@ -52,7 +52,7 @@ def run(lane, prompts, tmp_path, **options):
 def test_files_of_every_format_add_up_in_the_report(cloud, lane, night, tmp_path, capsys):
     report = run(lane, night, tmp_path)
     said = (
-        f"prompts: {report['prompts']}, predictions: {report['predictions']} (found in storage: "
+        f"prompts: {report['prompts']}, predictions: {report['predictions']} (reused: "
         f"0), dead letters: {report['failures']}, images paid for: {report['images']}\n"
     )
     assert capsys.readouterr().err.endswith(said)
@@ -122,7 +122,7 @@ def test_a_second_run_pays_for_nothing_and_publishes_the_same_paths(cloud, lane,
     before = cloud.models()["images"]
     first = run(lane, prompts, tmp_path)
     paths = {one["prompt"]: one["images"] for one in lane.predictions(30)}
-    second = run(lane, prompts, tmp_path)
+    second = run(lane, prompts, tmp_path, source="backfill:night-2")
     again = {one["prompt"]: one["images"] for one in lane.predictions(30)}
     assert cloud.models()["images"] - before == 30
     assert (first["reused"], second["reused"]) == (0, 30)

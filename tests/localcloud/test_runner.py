@@ -36,6 +36,7 @@ def test_a_batch_whose_publishing_fails_is_not_acknowledged(
     cloud, lane, start_stream, eventually, caplog
 ):
     start_stream()
+    before = cloud.models()["images"]
     lane.publish("First")
     lane.predictions(1)
     lane.publisher.delete_topic(topic=lane.topic("predictions"))
@@ -46,7 +47,9 @@ def test_a_batch_whose_publishing_fails_is_not_acknowledged(
     lane.subscriber.create_subscription(name=subscription, topic=lane.topic("predictions"))
     (second,) = lane.take("again", 1)
     assert second["prompt"] == "Second"
-    assert second["reused"], "the image was made by the batch that failed"
+    assert cloud.models()["images"] - before == 2, "its image was made by the batch that failed"
+    assert not second["reused"], "nobody else has paid for it"
+    assert second["cost_usd"] > 0
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import payer_of
 from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import Answer, Image
@@ -136,7 +137,8 @@ async def test_a_prompt_that_is_delivered_again_tells_what_it_paid_before(worker
     """As after the death of a worker that had stored the images and published nothing."""
     prompt = prompt_of("a fox", images=2)
     first, again = [await worker().outcome(prompt) for _ in range(2)]
-    assert (first.reused, again.reused, again.images) == (False, True, first.images)
+    # Nobody else has paid for them.
+    assert (first.reused, again.reused, again.images) == (False, False, first.images)
     assert first.work.cost() == again.work.cost()
     assert (again.work.cost_usd, again.work.tier) == (pytest.approx(0.14), "flex")
     # The budgets count these, and they are what this worker has done.
@@ -170,6 +172,40 @@ async def test_a_bundle_that_a_backfill_repeats_tells_what_it_paid_and_equal_row
     for _ in range(2):
         outcomes = [await work.outcome(row) for row in rows]
         assert [outcome.work.cost_usd for outcome in outcomes] == [0.07, 0, 0]
+        assert [outcome.reused for outcome in outcomes] == [False, True, True]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("payer", range(3))
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_batch_inference_paid_is_told_once_by_the_row_that_it_was_paid_for(
+    worker, prompt_of, lane, payer, at_once
+):
+    work = worker("backfill:x", finished=10)
+    rows = [prompt_of("a fox", origin=f"a.txt:{number}") for number in range(3)]
+    record = {
+        "schema": "imagen.record/1",
+        "images": [f"{lane.images_location}/x-0.png"],
+        "paid_by": payer_of("backfill:x", f"a.txt:{payer}"),
+        "source": "backfill:x",
+        "cost_usd": 0.0169,
+        "unpriced_calls": 0,
+        "tokens": {"input": 5, "text": 0, "image": 1120},
+        "tier": "batch",
+    }
+    digest = rows[0].digest
+    lane.put(f"images/{digest[:2]}/{digest}.json", json.dumps(record))
+    if at_once:
+        outcomes = await asyncio.gather(*map(work.outcome, rows))
+    else:
+        outcomes = [await work.outcome(row) for row in rows]
+    told = [
+        (outcome.reused, outcome.work.cost_usd, outcome.work.tier, outcome.work.image_tokens)
+        for outcome in outcomes
+    ]
+    assert told.pop(payer) == (False, 0.0169, "batch", 1120)
+    assert told == [(True, 0.0, "", 0)] * 2
+    assert all(outcome.work.calls == outcome.work.images == 0 for outcome in outcomes)
 
 
 @pytest.mark.asyncio

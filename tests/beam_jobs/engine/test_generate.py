@@ -193,7 +193,10 @@ async def test_a_prompt_becomes_stored_images_and_a_prediction(
 async def test_a_prompt_that_arrives_many_times_at_once_is_paid_for_once(
     generator, prompt_of, name, paid
 ):
-    prompts = [prompt_of("a fox", model=name, id=f"order-{number}") for number in range(10)]
+    prompts = [
+        prompt_of("a fox", model=name, id=f"order-{number}", origin=f"message-{number}")
+        for number in range(10)
+    ]
     work = generator()
     outcomes = [predicted(one) for one in await asyncio.gather(*map(work.outcome, prompts))]
     assert paid() == (1, 1)
@@ -207,8 +210,10 @@ async def test_a_prompt_that_arrives_many_times_at_once_is_paid_for_once(
 async def test_a_prompt_that_arrives_three_times_is_paid_for_once_across_processes(
     generator, prompt_of, paid
 ):
-    prompt = prompt_of("a fox", images=2)
-    first, second, third = [predicted(await generator().outcome(prompt)) for _ in range(3)]
+    first, second, third = [
+        predicted(await generator().outcome(prompt_of("a fox", images=2, origin=f"message-{each}")))
+        for each in range(3)
+    ]
     assert paid() == (2, 2)
     assert (first.reused, second.reused, third.reused) == (False, True, True)
     assert first.images == second.images == third.images
@@ -221,7 +226,7 @@ async def test_an_equal_row_of_a_backfill_gets_its_prediction_without_a_lookup(
     work = generator(Scripted(), finished=Finished())
     first = predicted(await work.outcome(prompt_of("a fox", id="row-1")))
     calls = cloud.storage()["calls"]
-    second = predicted(await work.outcome(prompt_of("a fox", id="row-2")))
+    second = predicted(await work.outcome(prompt_of("a fox", id="row-2", origin="a.txt:2")))
     assert cloud.storage()["calls"] == calls
     assert (second.prompt_id, second.images, second.reused) == ("row-2", first.images, True)
 

@@ -138,7 +138,7 @@ async def test_the_model_draws_from_the_references_and_the_same_is_paid_for_once
     made = await generator().outcome(prompt_of("a shoe", references=[red_role]))
     assert isinstance(made, Prediction), made
     again = await generator().outcome(
-        prompt_of("a shoe", references=[{**red_role, "uri": also_red}])
+        prompt_of("a shoe", references=[{**red_role, "uri": also_red}], origin="message-2")
     )
     assert isinstance(again, Prediction)
     assert (again.images, again.reused, paid()) == (made.images, True, (1, 1))

@@ -15,12 +15,17 @@ WORK = Work(
     image_tokens=1120,
     tier="flex",
 )
-RECEIPT = Receipt(payer_of("stream", "message-1"), WORK)
+RECEIPT = Receipt(payer_of("stream", "message-1"), WORK, "stream")
 RECORD = json.loads(json.dumps(RECEIPT.to_json()))
 
 
 def test_a_receipt_is_read_as_it_was_written():
     assert Receipt.parse(RECORD) == RECEIPT
+
+
+def test_a_receipt_of_an_earlier_version_does_not_say_whose_run_it_was():
+    earlier = {name: value for name, value in RECORD.items() if name != "source"}
+    assert Receipt.parse(earlier) == Receipt(RECEIPT.paid_by, WORK)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ OTHER = Image(b"\x89PNG\r\n\x1a\nanother", "png", "image/png")
 LARGE = Image(PNG.data + bytes(6_000_000), "png", "image/png")
 JPEG = Image(b"\xff\xd8\xffpicture", "jpg", "image/jpeg")
 NOW = "2026-11-01T00:00:00.000+00:00"
-PAID = Receipt("ab" * 16, Work(cost_usd=0.0672, input_tokens=9, image_tokens=1120, tier="standard"))
+PAID = Receipt(
+    "ab" * 16, Work(cost_usd=0.0672, input_tokens=9, image_tokens=1120, tier="standard"), "stream"
+)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,7 @@ async def test_names_are_decided_by_digest_index_and_kind(store, lane, fox):
         "references": None,
         "created_at": NOW,
         "paid_by": "ab" * 16,
+        "source": "stream",
         "cost_usd": 0.0672,
         "unpriced_calls": 0,
         "tokens": {"input": 9, "text": 0, "image": 1120},
