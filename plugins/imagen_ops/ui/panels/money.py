@@ -10,7 +10,7 @@ from beam_jobs.names import DAY_LEDGER, HOUR_LEDGER, LEDGER_SCHEMA
 from imagen_ops.records.folders import BACKFILL_RECORDS, HEALTH_RECORDS
 from imagen_ops.ui.image_index import ImageIndex
 from imagen_ops.ui.index_reader import IndexReader
-from imagen_ops.ui.panels.backfills import runs
+from imagen_ops.ui.panels.backfills import BEFORE_THE_JOB, runs
 from imagen_ops.ui.panels.health_history import HealthCheck, health_checks, in_order, spent
 from imagen_ops.ui.storage import Deadline, Storage
 from imagen_ops.ui.untrusted import mapping, moment, number, records
@@ -84,7 +84,8 @@ class Money:
         days = self._storage.list_days(BACKFILL_RECORDS, since, deadline)
         # A run whose task was retried after midnight is in two days: the later one counts.
         read = self._storage.read(days, runs, deadline)
-        return list({run["run_id"]: run for day in read for run in day}.values())
+        latest = {run["run_id"]: run for day in read for run in day}.values()
+        return [run for run in latest if run["state"] not in BEFORE_THE_JOB]
 
     def _budget(
         self, period: str, ledger_name: str, limit: int | None, now: datetime
