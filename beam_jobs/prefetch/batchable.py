@@ -32,5 +32,5 @@ def left_out(prompt: Prompt, model_location: str | None) -> LeftOut | None:
         return LeftOut.SIZE
     if not set(row.batch.locations) & set(locations_in(model_location) or (GLOBAL,)):
         return LeftOut.LOCATION
-    # One with `"reuse": false` is told by its file and line, or its id: the job finds its images.
+    # One that asks for new images is told by its file and line, or its id: the job finds them.
     return None

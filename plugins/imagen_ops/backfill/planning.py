@@ -45,6 +45,7 @@ def plan_backfill(
     defaults: "PromptDefaults",
     images_location: str,
     request_tier: str = "standard",
+    model_location: str | None = None,
     max_lookups: int = MAX_LOOKUPS,
     threads: int = THREADS,
     limits: PlanLimits | None = None,
@@ -58,6 +59,8 @@ def plan_backfill(
         defaults: what the job's options set for its prompts, by `beam_jobs.prompts.limits`.
         images_location: gs://BUCKET/FOLDER, the job's --images_output_location.
         request_tier: "standard", or "flex" for half the price.
+        model_location: the job's --model_location, which also decides what batch inference can
+            make; None: the default.
         max_lookups: how many requests to spend on finding what is already stored. If they do not
             suffice, that number is an estimate.
         threads: how many files, or lookups, to work on at the same time.
@@ -102,6 +105,7 @@ def plan_backfill(
                 defaults,
                 limits,
                 templates.find,
+                model_location,
             ),
             list_files(client, prompt_glob),
             ahead=2 * threads,
