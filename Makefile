@@ -119,6 +119,7 @@ up: install ## Leave the stand-ins, Airflow and the streaming job running
 	@echo 'Up. Log in at the address above, or try: make publish PROMPT="A fox in the snow", make watch, make images, make down'
 
 down: ## Stop Airflow, the streaming job and the stand-ins
+	@echo "Stopping Airflow, the streaming job, and the stand-ins, if they are running (up to a quarter of a minute)"
 	@test ! -x $(PY) || $(AIRFLOW) down
 	@test ! -x $(PY) || $(CLOUD) --state $(STATE)/localcloud down
 

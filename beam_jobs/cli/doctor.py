@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from beam_jobs.cli.endpoints import Endpoint, endpoints, stand_ins_beside
 from beam_jobs.cli.remedies import shortened
-from beam_jobs.cli.services import NotAskedError, Services, UnknownError, WrongError
+from beam_jobs.cli.services import IdleError, NotAskedError, Services, UnknownError, WrongError
 from beam_jobs.cli.setup import Setup
 from beam_jobs.cli.terminal import GREEN, RED, YELLOW, painted
 from beam_jobs.shown import shown
@@ -30,7 +30,7 @@ PATIENCE_S = 18.0
 _REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
 
 # What is looked at, and how: the function returns what it found, or raises WrongError,
-# NotAskedError or UnknownError.
+# NotAskedError, UnknownError or IdleError.
 Check = tuple[str, Callable[[], str]]
 
 
@@ -44,6 +44,7 @@ def diagnose(setup: Setup, *, patience_s: float = PATIENCE_S) -> bool:
     looks = [(what, _begin(look)) for what, look in checks(setup)]
     deadline = time.monotonic() + patience_s
     unwell = 0
+    everything = "everything works"
     for what, answer in looks:
         mark, colour = "WRONG", RED
         try:
@@ -55,16 +56,20 @@ def diagnose(setup: Setup, *, patience_s: float = PATIENCE_S) -> bool:
         except UnknownError as error:
             text = f"not known: {error}"
             mark, colour = "?", YELLOW
+        except IdleError as error:
+            text = str(error)
+            mark, colour = "idle", YELLOW
+            everything = "everything is there, but prompts wait: see above"
         except WrongError as error:
             text = str(error)
         except TimeoutError:
             text = f"no answer within {patience_s:.0f} s; check the address and the network"
         except Exception as error:  # of any library: it costs a line, not all that follow
             text = shortened(error)
-        unwell += mark not in ("ok", "?")
+        unwell += mark not in ("ok", "?", "idle")
         print(f"{painted(f'{mark:5}', colour, sys.stdout)} {shown(f'{what}: {text}')}")
         sys.stdout.flush()
-    print(f"{unwell} of {len(looks)} lines need attention" if unwell else "everything works")
+    print(f"{unwell} of {len(looks)} lines need attention" if unwell else everything)
     return not unwell
 
 

@@ -44,6 +44,10 @@ class UnknownError(Exception):
     """Why something is not known that nobody needs to have."""
 
 
+class IdleError(Exception):
+    """Why prompts wait, although nothing is wrong."""
+
+
 class Services:
     """Asks the services. All methods raise `WrongError`, or `NotAskedError`; from any thread.
 
@@ -188,9 +192,10 @@ class Services:
         return f"{resource} exists"
 
     def stream(self) -> str:
-        """Say whether the stream has an active job; none is not wrong, as prompts wait for it.
+        """Say whether the stream has an active job.
 
         Raises:
+            IdleError: it has none. That is not wrong, as prompts wait for it.
             UnknownError: Dataflow doesn't say. Whoever sends prompts need not be allowed to ask.
         """
         setup = self._setup
@@ -211,7 +216,9 @@ class Services:
             )
         except WrongError as error:
             raise UnknownError(str(error)) from error
-        return ", ".join(jobs) or "no active job; prompts wait until the stream is started"
+        if not jobs:
+            raise IdleError("no active job; prompts wait until the stream is started")
+        return ", ".join(jobs)
 
     def _find(self) -> Any:
         """Return credentials with a token. They are looked for once, however many threads ask."""

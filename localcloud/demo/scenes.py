@@ -11,7 +11,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from beam_jobs.cli import gallery, watch
-from beam_jobs.cli.progress import Progress, Tally
+from beam_jobs.cli.progress import Progress, Tally, counted
 from beam_jobs.cli.publish import publish
 from beam_jobs.cli.sheet import contact_sheet
 from beam_jobs.images.location import Location
@@ -145,7 +145,7 @@ def _backfill(
     outcomes = _collect(stage, arrived, total, output, source=_BACKFILL)
     output.line(
         f"report: {counts['prompts']} prompts = {counts['predictions']} predictions "
-        f"({counts['reused']} reused at no cost) + {counts['failures']} failures"
+        f"({counts['reused']} reused at no cost) + {counted(counts['failures'], 'failure')}"
     )
     for line in record["noted"]:
         output.line(f"note: {line}")

@@ -4,18 +4,21 @@ from airflow.sdk.exceptions import AirflowException
 
 from beam_jobs.shown import shown
 
+NO_ANSWER = 0
+
+_UNAVAILABLE = "wait; the service has a problem, and Airflow retries the task"
+_REFUSED = "change what the service names; the same call would be refused again"
 _ADVICE = {
-    400: "correct the form field or the setting that the service rejects",
+    NO_ANSWER: "check the network, and api_endpoints in the Airflow connection",
+    400: "correct what the service rejects: a form field, a setting, or a key that is disabled",
     401: "fix the credentials in the Airflow connection",
     403: "grant the environment's service account the role it lacks; composer.tf lists the roles",
     404: "check IMAGEN_PROJECT and IMAGEN_REGION, and that composer.tf has been applied",
+    408: _UNAVAILABLE,
     409: "wait until the active job with this name has ended, or stop it",
+    412: "change the condition or the organization policy that the service names",
     429: "wait; the quota of the API is used up for now, and Airflow retries the task",
 }
-_UNAVAILABLE = "wait; the service has a problem, and Airflow retries the task"
-_UNREACHABLE = "check the network, and api_endpoints in the Airflow connection"
-
-NO_ANSWER = 0
 
 
 class ApiError(AirflowException):
@@ -31,7 +34,7 @@ class ApiError(AirflowException):
     def __init__(self, what: str, status: int, detail: str, code: str = "") -> None:
         self.status = status
         self.code = code
-        advice = _ADVICE.get(status, _UNAVAILABLE if status >= 500 else _UNREACHABLE)
+        advice = _ADVICE.get(status, _UNAVAILABLE if status >= 500 else _REFUSED)
         answer = f"HTTP {status}" if status else "no answer"
         # Services repeat the names that they were asked for.
         self.summary = shown(f"{what}: {answer}: {detail.rstrip('.')}")

@@ -1,4 +1,4 @@
-"""Five incidents, begun and ended by what the runbook says for one machine, word by word."""
+"""Six incidents, begun and ended by what the runbook says for one machine, word by word."""
 
 import re
 import subprocess
@@ -50,12 +50,19 @@ class Shell:
 def test_each_incident_ends_by_the_runbook_alone(operated: Operated, tmp_path: Path) -> None:
     lane, cloud, shell = operated.lane, operated.cloud, Shell(operated, tmp_path)
     assert list(ROWS) == [
-        *("killed job", "everything fails", "storage gone", "quota cut", "over budget")
+        *(
+            "killed job",
+            "everything fails",
+            "model refuses",
+            "storage gone",
+            "quota cut",
+            "over budget",
+        )
     ]
     watch = f"projects/{PROJECT}/subscriptions/watch-{uuid.uuid4().hex[:8]}"
     lane.subscriber.create_subscription(name=watch, topic=lane.topic("dead-letters"))
     # So that the next test finds them calm, however this one ends.
-    cloud.models(empty_rate=0.0)
+    cloud.models(empty_rate=0.0, forbidden_models="")
     operated.run("imagen_stream_start")
     (job,) = operated.active_jobs()
 
@@ -74,6 +81,17 @@ def test_each_incident_ends_by_the_runbook_alone(operated: Operated, tmp_path: P
         seen += len(pulled.received_messages)
     assert shell.run(end) == 0
     assert {p["prompt"] for p in lane.predictions(4)} == {f"A fox {n}" for n in range(1, 5)}
+
+    begin, end = ROWS["model refuses"]
+    assert shell.run(begin) == 0
+
+    def refused() -> bool:
+        _, verdict, _ = operated.health()
+        return [reason["code"] for reason in verdict["reasons"]] == ["MODEL_REFUSES"]
+
+    eventually(refused, what="MODEL_REFUSES")
+    assert shell.run(end) == 0
+    assert {p["prompt"] for p in lane.predictions(4)} == {f"A lynx {n}" for n in range(1, 5)}
 
     begin, end = ROWS["storage gone"]
     paid = cloud.models()["images"]

@@ -115,7 +115,7 @@ def _shows_the_whole_way(state: Path) -> None:
     )
     assert "plan: 15 prompts; 1 invalid row\n" in shown
     assert "plan: 17 images requested: 1 already stored (from 1 prompt), 16 to generate\n" in shown
-    assert "report: 16 prompts = 15 predictions (1 reused at no cost) + 1 failures\n" in shown
+    assert "report: 16 prompts = 15 predictions (1 reused at no cost) + 1 failure\n" in shown
     assert re.search(r"^ +1/1 ✗ NO_IMAGE: .*, can be replayed\)$", shown, re.MULTILINE)
     assert re.search(
         r"^ +2 published again: 1 (NO_IMAGE, 1 INVALID_PROMPT|INVALID_PROMPT, 1 NO_IMAGE)$",

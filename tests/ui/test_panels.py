@@ -63,6 +63,12 @@ def test_the_worst_reason_is_one_line_and_all_of_them_are_folded(
         refresh(page)
         assert page.locator(".reasons .text").all_text_contents() == [r["text"] for r in reasons]
 
+    # A sentence doesn't end within what it quotes.
+    error = "The job logged 1 error (5 s ago: “It was refused. Mend it.”). It may still work."
+    reasons[:] = [{"code": "ERRORS", "status": "DEGRADED", "text": error}]
+    refresh(page)
+    expect(line).to_have_text("ERRORS " + error.removesuffix(" It may still work."))
+
     # What is said of a job's state was true then; the page says what is true now.
     site.data["stream"] = samples.stream("HEALTHY")
     refresh(page)
@@ -168,7 +174,13 @@ def test_what_was_done_since_the_health_check_counts_more_and_ages_are_counted_h
     refresh(page)
     expect(job).to_contain_text("Being started by ada")
 
-    site.data["stream"] |= {"word": "RUNNING", "job": samples.job(seconds=1), "wanted": True}
+    # A launch is answered without a state.
+    launched = {"job": samples.job("UNKNOWN", seconds=14), "start": None, "wanted": True}
+    site.data["stream"] |= {**launched, "asked": start, "last_job": None}
+    refresh(page)
+    expect(job).to_contain_text(re.compile(r" was launched \d+ s ago. Started by ada"))
+
+    site.data["stream"] |= {"word": "RUNNING", "job": samples.job(seconds=1)}
     site.data["stream"] |= {"start": None, "asked": start, "last_job": None}
     refresh(page)
     expect(job).to_contain_text(re.compile(r"has been RUNNING for \d+ s. Started by ada"))

@@ -6,11 +6,14 @@ from imagen_ops.errors import NO_ANSWER, ApiError
 @pytest.mark.parametrize(
     ("status", "advice", "transient"),
     [
-        (400, "form field or the setting", False),
+        (400, "a form field, a setting, or a key", False),
         (401, "connection", False),
         (403, "roles", False),
         (404, "IMAGEN_PROJECT", False),
+        (408, "Airflow retries the task", True),
         (409, "active job with this name", False),
+        (412, "organization policy", False),
+        (418, "would be refused again", False),
         (429, "Airflow retries the task", True),
         (500, "Airflow retries the task", True),
         (503, "Airflow retries the task", True),

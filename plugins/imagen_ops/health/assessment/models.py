@@ -24,9 +24,9 @@ def refusing_models(signals: Signals, readings: Readings) -> list[Reason]:
             ReasonCode.MODEL_REFUSES,
             Status.DEGRADED if came_through or not _is_own(hold, signals) else Status.DOWN,
             f"The model {hold.model} has refused every prompt for "
-            f"{duration(elapsed_s(hold.since, signals.at))}: “{quote(hold.detail)}”. Its prompts "
-            f"wait; none is lost.{backlog} Mend what the model says, such as a role or the model's "
-            "name; or run imagen_stream_start with another model and on_active=update.",
+            f"{duration(elapsed_s(hold.since, signals.at))}: “{quote(hold.detail.rstrip('.'))}”. "
+            f"Its prompts wait; none is lost.{backlog} Mend what the model says, such as a role or "
+            "the model's name; or run imagen_stream_start with another model and on_active=update.",
         )
         for hold in signals.holds
     ]

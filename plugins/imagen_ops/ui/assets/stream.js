@@ -120,8 +120,8 @@ export function streamPanel() {
   });
 }
 
-/** Up to the first full stop before a capital letter: not that of “1.5 s”, or of “16 h.”. */
-const firstSentence = (text) => String(text ?? "").match(/^.*?[.!?](?=\s+\p{Lu})/su)?.[0] ?? text;
+/** Up to the first full stop before a capital letter: not that of “1.5 s”, of “16 h.”, or within a quotation. */
+const firstSentence = (text) => String(text ?? "").match(/^(?:“[^”]*”|[^“])*?[.!?](?=\s+\p{Lu})/su)?.[0] ?? text;
 
 function checkSentence({ check, checked }) {
   const health = el("a", { href: airflowUrl("dags/imagen_stream_health").href, target: "_top" }, "Check now");
@@ -157,12 +157,18 @@ function jobSentence(data) {
     return [...stopped(data, by), ...waitingPrompts(data), ...lastJob(data)];
   }
   const state = el("strong", null, job.state);
-  const since = job.since ? [" has been ", state, " for ", lasting(job.since)] : [" is ", state];
+  const since = sinceWhen(job, state);
   const sentence = ["Job ", jobName(job), ...since];
   if (word === "STOPPING" && wanted === false) return [...sentence, ", stopped on purpose", ...by, "."];
   if (wanted === false) return [...sentence, ", but the stream should not run."];
   if (start) return [...sentence, ". A start is under way", ...request(start), "."];
   return [...sentence, ...(by.length ? [". Started", ...by] : []), "."];
+}
+
+function sinceWhen({ state, since }, shown) {
+  // A launch is answered without a state.
+  if (state === "UNKNOWN") return [" was launched", ...(since ? [" ", relativeTime(since)] : [])];
+  return since ? [" has been ", shown, " for ", lasting(since)] : [" is ", shown];
 }
 
 function stopped({ wanted, asked }, by) {

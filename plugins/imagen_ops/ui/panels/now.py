@@ -122,4 +122,5 @@ def _word(
         return "STARTING" if start else "UNKNOWN" if wanted else "STOPPED"
     if state.stopping:
         return "STOPPING"
-    return "STARTING" if state.starting else state.value
+    # A launch is answered without a state.
+    return "STARTING" if state.starting or state is JobState.UNKNOWN else state.value

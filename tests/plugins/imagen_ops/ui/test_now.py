@@ -120,8 +120,10 @@ def test_a_relaunch_is_seen_at_once() -> None:
     assert now(None, requested, launched, running).word == "RUNNING"
 
 
-def test_a_restart_is_seen_at_once() -> None:
-    restarted = step(Stage.LAUNCHED, HEALTH, job=("job-2", JobState.QUEUED))
+# A launch is answered without a state.
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.UNKNOWN])
+def test_a_restart_is_seen_at_once(state: JobState) -> None:
+    restarted = step(Stage.LAUNCHED, HEALTH, job=("job-2", state))
     assert now(check(**DEAD), restarted).word == "STARTING"
 
 

@@ -17,7 +17,7 @@ from imagen_ops.health.holds import read_holds
 from tests.plugins.imagen_ops.health.assessment.samples import LIMITS, LOST, ago, reading, with_
 
 OLD = "gemini-3.1-flash-image"
-HOLD = ModelHold(OLD, ago(600), "model answered 404: NOT_FOUND")
+HOLD = ModelHold(OLD, ago(600), "model answered 404: NOT_FOUND: It is gone.")
 
 
 def test_a_model_that_refuses_every_prompt_is_the_one_reason_for_all_that_waits() -> None:
@@ -32,6 +32,7 @@ def test_a_model_that_refuses_every_prompt_is_the_one_reason_for_all_that_waits(
     assert [reason.code for reason in verdict.reasons] == [ReasonCode.MODEL_REFUSES]
     assert verdict.status is Status.DOWN
     assert not verdict.restart
+    assert "“model answered 404: NOT_FOUND: It is gone”. Its prompts" in verdict.reasons[0].text
 
 
 def test_while_other_models_or_fallbacks_work_it_is_degraded() -> None:
