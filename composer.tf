@@ -123,7 +123,8 @@ locals {
     "approval_timeout_hours", "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
     "backfill_max_unpacked_bytes", "backfill_requests_per_minute", "backfills_at_once",
     "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio", "max_images_per_prompt",
-    "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "prefetch_deadline_hours", "restarts_per_hour", "startup_seconds",
+    "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "prefetch_deadline_hours",
+    "prefetch_min_saving_usd", "restarts_per_hour", "startup_seconds",
     "stream_max_images_per_day", "stream_max_images_per_hour",
   ]
 }

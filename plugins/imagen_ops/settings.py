@@ -160,6 +160,9 @@ class Settings(BaseModel):
     # How long a run waits for a person to approve what it would pay, in hours. Then it fails. The
     # DAG's dagrun_timeout has room for the maximum.
     approval_timeout_hours: float = Field(12.0, gt=0, le=MAX_APPROVAL_HOURS)
+    # From how many US dollars on a backfill that decides for itself orders images from batch
+    # inference, which takes hours.
+    prefetch_min_saving_usd: float = Field(5.0, ge=0)
     # Limits on what a plan reads, because a small gzip file can hold very much: rows of all files
     # together, bytes of text in one file, and seconds. The task `plan` ends after an hour.
     backfill_max_rows: int = Field(MAX_ROWS, ge=1)

@@ -57,6 +57,7 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
                     images_location=settings.images_location,
                     request_tier=run.form.request_tier,
                     preprocess=settings.preprocess or "",
+                    model_location=run.form.model_location,
                     limits=limits,
                     note_file=lambda planned: file.write(line_of(planned)),
                 )

@@ -47,6 +47,7 @@ def plan_backfill(
     images_location: str,
     request_tier: str = "standard",
     preprocess: str = "",
+    model_location: str | None = None,
     max_lookups: int = MAX_LOOKUPS,
     threads: int = THREADS,
     limits: PlanLimits | None = None,
@@ -62,6 +63,8 @@ def plan_backfill(
         request_tier: "standard", or "flex" for half the price.
         preprocess: the custom function that changes the prompts in the job. What it makes of them
             is not known, so nothing is looked up, and all count as new. Empty: there is none.
+        model_location: the job's --model_location, which also decides what batch inference can
+            make; None: the default.
         max_lookups: how many requests to spend on finding what is already stored. If they do not
             suffice, that number is an estimate.
         threads: how many files, or lookups, to work on at the same time.
@@ -106,6 +109,7 @@ def plan_backfill(
                 defaults,
                 limits,
                 templates.find,
+                model_location,
             ),
             list_files(client, prompt_glob),
             ahead=2 * threads,
