@@ -50,7 +50,6 @@ EXCEPTIONS = {
     "plugins/imagen_ops/backfill/file_count.py": {
         *("image_size", "thinking_level", "model_location"),
     },
-    "plugins/imagen_ops/backfill/budget.py": {"model_location"},
     "beam_jobs/prefetch/batchable.py": {"image_size", "model_endpoint", "model_location"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
     # A person's answer has the fields of the run's budget.
@@ -61,9 +60,6 @@ EXCEPTIONS = {
     "plugins/imagen_ops/health/collect.py": {"request_tier"},
     # The checks of options that are about the same thing.
     "beam_jobs/config/serving.py": {"request_tier", "flex_fallback_seconds", "model_location"},
-    "plugins/imagen_ops/backfill/planning.py": {
-        *("request_tier", "images_output_location", "model_location"),
-    },
     "plugins/imagen_ops/backfill/stored_records.py": {"images_output_location"},
     # A dead letter is replayed with new images if its sender asked for that.
     "dags/imagen_dead_letters.py": {"reuse"},
@@ -79,9 +75,9 @@ EXCEPTIONS = {
     # A plan counts what it is.
     "plugins/imagen_ops/backfill/plan.py": {"request_tier", "preprocess"},
     "plugins/imagen_ops/backfill/planning.py": {
-        *("request_tier", "images_output_location", "preprocess")
+        *("request_tier", "images_output_location", "preprocess", "model_location"),
     },
-    "plugins/imagen_ops/backfill/budget.py": {"preprocess"},
+    "plugins/imagen_ops/backfill/budget.py": {"preprocess", "model_location"},
     "beam_jobs/prompts/references.py": {"reference_buckets"},
     # Prompts have one name for the values of a template; files have a column for each.
     "beam_jobs/prompts/templates.py": {"vars"},
