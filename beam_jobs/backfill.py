@@ -61,7 +61,7 @@ def build(
 
 def main(argv: list[str]) -> int:
     """Run the job with the options in `argv` and return the exit code."""
-    if print_help(argv, streaming=False, description=__doc__):
+    if print_help(argv, job="backfill", description=__doc__):
         return 0
     options = PipelineOptions(argv)
     imagen = options.view_as(ImagenOptions)

@@ -138,7 +138,8 @@ _imagen_google_cloud() {
   local name value project region
   # The variables that stand-ins set. Other endpoints of Google are accepted.
   for name in PUBSUB_EMULATOR_HOST STORAGE_EMULATOR_HOST GOOGLE_VERTEX_BASE_URL GCE_METADATA_HOST \
-    GCE_METADATA_IP CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING; do
+    GCE_METADATA_IP CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING \
+    CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS; do
     eval "value=\"\${$name-}\""
     case "$value" in
       "" | https://*.googleapis.com | https://*.googleapis.com/* | 169.254.169.254 | metadata.google.internal) ;;

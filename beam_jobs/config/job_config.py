@@ -49,7 +49,7 @@ class JobConfig:
 
     `requests_per_minute` is one worker's share; None means no limit. `workers` is how many share
     the `budgets`, at most. `run` names what the job's budgets are for, and the tries of which share
-    what they paid.
+    what they paid. `service_account` is the one that the job runs as, if an option says so.
     """
 
     responses_topic: str
@@ -69,6 +69,8 @@ class JobConfig:
     canary_keys: str | None = None
     thumbnails: bool = True
     image_metadata: ImageMetadata = ImageMetadata.OFF
+    signed_url_hours: float | None = None
+    service_account: str | None = None
     preprocess: CustomFunction | None = None
     postprocess: CustomFunction | None = None
     run: str = STREAM
@@ -147,17 +149,23 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         canary_keys=imagen.canary_keys or None,
         thumbnails=imagen.thumbnails == "on",
         image_metadata=ImageMetadata(imagen.image_metadata),
+        signed_url_hours=imagen.signed_url_hours,
+        service_account=cloud.service_account_email,
         preprocess=preprocess,
         postprocess=postprocess,
         run=run,
     )
 
 
-def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
+def tune_for_dataflow(options: PipelineOptions, *, threads: int) -> None:
     """Set the Dataflow worker options that suit these jobs, unless they are set already.
 
     A streaming bundle on Dataflow often holds one element, so the harness threads (12 by default)
     limit the calls in flight. A waiting thread costs next to nothing.
+
+    Args:
+        options: of the job.
+        threads: how many harness threads a worker needs, at least.
     """
     if "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
         return
@@ -165,7 +173,7 @@ def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
     if not any("sdk_containers" in name for name in debug.experiments or ()):
         debug.add_experiment(ONE_PROCESS_PER_WORKER)
     if not debug.number_of_worker_harness_threads:
-        debug.number_of_worker_harness_threads = max(12, config.max_in_flight)
+        debug.number_of_worker_harness_threads = max(12, threads)
     setup = options.view_as(SetupOptions)
     if setup.save_main_session is None:
         # Workers import the pipeline's code from their image. For Dataflow alone, Beam's default is

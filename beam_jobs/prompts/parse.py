@@ -347,6 +347,11 @@ def _gemini_options(
 ) -> dict[str, Any]:
     """Return the fields that only Gemini models have."""
     if family_of(model) is not Family.GEMINI:
+        if fields.get("references") is not None:
+            raise InvalidPromptError(
+                f"field 'references': {model} takes none, because it does not read Cloud Storage; "
+                "name a Gemini model in the field model, or remove the field"
+            )
         names = [field.name for field in FIELDS if field.gemini_only]
         for name in names:
             offered_value(fields, name, model, ())

@@ -18,7 +18,7 @@ BUILD = yaml.safe_load((ROOT / "beam_jobs/cloudbuild.yaml").read_text())
 STEPS = {step["id"]: step for step in BUILD["steps"]}
 LOCK = (ROOT / "beam_jobs/requirements.lock").read_text()
 ENTRY = "FLEX_TEMPLATE_PYTHON_PY_FILE"
-with_each_target = pytest.mark.parametrize("target", ["stream", "backfill"])
+with_each_target = pytest.mark.parametrize("target", ["stream", "backfill", "prefetch_import"])
 
 
 def requirements() -> dict[str, str]:
@@ -64,8 +64,8 @@ def test_the_targets_differ_in_nothing_but_the_program_and_their_names():
         del environment[ENTRY]
         return environment, targets()[target].files()
 
-    assert set(targets()) == {"stream", "backfill"}
-    assert common("stream") == common("backfill")
+    assert set(targets()) == {"stream", "backfill", "prefetch_import"}
+    assert common("stream") == common("backfill") == common("prefetch_import")
 
 
 @with_each_target

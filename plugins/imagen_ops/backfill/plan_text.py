@@ -78,6 +78,17 @@ def summary(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def engine_line(plan: Plan) -> str:
+    """Return what each engine would make and cost if batch inference made what it can."""
+    online = plan.images_to_pay - plan.batch_images
+    online_usd = plan.cost_usd - plan.batch_usd - plan.batch_saves_usd
+    return (
+        f"with a prefetch: {quantity(plan.batch_images, 'image')} by batch inference for "
+        f"{plan.batch_usd:,.2f} USD, {quantity(online, 'image')} online for {online_usd:,.2f} USD; "
+        f"that saves {plan.batch_saves_usd:,.2f} USD"
+    )
+
+
 def quantity(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural if need be: "1 file", "1,200 files"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
@@ -107,6 +118,8 @@ def _cost_lines(plan: Plan) -> list[str]:
     ]
     at_least = "at least " if plan.unpriced else ""
     lines.append(f"estimated cost: {at_least}{plan.cost_usd:,.2f} USD ({_price_basis(plan)})")
+    if plan.batch_images:
+        lines.append(f"  {engine_line(plan)}")
     today = datetime.now(UTC).date()
     for model in plan.models:
         row = CATALOG.get(model.model)
