@@ -50,7 +50,7 @@ EXCEPTIONS = {
     "plugins/imagen_ops/backfill/file_count.py": {
         *("image_size", "thinking_level", "model_location"),
     },
-    "plugins/imagen_ops/backfill/budget.py": {"model_location"},
+    "plugins/imagen_ops/backfill/budget.py": {"model_location", "preprocess"},
     "beam_jobs/prefetch/batchable.py": {"image_size", "model_endpoint", "model_location"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
     # A person's answer has the fields of the run's budget.
@@ -62,7 +62,7 @@ EXCEPTIONS = {
     # The checks of options that are about the same thing.
     "beam_jobs/config/serving.py": {"request_tier", "flex_fallback_seconds", "model_location"},
     "plugins/imagen_ops/backfill/planning.py": {
-        *("request_tier", "images_output_location", "model_location"),
+        *("request_tier", "images_output_location", "model_location", "preprocess"),
     },
     "plugins/imagen_ops/backfill/stored_records.py": {"images_output_location"},
     # A dead letter is replayed with new images if its sender asked for that.
@@ -78,10 +78,6 @@ EXCEPTIONS = {
     "beam_jobs/custom/function.py": {"preprocess", "postprocess"},
     # A plan counts what it is.
     "plugins/imagen_ops/backfill/plan.py": {"request_tier", "preprocess"},
-    "plugins/imagen_ops/backfill/planning.py": {
-        *("request_tier", "images_output_location", "preprocess")
-    },
-    "plugins/imagen_ops/backfill/budget.py": {"preprocess"},
     "beam_jobs/prompts/references.py": {"reference_buckets"},
     # Prompts have one name for the values of a template; files have a column for each.
     "beam_jobs/prompts/templates.py": {"vars"},
