@@ -52,6 +52,7 @@ class Reason(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
     STORAGE_ERROR = "STORAGE_ERROR"
     OVER_BUDGET = "OVER_BUDGET"
+    CUSTOM_FUNCTION_FAILED = "CUSTOM_FUNCTION_FAILED"
 
 
 def known_usd(nano_usd: int, unpriced_calls: int) -> float | None:

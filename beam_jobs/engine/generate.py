@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 
 from beam_jobs.catalog import Tier
+from beam_jobs.custom.postprocess import Postprocess
 from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.hold import Gates, HeldError
 from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT, ImageMaker
@@ -26,6 +27,7 @@ from beam_jobs.engine.model_calls import ModelCalls
 from beam_jobs.engine.model_choice import ModelChoice
 from beam_jobs.engine.model_gate import ModelGate
 from beam_jobs.engine.persist import Persist
+from beam_jobs.engine.postprocessing import Postprocessing
 from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
@@ -62,6 +64,7 @@ class ImageGenerator:
         references: looks up the pictures that prompts show the model.
         metadata: what the objects of images say of them.
         signer: signs URLs of the images; None: predictions have none.
+        postprocess: changes the images before they are published; None: nothing does.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class ImageGenerator:
         references: References,
         metadata: ImageMetadata = ImageMetadata.OFF,
         signer: UrlSigner | None = None,
+        postprocess: Postprocess | None = None,
     ) -> None:
         self._signer = signer
         self._model_of = model_of
@@ -100,6 +104,14 @@ class ImageGenerator:
             gates=gates,
             references=references,
             metadata=metadata,
+            published=postprocess is None,
+        )
+        self._postprocessing = (
+            Postprocessing(
+                postprocess, store=store, persist=self._persist, run=run, metadata=metadata
+            )
+            if postprocess
+            else None
         )
         self._finished = finished
         self._source = source
@@ -196,7 +208,10 @@ class ImageGenerator:
             usage.start()
             try:
                 may_call = turn is gate or gate.may_try()
-                return await self._find_or_generate(prompt, usage, may_call=may_call)
+                find = functools.partial(self._find_or_generate, usage=usage, may_call=may_call)
+                if self._postprocessing is None:
+                    return await find(prompt)
+                return await self._postprocessing.images(prompt, usage, find, _utc_now)
             finally:
                 usage.stop()
 

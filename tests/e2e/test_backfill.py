@@ -381,7 +381,7 @@ def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
 ) -> None:
     put(operated, f"{folder}/a.txt", file_of("a.txt", [f"{folder} {n}" for n in range(30)]))
     calls, jobs = operated.cloud.models()["calls"], operated.jobs()
-    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "max_images": 10}
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "max_images": 10, "approval": "never"}
     run_id = operated.client.trigger(BACKFILL, form)
     assert operated.ended(BACKFILL, run_id) == RunState.FAILED
     said = operated.log(BACKFILL, run_id, "check")
@@ -401,6 +401,66 @@ def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
     run_id = operated.run(BACKFILL, nothing)
     assert operated.task(BACKFILL, run_id, "plan").state == "skipped"
     assert record(operated, run_id)["state"] == "skipped"
+
+
+def asks(operated: Operated, run_id: str) -> bool:
+    return bool(operated.task(BACKFILL, run_id, "approve").state == "awaiting_input")
+
+
+def test_a_plan_over_the_budget_is_paid_for_only_up_to_what_somebody_approves(
+    operated: Operated, folder: str
+) -> None:
+    rows, up_to_usd = 30, 0.5
+    put(operated, f"{folder}/a.txt", file_of("a.txt", [f"{folder} {n}" for n in range(rows)]))
+    jobs, images = operated.jobs(), operated.cloud.models()["images"]
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "max_images": 10}
+    approved, rejected = (operated.client.trigger(BACKFILL, form) for _ in range(2))
+    for run_id in (approved, rejected):
+        eventually(lambda run_id=run_id: asks(operated, run_id), what="the question")
+        assert record(operated, run_id)["state"] == "asked"
+    question = operated.client.question(BACKFILL, approved, "approve")
+    assert "20 more than the maximum of 10" in question["body"]
+    assert question["params"]["max_images"]["value"] == rows
+    assert "imagen.alert/1:backfill_approval" in operated.log(BACKFILL, approved, "approve")
+    # As somebody sees it who may look only.
+    viewer = Visitor(operated, "viewer")
+    shown = {run["run_id"]: run for run in viewer.panel("backfills")["runs"]}
+    assert shown[approved]["approval"]["waits"] is True
+    path = f"/api/v2/dags/{BACKFILL}/dagRuns/{approved}/taskInstances/approve/-1/hitlDetails"
+    assert viewer.ask(path, "PATCH", json.dumps({"chosen_options": ["Approve"]}))[0] == 403
+
+    operated.client.answer(BACKFILL, rejected, "approve", "Reject")
+    operated.client.wait_for_run(BACKFILL, rejected, within_s=400)
+    assert operated.task(BACKFILL, rejected, "launch").state == "skipped"
+    assert record(operated, rejected)["approval"]["by"] == "admin"
+    assert record(operated, rejected)["state"] == "rejected"
+    assert operated.jobs() == jobs
+    assert operated.cloud.models()["images"] == images
+    # Somebody changes their mind.
+    operated.client.clear(BACKFILL, rejected, ["approve"], downstream=True)
+    eventually(lambda: asks(operated, rejected), what="the question again")
+
+    operated.client.answer(
+        *(BACKFILL, approved, "approve", "Approve"), max_images=rows, max_cost_usd=up_to_usd
+    )
+    operated.client.wait_for_run(BACKFILL, approved, within_s=400)
+    found = record(operated, approved)
+    paid = operated.cloud.models()["images"] - images
+    beyond = found["failures_by_reason"]["OVER_BUDGET"]
+    print(f"{paid} of {rows} images for {found['cost_usd']} of {found['plan']['cost_usd']} USD")
+    assert found["approval"]["max_cost_usd"] == up_to_usd < found["plan"]["cost_usd"]
+    assert 10 < paid == found["counts"]["images"] == rows - beyond
+    assert up_to_usd / 2 < found["cost_usd"] < up_to_usd * 1.05
+    assert len(operated.jobs()) == len(jobs) + 1
+    operated.lane.predictions(paid)
+    operated.lane.dead_letters(beyond)
+    # What was approved holds for the run, whoever clears it.
+    operated.client.clear(BACKFILL, approved, ["approve"])
+    eventually(
+        lambda: operated.task(BACKFILL, approved, "approve").try_number == 2, what="another try"
+    )
+    operated.client.wait_for_run(BACKFILL, approved, within_s=400)
+    assert "approved by admin" in operated.log(BACKFILL, approved, "approve")
 
 
 def test_an_objects_name_and_content_forge_no_alert_and_appear_in_no_log(

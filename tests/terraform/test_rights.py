@@ -45,13 +45,26 @@ def test_nobody_but_composer_has_permissions_on_every_bucket_of_the_project(
 ) -> None:
     """`roles/dataflow.worker` reads and creates objects in all of them."""
     roles = of_kind(applied.resources, "google_project_iam_custom_role")
-    assert len(roles) == 4
+    assert len(roles) == 4, "and one more with batch inference"
     own = {one["role_id"]: set(one["permissions"]) for one in roles.values()}
     assert own.pop("imagen_bucket") == {"storage.buckets.get"}
     for name, permissions in own.items():
         assert not [each for each in permissions if each.startswith("storage.")], name
     on_project = of_kind(applied.resources, "google_project_iam_member").values()
     assert not [one for one in on_project if one["role"].endswith("/imagen_bucket")]
+
+
+def test_batch_inference_is_for_those_who_ask_for_it_and_only_below_its_folder(plan: Any) -> None:
+    resources = plan(batch_inference=True)
+    assert resources["google_project_iam_custom_role.batch[0]"]["permissions"] == [
+        f"aiplatform.batchPredictionJobs.{what}" for what in ("cancel", "create", "get", "list")
+    ]
+    granted = resources["google_project_iam_member.composer_orders_batches[0]"]
+    assert account(granted["member"]) == "imagen-composer"
+    # Whose it is is known after apply only: it has the project's number.
+    vertex = resources["google_storage_bucket_iam_member.vertex_works_on_batches[0]"]
+    assert vertex["role"] == "roles/storage.objectUser"
+    assert vertex["condition"][0]["title"] == "Only prefetch/"
 
 
 def test_the_workers_role_has_all_that_dataflow_s_own_has_but_storage(applied: Deployment) -> None:

@@ -11,11 +11,12 @@ from google.api_core import exceptions
 from beam_jobs.prompts.globs import GlobError
 from beam_jobs.prompts.parse import Prompt, parse
 from imagen_ops.backfill import planning
+from imagen_ops.backfill.plan import Plan
 from imagen_ops.backfill.plan_text import summary
 from imagen_ops.backfill.planned_references import reference_problem
 from imagen_ops.backfill.planning import plan_backfill
 from tests.conftest import BUCKET, ROOT, Lane
-from tests.plugins.imagen_ops.backfill.conftest import MODEL, Planned, defaults_of, store
+from tests.plugins.imagen_ops.backfill.conftest import MODEL, Planned, defaults_of, prompt, store
 
 
 def test_a_date_without_a_folder_has_nothing_to_do(planned: Planned) -> None:
@@ -23,6 +24,15 @@ def test_a_date_without_a_folder_has_nothing_to_do(planned: Planned) -> None:
     assert (result.files, result.prompts, result.images_to_pay) == (0, 0, 0)
     assert result.nothing_to_do
     assert result.already_stored.exact
+
+
+def test_what_a_preprocess_function_will_change_counts_as_new(lane: Lane, planned: Planned) -> None:
+    lane.put("prompts/a.txt", "a fox\nan owl\n")
+    store(lane, prompt("a fox"))
+    assert planned().images_to_pay == 1
+    result = planned(preprocess="custom.example:prepare")
+    assert (result.images_to_pay, result.already_stored.looked_up) == (2, 0)
+    assert Plan.from_json(result.to_json()) == result
 
 
 def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(
