@@ -9,7 +9,7 @@ from beam_jobs.catalog import BATCH_TIER, Tier, prices_as_of
 from beam_jobs.cli.progress import counted, duration
 from beam_jobs.cli.prompt_rows import rows_of
 from beam_jobs.outcomes import Failure
-from beam_jobs.prefetch.batchable import left_out
+from beam_jobs.prefetch.batchable import batch_locations, why_not_prompt
 from beam_jobs.prompts.likely_cost import likely_micro_usd
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from beam_jobs.prompts.templates import FindTemplate, no_templates
@@ -110,7 +110,7 @@ class Estimate:
 
     def _add_to_batch(self, prompt: Prompt, online_micro_usd: int) -> None:
         micro_usd = likely_micro_usd(prompt, BATCH_TIER, images=prompt.images)
-        if micro_usd is not None and left_out(prompt, None) is None:
+        if micro_usd is not None and why_not_prompt(prompt, batch_locations(None)) is None:
             self._batch_images += prompt.images
             self._batch_micro_usd += micro_usd
             self._saved_micro_usd += online_micro_usd - micro_usd

@@ -49,6 +49,7 @@ EXCEPTIONS = {
     },
     "plugins/imagen_ops/backfill/budget.py": {"model_location"},
     "beam_jobs/prefetch/batchable.py": {"image_size", "model_endpoint", "model_location"},
+    "beam_jobs/prefetch/prepare.py": {"max_images", "model_location"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
     "plugins/imagen_ops/backfill/plan.py": {"request_tier"},
     # A person's answer has the fields of the run's budget.

@@ -51,7 +51,7 @@ class PriceGroup(NamedTuple):
     @classmethod
     def of(cls, prompt: "Prompt", model_location: str | None = None) -> "PriceGroup":
         """Return the group of a prompt, of a job that may call models at these locations."""
-        from beam_jobs.prefetch.batchable import left_out
+        from beam_jobs.prefetch.batchable import batch_locations, why_not_prompt
         from beam_jobs.prompts.likely_cost import text_tokens
 
         # The middle between two powers of two: few groups, each of prompts that cost about as much.
@@ -62,7 +62,7 @@ class PriceGroup(NamedTuple):
             size=prompt.image_size,
             thinking_level=prompt.thinking_level,
             text_tokens=3 * 2**power // 4,
-            batchable=left_out(prompt, model_location) is None,
+            batchable=why_not_prompt(prompt, batch_locations(model_location)) is None,
         )
 
 

@@ -1,62 +1,38 @@
-"""Which prompts batch inference can make."""
-
-import json
-from typing import Any
-
 import pytest
 
-from beam_jobs.catalog import CATALOG
-from beam_jobs.prefetch.batchable import LeftOut, left_out
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
-
-SERVED = sorted(name for name, row in CATALOG.items() if row.batch)
-ENDPOINT = "projects/p/locations/us-central1/endpoints/1"
-
-
-def prompt(model: str = SERVED[0], *, endpoint: str | None = None, **fields: Any) -> Prompt:
-    defaults = PromptDefaults(model, frozenset({model}), model_endpoint=endpoint)
-    body = json.dumps({"prompt": "a fox", **fields}).encode()
-    item = parse(body, {}, origin="gs://b/f.txt:1", defaults=defaults)
-    assert isinstance(item, Prompt), item
-    return item
-
-
-@pytest.mark.parametrize("model", SERVED)
-def test_a_model_that_batch_inference_serves_makes_its_sizes_and_no_others(model: str) -> None:
-    row = CATALOG[model]
-    assert left_out(prompt(model), None) is None
-    for size in row.image_tokens:
-        expected = None if row.batch and size in row.batch.sizes else LeftOut.SIZE
-        assert left_out(prompt(model, image_size=size), None) is expected
+from beam_jobs.catalog import CATALOG, DEFAULT_MODEL, KNOWN_MODELS
+from beam_jobs.prefetch import batchable
+from beam_jobs.prefetch.batchable import LeftOut, batch_locations, location_of, why_not
 
 
 @pytest.mark.parametrize(
-    ("item", "expected"),
+    ("model", "size", "given", "reason"),
     [
-        (prompt("imagen-4.0-generate-001"), LeftOut.MODEL),
-        (prompt("gemini-99-image"), LeftOut.MODEL),
-        (prompt("my-flux", endpoint=ENDPOINT), LeftOut.ENDPOINT),
-        (prompt(reuse=False, images=4, seed=7, system_instruction="in oil"), None),
+        (DEFAULT_MODEL, None, {}, None),
+        (DEFAULT_MODEL, "1K", {}, None),
+        (DEFAULT_MODEL, "2K", {}, LeftOut.SIZE),
+        (DEFAULT_MODEL, "4K", {}, LeftOut.SIZE),
+        (DEFAULT_MODEL, None, {"locations": ("eu",)}, LeftOut.LOCATION),
+        (DEFAULT_MODEL, None, {"locations": ("eu", "global")}, None),
+        (DEFAULT_MODEL, None, {"endpoint": "projects/p/…"}, LeftOut.ENDPOINT),
+        ("gemini-9-image", None, {}, LeftOut.MODEL),
+        ("imagen-4.0-generate-001", None, {}, LeftOut.MODEL),
+        ("flux", None, {}, LeftOut.MODEL),
     ],
 )
-def test_what_the_catalog_does_not_know_to_be_served_is_left_to_the_job(
-    item: Prompt, expected: LeftOut | None
-) -> None:
-    assert left_out(item, None) is expected
+def test_a_batch_makes_what_the_catalog_says_and_nothing_else(model, size, given, reason):
+    arguments = {"endpoint": None, "locations": ("global",), **given}
+    assert why_not(model, size, **arguments) is reason
 
 
-@pytest.mark.parametrize(
-    ("locations", "expected"),
-    [
-        (None, None),
-        ("", None),
-        ("global", None),
-        ("global,us,eu", None),
-        ("eu", LeftOut.LOCATION),
-        ("us, eu", LeftOut.LOCATION),
-    ],
-)
-def test_prompts_stay_at_the_places_that_the_job_is_told(
-    locations: str | None, expected: LeftOut | None
-) -> None:
-    assert left_out(prompt(), locations) is expected
+def test_a_model_that_is_known_to_have_no_batch_is_not_asked_for_one(monkeypatch):
+    row = CATALOG[DEFAULT_MODEL].model_copy(update={"batch": None})
+    monkeypatch.setattr(batchable, "CATALOG", {DEFAULT_MODEL: row})
+    assert why_not(DEFAULT_MODEL, None, endpoint=None, locations=("global",)) is LeftOut.MODEL
+
+
+@pytest.mark.parametrize("model", KNOWN_MODELS)
+def test_a_batch_is_created_where_the_job_may_call_its_model(model):
+    assert location_of(model, batch_locations(None)) == "global"
+    assert location_of(model, batch_locations("us, global,eu")) == "global"
+    assert location_of(model, batch_locations("eu")) is None
