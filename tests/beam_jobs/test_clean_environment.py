@@ -134,7 +134,7 @@ def check_pipeline(pipeline, lane, target):
     return set(shown)
 
 
-def test_both_programs_start_and_say_what_is_wrong_with_their_options(machine, cloud):
+def test_all_programs_start_and_say_what_is_wrong_with_their_options(machine, cloud):
     started = [
         machine.start(target, cloud, ["--runner=DataflowRunner", "--responses_topics=misspelt"])
         for target in ("stream", "backfill")

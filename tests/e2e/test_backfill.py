@@ -13,6 +13,7 @@ import pytest
 
 from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from localcloud.airflow import RunState
+from localcloud.vertex.pictures import canned
 from tests.conftest import BUCKET, eventually
 from tests.e2e.conftest import A_FAULT, Operated
 from tests.e2e.visitor import Visitor
@@ -112,6 +113,52 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
     shown = {run["run_id"]: run for run in Visitor(operated, "admin").panel("backfills")["runs"]}
     assert shown[run_id]["counts"]["reused"] == FILES * ROWS
     assert shown[run_id]["adds_up"] is True
+
+
+def test_a_night_of_a_template_and_references_is_paid_once_and_anew_where_a_picture_changed(
+    operated: Operated, folder: str
+) -> None:
+    rows, name = 300, "studio-of-a-night"
+    shown = [f"references/{name}/{number}.png" for number in range(3)]
+    bucket = operated.lane.storage.bucket(BUCKET)
+    put(operated, f"templates/prompts/{name}.txt", b"A studio photo of {product} on {surface}")
+    for number, path in enumerate(shown):
+        bucket.blob(path).upload_from_string(canned(200 + number), content_type="image/png")
+    lines = [f"shoe {n},oak,gs://{BUCKET}/{shown[n % 3]}" for n in range(rows)]
+    lines.append(f"hat,oak,gs://{BUCKET}/references/{name}/gone.png")
+    put(operated, f"{folder}/p.csv", "\n".join(["product,surface,references", *lines]).encode())
+    conf = {"prompts": f"gs://{BUCKET}/{folder}/*", "prompt_template": name}
+
+    def night() -> tuple[str, int]:
+        calls = operated.cloud.models()["calls"]
+        run_id = operated.run(BACKFILL, conf)
+        counts = record(operated, run_id)["counts"]
+        assert (counts["prompts"], counts["predictions"], counts["failures"]) == (rows + 1, rows, 1)
+        paid = operated.cloud.models()["calls"] - calls
+        assert counts["images"] == paid == rows - counts["reused"]
+        return run_id, paid
+
+    run_id, paid = night()
+    assert paid == rows
+    plan = operated.client.xcom(BACKFILL, run_id, "plan")
+    assert "gone.png: a reference that is not there" in plan["first_problems"][0]
+    predictions = operated.lane.predictions(rows)
+    (letter,) = operated.lane.dead_letters(1)
+    assert (letter["reason"], letter["retryable"]) == ("INVALID_PROMPT", True)
+    assert {one["template"] for one in predictions} == {letter["template"]}
+    before = {one["prompt"]: one["digest"] for one in predictions}
+
+    assert night()[1] == 0
+    operated.lane.predictions(rows)
+    operated.lane.dead_letters(1)
+
+    bucket.blob(shown[1]).upload_from_string(canned(300), content_type="image/png")
+    assert night()[1] == rows // 3
+    after = {one["prompt"]: one["digest"] for one in operated.lane.predictions(rows)}
+    operated.lane.dead_letters(1)
+    anew = {prompt for prompt, digest in after.items() if before[prompt] != digest}
+    assert anew == {f"A studio photo of shoe {n} on oak" for n in range(1, rows, 3)}
+    bucket.blob(f"templates/prompts/{name}.txt").delete()
 
 
 @A_FAULT

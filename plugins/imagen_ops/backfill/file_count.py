@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.shown import shown
 from imagen_ops.backfill.plan_limits import PlanLimits
+from imagen_ops.backfill.planned_references import MAX_LOOKED_UP
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
@@ -78,6 +79,7 @@ class FileCount:
             without what cannot be read, which is the problem.
         problem: what is wrong with the file as a whole, as "path: what is wrong".
         digests: by price group, the prompts' digests of 16 bytes each, one after the other.
+        references: the first different references of its prompts, at most `MAX_LOOKED_UP`.
     """
 
     file: ListedFile
@@ -86,6 +88,7 @@ class FileCount:
     first_invalid: tuple[str, ...] = ()
     problem: str | None = None
     digests: Mapping[PriceGroup, bytes] = dataclasses.field(default_factory=dict)
+    references: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -136,6 +139,7 @@ def count_file(
     digests: dict[PriceGroup, bytearray] = {}
     prompts = invalid = 0
     first_invalid: list[str] = []
+    references: dict[str, None] = {}
     for row in prompt_file.read(lambda: stream):
         limits.count_row(path, prompt_file.line)
         if prompt_file.over_limit:
@@ -158,6 +162,8 @@ def count_file(
             prompts += 1
             group = PriceGroup.of(item, model_location)
             digests.setdefault(group, bytearray()).extend(bytes.fromhex(item.digest))
+            if len(references) < MAX_LOOKED_UP:
+                references.update((each.path, None) for each in item.references)
         elif isinstance(item, Failure):
             invalid += 1
             if len(first_invalid) < SHOWN_ROWS:
@@ -169,6 +175,7 @@ def count_file(
         first_invalid=tuple(first_invalid),
         problem=_problem(shown(path), prompt_file, stream.error, prompts + invalid),
         digests={group: bytes(raw) for group, raw in digests.items()},
+        references=tuple(references)[:MAX_LOOKED_UP],
     )
 
 

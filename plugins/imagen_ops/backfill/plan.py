@@ -80,11 +80,14 @@ class Plan:
         invalid: rows that are not valid prompts, and one for each file that cannot be read, or not
             to its end.
         first_invalid: the first of these rows, as "path:line: what is wrong"; without files.
-        problems: files with a problem as a whole. None of them stops the others.
+        problems: files with a problem as a whole, and references that are not there. None of them
+            stops the others.
         first_problems: the first of these, as "path: what is wrong".
         already_stored: what is already stored.
         models: what each model costs.
         prices_as_of: the month of the prices, YYYY-MM.
+        preprocess: the custom function that changes the prompts before the job makes them; empty:
+            there is none. What it makes of them is not known to the plan.
         fingerprint: of the files as they were listed; see `imagen_ops.backfill.listing`.
     """
 
@@ -103,6 +106,7 @@ class Plan:
     models: tuple[ModelCost, ...]
     prices_as_of: str
     fingerprint: str = ""
+    preprocess: str = ""
 
     @property
     def images(self) -> int:
@@ -166,7 +170,9 @@ class Plan:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         try:
-            values = {name: content[name] for name in names}
+            values = {name: content[name] for name in names if name != "preprocess"}
+            # A plan by an older version has none.
+            values["preprocess"] = content.get("preprocess", "")
             values["first_files"] = tuple(PlannedFile(**file) for file in values["first_files"])
             values["models"] = tuple(ModelCost(**model) for model in values["models"])
             values["already_stored"] = AlreadyStored(**values["already_stored"])

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from beam_jobs.catalog import CATALOG, WARN_DAYS
+from beam_jobs.prompts.limits import MAX_PROMPTS_OF_ONE
 from imagen_ops.backfill.file_count import SHOWN_ROWS
 from imagen_ops.backfill.plan import Plan
 
@@ -95,6 +96,12 @@ def quantity(count: int, noun: str) -> str:
 
 def _image_line(plan: Plan) -> str:
     stored = plan.already_stored
+    if plan.preprocess:
+        return (
+            f"{quantity(plan.images, 'image')} requested as the rows are. {plan.preprocess} makes "
+            f"up to {MAX_PROMPTS_OF_ONE} prompts of each, or none: what is already stored is not "
+            "known, and the job can generate fewer or more, up to its budget"
+        )
     basis = "" if stored.exact else f", estimated from a sample of {stored.looked_up:,}"
     return (
         f"{quantity(plan.images, 'image')} requested: {stored.images:,} already stored (from "

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from beam_jobs import backfill, stream
+from beam_jobs import backfill, prefetch_import, stream
+from beam_jobs.config.import_options import SHARED
 from beam_jobs.config.options import ImagenOptions
 from tests.beam_jobs.test_templates import NOT_OF
 
@@ -35,3 +36,11 @@ def test_help_says_of_each_option_of_the_job_its_default_and_an_example(job, fla
         *("money", "what belongs to others"),
     ]
     assert "Beam's own options are accepted too" in out
+
+
+def test_help_of_the_import_has_its_own_options_alone(capsys):
+    assert prefetch_import.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert set(re.findall(r"(?m)^  --(\w+)", out)) == {*SHARED, "prefetch"}
+    assert "python -m beam_jobs.prefetch_import --OPTION" in out
+    assert re.search(r"Required\. Example:\s+gs://my-project-imagen/prefetch/", out)

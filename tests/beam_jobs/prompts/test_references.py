@@ -78,7 +78,10 @@ def test_what_names_no_picture_of_an_allowed_bucket_is_refused(given, says):
 def test_a_predict_model_takes_none_and_a_job_without_buckets_neither():
     result = parsed(["gs://own-b/a.png"], model="flux-1")
     assert isinstance(result, Failure)
-    assert "field 'references': flux-1 does not have it" in result.detail
+    assert result.detail == (
+        "field 'references': flux-1 takes none, because it does not read Cloud Storage; name a "
+        "Gemini model in the field model, or remove the field"
+    )
     result = parse(
         b'{"prompt": "x", "references": "gs://own-b/a"}',
         {},
