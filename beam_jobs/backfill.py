@@ -44,17 +44,19 @@ def build(
     """
     source = config.defaults.source
     files = fileio.MatchFiles(prompts) if plan is None else PlannedFiles(plan, prompts, source)
-    processed = (
+    rows = (
         pipeline
         | "Prompts" >> files
         | "Spread files" >> beam.Reshuffle()
         | "Read" >> beam.ParDo(ReadPromptFile(config.defaults, prompts, limits))
         | "Spread prompts" >> beam.Reshuffle()
-        | "Imagen" >> PromptsToOutcomes(config)
     )
+    processed = rows | "Imagen" >> PromptsToOutcomes(config)
     published = processed.outcomes | "Publish" >> PublishOutcomes(config)
     if report:
-        processed | "Report" >> WriteReport(report, source, published)
+        processed | "Report" >> WriteReport(
+            report, source, published, rows if config.preprocess else None
+        )
 
 
 def main(argv: list[str]) -> int:

@@ -30,7 +30,7 @@ fi
 need_gcloud
 case "${SCRIPTS_SET-}" in
   *IMAGE_TAG=*-dirty*)
-    lacks "beam_jobs/ has uncommitted changes, but an image should come from a commit: commit them, or" \
+    lacks "beam_jobs/ or custom/ has uncommitted changes, but an image should come from a commit: commit them, or" \
       "choose a tag yourself, for example: IMAGE_TAG=try-3 scripts/build_image.sh" ;;
   *IMAGE_TAG=no-git*)
     lacks "this isn't a git checkout: choose a tag, for example: export IMAGE_TAG=release-7" ;;

@@ -15,6 +15,9 @@ from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 # short enough for a drain to end.
 MAX_HOLD_S = 6 * 3600.0
 
+# https://cloud.google.com/storage/docs/access-control/signed-urls: V4 signatures end after 7 days.
+MAX_SIGNED_URL_HOURS = 7 * 24.0
+
 _STREAM, _BACKFILL = "stream only: ", "backfill only: "
 _BEAMS = """\
 Beam's own options are accepted too, such as --runner, --project, --region, --temp_location, and
@@ -141,11 +144,35 @@ class ImagenOptions(PipelineOptions):
             "Whoever may read the image can read it. Example: on",
         )
         add(
+            "--signed_url_hours",
+            type=float,
+            metavar="HOURS",
+            help="hours, at most 168, for which predictions have URLs by which anybody can read "
+            "their images. The worker's service account has to be allowed to sign. Default: "
+            "predictions have none. Example: 24",
+        )
+        add(
             "--prompt_template",
             metavar="NAME",
             help="prompt template of prompts that name none: templates/prompts/NAME.txt in the "
             "bucket of --images_output_location. Default: these prompts are sent as they are. "
             "Example: studio",
+        )
+
+        add = parser.add_argument_group("functions of your own").add_argument
+        add(
+            "--preprocess",
+            metavar="FUNCTION",
+            help="custom function that changes each prompt before its digest is known, as "
+            "package.module:function. Default: prompts stay as they are. Example: "
+            "custom.example:prepare",
+        )
+        add(
+            "--postprocess",
+            metavar="FUNCTION",
+            help="custom function that changes each image before it is published, as "
+            "package.module:function. Default: images stay as the model made them. Example: "
+            "custom.example:compress",
         )
 
         add = parser.add_argument_group("the model").add_argument

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from beam_jobs.config.budgets import Budget
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.custom.postprocess import Postprocess
 from beam_jobs.engine.event_loop import EventLoopThread
 from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
@@ -31,6 +32,7 @@ from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.served_models import ServedModels
+from beam_jobs.engine.signed_urls import UrlSigner
 from beam_jobs.images.store import ImageStore
 from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.metrics import count_throttling, count_thumbnails
@@ -61,6 +63,7 @@ class Engine:
         self._loop = EventLoopThread("imagen-engine")
         self._models: dict[str, ImageModel | RoutedModel] = {}
         self._thumbnails = Thumbnails(config.images_location) if config.thumbnails else None
+        self._postprocess = Postprocess(config.postprocess) if config.postprocess else None
         self._loop.run(self._start())
 
     @property
@@ -127,7 +130,13 @@ class Engine:
             gates=self._gates,
             references=References(self._session),
             metadata=self._config.image_metadata,
+            signer=self._signer(),
+            postprocess=self._postprocess,
         )
+
+    def _signer(self) -> UrlSigner | None:
+        hours, account = self._config.signed_url_hours, self._config.service_account
+        return UrlSigner(self._session, hours=hours, account=account) if hours else None
 
     def _lease_of(self, budget: Budget, ledger: str) -> Lease:
         bucket = self._config.images_location.bucket

@@ -85,9 +85,9 @@ def test_workers_can_import_the_package_and_a_program_run_by_path_shadows_nothin
 @with_each_target
 def test_the_image_holds_every_module_but_those_for_a_laptop(target):
     held = {path for path in targets()[target].files().values() if path.suffix == ".py"}
-    package = ROOT / "beam_jobs"
+    package, custom = ROOT / "beam_jobs", ROOT / "custom"
     laptop = {package / "__main__.py", *(package / "cli").rglob("*.py")}
-    assert held == set(package.rglob("*.py")) - laptop
+    assert held == {*package.rglob("*.py"), *custom.rglob("*.py")} - laptop
 
 
 @with_each_target

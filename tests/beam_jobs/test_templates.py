@@ -102,6 +102,15 @@ NUMBERS = {
     "1 minute": False,
     "": False,
 }
+FUNCTIONS = {
+    "custom.example:prepare": True,
+    "": True,
+    "prepare": False,
+    "custom.example:": False,
+    "custom.example:a.b": False,
+    "../custom:prepare": False,
+    "custom.example:prepare()": False,
+}
 BOTH = {
     "responses_topic": TOPICS,
     "dead_letter_topic": {**TOPICS, TOPIC: False, "projects/p-1/topics/other": True},
@@ -149,6 +158,8 @@ BOTH = {
         "Other": False,
         "a b": False,
     },
+    "preprocess": FUNCTIONS,
+    "postprocess": FUNCTIONS,
     "reference_buckets": {"a-bucket": True, " a-bucket , b.c,": True, "gs://a": False},
     "allowed_buckets": {
         "other-bucket": True,
@@ -202,6 +213,10 @@ BOTH = {
     "max_retry_seconds": NUMBERS,
     "call_timeout_seconds": NUMBERS,
     "flex_fallback_seconds": NUMBERS,
+    "signed_url_hours": {
+        **dict.fromkeys(["24", "0.5", ".5", "1", "99", "159.9", "167.9", "168", "168.0"], True),
+        **dict.fromkeys(["0", "0.0", "-1", "168.1", "169", "170", "1000", "1e3", "a", ""], False),
+    },
     "image_metadata": {"on": True, "off": True, "prompt": True, "On": False, "": False},
     "thumbnails": {"on": True, "off": True, "On": False, "yes": False, "": False},
     "request_tier": {

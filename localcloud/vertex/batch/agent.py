@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
+from google.cloud.storage.exceptions import InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import RequestException
 
@@ -25,7 +26,7 @@ PERMISSION_DENIED = 7
 INTERNAL = 13
 
 # How much of a file waits in memory until it is sent.
-_CHUNK_BYTES = 4 << 20
+_CHUNK_BYTES = 8 << 20
 _RETRY = DEFAULT_RETRY.with_timeout(30.0)
 
 
@@ -120,12 +121,19 @@ class ServiceAgent:
             if not self._settings.agent_writes:
                 raise exceptions.Forbidden("")
             blob = storage.Blob.from_uri(uri, client=self._client)
-            opened: ObjectWriter = blob.open("wb", chunk_size=_CHUNK_BYTES, retry=_RETRY)
+            opened: ObjectWriter = blob.open(
+                "wb",
+                chunk_size=_CHUNK_BYTES,
+                retry=_RETRY,
+                checksum=None,
+                # Its folder is new. Without this, it would need the right to replace objects.
+                if_generation_match=0,
+            )
             return opened
 
     def discard(self, file: ObjectWriter) -> None:
         """Forget a file that is not closed."""
-        with suppress(exceptions.GoogleAPICallError, RequestException):
+        with suppress(exceptions.GoogleAPICallError, InvalidResponse, RequestException):
             file.terminate()
 
     @contextmanager
@@ -138,14 +146,22 @@ class ServiceAgent:
     def _errors(self, permission: str, uri: str) -> Iterator[None]:
         try:
             yield
-        except (exceptions.Forbidden, exceptions.Unauthorized):
-            raise AgentError(
-                PERMISSION_DENIED,
-                f"{self._email} does not have {permission} access to the Google Cloud Storage "
-                f"object. Permission '{permission}' denied on resource (or it may not exist): "
-                f"{uri}",
-            ) from None
-        except exceptions.NotFound:
-            raise AgentError(NOT_FOUND, f"No such object: {uri}") from None
-        except (exceptions.GoogleAPICallError, RequestException) as error:
+        except (exceptions.GoogleAPICallError, InvalidResponse, RequestException) as error:
+            code = _http_status(error)
+            if code in (401, 403):
+                raise AgentError(
+                    PERMISSION_DENIED,
+                    f"{self._email} does not have {permission} access to the Google Cloud Storage "
+                    f"object. Permission '{permission}' denied on resource (or it may not exist): "
+                    f"{uri}",
+                ) from None
+            if code == 404:
+                raise AgentError(NOT_FOUND, f"No such object: {uri}") from None
             raise AgentError(INTERNAL, f"INTERNAL: {uri}: {type(error).__name__}") from error
+
+
+def _http_status(error: Exception) -> int | None:
+    # Uploads in chunks raise InvalidResponse where all else raises a subclass of the former.
+    if isinstance(error, InvalidResponse):
+        return int(error.response.status_code)
+    return error.code if isinstance(error, exceptions.GoogleAPICallError) else None

@@ -136,17 +136,28 @@ class ReconcileBackfill(ImagenOperator):
     def act(self, context: Any) -> dict[str, Any]:
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.reconciliation import backfill_record, reconcile
-        from imagen_ops.backfill.run import run_from_context
-        from imagen_ops.jobs.launch_request import cost_ledger_path, report_path
+        from imagen_ops.backfill.run import NO_PREFETCH, run_from_context
+        from imagen_ops.jobs.launch_request import ledger_path, report_path
+        from imagen_ops.prefetch.run_prefetch import RunPrefetch
+        from imagen_ops.prefetch.share import NOTHING, share_of
 
         run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
+        prefetch = None
+        if run.prefetch != NO_PREFETCH:
+            prefetch = RunPrefetch(
+                self.settings, self.clients, run_id=run.run_id, run_label=run.label
+            ).read()
+        ledger = _parsed(
+            self.clients.storage.read(ledger_path(self.settings, run.run_id, of_money=True))
+        )
         content = self.clients.storage.read(report_path(self.settings, run.label))
         reconciliation = reconcile(
             _parsed(content),
             plan,
             run.max_images,
             None if run.unpriced_model else run.max_cost_usd,
-            ledger=_parsed(self.clients.storage.read(cost_ledger_path(self.settings, run.run_id))),
+            ledger=ledger,
+            batch=share_of(prefetch) if prefetch else NOTHING,
         )
         record = backfill_record(
             run,
@@ -155,6 +166,8 @@ class ReconcileBackfill(ImagenOperator):
             state=_state(reconciliation),
             job_id=self.job_id,
             reconciliation=reconciliation,
+            prefetch=prefetch,
+            ledger=ledger,
         )
         self.clients.history(BACKFILL_RECORDS).put(record)
         if record["state"] == "done":

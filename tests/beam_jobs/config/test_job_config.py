@@ -136,6 +136,14 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         (STREAM, {"canary_keys": "keys.json"}, "--canary_keys: expected gs://BUCKET/OBJECT"),
         (BACKFILL, {"canary_keys": "gs://b-1/keys.json"}, "only for beam_jobs.stream"),
         (STREAM, {"max_in_flight": 0}, "--max_in_flight: expected a number above 0, got 0"),
+        *(
+            (
+                STREAM,
+                {"signed_url_hours": hours},
+                "--signed_url_hours: expected over 0 and at most 168",
+            )
+            for hours in (0, -1, 168.5, "nan", "inf")
+        ),
         (
             STREAM,
             {"max_requests_per_minute": -1},
