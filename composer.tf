@@ -1197,7 +1197,10 @@ resource "google_storage_bucket_object" "template" {
       # A template's own parameters, then those that both jobs of prompts have.
       parameters = concat(
         local.template_metadata[each.key].parameters,
-        each.key == "prefetch_import" ? [] : jsondecode(file("${path.module}/beam_jobs/templates/parameters.json")),
+        [
+          for parameter in jsondecode(file("${path.module}/beam_jobs/templates/parameters.json")) : parameter
+          if each.key != "prefetch_import"
+        ],
       )
     })
     # Workers run in the image that launched them.
