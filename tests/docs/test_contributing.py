@@ -104,8 +104,6 @@ EXCEPTIONS = {
     "beam_jobs/prefetch/import_config.py": {
         *("images_output_location", "max_retry_seconds", "thumbnails")
     },
-    # What a run orders ahead of its job.
-    "beam_jobs/prefetch/prepare.py": {"model_location", "max_images"},
     "beam_jobs/prompts/limits.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/rows.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/canary.py": {"canary_keys"},
