@@ -37,8 +37,6 @@ OTHERWISE = {
     "prefetch_keep_output": True,
     "reference_buckets": "product-photos",
     "backfill_max_unpacked_bytes": 1000000,
-    "approval_timeout_hours": 24,
-    "prefetch_min_saving_usd": 2.5,
     "backfill_max_plan_seconds": 60,
     "stream_max_images_per_hour": 100,
     "stream_max_images_per_day": 1000,
