@@ -1197,7 +1197,7 @@ resource "google_storage_bucket_object" "template" {
       # A template's own parameters, then those that both jobs of prompts have.
       parameters = concat(
         local.template_metadata[each.key].parameters,
-        each.key == "prefetch_import" ? [] : jsondecode(file("${path.module}/beam_jobs/templates/parameters.json")),
+        jsondecode(each.key == "prefetch_import" ? "[]" : file("${path.module}/beam_jobs/templates/parameters.json")),
       )
     })
     # Workers run in the image that launched them.

@@ -276,7 +276,7 @@ TABLES = {
     },
 }
 TABLES["prefetch_import"] = {
-    **{name: BOTH[name] for name in SHARED},
+    **{name: BOTH[name] for name in sorted(SHARED)},
     "prefetch": {
         "gs://bucket-1/prefetch/nightly-2026-11-01/": True,
         "gs://bucket-1/prefetch/nightly-2026-11-01": False,

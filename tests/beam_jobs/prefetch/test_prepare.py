@@ -168,6 +168,13 @@ def test_files_that_changed_after_the_plan_are_left_to_the_job_which_reports_the
     assert left(result) == {LeftOut.INVALID: 3}
 
 
+@pytest.mark.parametrize("custom", [{"changed": True}, {"postprocess": "custom.example:f@1"}])
+def test_nothing_is_ordered_that_custom_functions_change_in_the_job(lane, prepared, custom):
+    lane.put("night/a.txt", "a fox\n")
+    result = prepared(**custom)
+    assert (result.parts, left(result)) == ((), {LeftOut.CUSTOM: 1})
+
+
 @pytest.mark.parametrize("error", [ServiceUnavailable("for now"), ConnectionError("for now")])
 def test_what_cannot_be_read_for_now_is_not_taken_for_no_prompt(lane, prepared, monkeypatch, error):
     lane.put("night/a.txt", "a fox")
