@@ -145,8 +145,10 @@ class _Api:
         return web.json_response(self._service.request(job, state).resource(View.SUMMARY))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        folder = self._registry.folder(self._job(request).id)
-        answer = await asyncio.to_thread(metrics.job_metrics, folder)
+        job = self._job(request)
+        answer = await asyncio.to_thread(
+            metrics.job_metrics, self._registry.folder(job.id), deals_bundles=job.deals_bundles
+        )
         if start := request.query.get("startTime"):
             since = rest.parse_time("start_time", start)
             answer["metrics"] = [

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,20 @@ def totals(folder: JobFolder) -> dict[str, Any]:
     return total
 
 
-def job_metrics(folder: JobFolder) -> dict[str, Any]:
-    """Return the API's JobMetrics. Blocks briefly."""
+def job_metrics(folder: JobFolder, *, deals_bundles: bool = False) -> dict[str, Any]:
+    """Return the API's JobMetrics. Blocks briefly.
+
+    Args:
+        folder: the job's folder.
+        deals_bundles: whether its first process is no worker: on Dataflow, that is the service.
+    """
     counted_at = _counted_at(folder)
     updates = [
         _update(name, value, counted_at, tentative=tentative)
         for name, value in totals(folder).items()
         for tentative in (False, True)
     ]
-    updates += _service_metrics(folder)
+    updates += _service_metrics(folder.processes()[1 if deals_bundles else 0 :])
     return {"metrics": updates, "metricTime": rfc3339(time.time())} if updates else {}
 
 
@@ -69,11 +74,10 @@ def _update(name: str, value: Any, at: float, *, tentative: bool) -> dict[str, A
     return update
 
 
-def _service_metrics(folder: JobFolder) -> Iterator[dict[str, Any]]:
+def _service_metrics(workers: Sequence[ProcessFiles]) -> Iterator[dict[str, Any]]:
     """Yield the service's own metrics: the workers, and their memory and CPU, on Linux."""
-    pages, ticks, workers = 0, 0, 0
-    # The process that deals out a job's bundles is no worker. On Dataflow, it is the service.
-    for process in folder.processes()[1 if folder.worker_address.exists() else 0 :]:
+    pages, ticks, alive = 0, 0, 0
+    for process in workers:
         try:
             pid = int(process.pid.read_text())
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -81,14 +85,14 @@ def _service_metrics(folder: JobFolder) -> Iterator[dict[str, Any]]:
         except (OSError, ValueError, IndexError):
             continue
         ticks += int(fields[11]) + int(fields[12])
-        workers += 1
-    if not workers:
+        alive += 1
+    if not alive:
         return
     now = rfc3339(time.time())
     for name, value in (
         ("CurrentMemoryUsage", pages * _PAGE_BYTES),
         ("TotalCpuTime", round(ticks / _TICKS, 2)),
-        ("CurrentWorkers", workers),
+        ("CurrentWorkers", alive),
     ):
         yield {
             "name": {"origin": "dataflow/v1b3", "name": name, "context": {}},

@@ -17,7 +17,7 @@ import datetime as dt
 import secrets
 import string
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class WorkerPool:
         self._target = job.workers
         self._over = asyncio.Event()
         self._has_worked = False
+        self._next_slot = 0
         # By slot. The process of a batch job that deals out bundles has a slot, and is no worker.
         self._running: dict[int, Worker] = {}
         self._tasks: dict[int, asyncio.Task[int]] = {}
@@ -99,9 +100,8 @@ class WorkerPool:
                 (0, self._target),
             )
         first = 1 if self._job.deals_bundles else 0
-        for slot in range(first + self._target):
-            await self._start(slot)
-            self._begin(slot, self._keep(slot))
+        for _ in range(first + self._target):
+            await self._start_next()
         if self._target > 1:
             self._say(
                 Importance.DETAILED,
@@ -128,9 +128,7 @@ class WorkerPool:
             f"Autoscaling: Resizing worker pool from {before} to {self._target}.",
             (before, self._target),
         )
-        slot = max(self._tasks) + 1
-        await self._start(slot)
-        self._begin(slot, self._keep(slot))
+        await self._start_next()
         self._say(
             Importance.DETAILED,
             f"Autoscaling: Raised the number of workers to {self._target}.",
@@ -177,10 +175,12 @@ class WorkerPool:
         """Return the errors in all logs since the last call. Blocks."""
         return [text for log in list(self._logs.values()) for text in log.errors(last=last)]
 
-    def _begin(self, slot: int, keep: Coroutine[Any, Any, int]) -> None:
-        self._tasks[slot] = asyncio.create_task(keep, name=f"{self._prefix} {slot}")
+    async def _start_next(self) -> None:
+        slot, self._next_slot = self._next_slot, self._next_slot + 1
+        await self._start(slot)
+        self._tasks[slot] = asyncio.create_task(self._keep(slot), name=f"{self._prefix} {slot}")
 
-    async def _start(self, slot: int) -> Worker:
+    async def _start(self, slot: int) -> None:
         files = self._folder.process(slot)
         if slot not in self._logs:
             self._logs[slot] = LogReader(files.log, await asyncio.to_thread(_size, files.log))
@@ -193,7 +193,10 @@ class WorkerPool:
         process = await JobProcess.start(files, module, arguments, self._environment)
         self._running[slot] = Worker(slot, name, process)
         self._say(Importance.DETAILED, f"Worker started: process {process.pid}, {name}.", None)
-        return self._running[slot]
+        if self._over.is_set():
+            # The others were told to end while this one was being started.
+            self._dismissed.add(slot)
+            process.terminate()
 
     async def _keep(self, slot: int) -> int:
         """Keep a process running for as long as it is to be replaced; return its exit code."""

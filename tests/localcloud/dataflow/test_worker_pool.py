@@ -4,6 +4,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -117,6 +118,15 @@ def test_workers_can_be_added_up_to_the_most_and_stay_after_a_restart(dataflow, 
     dataflow.stop()
     dataflow.start()
     dataflow.eventually(lambda: len(workers.names()) == 2, what="both workers again")
+
+
+def test_workers_that_are_added_at_once_are_as_many(dataflow, stream):
+    workers = stream(1, at_most=4)
+    with ThreadPoolExecutor() as threads:
+        for adding in [threads.submit(workers.add) for _ in range(3)]:
+            adding.result()
+    workers.all_count(CurrentWorkers=4, predictions=8)
+    assert len(set(workers.pids())) == 4
 
 
 def test_a_drain_ends_all_workers_and_a_cancellation_does_too(dataflow, stream):
