@@ -90,7 +90,7 @@ class DataflowJob:
 def test_a_worker_that_is_killed_is_replaced_and_no_prompt_is_lost(
     kind, faults, cloud, lane, books, paid, unanswered
 ):
-    bodies = prompt_bodies("shared", faults.many(3000, least=300))
+    bodies = prompt_bodies("shared", faults.many(3000, least=200))
     cloud.models(latency_s=0.2)
     if kind == "stream":
         lane.publish(*bodies)
