@@ -1197,7 +1197,7 @@ resource "google_storage_bucket_object" "template" {
       # A template's own parameters, then those that both jobs of prompts have.
       parameters = concat(
         local.template_metadata[each.key].parameters,
-        each.key == "prefetch_import" ? [] : jsondecode(file("${path.module}/beam_jobs/templates/parameters.json")),
+        jsondecode(each.key == "prefetch_import" ? "[]" : file("${path.module}/beam_jobs/templates/parameters.json")),
       )
     })
     # Workers run in the image that launched them.
@@ -1219,7 +1219,7 @@ locals {
       REGION                    = var.region
       BUCKET                    = google_storage_bucket.imagen.name
       STREAM_TEMPLATE           = "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["stream"].name}"
-      PREFETCH_TEMPLATE         = var.batch_inference ? "gs://${google_storage_bucket.imagen.name}/templates/prefetch_import.json" : null
+      PREFETCH_TEMPLATE         = var.batch_inference ? "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["prefetch_import"].name}" : null
       BACKFILL_TEMPLATE         = "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["backfill"].name}"
       PROMPTS_TOPIC             = google_pubsub_topic.imagen["prompts"].name
       PROMPTS_SUBSCRIPTION      = google_pubsub_subscription.imagen["prompts-sub"].name

@@ -25,6 +25,7 @@ from localcloud.vertex.pictures import canned
 BUCKET = Names.bucket
 RUN = "backfill:bench"
 FOLDER = PrefetchFolder.of(BUCKET, "bench")
+FILE_ROWS = 1000
 IMAGES = f"gs://{BUCKET}/bench/images"
 PROMPT = "A lighthouse at dusk in the style of a woodcut, with gulls, above a harbour full of boats"
 _CONTENTS = {"contents": [{"role": "user", "parts": [{"text": PROMPT}]}]}
@@ -40,7 +41,7 @@ class Output:
         file_rows: how many a file has.
     """
 
-    def __init__(self, rows: int, image_bytes: int, file_rows: int = 1000) -> None:
+    def __init__(self, rows: int, image_bytes: int, file_rows: int = FILE_ROWS) -> None:
         self.rows = rows
         head, self._tail = _row(image_bytes).split(b"LABEL")
         self._head = head

@@ -31,12 +31,13 @@ from beam_jobs.models.pictures import decode_base64
 from beam_jobs.prefetch.importer import IMAGES_AT_ONCE, RANGES_AT_ONCE
 from beam_jobs.prefetch.line_ranges import FileRange, lines_in, ranges_of
 from beam_jobs.prefetch.request_row import label_of
-from bench.batch_output import BUCKET, FOLDER, IMAGES, Output
+from bench.batch_output import BUCKET, FILE_ROWS, FOLDER, IMAGES, Output
 from bench.processes import cpu_s, peak_mb
 from localcloud import __main__ as localcloud_cli
 from localcloud.resources import Names
 
-READ_BY_BEAM = 300
+# One file: at its pace, more would take minutes.
+READ_BY_BEAM = FILE_ROWS
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ class LeftOut(StrEnum):
     """Why a row of a prompt file is left to the backfill's own job."""
 
     INVALID = "invalid"  # which the job reports
+    CUSTOM = "custom"  # custom functions change prompts or images in the job
     ENDPOINT = "endpoint"  # something else than Google serves the model
     MODEL = "model"  # batch inference does not serve it, as far as the catalog knows
     LOCATION = "location"  # batch inference serves the model at none of the job's locations
@@ -63,8 +64,19 @@ def why_not(
     return None
 
 
-def why_not_prompt(prompt: Prompt, locations: Sequence[str]) -> LeftOut | None:
-    """Return why batch inference cannot make a prompt's images; None if it can."""
+def why_not_prompt(
+    prompt: Prompt, locations: Sequence[str], *, changed: bool = False
+) -> LeftOut | None:
+    """Return why batch inference cannot make a prompt's images; None if it can.
+
+    Args:
+        prompt: the prompt.
+        locations: where the job may call models.
+        changed: whether custom functions change prompts or images in the job. The images would not
+            be those that it looks for.
+    """
+    if changed or prompt.postprocess is not None:
+        return LeftOut.CUSTOM
     return why_not(
         prompt.model,
         prompt.image_size,

@@ -35,6 +35,8 @@ RANGES_AT_ONCE = 4
 # Images that are in memory at once: those that are uploaded, and a few that come next.
 IMAGES_AT_ONCE = UPLOADS_AT_ONCE + 4
 RECORDS_AT_ONCE = 32
+# A line of so many bytes at most may be one of white space.
+MAX_BLANK_BYTES = 100
 # How long the end of a range waits for its thumbnails, which are a convenience.
 MAX_THUMBNAILS_WAIT_S = 60.0
 
@@ -232,7 +234,8 @@ def _checked(line: Line, index: ManifestIndex) -> Usable | Unusable | None:
     """Return what a line holds; None if it is empty."""
     if line.data is None:
         return Unusable(RowEnd.TOO_LONG, "this row has more bytes than any answer with an image")
-    if not line.data.strip():
+    # Stripped, a row of megabytes would be copied.
+    if len(line.data) <= MAX_BLANK_BYTES and not line.data.strip():
         return None
     return check_line(line.data, index.find, is_ended=line.is_ended)
 

@@ -140,7 +140,9 @@ class _Preparation:
         for prompt in planned.items():
             if prompt is None:
                 self._left_out[LeftOut.INVALID] += 1
-            elif reason := why_not_prompt(prompt, self._locations):
+            elif reason := why_not_prompt(
+                prompt, self._locations, changed=self._order.defaults.changed
+            ):
                 self._left_out[reason] += 1
             else:
                 yield prompt

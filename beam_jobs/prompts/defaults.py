@@ -23,6 +23,7 @@ def prompt_defaults(
     bucket: str | None = None,
     reference_buckets: str | None = None,
     postprocess: str | None = None,
+    changed: bool = False,
 ) -> PromptDefaults:
     """Return what the options of these names set for a job's prompts.
 
@@ -36,6 +37,7 @@ def prompt_defaults(
         bucket: the deployment's own, where references may be; None: they may be anywhere.
         reference_buckets: comma-separated; other buckets where they may be.
         postprocess: the custom function that changes the images, as MODULE:FUNCTION@VERSION.
+        changed: whether custom functions change prompts or images in ways that only workers know.
         prompt_template: the name of the template of prompts that name none; None: they have none.
     """
     return PromptDefaults(
@@ -48,6 +50,7 @@ def prompt_defaults(
         template=prompt_template or None,
         reference_buckets=frozenset({bucket, *names_in(reference_buckets)}) if bucket else None,
         postprocess=postprocess,
+        changed=changed,
     )
 
 

@@ -60,6 +60,8 @@ class PromptDefaults:
         reference_buckets: where references may be; None: anywhere.
         postprocess: the custom function that changes the images, as MODULE:FUNCTION@VERSION; None:
             there is none.
+        changed: whether custom functions of the job change its prompts or images, in ways that only
+            its workers know.
     """
 
     model: str
@@ -71,6 +73,7 @@ class PromptDefaults:
     template: str | None = None
     reference_buckets: frozenset[str] | None = frozenset()
     postprocess: str | None = None
+    changed: bool = False
 
     def endpoint_of(self, model: str) -> str | None:
         """Return the endpoint that serves a model of the job; it serves the default model alone."""

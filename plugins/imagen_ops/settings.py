@@ -22,7 +22,7 @@ DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
 DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
 # A night's images are there by noon, whatever Vertex AI does. Its jobs mostly end within hours.
 DEFAULT_PREFETCH_HOURS = 12.0
-MAX_PREFETCH_HOURS = 72.0
+MAX_PREFETCH_HOURS = 72
 # A weekend, and a day off.
 MAX_APPROVAL_HOURS = 72
 _WHERE_TO_SET = (

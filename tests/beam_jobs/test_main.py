@@ -472,7 +472,9 @@ def traces(lane, monkeypatch):
         return "".join(f"{json.dumps(each)}\n" for each in entries)
 
     for digest in (FOX, OWL, HARE):
-        lane.put(f"images/{digest[:2]}/{digest}-0.png", b"image")
+        image = lane.storage.bucket(BUCKET).blob(f"{lane.name}/images/{digest[:2]}/{digest}-0.png")
+        image.metadata = {"prompt-id": "order-1", "prompt": "a fox"}
+        image.upload_from_string(b"image")
         lane.put(f"images/{digest[:2]}/{digest}.json", b"{}")
         lane.put(f"images/thumbnails/{digest[:2]}/{digest}-0.webp", b"thumbnail")
     lane.put(

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import aiohttp
 import pytest
@@ -26,7 +28,7 @@ from tests.beam_jobs.prefetch.outputs import (
     picture,
     requests_of,
 )
-from tests.conftest import BUCKET
+from tests.conftest import BUCKET, PROJECT, ROOT, _call, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +36,8 @@ pytestmark = pytest.mark.slow
 class Night:
     """A run's prefetch in the bucket: what was ordered, and what came back."""
 
-    def __init__(self, lane):
-        self.lane = lane
+    def __init__(self, lane, cloud):
+        self.lane, self.cloud = lane, cloud
         self.folder = PrefetchFolder.parse(f"gs://{BUCKET}/{lane.name}/prefetch/night-1/")
         self.parts = []
 
@@ -57,6 +59,30 @@ class Night:
         )
         self._put(self.folder.parts, json.dumps(Prepared(RUN, tuple(self.parts)).to_json()))
         return len(self.parts) - 1
+
+    def run_batch(self, part, prompts, **settings):
+        """Let the stand-in for Vertex AI answer a part's requests; return what it billed."""
+        folder = self.parts[part].folder
+        lines = [line for prompt in prompts for line, _ in rows_of(prompt, RUN)]
+        self._put(folder.requests, b"".join(lines))
+        before = self.cloud.batches(**settings)["billed_usd"]
+        parent = f"{self.cloud.environment['GOOGLE_VERTEX_BASE_URL']}/v1/projects/{PROJECT}"
+        parent += "/locations/global/batchPredictionJobs"
+        body = {
+            "displayName": "night-1",
+            "model": f"publishers/google/models/{self.parts[part].model}",
+            "inputConfig": {"instancesFormat": "jsonl", "gcsSource": {"uris": [folder.requests]}},
+            "outputConfig": {
+                "predictionsFormat": "jsonl",
+                "gcsDestination": {"outputUriPrefix": folder.output},
+            },
+        }
+        job = _call("POST", parent, body)["name"].rpartition("/")[2]
+        # Where rows are missing, it is PARTIALLY_SUCCEEDED.
+        eventually(
+            lambda: _call("GET", f"{parent}/{job}")["state"].endswith("SUCCEEDED"), within_s=60
+        )
+        return self.cloud.batches()["billed_usd"] - before
 
     def answer(self, part, lines, name="predictions_00000.jsonl", end=b"\n"):
         """Write a file of output, and return its path."""
@@ -85,7 +111,7 @@ class Night:
 
 @pytest.fixture
 def night(lane, cloud):
-    return Night(lane)
+    return Night(lane, cloud)
 
 
 @pytest.fixture
@@ -319,3 +345,68 @@ def test_wrong_options_are_named(night, prompts, capsys, options, says):
     }
     assert prefetch_import.main([f"--{name}={value}" for name, value in given.items()]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_what_the_stand_in_s_batch_job_writes_is_counted_and_costs_what_it_bills(
+    night, lane, prompt_of
+):
+    prompts = [prompt_of(f"A hare {n}", images=1 + n % 2, origin=f"f:{n}") for n in range(40)]
+    prompts += [prompt_of(f"fault:blocked {n}", origin=f"g:{n}") for n in range(3)]
+    part = night.order(*prompts)
+    rates = {"failed_rate": 0.1, "doubled_rate": 0.1, "missing_rate": 0.05, "shard_rows": 20}
+    rates |= {"unlabelled_rate": 0.05, "relabelled_rate": 0.05, "no_image_rate": 0.05}
+    billed = night.run_batch(part, prompts, **rates)
+    report = night.import_all()
+    found = rows(report)
+    assert {"stored", "failed", "refused", "doubled", "unlabelled", "unknown", "no_image"} <= set(
+        found
+    )
+    # Rows without their label say of no image that it came: it counts as missing, too.
+    nobodys = found["unlabelled"] + found["unknown"]
+    assert sum(found.values()) - found["doubled"] - nobodys == report["ordered"]
+    assert len(images(lane)) == found["stored"]
+    assert report["records"] == len(records(lane))
+    assert report["cost_usd"] <= billed
+    assert report["unpriced_rows"] == 0
+
+
+def test_an_import_that_is_killed_is_finished_by_the_next_one(night, lane, cloud, prompt_of):
+    prompts = [prompt_of(f"A wolf {n}", images=2, origin=f"f:{n}") for n in range(60)]
+    part = night.order(*prompts)
+    lines = [line for n, each in enumerate(prompts) for line in outputs_of(each, first=2 * n)]
+    night.answer(part, lines)
+    flags = [f"--images_output_location={lane.images_location}", f"--prefetch={night.folder.url}"]
+    cloud.storage(latency_s=0.1)
+    flags += ["--thumbnails=off"]
+    kill_an_import_at(60, lane, flags)
+    cloud.storage(latency_s=0.0)
+    before = images(lane)
+    assert len(before) >= 60
+    report = night.import_all()
+    assert rows(report) == {"stored": 120}
+    assert (report["images"], report["records"]) == (120, 60)
+    assert report["cost_usd"] == report["recorded_cost_usd"]
+    assert before.items() <= images(lane).items()
+    assert len(images(lane)) == 120
+    assert len(records(lane)) == 60
+
+
+def kill_an_import_at(stored, lane, flags):
+    """Run an import, and kill it once so many objects are stored."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_jobs.prefetch_import", *flags, f"--project={PROJECT}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def is_there():
+        assert process.poll() is None, "it has ended before it could be killed"
+        names = lane.storage.list_blobs(BUCKET, prefix=f"{lane.name}/images/")
+        return sum(1 for _ in names) >= stored
+
+    try:
+        eventually(is_there, within_s=90, what=f"{stored} objects")
+    finally:
+        process.kill()
+        process.wait()

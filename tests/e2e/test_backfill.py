@@ -486,3 +486,66 @@ def test_an_objects_name_and_content_forge_no_alert_and_appear_in_no_log(
     assert operated.ended(BACKFILL, run_id) == RunState.FAILED
     assert "expected text on one line" in operated.first_error(BACKFILL, run_id, "plan")
     assert operated.task(BACKFILL, run_id, "plan").try_number == 1
+
+
+def test_a_night_with_a_prefetch_adds_up_at_about_half_the_price(
+    operated: Operated, folder: str
+) -> None:
+    """Files of every kind, some of it made before, invalid, refused, or of a size for the job."""
+    _night_with_a_prefetch(operated, folder, files=6, rows=49)
+
+
+@pytest.mark.full
+def test_a_large_night_with_a_prefetch_adds_up_at_about_half_the_price(
+    operated: Operated, folder: str
+) -> None:
+    _night_with_a_prefetch(operated, folder, files=FILES, rows=ROWS)
+
+
+def _night_with_a_prefetch(operated: Operated, folder: str, *, files: int, rows: int) -> None:
+    kinds = ("txt", "jsonl", "csv", "txt.gz", "jsonl.gz", "csv.gz")
+    prompts = {
+        number: [f"{folder} picture {number}-{row}" for row in range(rows)]
+        for number in range(files)
+    }
+    made = [texts[0] for texts in prompts.values()] + prompts[0][: rows // 2]
+    put(operated, f"{folder}-before/some.txt", file_of("some.txt", made))
+    first = operated.run(BACKFILL, {"prompts": f"gs://{BUCKET}/{folder}-before/*"})
+    operated.lane.predictions(len(made))
+
+    large, refused, bad = 4, 3, 5
+    for number, texts in prompts.items():
+        name = f"file-{number:02d}.{kinds[number % len(kinds)]}"
+        put(operated, f"{folder}/{name}", file_of(name, texts, bad=bad if number == 1 else 0))
+    odd = [{"prompt": f"{folder} large {n}", "image_size": "2K"} for n in range(large)]
+    odd += [{"prompt": f"{folder} fault:blocked {n}"} for n in range(refused)]
+    put(operated, f"{folder}/odd.jsonl", "\n".join(map(json.dumps, odd)).encode())
+
+    batches = operated.cloud.batches()
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "prefetch": "batch"}
+    run_id = operated.run(BACKFILL, form, within_s=400)
+    found = record(operated, run_id)
+    counts, prefetch = found["counts"], found["prefetch"]
+    assert counts["prompts"] == counts["predictions"] + counts["failures"]
+    assert counts["predictions"] == files * rows + large
+    assert counts["failures"] == bad + refused
+    to_make = files * rows - len(set(made))
+    after = operated.cloud.batches()
+    assert after["created"] - batches["created"] == 1
+    assert after["images"] - batches["images"] == to_make
+    assert prefetch["rows"]["stored"] == prefetch["images"] == to_make
+    assert prefetch["left_out"]["size"] == large
+    assert counts["images"] == large, "the job makes what batch inference cannot"
+    predictions = operated.lane.predictions(counts["predictions"])
+    paths = [path for each in predictions for path in each["images"]]
+    assert len(paths) == len(set(paths)) == counts["predictions"], "each image once"
+    assert len([each for each in predictions if each["tier"] == "batch"]) == to_make
+    operated.lane.dead_letters(counts["failures"])
+
+    # The same, by what the service has billed, and by what such images cost online before.
+    billed = (after["billed_usd"] - batches["billed_usd"]) / to_make
+    online = record(operated, first)["cost_usd"] / len(made)
+    print(f"{to_make} images: {billed:.4f} USD each by batch inference, {online:.4f} online")
+    assert billed <= 0.55 * online
+    assert found["engines"]["batch"]["cost_usd"] == pytest.approx(billed * to_make, rel=0.01)
+    assert found["engines"]["online"]["images"] == large

@@ -25,6 +25,8 @@ OTHERWISE = {
     "restarts_per_hour": 1,
     "startup_seconds": 1200,
     "backfills_at_once": 3,
+    "approval_timeout_hours": 6.5,
+    "prefetch_min_saving_usd": 2.5,
     "backfill_pool": "imagen_backfill",
     "backfill_requests_per_minute": 30.5,
     "backfill_max_images": 1000,

@@ -90,6 +90,7 @@ def defaults_of(run: BackfillRun, settings: Settings, *, source: str) -> "Prompt
         bucket=settings.bucket,
         reference_buckets=",".join(settings.reference_buckets),
         source=source,
+        changed=bool(settings.preprocess or settings.postprocess),
     )
 
 

@@ -50,8 +50,16 @@ class PriceGroup(NamedTuple):
     batchable: bool = False
 
     @classmethod
-    def of(cls, prompt: "Prompt", model_location: str | None = None) -> "PriceGroup":
-        """Return the group of a prompt, of a job that may call models at these locations."""
+    def of(
+        cls, prompt: "Prompt", model_location: str | None = None, *, changed: bool = False
+    ) -> "PriceGroup":
+        """Return the group of a prompt.
+
+        Args:
+            prompt: the prompt.
+            model_location: where the job may call models, as its option says; None: the default.
+            changed: whether custom functions change prompts or images in the job.
+        """
         from beam_jobs.prefetch.batchable import batch_locations, why_not_prompt
         from beam_jobs.prompts.likely_cost import text_tokens
 
@@ -63,7 +71,8 @@ class PriceGroup(NamedTuple):
             size=prompt.image_size,
             thinking_level=prompt.thinking_level,
             text_tokens=3 * 2**power // 4,
-            batchable=why_not_prompt(prompt, batch_locations(model_location)) is None,
+            batchable=why_not_prompt(prompt, batch_locations(model_location), changed=changed)
+            is None,
         )
 
 
@@ -160,7 +169,7 @@ def count_file(
             )
         if isinstance(item, Prompt):
             prompts += 1
-            group = PriceGroup.of(item, model_location)
+            group = PriceGroup.of(item, model_location, changed=defaults.changed)
             digests.setdefault(group, bytearray()).extend(bytes.fromhex(item.digest))
             if len(references) < MAX_LOOKED_UP:
                 references.update((each.path, None) for each in item.references)

@@ -84,13 +84,20 @@ class CheckBudget(ImagenOperator):
         from imagen_ops.backfill.budget import check_budget
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.plan_text import over_budget, summary, within_budget
-        from imagen_ops.backfill.run import run_from_context
+        from imagen_ops.backfill.run import NO_PREFETCH, run_from_context
         from imagen_ops.dag.model_check import check_model
+        from imagen_ops.jobs.launch_request import PREFETCH_TEMPLATE
 
         run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
         if contradictions := run.form.contradictions():
             raise AirflowFailException(
                 "\n".join(["the form's fields contradict each other:", *contradictions])
+            )
+        if run.prefetch != NO_PREFETCH and not self.settings.prefetch_template:
+            raise AirflowFailException(
+                f"{PREFETCH_TEMPLATE} isn't set, so what batch inference makes could not be "
+                "stored: set batch_inference = true in terraform.tfvars and apply, or trigger the "
+                "run with prefetch = none"
             )
         without_price = {*plan.unpriced, *filter(None, [run.unpriced_model])}
         if context["params"]["max_cost_usd"] and without_price:

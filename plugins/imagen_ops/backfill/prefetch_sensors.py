@@ -3,7 +3,7 @@
 Whatever the service answers, the run goes on: its own job makes what is missing.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import PokeReturnValue
 from airflow.sdk.exceptions import (
@@ -14,15 +14,19 @@ from airflow.sdk.exceptions import (
 )
 from typing_extensions import override
 
+from beam_jobs.prefetch.folder import PartFolder
 from imagen_ops.alerts.alert import alert
 from imagen_ops.backfill.run import BackfillRun, run_from_context
 from imagen_ops.dag.tasks import ImagenSensor
+from imagen_ops.errors import ApiError
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import TRY_LABEL, import_launch_request
 from imagen_ops.jobs.links import BATCH_LINKS
-from imagen_ops.prefetch.import_report import parse_report
-from imagen_ops.prefetch.run_prefetch import RunPrefetch
-from imagen_ops.prefetch.state import Part
+from imagen_ops.prefetch.import_report import ImportReport, parse_report
+from imagen_ops.prefetch.state import Part, Prefetch
+
+if TYPE_CHECKING:
+    from imagen_ops.prefetch.run_prefetch import RunPrefetch
 
 # How much of a failed job's errors a record keeps.
 _SHOWN_ERROR_CHARS = 500
@@ -31,8 +35,10 @@ _SHOWN_ERROR_CHARS = 500
 class _PrefetchSensor(ImagenSensor):
     """A task of the prefetch of a run."""
 
-    def prefetch(self, run: BackfillRun) -> RunPrefetch:
+    def prefetch(self, run: BackfillRun) -> "RunPrefetch":
         """Return the prefetch of the task's run."""
+        from imagen_ops.prefetch.run_prefetch import RunPrefetch
+
         return RunPrefetch(self.settings, self.clients, run_id=run.run_id, run_label=run.label)
 
 
@@ -166,8 +172,24 @@ class ImportBatchesSensor(_PrefetchSensor):
             return self._without(context, f"the report of import job {job.id}: {error}")
         state = prefetch.change(lambda was: was.changed(imported=report, import_job=job.id))
         prefetch.settle(state)
-        self.log.info("%s", report)
+        self.log.info("rows of the batch jobs' output: %s", report.rows)
+        for problem in report.first_problems:
+            self.log.warning("%s", problem)
+        kept = self._output_kept(state, report)
+        prefetch.change(lambda was: was.changed(output_kept=kept))
         return PokeReturnValue(True, report.images)
+
+    def _output_kept(self, state: Prefetch, report: ImportReport) -> bool:
+        """Delete the batch jobs' output if nobody needs it any more; whether it is kept."""
+        if self.settings.prefetch_keep_output or report.odd_rows:
+            return True
+        try:
+            for part in state.parts:
+                self.clients.storage.delete_below(PartFolder(part.folder).output)
+        except ApiError as error:
+            self.log.warning("%s; it is deleted after 30 days", error)
+            return True
+        return False
 
     def _without(self, context: Any, why: str) -> PokeReturnValue:
         """Let the run go on although what is paid for is not stored, and say so."""

@@ -4,6 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+# What may have been paid for, and is not understood. Somebody may want to look at the output.
+_ODD = (
+    *("no_image", "not_stored", "unlabelled", "unknown", "echo_changed"),
+    *("cut_off", "too_long", "unreadable"),
+)
+
 _Count = Annotated[int, Field(ge=0)]
 
 
@@ -29,6 +35,11 @@ class ImportReport(BaseModel):
     cost_usd: Annotated[float, Field(ge=0)] | None
     unpriced_rows: _Count = 0
     first_problems: tuple[str, ...] = ()
+
+    @property
+    def odd_rows(self) -> int:
+        """How many rows nobody can tell the use of."""
+        return sum(self.rows.get(name, 0) for name in _ODD)
 
 
 def parse_report(content: bytes) -> ImportReport:

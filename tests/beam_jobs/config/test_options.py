@@ -32,8 +32,8 @@ def test_help_says_of_each_option_of_the_job_its_default_and_an_example(job, fla
     assert "Default: 600. Example" in " ".join(entries["max_retry_seconds"].split())
     groups = re.findall(r"(?m)^([a-z].+):$", out)
     assert groups == [
-        *("options", "what to read, and where results go", "what to make", "the model", "pace"),
-        *("money", "what belongs to others"),
+        *("options", "what to read, and where results go", "what to make"),
+        *("functions of your own", "the model", "pace", "money", "what belongs to others"),
     ]
     assert "Beam's own options are accepted too" in out
 

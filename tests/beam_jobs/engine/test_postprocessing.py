@@ -1,5 +1,6 @@
 """Images that a custom function changes: paid for once, and never another function's."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -136,7 +137,8 @@ async def test_the_same_prompt_is_neither_drawn_nor_changed_again(worker: Any, p
 
     prompt = with_function(prompt_of("A fox"))
     first = await prediction(worker(model, signed), prompt)
-    again = await prediction(worker(model, signed), prompt)
+    another = dataclasses.replace(prompt, origin="another")
+    again = await prediction(worker(model, signed), another)
     assert again.images == first.images
     assert again.reused
     assert (model.drawn, len(calls)) == (1, 1)
@@ -148,7 +150,8 @@ async def test_another_version_begins_with_the_stored_image_and_pays_nothing(
     model, prompt = Model(), prompt_of("A fox")
     first = await prediction(worker(model, lambda image: image + b"1"), with_function(prompt))
     second = await prediction(
-        worker(model, lambda image: image + b"2", "2"), with_function(prompt, "2")
+        worker(model, lambda image: image + b"2", "2"),
+        dataclasses.replace(with_function(prompt, "2"), origin="another"),
     )
     plain = await prediction(worker(model, None), prompt)
     assert model.drawn == 1

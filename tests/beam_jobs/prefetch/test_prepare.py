@@ -27,6 +27,7 @@ from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.limits import FileLimits
 from beam_jobs.prompts.listing import list_files
 from beam_jobs.prompts.plan_file import line_of
+from beam_jobs.prompts.stored_object import StoredObject
 from tests.conftest import BUCKET, ROOT, Lane
 from tests.pictures import png
 
@@ -167,6 +168,31 @@ def test_files_that_changed_after_the_plan_are_left_to_the_job_which_reports_the
     assert left(result) == {LeftOut.INVALID: 3}
 
 
+@pytest.mark.parametrize("custom", [{"changed": True}, {"postprocess": "custom.example:f@1"}])
+def test_nothing_is_ordered_that_custom_functions_change_in_the_job(lane, prepared, custom):
+    lane.put("night/a.txt", "a fox\n")
+    result = prepared(**custom)
+    assert (result.parts, left(result)) == ((), {LeftOut.CUSTOM: 1})
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailable("for now"), ConnectionError("for now")])
+def test_what_cannot_be_read_for_now_is_not_taken_for_no_prompt(lane, prepared, monkeypatch, error):
+    lane.put("night/a.txt", "a fox")
+    plan = write_plan(lane)
+    fetch = StoredObject._fetch
+
+    def failing(self: StoredObject, count: int) -> bytes:
+        if self._blob.name.endswith("a.txt"):
+            raise error
+        return fetch(self, count)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StoredObject, "_fetch", failing)
+        with pytest.raises(type(error)):
+            prepared(plan=plan)
+    assert prompts_in(lane, prepared(plan=plan).parts) == ["a fox"]
+
+
 def test_each_model_has_parts_of_its_own_which_are_never_too_long(lane, prepared, monkeypatch):
     rows = [
         {"prompt": f"number {n}", "images": 2, "model": (DEFAULT_MODEL, OTHER_MODEL)[n % 2]}
@@ -218,10 +244,11 @@ def test_nothing_to_order_is_no_part(lane, prepared, folder):
 
 def test_a_retry_after_the_end_orders_what_was_prepared_whatever_changed_since(lane, prepared):
     lane.put("night/a.txt", "a fox")
-    first = prepared()
+    first, written = prepared(), set(lane.objects("prefetch/"))
     lane.put("night/a.txt", "a hen")
     assert prepared() == first
     assert prompts_in(lane, first.parts) == ["a fox"]
+    assert set(lane.objects("prefetch/")) == written, "nothing is written again"
 
 
 def test_a_try_that_breaks_off_leaves_nothing_that_counts(lane, prepared, monkeypatch):

@@ -58,6 +58,7 @@ def test_a_plan_says_what_batch_inference_could_make_and_what_that_saves(
     # Whoever names a place wants the prompts there.
     assert planned(model_location="eu").batch_images == 0
     assert "prefetch" not in summary(planned(model_location="eu"))
+    assert planned(changed=True).batch_images == 0, "only the job knows what its functions change"
 
 
 def test_long_texts_and_high_levels_of_thinking_cost_more(lane: Lane, planned: Planned) -> None:
