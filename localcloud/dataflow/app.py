@@ -13,10 +13,12 @@ from localcloud.dataflow.jobs import Job
 from localcloud.dataflow.launching import Launch
 from localcloud.dataflow.listing import jobs_page, messages_page
 from localcloud.dataflow.page import JobPage
+from localcloud.dataflow.registry import JobFolder
 from localcloud.dataflow.schema import checked
 from localcloud.dataflow.service import JobService
 from localcloud.dataflow.states import JobState, View
 from localcloud.dataflow.submissions import Objects, submitted_job
+from localcloud.dataflow.worker_routes import add_worker_routes
 from localcloud.rest import ApiError
 from localcloud.tunable_settings import add_settings_routes
 
@@ -39,6 +41,7 @@ def dataflow_app(
 
     Beyond Google's routes, `GET /localcloud` returns call counts by method and the settings, a
     PATCH of it with a JSON object changes settings, and `/dataflow/jobs/LOCATION/ID` shows a job.
+    `worker_routes` has those for a job's workers.
 
     Args:
         service: runs the jobs.
@@ -70,6 +73,7 @@ def dataflow_app(
         app.router.add_route(http, path, faults.wrap(method, handler))
 
     add_settings_routes(app, service.settings, lambda: faults.counts)
+    add_worker_routes(app, service)
     app.router.add_get("/dataflow/jobs/{location}/{job:.+}", api.page)
     # Stands in for the console's log search for one job: the job's page shows its log.
     app.router.add_get("/logs/{job:query;query=(?s:.+)}", api.page)
@@ -141,8 +145,10 @@ class _Api:
         return web.json_response(self._service.request(job, state).resource(View.SUMMARY))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        folder = self._registry.folder(self._job(request).id)
-        answer = await asyncio.to_thread(metrics.job_metrics, folder)
+        job = self._job(request)
+        answer = await asyncio.to_thread(
+            metrics.job_metrics, self._registry.folder(job.id), deals_bundles=job.deals_bundles
+        )
         if start := request.query.get("startTime"):
             since = rest.parse_time("start_time", start)
             answer["metrics"] = [
@@ -174,7 +180,8 @@ class _Api:
             job,
             self._registry.messages(job.id)[-_PAGE_MESSAGES:],
             await asyncio.to_thread(metrics.totals, folder),
-            await asyncio.to_thread(logs.tail, folder.log, _PAGE_LOG_LINES),
+            self._service.workers(job),
+            await asyncio.to_thread(_tails, folder),
         )
         return web.Response(text=shown.html(), content_type="text/html")
 
@@ -182,6 +189,12 @@ class _Api:
         info = request.match_info
         location = info.get("location") or request.query.get("location")
         return self._registry.get(info["project"], location, info["job"])
+
+
+def _tails(folder: JobFolder) -> dict[str, str]:
+    return {
+        process.log.name: logs.tail(process.log, _PAGE_LOG_LINES) for process in folder.processes()
+    }
 
 
 def _location(request: web.Request) -> str:

@@ -1,7 +1,8 @@
 """The environment of a launch, as flags of the Python launcher and as the API shows it."""
 
+import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from localcloud.rest import ApiError
@@ -67,6 +68,26 @@ def flags_of(environment: Mapping[str, Any]) -> list[str]:
     flags += [f"--experiments={name}" for name in environment.get("additionalExperiments") or ()]
     flags += environment.get("additionalPipelineOptions") or []
     return flags
+
+
+def workers_of(options: Sequence[str]) -> tuple[int, int]:
+    """Return how many workers a job starts with, and how many it can have.
+
+    Dataflow chooses both where the options don't name them. Here a job then starts with one, and
+    keeps what it starts with.
+
+    Args:
+        options: the job's command-line arguments.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--num_workers", type=int, default=1)
+    parser.add_argument("--max_num_workers", type=int, default=1)
+    try:
+        given, _ = parser.parse_known_args(list(options))
+    except argparse.ArgumentError:
+        return 1, 1  # the job's program says what is wrong
+    workers = max(1, given.num_workers)
+    return workers, max(workers, given.max_num_workers)
 
 
 def check_environment(environment: Mapping[str, Any]) -> None:

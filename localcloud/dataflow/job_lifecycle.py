@@ -1,4 +1,4 @@
-"""Runs a job's process and moves the job through its states.
+"""Runs a job's processes and moves the job through its states.
 
 QUEUED → PENDING → RUNNING → DONE | FAILED
                       ├→ DRAINING → DRAINED | FAILED
@@ -10,15 +10,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from localcloud.dataflow import metrics
 from localcloud.dataflow.jobs import Job
-from localcloud.dataflow.logs import LogReader, tail
-from localcloud.dataflow.processes import JobProcess, how_it_ended
+from localcloud.dataflow.logs import tail
+from localcloud.dataflow.processes import how_it_ended
 from localcloud.dataflow.registry import Registry
 from localcloud.dataflow.settings import Settings
 from localcloud.dataflow.states import Importance, JobState
+from localcloud.dataflow.worker_pool import WorkerPool
 from localcloud.rest import now
 
 _POLL_S = 0.1
@@ -57,7 +58,7 @@ class JobLifecycle:
         self._on_running = on_running
         self._woken = asyncio.Event()
         self._shutting_down = False
-        self._process: JobProcess | None = None
+        self.pool: WorkerPool | None = None
 
     def wake(self) -> None:
         """React now to a change of the job's state from outside."""
@@ -78,8 +79,8 @@ class JobLifecycle:
             self._registry.set_state(self._id, JobState.FAILED)
             raise
         finally:
-            if self._process is not None:
-                await self._process.kill_after(0.0)
+            if self.pool is not None:
+                await self.pool.kill_after(0.0)
 
     async def _run(self) -> None:
         if self._state is JobState.QUEUED:
@@ -91,63 +92,53 @@ class JobLifecycle:
         if self._state not in (JobState.PENDING, JobState.RUNNING):
             self._end_without_process()
             return
-        await asyncio.to_thread(metrics.carry_over, self._folder)
-        log = LogReader(self._folder.log, await asyncio.to_thread(_size, self._folder.log))
-        job = self._job
-        self._process = await JobProcess.start(
-            self._folder, job.module, job.arguments, self._environment
+        self.pool = WorkerPool(
+            self._job,
+            self._folder,
+            self._environment,
+            say=partial(self._registry.add_message, self._id),
         )
-        self._registry.add_message(
-            self._id, Importance.DETAILED, f"Worker started: process {self._process.pid}."
-        )
-        code = await self._supervise(self._process, log)
-        await self._report_errors(log, last=True)
+        await self.pool.start()
+        code = await self._supervise(self.pool)
+        await self._report_errors(self.pool, last=True)
         if not self._shutting_down:
-            await self._end(code)
+            await self._end(code, self.pool.failed_log)
 
-    async def _supervise(self, process: JobProcess, log: LogReader) -> int:
-        """Pass requests on to a process until it ends; return its exit code."""
+    async def _supervise(self, pool: WorkerPool) -> int:
+        """Pass requests on to the processes until they end; return the exit code."""
         pending_until = time.monotonic() + self._settings.pending_s
         read_log_at = 0.0
         draining = False
         updated_at: float | None = None
-        ended = asyncio.create_task(process.wait())
+        ended = asyncio.create_task(pool.wait())
         stopping: asyncio.Task[None] | None = None
         while not ended.done():
             state = self._state
             if self._shutting_down and stopping is None:
-                process.terminate()
-                stopping = asyncio.create_task(process.kill_after(_SHUTDOWN_GRACE_S))
+                pool.terminate()
+                stopping = asyncio.create_task(pool.kill_after(_SHUTDOWN_GRACE_S))
             elif state in (JobState.DRAINING, JobState.UPDATED):
                 # Until the process works, it has no signal handler and the signal would kill it.
-                if not draining and self._process_works():
-                    process.terminate()
+                if not draining and pool.works():
+                    pool.terminate()
                     draining = True
                 if state is JobState.UPDATED and stopping is None:
                     updated_at = updated_at or time.monotonic()
                     if time.monotonic() - updated_at >= self._settings.updated_s:
-                        stopping = asyncio.create_task(process.force(_CANCEL_GRACE_S))
+                        stopping = asyncio.create_task(pool.force(_CANCEL_GRACE_S))
             elif state is JobState.CANCELLING and stopping is None:
-                stopping = asyncio.create_task(process.force(_CANCEL_GRACE_S))
-            elif (
-                state is JobState.PENDING
-                and time.monotonic() >= pending_until
-                and self._process_works()
-            ):
+                stopping = asyncio.create_task(pool.force(_CANCEL_GRACE_S))
+            elif state is JobState.PENDING and time.monotonic() >= pending_until and pool.works():
                 self._on_running(self._registry.set_state(self._id, JobState.RUNNING))
             if time.monotonic() >= read_log_at:
-                await self._report_errors(log)
+                await self._report_errors(pool)
                 read_log_at = time.monotonic() + _READ_LOG_EVERY_S
             await self._pause(_POLL_S, ended)
         if stopping is not None:
             await stopping
         return await ended
 
-    def _process_works(self) -> bool:
-        """Whether the process does its work: a stream pulls messages; a batch job exists."""
-        return self._folder.metrics.exists() if self._job.streaming else True
-
-    async def _end(self, code: int) -> None:
+    async def _end(self, code: int, failed_log: Path) -> None:
         state = self._state
         if state.terminal:
             self._registry.add_message(
@@ -160,7 +151,7 @@ class JobLifecycle:
         elif code == 0 and not self._job.streaming:
             self._registry.set_state(self._id, JobState.DONE)
         else:
-            last = await asyncio.to_thread(tail, self._folder.log, _TAIL_LINES)
+            last = await asyncio.to_thread(tail, failed_log, _TAIL_LINES)
             text = f"The job's process {how_it_ended(code)}"
             if code == 0:
                 text += ", although the job was not drained"
@@ -176,8 +167,8 @@ class JobLifecycle:
             # Its process ended with the local cloud, and its messages are in the backlog again.
             self._registry.set_state(self._id, JobState.DRAINED)
 
-    async def _report_errors(self, log: LogReader, *, last: bool = False) -> None:
-        errors = await asyncio.to_thread(lambda: list(log.errors(last=last)))
+    async def _report_errors(self, pool: WorkerPool, *, last: bool = False) -> None:
+        errors = await asyncio.to_thread(pool.errors, last=last)
         for text in errors[:_MAX_ERRORS_AT_ONCE]:
             self._registry.add_message(self._id, Importance.ERROR, text)
         if (more := len(errors) - _MAX_ERRORS_AT_ONCE) > 0:
@@ -205,7 +196,3 @@ class JobLifecycle:
     @property
     def _state(self) -> JobState:
         return self._job.state
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

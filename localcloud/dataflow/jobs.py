@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import secrets
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from localcloud.dataflow.states import Importance, JobState, JobType, View
@@ -26,6 +27,10 @@ class Job:
         template: the `gs://` path of the template, if the job was launched from one.
         replaces: the id of the job that this one replaces, if any.
         replaced_by: the id of the job that replaced this one, if any.
+        workers: how many workers it should have now.
+        max_workers: how many it can have.
+        deals_bundles: whether its program deals out bundles to workers, and is none itself: a batch
+            job with several workers.
     """
 
     id: str
@@ -48,6 +53,9 @@ class Job:
     client_request_id: str | None = None
     replaces: str | None = None
     replaced_by: str | None = None
+    workers: int = 1
+    max_workers: int = 1
+    deals_bundles: bool = False
 
     @property
     def streaming(self) -> bool:
@@ -104,12 +112,16 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    """One of a job's messages; `time` in seconds since 1970."""
+    """One of a job's messages; `time` in seconds since 1970.
+
+    `workers` is the number of workers now, and the wanted one, if the message is about these.
+    """
 
     id: str
     time: float
     importance: Importance
     text: str
+    workers: Sequence[int] | None = None
 
     def resource(self) -> dict[str, Any]:
         """Return the API's JobMessage."""
@@ -118,6 +130,21 @@ class Message:
             "time": rfc3339(self.time),
             "messageImportance": self.importance.value,
             "messageText": self.text,
+        }
+
+    def autoscaling_event(self) -> dict[str, Any] | None:
+        """Return the API's AutoscalingEvent; None, if the message is about something else."""
+        if self.workers is None:
+            return None
+        current, target = self.workers
+        changed = "CURRENT" if current == target else "TARGET"
+        return {
+            "currentNumWorkers": str(current),
+            "targetNumWorkers": str(target),
+            "eventType": f"{changed}_NUM_WORKERS_CHANGED",
+            "description": {"messageText": self.text},
+            "time": rfc3339(self.time),
+            "workerPool": "Regular",
         }
 
 

@@ -15,6 +15,7 @@ from localcloud.rest import ApiError, now
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,1022}[a-z0-9])?")
 _RUNNER = "localcloud.runner.MicroBatchRunner"
+_RUNNER_OF_SEVERAL = "localcloud.bundles.runner.BundleRunner"
 # The option that names the subscription a streaming job reads from.
 _SUBSCRIPTION = "messages_subscription"
 
@@ -121,9 +122,17 @@ def new_job(
         fields: further fields of `Job`.
     """
     job_id = new_job_id()
+    folder = registry.folder(job_id)
+    workers, max_workers = flags.workers_of(options)
     arguments = [f"--job_name={name}", f"--project={project}", f"--region={location}", *options]
     if program.type is JobType.STREAMING:
-        arguments += [f"--runner={_RUNNER}", f"--metrics_file={registry.folder(job_id).metrics}"]
+        arguments += [f"--runner={_RUNNER}", f"--metrics_file={folder.process(0).metrics}"]
+    elif workers > 1:
+        arguments += [
+            f"--runner={_RUNNER_OF_SEVERAL}",
+            f"--metrics_file={folder.process(0).metrics}",
+            f"--worker_address_file={folder.worker_address}",
+        ]
     at = now()
     return Job(
         id=job_id,
@@ -135,6 +144,9 @@ def new_job(
         arguments=tuple(arguments),
         created_at=at,
         state_at=at,
+        workers=workers,
+        max_workers=max_workers,
+        deals_bundles=workers > 1 and program.type is JobType.BATCH,
         **fields,
     )
 

@@ -47,7 +47,7 @@ def jobs_page(jobs: Sequence[Job], query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def messages_page(messages: Sequence[Message], query: Mapping[str, str]) -> dict[str, Any]:
-    """Return a ListJobMessagesResponse, the oldest message first.
+    """Return a ListJobMessagesResponse, the oldest message and autoscaling event first.
 
     Raises:
         ApiError: 400; a query parameter is invalid.
@@ -66,6 +66,8 @@ def messages_page(messages: Sequence[Message], query: Mapping[str, str]) -> dict
     ]
     page, token = paginate(selected, query, largest=_MAX_MESSAGES)
     answer: dict[str, Any] = {}
+    if events := [event for message in page if (event := message.autoscaling_event())]:
+        answer["autoscalingEvents"] = events
     if page:
         answer["jobMessages"] = [message.resource() for message in page]
     return answer | ({"nextPageToken": token} if token else {})

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from localcloud.dataflow.jobs import Job, Message
+from localcloud.dataflow.worker_pool import Worker
 from localcloud.rest import rfc3339
 
 _STYLE = """
@@ -22,12 +23,21 @@ pre{background:#f5f5f5;padding:1rem;overflow:auto;font-size:13px}
 
 @dataclasses.dataclass(frozen=True)
 class JobPage:
-    """The page's contents; `log` is the end of the job's log."""
+    """The page's contents.
+
+    Attributes:
+        job: the job.
+        messages: its newest messages.
+        metrics: its metrics, by name.
+        workers: those that run now.
+        logs: the ends of its processes' logs, by the logs' names.
+    """
 
     job: Job
     messages: Sequence[Message]
     metrics: Mapping[str, Any]
-    log: str
+    workers: Sequence[Worker]
+    logs: Mapping[str, str]
 
     def html(self) -> str:
         """Return the page as HTML. All values are escaped, and the page loads nothing else."""
@@ -55,19 +65,46 @@ class JobPage:
             + _table(job.parameters.items())
             + "<h2>Metrics</h2>"
             + _table((name, _number(value)) for name, value in sorted(self.metrics.items()))
+            + self._workers()
             + "<h2>Messages</h2><table>"
             + "".join(
                 f'<tr class="{message.importance.name.lower()}">'
                 f"<th>{_text(rfc3339(message.time))}</th><td>{_text(message.text)}</td></tr>"
                 for message in reversed(self.messages)
             )
-            + f"</table><h2>Log</h2><pre>{_text(self.log)}</pre></body></html>"
+            + "</table>"
+            + "".join(
+                f"<h2>{_text(name.replace('log', 'Log'))}</h2><pre>{_text(log)}</pre>"
+                for name, log in self.logs.items()
+            )
+            + "</body></html>"
+        )
+
+    def _workers(self) -> str:
+        if not self.workers:
+            return ""
+        path = f"/localcloud/jobs/{self.job.id}/workers"
+        rows = "".join(
+            f"<tr><th>{_text(worker.name)}</th><td>process {worker.process.pid}</td>"
+            f"<td>log{_text(f'.{worker.slot}' if worker.slot else '')}</td>"
+            f"<td>{_button(f'{path}/{worker.name}/kill', 'Kill')}</td></tr>"
+            for worker in self.workers
+        )
+        more = self.job.workers < self.job.max_workers
+        return (
+            f"<h2>Workers: {len(self.workers)} of {self.job.workers}, at most "
+            f"{self.job.max_workers}</h2><table>{rows}</table>"
+            f"{_button(path, 'Add a worker') if more else ''}"
         )
 
 
 def _table(rows: Iterable[tuple[str, Any]]) -> str:
     cells = (f"<tr><th>{_text(name)}</th><td>{_text(value)}</td></tr>" for name, value in rows)
     return f"<table>{''.join(cells)}</table>"
+
+
+def _button(path: str, label: str) -> str:
+    return f'<form method="post" action="{_text(path)}"><button>{_text(label)}</button></form>'
 
 
 def _number(value: Any) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from localcloud.dataflow.registry import JobFolder
+from localcloud.dataflow.registry import ProcessFiles
 
 ROOT = Path(__file__).parents[2]
 _CHILD = Path(__file__).with_name("child.py")
@@ -17,26 +17,26 @@ _SECOND_SIGNAL_AFTER_S = 0.2
 
 
 class JobProcess:
-    """A job's process. It writes to the job's log, and dies with the local cloud."""
+    """One of a job's processes. It dies with the local cloud."""
 
-    def __init__(self, process: asyncio.subprocess.Process, folder: JobFolder) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, files: ProcessFiles) -> None:
         self._process = process
-        self._folder = folder
+        self._files = files
 
     @staticmethod
     async def start(
-        folder: JobFolder, module: str, arguments: Sequence[str], environment: Mapping[str, str]
+        files: ProcessFiles, module: str, arguments: Sequence[str], environment: Mapping[str, str]
     ) -> "JobProcess":
         """Run `python -m module arguments` from the repository's root.
 
         Args:
-            folder: the job's folder, for its log and process id.
+            files: where its log and its process id go.
             module: the Python module to run.
             arguments: the module's arguments.
             environment: variables in addition to this process's own.
         """
         child = [sys.executable, "-I", "-S", str(_CHILD), str(os.getpid())]
-        with folder.log.open("ab") as log:
+        with files.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *child,
                 *(sys.executable, "-m", module, *arguments),
@@ -48,8 +48,8 @@ class JobProcess:
                 # ctrl-C in a terminal must reach only the local cloud, which then stops its jobs.
                 start_new_session=True,
             )
-        folder.pid.write_text(str(process.pid))
-        return JobProcess(process, folder)
+        files.pid.write_text(str(process.pid))
+        return JobProcess(process, files)
 
     @property
     def pid(self) -> int:
@@ -61,12 +61,17 @@ class JobProcess:
         try:
             return await self._process.wait()
         finally:
-            self._folder.pid.unlink(missing_ok=True)
+            self._files.pid.unlink(missing_ok=True)
 
     def terminate(self) -> None:
         """Ask the process to finish its work in progress and end."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
+
+    def kill(self) -> None:
+        """End the process and its child processes at once, as a machine that goes away does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def force(self, grace_s: float) -> None:
         """Ask the process to abandon its work, and kill it after `grace_s` seconds."""
@@ -80,8 +85,7 @@ class JobProcess:
         try:
             await asyncio.wait_for(self._process.wait(), grace_s)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self.kill()
             await self._process.wait()
 
 

@@ -19,8 +19,23 @@ MAX_MESSAGES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
+class ProcessFiles:
+    """The paths of the files of one of a job's processes.
+
+    Attributes:
+        log: the process's output.
+        metrics: what it has counted. A stream's worker writes it once it works.
+        pid: its id; exists only while the process does.
+    """
+
+    log: Path
+    metrics: Path
+    pid: Path
+
+
+@dataclasses.dataclass(frozen=True)
 class JobFolder:
-    """The paths of a job's files. `pid` exists only while the job has a process."""
+    """The paths of a job's files."""
 
     path: Path
 
@@ -35,24 +50,32 @@ class JobFolder:
         return self.path / "messages.jsonl"
 
     @property
-    def log(self) -> Path:
-        """The output of the job's processes."""
-        return self.path / "log"
-
-    @property
-    def metrics(self) -> Path:
-        """The metrics of the current process."""
-        return self.path / "metrics.json"
-
-    @property
     def earlier_metrics(self) -> Path:
         """The summed metrics of earlier processes."""
         return self.path / "metrics.earlier.json"
 
     @property
-    def pid(self) -> Path:
-        """The id of the current process."""
-        return self.path / "pid"
+    def worker_address(self) -> Path:
+        """Where the workers of a batch job find the process that deals out its bundles."""
+        return self.path / "worker_address.json"
+
+    def process(self, slot: int) -> ProcessFiles:
+        """Return the files of one of the job's processes.
+
+        Args:
+            slot: 0 for the process that runs the job's program, or for its first worker.
+        """
+        suffix = f".{slot}" if slot else ""
+        return ProcessFiles(
+            log=self.path / f"log{suffix}",
+            metrics=self.path / f"metrics{suffix}.json",
+            pid=self.path / f"pid{suffix}",
+        )
+
+    def processes(self) -> list[ProcessFiles]:
+        """Return the files of all processes that the job has had, without any twice."""
+        slots = {int(path.suffix[1:]) for path in self.path.glob("log.[0-9]*")}
+        return [self.process(slot) for slot in (0, *sorted(slots))]
 
 
 class Registry:
@@ -144,12 +167,25 @@ class Registry:
         self.add_message(job_id, Importance.BASIC, f"The job is now in state {state.value}.")
         return job
 
-    def add_message(self, job_id: str, importance: Importance, text: str) -> None:
-        """Add a message to a job."""
+    def add_message(
+        self,
+        job_id: str,
+        importance: Importance,
+        text: str,
+        workers: tuple[int, int] | None = None,
+    ) -> None:
+        """Add a message to a job.
+
+        Args:
+            job_id: the job.
+            importance: how important it is.
+            text: the message.
+            workers: the number of workers now, and the wanted one, if the message is about these.
+        """
         messages = self._messages[job_id]
         # Every message has a time of its own: readers continue after the last time they have seen.
         at = max(now(), round(messages[-1].time + 1e-6, 6) if messages else 0.0)
-        message = Message(f"{job_id}-{time.monotonic_ns()}", at, importance, text)
+        message = Message(f"{job_id}-{time.monotonic_ns()}", at, importance, text, workers)
         messages.append(message)
         del messages[:-MAX_MESSAGES]
         with self.folder(job_id).messages.open("a", encoding="utf-8") as file:

@@ -11,6 +11,7 @@ from localcloud.dataflow.jobs import Job
 from localcloud.dataflow.registry import Registry
 from localcloud.dataflow.settings import Settings
 from localcloud.dataflow.states import Importance, JobState
+from localcloud.dataflow.worker_pool import Worker, WorkerPool
 from localcloud.rest import ApiError, failed_precondition
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,56 @@ class JobService:
             400,
             f"requestedState: expected {JobState.DRAINED} or {JobState.CANCELLED}, got {state}.",
         )
+
+    def workers(self, job: Job) -> list[Worker]:
+        """Return the workers of a job that run now."""
+        pool = self._pool(job)
+        return pool.workers() if pool else []
+
+    async def add_worker(self, job: Job) -> Job:
+        """Add a worker to a job, as autoscaling does.
+
+        Raises:
+            ApiError: 400; the job can have no more workers, or does not run.
+        """
+        pool = self._pool(job)
+        if pool is None or job.state is not JobState.RUNNING:
+            raise failed_precondition(
+                f"The job {job.id} is in state {job.state.value}: only a running one gets workers."
+            )
+        if job.workers >= job.max_workers:
+            raise failed_precondition(
+                f"The job {job.id} has {job.workers} workers, and maxWorkers is {job.max_workers}: "
+                "launch it with more."
+            )
+        if not job.streaming and not job.deals_bundles:
+            raise failed_precondition(
+                f"The job {job.id} is a batch job that was launched with one worker, which here "
+                "reads and works in one process: launch it with numWorkers of 2 or more."
+            )
+        job = self.registry.change(job.id, workers=job.workers + 1)
+        await pool.add()
+        return job
+
+    def kill_worker(self, job: Job, name: str) -> None:
+        """Kill a worker at once, as a machine that goes away does.
+
+        Raises:
+            ApiError: 404; the job has no such worker now.
+        """
+        workers = self.workers(job)
+        for worker in workers:
+            if worker.name == name:
+                worker.process.kill()
+                return
+        raise ApiError(
+            404,
+            f"The job {job.id} has no worker {name}; it has "
+            f"{', '.join(each.name for each in workers) or 'none'}.",
+        )
+
+    def _pool(self, job: Job) -> WorkerPool | None:
+        return self._lifecycles[job.id][0].pool if job.id in self._lifecycles else None
 
     def _cancel(self, job: Job) -> Job:
         self._refuse_terminal(job, "cancel")

@@ -174,7 +174,9 @@ def test_the_process_gets_parameters_environment_and_the_addresses_of_the_stand_
             "additionalPipelineOptions": ["--seconds=50"],
         }
     )
-    seen = json.loads(dataflow.file(job_id, "log").read_text().splitlines()[0])
+    log = dataflow.file(job_id, "log")
+    # The job runs as soon as one of its workers does.
+    seen = json.loads(dataflow.eventually(log.read_text, what="the log").splitlines()[0])
     assert seen["topic"] == "from the local cloud"
     assert set(seen["arguments"]) == {
         "--job_name=imagen-stream",
