@@ -111,18 +111,29 @@ locals {
   settings_in_words = [
     # Comma-separated.
     "allowed_image_sizes", "allowed_models",
-    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "image_metadata", "reference_buckets",
+    "backfill_pool", "backfill_schedule", "console_url", "gcp_conn_id", "health_schedule", "image_metadata",
+    "postprocess", "preprocess", "reference_buckets",
     # JSON: {"class": "airflow.providers.….SomeNotifier", "kwargs": {…}}. No secrets: they belong in
     # an Airflow connection.
     "notifier",
+    # none, batch, or auto; true or false.
+    "prefetch", "prefetch_keep_output",
   ]
   settings_in_numbers = [
     "approval_timeout_hours", "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
     "backfill_max_unpacked_bytes", "backfill_requests_per_minute", "backfills_at_once",
     "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio", "max_images_per_prompt",
-    "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "restarts_per_hour", "startup_seconds",
+    "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "prefetch_deadline_hours",
+    "prefetch_min_saving_usd", "restarts_per_hour", "startup_seconds",
     "stream_max_images_per_day", "stream_max_images_per_hour",
   ]
+}
+
+variable "batch_inference" {
+  description = "Whether backfills may order images from Vertex AI's batch inference, with the field Prefetch of their form. Set it once a model has been called in the project: the first call makes Vertex AI's service agent, which gets a role here."
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 # Not an object type: Terraform silently drops unknown attributes of an object.
@@ -236,8 +247,8 @@ variable "prompt_folders" {
     error_message = "Expected folders such as prompts/, with a slash at the end and none at the beginning."
   }
   validation {
-    condition     = alltrue([for folder in var.prompt_folders : !can(regex("^(templates|references|records|keys|jobs|images|dead-letters|builds|staging|temp)/", folder))])
-    error_message = "Expected folders of your own: templates/, references/, records/, keys/, jobs/, images/, dead-letters/, builds/, staging/, and temp/ have other readers."
+    condition     = alltrue([for folder in var.prompt_folders : !can(regex("^(templates|references|records|keys|jobs|prefetch|images|dead-letters|builds|staging|temp)/", folder))])
+    error_message = "Expected folders of your own: templates/, references/, records/, keys/, jobs/, prefetch/, images/, dead-letters/, builds/, staging/, and temp/ have other readers."
   }
 }
 
@@ -287,6 +298,16 @@ variable "bigquery_retention_days" {
   }
 }
 
+variable "signed_url_hours" {
+  description = "For how many hours predictions have URLs by which anybody can read their images. Lets the workers' account sign. null: predictions have none."
+  type        = number
+  default     = null
+  validation {
+    condition     = var.signed_url_hours == null ? true : var.signed_url_hours > 0 && var.signed_url_hours <= 168
+    error_message = "Expected over 0 and at most 168 hours, or null. Cloud Storage's signatures end after 7 days."
+  }
+}
+
 variable "keep_data" {
   description = "Whether `terraform destroy` stops at a bucket that isn't empty, and at tables. If false, it deletes the contents."
   type        = bool
@@ -296,7 +317,7 @@ variable "keep_data" {
 # The APIs.
 
 resource "google_project_service" "needed" {
-  for_each = toset(concat(var.bigquery_dataset == null ? [] : ["bigquery.googleapis.com"], [
+  for_each = toset(concat(var.bigquery_dataset == null ? [] : ["bigquery.googleapis.com"], var.signed_url_hours == null ? [] : ["iamcredentials.googleapis.com"], [
     "aiplatform.googleapis.com",
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
@@ -491,6 +512,20 @@ resource "google_project_iam_custom_role" "predictor" {
   depends_on  = [google_project_service.needed]
 }
 
+# Allows creating batch jobs, and ending them. roles/aiplatform.user also allows training and deleting.
+resource "google_project_iam_custom_role" "batch" {
+  count   = local.with_batch
+  role_id = "imagen_batch"
+  title   = "Orders images from Vertex AI's batch inference"
+  permissions = [
+    "aiplatform.batchPredictionJobs.cancel",
+    "aiplatform.batchPredictionJobs.create",
+    "aiplatform.batchPredictionJobs.get",
+    "aiplatform.batchPredictionJobs.list",
+  ]
+  depends_on = [google_project_service.needed]
+}
+
 # roles/dataflow.worker without its permissions on Cloud Storage, which it has on every bucket of the
 # project: to read each object, Composer's among them, and to create objects, such as a DAG.
 resource "google_project_iam_custom_role" "worker" {
@@ -551,6 +586,11 @@ locals {
   worker   = google_service_account.worker.member
   build    = google_service_account.build.member
 
+  with_batch = var.batch_inference ? 1 : 0
+  # Vertex AI's own account in this project, which reads requests and writes what a batch job makes:
+  # https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/batch-prediction-from-cloud-storage
+  vertex = "serviceAccount:service-${join("", data.google_project.imagen[*].number)}@gcp-sa-aiplatform.iam.gserviceaccount.com"
+
   # Composer requires roles/composer.worker, which already includes some of the roles below. The DAGs'
   # roles are granted by name all the same, so that nothing depends on that.
   on_project = {
@@ -574,6 +614,7 @@ locals {
     composer_shows_references = { member = local.composer, role = "roles/storage.objectViewer", below = "references/" }
     composer_keeps_records    = { member = local.composer, role = "roles/storage.objectUser", below = "records/" }
     composer_tells_jobs       = { member = local.composer, role = "roles/storage.objectUser", below = "jobs/" }
+    composer_prefetches       = { member = local.composer, role = "roles/storage.objectUser", below = "prefetch/" }
     composer_changes_keys     = { member = local.composer, role = "roles/storage.objectUser", below = "keys/" }
     composer_archives         = { member = local.composer, role = "roles/storage.objectCreator", below = "dead-letters/" }
     composer_reads_archive    = { member = local.composer, role = "roles/storage.objectViewer", below = "dead-letters/" }
@@ -585,6 +626,7 @@ locals {
     worker_reads_references   = { member = local.worker, role = "roles/storage.objectViewer", below = "references/" }
     worker_reads_templates    = { member = local.worker, role = "roles/storage.objectViewer", below = "templates/prompts/" }
     worker_reports            = { member = local.worker, role = "roles/storage.objectUser", below = "jobs/" }
+    worker_takes_batches      = { member = local.worker, role = "roles/storage.objectUser", below = "prefetch/" }
     worker_stages_its_program = { member = local.worker, role = "roles/storage.objectUser", below = "staging/" }
     worker_keeps_temporaries  = { member = local.worker, role = "roles/storage.objectUser", below = "temp/" }
     build_reads_the_source    = { member = local.build, role = "roles/storage.objectViewer", below = "builds/" }
@@ -640,6 +682,13 @@ resource "google_project_iam_member" "granted" {
   role     = each.value.role
 }
 
+resource "google_project_iam_member" "composer_orders_batches" {
+  count   = local.with_batch
+  project = var.project
+  member  = local.composer
+  role    = google_project_iam_custom_role.batch[0].id
+}
+
 resource "google_project_iam_member" "operators" {
   for_each = { for pair in setproduct(toset(var.operators), keys(local.operators_on_project)) :
     join(" ", pair) => { member = pair[0], role = local.operators_on_project[pair[1]].role }
@@ -676,6 +725,20 @@ resource "google_storage_bucket_iam_member" "on_objects" {
         "api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${each.value.below}\")",
       ])
     )
+  }
+}
+
+resource "google_storage_bucket_iam_member" "vertex_works_on_batches" {
+  count  = local.with_batch
+  bucket = google_storage_bucket.imagen.name
+  member = local.vertex
+  role   = "roles/storage.objectUser"
+  condition {
+    title = "Only prefetch/"
+    expression = join(" || ", [
+      "resource.name.startsWith(\"projects/_/buckets/${local.bucket}/objects/prefetch/\")",
+      "api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"prefetch/\")",
+    ])
   }
 }
 
@@ -730,6 +793,14 @@ resource "google_service_account_iam_member" "composer_launches_as_worker" {
   role               = "roles/iam.serviceAccountUser"
 }
 
+# A worker has no key, so IAM signs URLs in its name: optional.
+resource "google_service_account_iam_member" "worker_signs_urls" {
+  count              = var.signed_url_hours == null ? 0 : 1
+  service_account_id = google_service_account.worker.name
+  member             = local.worker
+  role               = "roles/iam.serviceAccountTokenCreator"
+}
+
 resource "google_artifact_registry_repository_iam_member" "worker_pulls" {
   repository = google_artifact_registry_repository.imagen.name
   location   = var.region
@@ -750,7 +821,7 @@ locals {
   bucket = coalesce(var.bucket, "${var.project}-imagen")
 }
 
-# images/, prompts/, templates/, records/, jobs/, keys/, dead-letters/, staging/, temp/, builds/
+# images/, prompts/, templates/, records/, jobs/, prefetch/, keys/, dead-letters/, staging/, temp/, builds/
 resource "google_storage_bucket" "imagen" {
   # checkov:skip=CKV_GCP_78: an image's name follows from its prompt, so no name is written twice; soft delete restores what was deleted or replaced
   # checkov:skip=CKV_GCP_62: Cloud Storage's audit logs, where the project enables them, say who read an image
@@ -782,6 +853,17 @@ resource "google_storage_bucket" "imagen" {
       type = "Delete"
     }
   }
+  # What is ordered from batch inference, and its output that nobody has deleted. Vertex AI ends a batch
+  # job after four days at the latest.
+  lifecycle_rule {
+    condition {
+      age            = 30
+      matches_prefix = ["prefetch/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
   # Deletes no image: only the index by time, which the jobs write beside them.
   lifecycle_rule {
     condition {
@@ -798,6 +880,16 @@ resource "google_storage_bucket" "imagen" {
       age            = 1
       matches_prefix = ["images/"]
       matches_suffix = [".claim"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+  # What custom functions have made of prompts: for as long as a prompt can wait, and then its dead letter.
+  lifecycle_rule {
+    condition {
+      age            = 62
+      matches_prefix = ["images/preprocessed/"]
     }
     action {
       type = "Delete"
@@ -960,7 +1052,7 @@ locals {
 }
 
 data "google_project" "imagen" {
-  count      = local.with_bigquery
+  count      = max(local.with_bigquery, local.with_batch)
   project_id = var.project
   depends_on = [google_project_service.needed]
 }
@@ -1085,7 +1177,10 @@ resource "google_artifact_registry_repository" "imagen" {
 
 locals {
   repository = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.imagen.repository_id}"
-  images     = { for job in ["stream", "backfill"] : job => "${local.repository}/imagen-${job}:${var.image_tag}" }
+  images = {
+    for job in ["stream", "backfill", "prefetch_import"] :
+    job => "${local.repository}/imagen-${replace(job, "_", "-")}:${var.image_tag}"
+  }
 }
 
 # A warning, not an error: before the first build there is no image.
@@ -1117,10 +1212,10 @@ resource "google_storage_bucket_object" "template" {
     image   = each.value
     sdkInfo = { language = "PYTHON" }
     metadata = merge(local.template_metadata[each.key], {
-      # A template's own parameters, then those that both templates have.
+      # A template's own parameters, then those that both jobs of prompts have.
       parameters = concat(
         local.template_metadata[each.key].parameters,
-        jsondecode(file("${path.module}/beam_jobs/templates/parameters.json")),
+        jsondecode(each.key == "prefetch_import" ? "[]" : file("${path.module}/beam_jobs/templates/parameters.json")),
       )
     })
     # Workers run in the image that launched them.
@@ -1142,6 +1237,7 @@ locals {
       REGION                    = var.region
       BUCKET                    = google_storage_bucket.imagen.name
       STREAM_TEMPLATE           = "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["stream"].name}"
+      PREFETCH_TEMPLATE         = var.batch_inference ? "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["prefetch_import"].name}" : null
       BACKFILL_TEMPLATE         = "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["backfill"].name}"
       PROMPTS_TOPIC             = google_pubsub_topic.imagen["prompts"].name
       PROMPTS_SUBSCRIPTION      = google_pubsub_subscription.imagen["prompts-sub"].name
@@ -1151,6 +1247,7 @@ locals {
       DEAD_LETTERS_TOPIC        = google_pubsub_topic.imagen["dead-letters"].name
       DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
       STREAM_JOB_NAME           = local.stream_job
+      SIGNED_URL_HOURS          = var.signed_url_hours == null ? null : tostring(var.signed_url_hours)
       # The page in Airflow shows the runbook itself, unless people read it elsewhere.
       RUNBOOK_URL            = startswith(var.runbook_url, "http") ? var.runbook_url : null
       MODEL                  = local.model

@@ -12,6 +12,9 @@ from collections.abc import Collection
 # A project's id, with its domain if it has one, or its number:
 # https://cloud.google.com/resource-manager/docs/creating-managing-projects
 PROJECT_PATTERN = r"(?:[a-z][a-z0-9.-]*\.[a-z]+:)?[a-z][a-z0-9-]{0,61}[a-z0-9]|[0-9]{1,20}"
+# How options and settings name a custom function: MODULE:FUNCTION.
+_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]{0,99}"
+CUSTOM_FUNCTION_PATTERN = rf"{_IDENTIFIER}(?:\.{_IDENTIFIER}){{0,9}}:{_IDENTIFIER}"
 BUCKET_PATTERN = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
 
 _RESOURCE = re.compile(r"projects/([^/\s]+)/(?:topics|subscriptions|locations|regions|global)/\S+")

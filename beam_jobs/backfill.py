@@ -44,22 +44,24 @@ def build(
     """
     source = config.defaults.source
     files = fileio.MatchFiles(prompts) if plan is None else PlannedFiles(plan, prompts, source)
-    processed = (
+    rows = (
         pipeline
         | "Prompts" >> files
         | "Spread files" >> beam.Reshuffle()
         | "Read" >> beam.ParDo(ReadPromptFile(config.defaults, prompts, limits))
         | "Spread prompts" >> beam.Reshuffle()
-        | "Imagen" >> PromptsToOutcomes(config)
     )
+    processed = rows | "Imagen" >> PromptsToOutcomes(config)
     published = processed.outcomes | "Publish" >> PublishOutcomes(config)
     if report:
-        processed | "Report" >> WriteReport(report, source, published)
+        processed | "Report" >> WriteReport(
+            report, source, published, rows if config.preprocess else None
+        )
 
 
 def main(argv: list[str]) -> int:
     """Run the job with the options in `argv` and return the exit code."""
-    if print_help(argv, streaming=False, description=__doc__):
+    if print_help(argv, job="backfill", description=__doc__):
         return 0
     options = PipelineOptions(argv)
     imagen = options.view_as(ImagenOptions)

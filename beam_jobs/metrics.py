@@ -29,6 +29,7 @@ def count_outcome(outcome: Outcome) -> None:
     else:
         _add("predictions")
         _add("reused", int(outcome.reused))
+        _add("signed_urls", len(outcome.signed_urls))
     work = outcome.work
     _add("images", work.images)
     _add("bytes", work.bytes)
@@ -39,6 +40,7 @@ def count_outcome(outcome: Outcome) -> None:
     _add("cost_micro_usd", round(work.cost_usd * 1e6))
     _add("unpriced_calls", work.unpriced_calls)
     _add("answered_by_another_model", int(work.other_model))
+    _add("unsigned_images", work.unsigned)
     _add("input_tokens", work.input_tokens)
     _add("text_tokens", work.text_tokens)
     _add("image_tokens", work.image_tokens)

@@ -33,6 +33,7 @@ HOLD_SCHEMA = "imagen.hold/1"
 HOLD_REPORT_EVERY_S = 15.0
 
 # The ledgers of budgets.
+LEDGER_SCHEMA = "imagen.budget/1"
 LEDGERS_FOLDER = f"{JOBS_FOLDER}/budgets"
 # Of the stream, for `strftime` with a time in UTC: of its budget per hour, and per day.
 HOUR_LEDGER, DAY_LEDGER = (

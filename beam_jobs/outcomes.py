@@ -52,6 +52,7 @@ class Reason(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
     STORAGE_ERROR = "STORAGE_ERROR"
     OVER_BUDGET = "OVER_BUDGET"
+    CUSTOM_FUNCTION_FAILED = "CUSTOM_FUNCTION_FAILED"
 
 
 def known_usd(nano_usd: int, unpriced_calls: int) -> float | None:
@@ -86,6 +87,7 @@ class Work:
         tier: the tier that served the last call, as its answer names it; `batch` for what batch
             inference made in the prompt's name; empty if none is known.
         other_model: whether another model answered than the one that was asked.
+        unsigned: images whose prediction should have signed URLs, and has none.
     """
 
     images: int = 0
@@ -101,6 +103,7 @@ class Work:
     image_tokens: int = 0
     tier: str = ""
     other_model: bool = False
+    unsigned: int = 0
 
     @property
     def nano_usd(self) -> int:
@@ -145,6 +148,8 @@ class Prediction:
         model_version: the model that answered, as its answer names it; empty for images that were
             found.
         template: the template that the text is made of, as NAME@GENERATION; empty if there is none.
+        signed_urls: URLs by which anybody can read the images for some hours, in their order; empty
+            if none were asked for, or could be signed. Secrets: in the message, and nowhere else.
         work: what the prompt cost.
     """
 
@@ -163,6 +168,7 @@ class Prediction:
     requested_model: str = ""
     model_version: str = ""
     template: str = ""
+    signed_urls: tuple[str, ...] = dataclasses.field(default=(), repr=False)
     work: Work = Work()
 
     @property
@@ -231,6 +237,7 @@ def encode(outcome: Outcome) -> tuple[bytes, dict[str, str]]:
             "digest": outcome.digest,
             "prompt": outcome.prompt,
             "images": list(outcome.images),
+            "signed_urls": list(outcome.signed_urls),
             "model": outcome.model,
             "source": outcome.source,
             "reused": outcome.reused,

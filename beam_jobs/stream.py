@@ -27,7 +27,7 @@ def build(pipeline: beam.Pipeline, config: JobConfig, subscription: str) -> None
 
 def main(argv: list[str]) -> int:
     """Run the job with the options in `argv` and return the exit code."""
-    if print_help(argv, streaming=True, description=__doc__):
+    if print_help(argv, job="stream", description=__doc__):
         return 0
     options = PipelineOptions(argv)
     options.view_as(StandardOptions).streaming = True

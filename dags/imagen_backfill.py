@@ -3,15 +3,25 @@
 import os
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TriggerRule
 
 from imagen_ops.backfill.approval import ApprovalMode
 from imagen_ops.backfill.approve import ApproveBackfill
 from imagen_ops.backfill.operators import CheckBudget, PlanBackfill, ReconcileBackfill
+from imagen_ops.backfill.prefetch_operators import PreparePrefetch
+from imagen_ops.backfill.prefetch_sensors import (
+    ImportBatchesSensor,
+    SubmitBatchesSensor,
+    WaitForBatchesSensor,
+)
 from imagen_ops.backfill.sensors import BackfillJobSensor, LaunchBackfillSensor
 from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
 from imagen_ops.jobs.params import JOB_FIELDS, field, set_to
-from imagen_ops.settings import DEFAULT_BACKFILL_SCHEDULE, MAX_APPROVAL_HOURS
+from imagen_ops.settings import (
+    DEFAULT_BACKFILL_SCHEDULE,
+    MAX_APPROVAL_HOURS,
+    MAX_PREFETCH_HOURS,
+)
 
 # Other DAGs can schedule on this Asset: it gets an event when new images are stored.
 IMAGES = Asset("imagen_images")
@@ -76,6 +86,25 @@ _FORM = {
         f"{set_to('IMAGEN_APPROVAL_TIMEOUT_HOURS')} hours, the run fails.",
         enum=[mode.value for mode in ApprovalMode],
     ),
+    "prefetch": field(
+        os.environ.get("IMAGEN_PREFETCH") or "none",
+        "string",
+        "Prefetch",
+        "**batch**: images of 1K are first ordered from Vertex AI's batch inference, at half the "
+        "price and hours later; the job makes what is missing, and publishes everything. **auto**: "
+        f"only if that saves at least {set_to('IMAGEN_PREFETCH_MIN_SAVING_USD')} USD by the plan. "
+        "**none**: the job makes everything.",
+        enum=["none", "batch", "auto"],
+    ),
+    "prefetch_deadline_hours": field(
+        None,
+        "number",
+        "Prefetch deadline (hours)",
+        "How long the batch jobs have. Then they are cancelled, what they have made is stored, and "
+        f"the job makes the rest. **Empty**: {set_to('IMAGEN_PREFETCH_DEADLINE_HOURS')}.",
+        exclusiveMinimum=0,
+        maximum=MAX_PREFETCH_HOURS,
+    ),
     **JOB_FIELDS,
 }
 
@@ -90,7 +119,7 @@ with DAG(
     description="Generate the images of a day's prompt files",
     tags=[TAG, "backfill"],
     # More than its tasks can take together: a run must not end before its job is reconciled.
-    dagrun_timeout=timedelta(hours=56 + MAX_APPROVAL_HOURS),
+    dagrun_timeout=timedelta(hours=91 + MAX_APPROVAL_HOURS + MAX_PREFETCH_HOURS),
     params=_FORM,
     doc_md="""
 ### Backfill: images for files of prompts
@@ -120,6 +149,13 @@ so |
 much the plan is over a budget that nobody is asked about (*Approval* = **never**) |
 | `approve` | asks a person, if the plan is over the budget or *Approval* is **always**; what they \
 approve is the run's budget | nobody has answered in time: clear it to ask again |
+| `prepare` | with *Prefetch*: writes the requests of images that batch inference can make, and \
+that are not stored, below `prefetch/` | Cloud Storage refused a request |
+| `submit` | creates a batch job for each file of requests, once | what the run's tasks know of \
+them, `prefetch.json`, cannot be read |
+| `wait_for_batch` | waits for the batch jobs, and cancels them at the deadline | the same |
+| `import` | has a Dataflow job store what they made; a retry launches it again | somebody \
+cancelled that job |
 | `launch` | launches the job when a slot is free | the error names the request that was refused, \
 or the new plan's excess over the budget |
 | `wait` | waits until the job is DONE; a retry launches it again | shows the job's errors |
@@ -131,6 +167,10 @@ does a run that somebody rejects: the other tasks are skipped, and the run is gr
 before `launch`, it plans them again and checks the budget, or what was approved, again. A file that
 changes after that is not read: it becomes a dead letter that says so.
 
+A prefetch only fills the store ahead. If batch inference refuses, fails, is cancelled or is late,
+the record says so (`prefetch`), and the job makes the rest within the same budget: its ledgers
+count what the batch jobs cost. Without *Prefetch*, these four tasks are skipped.
+
 An invalid row becomes a dead letter that names the file and the line. It doesn't fail the run.
 The run leaves a record under `records/backfills` in the bucket: by `reconcile`, by `plan` if there
 is no row, and by `approve` while it asks.
@@ -141,8 +181,22 @@ If every prompt is accounted for, the run also creates an event of the Asset `im
     plan = PlanBackfill(task_id="plan", execution_timeout=timedelta(hours=1))
     check = CheckBudget(task_id="check", plan=plan.output)
     approve = ApproveBackfill(task_id="approve", plan=plan.output)
+    prepare = PreparePrefetch(
+        task_id="prepare", plan=plan.output, execution_timeout=timedelta(hours=1)
+    )
+    submit = SubmitBatchesSensor(task_id="submit", timeout=timedelta(hours=2))
+    wait_for_batch = WaitForBatchesSensor(
+        task_id="wait_for_batch", timeout=timedelta(hours=MAX_PREFETCH_HOURS + 3)
+    )
+    import_ = ImportBatchesSensor(task_id="import", timeout=timedelta(hours=24))
     launch = LaunchBackfillSensor(
-        task_id="launch", plan=plan.output, pool=_POOL, timeout=timedelta(hours=24)
+        task_id="launch",
+        # In words, not `plan.output`: what is upstream decides whether it runs.
+        plan="{{ ti.xcom_pull(task_ids='plan') | tojson }}",
+        pool=_POOL,
+        timeout=timedelta(hours=24),
+        # Without a prefetch, its tasks are skipped. If `approve` is skipped too, so is this one.
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )
     wait = BackfillJobSensor(
         task_id="wait",
@@ -154,4 +208,5 @@ If every prompt is accounted for, the run also creates an event of the Asset `im
     reconcile = ReconcileBackfill(
         task_id="reconcile", plan=plan.output, job_id=wait.output, images=IMAGES
     )
-    plan >> check >> approve >> launch >> wait >> reconcile
+    plan >> check >> approve >> prepare >> submit >> wait_for_batch >> import_
+    [approve, import_] >> launch >> wait >> reconcile

@@ -126,6 +126,7 @@ deployed, and then deletes them.
 | MODEL_ERROR | wrong model id, missing permission, or a bug in the job |
 | STORAGE_ERROR | the images couldn't be looked up or stored |
 | OVER_BUDGET | the budget of a backfill, or of the stream's hour or day, was used up |
+| CUSTOM_FUNCTION_FAILED | a custom function of the deployment broke, or hung |
 
 | task | what it does | if it fails |
 |---|---|---|

@@ -12,6 +12,7 @@ from localcloud import resources
 from localcloud.dataflow import JobService, dataflow_app
 from localcloud.files import write_json
 from localcloud.http import HttpServer
+from localcloud.iamcredentials import SigningKey, iamcredentials_app
 from localcloud.metadata import metadata_app
 from localcloud.monitoring import Sampler, monitoring_app
 from localcloud.monitoring.catalog import Series, readings
@@ -66,8 +67,10 @@ class LocalCloud:
         self._state.mkdir(parents=True, exist_ok=True)
         last_ports = _read_ports(self._state / _PORTS_FILE)
         self._store = ObjectStore(self._state / "storage")
+        key = SigningKey(self._state / "signing-key.pem")
         storage_port = await self._serve(
-            lambda: storage_app(self._store, seed=self._seed), last_ports.get("storage")
+            lambda: storage_app(self._store, seed=self._seed, is_signed=key.is_signed),
+            last_ports.get("storage"),
         )
         ports = {
             "storage": storage_port,
@@ -84,6 +87,9 @@ class LocalCloud:
             "metadata": await self._serve(
                 lambda: metadata_app(self.names.project, service_account=_IDENTITY),
                 last_ports.get("metadata"),
+            ),
+            "iamcredentials": await self._serve(
+                lambda: iamcredentials_app(key, seed=self._seed), last_ports.get("iamcredentials")
             ),
             "pubsub": await self._serve_pubsub(last_ports.get("pubsub")),
         }
@@ -108,6 +114,9 @@ class LocalCloud:
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW": f"http://127.0.0.1:{ports['dataflow']}/",
             "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING": (
                 f"http://127.0.0.1:{ports['monitoring']}/"
+            ),
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS": (
+                f"http://127.0.0.1:{ports['iamcredentials']}/"
             ),
         }
         await asyncio.to_thread(

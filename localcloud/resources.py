@@ -42,23 +42,26 @@ class Names:
         (names.CANARY_SUBSCRIPTION, names.PREDICTIONS_TOPIC, "attributes:canary"),
         (names.DEAD_LETTERS_SUBSCRIPTION, names.DEAD_LETTERS_TOPIC, ""),
     )
-    templates = ("stream", "backfill")
+    templates = ("stream", "backfill", "prefetch_import")
 
     def image(self, template: str) -> str:
         """Return the container image of a template. Nothing pulls it here."""
-        return f"{self.region}-docker.pkg.dev/{self.project}/imagen/imagen-{template}:local"
+        name = f"imagen-{template.replace('_', '-')}"
+        return f"{self.region}-docker.pkg.dev/{self.project}/imagen/{name}:local"
 
 
 def template_metadata(template: str) -> dict[str, Any]:
     """Return the metadata of a flex template as `composer.tf` puts it together.
 
     Args:
-        template: `stream` or `backfill`.
+        template: `stream`, `backfill` or `prefetch_import`.
     """
     own, shared = (
         json.loads((_METADATA / f"{name}.json").read_text(encoding="utf-8"))
         for name in (template, "parameters")
     )
+    if template == "prefetch_import":
+        return dict(own)
     return {**own, "parameters": [*own["parameters"], *shared]}
 
 

@@ -2,7 +2,7 @@
 
 from airflow.plugins_manager import AirflowPlugin
 
-from imagen_ops.jobs.links import JOB_LINKS
+from imagen_ops.jobs.links import BATCH_LINKS, JOB_LINKS
 from imagen_ops.ui.build_page import build_page
 from imagen_ops.ui.lazy import LazyApp
 
@@ -13,7 +13,7 @@ class ImagenPlugin(AirflowPlugin):
     """Registers the links to Dataflow, the page and its menu entry."""
 
     name = "imagen"
-    operator_extra_links = list(JOB_LINKS)  # noqa: RUF012 - Airflow declares it this way
+    operator_extra_links = [*JOB_LINKS, *BATCH_LINKS]  # noqa: RUF012 - Airflow declares it this way
     fastapi_apps = [  # noqa: RUF012
         {"app": _PAGE, "url_prefix": "/imagen", "name": "Imagen"}
     ]

@@ -138,7 +138,8 @@ _imagen_google_cloud() {
   local name value project region
   # The variables that stand-ins set. Other endpoints of Google are accepted.
   for name in PUBSUB_EMULATOR_HOST STORAGE_EMULATOR_HOST GOOGLE_VERTEX_BASE_URL GCE_METADATA_HOST \
-    GCE_METADATA_IP CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING; do
+    GCE_METADATA_IP CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING \
+    CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS; do
     eval "value=\"\${$name-}\""
     case "$value" in
       "" | https://*.googleapis.com | https://*.googleapis.com/* | 169.254.169.254 | metadata.google.internal) ;;
@@ -177,12 +178,12 @@ _imagen_google_cloud() {
 # other changes need no new images.
 _imagen_commit() {
   local commit
-  commit="$(git log -1 --abbrev=12 --format=%h -- beam_jobs 2>/dev/null)" || true
+  commit="$(git log -1 --abbrev=12 --format=%h -- beam_jobs custom 2>/dev/null)" || true
   if [ -z "$commit" ]; then
     echo "no-git"
     return
   fi
-  if [ -n "$(git status --porcelain -- beam_jobs 2>/dev/null)" ]; then
+  if [ -n "$(git status --porcelain -- beam_jobs custom 2>/dev/null)" ]; then
     commit="$commit-dirty"
   fi
   echo "$commit"
@@ -226,7 +227,7 @@ _imagen_environment() {
     echo "  and for Terraform TF_VAR_project, _region, _bucket, _image_tag and _model"
     case "$IMAGE_TAG" in
       *-dirty)
-        echo "note: beam_jobs/ has uncommitted changes; commit them before an image is built" ;;
+        echo "note: beam_jobs/ or custom/ has uncommitted changes; commit them before an image is built" ;;
     esac
   fi
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the jobs' images, imagen-stream and imagen-backfill, with Cloud Build and pushes them to the
-# registry with the tag IMAGE_TAG. The default tag is the last commit that changed their contents. A tag
-# is never overwritten.
+# Builds the jobs' images (imagen-stream, imagen-backfill, and imagen-prefetch-import) with Cloud Build,
+# and pushes them to the registry with the tag IMAGE_TAG. The default tag is the last commit that changed
+# their contents. A tag is never overwritten.
 #
 #   scripts/build_image.sh
 #   IMAGE_TAG=try-3 scripts/build_image.sh       # from this folder, including uncommitted changes
@@ -30,7 +30,7 @@ fi
 need_gcloud
 case "${SCRIPTS_SET-}" in
   *IMAGE_TAG=*-dirty*)
-    lacks "beam_jobs/ has uncommitted changes, but an image should come from a commit: commit them, or" \
+    lacks "beam_jobs/ or custom/ has uncommitted changes, but an image should come from a commit: commit them, or" \
       "choose a tag yourself, for example: IMAGE_TAG=try-3 scripts/build_image.sh" ;;
   *IMAGE_TAG=no-git*)
     lacks "this isn't a git checkout: choose a tag, for example: export IMAGE_TAG=release-7" ;;
@@ -45,16 +45,18 @@ all_is_there
 next="Next:
   source scripts/00_set_environment.sh && terraform apply     # the templates name $IMAGE_TAG
   trigger the DAG imagen_stream_start with on_active: update  # or: scripts/01_run_dataflow.sh"
-case "$built" in
-  "") ;;
-  *imagen-backfill*imagen-stream* | *imagen-stream*imagen-backfill*)
-    printf '%s\n' "Both images already exist: $REPOSITORY/…:$IMAGE_TAG." "$next"
-    exit 0 ;;
-  *)
-    lacks "only $built:$IMAGE_TAG exists, from an incomplete build, and tags are never overwritten:" \
-      "choose another tag, for example: IMAGE_TAG=$IMAGE_TAG-2 scripts/build_image.sh"
-    all_is_there ;;
-esac
+missing=""
+for image in imagen-stream imagen-backfill imagen-prefetch-import; do
+  grep -qx "$image" <<<"$built" || missing="yes"
+done
+if [ -z "$missing" ]; then
+  printf '%s\n' "All images already exist: $REPOSITORY/…:$IMAGE_TAG." "$next"
+  exit 0
+elif [ -n "$built" ]; then
+  lacks "only ${built//$'\n'/, }:$IMAGE_TAG exists, from an incomplete build, and tags are never overwritten:" \
+    "choose another tag, for example: IMAGE_TAG=$IMAGE_TAG-2 scripts/build_image.sh"
+  all_is_there
+fi
 
 gcloud builds submit . \
   --project="$PROJECT" \
@@ -63,5 +65,5 @@ gcloud builds submit . \
   --substitutions="_REPOSITORY=$REPOSITORY,_TAG=$IMAGE_TAG,_BUCKET=$BUCKET" \
   --service-account="projects/$PROJECT/serviceAccounts/$BUILD_SERVICE_ACCOUNT" \
   --gcs-source-staging-dir="gs://$BUCKET/builds"
-printf '%s\n' "Built $REPOSITORY/imagen-stream:$IMAGE_TAG and …/imagen-backfill:$IMAGE_TAG." \
+printf '%s\n' "Built $REPOSITORY/imagen-stream:$IMAGE_TAG, …/imagen-backfill, and …/imagen-prefetch-import." \
   "What they consist of: gs://$BUCKET/templates/sbom/$IMAGE_TAG/" "$next"

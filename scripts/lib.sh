@@ -48,8 +48,8 @@ need_gcloud() {
     lacks "gcloud isn't logged in; run: gcloud auth login"
 }
 
-# Prints which of the images (imagen-stream, imagen-backfill) exist with the tag, one per line. Doesn't
-# use `images describe`, which also needs the Container Analysis API.
+# Prints which of the images (imagen-stream and so on) exist with the tag, one per line. Doesn't use
+# `images describe`, which also needs the Container Analysis API.
 built_images() {
   gcloud artifacts docker tags list "$REPOSITORY" --project="$PROJECT" \
     --format='value(image.basename(),tag.basename())' |

@@ -60,7 +60,7 @@ def _hold() -> socket.socket:
     return held
 
 
-_SERVICES = ("storage", "vertex", "metadata", "pubsub", "dataflow", "monitoring")
+_SERVICES = ("storage", "vertex", "metadata", "pubsub", "dataflow", "monitoring", "iamcredentials")
 _HELD = {name: _hold() for name in _SERVICES}
 _PORTS = {name: held.getsockname()[1] for name, held in _HELD.items()}
 _ENVIRONMENT = {
@@ -72,6 +72,9 @@ _ENVIRONMENT = {
     "GCE_METADATA_IP": f"127.0.0.1:{_PORTS['metadata']}",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW": f"http://127.0.0.1:{_PORTS['dataflow']}/",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING": f"http://127.0.0.1:{_PORTS['monitoring']}/",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS": (
+        f"http://127.0.0.1:{_PORTS['iamcredentials']}/"
+    ),
 }
 os.environ.update(_ENVIRONMENT)
 # Airflow's too is read when it is imported; never anybody's own.
@@ -192,6 +195,16 @@ class Cloud:
         """Change how Pub/Sub behaves, and return its counts so far."""
         return self._change(f"{self.monitoring_url}/localcloud/pubsub", settings)
 
+    @property
+    def signing_url(self) -> str:
+        """Where the IAM Credentials API is, without a slash at the end."""
+        name = "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS"
+        return self.environment[name].rstrip("/")
+
+    def signing(self, **settings: float) -> dict[str, Any]:
+        """Change how IAM signs, and return its counts of calls by method so far."""
+        return self._change(f"{self.signing_url}/localcloud", settings)
+
     def storage(self, **settings: float) -> dict[str, Any]:
         """Change how Cloud Storage behaves, and return its counts so far."""
         url = self.environment["STORAGE_EMULATOR_HOST"] + "/localcloud"
@@ -207,6 +220,7 @@ class Cloud:
             return
         # Some of these import Google's libraries; see the top of this file.
         from localcloud.dataflow.settings import Settings as Jobs
+        from localcloud.iamcredentials import Settings as Signing
         from localcloud.pubsub.faults import Settings as Messages
         from localcloud.storage.behaviour import Settings as Objects
         from localcloud.vertex.batch import Settings as Batches
@@ -217,6 +231,7 @@ class Cloud:
         self.dataflow(**dataclasses.asdict(Jobs(queued_s=0.2, pending_s=0.2)))
         self.storage(**dataclasses.asdict(Objects()))
         self.pubsub(**dataclasses.asdict(Messages()))
+        self.signing(**dataclasses.asdict(Signing()))
         self._changed = False
 
     def no_jobs(self) -> bool:

@@ -20,6 +20,7 @@ from google.cloud import storage
 from beam_jobs.cli.gallery import PATIENCE
 from beam_jobs.cli.progress import counted
 from beam_jobs.images.location import CLAIM_SUFFIX, THUMBNAILS, Location
+from beam_jobs.images.receipt import RAW_DIGEST
 from beam_jobs.names import ARCHIVE_FOLDER
 from beam_jobs.prompts.identity import made_id
 from beam_jobs.shown import shown
@@ -69,7 +70,9 @@ class Wanted:
             name, value = self.attribute
             return isinstance(attributes, dict) and attributes.get(name) == value
         if self.prompt_id:
-            return about.get("prompt_id") == self.prompt_id
+            # One of several that a custom function has made has the id, # and its number.
+            found = str(about.get("prompt_id"))
+            return found == self.prompt_id or found.startswith(f"{self.prompt_id}#")
         return self.digest in digests_of(about) or about.get("prompt_id") == made_id(
             self.digest or ""
         )
@@ -177,6 +180,7 @@ def find(wanted: Wanted, location: Location, project: str) -> Traces:
         traces.archived += len(about)
         if about:
             traces.changed.append((blob, kept))
+    digests |= _raw_digests(client, location, digests)
     for digest in sorted(digests):
         for prefix in (
             location.stem(digest),
@@ -187,13 +191,28 @@ def find(wanted: Wanted, location: Location, project: str) -> Traces:
     return traces
 
 
+def _raw_digests(client: storage.Client, location: Location, digests: set[str]) -> set[str]:
+    """Return the digests of what the images of others were made of, by their records."""
+
+    def raw(digest: str) -> Any:
+        blob = client.bucket(location.bucket).blob(location.record(digest))
+        with contextlib.suppress(api_exceptions.NotFound):
+            return _parsed(blob.download_as_bytes(**PATIENCE)).get(RAW_DIGEST)
+        return None
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = pool.map(raw, sorted(digests))
+        return {each for each in found if isinstance(each, str) and _DIGEST.fullmatch(each)}
+
+
 def digests_of(entry: dict[str, Any]) -> set[str]:
     """Return the digests that an entry of the index names."""
     images = entry.get("images")
     paths = [path for path in images if isinstance(path, str)] if isinstance(images, list) else []
     found = {match[1] for path in paths if (match := _DIGEST_OF_IMAGE.search(path))}
-    given = entry.get("digest")
-    return found | {given} if isinstance(given, str) and _DIGEST.fullmatch(given) else found
+    listed = entry.get("digests")  # of the prompts that a custom function has made
+    given = [entry.get("digest"), *(listed if isinstance(listed, list) else ())]
+    return found | {each for each in given if isinstance(each, str) and _DIGEST.fullmatch(each)}
 
 
 def out_of_reach(wanted: Wanted, location: Location, project: str) -> Iterator[str]:

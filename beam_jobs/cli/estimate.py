@@ -5,10 +5,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from beam_jobs.catalog import Tier, prices_as_of
+from beam_jobs.catalog import BATCH_TIER, Tier, prices_as_of
 from beam_jobs.cli.progress import counted, duration
 from beam_jobs.cli.prompt_rows import rows_of
 from beam_jobs.outcomes import Failure
+from beam_jobs.prefetch.batchable import batch_locations, why_not_prompt
 from beam_jobs.prompts.likely_cost import likely_micro_usd
 from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
 from beam_jobs.prompts.templates import FindTemplate, no_templates
@@ -58,6 +59,8 @@ class Estimate:
         self._digests: set[bytes] = set()
         self._micro_usd: Counter[str] = Counter()
         self._unpriced: set[str] = set()
+        # Of what batch inference can make: images, and millionths of a US dollar.
+        self._batch_images = self._batch_micro_usd = self._saved_micro_usd = 0
         self.files = self.prompts = self.invalid = 0
         self.images: Counter[str] = Counter()
         self.first_invalid: list[str] = []
@@ -103,6 +106,14 @@ class Estimate:
             self._unpriced.add(prompt.model)
         else:
             self._micro_usd[prompt.model] += micro_usd
+            self._add_to_batch(prompt, micro_usd)
+
+    def _add_to_batch(self, prompt: Prompt, online_micro_usd: int) -> None:
+        micro_usd = likely_micro_usd(prompt, BATCH_TIER, images=prompt.images)
+        if micro_usd is not None and why_not_prompt(prompt, batch_locations(None)) is None:
+            self._batch_images += prompt.images
+            self._batch_micro_usd += micro_usd
+            self._saved_micro_usd += online_micro_usd - micro_usd
 
     def _refuse(self, detail: str) -> None:
         self.invalid += 1
@@ -130,6 +141,12 @@ class Estimate:
             f"cost: {at_least}{usd:,.2f} USD for {counted(total, 'image')} ({self._tier} tier, "
             f"prices of {prices_as_of()}); images that are stored already cost nothing"
         )
+        if self._batch_images:
+            yield (
+                f"by batch inference: {counted(self._batch_images, 'image')} of these for "
+                f"{self._batch_micro_usd / _MICRO_PER_USD:,.2f} USD, which saves "
+                f"{self._saved_micro_usd / _MICRO_PER_USD:,.2f} USD and can take hours"
+            )
         limit = "" if pace.per_minute is None else f", at most {pace.per_minute:g} per minute"
         yield (
             f"time: about {duration(math.ceil(pace.seconds(total)))} (h:mm:ss or m:ss), with "

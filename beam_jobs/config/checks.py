@@ -21,8 +21,9 @@ from beam_jobs.catalog import (
     needs_endpoint,
     unpriced,
 )
-from beam_jobs.config.options import ImagenOptions
+from beam_jobs.config.options import MAX_SIGNED_URL_HOURS, ImagenOptions
 from beam_jobs.config.serving import serving_problems
+from beam_jobs.custom.function import CustomFunction, CustomFunctionError
 from beam_jobs.prompts.defaults import image_sizes_problem, max_images_problem
 from beam_jobs.prompts.parse import STREAM
 from beam_jobs.prompts.templates import template_problem
@@ -115,6 +116,12 @@ def value_problems(imagen: ImagenOptions) -> list[str]:
         )
         if (value := getattr(imagen, name)) is not None and not 0 < value < math.inf
     ]
+    hours = imagen.signed_url_hours
+    if hours is not None and not 0 < hours <= MAX_SIGNED_URL_HOURS:
+        problems.append(
+            f"--signed_url_hours: expected over 0 and at most {MAX_SIGNED_URL_HOURS:g} hours "
+            f"(7 days), got {hours:g}"
+        )
     problems += [
         f"--{option}: expected a model name such as {DEFAULT_MODEL}, got {name!r}"
         for option, names in (
@@ -176,6 +183,23 @@ def value_problems(imagen: ImagenOptions) -> list[str]:
             "that too, or remove --prompt_field"
         )
     return problems
+
+
+def custom_functions(
+    imagen: ImagenOptions,
+) -> tuple[CustomFunction | None, CustomFunction | None, list[str]]:
+    """Return the preprocess and the postprocess function, and the problems with them."""
+    found: list[CustomFunction | None] = []
+    problems = []
+    for option in ("preprocess", "postprocess"):
+        name = getattr(imagen, option)
+        try:
+            found.append(CustomFunction.named(f"--{option}", name) if name else None)
+        except CustomFunctionError as error:
+            found.append(None)
+            problems.append(f"--{option}: {error}")
+    before, after = found
+    return before, after, problems
 
 
 def unsplittable(

@@ -17,6 +17,7 @@ from beam_jobs.allowed import names_in
 from beam_jobs.catalog import PROMPT_FIELD
 from beam_jobs.config.budgets import Budget, budgets_of
 from beam_jobs.config.checks import (
+    custom_functions,
     job_problems,
     source_of,
     uncheckable,
@@ -27,6 +28,7 @@ from beam_jobs.config.checks import (
 from beam_jobs.config.options import MAX_HOLD_S, ImagenOptions
 from beam_jobs.config.ownership import ownership_problems
 from beam_jobs.config.serving import Serving
+from beam_jobs.custom.function import CustomFunction
 from beam_jobs.images.location import Location
 from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.prompts.defaults import prompt_defaults
@@ -47,7 +49,7 @@ class JobConfig:
 
     `requests_per_minute` is one worker's share; None means no limit. `workers` is how many share
     the `budgets`, at most. `run` names what the job's budgets are for, and the tries of which share
-    what they paid.
+    what they paid. `service_account` is the one that the job runs as, if an option says so.
     """
 
     responses_topic: str
@@ -67,6 +69,10 @@ class JobConfig:
     canary_keys: str | None = None
     thumbnails: bool = True
     image_metadata: ImageMetadata = ImageMetadata.OFF
+    signed_url_hours: float | None = None
+    service_account: str | None = None
+    preprocess: CustomFunction | None = None
+    postprocess: CustomFunction | None = None
     run: str = STREAM
 
 
@@ -99,6 +105,8 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
     max_workers = options.view_as(WorkerOptions).max_num_workers
     workers = max_workers or 1
     problems += unsplittable(imagen, options, max_workers)
+    preprocess, postprocess, unusable = custom_functions(imagen)
+    problems += unusable
     defaults = prompt_defaults(
         model=imagen.model,
         model_endpoint=imagen.model_endpoint,
@@ -108,6 +116,7 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         prompt_template=imagen.prompt_template,
         bucket=location.bucket if location else None,
         reference_buckets=imagen.reference_buckets,
+        postprocess=postprocess.identity if postprocess else None,
         source=source,
     )
     problems += uncheckable(imagen, defaults.allowed_models)
@@ -140,15 +149,23 @@ def job_config(options: PipelineOptions, *, streaming: bool) -> JobConfig:
         canary_keys=imagen.canary_keys or None,
         thumbnails=imagen.thumbnails == "on",
         image_metadata=ImageMetadata(imagen.image_metadata),
+        signed_url_hours=imagen.signed_url_hours,
+        service_account=cloud.service_account_email,
+        preprocess=preprocess,
+        postprocess=postprocess,
         run=run,
     )
 
 
-def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
+def tune_for_dataflow(options: PipelineOptions, *, threads: int) -> None:
     """Set the Dataflow worker options that suit these jobs, unless they are set already.
 
     A streaming bundle on Dataflow often holds one element, so the harness threads (12 by default)
     limit the calls in flight. A waiting thread costs next to nothing.
+
+    Args:
+        options: of the job.
+        threads: how many harness threads a worker needs, at least.
     """
     if "Dataflow" not in (options.view_as(StandardOptions).runner or ""):
         return
@@ -156,7 +173,7 @@ def tune_for_dataflow(options: PipelineOptions, config: JobConfig) -> None:
     if not any("sdk_containers" in name for name in debug.experiments or ()):
         debug.add_experiment(ONE_PROCESS_PER_WORKER)
     if not debug.number_of_worker_harness_threads:
-        debug.number_of_worker_harness_threads = max(12, config.max_in_flight)
+        debug.number_of_worker_harness_threads = max(12, threads)
     setup = options.view_as(SetupOptions)
     if setup.save_main_session is None:
         # Workers import the pipeline's code from their image. For Dataflow alone, Beam's default is

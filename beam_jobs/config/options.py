@@ -2,6 +2,7 @@
 
 import argparse
 import textwrap
+from collections.abc import Container
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -13,6 +14,9 @@ from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 # How long a stream's prompts wait for their model: long enough for whoever comes in the morning,
 # short enough for a drain to end.
 MAX_HOLD_S = 6 * 3600.0
+
+# https://cloud.google.com/storage/docs/access-control/signed-urls: V4 signatures end after 7 days.
+MAX_SIGNED_URL_HOURS = 7 * 24.0
 
 _STREAM, _BACKFILL = "stream only: ", "backfill only: "
 _BEAMS = """\
@@ -140,11 +144,35 @@ class ImagenOptions(PipelineOptions):
             "Whoever may read the image can read it. Example: on",
         )
         add(
+            "--signed_url_hours",
+            type=float,
+            metavar="HOURS",
+            help="hours, at most 168, for which predictions have URLs by which anybody can read "
+            "their images. The worker's service account has to be allowed to sign. Default: "
+            "predictions have none. Example: 24",
+        )
+        add(
             "--prompt_template",
             metavar="NAME",
             help="prompt template of prompts that name none: templates/prompts/NAME.txt in the "
             "bucket of --images_output_location. Default: these prompts are sent as they are. "
             "Example: studio",
+        )
+
+        add = parser.add_argument_group("functions of your own").add_argument
+        add(
+            "--preprocess",
+            metavar="FUNCTION",
+            help="custom function that changes each prompt before its digest is known, as "
+            "package.module:function. Default: prompts stay as they are. Example: "
+            "custom.example:prepare",
+        )
+        add(
+            "--postprocess",
+            metavar="FUNCTION",
+            help="custom function that changes each image before it is published, as "
+            "package.module:function. Default: images stay as the model made them. Example: "
+            "custom.example:compress",
         )
 
         add = parser.add_argument_group("the model").add_argument
@@ -295,28 +323,41 @@ class ImagenOptions(PipelineOptions):
         )
 
 
-def print_help(argv: list[str], *, streaming: bool, description: str | None) -> bool:
+def print_help(
+    argv: list[str],
+    *,
+    job: str,
+    description: str | None,
+    of_its_own: type[PipelineOptions] | None = None,
+    shared: Container[str] | None = None,
+) -> bool:
     """Print a job's options if the command line asks for help, and return whether it does.
 
     Beam's own parser knows no option of ours when it is asked.
 
     Args:
         argv: the command line.
-        streaming: whether the job is the stream or a backfill.
+        job: the name of its module: `stream`, `backfill`, or another job's.
         description: what the job does.
+        of_its_own: the options that only this job has, if it is neither of the two.
+        shared: which of the two jobs' options it takes; None: all that are not the other one's.
     """
     if not {"-h", "--help"}.intersection(argv):
         return False
     parser = argparse.ArgumentParser(
-        prog=f"python -m beam_jobs.{'stream' if streaming else 'backfill'}",
+        prog=f"python -m beam_jobs.{job}",
         usage="%(prog)s --OPTION=VALUE …",
         description=description,
         epilog=_BEAMS,
         formatter_class=_HelpFormatter,
     )
+    if of_its_own:
+        of_its_own._add_argparse_args(parser)
+    first = len(parser._actions)
     ImagenOptions._add_argparse_args(parser)
-    for action in parser._actions:
-        if (action.help or "").startswith(_BACKFILL if streaming else _STREAM):
+    for action in parser._actions[first:]:
+        of_the_other = (action.help or "").startswith(_BACKFILL if job == "stream" else _STREAM)
+        if of_the_other if shared is None else action.dest not in shared:
             action.help = argparse.SUPPRESS
     parser.print_help()
     return True

@@ -4,9 +4,10 @@ A streaming job that cannot find its subscription fails minutes later, in a stac
 This check fails at once, with one line for each missing resource.
 """
 
+import contextlib
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from apache_beam.io.filesystems import FileSystems
@@ -58,13 +59,9 @@ def check(
     Raises:
         PreflightError: a resource is missing, a service cannot be reached, or nobody is logged in.
     """
-    try:
+    with logged_in():
         publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
         client = storage.Client(project=config.project)
-    except auth_exceptions.DefaultCredentialsError as error:
-        raise PreflightError(
-            f"no credentials ({error}); log in: gcloud auth application-default login"
-        ) from error
     requests: list[tuple[str, Callable[[], object]]] = [
         (
             f"{option}: topic {topic}",
@@ -97,10 +94,36 @@ def check(
             (f"--prompt_template: {folder.url(template)}", lambda: folder.find(template))
         )
     if plan:
-        requests.append((f"--plan: {plan}", lambda: _find_object(plan, client)))
+        requests.append((f"--plan: {plan}", lambda: find_object(plan, client)))
     elif prompts:
         requests.append((f"--prompts: {prompts}", lambda: _find_files(prompts, client)))
-    # At the same time: if nothing answers, each takes its whole time.
+    look_up(requests)
+
+
+@contextlib.contextmanager
+def logged_in() -> Iterator[None]:
+    """Say what to do if clients cannot be made because nobody is logged in.
+
+    Raises:
+        PreflightError: there are no credentials.
+    """
+    try:
+        yield
+    except auth_exceptions.DefaultCredentialsError as error:
+        raise PreflightError(
+            f"no credentials ({error}); log in: gcloud auth application-default login"
+        ) from error
+
+
+def look_up(requests: Sequence[tuple[str, Callable[[], object]]]) -> None:
+    """Look up resources, all at the same time: if nothing answers, each takes its whole time.
+
+    Args:
+        requests: the option and the resource in words, and what finds it or raises.
+
+    Raises:
+        PreflightError: some are missing, or cannot be looked up.
+    """
     with ThreadPoolExecutor(len(requests)) as pool:
         problems = list(
             itertools.chain.from_iterable(pool.map(lambda each: _problem(*each), requests))
@@ -164,7 +187,16 @@ def _find_files(path: str, client: storage.Client) -> None:
         raise FileNotFoundError(path)
 
 
-def _find_object(url: str, client: storage.Client) -> None:
+def find_object(url: str, client: storage.Client) -> None:
+    """Look an object up.
+
+    Args:
+        url: its gs:// path.
+        client: reads Cloud Storage; its exceptions pass through.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
     bucket, _, name = url.removeprefix("gs://").partition("/")
     if not client.bucket(bucket).blob(name).exists(timeout=TIMEOUT_S, retry=None):
         raise FileNotFoundError(url)
@@ -176,7 +208,7 @@ def _find_objects(url: str, client: storage.Client) -> None:
         raise GlobError("expected files in a bucket, such as gs://my-bucket/prompts/*")
     glob = PromptGlob(bucket, pattern)
     if glob.is_one_object:
-        _find_object(url, client)
+        find_object(url, client)
         return
 
     def first_page(glob: PromptGlob) -> tuple[list[str], bool]:

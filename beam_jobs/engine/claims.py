@@ -40,7 +40,15 @@ REFUSED_FOR_S = 300.0
 
 
 class ClaimedError(Exception):
-    """Somebody else is making the images, or was about to."""
+    """Somebody else is making the images, or was about to.
+
+    Attributes:
+        digest: under which they will be stored.
+    """
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"prompt {digest} is claimed")
+        self.digest = digest
 
 
 @dataclasses.dataclass
@@ -114,7 +122,7 @@ class Claims:
         me = Claimant(payer, self._process)
         step = await self._step(digest, me, listed, wait)
         if step is Step.WAIT:
-            raise ClaimedError
+            raise ClaimedError(digest)
         if time.monotonic() < self._refused_until:
             return False
         replaced = wait.claim.generation if wait.claim and step is Step.TAKE_OVER else "0"
@@ -128,7 +136,7 @@ class Claims:
             self._refused(error)
             return False
         if generation is None:
-            raise ClaimedError
+            raise ClaimedError(digest)
         self._held[digest] = held = _Held(me, generation)
         self._schedule(digest, held, RENEW_EVERY_S)
         return step is Step.TAKE_OVER or time.monotonic() - looked_at > STALE_AFTER_S
@@ -227,7 +235,7 @@ class Claims:
         found = await self._store.find(digest)
         claim = await self._store.claims.read(digest, found.claim) if found.claim else None
         if claim is None or claim.by != held.by:
-            raise ClaimedError
+            raise ClaimedError(digest)
         return claim.generation
 
     def _refused(self, error: StoreError) -> None:

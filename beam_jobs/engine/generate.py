@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from beam_jobs.catalog import Tier
+from beam_jobs.custom.postprocess import Postprocess
 from beam_jobs.engine.claims import ClaimedError, Claims, Wait
 from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.hold import Gates, HeldError
@@ -29,10 +30,12 @@ from beam_jobs.engine.model_calls import ModelCalls
 from beam_jobs.engine.model_choice import ModelChoice
 from beam_jobs.engine.model_gate import ModelGate
 from beam_jobs.engine.persist import Persist
+from beam_jobs.engine.postprocessing import Postprocessing
 from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
+from beam_jobs.engine.signed_urls import UrlSigner
 from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.images.receipt import Receipt, payer_of
 from beam_jobs.images.requests import StoreError
@@ -63,6 +66,8 @@ class ImageGenerator:
         gates: hold prompts back while a model refuses all of them; name the fallbacks.
         references: looks up the pictures that prompts show the model.
         metadata: what the objects of images say of them.
+        signer: signs URLs of the images; None: predictions have none.
+        postprocess: changes the images before they are published; None: nothing does.
     """
 
     def __init__(
@@ -82,7 +87,10 @@ class ImageGenerator:
         gates: Gates,
         references: References,
         metadata: ImageMetadata = ImageMetadata.OFF,
+        signer: UrlSigner | None = None,
+        postprocess: Postprocess | None = None,
     ) -> None:
+        self._signer = signer
         self._model_of = model_of
         self._store = store
         # Besides the limit on calls: a prompt for four images may need four calls.
@@ -100,6 +108,14 @@ class ImageGenerator:
             gates=gates,
             references=references,
             metadata=metadata,
+            published=postprocess is None,
+        )
+        self._postprocessing = (
+            Postprocessing(
+                postprocess, store=store, persist=self._persist, run=run, metadata=metadata
+            )
+            if postprocess
+            else None
         )
         self._finished = finished
         self._source = source
@@ -133,12 +149,16 @@ class ImageGenerator:
             _log.error("unexpected %s on prompt %s\n%s", type(error).__name__, item.digest, stack)
             detail = f"unexpected {type(error).__name__}: {error}"[:500]
             return fail(reason=Reason.MODEL_ERROR, detail=detail, retryable=True)
+        urls = await self._signer.urls(found.paths) if self._signer else ()
         work = usage.work()
+        if self._signer and not urls:
+            work = dataclasses.replace(work, unsigned=len(found.paths))
         return dataclasses.replace(
             self._prediction(item, work),
             digest=found.digest,
             prompt=item.text,
             images=tuple(found.paths),
+            signed_urls=urls,
             model=found.model,
             requested_model=item.model,
             # Images that another model made in its place are found under that one's name.
@@ -195,13 +215,18 @@ class ImageGenerator:
                     usage.start()
                 try:
                     may_call = turn is gate or gate.may_try()
-                    return await self._find_or_generate(prompt, usage, wait, may_call=may_call)
-                except ClaimedError:
-                    pass
+                    find = functools.partial(
+                        self._find_or_generate, usage=usage, wait=wait, may_call=may_call
+                    )
+                    if self._postprocessing is None:
+                        return await find(prompt)
+                    return await self._postprocessing.images(prompt, usage, find, _utc_now)
+                except ClaimedError as claimed:
+                    digest = claimed.digest
                 finally:
                     usage.stop()
             # Others work meanwhile: nothing is in flight for this one.
-            await self._claims.wait(prompt.digest, self._payer(prompt), wait)
+            await self._claims.wait(digest, self._payer(prompt), wait)
 
     async def _find_or_generate(
         self, prompt: Prompt, usage: PromptUsage, wait: Wait, *, may_call: bool

@@ -41,6 +41,7 @@ class ImageMaker:
         gates: are told whether the models take prompts.
         references: tells whether the pictures that the model was shown are still the same.
         metadata: what the objects of images say of them.
+        published: whether its images are; if not, a custom function changes them first.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ImageMaker:
         gates: Gates,
         references: References,
         metadata: ImageMetadata = ImageMetadata.OFF,
+        published: bool = True,
     ) -> None:
         self._store = store
         self._persist = persist
@@ -70,6 +72,7 @@ class ImageMaker:
         self._gates = gates
         self._references = references
         self._metadata = metadata
+        self._published = published
 
     async def make(
         self,
@@ -139,7 +142,9 @@ class ImageMaker:
 
             async def store(index: int, image: Image) -> None:
                 path = await self._persist(
-                    lambda: self._store.put_image(made.digest, index, image, metadata),
+                    lambda: self._store.put_image(
+                        made.digest, index, image, metadata, thumbnail=self._published
+                    ),
                     paid=True,
                     # If storage fails, let other answers be read meanwhile: they are paid for, and
                     # would be lost with their connections.

@@ -16,8 +16,7 @@ from beam_jobs.config.budgets import Budget
 from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.refusals import Meaning
 from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
-
-SCHEMA = "imagen.budget/1"
+from beam_jobs.names import LEDGER_SCHEMA
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class Shares:
     def to_json(self, budget: Budget) -> bytes:
         """Return the object's content: the shares, and for people what they are of."""
         content = {
-            "schema": SCHEMA,
+            "schema": LEDGER_SCHEMA,
             "option": budget.option,
             budget.unit.value: budget.amount,
             "written_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
@@ -79,8 +78,9 @@ class Shares:
         """
         try:
             fields = json.loads(content)
-            if fields["schema"] != SCHEMA:
-                raise ValueError(f"expected the schema {SCHEMA}, got {fields['schema']!r:.50}")
+            if fields["schema"] != LEDGER_SCHEMA:
+                expected = f"expected the schema {LEDGER_SCHEMA}"
+                raise ValueError(f"{expected}, got {fields['schema']!r:.50}")
             shares = {
                 str(name): Share(int(share["leased"]), int(share["spent"]))
                 for name, share in fields["shares"].items()

@@ -8,8 +8,8 @@ import asyncio
 import atexit
 import contextlib
 import threading
-from collections.abc import Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import aiohttp
 from apache_beam.metrics import Metrics
@@ -19,6 +19,8 @@ from typing_extensions import override
 
 from beam_jobs.config.budgets import Budget
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.custom.postprocess import Postprocess
+from beam_jobs.engine.event_loop import EventLoopThread
 from beam_jobs.engine.finished import MOST, Finished
 from beam_jobs.engine.generate import ImageGenerator
 from beam_jobs.engine.hold import Gates, HoldPolicy
@@ -30,6 +32,7 @@ from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.served_models import ServedModels
+from beam_jobs.engine.signed_urls import UrlSigner
 from beam_jobs.images.store import ImageStore
 from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.metrics import count_throttling, count_thumbnails
@@ -45,8 +48,6 @@ BATCH_WINDOWS = 4
 # How long the end of a process may wait until what is left of its budgets is given back.
 GIVE_BACK_TIMEOUT_S = 5.0
 
-T = TypeVar("T")
-
 
 class Engine:
     """An event loop in its own thread, with the limiter, the connections and the generator on it.
@@ -59,11 +60,11 @@ class Engine:
         # On a Dataflow worker, this is the first code of the package that runs.
         bound_arenas()
         self._config = config
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="imagen-engine", daemon=True).start()
+        self._loop = EventLoopThread("imagen-engine")
         self._models: dict[str, ImageModel | RoutedModel] = {}
         self._thumbnails = Thumbnails(config.images_location) if config.thumbnails else None
-        self._await(self._start())
+        self._postprocess = Postprocess(config.postprocess) if config.postprocess else None
+        self._loop.run(self._start())
 
     @property
     def in_flight(self) -> int:
@@ -77,11 +78,11 @@ class Engine:
 
     def run(self, items: Sequence[Parsed]) -> list[Outcome]:
         """Work on all `items` at once, and return their outcomes in order. Call from any thread."""
-        return self._await(self._all(items))
+        return self._loop.run(self._all(items))
 
     def give_back(self) -> None:
         """Return what is not spent of the job's budgets, as far as that takes a moment only."""
-        giving = asyncio.run_coroutine_threadsafe(self._purse.give_back(), self._loop)
+        giving = self._loop.start(self._purse.give_back())
         with contextlib.suppress(TimeoutError):
             giving.result(GIVE_BACK_TIMEOUT_S)
 
@@ -129,7 +130,13 @@ class Engine:
             gates=self._gates,
             references=References(self._session),
             metadata=self._config.image_metadata,
+            signer=self._signer(),
+            postprocess=self._postprocess,
         )
+
+    def _signer(self) -> UrlSigner | None:
+        hours, account = self._config.signed_url_hours, self._config.service_account
+        return UrlSigner(self._session, hours=hours, account=account) if hours else None
 
     def _lease_of(self, budget: Budget, ledger: str) -> Lease:
         bucket = self._config.images_location.bucket
@@ -147,9 +154,6 @@ class Engine:
             # The model's client library is the last import of the process.
             freeze_imported_objects()
         return self._models[name]
-
-    def _await(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
 _engines: dict[JobConfig, Engine] = {}

@@ -5,40 +5,33 @@ be by then, so they are looked at again once it has answered. Use it from one ev
 """
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import aiohttp
 from gcloud.aio.storage import Storage
 
 from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
 from beam_jobs.models.base import CallError, Retry
-from beam_jobs.models.pictures import reference_type
 from beam_jobs.outcomes import Reason
-from beam_jobs.prompts.identity import digest_of, made_id
+from beam_jobs.prompts.body import InvalidPromptError
 from beam_jobs.prompts.parse import Prompt
-from beam_jobs.prompts.references import Reference, content_of
+from beam_jobs.prompts.reference_file import (
+    FIRST_BYTES,
+    ReferenceFile,
+    ResourceError,
+    content_in,
+    type_in,
+    with_files,
+)
+from beam_jobs.prompts.references import Reference
 
-# https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/image-understanding: the largest
-# file from Cloud Storage, and the types.
-MAX_BYTES = 30_000_000
-TYPES = frozenset(f"image/{kind}" for kind in ("png", "jpeg", "webp", "heic", "heif"))
-# What uploads have that state none.
-_NO_TYPES = frozenset({"", "application/octet-stream"})
 # For so long, a reference is not looked up again. Many prompts in a row show the same.
 REFRESH_S = 10.0
 MAX_KNOWN = 10_000
 # Prompts are looked up as they come, before there is a limit to how many are under way.
 LOOKUPS_AT_ONCE = 32
-_FIRST_BYTES = {"Range": "bytes=0-31"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Found:
-    content: str
-    mime_type: str
+_FIRST_BYTES = {"Range": f"bytes=0-{FIRST_BYTES - 1}"}
 
 
 class References:
@@ -62,7 +55,7 @@ class References:
         self._refresh_s = refresh_s
         self._semaphore = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         # By path: when it was looked up, and what came or comes of it.
-        self._known: dict[str, tuple[float, asyncio.Task[_Found]]] = {}
+        self._known: dict[str, tuple[float, asyncio.Task[ReferenceFile]]] = {}
 
     async def resolved(self, prompt: Prompt) -> Prompt:
         """Return `prompt` with what its references hold, and the digest that covers it.
@@ -72,16 +65,7 @@ class References:
             StoreError: it cannot be looked up.
         """
         found = await asyncio.gather(*(self._find(each) for each in prompt.references))
-        references = tuple(
-            dataclasses.replace(each, content=known.content, mime_type=known.mime_type)
-            for each, known in zip(prompt.references, found, strict=True)
-        )
-        other = dataclasses.replace(prompt, references=references)
-        digest = digest_of(other.digested, fresh=prompt.fresh)
-        given = prompt.prompt_id != made_id(prompt.digest)
-        return dataclasses.replace(
-            other, digest=digest, prompt_id=prompt.prompt_id if given else made_id(digest)
-        )
+        return with_files(prompt, found)
 
     async def check_unchanged(self, prompt: Prompt) -> None:
         """Check that the references of a prompt hold what they held when it was resolved.
@@ -121,7 +105,7 @@ class References:
                 return number, reference
         return None
 
-    async def _find(self, reference: Reference) -> _Found:
+    async def _find(self, reference: Reference) -> ReferenceFile:
         path, now = reference.path, self._clock()
         known = self._known.get(path)
         if known is None or now - known[0] > self._refresh_s:
@@ -136,20 +120,21 @@ class References:
                 del self._known[path]
             raise
 
-    async def _look_up(self, path: str) -> _Found:
+    async def _look_up(self, path: str) -> ReferenceFile:
         bucket, _, name = path.removeprefix("gs://").partition("/")
         async with self._semaphore:
             try:
                 resource = await answer_of(
                     self._storage.download_metadata(bucket, name, timeout=REQUEST_TIMEOUT_S), bucket
                 )
-                content = _content_of(path, resource)
+                content = content_in(path, resource)
                 first = await answer_of(
                     self._storage.download(
                         bucket, name, headers=_FIRST_BYTES, timeout=REQUEST_TIMEOUT_S
                     ),
                     bucket,
                 )
+                found = ReferenceFile(content, type_in(path, first))
             except StoreError as error:
                 if error.status == 404:
                     raise _refused(
@@ -157,39 +142,11 @@ class References:
                         retryable=True,
                     ) from error
                 raise
-        mime_type = reference_type(first)
-        if mime_type is None:
-            raise _refused(f"reference {path} does not begin as {_TYPES_IN_WORDS} does")
-        return _Found(content, mime_type)
-
-
-_TYPES_IN_WORDS = "a PNG, JPEG, WebP, HEIC or HEIF picture"
-
-
-def _content_of(path: str, resource: dict[str, Any]) -> str:
-    """Return what the bytes of an object are told by.
-
-    Raises:
-        CallError: it is no picture that a model takes, by what its metadata says.
-        StoreError: the answer is not that of Cloud Storage.
-    """
-    try:
-        size, generation = int(resource["size"]), int(resource["generation"])
-        md5, crc32c = resource.get("md5Hash"), resource["crc32c"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"cannot read storage's answer for {path}: {type(error).__name__}", transient=True
-        ) from error
-    content_type = str(resource.get("contentType") or "").partition(";")[0].strip().lower()
-    if content_type not in TYPES | _NO_TYPES:
-        raise _refused(
-            f"reference {path} has the type {content_type[:80]!r}; expected {_TYPES_IN_WORDS}"
-        )
-    if resource.get("contentEncoding") not in (None, "", "identity"):
-        raise _refused(f"reference {path} is stored compressed; expected {_TYPES_IN_WORDS} itself")
-    if not 0 < size <= MAX_BYTES:
-        raise _refused(f"reference {path} has {size:,} bytes; expected 1 to {MAX_BYTES:,}")
-    return content_of(path, size=size, md5=md5, crc32c=crc32c, generation=generation)
+            except ResourceError as error:
+                raise StoreError(str(error), transient=True) from error
+            except InvalidPromptError as error:
+                raise _refused(str(error)) from error
+        return found
 
 
 def _refused(detail: str, *, retryable: bool = False) -> CallError:

@@ -8,6 +8,7 @@
 | the index of the newest outcomes | `recent/<kind>/<13 digits>-<8 hex digits>.jsonl` |
 | the index of predictions by day | `index/<YYYY-MM-DD>/<13 digits>-<8 hex digits>.jsonl` |
 | the thumbnail of an image | `thumbnails/<digest[:2]>/<digest>-<index>.webp` |
+| what a custom function made of a prompt | `preprocessed/<key[:2]>/<key>.jsonl` |
 """
 
 import dataclasses
@@ -20,8 +21,8 @@ _LOCATION = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/([^?#*\[\]
 # newest. They have 13 digits until the year 2286.
 END_OF_TIME_MS = 9_999_999_999_999
 PREDICTIONS, FAILURES = KINDS = ("predictions", "failures")
-# Both sort behind the folders of images, which are named by hex digits.
-DAYS, THUMBNAILS = "index/", "thumbnails/"
+# All sort behind the folders of images, which are named by hex digits.
+DAYS, PREPROCESSED, THUMBNAILS = "index/", "preprocessed/", "thumbnails/"
 # Nothing else ends so: workers may delete what does.
 CLAIM_SUFFIX = ".claim"
 

@@ -14,6 +14,9 @@ from typing import Any
 
 from beam_jobs.outcomes import Work
 
+# The field of a record that leads to what a custom function has made the images of.
+RAW_DIGEST = "raw_digest"
+
 
 def payer_of(run: str, origin: str) -> str:
     """Return 32 hex digits that name a delivery; empty if nothing identifies it.

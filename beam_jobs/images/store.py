@@ -123,12 +123,25 @@ class ImageStore:
         record = await self._record(digest) if self._location.record(digest) in names else None
         return Found(record=record, images=images, claim=claim)
 
+    async def image(self, path: str) -> bytes:
+        """Return the bytes of a stored image.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        bucket, _, name = path.removeprefix("gs://").partition("/")
+        return await answer_of(
+            self._storage.download(bucket, name, timeout=REQUEST_TIMEOUT_S), bucket, paid=True
+        )
+
     async def put_image(
         self,
         digest: str,
         index: int,
         image: Image,
         metadata: Mapping[str, str] | None = None,
+        *,
+        thumbnail: bool = True,
     ) -> str:
         """Store one image and return its path. An existing image is kept.
 
@@ -137,11 +150,12 @@ class ImageStore:
             index: of the image among the prompt's images, from 0.
             image: the encoded picture.
             metadata: custom metadata of the object, if it is new.
+            thumbnail: whether people will look at it.
 
         Raises:
             StoreError: the image could not be stored.
         """
-        name, _ = await self._put_image(digest, index, image, metadata)
+        name, _ = await self._put_image(digest, index, image, metadata, thumbnail=thumbnail)
         return self._location.url(name)
 
     async def offer_image(
@@ -204,13 +218,19 @@ class ImageStore:
         return await self._record(digest, paid=True)
 
     async def _put_image(
-        self, digest: str, index: int, image: Image, metadata: Mapping[str, str] | None
+        self,
+        digest: str,
+        index: int,
+        image: Image,
+        metadata: Mapping[str, str] | None,
+        *,
+        thumbnail: bool = True,
     ) -> tuple[str, bool]:
         """Store one image, and return its name and whether it is new."""
         name = f"{self._location.stem(digest)}-{index}.{image.extension}"
         async with self._uploads:
             is_new = await self._create(name, image.data, image.mime_type, metadata)
-        if self._thumbnails:
+        if self._thumbnails and thumbnail:
             self._thumbnails.add(digest, index, name)
         return name, is_new
 

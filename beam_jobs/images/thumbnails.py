@@ -78,12 +78,16 @@ class Thumbnails:
 
     Args:
         location: of the images.
+        max_share: of the time, for how much the thread computes at most.
     """
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, *, max_share: float = MAX_SHARE) -> None:
         self._location = location
+        self._max_share = max_share
         self._waiting: collections.deque[tuple[str, str]] = collections.deque()
         self._work = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
         self._closing = threading.Event()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -99,6 +103,7 @@ class Thumbnails:
             while len(self._waiting) >= MAX_WAITING:
                 self._waiting.popleft()
                 self._count("thumbnails_missed")
+            self._idle.clear()
             self._waiting.append((image, self._location.thumbnail(digest, index)))
             self._work.set()
             if self._thread is None:
@@ -111,6 +116,10 @@ class Thumbnails:
         with self._counting:
             counts, self._counts = self._counts, collections.Counter()
         return dict(counts)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all that are queued are made, or `seconds` are over. Call from any thread."""
+        self._idle.wait(seconds)
 
     def close(self, seconds: float = AT_EXIT_S) -> None:
         """Make what can be made in `seconds`, and stop."""
@@ -139,6 +148,8 @@ class Thumbnails:
                 self._work.clear()
                 if self._waiting:  # added since
                     self._work.set()
+                else:
+                    self._idle.set()
                 continue
             started, computed = time.monotonic(), time.thread_time()
             try:
@@ -147,7 +158,7 @@ class Thumbnails:
             except Exception as error:
                 self._count("thumbnails_missed")
                 self._report(error)
-            takes = (time.thread_time() - computed) / MAX_SHARE
+            takes = (time.thread_time() - computed) / self._max_share
             self._closing.wait(max(0.0, started + takes - time.monotonic()))
 
     def _make(self, image: str, thumbnail: str) -> None:

@@ -149,22 +149,38 @@ def answer_of(body: str | bytes, model: str) -> Answer:
         model: the model that was asked.
 
     Raises:
-        CallError: the prompt or image was refused, or the answer holds no image. Its bill is what
-            the answer cost all the same.
+        CallError: as `image_in` says.
     """
     try:
         answer = decode(body)
-        if error := error_in(answer):  # in an answer of 200; it states no cost
-            raise error_from_answer(code_of(error), orjson.dumps(answer), {})
-        if not isinstance(answer, dict):
-            raise TypeError(f"expected an object, got {type(answer).__name__}")
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise no_image_error(f"cannot read the model's answer: {describe_error(error)}") from error
+    return image_in(answer, model)
+
+
+def image_in(answer: Any, model: str, *, batch: bool = False) -> Answer:
+    """Return the image of a decoded `:generateContent` answer, and what it cost.
+
+    Args:
+        answer: the answer.
+        model: the model that was asked.
+        batch: whether batch inference made it, which has a price of its own.
+
+    Raises:
+        CallError: the prompt or image was refused, or the answer holds no image. Its bill is what
+            the answer cost all the same.
+    """
+    if error := error_in(answer):  # in an answer of 200; it states no cost
+        raise error_from_answer(code_of(error), orjson.dumps(answer), {})
+    if not isinstance(answer, dict):
+        kind = type(answer).__name__
+        raise no_image_error(f"cannot read the model's answer: expected an object, got {kind}")
     try:
-        return Answer([image_from_bytes(_image_bytes(answer))], bill_of(answer, model))
+        image = image_from_bytes(_image_bytes(answer))
     except CallError as without_image:
-        without_image.bill = bill_of(answer, model)
+        without_image.bill = bill_of(answer, model, batch=batch)
         raise
+    return Answer([image], bill_of(answer, model, batch=batch))
 
 
 def _image_bytes(answer: dict[str, Any]) -> bytes:

@@ -8,13 +8,8 @@ import re
 
 import pybase64
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-# https://www.iana.org/assignments/media-types/image/heic and …/heif: the first brand of the file.
-_BRANDS = {
-    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis"), "image/heic"),
-    **dict.fromkeys((b"mif1", b"msf1"), "image/heif"),
-}
+from beam_jobs.prompts.reference_file import JPEG, PNG
+
 # RFC 2397, with any media type and parameters.
 _DATA_URL = re.compile(r"data:[^,;]*(?:;[^,;]*)*;base64,", re.IGNORECASE)
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -62,9 +57,9 @@ def picture_format(data: bytes) -> tuple[str, str]:
     Raises:
         NotAPictureError: `data` is none of these, or breaks off before its end.
     """
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         kind, whole, found = "PNG", _is_whole_png, ("png", "image/png")
-    elif data.startswith(_JPEG):
+    elif data.startswith(JPEG):
         kind, whole, found = "JPEG", _is_whole_jpeg, ("jpg", "image/jpeg")
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         kind, whole, found = "WebP", _is_whole_webp, ("webp", "image/webp")
@@ -77,26 +72,9 @@ def picture_format(data: bytes) -> tuple[str, str]:
     return found
 
 
-def reference_type(start: bytes) -> str | None:
-    """Return the MIME type of a picture that a model can be shown; None if it is none.
-
-    Args:
-        start: its first bytes, 12 at least.
-    """
-    if start.startswith(_PNG):
-        return "image/png"
-    if start.startswith(_JPEG):
-        return "image/jpeg"
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-        return "image/webp"
-    if start[4:8] == b"ftyp":
-        return _BRANDS.get(start[8:12])
-    return None
-
-
 def _is_whole_png(data: bytes) -> bool:
     """Follow the chunks to IEND. https://www.w3.org/TR/png-3/#5Chunk-layout."""
-    at, pixels = len(_PNG), False
+    at, pixels = len(PNG), False
     while at + 12 <= len(data):
         name = data[at + 4 : at + 8]
         at += 12 + int.from_bytes(data[at : at + 4])

@@ -22,18 +22,32 @@ class WriteReport(beam.PTransform):
         path: the file, local or `gs://`.
         source: the source to state in the report, `backfill:RUN`.
         published: the outputs of the publishing transforms, which the report waits for.
+        rows: what was read, if a preprocess function may have made more prompts of it; None: as
+            many as there are prompts.
     """
 
-    def __init__(self, path: str, source: str, published: tuple[PCollection[Any], ...]) -> None:
+    def __init__(
+        self,
+        path: str,
+        source: str,
+        published: tuple[PCollection[Any], ...],
+        rows: PCollection[Any] | None = None,
+    ) -> None:
         super().__init__()
         self._path = path
         self._source = source
         self._published = published
+        self._rows = rows
 
     def expand(self, processed: Any) -> PCollection[Any]:
         """Count, then write the report. Its side inputs make it wait for publishing."""
         # Each is counted where it arises. A single sum over both would first collect their parts.
         prompts = processed.parsed | "Count prompts" >> beam.combiners.Count.Globally()
+        rows = (
+            prompts
+            if self._rows is None
+            else self._rows | "Count rows" >> beam.combiners.Count.Globally()
+        )
         outcomes = (
             processed.outcomes
             | "Tally outcomes" >> beam.Map(counts_of)
@@ -46,6 +60,7 @@ class WriteReport(beam.PTransform):
             >> beam.Map(
                 _write,
                 self._source,
+                AsSingleton(rows),
                 AsSingleton(prompts),
                 AsSingleton(outcomes),
                 *(AsIter(write) for write in self._published),
@@ -88,6 +103,7 @@ def render(counts: dict[str, int], source: str) -> dict[str, Any]:
         **{
             name: counts.get(name, 0)
             for name in (
+                "rows",
                 "prompts",
                 "predictions",
                 "reused",
@@ -144,10 +160,17 @@ def _add(counts: Iterable[dict[str, int]]) -> dict[str, int]:
 
 
 def _write(
-    path: str, source: str, prompts: int, counts: dict[str, int], *published: Iterable[Any]
+    path: str,
+    source: str,
+    rows: int,
+    prompts: int,
+    counts: dict[str, int],
+    *published: Iterable[Any],
 ) -> str:
     del published  # a parameter only so that this runs after publishing
-    content = json.dumps(render({"prompts": prompts, **counts}, source), indent=2).encode("utf-8")
+    content = json.dumps(
+        render({"rows": rows, "prompts": prompts, **counts}, source), indent=2
+    ).encode("utf-8")
     with FileSystems.create(path, mime_type="application/json") as file:
         file.write(content)
     return path

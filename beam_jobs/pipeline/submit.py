@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -14,7 +15,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
-from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_jobs import metrics
 from beam_jobs.config import preflight
@@ -36,6 +37,9 @@ IMAGE_VARIABLE = "IMAGEN_IMAGE"
 LOCAL_PARTS = 8
 # Logs a warning about that setting on each run.
 _FN_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner"
+
+# What a job's checked options say.
+C = TypeVar("C")
 
 
 def run(
@@ -66,6 +70,42 @@ def run(
         `EXIT_WRONG_OPTIONS` for options that do not pass the checks. What is wrong is printed as
         one error per line.
     """
+
+    def check() -> JobConfig:
+        config = job_config(options, streaming=streaming)
+        preflight.check(config, subscription=subscription, prompts=prompts, plan=plan)
+        tune_for_dataflow(options, threads=config.max_in_flight)
+        return config
+
+    return run_checked(
+        options,
+        streaming=streaming,
+        check=check,
+        build=build,
+        summary=None if streaming else metrics.summary,
+        problem=lambda: unaccounted(report) if report else None,
+    )
+
+
+def run_checked(
+    options: PipelineOptions,
+    *,
+    streaming: bool,
+    check: Callable[[], C],
+    build: Callable[[beam.Pipeline, C], None],
+    summary: Callable[[PipelineResult], str] | None = None,
+    problem: Callable[[], str | None] = lambda: None,
+) -> int:
+    """Check a job's options, build its pipeline and run it; return the exit code, as `run` does.
+
+    Args:
+        options: of the job and of Beam.
+        streaming: whether the job is a stream.
+        check: checks the options, and returns what they say; raises OptionsError or PreflightError.
+        build: adds the job's transforms to a pipeline.
+        summary: says for people what a job that has ended has counted; None: nothing is said.
+        problem: says what is wrong with the report of a job that has ended; None if nothing is.
+    """
     bound_arenas()
     # Forced, because a library that logs during its import leaves a handler of its own.
     logging.basicConfig(
@@ -78,27 +118,25 @@ def run(
         # Imports a runner that is named by its module path; it may define options of its own.
         refuse_lossy(runner, streaming=streaming)
         _name_worker_image(options, runner)
-        config = job_config(options, streaming=streaming)
-        preflight.check(config, subscription=subscription, prompts=prompts, plan=plan)
+        config = check()
     except (OptionsError, preflight.PreflightError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return EXIT_WRONG_OPTIONS
-    tune_for_dataflow(options, config)
     pipeline = beam.Pipeline(options=options)
     build(pipeline, config)
     result = pipeline.run()
     if "Dataflow" in runner:
         return 0
     state = result.wait_until_finish()
-    if not streaming:
+    if summary:
         # A runner of somebody else's may have no counters.
         with contextlib.suppress(NotImplementedError):
-            print(metrics.summary(result), file=sys.stderr)
+            print(summary(result), file=sys.stderr)
     if state not in (PipelineState.DONE, PipelineState.DRAINED):
         return 1
-    if report and (problem := unaccounted(report)):
-        print(f"error: {problem}", file=sys.stderr)
+    if wrong := problem():
+        print(f"error: {wrong}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,6 +1,8 @@
 """The Beam transforms that the stream and the backfill share: parse, generate, publish."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -8,10 +10,12 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
 from typing_extensions import override
 
 from beam_jobs import metrics
 from beam_jobs.config.job_config import JobConfig
+from beam_jobs.custom.preprocess import AT_ONCE, Preprocess, preprocess_of
 from beam_jobs.engine.model_handler import ImagenModelHandler
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
@@ -24,17 +28,20 @@ from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.limits import FileLimits
 from beam_jobs.prompts.listing import ListedFile
-from beam_jobs.prompts.parse import Canary, Parsed, PromptDefaults, parse
+from beam_jobs.prompts.parse import Canary, Parsed, Prompt, PromptDefaults, parse
 from beam_jobs.prompts.template_folder import templates_in
 
 FAILURES = "failures"
+# Prompts of a bundle that may be with a preprocess function, or wait for it.
+AHEAD = 2 * AT_ONCE
 
 
 class Processed(NamedTuple):
     """The two outputs of `PromptsToOutcomes`.
 
     Args:
-        parsed: one item per message: a prompt, a canary or a failure.
+        parsed: one item per message: a prompt, a canary or a failure. If the job has a preprocess
+            function, one per prompt that it made.
         outcomes: one outcome per item.
     """
 
@@ -44,6 +51,8 @@ class Processed(NamedTuple):
 
 class PromptsToOutcomes(beam.PTransform):
     """Turns messages, and failures of reading them, into one outcome each; returns `Processed`.
+
+    A preprocess function can make several prompts of a message, which have an outcome each.
 
     Failures of parsing pass through the same steps as prompts, unchanged. On a branch of their own
     they would have to be flattened with the outcomes, where FnApiRunner collects everything before
@@ -56,12 +65,11 @@ class PromptsToOutcomes(beam.PTransform):
 
     @override
     def expand(self, messages: PCollection[Any]) -> Any:
+        config = self._config
+        parse = Parse(config.defaults, config.canary_keys, config.images_location.bucket)
+        # In one step, whose name stays: a running stream can be updated to use a function.
         parsed = messages | "Parse" >> beam.ParDo(
-            Parse(
-                self._config.defaults,
-                self._config.canary_keys,
-                self._config.images_location.bucket,
-            )
+            ParseAndPreprocess(parse, config) if config.preprocess else parse
         )
         outcomes = parsed | "Generate" >> RunInference(ImagenModelHandler(self._config))
         return Processed(parsed=parsed, outcomes=outcomes)
@@ -107,23 +115,80 @@ class Parse(beam.DoFn):
 
     @override
     def process(self, message: RawPrompt | Failure) -> Iterator[Parsed]:
-        item = (
-            message
-            if isinstance(message, Failure)
-            else parse(
-                message.body,
-                message.attributes,
-                origin=message.origin,
-                defaults=self._defaults,
-                check_canary=(
-                    keys_at(self._canary_keys).check if self._canary_keys else refuse_canary
-                ),
-                find_template=templates_in(self._bucket),
-            )
+        yield counted(self.parsed(message))
+
+    def parsed(self, message: RawPrompt | Failure) -> Parsed:
+        """Return what a message is."""
+        if isinstance(message, Failure):
+            return message
+        return parse(
+            message.body,
+            message.attributes,
+            origin=message.origin,
+            defaults=self._defaults,
+            check_canary=keys_at(self._canary_keys).check if self._canary_keys else refuse_canary,
+            find_template=templates_in(self._bucket),
         )
-        if not isinstance(item, Canary) and not (isinstance(item, Failure) and item.canary):
-            metrics.count_prompt()
-        yield item
+
+
+class ParseAndPreprocess(beam.DoFn):
+    """Parses messages, and lets the job's preprocess function change the prompts.
+
+    Several prompts of a bundle are with the function at a time. Their results leave in the order
+    of the messages, at the latest when the bundle ends.
+
+    Args:
+        parse: parses them.
+        config: the job's checked options, which name the function.
+    """
+
+    def __init__(self, parse: Parse, config: JobConfig) -> None:
+        self._parse = parse
+        self._config = config
+
+    @override
+    def start_bundle(self) -> None:
+        self._begun: deque[tuple[Future[list[Prompt | Failure]], Any, Any]] = deque()
+
+    @override
+    def process(
+        self,
+        message: RawPrompt | Failure,
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
+    ) -> Iterator[Parsed | WindowedValue]:
+        item = self._parse.parsed(message)
+        if not isinstance(item, Prompt):
+            yield counted(item)
+            return
+        self._begun.append((self._preprocess.start(item), timestamp, window))
+        while self._begun and (len(self._begun) > AHEAD or self._begun[0][0].done()):
+            yield from self._next()
+
+    @override
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._begun:
+            yield from self._next()
+
+    def _next(self) -> Iterator[WindowedValue]:
+        future, timestamp, window = self._begun.popleft()
+        for prompt in future.result():
+            yield WindowedValue(counted(prompt), timestamp, [window])
+
+    @property
+    def _preprocess(self) -> Preprocess:
+        config = self._config
+        assert config.preprocess is not None
+        return preprocess_of(
+            config.preprocess, config.defaults, config.images_location, config.max_retry_s
+        )
+
+
+def counted(item: Parsed) -> Parsed:
+    """Count an item, unless it is about a canary, and return it."""
+    if not isinstance(item, Canary) and not (isinstance(item, Failure) and item.canary):
+        metrics.count_prompt()
+    return item
 
 
 class Encode(beam.DoFn):

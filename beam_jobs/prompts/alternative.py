@@ -1,4 +1,4 @@
-"""The same prompt for another model: which models can make it, and under which digest."""
+"""The same prompt for another model, or without its custom function: its digest."""
 
 import dataclasses
 
@@ -27,6 +27,17 @@ def renamed(prompt: Prompt, model: str) -> Prompt:
     """
     # An endpoint serves the job's default model alone.
     other = dataclasses.replace(prompt, model=model, model_endpoint=None)
+    return dataclasses.replace(other, digest=digest_of(other.digested, fresh=prompt.fresh))
+
+
+def changed_by(prompt: Prompt, postprocess: str | None) -> Prompt:
+    """Return `prompt` for images that another custom function has changed, with their digest.
+
+    Args:
+        prompt: the prompt.
+        postprocess: the function, as MODULE:FUNCTION@VERSION; None: for what the model makes.
+    """
+    other = dataclasses.replace(prompt, postprocess=postprocess)
     return dataclasses.replace(other, digest=digest_of(other.digested, fresh=prompt.fresh))
 
 

@@ -22,6 +22,8 @@ def prompt_defaults(
     prompt_template: str | None = None,
     bucket: str | None = None,
     reference_buckets: str | None = None,
+    postprocess: str | None = None,
+    changed: bool = False,
 ) -> PromptDefaults:
     """Return what the options of these names set for a job's prompts.
 
@@ -34,6 +36,8 @@ def prompt_defaults(
         max_images_per_prompt: None: `MAX_IMAGES`.
         bucket: the deployment's own, where references may be; None: they may be anywhere.
         reference_buckets: comma-separated; other buckets where they may be.
+        postprocess: the custom function that changes the images, as MODULE:FUNCTION@VERSION.
+        changed: whether custom functions change prompts or images in ways that only workers know.
         prompt_template: the name of the template of prompts that name none; None: they have none.
     """
     return PromptDefaults(
@@ -45,6 +49,8 @@ def prompt_defaults(
         max_images_per_prompt=max_images_per_prompt or MAX_IMAGES,
         template=prompt_template or None,
         reference_buckets=frozenset({bucket, *names_in(reference_buckets)}) if bucket else None,
+        postprocess=postprocess,
+        changed=changed,
     )
 
 

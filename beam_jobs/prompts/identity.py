@@ -21,14 +21,17 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 # What the digest, the record and the index call the endpoint that serves a prompt's model. It is no
 # field: the job's options name it. The same model name may stand for another model on another one.
 ENDPOINT_PART = "model_endpoint"
+# The same for the custom function that changes the images: another one, or another version of it,
+# makes other images.
+POSTPROCESS_PART = "postprocess"
 
 
 def digest_of(deciding: Mapping[str, Any], *, fresh: str | None = None) -> str:
     """Return 32 hex digits that name everything that decides the image.
 
     Args:
-        deciding: the values of the deciding fields, and of `ENDPOINT_PART`, by name; None for one
-            without a value.
+        deciding: the values of the deciding fields, of `ENDPOINT_PART` and of `POSTPROCESS_PART`,
+            by name; None for one without a value.
         fresh: for a prompt with `"reuse": false` only: what identifies this delivery. The digest
             then belongs to the delivery, so that a redelivery finds the images it has paid for.
     """

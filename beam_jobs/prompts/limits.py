@@ -7,6 +7,9 @@ MAX_ROWS = 200_000
 # Without any row, such as of blank lines, some seconds of one core.
 MAX_UNPACKED_BYTES = 1_000_000_000
 
+# How many prompts a custom function may make of one. Each can ask for four images.
+MAX_PROMPTS_OF_ONE = 16
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileLimits:

@@ -21,7 +21,13 @@ from beam_jobs.prompts.body import InvalidPromptError, fields_of, quoted
 from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, CheckCanary, refuse_canary, refused
 from beam_jobs.prompts.field_values import MAX_SEED, choice, id_of, integer, offered_value, text_of
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, FIELDS, PARAMETERS
-from beam_jobs.prompts.identity import ENDPOINT_PART, deduplication_key_of, digest_of, made_id
+from beam_jobs.prompts.identity import (
+    ENDPOINT_PART,
+    POSTPROCESS_PART,
+    deduplication_key_of,
+    digest_of,
+    made_id,
+)
 from beam_jobs.prompts.references import Reference, references_of
 from beam_jobs.prompts.templates import (
     FindTemplate,
@@ -52,6 +58,10 @@ class PromptDefaults:
         max_images_per_prompt: how many images a prompt may ask for, at most `MAX_IMAGES`.
         template: the name of the template of prompts that name none; None: they have none.
         reference_buckets: where references may be; None: anywhere.
+        postprocess: the custom function that changes the images, as MODULE:FUNCTION@VERSION; None:
+            there is none.
+        changed: whether custom functions of the job change its prompts or images, in ways that only
+            its workers know.
     """
 
     model: str
@@ -62,6 +72,8 @@ class PromptDefaults:
     max_images_per_prompt: int = MAX_IMAGES
     template: str | None = None
     reference_buckets: frozenset[str] | None = frozenset()
+    postprocess: str | None = None
+    changed: bool = False
 
     def endpoint_of(self, model: str) -> str | None:
         """Return the endpoint that serves a model of the job; it serves the default model alone."""
@@ -75,7 +87,8 @@ class Prompt:
     `origin` identifies the delivery: the message id, or `FILE:LINE`; empty if that is not known.
     `fresh` does so for a prompt that asks for new images, unless it has an id; else it is None.
     `model_endpoint` is what serves its model, if it isn't Google's own; the job says so. `template`
-    is the version of the template that `text` is made of, if there is one.
+    is the version of the template that `text` is made of, if there is one. `postprocess` is the
+    custom function that changes its images, as the job says.
     """
 
     prompt_id: str
@@ -99,6 +112,7 @@ class Prompt:
     fresh: str | None = None
     model_endpoint: str | None = None
     template: str | None = None
+    postprocess: str | None = None
 
     @property
     def deduplication_key(self) -> str:
@@ -110,14 +124,16 @@ class Prompt:
     def deciding(self) -> dict[str, Any]:
         """What decides the image, by name: the fields, of which one without a value is None.
 
-        For a model on an endpoint, that too: the same name may stand for another model there.
+        For a model on an endpoint, that too: the same name may stand for another model there. So
+        does the custom function that changes the images.
         """
         fields = {
             field.name: getattr(self, "text" if field.name == "prompt" else field.name)
             for field in DECIDING
         }
         shown = [each.recorded for each in self.references] or None
-        return {**fields, "references": shown, **self._served_by}
+        changed_by = {POSTPROCESS_PART: self.postprocess} if self.postprocess else {}
+        return {**fields, "references": shown, **self._served_by, **changed_by}
 
     @property
     def digested(self) -> dict[str, Any]:
@@ -210,7 +226,14 @@ def parse(
                 f"message has {len(forwarded)} attributes; the limit is {MAX_ATTRIBUTES}, because "
                 "the prediction has to carry them too"
             )
-        return _prompt(fields_of(body), body, forwarded, origin, defaults, found)
+        return prompt_of(
+            fields_of(body),
+            body,
+            forwarded,
+            origin=origin,
+            defaults=defaults,
+            find_template=found,
+        )
     except TemplateError as error:
         # Whoever puts the template there can replay the prompt.
         failure = invalid(str(error), body, attributes, origin=origin, source=defaults.source)
@@ -248,14 +271,28 @@ def _canary(body: bytes, attributes: Mapping[str, str], check_canary: CheckCanar
     return Canary(name)
 
 
-def _prompt(
+def prompt_of(
     fields: dict[str, Any],
     body: bytes,
     attributes: Mapping[str, str],
+    *,
     origin: str,
     defaults: PromptDefaults,
-    find_template: FindTemplate,
+    find_template: FindTemplate = no_templates,
 ) -> Prompt:
+    """Return the prompt that fields describe.
+
+    Args:
+        fields: by name, as in a JSON object.
+        body: of the message.
+        attributes: of the message, without the reserved ones.
+        origin: identifies this delivery, as for `parse`.
+        defaults: what the job's options set for its prompts.
+        find_template: returns the template of a name. By default, there is none.
+
+    Raises:
+        InvalidPromptError: they describe none; names the field.
+    """
     require_text(fields, defaults.template)
     unknown = sorted(set(fields) - set(FIELD_NAMES))
     if unknown:
@@ -288,6 +325,7 @@ def _prompt(
         "negative_prompt": negative_prompt,
         **_gemini_options(fields, model, offer, defaults),
         ENDPOINT_PART: defaults.endpoint_of(model),
+        POSTPROCESS_PART: defaults.postprocess,
     }
     fresh = (given_id or origin) if reuse is False else None
     # By their paths, until the engine has looked up what they hold.
@@ -312,6 +350,11 @@ def _gemini_options(
 ) -> dict[str, Any]:
     """Return the fields that only Gemini models have."""
     if family_of(model) is not Family.GEMINI:
+        if fields.get("references") is not None:
+            raise InvalidPromptError(
+                f"field 'references': {model} takes none, because it does not read Cloud Storage; "
+                "name a Gemini model in the field model, or remove the field"
+            )
         names = [field.name for field in FIELDS if field.gemini_only]
         for name in names:
             offered_value(fields, name, model, ())

@@ -167,6 +167,20 @@ class AirflowClient:
         path = _path(*_task_path(dag_id, run_id, task_id), "state-store", key)
         self._call("PUT", path, json={"value": value})
 
+    def question(self, dag_id: str, run_id: str, task_id: str) -> Mapping[str, Any]:
+        """Return what a task asks people, and what they have answered.
+
+        Raises:
+            AirflowApiError: 404; it has not asked.
+        """
+        answer: Mapping[str, Any] = self._call("GET", _question_path(dag_id, run_id, task_id))
+        return answer
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str, **fields: float) -> None:
+        """Answer what a task asks, with an option and with fields: all that it has, or none."""
+        body = {"chosen_options": [option], "params_input": fields}
+        self._call("PATCH", _question_path(dag_id, run_id, task_id), json=body)
+
     def extra_links(self, dag_id: str, run_id: str, task_id: str) -> dict[str, str | None]:
         """Return the extra links of a task, by name."""
         answer = self._call("GET", _path(*_task_path(dag_id, run_id, task_id), "links"))
@@ -286,6 +300,11 @@ def _content(answer: httpx.Response, request: str) -> Any:
 
 def _path(*parts: str) -> str:
     return "/api/v2/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _question_path(dag_id: str, run_id: str, task_id: str) -> str:
+    # The index of a task that is not mapped.
+    return _path(*_task_path(dag_id, run_id, task_id), "-1", "hitlDetails")
 
 
 def _task_path(dag_id: str, run_id: str, task_id: str) -> tuple[str, ...]:

@@ -169,6 +169,7 @@ def _imagen(project: str, bucket: str, cloud: Mapping[str, str]) -> dict[str, st
         "IMAGEN_BUCKET": bucket,
         "IMAGEN_STREAM_TEMPLATE": f"gs://{bucket}/templates/stream.json",
         "IMAGEN_BACKFILL_TEMPLATE": f"gs://{bucket}/templates/backfill.json",
+        "IMAGEN_PREFETCH_TEMPLATE": f"gs://{bucket}/templates/prefetch_import.json",
         "IMAGEN_POKE_SECONDS": "2",
         **console,
     }

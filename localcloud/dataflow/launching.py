@@ -139,8 +139,10 @@ def new_job(
     )
 
 
-def program_of(kind: JobType) -> Program:
-    """Return the program that runs as a job of that type."""
+def program_of(kind: JobType, options: Mapping[str, Any]) -> Program:
+    """Return the program that runs as a job of that type, with these options of its pipeline."""
+    if options.get("prefetch"):
+        return PROGRAMS["imagen-prefetch-import"]
     return next(program for program in PROGRAMS.values() if program.type is kind)
 
 

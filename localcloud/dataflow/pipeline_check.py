@@ -53,6 +53,7 @@ def check(*, streaming: bool, options: dict[str, Any], pipeline: bytes) -> Check
     from apache_beam.portability.api import beam_runner_api_pb2
     from google.protobuf.message import DecodeError
 
+    from beam_jobs.config.import_options import ImportOptions
     from beam_jobs.config.options import ImagenOptions
 
     proto = beam_runner_api_pb2.Pipeline()
@@ -75,7 +76,12 @@ def check(*, streaming: bool, options: dict[str, Any], pipeline: bytes) -> Check
             f"expected a pipeline that reads from {expected!r}, got one that reads from "
             f"{subscriptions or 'no subscription'}"
         )
-    kept = set(ImagenOptions([]).get_all_options(current_only=True)) | set(_KEPT_BEAM_OPTIONS)
+    ours = {
+        name
+        for options_of in (ImagenOptions, ImportOptions)
+        for name in options_of([]).get_all_options(current_only=True)
+    }
+    kept = ours | set(_KEPT_BEAM_OPTIONS)
     defaults = PipelineOptions([]).get_all_options()
     arguments = [
         argument

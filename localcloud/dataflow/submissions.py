@@ -94,7 +94,7 @@ async def submitted_job(
         raise ApiError(400, "The workflow could not be created. Causes: " + "; ".join(problems))
     return new_job(
         registry,
-        program_of(kind),
+        program_of(kind, options),
         name=name,
         project=project,
         location=location,

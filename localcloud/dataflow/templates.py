@@ -24,6 +24,7 @@ class Program:
 PROGRAMS = {
     "imagen-stream": Program("beam_jobs.stream", JobType.STREAMING),
     "imagen-backfill": Program("beam_jobs.backfill", JobType.BATCH),
+    "imagen-prefetch-import": Program("beam_jobs.prefetch_import", JobType.BATCH),
 }
 
 

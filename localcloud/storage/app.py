@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from localcloud.storage import errors, json_api
+from localcloud.storage import errors, json_api, signed_urls
 from localcloud.storage.batch import handle_batch
 from localcloud.storage.behaviour import Behaviour
 from localcloud.storage.calls import Call, Reply, decode_path, decode_query, refusal
@@ -36,7 +36,11 @@ no maximum."""
 
 
 def storage_app(
-    store: ObjectStore, *, faults: Faults | None = None, seed: int | None = None
+    store: ObjectStore,
+    *,
+    faults: Faults | None = None,
+    seed: int | None = None,
+    is_signed: signed_urls.Check | None = None,
 ) -> web.Application:
     """Return an app that serves Cloud Storage's JSON API over `store`.
 
@@ -48,9 +52,10 @@ def storage_app(
         store: the objects; the caller closes it.
         faults: called before each request; for tests.
         seed: makes injected faults repeatable.
+        is_signed: checks signed URLs; None: they are served like others.
     """
     behaviour = Behaviour(seed=seed)
-    service = _Service(store, faults, behaviour)
+    service = _Service(store, faults, behaviour, is_signed)
     app = web.Application(client_max_size=_MAX_JSON_BYTES)
     # This path is never an object's: those consist of a bucket and a name.
     add_settings_routes(app, behaviour.settings, lambda: dataclasses.asdict(behaviour.counts))
@@ -61,8 +66,15 @@ def storage_app(
 
 
 class _Service:
-    def __init__(self, store: ObjectStore, faults: Faults | None, behaviour: Behaviour) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        faults: Faults | None,
+        behaviour: Behaviour,
+        is_signed: signed_urls.Check | None,
+    ) -> None:
         self._store = store
+        self._is_signed = is_signed
         self._faults = faults
         self._behaviour = behaviour
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="storage")
@@ -80,6 +92,8 @@ class _Service:
         try:
             await self._behaviour.inject_faults(request)
             return await self._dispatch(request)
+        except signed_urls.SignedUrlError as error:
+            return error.response()
         except errors.StorageError as error:
             return _respond(refusal(error))
         except (ConnectionError, web.RequestPayloadError) as error:
@@ -121,6 +135,8 @@ class _Service:
             case ["batch", *_] if request.method == "POST":
                 return await self._batch(request, base_url)
             case [bucket, name, *more] if bucket and request.method in ("GET", "HEAD"):
+                if self._is_signed is not None:
+                    signed_urls.check(request, self._is_signed)
                 target = [bucket, "o", "/".join([name, *more])]
                 return await self._download(request, target, query, xml=True)
         raise errors.no_such_method(request.method, url.raw_path)

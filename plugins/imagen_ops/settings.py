@@ -7,12 +7,12 @@ in Airflow, and say what is wrong when it runs.
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from beam_jobs import names
-from beam_jobs.allowed import BUCKET_PATTERN, PROJECT_PATTERN, names_in
+from beam_jobs.allowed import BUCKET_PATTERN, CUSTOM_FUNCTION_PATTERN, PROJECT_PATTERN, names_in
 from beam_jobs.catalog import DEFAULT_MODEL, IMAGE_SIZES, MAX_IMAGES, MODEL_PATTERN
 from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 
@@ -20,6 +20,9 @@ PREFIX = "IMAGEN_"
 DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
 # Midnight, so that a run's data interval is one day: `airflow backfill create` takes dates.
 DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
+# A night's images are there by noon, whatever Vertex AI does. Its jobs mostly end within hours.
+DEFAULT_PREFETCH_HOURS = 12.0
+MAX_PREFETCH_HOURS = 72
 # A weekend, and a day off.
 MAX_APPROVAL_HOURS = 72
 _WHERE_TO_SET = (
@@ -36,6 +39,7 @@ _Separated = BeforeValidator(lambda value: names_in(value) if isinstance(value, 
 _Project = Annotated[str, Field(pattern=f"^(?:{PROJECT_PATTERN})$")]
 _Bucket = Annotated[str, Field(pattern=f"^{BUCKET_PATTERN}$")]
 _Model = Annotated[str, Field(pattern=f"^{MODEL_PATTERN}$")]
+_Function = Annotated[str, Field(pattern=f"^{CUSTOM_FUNCTION_PATTERN}$")]
 _Size = Annotated[str, Field(pattern=f"^(?:{'|'.join(IMAGE_SIZES)})$")]
 
 
@@ -102,6 +106,10 @@ class Settings(BaseModel):
     # prompt's text. Whoever may read an image can read it.
     image_metadata: str = Field("off", pattern=r"^(off|on|prompt)$", examples=["on"])
 
+    # For how many hours predictions have URLs by which anybody can read their images. None: they
+    # have none. The worker's service account has to be allowed to sign.
+    signed_url_hours: float | None = Field(None, gt=0, le=168, examples=[24])
+
     # What a prompt may ask for. A trigger form can narrow these limits, but not widen them. An
     # empty list: the known Gemini models, and all sizes that a model offers.
     allowed_models: Annotated[tuple[_Model, ...], _Separated] = Field(
@@ -109,6 +117,11 @@ class Settings(BaseModel):
     )
     allowed_image_sizes: Annotated[tuple[_Size, ...], _Separated] = Field((), examples=["1K,2K"])
     max_images_per_prompt: int = Field(MAX_IMAGES, ge=1, le=MAX_IMAGES)
+
+    # Custom functions of the deployment's jobs, as package.module:function in their image. No form
+    # has them: whoever names one runs code as the workers.
+    preprocess: _Function | None = Field(None, examples=["custom.example:prepare"])
+    postprocess: _Function | None = Field(None, examples=["custom.example:compress"])
 
     gcp_conn_id: str = Field("google_cloud_default", min_length=1)
     console_url: str = Field("https://console.cloud.google.com", pattern=r"^https?://\S*[^/\s]$")
@@ -134,9 +147,22 @@ class Settings(BaseModel):
     # Limits on what a backfill may cost. Its trigger form can override them.
     backfill_max_images: int = Field(10_000, ge=1)
     backfill_max_cost_usd: float = Field(500.0, gt=0)
+    # Whether backfills order images from batch inference unless their form says otherwise, and how
+    # long its jobs have. Vertex AI itself lets one wait for 72 hours, and then run for 24.
+    prefetch: Literal["none", "batch", "auto"] = "none"
+    prefetch_deadline_hours: float = Field(DEFAULT_PREFETCH_HOURS, gt=0, le=MAX_PREFETCH_HOURS)
+    # The template of the job that stores what they made. None: no backfill can order anything.
+    prefetch_template: _Template | None = Field(
+        None, examples=["gs://my-project-imagen/templates/prefetch_import.json"]
+    )
+    # Whether their output, some 2 MB for each image, is kept once the images are stored.
+    prefetch_keep_output: bool = False
     # How long a run waits for a person to approve what it would pay, in hours. Then it fails. The
     # DAG's dagrun_timeout has room for the maximum.
     approval_timeout_hours: float = Field(12.0, gt=0, le=MAX_APPROVAL_HOURS)
+    # From how many US dollars on a backfill that decides for itself orders images from batch
+    # inference, which takes hours.
+    prefetch_min_saving_usd: float = Field(5.0, ge=0)
     # Limits on what a plan reads, because a small gzip file can hold very much: rows of all files
     # together, bytes of text in one file, and seconds. The task `plan` ends after an hour.
     backfill_max_rows: int = Field(MAX_ROWS, ge=1)

@@ -89,7 +89,10 @@ def targets() -> dict[str, Stage]:
 
 def context() -> list[Path]:
     """Return the files that Cloud Build is sent."""
-    folders = (ROOT / "beam_jobs").rglob("*"), ROOT.glob("*")
+    folders = (
+        *((ROOT / name).rglob("*") for name in ("beam_jobs", "custom")),
+        ROOT.glob("*"),
+    )
     return [path for paths in folders for path in paths if path.is_file() and not is_ignored(path)]
 
 

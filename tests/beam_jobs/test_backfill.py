@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -365,6 +366,18 @@ def test_predictions_are_published_while_a_slow_prompt_is_still_in_progress(clou
     job.join(240)
     assert done.is_set()
     lane.predictions(41 - len(early))
+
+
+def test_predictions_have_signed_urls_where_a_job_may_sign(cloud, lane, tmp_path):
+    prompts = lane.put("night/a.txt", "A garden\nA garden\nfault:blocked")
+    account = "imagen-worker@demo-project.iam.gserviceaccount.com"
+    run(lane, prompts, tmp_path, signed_url_hours=1, service_account_email=account)
+    first, second = lane.predictions(2)
+    assert first["signed_urls"] == second["signed_urls"], "equal rows share it"
+    (url,) = first["signed_urls"]
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        assert answer.headers["Content-Type"] == "image/png"
+    assert "signed_urls" not in lane.dead_letters(1)[0]
 
 
 def test_a_night_of_a_template_and_references_is_paid_once_and_what_changes_anew(

@@ -12,6 +12,7 @@ from google.api_core.client_options import ClientOptions
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
+from beam_jobs.prefetch.parts import Prepared
 from tests.beam_jobs.machine import Machine, image_of
 from tests.conftest import BUCKET, PROJECT, eventually
 
@@ -134,12 +135,13 @@ def check_pipeline(pipeline, lane, target):
     return set(shown)
 
 
-def test_both_programs_start_and_say_what_is_wrong_with_their_options(machine, cloud):
+def test_all_programs_start_and_say_what_is_wrong_with_their_options(machine, cloud):
     started = [
         machine.start(target, cloud, ["--runner=DataflowRunner", "--responses_topics=misspelt"])
-        for target in ("stream", "backfill")
+        for target in ("stream", "backfill", "prefetch_import")
     ]
-    for process, own in zip(started, ("--messages_subscription", "--prompts"), strict=True):
+    required = ("--messages_subscription", "--prompts", "--prefetch")
+    for process, own in zip(started, required, strict=True):
         code, said = machine.finish(process)
         assert code == 2, said
         assert "error: --responses_topics: no such option" in said
@@ -240,3 +242,23 @@ def test_a_worker_unpickles_and_runs_the_job_with_what_the_image_holds(machine, 
     assert {p["model"] for p in lane.predictions(2)} == {gemini, deployed}
     assert lane.dead_letters(1)[0]["reason"] == "INVALID_PROMPT"
     assert json.loads(lane.objects()["report.json"])["predictions"] == 2
+
+
+def test_the_import_is_submitted_to_dataflow_whole_and_is_done(machine, cloud, lane, jobs):
+    folder = f"gs://{BUCKET}/{lane.name}/prefetch/r1/"
+    lane.put("prefetch/r1/parts.json", json.dumps(Prepared("backfill:r1", ()).to_json()))
+    of_prompts = ("--responses_topic", "--dead_letter_topic")
+    options = flags(lane, prefetch=folder, dataflow_endpoint=endpoint(cloud))
+    options = [each for each in options if not each.startswith(of_prompts)]
+    code, said = machine.finish(machine.start("prefetch_import", cloud, options))
+    assert code == 0, said
+    job = the_job(jobs, lane)
+    assert job["type"] == "JOB_TYPE_BATCH"
+    (pool,) = job["environment"]["workerPools"]
+    assert pool["workerHarnessContainerImage"] == image_of("prefetch_import")
+    assert "packages" not in pool, "workers would install what their image does not hold"
+    assert "no_use_multiple_sdk_containers" in job["environment"]["experiments"]
+    check_options(job, prefetch=folder, images_output_location=lane.images_location)
+    eventually(lambda: the_job(jobs, lane)["currentState"] == "JOB_STATE_DONE", what="DONE")
+    report = json.loads(lane.objects("prefetch/")["prefetch/r1/import.json"])
+    assert (report["run"], report["parts"]) == ("backfill:r1", 0)

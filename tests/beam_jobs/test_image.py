@@ -18,7 +18,7 @@ BUILD = yaml.safe_load((ROOT / "beam_jobs/cloudbuild.yaml").read_text())
 STEPS = {step["id"]: step for step in BUILD["steps"]}
 LOCK = (ROOT / "beam_jobs/requirements.lock").read_text()
 ENTRY = "FLEX_TEMPLATE_PYTHON_PY_FILE"
-with_each_target = pytest.mark.parametrize("target", ["stream", "backfill"])
+with_each_target = pytest.mark.parametrize("target", ["stream", "backfill", "prefetch_import"])
 
 
 def requirements() -> dict[str, str]:
@@ -64,8 +64,8 @@ def test_the_targets_differ_in_nothing_but_the_program_and_their_names():
         del environment[ENTRY]
         return environment, targets()[target].files()
 
-    assert set(targets()) == {"stream", "backfill"}
-    assert common("stream") == common("backfill")
+    assert set(targets()) == {"stream", "backfill", "prefetch_import"}
+    assert common("stream") == common("backfill") == common("prefetch_import")
 
 
 @with_each_target
@@ -85,9 +85,9 @@ def test_workers_can_import_the_package_and_a_program_run_by_path_shadows_nothin
 @with_each_target
 def test_the_image_holds_every_module_but_those_for_a_laptop(target):
     held = {path for path in targets()[target].files().values() if path.suffix == ".py"}
-    package = ROOT / "beam_jobs"
+    package, custom = ROOT / "beam_jobs", ROOT / "custom"
     laptop = {package / "__main__.py", *(package / "cli").rglob("*.py")}
-    assert held == set(package.rglob("*.py")) - laptop
+    assert held == {*package.rglob("*.py"), *custom.rglob("*.py")} - laptop
 
 
 @with_each_target

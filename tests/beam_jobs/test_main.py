@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -387,12 +388,17 @@ def test_a_sheet_is_written_and_opened_only_when_asked(run, lane, record, opened
 def test_an_estimate_needs_no_service_and_counts_duplicates_once(run, tmp_path, monkeypatch):
     monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
     prompts = tmp_path / "p.csv"
-    prompts.write_text("prompt,images\na fox,1\na fox,1\nan owl,3\n")
+    prompts.write_text("prompt,images,image_size\na fox,1,2K\na fox,1,2K\nan owl,3,\n")
     code, out, err = run("estimate", prompts, "--requests-per-minute", 2)
     assert (code, err) == (0, "")
-    first, model, cost, pace = out.splitlines()
+    first, model, cost, batch, pace = out.splitlines()
     assert first == "1 file: 3 prompts, 1 duplicate of them; 0 invalid rows"
-    usd = 4 * catalog.CATALOG[catalog.DEFAULT_MODEL].usd_per_image(None)
+    row = catalog.CATALOG[catalog.DEFAULT_MODEL]
+    of_1k, of_2k = row.usd_per_image("1K"), row.usd_per_image("2K")
+    usd = 3 * of_1k + of_2k
+    by_batch, saved = (float(word) for word in re.findall(r"([\d.]+) USD", batch))
+    assert batch.startswith("by batch inference: 3 images of these for ")
+    assert by_batch == pytest.approx(3 * of_1k / 2, abs=0.02) == saved
     assert model.startswith(f"  {catalog.DEFAULT_MODEL}: 4 images, ")
     assert float(cost.split()[1]) == pytest.approx(usd, abs=0.02)
     assert pace.startswith("time: about 2:00 ")
@@ -466,7 +472,9 @@ def traces(lane, monkeypatch):
         return "".join(f"{json.dumps(each)}\n" for each in entries)
 
     for digest in (FOX, OWL, HARE):
-        lane.put(f"images/{digest[:2]}/{digest}-0.png", b"image")
+        image = lane.storage.bucket(BUCKET).blob(f"{lane.name}/images/{digest[:2]}/{digest}-0.png")
+        image.metadata = {"prompt-id": "order-1", "prompt": "a fox"}
+        image.upload_from_string(b"image")
         lane.put(f"images/{digest[:2]}/{digest}.json", b"{}")
         lane.put(f"images/{digest[:2]}/{digest}.claim", b"{}")
         lane.put(f"images/thumbnails/{digest[:2]}/{digest}-0.webp", b"thumbnail")

@@ -61,6 +61,7 @@ def test_a_prediction_has_exactly_the_fields_of_its_schema():
         "digest": "ab" * 16,
         "prompt": "naïve 🦊",
         "images": ["gs://b/ab/x-0.png", "gs://b/ab/x-1.png"],
+        "signed_urls": [],
         "model": "gemini-3.1-flash-image",
         "source": "stream",
         "reused": False,

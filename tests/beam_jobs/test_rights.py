@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from beam_jobs import backfill, stream
+from beam_jobs.custom import preprocess
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import PREDICTIONS, Location
 from beam_jobs.images.store import ImageStore
@@ -45,6 +46,22 @@ def test_a_stream_works_with_what_workers_are_granted(
     recent_index.flush(60.0)
     assert workers_storage.refused == []
     assert workers_storage.asked["storage.objects.create", "images/recent"]
+
+
+def test_custom_functions_need_no_more_than_workers_are_granted(
+    lane: Lane, workers_storage: GuardedStorage, start_stream: Callable[..., RunningStream]
+) -> None:
+    preprocess._client.cache_clear()  # another test's has another address
+    start_stream(
+        preprocess="tests.custom_functions:three", postprocess="tests.custom_functions:signed"
+    )
+    lane.publish("A fox")
+    lane.predictions(3)
+    lane.publish("A fox")
+    assert all(one["reused"] for one in lane.predictions(3))
+    assert workers_storage.refused == []
+    assert workers_storage.asked["storage.objects.create", "images/preprocessed"] == 1
+    preprocess._client.cache_clear()
 
 
 @pytest.mark.asyncio

@@ -8,11 +8,14 @@ import googleapiclient
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_jobs.config.import_options import SHARED, ImportOptions
 from beam_jobs.config.job_config import OptionsError, job_config
 from beam_jobs.config.options import ImagenOptions
+from beam_jobs.prefetch.import_config import import_config
 from localcloud.resources import template_metadata
 
-TEMPLATES = {name: template_metadata(name) for name in ("stream", "backfill")}
+JOBS = ("stream", "backfill", "prefetch_import")
+TEMPLATES = {name: template_metadata(name) for name in JOBS}
 NOT_OF = {
     "stream": {"prompts", "report", "plan", "max_rows", "max_unpacked_bytes"},
     "backfill": {
@@ -33,6 +36,10 @@ REQUIRED = {
 WORKING = {
     "stream": {**REQUIRED, "messages_subscription": "projects/p-1/subscriptions/prompts-sub"},
     "backfill": {**REQUIRED, "prompts": "gs://bucket-1/prompts/*.txt"},
+    "prefetch_import": {
+        "images_output_location": REQUIRED["images_output_location"],
+        "prefetch": "gs://bucket-1/prefetch/r1/",
+    },
 }
 # Examples are of one project and bucket, and the options that work of another.
 LISTS = {
@@ -95,6 +102,15 @@ NUMBERS = {
     "1 minute": False,
     "": False,
 }
+FUNCTIONS = {
+    "custom.example:prepare": True,
+    "": True,
+    "prepare": False,
+    "custom.example:": False,
+    "custom.example:a.b": False,
+    "../custom:prepare": False,
+    "custom.example:prepare()": False,
+}
 BOTH = {
     "responses_topic": TOPICS,
     "dead_letter_topic": {**TOPICS, TOPIC: False, "projects/p-1/topics/other": True},
@@ -142,6 +158,8 @@ BOTH = {
         "Other": False,
         "a b": False,
     },
+    "preprocess": FUNCTIONS,
+    "postprocess": FUNCTIONS,
     "reference_buckets": {"a-bucket": True, " a-bucket , b.c,": True, "gs://a": False},
     "allowed_buckets": {
         "other-bucket": True,
@@ -195,6 +213,10 @@ BOTH = {
     "max_retry_seconds": NUMBERS,
     "call_timeout_seconds": NUMBERS,
     "flex_fallback_seconds": NUMBERS,
+    "signed_url_hours": {
+        **dict.fromkeys(["24", "0.5", ".5", "1", "99", "159.9", "167.9", "168", "168.0"], True),
+        **dict.fromkeys(["0", "0.0", "-1", "168.1", "169", "170", "1000", "1e3", "a", ""], False),
+    },
     "image_metadata": {"on": True, "off": True, "prompt": True, "On": False, "": False},
     "thumbnails": {"on": True, "off": True, "On": False, "yes": False, "": False},
     "request_tier": {
@@ -253,6 +275,18 @@ TABLES = {
         },
     },
 }
+TABLES["prefetch_import"] = {
+    **{name: BOTH[name] for name in sorted(SHARED)},
+    "prefetch": {
+        "gs://bucket-1/prefetch/nightly-2026-11-01/": True,
+        "gs://bucket-1/prefetch/nightly-2026-11-01": False,
+        "gs://bucket-1/": False,
+        "gs://Bucket/x/": False,
+        "gs://bucket-1/a*/": False,
+        "prefetch/r1/": False,
+        "": False,
+    },
+}
 CASES = [
     pytest.param(job, name, value, expected, id=f"{job}-{name}-{value[:40]!r}")
     for job, table in TABLES.items()
@@ -264,13 +298,33 @@ PARAMETERS = [
     for job, template in TEMPLATES.items()
     for parameter in template["parameters"]
 ]
-in_both = pytest.mark.parametrize("job", ["stream", "backfill"])
+with_each_job = pytest.mark.parametrize("job", JOBS)
 with_each_parameter = pytest.mark.parametrize(("job", "parameter"), PARAMETERS)
 
 
 def options_of_ours() -> dict[str, object]:
     """Return the names and defaults of the jobs' own options."""
-    return PipelineOptions([]).view_as(ImagenOptions).get_all_options(current_only=True)
+    options = PipelineOptions([])
+    return {
+        name: default
+        for view in (ImagenOptions, ImportOptions)
+        for name, default in options.view_as(view).get_all_options(current_only=True).items()
+    }
+
+
+def names_of(job: str) -> set[str]:
+    """Return the names of a job's own options."""
+    if job == "prefetch_import":
+        return {*SHARED, "prefetch"}
+    return set(options_of_ours()) - NOT_OF[job] - {"prefetch"}
+
+
+def check(job: str, options: PipelineOptions) -> None:
+    """Check options as the job does."""
+    if job == "prefetch_import":
+        import_config(options)
+    else:
+        job_config(options, streaming=job == "stream")
 
 
 def accepted_by_the_job(job: str, **parameters: str) -> bool:
@@ -278,7 +332,7 @@ def accepted_by_the_job(job: str, **parameters: str) -> bool:
     given = {**WORKING[job], **LISTS, **parameters}
     try:
         options = PipelineOptions([f"--{name}={value}" for name, value in given.items()])
-        job_config(options, streaming=job == "stream")
+        check(job, options)
     except (OptionsError, SystemExit):
         return False
     return True
@@ -295,10 +349,10 @@ def example_of(parameter: dict) -> str:
     return match[1]
 
 
-@in_both
+@with_each_job
 def test_the_template_has_a_parameter_for_every_option_of_its_job_and_no_other(job):
     names = [parameter["name"] for parameter in TEMPLATES[job]["parameters"]]
-    assert sorted(names) == sorted(set(options_of_ours()) - NOT_OF[job])
+    assert sorted(names) == sorted(names_of(job))
 
 
 @with_each_parameter
@@ -306,7 +360,7 @@ def test_a_parameter_is_required_where_the_job_requires_it(job, parameter):
     without = {k: v for k, v in WORKING[job].items() if k != parameter["name"]}
     options = PipelineOptions([f"--{name}={value}" for name, value in without.items()])
     try:
-        job_config(options, streaming=job == "stream")
+        check(job, options)
         required = False
     except OptionsError:
         required = True
@@ -335,10 +389,11 @@ def test_the_help_ends_with_an_example_that_template_and_job_accept(job, paramet
 
 
 def test_all_examples_make_a_job_together():
+    # For models with the :predict API, unlike the example's model.
+    unlike = {"model_endpoint", "prompt_field"}
     for job, template in TEMPLATES.items():
         given = {one["name"]: example_of(one) for one in template["parameters"]}
-        # For models with the :predict API, unlike the example's model.
-        del given["model_endpoint"], given["prompt_field"]
+        given = {name: value for name, value in given.items() if name not in unlike}
         assert accepted_by_the_job(job, **given)
 
 
@@ -351,7 +406,7 @@ def test_the_template_accepts_a_value_where_the_job_does(job, name, value, expec
         assert accepted_by_the_template(job, name, value) is expected
 
 
-@in_both
+@with_each_job
 def test_every_parameter_is_in_the_table(job):
     assert set(TABLES[job]) == {parameter["name"] for parameter in TEMPLATES[job]["parameters"]}
 
@@ -380,7 +435,7 @@ def test_spellings_that_only_python_reads_are_refused_by_the_template(job, param
             assert not accepted_by_the_template(job, parameter["name"], value)
 
 
-@in_both
+@with_each_job
 def test_the_metadata_has_the_shape_that_the_dataflow_api_describes(job):
     documents = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents"
     schemas = json.loads((documents / "dataflow.v1b3.json").read_text())["schemas"]
@@ -417,3 +472,12 @@ def _problems_of(value: object, property_: dict, schemas: dict, where: str) -> l
             for problem in _problems_of(item, property_["items"], schemas, f"{where}[{index}]")
         ]
     return []
+
+
+def test_a_parameter_says_the_same_in_each_template():
+    said: dict[str, list[dict]] = {}
+    for job in JOBS:
+        for parameter in TEMPLATES[job]["parameters"]:
+            said.setdefault(parameter["name"], []).append(parameter)
+    del said["source"]  # which has another form
+    assert all(each == parameters[0] for parameters in said.values() for each in parameters)

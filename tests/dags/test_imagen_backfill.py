@@ -1,5 +1,6 @@
 """The backfill's trigger form: what it offers, and what it refuses before a run starts."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ FORM = {
     "dry_run": True,
     "max_images": 1,
     "max_cost_usd": 0.5,
+    "prefetch": "batch",
+    "prefetch_deadline_hours": 6.5,
     "approval": "always",
     "model": "gemini-3-pro-image",
     "request_tier": "flex",
@@ -20,7 +23,10 @@ FORM = {
     "max_workers": 10,
 }
 # Fields that are not parameters of the template: the DAG or Dataflow uses them.
-NOT_FOR_THE_JOB = {"day", "dry_run", "max_images", "max_cost_usd", "approval", "max_workers"}
+NOT_FOR_THE_JOB = {
+    *("day", "dry_run", "max_images", "max_cost_usd", "approval", "max_workers"),
+    *("prefetch", "prefetch_deadline_hours"),
+}
 
 
 @pytest.mark.parametrize("form", [{}, FORM], ids=["as it is", "filled in"])
@@ -58,6 +64,10 @@ def test_a_valid_form_is_accepted(dags: dict[str, Any], form: dict[str, Any]) ->
         ("approval", ""),
         ("approval", None),
         ("approval", "sometimes"),
+        ("prefetch", "yes"),
+        ("prefetch", None),
+        ("prefetch_deadline_hours", 0),
+        ("prefetch_deadline_hours", 73),
         ("model", ""),
         ("model", "no spaces allowed"),
         ("model_endpoint", "endpoint-7"),
@@ -105,6 +115,20 @@ def test_what_a_person_approves_is_looked_for_where_it_is(dags: dict[str, Any]) 
     assert isinstance(approve, ApproveBackfill)
     assert set(approve.params) == {"max_images", "max_cost_usd"}, "the answer's fields alone"
     assert "launch" in approve.downstream_task_ids
+
+
+def test_the_job_is_launched_whether_or_not_there_is_a_prefetch_and_only_if_it_may_pay(
+    dags: dict[str, Any],
+) -> None:
+    """All that is upstream of `launch` counts: `plan` would, if it were."""
+    dag = dags["imagen_backfill"]
+    launch = dag.get_task("launch")
+    assert launch.upstream_task_ids == {"approve", "import"}
+    assert launch.trigger_rule == "none_failed_min_one_success"
+    chain = ["approve", "prepare", "submit", "wait_for_batch", "import"]
+    for before, after in itertools.pairwise(chain):
+        assert before in dag.get_task(after).upstream_task_ids
+        assert dag.get_task(after).trigger_rule == "all_success"
 
 
 def test_the_run_of_a_day_starts_after_its_end(dags: dict[str, Any]) -> None:

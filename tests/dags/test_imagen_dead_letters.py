@@ -29,7 +29,7 @@ def test_by_default_all_retryable_prompts_are_replayed_up_to_three_times(
         "dry_run": False,
         "reasons": [
             *("UNAVAILABLE", "NO_IMAGE", "MODEL_ERROR", "STORAGE_ERROR"),
-            *("OVER_BUDGET", "INVALID_PROMPT"),
+            *("OVER_BUDGET", "CUSTOM_FUNCTION_FAILED", "INVALID_PROMPT"),
         ],
         "prompt_ids": [],
         "most": 10_000,

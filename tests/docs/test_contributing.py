@@ -34,34 +34,50 @@ COMMON_WORDS = {
     "template",
     "references",
 }
-TEMPLATES = {f"beam_jobs/templates/{name}.json" for name in ("parameters", "stream", "backfill")}
+TEMPLATES = {
+    f"beam_jobs/templates/{name}.json"
+    for name in ("parameters", "stream", "backfill", "prefetch_import")
+}
 
 # Where a name stands besides its recipe's files, and why that is no step of the recipe.
 EXCEPTIONS = {
     # The digest of prompts from before fields could be added must stay what it is.
     # What serves a model decides the image too.
-    "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse", "model_endpoint"},
+    "beam_jobs/prompts/identity.py": {*_ALWAYS, "reuse", "model_endpoint", "postprocess"},
     # What decides the likely cost of a prompt, for plans and for budgets of money.
     "beam_jobs/prompts/likely_cost.py": {*("image_size", "system_instruction", "thinking_level")},
-    "plugins/imagen_ops/backfill/file_count.py": {"image_size", "thinking_level"},
+    # Where models may be called decides what batch inference can make, and so what a plan costs.
+    "plugins/imagen_ops/backfill/file_count.py": {
+        *("image_size", "thinking_level", "model_location"),
+    },
+    "beam_jobs/prefetch/batchable.py": {"image_size", "model_endpoint", "model_location"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
-    "plugins/imagen_ops/backfill/plan.py": {"request_tier"},
     # A person's answer has the fields of the run's budget.
     "plugins/imagen_ops/backfill/approval.py": {"max_images", "max_cost_usd"},
     "plugins/imagen_ops/backfill/approve.py": {"max_images", "max_cost_usd"},
+    "plugins/imagen_ops/ui/panels/backfills.py": {"max_images", "max_cost_usd"},
     # In flex, prompts may be older.
     "plugins/imagen_ops/health/collect.py": {"request_tier"},
     # The checks of options that are about the same thing.
     "beam_jobs/config/serving.py": {"request_tier", "flex_fallback_seconds", "model_location"},
-    "plugins/imagen_ops/backfill/planning.py": {"request_tier", "images_output_location"},
     "plugins/imagen_ops/backfill/stored_records.py": {"images_output_location"},
     # A dead letter is replayed with new images if its sender asked for that.
     "dags/imagen_dead_letters.py": {"reuse"},
     # The parser's defaults come from the job's options, which its refusals name.
     "beam_jobs/prompts/parse.py": {
         *("allowed_models", "allowed_image_sizes", "max_images_per_prompt", "model_endpoint"),
-        "reference_buckets",
+        *("reference_buckets", "postprocess"),
     },
+    # What a custom function can change, and what it cannot.
+    "beam_jobs/prompts/revision.py": {"model_endpoint", "postprocess"},
+    # The functions themselves, and what names them.
+    "beam_jobs/custom/function.py": {"preprocess", "postprocess"},
+    # A plan counts what it is.
+    "plugins/imagen_ops/backfill/plan.py": {"request_tier", "preprocess"},
+    "plugins/imagen_ops/backfill/planning.py": {
+        *("request_tier", "images_output_location", "preprocess", "model_location"),
+    },
+    "plugins/imagen_ops/backfill/budget.py": {"preprocess", "model_location"},
     "beam_jobs/prompts/references.py": {"reference_buckets"},
     # Prompts have one name for the values of a template; files have a column for each.
     "beam_jobs/prompts/templates.py": {"vars"},
@@ -78,11 +94,16 @@ EXCEPTIONS = {
     },
     # Where an option is used.
     "beam_jobs/engine/hold.py": {"fallback_models"},
+    "beam_jobs/engine/signed_urls.py": {"signed_url_hours"},
     "beam_jobs/stream.py": {"messages_subscription"},
     "beam_jobs/config/budgets.py": {
         *("max_images", "max_images_per_hour", "max_images_per_day", "max_cost_usd")
     },
     "beam_jobs/engine/purse.py": {"max_images"},
+    # A job of other options has its own check, and its own code.
+    "beam_jobs/prefetch/import_config.py": {
+        *("images_output_location", "max_retry_seconds", "thumbnails")
+    },
     "beam_jobs/prompts/limits.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/rows.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/canary.py": {"canary_keys"},

@@ -89,6 +89,9 @@ def failure(reason: Reason = Reason.UNAVAILABLE, **changes: Any) -> Failure:
 OUTCOMES: dict[str, Outcome] = {
     "prediction": prediction(work=BILLED),
     "reused": prediction(reused=True),
+    "signed": prediction(
+        signed_urls=("https://storage.googleapis.com/b/x?a=1&X-Goog-Signature=0f",)
+    ),
     "canary": canary(),
     "template": prediction(template="studio@1767225600000000"),
     "answered by another model": prediction(requested_model="x", model_version="y@1"),

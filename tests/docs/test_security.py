@@ -12,7 +12,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 _GRANT = re.compile(r"\{ member = local\.(\w+), role = \"?([\w./]+?)\"?(?:, on = \"([\w-]+)\")? \}")
 _ALONE = re.compile(
     r"resource \"(\w+)_iam_member\" \"(\w+)\" \{[^}]*member += local\.(\w+)"
-    r"[^}]*role += \"([\w./]+)\""
+    r"[^}]*role += \"?([\w./\[\]]+)\"?"
 )
 _OF_OPERATORS = re.compile(r"\{ role = \"?([\w./]+?)\"?(?:, on = \"([\w-]+)\")? \}")
 _OF_EACH_OPERATOR = re.compile(
@@ -27,6 +27,11 @@ _ALONE_ON = {
     "pubsub_topic": "bigquery-rejects",
     "pubsub_subscription": "both subscriptions to BigQuery",
 }
+_ALONE_NAMED = {
+    "composer_keeps_snapshots": "snapshots",
+    "composer_orders_batches": "project",
+    "vertex_works_on_batches": "prefetch/",
+}
 _ROW = re.compile(r"^\| (\w+) \| `([\w./]+)` \| ([^|]+) \|", re.MULTILINE)
 
 
@@ -40,7 +45,7 @@ def granted() -> list[tuple[str, str, str]]:
         for role, on in _OF_OPERATORS.findall(_map(f"operators_on_{section}")):
             found.append(("operators", _named(role), on or section))
     for kind, name, who, role in _ALONE.findall(TERRAFORM):
-        found.append((who, role, "snapshots" if name.endswith("snapshots") else _on(kind)))
+        found.append((who, _named(role), _ALONE_NAMED.get(name) or _on(kind)))
     found += [(grant.who, grant.role, grant.below) for grant in grants()]
     for kind, role in _OF_EACH_OPERATOR.findall(TERRAFORM):
         found.append(("operators", role, _on(kind)))
@@ -53,7 +58,7 @@ def _map(name: str) -> str:
 
 def _named(role: str) -> str:
     """A role of our own as it is called in the project."""
-    own = re.fullmatch(r"google_project_iam_custom_role\.(\w+)\.id", role)
+    own = re.fullmatch(r"google_project_iam_custom_role\.(\w+)(?:\[0\])?\.id", role)
     return f"imagen_{own[1]}" if own else role
 
 

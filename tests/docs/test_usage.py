@@ -14,6 +14,7 @@ import pytest
 from beam_jobs import __main__ as cli
 from beam_jobs.config.options import ImagenOptions
 from beam_jobs.outcomes import Failure, Prediction, Reason, encode
+from beam_jobs.prefetch.tally import Tally, rendered
 from beam_jobs.prompts.field_values import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
 from beam_jobs.prompts.fields import FIELD_NAMES
 from imagen_ops.settings import Settings
@@ -79,6 +80,13 @@ def test_the_commands_are_all_there(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_reasons_of_failures_are_all_there() -> None:
     named = names_in_first_cells(section(USAGE, "Read a dead letter"))
     assert [name for name in named if name.isupper()] == [reason.value for reason in Reason]
+
+
+def test_what_an_import_reports_is_all_there() -> None:
+    text = section(USAGE, "Images that batch inference has made")
+    report = rendered(Tally(), run="backfill:r", parts=1, ordered=1)
+    assert set(names_in_first_cells(text)) == {*report.keys() - {"schema"}, *report["rows"]}
+    assert report["schema"] in text
 
 
 def test_the_options_of_the_jobs_are_all_there_with_their_defaults() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from localcloud.airflow import RunState
+from localcloud.vertex.pictures import canned
 from tests.conftest import BUCKET, eventually
 from tests.e2e.conftest import A_FAULT, Operated
 from tests.e2e.visitor import Visitor
@@ -112,6 +113,52 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
     shown = {run["run_id"]: run for run in Visitor(operated, "admin").panel("backfills")["runs"]}
     assert shown[run_id]["counts"]["reused"] == FILES * ROWS
     assert shown[run_id]["adds_up"] is True
+
+
+def test_a_night_of_a_template_and_references_is_paid_once_and_anew_where_a_picture_changed(
+    operated: Operated, folder: str
+) -> None:
+    rows, name = 300, "studio-of-a-night"
+    shown = [f"references/{name}/{number}.png" for number in range(3)]
+    bucket = operated.lane.storage.bucket(BUCKET)
+    put(operated, f"templates/prompts/{name}.txt", b"A studio photo of {product} on {surface}")
+    for number, path in enumerate(shown):
+        bucket.blob(path).upload_from_string(canned(200 + number), content_type="image/png")
+    lines = [f"shoe {n},oak,gs://{BUCKET}/{shown[n % 3]}" for n in range(rows)]
+    lines.append(f"hat,oak,gs://{BUCKET}/references/{name}/gone.png")
+    put(operated, f"{folder}/p.csv", "\n".join(["product,surface,references", *lines]).encode())
+    conf = {"prompts": f"gs://{BUCKET}/{folder}/*", "prompt_template": name}
+
+    def night() -> tuple[str, int]:
+        calls = operated.cloud.models()["calls"]
+        run_id = operated.run(BACKFILL, conf)
+        counts = record(operated, run_id)["counts"]
+        assert (counts["prompts"], counts["predictions"], counts["failures"]) == (rows + 1, rows, 1)
+        paid = operated.cloud.models()["calls"] - calls
+        assert counts["images"] == paid == rows - counts["reused"]
+        return run_id, paid
+
+    run_id, paid = night()
+    assert paid == rows
+    plan = operated.client.xcom(BACKFILL, run_id, "plan")
+    assert "gone.png: a reference that is not there" in plan["first_problems"][0]
+    predictions = operated.lane.predictions(rows)
+    (letter,) = operated.lane.dead_letters(1)
+    assert (letter["reason"], letter["retryable"]) == ("INVALID_PROMPT", True)
+    assert {one["template"] for one in predictions} == {letter["template"]}
+    before = {one["prompt"]: one["digest"] for one in predictions}
+
+    assert night()[1] == 0
+    operated.lane.predictions(rows)
+    operated.lane.dead_letters(1)
+
+    bucket.blob(shown[1]).upload_from_string(canned(300), content_type="image/png")
+    assert night()[1] == rows // 3
+    after = {one["prompt"]: one["digest"] for one in operated.lane.predictions(rows)}
+    operated.lane.dead_letters(1)
+    anew = {prompt for prompt, digest in after.items() if before[prompt] != digest}
+    assert anew == {f"A studio photo of shoe {n} on oak" for n in range(1, rows, 3)}
+    bucket.blob(f"templates/prompts/{name}.txt").delete()
 
 
 @A_FAULT
@@ -334,7 +381,7 @@ def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
 ) -> None:
     put(operated, f"{folder}/a.txt", file_of("a.txt", [f"{folder} {n}" for n in range(30)]))
     calls, jobs = operated.cloud.models()["calls"], operated.jobs()
-    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "max_images": 10}
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "max_images": 10, "approval": "never"}
     run_id = operated.client.trigger(BACKFILL, form)
     assert operated.ended(BACKFILL, run_id) == RunState.FAILED
     said = operated.log(BACKFILL, run_id, "check")
@@ -354,6 +401,66 @@ def test_over_budget_nothing_is_launched_and_the_message_says_where_to_raise_it(
     run_id = operated.run(BACKFILL, nothing)
     assert operated.task(BACKFILL, run_id, "plan").state == "skipped"
     assert record(operated, run_id)["state"] == "skipped"
+
+
+def asks(operated: Operated, run_id: str) -> bool:
+    return bool(operated.task(BACKFILL, run_id, "approve").state == "awaiting_input")
+
+
+def test_a_plan_over_the_budget_is_paid_for_only_up_to_what_somebody_approves(
+    operated: Operated, folder: str
+) -> None:
+    rows, up_to_usd = 30, 0.5
+    put(operated, f"{folder}/a.txt", file_of("a.txt", [f"{folder} {n}" for n in range(rows)]))
+    jobs, images = operated.jobs(), operated.cloud.models()["images"]
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "max_images": 10}
+    approved, rejected = (operated.client.trigger(BACKFILL, form) for _ in range(2))
+    for run_id in (approved, rejected):
+        eventually(lambda run_id=run_id: asks(operated, run_id), what="the question")
+        assert record(operated, run_id)["state"] == "asked"
+    question = operated.client.question(BACKFILL, approved, "approve")
+    assert "20 more than the maximum of 10" in question["body"]
+    assert question["params"]["max_images"]["value"] == rows
+    assert "imagen.alert/1:backfill_approval" in operated.log(BACKFILL, approved, "approve")
+    # As somebody sees it who may look only.
+    viewer = Visitor(operated, "viewer")
+    shown = {run["run_id"]: run for run in viewer.panel("backfills")["runs"]}
+    assert shown[approved]["approval"]["waits"] is True
+    path = f"/api/v2/dags/{BACKFILL}/dagRuns/{approved}/taskInstances/approve/-1/hitlDetails"
+    assert viewer.ask(path, "PATCH", json.dumps({"chosen_options": ["Approve"]}))[0] == 403
+
+    operated.client.answer(BACKFILL, rejected, "approve", "Reject")
+    operated.client.wait_for_run(BACKFILL, rejected, within_s=400)
+    assert operated.task(BACKFILL, rejected, "launch").state == "skipped"
+    assert record(operated, rejected)["approval"]["by"] == "admin"
+    assert record(operated, rejected)["state"] == "rejected"
+    assert operated.jobs() == jobs
+    assert operated.cloud.models()["images"] == images
+    # Somebody changes their mind.
+    operated.client.clear(BACKFILL, rejected, ["approve"], downstream=True)
+    eventually(lambda: asks(operated, rejected), what="the question again")
+
+    operated.client.answer(
+        *(BACKFILL, approved, "approve", "Approve"), max_images=rows, max_cost_usd=up_to_usd
+    )
+    operated.client.wait_for_run(BACKFILL, approved, within_s=400)
+    found = record(operated, approved)
+    paid = operated.cloud.models()["images"] - images
+    beyond = found["failures_by_reason"]["OVER_BUDGET"]
+    print(f"{paid} of {rows} images for {found['cost_usd']} of {found['plan']['cost_usd']} USD")
+    assert found["approval"]["max_cost_usd"] == up_to_usd < found["plan"]["cost_usd"]
+    assert 10 < paid == found["counts"]["images"] == rows - beyond
+    assert up_to_usd / 2 < found["cost_usd"] < up_to_usd * 1.05
+    assert len(operated.jobs()) == len(jobs) + 1
+    operated.lane.predictions(paid)
+    operated.lane.dead_letters(beyond)
+    # What was approved holds for the run, whoever clears it.
+    operated.client.clear(BACKFILL, approved, ["approve"])
+    eventually(
+        lambda: operated.task(BACKFILL, approved, "approve").try_number == 2, what="another try"
+    )
+    operated.client.wait_for_run(BACKFILL, approved, within_s=400)
+    assert "approved by admin" in operated.log(BACKFILL, approved, "approve")
 
 
 def test_an_objects_name_and_content_forge_no_alert_and_appear_in_no_log(
@@ -379,3 +486,66 @@ def test_an_objects_name_and_content_forge_no_alert_and_appear_in_no_log(
     assert operated.ended(BACKFILL, run_id) == RunState.FAILED
     assert "expected text on one line" in operated.first_error(BACKFILL, run_id, "plan")
     assert operated.task(BACKFILL, run_id, "plan").try_number == 1
+
+
+def test_a_night_with_a_prefetch_adds_up_at_about_half_the_price(
+    operated: Operated, folder: str
+) -> None:
+    """Files of every kind, some of it made before, invalid, refused, or of a size for the job."""
+    _night_with_a_prefetch(operated, folder, files=6, rows=49)
+
+
+@pytest.mark.full
+def test_a_large_night_with_a_prefetch_adds_up_at_about_half_the_price(
+    operated: Operated, folder: str
+) -> None:
+    _night_with_a_prefetch(operated, folder, files=FILES, rows=ROWS)
+
+
+def _night_with_a_prefetch(operated: Operated, folder: str, *, files: int, rows: int) -> None:
+    kinds = ("txt", "jsonl", "csv", "txt.gz", "jsonl.gz", "csv.gz")
+    prompts = {
+        number: [f"{folder} picture {number}-{row}" for row in range(rows)]
+        for number in range(files)
+    }
+    made = [texts[0] for texts in prompts.values()] + prompts[0][: rows // 2]
+    put(operated, f"{folder}-before/some.txt", file_of("some.txt", made))
+    first = operated.run(BACKFILL, {"prompts": f"gs://{BUCKET}/{folder}-before/*"})
+    operated.lane.predictions(len(made))
+
+    large, refused, bad = 4, 3, 5
+    for number, texts in prompts.items():
+        name = f"file-{number:02d}.{kinds[number % len(kinds)]}"
+        put(operated, f"{folder}/{name}", file_of(name, texts, bad=bad if number == 1 else 0))
+    odd = [{"prompt": f"{folder} large {n}", "image_size": "2K"} for n in range(large)]
+    odd += [{"prompt": f"{folder} fault:blocked {n}"} for n in range(refused)]
+    put(operated, f"{folder}/odd.jsonl", "\n".join(map(json.dumps, odd)).encode())
+
+    batches = operated.cloud.batches()
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "prefetch": "batch"}
+    run_id = operated.run(BACKFILL, form, within_s=400)
+    found = record(operated, run_id)
+    counts, prefetch = found["counts"], found["prefetch"]
+    assert counts["prompts"] == counts["predictions"] + counts["failures"]
+    assert counts["predictions"] == files * rows + large
+    assert counts["failures"] == bad + refused
+    to_make = files * rows - len(set(made))
+    after = operated.cloud.batches()
+    assert after["created"] - batches["created"] == 1
+    assert after["images"] - batches["images"] == to_make
+    assert prefetch["rows"]["stored"] == prefetch["images"] == to_make
+    assert prefetch["left_out"]["size"] == large
+    assert counts["images"] == large, "the job makes what batch inference cannot"
+    predictions = operated.lane.predictions(counts["predictions"])
+    paths = [path for each in predictions for path in each["images"]]
+    assert len(paths) == len(set(paths)) == counts["predictions"], "each image once"
+    assert len([each for each in predictions if each["tier"] == "batch"]) == to_make
+    operated.lane.dead_letters(counts["failures"])
+
+    # The same, by what the service has billed, and by what such images cost online before.
+    billed = (after["billed_usd"] - batches["billed_usd"]) / to_make
+    online = record(operated, first)["cost_usd"] / len(made)
+    print(f"{to_make} images: {billed:.4f} USD each by batch inference, {online:.4f} online")
+    assert billed <= 0.55 * online
+    assert found["engines"]["batch"]["cost_usd"] == pytest.approx(billed * to_make, rel=0.01)
+    assert found["engines"]["online"]["images"] == large

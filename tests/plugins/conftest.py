@@ -50,7 +50,7 @@ def deployment(lane: Lane, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Ite
     from imagen_ops.settings import Settings
 
     bucket = lane.storage.create_bucket(f"{lane.name}-imagen")
-    for template in ("stream", "backfill"):
+    for template in ("stream", "backfill", "prefetch_import"):
         spec = lane.storage.bucket(BUCKET).blob(f"templates/{template}.json").download_as_bytes()
         bucket.blob(f"templates/{template}.json").upload_from_string(spec)
     lane.subscriber.create_subscription(
@@ -66,6 +66,7 @@ def deployment(lane: Lane, cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Ite
         "IMAGEN_BUCKET": bucket.name,
         "IMAGEN_STREAM_TEMPLATE": f"gs://{bucket.name}/templates/stream.json",
         "IMAGEN_BACKFILL_TEMPLATE": f"gs://{bucket.name}/templates/backfill.json",
+        "IMAGEN_PREFETCH_TEMPLATE": f"gs://{bucket.name}/templates/prefetch_import.json",
         "IMAGEN_STREAM_JOB_NAME": f"{lane.name}-stream",
         "IMAGEN_POKE_SECONDS": "0.2",
         "IMAGEN_CANARY_SECONDS": "20",

@@ -25,7 +25,9 @@ def ready(place):
     """Have all there is on Google Cloud, but for what a test takes away."""
     place.install("gcloud")
     place.install_python()
-    tags = "imagen-stream\tabc\nimagen-backfill\tabc\nimagen-stream\tolder\n"
+    tags = (
+        "imagen-stream\tabc\nimagen-backfill\tabc\nimagen-stream\tolder\nimagen-backfill\tolder\n"
+    )
     place.answer("gcloud", "artifacts docker tags list", out=tags)
     return place
 
@@ -135,7 +137,7 @@ def test_no_image_is_built_into_a_bucket_that_gcloud_would_make(ready):
 
 def test_half_a_build_is_not_built_over(ready):
     (line,) = errors(ready.script("build_image", **{**OURS, "IMAGE_TAG": "older"}))
-    assert "only imagen-stream:older exists" in line
+    assert "only imagen-stream, imagen-backfill:older exists" in line
     assert "IMAGE_TAG=older-2 scripts/build_image.sh" in line
     assert nothing_done(ready)
 

@@ -29,7 +29,8 @@ SUBMITTED = (
 def ready(place):
     place.install("gcloud")
     place.install_python()
-    tags = "imagen-stream\tabc\nimagen-stream\tabcd\nimagen-backfill\tabc\n"
+    images = ("imagen-stream", "imagen-backfill", "imagen-prefetch-import")
+    tags = "".join(f"{image}\tabc\n" for image in images) + "imagen-stream\tabcd\n"
     place.answer("gcloud", "artifacts docker tags list", out=tags)
     place.answer("python", "-m beam_jobs.stream", err=SUBMITTED)
     return place
@@ -151,7 +152,7 @@ def test_a_tag_that_is_named_is_built_whatever_the_folder_is(ready):
 def test_images_that_are_there_are_not_built_again(ready):
     done = ready.script("build_image", **OURS)
     assert done.returncode == 0
-    assert "Both images already exist" in done.stdout
+    assert "All images already exist" in done.stdout
     assert "terraform apply" in done.stdout
     assert ready.calls("gcloud", "builds") == []
 

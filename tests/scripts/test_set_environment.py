@@ -19,6 +19,7 @@ STAND_INS = {
     "STORAGE_EMULATOR_HOST": "http://127.0.0.1:4002",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW": "http://127.0.0.1:4003/",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING": "http://127.0.0.1:4004/",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS": "http://127.0.0.1:4007/",
     "GOOGLE_VERTEX_BASE_URL": "http://127.0.0.1:4005",
     "GCE_METADATA_HOST": "127.0.0.1:4006",
     "GCE_METADATA_IP": "127.0.0.1:4006",
@@ -260,9 +261,11 @@ def test_what_you_set_between_two_sourcings_stays(place, shell):
     assert after["BUCKET"] == after["TF_VAR_bucket"] == "mine"
 
 
-def test_a_commit_of_what_the_images_hold_is_a_new_tag(place):
+@pytest.mark.parametrize("folder", ["beam_jobs", "custom"])
+def test_a_commit_of_what_the_images_hold_is_a_new_tag(place, folder):
     first = place.commit()
-    change = "echo > beam_jobs/new.py && git add beam_jobs/new.py"
+    (place.root / folder).mkdir(exist_ok=True)
+    change = f"echo > {folder}/new.py && git add {folder}/new.py"
     commit = "git -c user.name=a -c user.email=a@example.com commit -q -m b"
     _, _, after = place.source(QUIET, change, commit, QUIET, **OURS)
     assert after["IMAGE_TAG"] == after["TF_VAR_image_tag"] == place.git("log", "-1", *ABBREVIATED)
@@ -292,7 +295,7 @@ def test_uncommitted_changes_are_seen_in_the_tag_and_said(place):
     (place.root / "beam_jobs" / "new.py").write_text("")
     out, _, after = place.source(SOURCE, **OURS)
     assert after["IMAGE_TAG"] == f"{tag}-dirty"
-    assert "note: beam_jobs/ has uncommitted changes" in out
+    assert "note: beam_jobs/ or custom/ has uncommitted changes" in out
 
 
 def test_what_terraform_leaves_in_the_folder_is_no_change_of_an_image(place):

@@ -56,11 +56,16 @@ def column(name: str, field: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "type": "TIMESTAMP" if is_time else SCALARS[kind]}
 
 
+# A table would keep them for a year.
+SECRET = {"signed_urls"}
+
+
 @pytest.mark.parametrize("table", SCHEMAS)
 def test_a_table_has_the_fields_of_its_message_and_no_others(
     deployed: dict[str, dict[str, Any]], table: str
 ) -> None:
-    expected = [column(*each) for each in schema(SCHEMAS[table])["properties"].items()]
+    fields = schema(SCHEMAS[table])["properties"]
+    expected = [column(*each) for each in fields.items() if each[0] not in SECRET]
     assert columns_of(deployed, table) == expected
 
 

@@ -25,11 +25,16 @@ OTHERWISE = {
     "restarts_per_hour": 1,
     "startup_seconds": 1200,
     "backfills_at_once": 3,
+    "approval_timeout_hours": 6.5,
+    "prefetch_min_saving_usd": 2.5,
     "backfill_pool": "imagen_backfill",
     "backfill_requests_per_minute": 30.5,
     "backfill_max_images": 1000,
     "backfill_max_cost_usd": 70,
     "backfill_max_rows": 5000,
+    "prefetch": "auto",
+    "prefetch_deadline_hours": 6.5,
+    "prefetch_keep_output": True,
     "reference_buckets": "product-photos",
     "backfill_max_unpacked_bytes": 1000000,
     "backfill_max_plan_seconds": 60,
@@ -46,10 +51,13 @@ OTHERWISE = {
     "console_url": "https://console.example.com",
     "gcp_conn_id": "another",
     "image_metadata": "on",
+    "preprocess": "custom.example:prepare",
+    "postprocess": "custom.example:compress",
     "notifier": '{"class": "a.B", "kwargs": {}}',
 }
 # The lists of others' resources have variables of their own.
 OTHERS = {"allowed_projects": ["network-host", "123456"], "allowed_buckets": ["shared"]}
+SIGNED = {"signed_url_hours": 24.5}
 
 
 def environment_of(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -88,13 +96,16 @@ def test_the_dags_find_all_that_they_need_and_no_name_that_they_do_not_know(
 
 def test_every_setting_that_the_code_reads_can_be_set(plan: Any) -> None:
     runbook = "https://example.com/runbook"
-    assert set(environment_of(plan(settings=OTHERWISE, runbook_url=runbook, **OTHERS))) == {
+    others = {**OTHERS, **SIGNED, "batch_inference": True}
+    assert set(environment_of(plan(settings=OTHERWISE, runbook_url=runbook, **others))) == {
         f"{PREFIX}{name.upper()}" for name in Settings.model_fields
     }
 
 
 def test_what_is_set_arrives_as_it_was_meant(plan: Any) -> None:
-    settings = Settings.from_environment(environment_of(plan(settings=OTHERWISE, **OTHERS)))
+    planned = plan(settings=OTHERWISE, **OTHERS, **SIGNED)
+    settings = Settings.from_environment(environment_of(planned))
+    assert settings.signed_url_hours == SIGNED["signed_url_hours"]
     values = {name: getattr(settings, name) for name in OTHERWISE}
     lists = {name: ",".join(each) for name, each in values.items() if isinstance(each, tuple)}
     assert values | lists == OTHERWISE
@@ -158,7 +169,8 @@ def test_an_option_that_composer_refuses_can_be_taken_back(plan: Any) -> None:
 def test_a_template_names_the_image_that_is_built_and_takes_what_the_dags_send(
     applied: Deployment,
 ) -> None:
-    for name, program in (("stream", "imagen-stream"), ("backfill", "imagen-backfill")):
+    for name in ("stream", "backfill", "prefetch_import"):
+        program = f"imagen-{name.replace('_', '-')}"
         spec = applied.resources[f'google_storage_bucket_object.template["{name}"]']["content"]
         template = Template.read("gs://bucket/template", lambda *_, s=spec: s.encode())
         assert template.program == PROGRAMS[program]

@@ -43,6 +43,7 @@ REFUSED = {
     "dead_letters_per_10_minutes": [0, -1],
     "bigquery_dataset": ["my-dataset", "my_project.imagen", ""],
     "bigquery_retention_days": [0, 3651],
+    "signed_url_hours": [0, -1, 168.5],
 }
 
 

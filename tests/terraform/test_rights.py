@@ -45,13 +45,26 @@ def test_nobody_but_composer_has_permissions_on_every_bucket_of_the_project(
 ) -> None:
     """`roles/dataflow.worker` reads and creates objects in all of them."""
     roles = of_kind(applied.resources, "google_project_iam_custom_role")
-    assert len(roles) == 4
+    assert len(roles) == 4, "and one more with batch inference"
     own = {one["role_id"]: set(one["permissions"]) for one in roles.values()}
     assert own.pop("imagen_bucket") == {"storage.buckets.get"}
     for name, permissions in own.items():
         assert not [each for each in permissions if each.startswith("storage.")], name
     on_project = of_kind(applied.resources, "google_project_iam_member").values()
     assert not [one for one in on_project if one["role"].endswith("/imagen_bucket")]
+
+
+def test_batch_inference_is_for_those_who_ask_for_it_and_only_below_its_folder(plan: Any) -> None:
+    resources = plan(batch_inference=True)
+    assert resources["google_project_iam_custom_role.batch[0]"]["permissions"] == [
+        f"aiplatform.batchPredictionJobs.{what}" for what in ("cancel", "create", "get", "list")
+    ]
+    granted = resources["google_project_iam_member.composer_orders_batches[0]"]
+    assert account(granted["member"]) == "imagen-composer"
+    # Whose it is is known after apply only: it has the project's number.
+    vertex = resources["google_storage_bucket_iam_member.vertex_works_on_batches[0]"]
+    assert vertex["role"] == "roles/storage.objectUser"
+    assert vertex["condition"][0]["title"] == "Only prefetch/"
 
 
 def test_the_workers_role_has_all_that_dataflow_s_own_has_but_storage(applied: Deployment) -> None:
@@ -100,6 +113,18 @@ def test_on_whole_buckets_accounts_see_that_they_exist_and_composer_keeps_snapsh
         ("imagen-worker", "imagen_bucket", f"{PROJECT}-imagen"),
         ("imagen-composer", "storage.objectUser", f"{PROJECT}-imagen-snapshots"),
     }
+
+
+def test_workers_may_sign_in_their_own_name_only_where_that_is_asked_for(
+    applied: Deployment, plan: Any
+) -> None:
+    resource = "google_service_account_iam_member.worker_signs_urls"
+    assert not [name for name in applied.resources if name.startswith(resource)]
+    planned = plan(signed_url_hours=24)
+    one = planned[f"{resource}[0]"]
+    assert account(one["member"]) == "imagen-worker"
+    assert one["role"] == "roles/iam.serviceAccountTokenCreator"
+    assert 'google_project_service.needed["iamcredentials.googleapis.com"]' in planned
 
 
 def test_snapshots_go_to_a_bucket_of_their_own_and_end_after_a_month(applied: Deployment) -> None:

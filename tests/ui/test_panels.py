@@ -241,6 +241,47 @@ def test_a_backfill_shows_its_counts_cost_and_whether_all_is_accounted_for(
     expect(rows.nth(1).locator("th a")).to_have_text("Manual run")
 
 
+def test_a_backfill_that_waits_for_approval_leads_to_the_question_and_others_say_who_decided(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    question = "dags/imagen_backfill/runs/manual__1/tasks/approve/required_actions"
+    asked = {"waits": True, "decision": "asked", "by": None, "until": samples.iso(hours=-3)}
+    asked |= {"max_images": 12_000, "max_cost_usd": 600.0, "url": question}
+    decided = {**asked, "waits": False, "by": "ada"}
+    waiting = {"adds_up": None, "counts": {}, "cost_usd": 0.0}
+    shares = [
+        {"engine": "batch", "images": 200, "cost_usd": 3.36},
+        {"engine": "online", "images": 7, "cost_usd": None},
+    ]
+    site.data["backfills"] = {
+        "runs": [
+            samples.backfill(None, **waiting, approval=asked),
+            samples.backfill(**waiting, approval=decided | {"decision": "rejected"}),
+            samples.backfill(**waiting, approval=decided | {"decision": "unanswered"}),
+            samples.backfill(**waiting, approval=decided | {"decision": "approved"}),
+            samples.backfill(approval=decided | {"decision": "approved"}, engines=shares),
+        ]
+    }
+    for number, run in enumerate(site.data["backfills"]["runs"]):
+        run["run_id"] = f"manual__{number}"
+    page = visit()
+    accounts = page.locator(".account")
+    link = accounts.nth(0).locator("a")
+    expect(link).to_have_text("waits for approval")
+    assert link.evaluate("a => a.href") == f"{site.url}/{question}"
+    expect(accounts.nth(0)).to_contain_text("then it fails and nothing is paid")
+    expect(accounts.nth(1)).to_have_text("rejected by ada: nothing was paid")
+    expect(accounts.nth(2)).to_have_text("nobody approved it: nothing was paid")
+    expect(accounts.nth(3)).to_contain_text("approved by ada: up to 12,000 images and $600.00")
+    expect(accounts.nth(3)).to_contain_text("not finished yet")
+    expect(accounts.nth(4)).to_contain_text("✓ yes")
+    expect(accounts.nth(4)).to_contain_text("approved by ada")
+    rows = page.locator(".runs tbody tr")
+    expect(rows.nth(4)).to_contain_text("batch: 200 images for $3.36")
+    expect(rows.nth(4)).to_contain_text("online: 7 images for an unknown cost")
+    expect(rows.nth(0)).not_to_contain_text("finished")
+
+
 def test_dead_letters_are_counted_most_frequent_first_and_by_whether_to_replay_them(
     site: Site, visit: Callable[..., Page]
 ) -> None:

@@ -47,6 +47,8 @@ class Approval:
     """What a person has allowed a run to take.
 
     Attributes:
+        prompts: the glob of the prompt files that it is about. `airflow backfill create` can take a
+            run over, which then has others.
         max_images: the run's budget of images, with all its tries.
         max_cost_usd: its budget in US dollars; None: it has none.
         planned_images: how many images the plan was to generate that the person has seen.
@@ -55,6 +57,7 @@ class Approval:
         at: when, in ISO 8601.
     """
 
+    prompts: str
     max_images: int
     max_cost_usd: float | None
     planned_images: int
@@ -63,7 +66,7 @@ class Approval:
     at: str
 
     def covers(self, plan: Plan) -> bool:
-        """Tell whether a plan is no larger than what was approved.
+        """Tell whether a plan is of the same files, and no larger than what was approved.
 
         A person can approve less than the plan that they see: then the job stops paying at that,
         and a plan as large as that one is still what they have approved.
@@ -71,7 +74,8 @@ class Approval:
         within_usd = self.max_cost_usd is None or plan.cost_usd <= max(
             self.max_cost_usd, self.planned_usd
         )
-        return plan.images_to_pay <= max(self.max_images, self.planned_images) and within_usd
+        within_images = plan.images_to_pay <= max(self.max_images, self.planned_images)
+        return plan.glob == self.prompts and within_images and within_usd
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields, for XCom and records."""
@@ -116,6 +120,7 @@ class Proposal:
     """What a question proposes.
 
     Attributes:
+        prompts: the glob of the prompt files that it is about.
         max_images: as the run's budget of images.
         max_cost_usd: as its budget in US dollars; None: the form's model has no known price, or the
             run has no such budget.
@@ -123,6 +128,7 @@ class Proposal:
         planned_usd: what the plan is estimated to cost, in US dollars.
     """
 
+    prompts: str
     max_images: int
     max_cost_usd: float | None
     planned_images: int
@@ -205,7 +211,7 @@ def question(
     return Question(
         subject=subject,
         body=_body(plan, over, unpriced_model),
-        proposed=Proposal(images, usd, plan.images_to_pay, plan.cost_usd),
+        proposed=Proposal(plan.glob, images, usd, plan.images_to_pay, plan.cost_usd),
         key=f"{plan.fingerprint} {plan.images_to_pay} {plan.cost_usd:.4f} {images} {usd}",
     )
 
@@ -226,6 +232,7 @@ def granted(answer: Answer, proposed: Proposal) -> Approval:
             "alone"
         )
     return Approval(
+        prompts=proposed.prompts,
         max_images=answer.max_images or proposed.max_images,
         max_cost_usd=answer.max_cost_usd or proposed.max_cost_usd,
         planned_images=proposed.planned_images,

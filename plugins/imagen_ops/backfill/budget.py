@@ -11,6 +11,7 @@ from imagen_ops.jobs.limits import with_limits
 from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
+    from beam_jobs.prompts.parse import PromptDefaults
     from imagen_ops.backfill.plan import Plan
     from imagen_ops.google.clients import Clients
 
@@ -35,14 +36,12 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
         AirflowFailException: the glob does not mean what it seems to, or the files are more than
             the settings allow.
     """
-    from beam_jobs.prompts.defaults import prompt_defaults
     from beam_jobs.prompts.globs import GlobError
     from beam_jobs.prompts.plan_file import line_of
     from imagen_ops.backfill.plan_limits import PlanLimitError, PlanLimits
     from imagen_ops.backfill.planning import plan_backfill
     from imagen_ops.google.rest import explained
 
-    form = with_limits(settings, run.form)
     limits = PlanLimits(
         max_rows=settings.backfill_max_rows,
         max_unpacked_bytes=settings.backfill_max_unpacked_bytes,
@@ -54,19 +53,11 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
                 plan = plan_backfill(
                     clients.storage.client(),
                     run.prompts,
-                    defaults=prompt_defaults(
-                        model=form.model,
-                        model_endpoint=form.model_endpoint,
-                        allowed_models=form.allowed_models,
-                        allowed_image_sizes=form.allowed_image_sizes,
-                        max_images_per_prompt=form.max_images_per_prompt,
-                        prompt_template=form.prompt_template,
-                        bucket=settings.bucket,
-                        reference_buckets=",".join(settings.reference_buckets),
-                        source="backfill:plan",
-                    ),
+                    defaults=defaults_of(run, settings, source="backfill:plan"),
                     images_location=settings.images_location,
                     request_tier=run.form.request_tier,
+                    preprocess=settings.preprocess or "",
+                    model_location=run.form.model_location,
                     limits=limits,
                     note_file=lambda planned: file.write(line_of(planned)),
                 )
@@ -76,6 +67,31 @@ def plan_run(run: BackfillRun, settings: Settings, clients: "Clients") -> "Plan"
             raise AirflowFailException(f"over the limits of a plan: {error}") from None
         clients.storage.write(plan_path(settings, run.label), file, "application/x-ndjson")
     return plan
+
+
+def defaults_of(run: BackfillRun, settings: Settings, *, source: str) -> "PromptDefaults":
+    """Return what the options of a run's job set for its prompts.
+
+    Args:
+        run: has the form.
+        settings: of the deployment; say what prompts may ask for.
+        source: what the job is called in its outcomes.
+    """
+    from beam_jobs.prompts.defaults import prompt_defaults
+
+    form = with_limits(settings, run.form)
+    return prompt_defaults(
+        model=form.model,
+        model_endpoint=form.model_endpoint,
+        allowed_models=form.allowed_models,
+        allowed_image_sizes=form.allowed_image_sizes,
+        max_images_per_prompt=form.max_images_per_prompt,
+        prompt_template=form.prompt_template,
+        bucket=settings.bucket,
+        reference_buckets=",".join(settings.reference_buckets),
+        source=source,
+        changed=bool(settings.preprocess or settings.postprocess),
+    )
 
 
 def check_budget(run: BackfillRun, plan: "Plan", *, prefix: str = "") -> None:

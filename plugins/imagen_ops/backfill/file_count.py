@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from beam_jobs.prompts.listing import ListedFile
 from beam_jobs.shown import shown
 from imagen_ops.backfill.plan_limits import PlanLimits
+from imagen_ops.backfill.planned_references import MAX_LOOKED_UP
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
@@ -38,6 +39,7 @@ class PriceGroup(NamedTuple):
         size: the size of its images; None for the model's own.
         thinking_level: the level that it asks for; None for the model's own.
         text_tokens: about how many tokens its text has, in steps that double.
+        batchable: whether batch inference can make its images.
     """
 
     model: str
@@ -45,10 +47,20 @@ class PriceGroup(NamedTuple):
     size: str | None
     thinking_level: str | None = None
     text_tokens: int = 0
+    batchable: bool = False
 
     @classmethod
-    def of(cls, prompt: "Prompt") -> "PriceGroup":
-        """Return the group of a prompt."""
+    def of(
+        cls, prompt: "Prompt", model_location: str | None = None, *, changed: bool = False
+    ) -> "PriceGroup":
+        """Return the group of a prompt.
+
+        Args:
+            prompt: the prompt.
+            model_location: where the job may call models, as its option says; None: the default.
+            changed: whether custom functions change prompts or images in the job.
+        """
+        from beam_jobs.prefetch.batchable import batch_locations, why_not_prompt
         from beam_jobs.prompts.likely_cost import text_tokens
 
         # The middle between two powers of two: few groups, each of prompts that cost about as much.
@@ -59,6 +71,8 @@ class PriceGroup(NamedTuple):
             size=prompt.image_size,
             thinking_level=prompt.thinking_level,
             text_tokens=3 * 2**power // 4,
+            batchable=why_not_prompt(prompt, batch_locations(model_location), changed=changed)
+            is None,
         )
 
 
@@ -74,6 +88,7 @@ class FileCount:
             without what cannot be read, which is the problem.
         problem: what is wrong with the file as a whole, as "path: what is wrong".
         digests: by price group, the prompts' digests of 16 bytes each, one after the other.
+        references: the first different references of its prompts, at most `MAX_LOOKED_UP`.
     """
 
     file: ListedFile
@@ -82,6 +97,7 @@ class FileCount:
     first_invalid: tuple[str, ...] = ()
     problem: str | None = None
     digests: Mapping[PriceGroup, bytes] = dataclasses.field(default_factory=dict)
+    references: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -96,6 +112,7 @@ def count_file(
     defaults: "PromptDefaults",
     limits: PlanLimits,
     find_template: "FindTemplate",
+    model_location: str | None = None,
 ) -> FileCount:
     """Read a whole file and count what is in it.
 
@@ -109,6 +126,7 @@ def count_file(
         defaults: what prompts are parsed with.
         limits: of the whole plan.
         find_template: returns the template of a name.
+        model_location: where the job may call models, as its option says; None: the default.
 
     Raises:
         PlanLimitError: the plan is over one of its limits with this file.
@@ -130,6 +148,7 @@ def count_file(
     digests: dict[PriceGroup, bytearray] = {}
     prompts = invalid = 0
     first_invalid: list[str] = []
+    references: dict[str, None] = {}
     for row in prompt_file.read(lambda: stream):
         limits.count_row(path, prompt_file.line)
         if prompt_file.over_limit:
@@ -150,7 +169,10 @@ def count_file(
             )
         if isinstance(item, Prompt):
             prompts += 1
-            digests.setdefault(PriceGroup.of(item), bytearray()).extend(bytes.fromhex(item.digest))
+            group = PriceGroup.of(item, model_location, changed=defaults.changed)
+            digests.setdefault(group, bytearray()).extend(bytes.fromhex(item.digest))
+            if len(references) < MAX_LOOKED_UP:
+                references.update((each.path, None) for each in item.references)
         elif isinstance(item, Failure):
             invalid += 1
             if len(first_invalid) < SHOWN_ROWS:
@@ -162,6 +184,7 @@ def count_file(
         first_invalid=tuple(first_invalid),
         problem=_problem(shown(path), prompt_file, stream.error, prompts + invalid),
         digests={group: bytes(raw) for group, raw in digests.items()},
+        references=tuple(references)[:MAX_LOOKED_UP],
     )
 
 

@@ -8,7 +8,7 @@ from imagen_ops.backfill.budget import check_budget, plan_run
 from imagen_ops.backfill.launch_decision import LaunchStep, next_launch_step
 from imagen_ops.backfill.run import BackfillRun
 from imagen_ops.dag.limits import refuse_not_allowed
-from imagen_ops.jobs.job import Job, JobState
+from imagen_ops.jobs.job import Job
 from imagen_ops.jobs.launch_request import (
     BACKFILL_JOBS,
     backfill_launch_request,
@@ -53,8 +53,6 @@ class BackfillLauncher:
             AirflowFailException: the new plan is over the run's budget, or the run goes beyond the
                 deployment's limits.
         """
-        from imagen_ops.google.dataflow import NameInUseError
-
         active = self._dataflow.active(run.job_name)
         others = [] if active else self._dataflow.active_like(BACKFILL_JOBS)
         step = next_launch_step(active, len(others), self._settings.backfills_at_once)
@@ -81,16 +79,7 @@ class BackfillLauncher:
             # The job refuses a budget that it cannot check. `check` has refused one of the form.
             max_cost_usd=None if run.unpriced_model else run.max_cost_usd,
         )
-        try:
-            return self._dataflow.launch(launch)
-        except NameInUseError as error:
-            # An earlier try launched it, and it was not visible yet. Nobody else uses the name.
-            job = self._dataflow.active(run.job_name)
-            if job is None and error.job_id:
-                job = self._dataflow.get(error.job_id)
-            if job is None or job.state is JobState.CANCELLING:
-                raise
-            return job
+        return self._dataflow.launch_or_adopt(launch)
 
     def _recheck_files(self, run: BackfillRun, plan: "Plan") -> None:
         """Check the budget again if files have changed: the run may have waited for hours."""

@@ -84,13 +84,20 @@ class CheckBudget(ImagenOperator):
         from imagen_ops.backfill.budget import check_budget
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.plan_text import over_budget, summary, within_budget
-        from imagen_ops.backfill.run import run_from_context
+        from imagen_ops.backfill.run import NO_PREFETCH, run_from_context
         from imagen_ops.dag.model_check import check_model
+        from imagen_ops.jobs.launch_request import PREFETCH_TEMPLATE
 
         run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
         if contradictions := run.form.contradictions():
             raise AirflowFailException(
                 "\n".join(["the form's fields contradict each other:", *contradictions])
+            )
+        if run.prefetch != NO_PREFETCH and not self.settings.prefetch_template:
+            raise AirflowFailException(
+                f"{PREFETCH_TEMPLATE} isn't set, so what batch inference makes could not be "
+                "stored: set batch_inference = true in terraform.tfvars and apply, or trigger the "
+                "run with prefetch = none"
             )
         without_price = {*plan.unpriced, *filter(None, [run.unpriced_model])}
         if context["params"]["max_cost_usd"] and without_price:
@@ -136,17 +143,28 @@ class ReconcileBackfill(ImagenOperator):
     def act(self, context: Any) -> dict[str, Any]:
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.reconciliation import backfill_record, reconcile
-        from imagen_ops.backfill.run import run_from_context
-        from imagen_ops.jobs.launch_request import cost_ledger_path, report_path
+        from imagen_ops.backfill.run import NO_PREFETCH, run_from_context
+        from imagen_ops.jobs.launch_request import ledger_path, report_path
+        from imagen_ops.prefetch.run_prefetch import RunPrefetch
+        from imagen_ops.prefetch.share import NOTHING, share_of
 
         run, plan = run_from_context(context, self.settings), Plan.from_json(self.plan)
+        prefetch = None
+        if run.prefetch != NO_PREFETCH:
+            prefetch = RunPrefetch(
+                self.settings, self.clients, run_id=run.run_id, run_label=run.label
+            ).read()
+        ledger = _parsed(
+            self.clients.storage.read(ledger_path(self.settings, run.run_id, of_money=True))
+        )
         content = self.clients.storage.read(report_path(self.settings, run.label))
         reconciliation = reconcile(
             _parsed(content),
             plan,
             run.max_images,
             None if run.unpriced_model else run.max_cost_usd,
-            ledger=_parsed(self.clients.storage.read(cost_ledger_path(self.settings, run.run_id))),
+            ledger=ledger,
+            batch=share_of(prefetch) if prefetch else NOTHING,
         )
         record = backfill_record(
             run,
@@ -155,6 +173,8 @@ class ReconcileBackfill(ImagenOperator):
             state=_state(reconciliation),
             job_id=self.job_id,
             reconciliation=reconciliation,
+            prefetch=prefetch,
+            ledger=ledger,
         )
         self.clients.history(BACKFILL_RECORDS).put(record)
         if record["state"] == "done":

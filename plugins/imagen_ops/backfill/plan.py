@@ -51,12 +51,18 @@ class ModelCost:
         images: images requested, whether already stored or not.
         to_pay: images to generate, and so to pay for.
         usd: the estimated cost in USD of the images to generate; None: no known price.
+        batch_images: how many of the images to generate batch inference can make.
+        batch_usd: what these would cost in USD by batch inference.
+        batch_saves_usd: how much less that is than the same images cost online.
     """
 
     model: str
     images: int
     to_pay: int
     usd: float | None
+    batch_images: int = 0
+    batch_usd: float = 0.0
+    batch_saves_usd: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,11 +80,14 @@ class Plan:
         invalid: rows that are not valid prompts, and one for each file that cannot be read, or not
             to its end.
         first_invalid: the first of these rows, as "path:line: what is wrong"; without files.
-        problems: files with a problem as a whole. None of them stops the others.
+        problems: files with a problem as a whole, and references that are not there. None of them
+            stops the others.
         first_problems: the first of these, as "path: what is wrong".
         already_stored: what is already stored.
         models: what each model costs.
         prices_as_of: the month of the prices, YYYY-MM.
+        preprocess: the custom function that changes the prompts before the job makes them; empty:
+            there is none. What it makes of them is not known to the plan.
         fingerprint: of the files as they were listed; see `imagen_ops.backfill.listing`.
     """
 
@@ -97,6 +106,7 @@ class Plan:
     models: tuple[ModelCost, ...]
     prices_as_of: str
     fingerprint: str = ""
+    preprocess: str = ""
 
     @property
     def images(self) -> int:
@@ -114,6 +124,21 @@ class Plan:
         return sum(model.usd or 0.0 for model in self.models)
 
     @property
+    def batch_images(self) -> int:
+        """Images to generate that batch inference can make."""
+        return sum(model.batch_images for model in self.models)
+
+    @property
+    def batch_usd(self) -> float:
+        """What these would cost in USD by batch inference."""
+        return sum(model.batch_usd for model in self.models)
+
+    @property
+    def batch_saves_usd(self) -> float:
+        """How much less that is, in USD, than the same images cost online."""
+        return sum(model.batch_saves_usd for model in self.models)
+
+    @property
     def unpriced(self) -> tuple[str, ...]:
         """Models with images to generate that have no known price."""
         return tuple(model.model for model in self.models if model.usd is None and model.to_pay)
@@ -129,7 +154,10 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan for XCom and records: its fields, and for readers its totals."""
-        totals = ("images", "images_to_pay", "cost_usd", "unpriced", "nothing_to_do")
+        totals = (
+            *("images", "images_to_pay", "cost_usd", "unpriced", "nothing_to_do"),
+            *("batch_images", "batch_usd", "batch_saves_usd"),
+        )
         content = {**dataclasses.asdict(self), **{name: getattr(self, name) for name in totals}}
         return {name: _with_lists(value) for name, value in content.items()}
 
@@ -142,7 +170,9 @@ class Plan:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         try:
-            values = {name: content[name] for name in names}
+            values = {name: content[name] for name in names if name != "preprocess"}
+            # A plan by an older version has none.
+            values["preprocess"] = content.get("preprocess", "")
             values["first_files"] = tuple(PlannedFile(**file) for file in values["first_files"])
             values["models"] = tuple(ModelCost(**model) for model in values["models"])
             values["already_stored"] = AlreadyStored(**values["already_stored"])

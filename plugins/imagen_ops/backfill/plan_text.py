@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from beam_jobs.catalog import CATALOG, WARN_DAYS
+from beam_jobs.prompts.limits import MAX_PROMPTS_OF_ONE
 from imagen_ops.backfill.file_count import SHOWN_ROWS
 from imagen_ops.backfill.plan import Plan
 
@@ -77,6 +78,17 @@ def summary(plan: Plan) -> str:
     return "\n".join(lines)
 
 
+def engine_line(plan: Plan) -> str:
+    """Return what each engine would make and cost if batch inference made what it can."""
+    online = plan.images_to_pay - plan.batch_images
+    online_usd = plan.cost_usd - plan.batch_usd - plan.batch_saves_usd
+    return (
+        f"with a prefetch: {quantity(plan.batch_images, 'image')} by batch inference for "
+        f"{plan.batch_usd:,.2f} USD, {quantity(online, 'image')} online for {online_usd:,.2f} USD; "
+        f"that saves {plan.batch_saves_usd:,.2f} USD"
+    )
+
+
 def quantity(count: int, noun: str) -> str:
     """Return a count with its noun, in the plural if need be: "1 file", "1,200 files"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
@@ -84,6 +96,12 @@ def quantity(count: int, noun: str) -> str:
 
 def _image_line(plan: Plan) -> str:
     stored = plan.already_stored
+    if plan.preprocess:
+        return (
+            f"{quantity(plan.images, 'image')} requested as the rows are. {plan.preprocess} makes "
+            f"up to {MAX_PROMPTS_OF_ONE} prompts of each, or none: what is already stored is not "
+            "known, and the job can generate fewer or more, up to its budget"
+        )
     basis = "" if stored.exact else f", estimated from a sample of {stored.looked_up:,}"
     return (
         f"{quantity(plan.images, 'image')} requested: {stored.images:,} already stored (from "
@@ -100,6 +118,8 @@ def _cost_lines(plan: Plan) -> list[str]:
     ]
     at_least = "at least " if plan.unpriced else ""
     lines.append(f"estimated cost: {at_least}{plan.cost_usd:,.2f} USD ({_price_basis(plan)})")
+    if plan.batch_images:
+        lines.append(f"  {engine_line(plan)}")
     today = datetime.now(UTC).date()
     for model in plan.models:
         row = CATALOG.get(model.model)

@@ -1,7 +1,8 @@
 """From distinct prompts by price group to what is already stored and what the rest costs."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from imagen_ops.backfill.file_count import PriceGroup
 from imagen_ops.backfill.plan import AlreadyStored, ModelCost
@@ -53,11 +54,32 @@ def model_costs(counts: dict[PriceGroup, GroupCount], *, request_tier: str) -> I
             to_pay=sum(to_pay.values()),
             # One group without a price leaves the model without one.
             usd=round(sum(known), 4) if len(known) == len(prices) else None,
+            **_by_batch(to_pay, prices),
         )
 
 
-def _usd_per_image(group: PriceGroup, request_tier: str) -> float | None:
-    """Return what one image is likely to cost; None without a known price."""
+def _by_batch(
+    to_pay: Mapping[PriceGroup, int], prices: Mapping[PriceGroup, float | None]
+) -> dict[str, Any]:
+    """Return what of one model's images batch inference can make, for a `ModelCost`."""
+    from beam_jobs.catalog import BATCH_TIER
+
+    images, usd, saved = 0, 0.0, 0.0
+    for group, number in to_pay.items():
+        price = _usd_per_image(group, BATCH_TIER) if group.batchable and number else None
+        if price is not None:
+            images += number
+            usd += price * number
+            saved += ((prices[group] or price) - price) * number
+    return {
+        "batch_images": images,
+        "batch_usd": round(usd, 4),
+        "batch_saves_usd": round(saved, 4),
+    }
+
+
+def _usd_per_image(group: PriceGroup, tier: str) -> float | None:
+    """Return what one image is likely to cost in a tier or by batch; None if no price is known."""
     from beam_jobs.catalog import CATALOG
 
     row = CATALOG.get(group.model)
@@ -65,7 +87,7 @@ def _usd_per_image(group: PriceGroup, request_tier: str) -> float | None:
         return None
     return row.usd_per_call(
         group.size,
-        request_tier,
+        tier,
         input_tokens=group.text_tokens,
         thinking_level=group.thinking_level,
     )

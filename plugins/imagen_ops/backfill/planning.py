@@ -19,6 +19,7 @@ from imagen_ops.backfill.listing import Fingerprint
 from imagen_ops.backfill.plan import Plan, PlannedFile
 from imagen_ops.backfill.plan_limits import PlanLimits
 from imagen_ops.backfill.plan_totals import GroupCount, already_stored, model_costs
+from imagen_ops.backfill.planned_references import MAX_LOOKED_UP, reference_problem
 from imagen_ops.backfill.stored_records import StoredRecords
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def plan_backfill(
     defaults: "PromptDefaults",
     images_location: str,
     request_tier: str = "standard",
+    preprocess: str = "",
+    model_location: str | None = None,
     max_lookups: int = MAX_LOOKUPS,
     threads: int = THREADS,
     limits: PlanLimits | None = None,
@@ -58,6 +61,10 @@ def plan_backfill(
         defaults: what the job's options set for its prompts, by `beam_jobs.prompts.limits`.
         images_location: gs://BUCKET/FOLDER, the job's --images_output_location.
         request_tier: "standard", or "flex" for half the price.
+        preprocess: the custom function that changes the prompts in the job. What it makes of them
+            is not known, so nothing is looked up, and all count as new. Empty: there is none.
+        model_location: the job's --model_location, which also decides what batch inference can
+            make; None: the default.
         max_lookups: how many requests to spend on finding what is already stored. If they do not
             suffice, that number is an estimate.
         threads: how many files, or lookups, to work on at the same time.
@@ -102,13 +109,21 @@ def plan_backfill(
                 defaults,
                 limits,
                 templates.find,
+                model_location,
             ),
             list_files(client, prompt_glob),
             ahead=2 * threads,
         ):
             totals.add(count)
             note_file(count.file)
-        records = StoredRecords(client, location, max_lookups)
+        for problem in _in_order(
+            pool,
+            lambda path: reference_problem(client, path),
+            totals.references,
+            ahead=2 * threads,
+        ):
+            totals.add_problem(problem)
+        records = None if preprocess else StoredRecords(client, location, max_lookups)
         counts = _merged(
             _in_order(
                 pool,
@@ -133,6 +148,7 @@ def plan_backfill(
         models=tuple(model_costs(counts, request_tier=request_tier)),
         prices_as_of=prices_as_of(),
         fingerprint=str(totals.fingerprint),
+        preprocess=preprocess,
     )
 
 
@@ -147,6 +163,7 @@ class _Totals:
         self.first_problems: list[str] = []
         self.digests = Digests()
         self.fingerprint = Fingerprint()
+        self.references: dict[str, None] = {}
 
     def add(self, count: FileCount) -> None:
         self.files += 1
@@ -168,14 +185,20 @@ class _Totals:
                     rows=count.rows,
                 )
             )
-        if count.problem is not None:
+        for path in count.references:
+            if len(self.references) < MAX_LOOKED_UP:
+                self.references[path] = None
+        self.add_problem(count.problem)
+
+    def add_problem(self, problem: str | None) -> None:
+        if problem is not None:
             self.problems += 1
             if len(self.first_problems) < SHOWN_PROBLEMS:
-                self.first_problems.append(count.problem)
+                self.first_problems.append(problem)
 
 
 def _count_part(
-    digests: Digests, part: int, records: StoredRecords, limits: PlanLimits
+    digests: Digests, part: int, records: StoredRecords | None, limits: PlanLimits
 ) -> dict[PriceGroup, GroupCount]:
     """Count the prompts of one part, and look up as many as the remaining requests allow.
 
@@ -187,7 +210,7 @@ def _count_part(
     entries = digests.distinct(part)
     for _, group in entries:
         counts.setdefault(group, GroupCount()).distinct += 1
-    answers = records.stored([digest for digest, _ in entries])
+    answers = records.stored([digest for digest, _ in entries]) if records else ()
     for (_, group), is_stored in zip(entries, answers, strict=False):
         counts[group].looked_up += 1
         counts[group].stored += is_stored

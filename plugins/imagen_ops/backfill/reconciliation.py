@@ -11,6 +11,9 @@ from imagen_ops.backfill.approval import Decision
 from imagen_ops.backfill.plan import Plan
 from imagen_ops.backfill.plan_text import quantity
 from imagen_ops.backfill.run import BackfillRun
+from imagen_ops.prefetch.account import account_of
+from imagen_ops.prefetch.share import BATCH_SHARE, NOTHING, BatchShare
+from imagen_ops.prefetch.state import Prefetch
 
 RECORD_SCHEMA = "imagen.backfill/1"
 # Keeps every record within the size that `imagen_ops.records.history` accepts, however many files
@@ -105,6 +108,7 @@ def reconcile(
     max_cost_usd: float | None = None,
     *,
     ledger: Any = None,
+    batch: BatchShare = NOTHING,
 ) -> Reconciliation:
     """Check that a job's report adds up, and compare it with the plan.
 
@@ -114,6 +118,7 @@ def reconcile(
         max_images: the run's budget.
         max_cost_usd: the run's budget of money; None: it has none.
         ledger: the ledger of that budget as parsed JSON, or None if there is none.
+        batch: what the run's batch jobs have taken of the budget.
     """
     notes = list(plan.first_problems[:_SHOWN])
     if plan.problems > len(notes):
@@ -134,11 +139,16 @@ def reconcile(
             f"the job read {counts['prompts']:,} prompts but reports {outcomes:,} outcomes "
             f"({counts['predictions']:,} predictions, {counts['failures']:,} failures)"
         )
-    planned = plan.prompts + plan.invalid
-    if counts["prompts"] != planned:
+    planned, read = plan.prompts + plan.invalid, _rows(report, counts["prompts"])
+    if read != planned:
         notes.append(
-            f"{planned:,} rows were planned but {counts['prompts']:,} were read: since the plan, "
-            "files have changed or could not be read"
+            f"{planned:,} rows were planned but {read:,} were read: since the plan, files have "
+            "changed or could not be read"
+        )
+    if read != counts["prompts"]:
+        notes.append(
+            f"{quantity(read, 'row')} became {quantity(counts['prompts'], 'prompt')}, by the job's "
+            "preprocess function"
         )
     if beyond := failures_by_reason.get(Reason.OVER_BUDGET.value, 0):
         money = f" or {max_cost_usd:,.2f} USD" if max_cost_usd is not None else ""
@@ -146,19 +156,20 @@ def reconcile(
             f"{quantity(beyond, 'prompt')} cost nothing, because the run's budget of "
             f"{quantity(max_images, 'image')}{money} was used up, with all its tries"
         )
-    paid = _paid_usd(ledger)
+    paid = paid_usd(ledger)
     if paid is not None and paid > (cost.usd or 0.0) + _CENT:
         # As far as its worker processes came to write it down.
         notes.append(
             f"all tries of the run together have paid at least {paid:,.2f} USD, by the ledger of "
-            "max_cost_usd; the cost beside has only what is stored of the earlier ones"
+            "max_cost_usd, batch jobs included; the cost beside has only what is stored of the "
+            "earlier ones"
         )
     return Reconciliation(
         counts=counts,
         failures_by_reason=failures_by_reason,
         unaccounted=tuple(unaccounted),
         noted=tuple(notes),
-        over_budget=_over_budget(counts["images"], max_images),
+        over_budget=_over_budget(counts["images"], batch.images, max_images),
         cost=cost,
     )
 
@@ -171,6 +182,8 @@ def backfill_record(
     state: str,
     job_id: str | None,
     reconciliation: Reconciliation,
+    prefetch: Prefetch | None = None,
+    ledger: Any = None,
     approval: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the record of a run, for pages and queries.
@@ -183,9 +196,12 @@ def backfill_record(
             `imagen_ops.backfill.approval.Decision`.
         job_id: the id of the run's job, if there was one.
         reconciliation: what became of the run's prompts.
+        prefetch: what is known of the run's batch jobs; None: it has none.
+        ledger: the ledger of the run's money as parsed JSON, or None if there is none.
         approval: how far the question whether the run may pay has got; None: as far as the run
             knows.
     """
+    account = account_of(prefetch)
     if approval is None and run.approval is not None:
         approval = {"decision": Decision.APPROVED.value, **run.approval.to_json()}
     first = {
@@ -203,6 +219,8 @@ def backfill_record(
         "plan": dataclasses.replace(plan, **first).to_json(),
         "counts": dict(reconciliation.counts),
         **reconciliation.cost.to_json(),
+        "prefetch": account,
+        "engines": account and _engines(account, reconciliation, ledger),
         "failures_by_reason": dict(reconciliation.failures_by_reason),
         "unaccounted": list(reconciliation.unaccounted),
         "noted": [
@@ -212,13 +230,29 @@ def backfill_record(
     }
 
 
-def _over_budget(images: int, max_images: int) -> str | None:
+def _over_budget(by_job: int, by_batch: int, max_images: int) -> str | None:
+    images = by_job + by_batch
     if images <= max_images:
         return None
+    who = f"the job and the batch jobs ({by_batch:,})" if by_batch else "the job"
     return (
-        f"the job paid for {quantity(images, 'image')}, {images - max_images:,} more than the "
+        f"{who} paid for {quantity(images, 'image')}, {images - max_images:,} more than the "
         f"run's budget of {max_images:,}: read the job's log, and report it to the developers"
     )
+
+
+def _engines(
+    account: Mapping[str, Any], reconciliation: Reconciliation, ledger: Any
+) -> dict[str, Any]:
+    """Return what batch inference made and cost, and what the run's own job did."""
+    return {
+        "batch": {"images": account["images"], "cost_usd": account["cost_usd"]},
+        "online": {
+            "images": reconciliation.counts.get("images", 0),
+            # As far as its worker processes came to write it down; None: nobody counts it.
+            "cost_usd": paid_usd(ledger, without=BATCH_SHARE),
+        },
+    }
 
 
 def _without_counts(reason: str, notes: list[str]) -> Reconciliation:
@@ -248,6 +282,15 @@ def _parsed(report: Any) -> tuple[dict[str, int], dict[str, int]]:
     )
 
 
+def _rows(report: Mapping[str, Any], prompts: int) -> int:
+    """Return how many rows were read, before a preprocess function has made prompts of them.
+
+    A job of an older image does not say: it has no such function.
+    """
+    rows = report.get("rows", prompts)
+    return rows if isinstance(rows, int) and not isinstance(rows, bool) else prompts
+
+
 def _cost(report: Mapping[str, Any]) -> ActualCost:
     """Return what a report says of the cost. One by a job of an older image says nothing.
 
@@ -269,10 +312,16 @@ def _cost(report: Mapping[str, Any]) -> ActualCost:
     )
 
 
-def _paid_usd(ledger: Any) -> float | None:
-    """Return what a ledger of money says was paid; None if it is none."""
+def paid_usd(ledger: Any, *, without: str = "") -> float | None:
+    """Return what a ledger of money says was paid; None if it is none.
+
+    Args:
+        ledger: as parsed JSON.
+        without: the name of a share that doesn't count.
+    """
     try:
-        return sum(int(share["spent"]) for share in ledger["shares"].values()) / 1e6
+        shares = ledger["shares"].items()
+        return sum(int(share["spent"]) for name, share in shares if name != without) / 1e6
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
 

@@ -5,7 +5,7 @@ run triggered by hand depends on how it was triggered (`findings/airflow_manual_
 """
 
 import dataclasses
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from airflow.sdk.exceptions import AirflowFailException
@@ -14,11 +14,13 @@ from beam_jobs.catalog import unpriced
 from beam_jobs.names import night_folder
 from beam_jobs.prompts.globs import PromptGlob
 from imagen_ops.backfill.approval import Approval
-from imagen_ops.jobs.launch_request import backfill_job_name, run_label_of
+from imagen_ops.jobs.launch_request import backfill_job_name, import_job_name, run_label_of
 from imagen_ops.jobs.limits import allowed_of
 from imagen_ops.jobs.params import JobForm
-from imagen_ops.settings import Settings
+from imagen_ops.settings import DEFAULT_PREFETCH_HOURS, Settings
 
+# Values of the form's field `prefetch`.
+NO_PREFETCH, AUTO_PREFETCH = "none", "auto"
 # The task whose XCom is what a person has approved.
 APPROVE_TASK = "approve"
 _BACKFILL, _SCHEDULED = "backfill", "scheduled"
@@ -38,6 +40,9 @@ class BackfillRun:
         max_images: its budget: the maximum number of images to generate, with all its tries.
         max_cost_usd: its budget: the maximum cost in USD, estimated before and paid by its jobs;
             None: no limit.
+        prefetch: whether batch inference fills the store ahead of the job: "none", "batch", or
+            "auto", if it is worth it.
+        prefetch_deadline: how long its batch jobs have.
         approval: what a person has approved, if the run has asked. Then it is the budget.
     """
 
@@ -48,12 +53,19 @@ class BackfillRun:
     form: JobForm
     max_images: int
     max_cost_usd: float | None = None
+    prefetch: str = NO_PREFETCH
+    prefetch_deadline: timedelta = timedelta(hours=DEFAULT_PREFETCH_HOURS)
     approval: Approval | None = None
 
     @property
     def job_name(self) -> str:
         """The name of the run's job."""
         return backfill_job_name(self.day, self.label)
+
+    @property
+    def import_job_name(self) -> str:
+        """The name of the job that stores what its batch jobs have made."""
+        return import_job_name(self.day, self.label)
 
     @property
     def unpriced_model(self) -> str | None:
@@ -96,6 +108,14 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
         day=day,
         prompts=glob.url,
         form=JobForm.from_fields(params),
+        # What a preprocess function makes of the rows is not known before the job has run it, so
+        # batch inference would be paid for prompts that nobody asks for.
+        prefetch=(
+            NO_PREFETCH if settings.preprocess else params.get("prefetch") or settings.prefetch
+        ),
+        prefetch_deadline=timedelta(
+            hours=params.get("prefetch_deadline_hours") or settings.prefetch_deadline_hours
+        ),
         max_images=(
             approval.max_images
             if approval

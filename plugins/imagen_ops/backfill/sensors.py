@@ -1,5 +1,6 @@
 """Waiting until a backfill's job can be launched, and until the job has ended."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -35,7 +36,7 @@ class LaunchBackfillSensor(ImagenSensor):
     it is launched again is up to `BackfillJobSensor`, and never if somebody cancelled it.
 
     Args:
-        plan: the plan as JSON, returned by `PlanBackfill`.
+        plan: the plan as JSON, returned by `PlanBackfill`, or as the text of that.
     """
 
     template_fields = ("plan",)
@@ -54,7 +55,8 @@ class LaunchBackfillSensor(ImagenSensor):
         launcher = BackfillLauncher(self.settings, self.clients)
         began, job = self.began(context) - _CLOCK_SKEW, launcher.newest(run)
         if job is None or job.created is None or job.created < began:
-            job = launcher.launch(run, Plan.from_json(self.plan))
+            plan = json.loads(self.plan) if isinstance(self.plan, str) else self.plan
+            job = launcher.launch(run, Plan.from_json(plan))
         if job is None:
             return PokeReturnValue(False)
         self.link(job)

@@ -3,11 +3,11 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import BaseOperator, BaseSensorOperator, PokeReturnValue
+from airflow.sdk import BaseOperator, BaseOperatorLink, BaseSensorOperator, PokeReturnValue
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -22,7 +22,7 @@ from imagen_ops.dag.conf import refuse_unknown_fields
 from imagen_ops.errors import ApiError
 from imagen_ops.google.clients import Clients
 from imagen_ops.jobs.job import Job
-from imagen_ops.jobs.links import JOB_LINKS, LinkedJob
+from imagen_ops.jobs.links import JOB_LINKS, LinkedBatch, LinkedJob
 from imagen_ops.records.actions import Stage, action_record
 from imagen_ops.records.folders import ACTION_RECORDS
 from imagen_ops.settings import Settings, SettingsError
@@ -34,6 +34,7 @@ class DeploymentAccess:
     """A task's settings and clients, read when the task runs and not when its DAG is parsed."""
 
     linked_job: LinkedJob | None = None
+    linked_batch: LinkedBatch | None = None
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -54,6 +55,10 @@ class DeploymentAccess:
         self.linked_job = LinkedJob(
             self.settings.console_url, self.settings.project, self.settings.region, job.id
         )
+
+    def link_batch(self, name: str) -> None:
+        """Make the task's link in the Airflow UI lead to a batch job of Vertex AI, by its name."""
+        self.linked_batch = LinkedBatch(self.settings.console_url, name)
 
     def note(self, context: Any, stage: Stage, **facts: Any) -> None:
         """Leave a record of what this run has done, for people. Never raises: the deed counts more.
@@ -127,7 +132,7 @@ class ImagenSensor(DeploymentAccess, BaseSensorOperator):
     the task begins a new wait.
     """
 
-    operator_extra_links = JOB_LINKS
+    operator_extra_links: Collection[BaseOperatorLink] = JOB_LINKS
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"mode": "reschedule", **kwargs})

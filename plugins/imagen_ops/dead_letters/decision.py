@@ -22,7 +22,7 @@ REPLAYABLE = tuple(
     for reason in (
         *(Reason.UNAVAILABLE, Reason.NO_IMAGE, Reason.MODEL_ERROR, Reason.STORAGE_ERROR),
         # An invalid prompt is retryable if its template isn't there.
-        *(Reason.OVER_BUDGET, Reason.INVALID_PROMPT),
+        *(Reason.OVER_BUDGET, Reason.CUSTOM_FUNCTION_FAILED, Reason.INVALID_PROMPT),
     )
 )
 

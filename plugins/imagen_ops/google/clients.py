@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
+    from imagen_ops.google.batches import BatchesHook
     from imagen_ops.google.dataflow import DataflowJobsHook
     from imagen_ops.google.models import ModelsHook
     from imagen_ops.google.monitoring import MonitoringHook
@@ -63,6 +64,14 @@ class Clients:
         from imagen_ops.google.models import ModelsHook
 
         return ModelsHook(
+            self._settings.gcp_conn_id, project=self._settings.project, location=location
+        )
+
+    def batches(self, location: str) -> "BatchesHook":
+        """Return the batch jobs of Vertex AI at a location."""
+        from imagen_ops.google.batches import BatchesHook
+
+        return BatchesHook(
             self._settings.gcp_conn_id, project=self._settings.project, location=location
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from imagen_ops.errors import ApiError
 from imagen_ops.google.dataflow_api import DataflowApi
 from imagen_ops.google.rest import explained
-from imagen_ops.jobs.job import Job
+from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import LaunchRequest
 from imagen_ops.records.launches import UNDER_WAY_FOR, Drain, Remembered
 
@@ -144,6 +144,23 @@ class DataflowJobsHook(DataflowApi):
             raise
         self._note(lambda: self._launched(name, run_label, job.id))
         return job
+
+    def launch_or_adopt(self, request: LaunchRequest) -> Job:
+        """Launch a job whose name nothing else uses; adopt the one that an earlier try launched.
+
+        Raises:
+            NameInUseError: that one is not known, or is being cancelled.
+        """
+        try:
+            return self.launch(request)
+        except NameInUseError as error:
+            # An earlier try launched it, and it was not visible yet.
+            job = self.active(request.job_name)
+            if job is None and error.job_id:
+                job = self.get(error.job_id)
+            if job is None or job.state is JobState.CANCELLING:
+                raise
+            return job
 
     def _each(self, name: str, listed: list[str]) -> Iterator[Job]:
         """Yield the jobs of a name, as `jobs.get` describes them: listed ones, then remembered."""

@@ -41,18 +41,23 @@ class RestHook(GoogleBaseHook):
             return ClientOptions(api_endpoint=endpoint)
         return super().get_client_options(api_endpoint_override)
 
-    def call(self, what: str, request: Callable[[Any], Any]) -> dict[str, Any]:
+    def call(
+        self, what: str, request: Callable[[Any], Any], *, num_retries: int | None = None
+    ) -> dict[str, Any]:
         """Make one request and return the service's response.
 
         Args:
             what: the call in words, for the error, such as "reading job 1".
             request: builds the request from the service's client object.
+            num_retries: how often it may be repeated; None: as often as the connection says. 0 for
+                a request that must not be made twice.
 
         Raises:
             ApiError: the service refuses, or does not answer after all retries.
         """
         try:
-            response = request(self._service).execute(num_retries=self.num_retries)
+            retries = self.num_retries if num_retries is None else num_retries
+            response = request(self._service).execute(num_retries=retries)
         except HttpError as error:
             status, (message, code) = int(error.status_code), _message(error)
             raise ApiError(what, status, message, code) from error

@@ -77,6 +77,17 @@ class StorageHook(GCSHook):
                 file, rewind=True, content_type=content_type, **storage_patience()
             )
 
+    def delete_below(self, path: str) -> int:
+        """Delete the objects below gs://BUCKET/PREFIX, and return how many there were."""
+        bucket, _, prefix = path.removeprefix("gs://").partition("/")
+        count = 0
+        with explained(f"deleting what is below {path}"):
+            for blob in self.get_conn().list_blobs(bucket, prefix=prefix, **storage_patience()):
+                with contextlib.suppress(api_exceptions.NotFound):
+                    blob.delete(**storage_patience())
+                count += 1
+        return count
+
     def object_exists(self, path: str) -> bool:
         """Whether the object at gs://BUCKET/NAME exists."""
         bucket, _, name = path.removeprefix("gs://").partition("/")

@@ -8,6 +8,7 @@ from typing import Any
 
 from beam_jobs.images.location import Location
 from beam_jobs.names import JOBS_FOLDER, ledger_name
+from beam_jobs.prefetch.folder import PrefetchFolder
 from imagen_ops.jobs.limits import with_limits
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import Settings
@@ -18,6 +19,7 @@ RUN_LABEL = "imagen-run"
 # A backfill also carries the number of the task try that launched it.
 TRY_LABEL = "imagen-try"
 BACKFILL_JOBS = "imagen-backfill-"
+PREFETCH_TEMPLATE = "IMAGEN_PREFETCH_TEMPLATE"
 # Characters that the job's `--source` does not accept.
 _NOT_IN_SOURCE = re.compile(r"[^A-Za-z0-9._:@/+=-]")
 
@@ -78,6 +80,7 @@ def stream_launch_request(settings: Settings, form: JobForm, *, run_label: str) 
             "canary_keys": settings.canary_keys,
             **_outputs(settings),
             **_allowed(settings),
+            **_custom_functions(settings),
             **_as_text(with_limits(settings, form).to_json(), without={"max_workers"}),
         },
         environment={
@@ -130,16 +133,51 @@ def backfill_launch_request(
             "source": prediction_source(run_id),
             **_outputs(settings),
             **_allowed(settings),
+            **_custom_functions(settings),
             **_as_text(with_limits(settings, form).to_json(), without={"max_workers"}),
         },
-        environment={
-            **environment,
-            "additionalUserLabels": {
-                **environment["additionalUserLabels"],
-                TRY_LABEL: str(try_number),
-            },
-        },
+        environment=_of_try(environment, try_number),
     )
+
+
+def import_launch_request(
+    settings: Settings, form: JobForm, *, name: str, run_label: str, try_number: int
+) -> LaunchRequest:
+    """Return the request that launches the import of what batch jobs have made.
+
+    Args:
+        settings: the deployment's settings, with a template for it.
+        form: the job fields of the backfill form.
+        name: the name of the job, from `import_job_name`.
+        run_label: the label value of the DAG run, from `run_label_of`.
+        try_number: the number of the task try that launches the job, from 1.
+
+    Raises:
+        ValueError: the settings have no template for it.
+    """
+    if not settings.prefetch_template:
+        raise ValueError(f"{PREFETCH_TEMPLATE} isn't set, and the import cannot be launched")
+    return LaunchRequest(
+        job_name=name,
+        template=settings.prefetch_template,
+        parameters={
+            "prefetch": prefetch_folder(settings, run_label).url,
+            "images_output_location": settings.images_location,
+            "thumbnails": form.thumbnails,
+            **_allowed(settings),
+        },
+        environment=_of_try(_environment(settings, form.max_workers, run_label), try_number),
+    )
+
+
+def prefetch_folder(settings: Settings, run_label: str) -> PrefetchFolder:
+    """Return the folder of what batch inference makes ahead of a run's job."""
+    return PrefetchFolder.of(settings.bucket, run_label)
+
+
+def import_job_name(day: str | None, run_label: str) -> str:
+    """Return the name of a run's import job; the arguments are those of `backfill_job_name`."""
+    return f"imagen-import-{day or 'by-hand'}-{run_label[:12]}"
 
 
 def backfill_job_name(day: str | None, run_label: str) -> str:
@@ -162,11 +200,17 @@ def report_path(settings: Settings, run_label: str) -> str:
     return f"gs://{settings.bucket}/{JOBS_FOLDER}/{run_label}/report.json"
 
 
-def cost_ledger_path(settings: Settings, run_id: str) -> str:
-    """Return the gs:// path of the ledger in which a run's jobs count what they pay."""
+def ledger_path(settings: Settings, run_id: str, *, of_money: bool) -> str:
+    """Return the gs:// path of the ledger in which a run's jobs count the images that they pay.
+
+    Args:
+        settings: the deployment's settings.
+        run_id: the id of the DAG run.
+        of_money: return that in which they count the money instead.
+    """
     location = Location.parse(settings.images_location)
     images_url = location.url(location.prefix)
-    return location.url(ledger_name(prediction_source(run_id), images_url, of_money=True))
+    return location.url(ledger_name(prediction_source(run_id), images_url, of_money=of_money))
 
 
 def prediction_source(run_id: str) -> str:
@@ -187,7 +231,14 @@ def _outputs(settings: Settings) -> dict[str, str]:
     }
     if settings.image_metadata != "off":
         outputs["image_metadata"] = settings.image_metadata
+    if settings.signed_url_hours is not None:
+        outputs["signed_url_hours"] = f"{settings.signed_url_hours:g}"
     return outputs
+
+
+def _custom_functions(settings: Settings) -> dict[str, str]:
+    named = {"preprocess": settings.preprocess, "postprocess": settings.postprocess}
+    return {option: name for option, name in named.items() if name}
 
 
 def _allowed(settings: Settings) -> dict[str, str]:
@@ -216,6 +267,11 @@ def _environment(settings: Settings, max_workers: int, run_label: str) -> dict[s
         # Workers call only Google's APIs, which Private Google Access makes reachable.
         environment["ipConfiguration"] = "WORKER_IP_PRIVATE"
     return environment
+
+
+def _of_try(environment: dict[str, Any], try_number: int) -> dict[str, Any]:
+    labels = {**environment["additionalUserLabels"], TRY_LABEL: str(try_number)}
+    return {**environment, "additionalUserLabels": labels}
 
 
 def _as_text(form: Mapping[str, Any], *, without: set[str]) -> dict[str, str]:

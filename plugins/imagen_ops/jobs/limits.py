@@ -12,7 +12,7 @@ from beam_jobs.catalog import MAX_IMAGES, needs_endpoint
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.settings import PREFIX, Settings
 
-Template = Literal["stream_template", "backfill_template"]
+Template = Literal["stream_template", "backfill_template", "prefetch_template"]
 
 
 def not_allowed(settings: Settings, form: JobForm, template: Template) -> list[str]:

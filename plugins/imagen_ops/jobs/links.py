@@ -75,6 +75,38 @@ class LogsLink(_JobLink):
 JOB_LINKS = (JobLink(), LogsLink(), MetricsLink())
 
 
+@dataclasses.dataclass(frozen=True)
+class LinkedBatch:
+    """What a link needs to know about a batch job of Vertex AI.
+
+    Args:
+        console: the URL of the Google Cloud console, without a trailing slash.
+        name: projects/PROJECT/locations/LOCATION/batchPredictionJobs/ID.
+    """
+
+    console: str
+    name: str
+
+
+class BatchLink(BaseOperatorLink):
+    """The page of the batch job that the task worked on; empty if it worked on none."""
+
+    name = "Vertex AI batch job"
+
+    @override
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        batch = getattr(operator, "linked_batch", None)
+        if batch is None:
+            return ""
+        # The address is the one that `google.cloud.aiplatform.BatchPredictionJob` prints.
+        _, project, _, location, _, job = map(quote, batch.name.split("/"))
+        path = f"agent-platform/locations/{location}/batch-predictions/{job}"
+        return f"{batch.console}/{path}?project={project}"
+
+
+BATCH_LINKS = (BatchLink(),)
+
+
 def _page(job: LinkedJob, tab: str = "") -> str:
     path = f"{quote(job.region)}/{quote(job.job_id)}"
     return f"{job.console}/dataflow/jobs/{path}{tab}?project={quote(job.project)}"

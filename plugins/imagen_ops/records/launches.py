@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from imagen_ops.records.folders import LAUNCH_RECORDS
-from imagen_ops.records.patience import RETRY_SECONDS, storage_patience
+from imagen_ops.records.patience import storage_patience
+from imagen_ops.records.shared_object import SharedObject
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client
@@ -107,7 +108,7 @@ class Launches:
 
     def read(self, name: str) -> Remembered:
         """Return what is remembered of a job name."""
-        return self._read(name)[0]
+        return Remembered.from_json(self._object(name).read() or b"")
 
     def begin(self, name: str, run_label: str) -> None:
         """Note that a run is about to launch a job of that name."""
@@ -136,33 +137,10 @@ class Launches:
         recent = [blob.name for blob in blobs if blob.updated and blob.updated >= at]
         return [name.rpartition("/")[2].removesuffix(".json") for name in recent]
 
-    def _blob(self, name: str) -> Any:
-        return self._bucket.blob(f"{LAUNCH_RECORDS}/{name}.json")
-
-    def _read(self, name: str) -> tuple[Remembered, int]:
-        """Return what is remembered, and the generation of its object; 0 if there is none."""
-        from google.api_core.exceptions import NotFound
-
-        blob = self._blob(name)
-        try:
-            content = blob.download_as_bytes(**storage_patience())
-        except NotFound:
-            return Remembered(), 0
-        return Remembered.from_json(content), int(blob.generation)
+    def _object(self, name: str) -> SharedObject:
+        return SharedObject(self._bucket, f"{LAUNCH_RECORDS}/{name}.json")
 
     def _change(self, name: str, change: Callable[[Remembered], Remembered]) -> None:
-        """Rewrite an object. Of several writers at once, each sees what the others have written."""
-        from google.api_core.exceptions import PreconditionFailed
-        from google.api_core.retry import Retry, if_exception_type
-
-        def once() -> None:
-            was, generation = self._read(name)
-            self._blob(name).upload_from_string(
-                json.dumps(change(was).to_json()),
-                content_type="application/json",
-                if_generation_match=generation,
-                **storage_patience(),
-            )
-
-        overtaken = if_exception_type(PreconditionFailed)
-        Retry(predicate=overtaken, initial=0.1, maximum=1.0, timeout=RETRY_SECONDS)(once)()
+        self._object(name).change(
+            lambda was: json.dumps(change(Remembered.from_json(was or b"")).to_json()).encode()
+        )

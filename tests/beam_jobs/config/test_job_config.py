@@ -136,6 +136,14 @@ def test_a_config_travels_to_workers_and_names_one_engine_each():
         (STREAM, {"canary_keys": "keys.json"}, "--canary_keys: expected gs://BUCKET/OBJECT"),
         (BACKFILL, {"canary_keys": "gs://b-1/keys.json"}, "only for beam_jobs.stream"),
         (STREAM, {"max_in_flight": 0}, "--max_in_flight: expected a number above 0, got 0"),
+        *(
+            (
+                STREAM,
+                {"signed_url_hours": hours},
+                "--signed_url_hours: expected over 0 and at most 168",
+            )
+            for hours in (0, -1, 168.5, "nan", "inf")
+        ),
         (
             STREAM,
             {"max_requests_per_minute": -1},
@@ -394,7 +402,7 @@ def test_a_dataflow_worker_gets_a_thread_for_each_call_in_one_process(
     runner, changes, threads, experiments
 ):
     given = options(runner=runner, **changes)
-    tune_for_dataflow(given, config(**changes))
+    tune_for_dataflow(given, threads=config(**changes).max_in_flight)
     debug = given.view_as(DebugOptions)
     assert debug.number_of_worker_harness_threads == threads
     assert debug.experiments == experiments
@@ -404,7 +412,7 @@ def test_a_dataflow_worker_gets_a_thread_for_each_call_in_one_process(
 def test_dataflow_gets_no_main_session_unless_the_option_is_set(given, saved):
     """Beam would send one to Dataflow, and its workers would have to load it before they start."""
     pipeline_options = PipelineOptions(["--runner=DataflowRunner", *given])
-    tune_for_dataflow(pipeline_options, config())
+    tune_for_dataflow(pipeline_options, threads=config().max_in_flight)
     assert pipeline_options.view_as(SetupOptions).save_main_session is saved
 
 
@@ -418,7 +426,7 @@ def test_a_flex_launchers_own_flags_are_let_through():
 @pytest.mark.parametrize("runner", [None, "DirectRunner", "localcloud.runner.MicroBatchRunner"])
 def test_other_runners_are_left_as_they_are(runner):
     given = options(runner=runner)
-    tune_for_dataflow(given, config())
+    tune_for_dataflow(given, threads=config().max_in_flight)
     debug = given.view_as(DebugOptions)
     assert not debug.number_of_worker_harness_threads
     assert not debug.experiments

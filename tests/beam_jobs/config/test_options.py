@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from beam_jobs import backfill, stream
+from beam_jobs import backfill, prefetch_import, stream
+from beam_jobs.config.import_options import SHARED
 from beam_jobs.config.options import ImagenOptions
 from tests.beam_jobs.test_templates import NOT_OF
 
@@ -31,7 +32,15 @@ def test_help_says_of_each_option_of_the_job_its_default_and_an_example(job, fla
     assert "Default: 600. Example" in " ".join(entries["max_retry_seconds"].split())
     groups = re.findall(r"(?m)^([a-z].+):$", out)
     assert groups == [
-        *("options", "what to read, and where results go", "what to make", "the model", "pace"),
-        *("money", "what belongs to others"),
+        *("options", "what to read, and where results go", "what to make"),
+        *("functions of your own", "the model", "pace", "money", "what belongs to others"),
     ]
     assert "Beam's own options are accepted too" in out
+
+
+def test_help_of_the_import_has_its_own_options_alone(capsys):
+    assert prefetch_import.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert set(re.findall(r"(?m)^  --(\w+)", out)) == {*SHARED, "prefetch"}
+    assert "python -m beam_jobs.prefetch_import --OPTION" in out
+    assert re.search(r"Required\. Example:\s+gs://my-project-imagen/prefetch/", out)

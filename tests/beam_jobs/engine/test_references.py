@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from beam_jobs.engine.references import MAX_BYTES, REFRESH_S, References, _content_of
+from beam_jobs.engine.references import REFRESH_S, References
 from beam_jobs.models.base import CallError
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Failure, Prediction, Reason
@@ -110,17 +110,6 @@ async def test_what_is_no_picture_fails_its_prompt_before_anything_is_paid(
     assert outcome.detail.startswith(f"reference {bad} ")
     assert says in outcome.detail
     assert paid() == (0, 0)
-
-
-def test_metadata_tells_what_is_too_large_or_packed_and_never_a_checksum_of_32_bits_alone():
-    whole = {"size": "9", "generation": "1", "crc32c": "AAAA=="}
-    with pytest.raises(CallError, match=r"has 30,000,001 bytes; expected 1 to 30,000,000"):
-        _content_of("gs://b/a", {**whole, "size": str(MAX_BYTES + 1)})
-    with pytest.raises(CallError, match="is stored compressed"):
-        _content_of("gs://b/a", {**whole, "contentEncoding": "gzip"})
-    # A picture with somebody else's CRC32C is made in a moment.
-    assert _content_of("gs://b/a", whole) != _content_of("gs://b/c", whole)
-    assert _content_of("gs://b/a", {**whole, "md5Hash": "x"}) == "md5:x:9"
 
 
 async def test_the_model_draws_from_the_references_and_the_same_is_paid_for_once(

@@ -112,7 +112,7 @@ async def test_images_with_it_are_found_like_others_and_their_record_is_the_same
 ):
     prompt = prompt_of("a fox")
     made = await generator(metadata=ImageMetadata.PROMPT).outcome(prompt)
-    found = await generator().outcome(dataclasses.replace(prompt, origin="another"))
+    found = await generator().outcome(prompt_of("a fox", origin="message-2"))
     assert isinstance(found, Prediction)
     assert (found.images, found.reused) == (made.images, True)
     (record,) = [data for name, data in lane.objects("images/").items() if name.endswith(".json")]

@@ -82,6 +82,7 @@ def test_an_empty_report_has_every_count():
     assert render(Counter(), "backfill:x") == {
         "schema": "imagen.report/1",
         "source": "backfill:x",
+        "rows": 0,
         "prompts": 0,
         "predictions": 0,
         "reused": 0,
@@ -137,6 +138,19 @@ def test_the_report_holds_prompts_against_outcomes(request, tmp_path, where, out
         assert report["failures_by_reason"] == {"BLOCKED": 2, "UNAVAILABLE": 1}
         assert (report["images"], report["bytes"], report["model_calls"]) == (2, 10, 9)
         assert report["reused"] == 1
+
+
+def test_rows_are_counted_apart_where_a_function_makes_more_of_them(tmp_path):
+    path = tmp_path / "report.json"
+    with beam.Pipeline(FnApiRunner()) as pipeline:
+        rows = pipeline | "Rows" >> beam.Create([1, 2])
+        parsed = pipeline | "Parsed" >> beam.Create([1] * len(OUTCOMES))
+        ended = pipeline | "Ended" >> beam.Create(OUTCOMES)
+        published = pipeline | "Published" >> beam.Create([])
+        counted = WriteReport(str(path), "backfill:x", (published,), rows)
+        Processed(parsed, ended) | counted
+    report = json.loads(path.read_bytes())
+    assert (report["rows"], report["prompts"]) == (2, 5)
 
 
 def test_there_is_no_report_when_publishing_fails(tmp_path):

@@ -61,6 +61,7 @@ def test_the_projects_settings_name_project_bucket_and_templates():
         "IMAGEN_BUCKET": "b-1",
         "IMAGEN_STREAM_TEMPLATE": "gs://b-1/templates/stream.json",
         "IMAGEN_BACKFILL_TEMPLATE": "gs://b-1/templates/backfill.json",
+        "IMAGEN_PREFETCH_TEMPLATE": "gs://b-1/templates/prefetch_import.json",
         "IMAGEN_POKE_SECONDS": "2",
         "IMAGEN_CONSOLE_URL": "http://127.0.0.1:2",
     }

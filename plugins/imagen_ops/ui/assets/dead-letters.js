@@ -17,6 +17,7 @@ const MEANINGS = {
   UNAVAILABLE: "no answer or no quota until the time for retries was over",
   STORAGE_ERROR: "images could not be stored, or a prompt file could not be read",
   OVER_BUDGET: "the budget of a backfill, or of the stream's hour or day, was used up",
+  CUSTOM_FUNCTION_FAILED: "a custom function of the deployment broke, or hung",
 };
 
 export function deadLettersPanel() {

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from imagen_ops.records.folders import ACTION_RECORDS, RUN_RECORDS
-from imagen_ops.settings import MAX_APPROVAL_HOURS
+from imagen_ops.settings import MAX_APPROVAL_HOURS, MAX_PREFETCH_HOURS
 from imagen_ops.ui.panels.steps import (
     DRAIN,
     HEALTH,
@@ -20,7 +20,7 @@ from imagen_ops.ui.storage import Deadline, Storage
 _SHOWN_FOR = timedelta(days=14)
 _MAX_RUNS = 100
 # No DAG's `dagrun_timeout` is longer.
-_RUN_LASTS = timedelta(hours=56 + MAX_APPROVAL_HOURS)
+_RUN_LASTS = timedelta(hours=91 + MAX_APPROVAL_HOURS + MAX_PREFETCH_HOURS)
 # What a run of a DAG is called. What others leave is called by their ids.
 _NAMES = {
     START: "start",

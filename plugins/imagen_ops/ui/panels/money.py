@@ -6,16 +6,15 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from beam_jobs.names import DAY_LEDGER, HOUR_LEDGER
+from beam_jobs.names import DAY_LEDGER, HOUR_LEDGER, LEDGER_SCHEMA
 from imagen_ops.records.folders import BACKFILL_RECORDS, HEALTH_RECORDS
 from imagen_ops.ui.image_index import ImageIndex
 from imagen_ops.ui.index_reader import IndexReader
-from imagen_ops.ui.panels.backfills import runs
+from imagen_ops.ui.panels.backfills import BEFORE_THE_JOB, runs
 from imagen_ops.ui.panels.health_history import HealthCheck, health_checks, in_order, spent
 from imagen_ops.ui.storage import Deadline, Storage
 from imagen_ops.ui.untrusted import mapping, moment, number, records
 
-_LEDGER_SCHEMA = "imagen.budget/1"
 _COUNTED = ("cost_micro_usd", "unpriced_calls")
 # The index is there already whenever somebody has the page open.
 _PATIENCE_S = 1.0
@@ -85,7 +84,8 @@ class Money:
         days = self._storage.list_days(BACKFILL_RECORDS, since, deadline)
         # A run whose task was retried after midnight is in two days: the later one counts.
         read = self._storage.read(days, runs, deadline)
-        return list({run["run_id"]: run for day in read for run in day}.values())
+        latest = {run["run_id"]: run for day in read for run in day}.values()
+        return [run for run in latest if run["state"] not in BEFORE_THE_JOB]
 
     def _budget(
         self, period: str, ledger_name: str, limit: int | None, now: datetime
@@ -95,7 +95,7 @@ class Money:
         self._storage.download(now.strftime(ledger_name), file)
         content = file.getvalue().replace(b"\n", b" ")
         ledger = next(records(content), {})
-        known = ledger.get("schema") == _LEDGER_SCHEMA
+        known = ledger.get("schema") == LEDGER_SCHEMA
         shares = [mapping(share) for share in mapping(ledger.get("shares")).values()]
         leased = sum(number(share.get("leased")) or 0 for share in shares)
         paid = sum(number(share.get("spent")) or 0 for share in shares)

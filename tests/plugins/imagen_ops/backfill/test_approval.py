@@ -56,6 +56,7 @@ def event(*chosen: str, by: Any = "ada", **fields: Any) -> dict[str, Any]:
 
 
 APPROVAL = Approval(
+    prompts=PLAN.glob,
     max_images=1000,
     max_cost_usd=147.4,
     planned_images=1000,
@@ -189,7 +190,7 @@ def test_a_question_stays_the_same_only_for_the_same_plan_and_budget() -> None:
 
 
 def test_an_approval_has_what_was_filled_in_or_else_what_was_proposed() -> None:
-    proposed = Proposal(1000, 147.4, planned_images=1000, planned_usd=134.0)
+    proposed = Proposal(PLAN.glob, 1000, 147.4, planned_images=1000, planned_usd=134.0)
     assert granted(Answer.of_event(event("Approve")), proposed) == APPROVAL
     up_to = Answer.of_event(event("Approve", max_images=500, max_cost_usd=20))
     approval = granted(up_to, proposed)
@@ -239,6 +240,7 @@ def test_who_answered_is_known_by_name_alone_and_cannot_forge_a_line() -> None:
         (planned(900, 100.0), True),
         (planned(1001), False),
         (planned(1000, 147.5), False),
+        (dataclasses.replace(planned(10, 1.0), glob="gs://b/prompts/others/*"), False),
     ],
 )
 def test_an_approval_covers_plans_that_are_no_larger(plan: Plan, covered: bool) -> None:

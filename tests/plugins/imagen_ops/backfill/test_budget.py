@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
+from imagen_ops.backfill.budget import defaults_of
+from imagen_ops.backfill.run import BackfillRun
+from imagen_ops.jobs.params import JobForm
+from imagen_ops.settings import Settings
 from tests.plugins.imagen_ops.backfill.conftest import check_task
+from tests.plugins.imagen_ops.test_settings import COMPLETE
 
 Run = Callable[..., Any]
 
@@ -49,3 +54,13 @@ def test_the_deployments_budget_applies_unless_the_form_has_one(
     with pytest.raises(AirflowFailException, match=message):
         backfill(check_task(), approval="never")
     assert "1,000 to generate" in backfill(check_task(), **form)
+
+
+@pytest.mark.parametrize("option", ["preprocess", "postprocess", None])
+def test_prompts_that_custom_functions_change_in_the_job_are_known_as_such(
+    option: str | None,
+) -> None:
+    custom = {option: "custom.example:function"} if option else {}
+    settings = Settings.from_environment(COMPLETE).model_copy(update=custom)
+    run = BackfillRun("run", "0" * 32, None, "gs://b/x/*", JobForm("gemini-3-pro-image"), 9)
+    assert defaults_of(run, settings, source="backfill:x").changed is bool(option)

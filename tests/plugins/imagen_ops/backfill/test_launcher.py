@@ -113,7 +113,10 @@ def test_files_that_changed_since_the_approval_are_launched_only_within_what_was
     monkeypatch.setattr(launcher, "backfill_launch_request", noted)
     bucket = deployment.lane.storage.bucket(deployment.settings.bucket)
     # Less was approved than planned: three images, of a plan of four.
-    approved = dataclasses.replace(APPROVAL, max_images=3, planned_images=4).to_json()
+    prompts = f"gs://{bucket.name}/prompts/ds=2026-11-22/*"
+    approved = dataclasses.replace(
+        APPROVAL, prompts=prompts, max_images=3, planned_images=4
+    ).to_json()
     bucket.blob("prompts/ds=2026-11-22/late.txt").upload_from_string("a\nb\nc\nd\ne\n")
     with pytest.raises(AirflowFailException, match=r"5 images to generate, 2 more than"):
         poke(launch_task(), approved=approved)

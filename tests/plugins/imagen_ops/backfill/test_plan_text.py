@@ -74,6 +74,16 @@ def test_a_summary_says_what_is_estimated_or_unknown() -> None:
     assert "at least 134.00 USD" in text
 
 
+def test_a_summary_does_not_promise_what_a_preprocess_function_decides() -> None:
+    lines = summary(dataclasses.replace(ESTIMATE, preprocess="custom.example:prepare")).splitlines()
+    assert (
+        "1,100 images requested as the rows are. custom.example:prepare makes up to 16 prompts of "
+        "each, or none: what is already stored is not known, and the job can generate fewer or "
+        "more, up to its budget"
+    ) in lines
+    assert not any("already stored (" in line for line in lines)
+
+
 def test_what_is_within_the_budget_says_how_much_of_it() -> None:
     assert within_budget(PLAN, 10_000, None) == (
         "within the budget: 1,000 images to generate of at most 10,000, and about 134.00 USD"

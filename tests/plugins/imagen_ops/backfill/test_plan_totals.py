@@ -2,6 +2,7 @@
 
 import pytest
 
+from imagen_ops.backfill.plan_text import summary
 from tests.conftest import Lane
 from tests.plugins.imagen_ops.backfill.conftest import Planned
 
@@ -28,6 +29,36 @@ def test_each_model_has_its_price_and_flex_halves_it(lane: Lane, planned: Planne
     ]
     assert flex.cost_usd == pytest.approx(standard.cost_usd / 2, abs=1e-4)
     assert (standard.prices_as_of, flex.request_tier) == ("2026-11-28", "flex")
+
+
+def test_a_plan_says_what_batch_inference_could_make_and_what_that_saves(
+    lane: Lane, planned: Planned
+) -> None:
+    lane.put(
+        "prompts/a.jsonl",
+        b'{"prompt": "a fox", "images": 2}\n'
+        b'{"prompt": "a fox", "images": 2, "id": "another"}\n'
+        b'{"prompt": "a fox", "image_size": "2K"}\n'
+        b'{"prompt": "a fox", "model": "gemini-3-pro-image"}\n',
+    )
+    plan = planned()
+    pro, flash = plan.models
+    assert (pro.batch_images, flash.batch_images, plan.images_to_pay) == (1, 2, 4)
+    assert pro.usd is not None
+    assert pro.batch_usd == pytest.approx(pro.usd / 2, abs=1e-4)
+    assert flash.batch_usd == pytest.approx(0.0672 + 60 * 3 / 1e6, abs=1e-4)
+    assert plan.batch_saves_usd == pytest.approx(plan.batch_usd, abs=1e-3)
+    assert "2 images by batch inference" not in summary(plan)
+    assert "with a prefetch: 3 images by batch inference for 0.13 USD, 1 image online" in summary(
+        plan
+    )
+    # Flex costs as little, and takes as long as it must.
+    flex = planned(request_tier="flex")
+    assert (flex.batch_images, flex.batch_saves_usd) == (3, 0.0)
+    # Whoever names a place wants the prompts there.
+    assert planned(model_location="eu").batch_images == 0
+    assert "prefetch" not in summary(planned(model_location="eu"))
+    assert planned(changed=True).batch_images == 0, "only the job knows what its functions change"
 
 
 def test_long_texts_and_high_levels_of_thinking_cost_more(lane: Lane, planned: Planned) -> None:

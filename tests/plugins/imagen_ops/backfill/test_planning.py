@@ -10,9 +10,13 @@ from google.api_core import exceptions
 
 from beam_jobs.prompts.globs import GlobError
 from beam_jobs.prompts.parse import Prompt, parse
+from imagen_ops.backfill import planning
+from imagen_ops.backfill.plan import Plan
+from imagen_ops.backfill.plan_text import summary
+from imagen_ops.backfill.planned_references import reference_problem
 from imagen_ops.backfill.planning import plan_backfill
 from tests.conftest import BUCKET, ROOT, Lane
-from tests.plugins.imagen_ops.backfill.conftest import MODEL, Planned, defaults_of, store
+from tests.plugins.imagen_ops.backfill.conftest import MODEL, Planned, defaults_of, prompt, store
 
 
 def test_a_date_without_a_folder_has_nothing_to_do(planned: Planned) -> None:
@@ -20,6 +24,15 @@ def test_a_date_without_a_folder_has_nothing_to_do(planned: Planned) -> None:
     assert (result.files, result.prompts, result.images_to_pay) == (0, 0, 0)
     assert result.nothing_to_do
     assert result.already_stored.exact
+
+
+def test_what_a_preprocess_function_will_change_counts_as_new(lane: Lane, planned: Planned) -> None:
+    lane.put("prompts/a.txt", "a fox\nan owl\n")
+    store(lane, prompt("a fox"))
+    assert planned().images_to_pay == 1
+    result = planned(preprocess="custom.example:prepare")
+    assert (result.images_to_pay, result.already_stored.looked_up) == (2, 0)
+    assert Plan.from_json(result.to_json()) == result
 
 
 def test_a_glob_that_passes_over_a_file_of_its_own_name_is_refused(
@@ -61,6 +74,53 @@ def test_a_plan_counts_what_the_job_will_make_of_a_template(lane: Lane, planned:
         "template needs"
     )
     assert planned().problems == 1, "without a template, a.csv has an unknown column"
+
+
+def test_a_reference_that_is_not_there_is_named_before_the_night(
+    lane: Lane, planned: Planned
+) -> None:
+    there = lane.put("references/a b.png", b"a picture")
+    gone = [f"gs://{BUCKET}/{lane.name}/references/no-{number}.png" for number in range(2)]
+    rows = [{"prompt": f"a shoe {n}", "references": [there, gone[n % 2]]} for n in range(20)]
+    lane.put("prompts/a.jsonl", "\n".join(json.dumps(row) for row in rows))
+    lane.put("prompts/b.csv", f"prompt,references\na hat,{gone[0]}\n")
+    result = planned()
+    assert (result.prompts, result.invalid, result.problems) == (21, 0, 2)
+    assert result.first_problems == tuple(
+        f"{path}: a reference that is not there; put it there, or its prompts become dead letters"
+        for path in gone
+    )
+    assert f"problem: {gone[0]}: a reference that is not there" in summary(result)
+    lane.put("references/no-0.png", b"a picture")
+    assert planned().problems == 1
+
+
+def test_a_plan_looks_up_a_bounded_number_of_references_and_none_twice(
+    lane: Lane, planned: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(planning, "reference_problem", lambda _, path: asked.append(path))
+    for name, first in (("a", 0), ("b", 500)):
+        rows = [
+            {"prompt": f"{n}", "references": [f"gs://{BUCKET}/r/{n}.png"]}
+            for n in range(first, first + 800)
+        ]
+        lane.put(f"prompts/{name}.jsonl", "\n".join(json.dumps(row) for row in rows))
+    assert planned().prompts == 1_600
+    assert sorted(asked) == sorted(f"gs://{BUCKET}/r/{n}.png" for n in range(1_000))
+
+
+def test_a_reference_that_airflow_may_not_read_is_taken_to_be_there() -> None:
+    class Refusing:
+        def bucket(self, name: str) -> Any:
+            return self
+
+        blob = bucket
+
+        def exists(self) -> bool:
+            raise exceptions.Forbidden("no access")
+
+    assert reference_problem(Refusing(), "gs://others/a.png") is None  # type: ignore[arg-type]
 
 
 def test_all_invalid_rows_are_counted_and_the_first_are_shown(lane: Lane, planned: Planned) -> None:

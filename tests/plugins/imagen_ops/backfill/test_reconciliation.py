@@ -58,6 +58,18 @@ def test_a_report_adds_up_if_every_prompt_has_an_outcome() -> None:
     )
 
 
+def test_rows_that_a_function_has_made_more_prompts_of_are_noted_and_add_up() -> None:
+    reconciliation = reconcile({**REPORT, "rows": 1202, "prompts": 1202}, PLAN, 1099)
+    assert reconciliation.noted == PLAN.first_problems
+    more = {**REPORT, "rows": 1202, "prompts": 1302, "predictions": 1299}
+    reconciliation = reconcile(more, PLAN, 1099)
+    assert reconciliation.adds_up
+    assert reconciliation.noted == (
+        *PLAN.first_problems,
+        "1,202 rows became 1,302 prompts, by the job's preprocess function",
+    )
+
+
 def test_a_job_that_paid_for_more_than_the_budget_is_told_by_how_much() -> None:
     within, over = reconcile(REPORT, PLAN, 1099), reconcile(REPORT, PLAN, 1000)
     assert (within.over_budget, over.adds_up) == (None, True)

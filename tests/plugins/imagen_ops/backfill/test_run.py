@@ -28,6 +28,7 @@ def run(
     run_id: str | None = None,
     dry_run: bool = False,
     approved: Any = None,
+    settings: Settings = SETTINGS,
 ) -> Any:
     dag_run = types.SimpleNamespace(
         dag_id="imagen_backfill",
@@ -45,7 +46,7 @@ def run(
         "max_cost_usd": 7.5,
     }
     ti = types.SimpleNamespace(xcom_pull=lambda task_ids: approved if task_ids == "approve" else 0)
-    return run_from_context({"dag_run": dag_run, "params": params, "ti": ti}, SETTINGS)
+    return run_from_context({"dag_run": dag_run, "params": params, "ti": ti}, settings)
 
 
 def test_what_a_person_has_approved_is_the_budget_of_every_task() -> None:
@@ -56,6 +57,13 @@ def test_what_a_person_has_approved_is_the_budget_of_every_task() -> None:
     unpriced = dataclasses.replace(APPROVAL, max_cost_usd=None)
     assert run(approved=unpriced.to_json()).max_cost_usd is None, "not the form's"
     assert run().approval is None
+
+
+def test_nothing_is_ordered_of_rows_that_a_preprocess_function_will_change() -> None:
+    settings = SETTINGS.model_copy(update={"prefetch": "batch"})
+    assert run(settings=settings).prefetch == "batch"
+    changing = settings.model_copy(update={"preprocess": "custom.example:prepare"})
+    assert run(settings=changing).prefetch == "none"
 
 
 def test_an_approval_that_cannot_be_read_pays_for_nothing() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 
@@ -12,7 +13,7 @@ from imagen_ops.jobs.launch_request import (
     LaunchRequest,
     backfill_job_name,
     backfill_launch_request,
-    cost_ledger_path,
+    ledger_path,
     prediction_source,
     report_path,
     run_label_of,
@@ -118,6 +119,25 @@ def test_what_images_say_of_themselves_is_the_deployments_to_decide(
     assert launch.parameters.get("image_metadata") == expected
 
 
+@pytest.mark.parametrize(("setting", "expected"), [(None, None), (24.0, "24"), (0.5, "0.5")])
+def test_whether_predictions_have_signed_urls_is_the_deployments_to_decide(
+    setting: float | None, expected: str | None
+) -> None:
+    settings = SETTINGS.model_copy(update={"signed_url_hours": setting})
+    launch = stream_launch_request(settings, JobForm("m"), run_label="r")
+    assert launch.parameters.get("signed_url_hours") == expected
+
+
+@pytest.mark.parametrize("option", ["preprocess", "postprocess"])
+def test_custom_functions_are_the_deployments_to_name_and_no_forms(option: str) -> None:
+    settings = SETTINGS.model_copy(update={option: "custom.example:prepare"})
+    stream = stream_launch_request(settings, JobForm("m"), run_label="r")
+    assert stream.parameters[option] == "custom.example:prepare"
+    plain = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
+    assert not {"preprocess", "postprocess"} & set(plain.parameters)
+    assert not {"preprocess", "postprocess"} & {field.name for field in dataclasses.fields(JobForm)}
+
+
 def test_only_an_update_sets_the_update_field() -> None:
     launch = stream_launch_request(SETTINGS, JobForm("m"), run_label="r")
     assert "update" not in launch.body()
@@ -135,11 +155,13 @@ def test_parameters_that_are_not_about_the_job_are_ignored() -> None:
 
 def test_the_ledger_of_a_run_is_the_one_that_its_job_keeps() -> None:
     """Says the same name as the options that the job is launched with."""
-    path = cost_ledger_path(SETTINGS, "manual__1+00:00")
+    paths = [
+        ledger_path(SETTINGS, "manual__1+00:00", of_money=of_money) for of_money in (False, True)
+    ]
     launch = backfill(JobForm(DEFAULT_MODEL), run_id="manual__1+00:00")
     given = [f"--{name}={value}" for name, value in launch.parameters.items()]
-    (*_, money) = job_config(PipelineOptions(given), streaming=False).budgets
-    assert path == f"gs://my-project-imagen/{money.ledger}"
+    budgets = job_config(PipelineOptions(given), streaming=False).budgets
+    assert paths == [f"gs://my-project-imagen/{budget.ledger}" for budget in budgets]
 
 
 def test_a_form_without_a_model_is_rejected() -> None:

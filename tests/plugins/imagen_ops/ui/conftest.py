@@ -52,12 +52,15 @@ class Stored:
             self._stopped = True
             self.server.stop()
 
-    def put(self, name: str, content: bytes | list[Any]) -> None:
+    def put(
+        self, name: str, content: bytes | list[Any], metadata: dict[str, str] | None = None
+    ) -> None:
         if isinstance(content, list):
             content = b"".join(json.dumps(line).encode() + b"\n" for line in content)
         writer = self.server.store.new_content()
         writer.append([content])
-        self.server.store.put(BUCKET, name, writer.finish())
+        fields = {"metadata": metadata} if metadata else {}
+        self.server.store.put(BUCKET, name, writer.finish(), fields)
 
     def records(self, folder: str, *records: dict[str, Any]) -> None:
         """Store records, each in the object of its day."""

@@ -9,6 +9,7 @@ from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record, 
 from imagen_ops.backfill.run import BackfillRun
 from imagen_ops.jobs.params import JobForm
 from imagen_ops.ui.panels.backfills import read_backfills
+from tests.plugins.imagen_ops.backfill.test_approval import APPROVAL
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 from tests.plugins.imagen_ops.backfill.test_reconciliation import REPORT
 from tests.plugins.imagen_ops.ui.conftest import Page, Stored
@@ -118,8 +119,55 @@ def test_a_run_retried_after_midnight_is_listed_once(stored: Stored, storage: An
     assert shown["adds_up"] is True
 
 
+UNTIL = NOW + timedelta(hours=3)
+ASKED = {"decision": "asked", "until": UNTIL.isoformat(), "max_images": 1000, "max_cost_usd": 5.0}
+
+
+def test_a_run_that_waits_for_approval_leads_to_the_question(stored: Stored, storage: Any) -> None:
+    record = run(
+        "manual__1", reconciliation=Reconciliation.without_job(), state="asked", approval=ASKED
+    )
+    shown = only(stored, storage, record)
+    assert shown["approval"] == {
+        **ASKED,
+        "waits": True,
+        "by": None,
+        "url": "dags/imagen_backfill/runs/manual__1/tasks/approve/required_actions",
+    }
+    assert (shown["adds_up"], shown["cost_usd"]) == (None, 0.0)
+    # Somebody has ended the run by hand, which leaves no record.
+    [later] = read_backfills(storage, UNTIL)["runs"]
+    assert (later["approval"]["decision"], later["approval"]["waits"]) == ("unanswered", False)
+
+
+def test_who_approved_what_stays_with_the_run(stored: Stored, storage: Any) -> None:
+    shown = only(stored, storage, run(approval={"decision": "approved", **APPROVAL.to_json()}))
+    assert shown["adds_up"] is True
+    assert shown["approval"]["by"] == "ada"
+    assert (shown["approval"]["max_images"], shown["approval"]["waits"]) == (1000, False)
+
+
+def test_what_each_engine_made_and_cost_is_shown_where_there_are_two(
+    stored: Stored, storage: Any
+) -> None:
+    engines = {"batch": {"images": 200, "cost_usd": 3.36}, "online": {"images": 7}, "x": {}}
+    assert only(stored, storage, {**run(), "engines": engines})["engines"] == [
+        {"engine": "batch", "images": 200, "cost_usd": 3.36},
+        {"engine": "online", "images": 7, "cost_usd": None},
+    ]
+    assert only(stored, storage, run())["engines"] == []
+
+
 def test_a_malformed_record_is_shown_as_far_as_possible(stored: Stored, storage: Any) -> None:
-    broken = {"plan": 7, "counts": [1], "state": [], "unaccounted": "none", "noted": [7, "x"]}
+    broken = {
+        "approval": [7],
+        "engines": 7,
+        "plan": 7,
+        "counts": [1],
+        "state": [],
+        "unaccounted": "none",
+        "noted": [7, "x"],
+    }
     shown = only(stored, storage, {**run(), **broken})
     assert shown["adds_up"] is None
     assert (shown["planned"], shown["counts"], shown["estimated_usd"]) == ({}, {}, None)

@@ -50,7 +50,7 @@ def test_a_run_is_one_line_with_its_form_its_job_and_its_result() -> None:
     ("dag", "ended", "hours", "result"),
     [
         (DRAIN, (), 1, "under way"),
-        (DRAIN, (), 200, None),
+        (DRAIN, (), 300, None),
         (DRAIN, (end(DRAIN, failed=True),), 1, "failed"),
         (DRAIN, (end(DRAIN, failed=True), end(DRAIN, after=40)), 1, "done"),
         (DRAIN, (end(DRAIN, failed=True, after=0.5),), 1, "under way"),

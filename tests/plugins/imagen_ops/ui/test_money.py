@@ -73,6 +73,8 @@ def test_costs_are_those_since_midnight_and_since_the_first_of_the_month(
         backfill("early", first + minute, 10.0, 12.0),
         backfill("unknown", midnight + minute, None, None),
         backfill("today", midnight + minute, 5.0, 4.0),
+        # Nothing is paid, and nothing may ever be.
+        {**backfill("asks", midnight + minute, 0.0, 777.0), "state": "asked"},
     )
     stored.day(
         NOW,

@@ -99,6 +99,13 @@ def test_the_plain_path_of_the_same_image_is_served(page: Page, stored: Stored) 
     assert f"/images%2Fab%2F{DIGEST}-0.png" in request
 
 
+def test_an_image_is_shown_without_what_its_object_says_of_it(page: Page, stored: Stored) -> None:
+    stored.put(f"images/{PATH}", PICTURE, {"prompt-id": "order-1", "prompt": "a secret"})
+    shown = page.get(f"/images/{PATH}")
+    assert (shown.status_code, shown.content) == (200, PICTURE)
+    assert "secret" not in str(shown.headers)
+
+
 def test_a_thumbnail_is_served_and_without_one_the_image(page: Page, stored: Stored) -> None:
     stored.picture(DIGEST)
     missing = page.get(f"/thumbnails/{PATH}")

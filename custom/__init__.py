@@ -1,0 +1,1 @@
+"""Custom functions: the Dockerfile copies this folder into the image of the workers."""
