@@ -874,7 +874,7 @@ resource "google_storage_bucket" "imagen" {
       type = "Delete"
     }
   }
-  # Claims on prompts. A worker renews one every 30 s, so that one of yesterday means nothing.
+  # Claims on prompts. A worker renews one every 20 s, so that one of yesterday means nothing.
   lifecycle_rule {
     condition {
       age            = 1

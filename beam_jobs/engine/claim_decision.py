@@ -9,10 +9,10 @@ from enum import StrEnum
 
 from beam_jobs.images.claim import Claim, Claimant
 
-# An image takes 10 to 30 s, so most claims are never renewed.
-RENEW_EVERY_S = 30.0
-# Seconds after which a claim that was not renewed is left behind: of somebody else, two renewals
-# have failed; of this very delivery, one.
+# An image takes 10 to 30 s, so many claims are never renewed.
+RENEW_EVERY_S = 20.0
+# Seconds after which a claim that was not renewed is left behind: of somebody else, four renewals
+# have failed; of this very delivery, two.
 LEASE_S = 90.0
 OWN_LEASE_S = 45.0
 

@@ -30,6 +30,9 @@ _log = logging.getLogger(__name__)
 # list request; an image takes 10 to 30 s, so that it takes about eight.
 FIRST_LOOK_S = 0.25
 MAX_LOOK_S = 4.0
+# Of all prompts of a process that wait together: those of a few windows of calls would be looked at
+# hundreds of times a second. With many, each is looked at more seldom.
+MAX_LOOKS_PER_S = 20.0
 # A prompt waits no longer than this: twice what a call of the tier `flex` may take.
 MAX_WAIT_S = 3600.0
 # If storage took longer than this from the lookup to the claim, somebody else may have made the
@@ -91,6 +94,7 @@ class Claims:
         self._persist = persist
         self._process = process_name()
         self._held: dict[str, _Held] = {}
+        self._next_look_at = float("-inf")
         self._refused_until = float("-inf")
         self._reported = False
 
@@ -167,6 +171,7 @@ class Claims:
             longest_s = min(MAX_LOOK_S, FIRST_LOOK_S * 1.6 ** min(wait.looks, 16))
             wait.looks += 1
             await asyncio.sleep(random.uniform(longest_s / 2, longest_s))  # noqa: S311 - jitter
+            await self._turn()
             found = await self._persist(lambda: self._store.find(digest), paid=False)
             if found.record is not None:
                 return
@@ -181,6 +186,13 @@ class Claims:
                     retry=Retry.NEVER,
                     retryable=True,
                 )
+
+    async def _turn(self) -> None:
+        """Wait until another look may begin."""
+        now = time.monotonic()
+        at = max(now, self._next_look_at)
+        self._next_look_at = at + 1.0 / MAX_LOOKS_PER_S
+        await asyncio.sleep(at - now)
 
     async def _step(
         self, digest: str, me: Claimant, listed: ClaimListing | None, wait: Wait

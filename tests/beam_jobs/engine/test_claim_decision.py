@@ -65,9 +65,8 @@ def test_a_claim_whose_creation_was_answered_too_late_is_ones_own():
     assert step(ME) is Step.TAKE_OVER
 
 
-def test_a_claim_that_is_renewed_in_time_never_expires_even_if_one_renewal_fails():
-    assert RENEW_EVERY_S + 10.0 < OWN_LEASE_S
-    assert 2 * RENEW_EVERY_S + 10.0 < LEASE_S
+def test_a_claim_does_not_expire_because_one_renewal_is_late_or_fails():
+    assert 2 * RENEW_EVERY_S < OWN_LEASE_S < LEASE_S / 1.5
 
 
 @dataclasses.dataclass

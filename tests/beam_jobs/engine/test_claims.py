@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aiohttp import web
@@ -108,9 +109,15 @@ def begin(*workers):
         worker.stdin.flush()
 
 
-def outcomes_of(worker):
-    found = [json.loads(line) for line in worker.stdout]
-    return {each["number"]: each for each in found}
+def outcomes_of(*workers):
+    """Read at the same time: a worker whose pipe is full stands still, and renews no claim."""
+
+    def read(worker):
+        found = [json.loads(line) for line in worker.stdout]
+        return {each["number"]: each for each in found}
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(read, workers))
 
 
 def claim_of(lane, prompt):
@@ -149,7 +156,7 @@ def test_what_two_processes_get_at_the_same_moment_is_paid_for_once(
     count = 100
     workers = [start_worker(run, numbers=range(count)) for run in runs]
     begin(*workers)
-    one, two = map(outcomes_of, workers)
+    one, two = outcomes_of(*workers)
     assert paid() == (count, count)
     assert set(one) == set(two) == set(range(count))
     for number in range(count):
@@ -167,7 +174,8 @@ def test_a_killed_worker_holds_nobody_up_on_its_machine(cloud, lane, start_worke
     killed.wait()
     started = time.monotonic()
     begin(other, same)
-    assert outcomes_of(other)[0]["images"] == outcomes_of(same)[0]["images"]
+    one, two = outcomes_of(other, same)
+    assert one[0]["images"] == two[0]["images"]
     assert time.monotonic() - started < claim_decision.OWN_LEASE_S
     # What the killed one had asked for is lost; of the others, one asks again.
     assert paid()[0] == 2
@@ -455,3 +463,23 @@ def test_a_claim_without_a_record_is_not_taken_for_stored_images(lane, prompt_of
     location = Location.parse(lane.images_location)
     stored = StoredRecords(lane.storage, location, 100).stored(digests)
     assert [n for n, there in enumerate(stored) if there] == [7]
+
+
+@pytest.mark.asyncio
+async def test_however_many_prompts_wait_they_are_looked_at_no_more_often_together(
+    cloud, generator, lane, prompt_of, short_leases, monkeypatch
+):
+    monkeypatch.setattr(claim_decision, "LEASE_S", 60.0)
+    prompts = [prompt_of(f"fox number {number}") for number in range(60)]
+    for prompt in prompts:
+        put_claim(lane, prompt, by("ab" * 16, "elsewhere/1/1/x"))
+    work = generator(Scripted())
+    waiting = [asyncio.create_task(work.outcome(prompt)) for prompt in prompts]
+    await asyncio.sleep(1.0)
+    before, started = cloud.storage()["calls"], time.monotonic()
+    await asyncio.sleep(1.5)
+    looks = cloud.storage()["calls"] - before
+    assert 1 < looks <= claims.MAX_LOOKS_PER_S * (time.monotonic() - started) + 5
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
