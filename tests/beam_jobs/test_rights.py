@@ -12,6 +12,9 @@ from beam_jobs.images import recent_index
 from beam_jobs.images.location import PREDICTIONS, Location
 from beam_jobs.images.store import ImageStore
 from beam_jobs.names import PROMPT_TEMPLATES_FOLDER
+from beam_jobs.prompts.parse import Prompt
+from tests.beam_jobs.prefetch.outputs import outputs_of
+from tests.beam_jobs.test_prefetch_import import Night
 from tests.conftest import BUCKET, PROJECT, Cloud, Lane, RunningStream
 from tests.grants import Needed, is_granted
 from tests.guarded_storage import GuardedStorage, guarded
@@ -94,6 +97,18 @@ def test_a_backfill_works_with_what_workers_are_granted(
     (stored,) = lane.objects("jobs/").values()
     assert json.loads(stored)["predictions"] == 3
     assert workers_storage.asked["storage.objects.list", "prompts"]
+
+
+def test_an_import_works_with_what_workers_are_granted(
+    cloud: Cloud, lane: Lane, workers_storage: GuardedStorage, prompt_of: Callable[..., Prompt]
+) -> None:
+    night = Night(lane, cloud)
+    prompts = [prompt_of(f"A heron {number}", origin=f"f:{number}") for number in range(3)]
+    night.answer(night.order(*prompts), [line for each in prompts for line in outputs_of(each)])
+    for _ in range(2):  # the second one finds everything, and replaces the report
+        assert night.import_all()["rows"]["stored"] == 3
+    assert workers_storage.refused == []
+    assert workers_storage.asked["storage.objects.list", "prefetch"]
 
 
 def test_the_launcher_stages_a_job_with_what_workers_are_granted(

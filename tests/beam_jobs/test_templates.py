@@ -282,7 +282,6 @@ TABLES["prefetch_import"] = {
         "gs://bucket-1/prefetch/nightly-2026-11-01": False,
         "gs://bucket-1/": False,
         "gs://Bucket/x/": False,
-        "gs://bucket-1/a*/": False,
         "prefetch/r1/": False,
         "": False,
     },

@@ -51,6 +51,7 @@ EXCEPTIONS = {
         *("image_size", "thinking_level", "model_location"),
     },
     "beam_jobs/prefetch/batchable.py": {"image_size", "model_endpoint", "model_location"},
+    "beam_jobs/prefetch/prepare.py": {"max_images", "model_location"},
     "plugins/imagen_ops/backfill/plan_totals.py": {"thinking_level"},
     # A person's answer has the fields of the run's budget.
     "plugins/imagen_ops/backfill/approval.py": {"max_images", "max_cost_usd"},

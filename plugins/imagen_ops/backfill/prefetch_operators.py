@@ -51,7 +51,10 @@ class PreparePrefetch(ImagenOperator):
             self.log.warning("the run has ordered before, and goes on with that")
             return _summary(state)
         wanted, why = True, "prefetch: the form asks for it"
-        if run.prefetch == AUTO_PREFETCH:
+        if self.settings.preprocess or self.settings.postprocess:
+            # They run in the job alone: it would look for other images than were paid for.
+            wanted, why = False, "no prefetch: custom functions change prompts or images"
+        elif run.prefetch == AUTO_PREFETCH:
             wanted, why = should_prefetch(
                 Plan.from_json(self.plan),
                 deadline_hours=run.prefetch_deadline.total_seconds() / 3600,

@@ -108,11 +108,7 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
         day=day,
         prompts=glob.url,
         form=JobForm.from_fields(params),
-        # What a preprocess function makes of the rows is not known before the job has run it, so
-        # batch inference would be paid for prompts that nobody asks for.
-        prefetch=(
-            NO_PREFETCH if settings.preprocess else params.get("prefetch") or settings.prefetch
-        ),
+        prefetch=params.get("prefetch") or settings.prefetch,
         prefetch_deadline=timedelta(
             hours=params.get("prefetch_deadline_hours") or settings.prefetch_deadline_hours
         ),

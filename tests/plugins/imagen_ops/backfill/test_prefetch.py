@@ -173,6 +173,19 @@ def test_a_run_that_decides_for_itself_orders_what_saves_enough(
 
 
 @pytest.mark.usefixtures("planned")
+@pytest.mark.parametrize("setting", ["PREPROCESS", "POSTPROCESS"])
+def test_nothing_is_ordered_that_a_custom_function_would_change(
+    prefetch: RunPrefetch, task: Task, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    monkeypatch.setenv(f"IMAGEN_{setting}", "custom.example:function")
+    with pytest.raises(AirflowSkipException, match="custom functions change prompts or images"):
+        task(tasks()["prepare"])
+    assert prefetch.known().parts == ()
+
+
+@pytest.mark.usefixtures("planned")
 def test_a_batch_job_that_has_made_nothing_has_nothing_to_import(task: Task, cloud: Cloud) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 

@@ -11,13 +11,17 @@ from imagen_ops.backfill.plan import PlannedFile
 from imagen_ops.backfill.planning import SHOWN_FILES, SHOWN_PROBLEMS
 from imagen_ops.backfill.reconciliation import Reconciliation, backfill_record, reconcile
 from imagen_ops.backfill.run import BackfillRun
+from imagen_ops.jobs.batch_job import BatchState, RowCounts
 from imagen_ops.jobs.params import JobForm
+from imagen_ops.prefetch.import_report import ImportReport
+from imagen_ops.prefetch.share import BatchShare, share_of
+from imagen_ops.prefetch.state import Part, Prefetch
 from imagen_ops.records.history import MAX_BYTES_PER_RECORD
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 
 AT = datetime(2026, 11, 23, 0, 30, tzinfo=UTC)
 RUN = BackfillRun("scheduled__1", "0" * 32, "2026-11-22", PLAN.glob, JobForm("m"), 1099)
-REPORT = {
+REPORT: dict[str, Any] = {
     "schema": "imagen.report/1",
     "source": "backfill:scheduled__1",
     "prompts": 1202,
@@ -206,3 +210,73 @@ def test_a_record_of_the_worst_night_is_within_the_maximum_size() -> None:
     assert content["noted"][0] == plan.first_problems[0]
     assert content["noted"][-1] == "and 240 more problems: see the log of `plan`"
     assert content["plan"]["problems"] == 250
+
+
+BATCH_LEDGER = {
+    "shares": {
+        "batch": {"leased": 20_000_000, "spent": 20_000_000},
+        "a1": {"leased": 90_000_000, "spent": 70_000_000},
+    }
+}
+
+
+def test_what_batch_jobs_have_made_counts_against_the_budget() -> None:
+    images = REPORT["images"]
+    within = reconcile(REPORT, PLAN, images + 10, batch=BatchShare(10, 0))
+    assert within.over_budget is None
+    over = reconcile(REPORT, PLAN, images + 9, batch=BatchShare(10, 0)).over_budget
+    assert over
+    assert over.startswith(f"the job and the batch jobs (10) paid for {images + 10:,} images, 1 ")
+
+
+def test_a_record_says_what_each_engine_made_and_paid() -> None:
+    part = Part(
+        number=0,
+        folder="gs://b/prefetch/1/a/part-00000/",
+        model="m",
+        location="global",
+        rows=600,
+        likely_micro_usd=21_000_000,
+        asked_at=datetime(2026, 11, 22, tzinfo=UTC),
+        job="projects/p/locations/global/batchPredictionJobs/7",
+        state=BatchState.PARTIALLY_SUCCEEDED,
+        counts=RowCounts(500, 100),
+        ended=True,
+        problem="batch job 7 is PARTIALLY_SUCCEEDED: some rows got no answer",
+    )
+    imported = ImportReport(
+        schema="imagen.prefetch_import/1",
+        rows={"stored": 500, "failed": 100},
+        images=500,
+        records=500,
+        cost_usd=20.0,
+        first_problems=["a row failed"],
+    )
+    prefetch = Prefetch(
+        run_id="r", decision="why", parts=(part,), left_out={"size": 4}, imported=imported
+    )
+    kept = backfill_record(
+        RUN,
+        PLAN,
+        at=datetime(2026, 11, 22, tzinfo=UTC),
+        state="done",
+        job_id="1",
+        reconciliation=reconcile(REPORT, PLAN, 99_999, batch=share_of(prefetch)),
+        prefetch=prefetch,
+        ledger=BATCH_LEDGER,
+    )
+    assert kept["engines"] == {
+        "batch": {"images": 500, "cost_usd": 20.0},
+        "online": {"images": REPORT["images"], "cost_usd": 70.0},
+    }
+    told = kept["prefetch"]
+    assert (told["decision"], told["ordered"], told["left_out"]) == ("why", 600, {"size": 4})
+    assert told["problems"] == [part.problem, "a row failed"]
+    (first,) = told["first_parts"]
+    assert (first["state"], first["successful"], first["failed"]) == (part.state, 500, 100)
+    json.dumps(kept)
+
+
+def test_a_record_of_a_run_without_a_prefetch_says_so() -> None:
+    kept = record(reconcile(REPORT, PLAN, 1099))
+    assert (kept["prefetch"], kept["engines"]) == (None, None)

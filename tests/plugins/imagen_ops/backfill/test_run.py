@@ -59,13 +59,6 @@ def test_what_a_person_has_approved_is_the_budget_of_every_task() -> None:
     assert run().approval is None
 
 
-def test_nothing_is_ordered_of_rows_that_a_preprocess_function_will_change() -> None:
-    settings = SETTINGS.model_copy(update={"prefetch": "batch"})
-    assert run(settings=settings).prefetch == "batch"
-    changing = settings.model_copy(update={"preprocess": "custom.example:prepare"})
-    assert run(settings=changing).prefetch == "none"
-
-
 def test_an_approval_that_cannot_be_read_pays_for_nothing() -> None:
     with pytest.raises(AirflowFailException, match=r"nothing is paid for: .*Clear approve"):
         run(approved={"max_images": "all"})
