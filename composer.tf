@@ -606,8 +606,8 @@ locals {
     composer_sees_it = { member = local.composer, role = google_project_iam_custom_role.bucket.id }
     worker_sees_it   = { member = local.worker, role = google_project_iam_custom_role.bucket.id }
   }
-  # On objects whose names begin with `below`, and on lists of them. Who may create objects and not
-  # delete them can't replace them either.
+  # On objects whose names begin with `below`, and on lists of them; with `ending`, only on objects
+  # whose names also end so. Who may create objects and not delete them can't replace them either.
   on_objects = merge({
     composer_reads_templates  = { member = local.composer, role = "roles/storage.objectViewer", below = "templates/" }
     composer_shows_images     = { member = local.composer, role = "roles/storage.objectViewer", below = "images/" }
@@ -620,6 +620,7 @@ locals {
     composer_reads_archive    = { member = local.composer, role = "roles/storage.objectViewer", below = "dead-letters/" }
     worker_creates_images     = { member = local.worker, role = "roles/storage.objectCreator", below = "images/" }
     worker_finds_images       = { member = local.worker, role = "roles/storage.objectViewer", below = "images/" }
+    worker_claims_prompts     = { member = local.worker, role = "roles/storage.objectUser", below = "images/", ending = ".claim" }
     worker_tries_to_write     = { member = local.worker, role = "roles/storage.objectUser", below = "images/write-checks/" }
     worker_reads_keys         = { member = local.worker, role = "roles/storage.objectViewer", below = "keys/" }
     worker_reads_references   = { member = local.worker, role = "roles/storage.objectViewer", below = "references/" }
@@ -713,11 +714,17 @@ resource "google_storage_bucket_iam_member" "on_objects" {
   member   = each.value.member
   role     = each.value.role
   condition {
-    title = "Only ${each.value.below}"
-    expression = join(" || ", [
-      "resource.name.startsWith(\"projects/_/buckets/${local.bucket}/objects/${each.value.below}\")",
-      "api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${each.value.below}\")",
-    ])
+    title = "Only ${each.value.below}${try("*${each.value.ending}", "")}"
+    expression = try(
+      join(" && ", [
+        "resource.name.startsWith(\"projects/_/buckets/${local.bucket}/objects/${each.value.below}\")",
+        "resource.name.endsWith(\"${each.value.ending}\")",
+      ]),
+      join(" || ", [
+        "resource.name.startsWith(\"projects/_/buckets/${local.bucket}/objects/${each.value.below}\")",
+        "api.getAttribute(\"storage.googleapis.com/objectListPrefix\", \"\").startsWith(\"${each.value.below}\")",
+      ])
+    )
   }
 }
 
@@ -862,6 +869,17 @@ resource "google_storage_bucket" "imagen" {
     condition {
       age            = 14
       matches_prefix = ["images/recent/"]
+    }
+    action {
+      type = "Delete"
+    }
+  }
+  # Claims on prompts. A worker renews one every 20 s, so that one of yesterday means nothing.
+  lifecycle_rule {
+    condition {
+      age            = 1
+      matches_prefix = ["images/"]
+      matches_suffix = [".claim"]
     }
     action {
       type = "Delete"

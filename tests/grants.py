@@ -23,7 +23,8 @@ _OF_ROLE = {
     },
 }
 _GRANT = re.compile(
-    r"(\w+) += \{ member = local\.(\w+), role = \"([\w./]+)\", below = \"([\w./-]+)\" \}"
+    r"(\w+) += \{ member = local\.(\w+), role = \"([\w./]+)\", below = \"([\w./-]+)\""
+    r"(?:, ending = \"([\w.]+)\")? \}"
 )
 _READERS = re.compile(r"setproduct\(\[([^\]]+)\], var\.prompt_folders\)")
 _FOLDERS = re.compile(r"variable \"prompt_folders\" \{.*?default += \[([^\]]+)\]", re.DOTALL)
@@ -31,18 +32,22 @@ _FOLDERS = re.compile(r"variable \"prompt_folders\" \{.*?default += \[([^\]]+)\]
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Grant:
-    """A role on the objects whose names begin with `below`, and on lists of them."""
+    """A role on the objects whose names begin with `below`, and on lists of them.
+
+    With `ending`, only on objects whose names also end so, and on no lists.
+    """
 
     who: str
     role: str
     below: str
+    ending: str = ""
 
 
 @functools.cache
 def grants() -> list[Grant]:
     """Return the grants on objects in `composer.tf`, with the default of `prompt_folders`."""
     section = TERRAFORM.partition("  on_objects = merge({")[2].partition("\n  })")[0]
-    found = [Grant(who, role, below) for _, who, role, below in _GRANT.findall(section)]
+    found = [Grant(*fields) for _, *fields in _GRANT.findall(section)]
     readers, folders = _READERS.search(section), _FOLDERS.search(TERRAFORM)
     assert readers, "composer.tf says differently who reads prompt files"
     assert folders
@@ -68,6 +73,7 @@ def is_granted(who: str, needed: Needed) -> bool:
         grant.who == who
         and needed.permission in _OF_ROLE[grant.role]
         and needed.name.startswith(grant.below)
+        and needed.name.endswith(grant.ending)
         for grant in grants()
     )
 

@@ -19,7 +19,7 @@ from google.cloud import storage
 
 from beam_jobs.cli.gallery import PATIENCE
 from beam_jobs.cli.progress import counted
-from beam_jobs.images.location import THUMBNAILS, Location
+from beam_jobs.images.location import CLAIM_SUFFIX, THUMBNAILS, Location
 from beam_jobs.images.receipt import RAW_DIGEST
 from beam_jobs.names import ARCHIVE_FOLDER
 from beam_jobs.prompts.identity import made_id
@@ -84,7 +84,7 @@ class Traces:
 
     Args:
         client: deletes it.
-        objects: images, records, and thumbnails.
+        objects: images, records, thumbnails, and claims.
         changed: the objects with lines about it, each with the lines to keep.
         index_lines: how many lines of the index are about it.
         archived: how many archived dead letters are.
@@ -109,6 +109,7 @@ class Traces:
         yield ", ".join(
             [
                 *(counted(kinds[kind], kind) for kind in ("image", "record", "thumbnail")),
+                *([counted(kinds["claim"], "claim")] if kinds["claim"] else []),
                 counted(self.index_lines, "index entry", "index entries"),
                 counted(self.archived, "archived dead letter"),
             ]
@@ -139,7 +140,7 @@ class Traces:
             google.api_core.exceptions.GoogleAPIError: Cloud Storage refuses, or does not answer.
         """
         with ThreadPoolExecutor(_THREADS) as pool:
-            for kind in ("record", "image", "thumbnail"):
+            for kind in ("record", "image", "thumbnail", "claim"):
                 list(pool.map(_delete, [b for b in self.objects if _kind(b.name) == kind]))
             list(pool.map(lambda change: _rewrite(*change), self.changed))
 
@@ -237,6 +238,8 @@ def out_of_reach(wanted: Wanted, location: Location, project: str) -> Iterator[s
 def _kind(name: str) -> str:
     if f"/{THUMBNAILS}" in f"/{name}":
         return "thumbnail"
+    if name.endswith(CLAIM_SUFFIX):
+        return "claim"
     return "record" if name.endswith(".json") else "image"
 
 

@@ -8,11 +8,14 @@ import dataclasses
 import datetime
 import functools
 import logging
+import time
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from beam_jobs.catalog import Tier
 from beam_jobs.custom.postprocess import Postprocess
+from beam_jobs.engine.claims import ClaimedError, Claims, Wait
 from beam_jobs.engine.finished import Finished
 from beam_jobs.engine.hold import Gates, HeldError
 from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT, ImageMaker
@@ -36,7 +39,7 @@ from beam_jobs.engine.signed_urls import UrlSigner
 from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.images.receipt import Receipt, payer_of
 from beam_jobs.images.requests import StoreError
-from beam_jobs.images.store import ImageStore
+from beam_jobs.images.store import Found, ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import CallError, ImageModel
 from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
@@ -93,6 +96,7 @@ class ImageGenerator:
         # Besides the limit on calls: a prompt for four images may need four calls.
         self._prompt_semaphore = asyncio.Semaphore(int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1)
         self._persist = Persist(store.writes, max_retry_s)
+        self._claims = Claims(store, self._persist)
         self._maker = ImageMaker(
             store=store,
             persist=self._persist,
@@ -204,31 +208,67 @@ class ImageGenerator:
         self, prompt: Prompt, usage: PromptUsage, turn: ModelGate | None
     ) -> ImageSet:
         gate = self._gates.of(prompt.model)
-        async with self._prompt_semaphore:
-            usage.start()
-            try:
-                may_call = turn is gate or gate.may_try()
-                find = functools.partial(self._find_or_generate, usage=usage, may_call=may_call)
-                if self._postprocessing is None:
-                    return await find(prompt)
-                return await self._postprocessing.images(prompt, usage, find, _utc_now)
-            finally:
-                usage.stop()
+        wait = Wait()
+        while True:
+            async with self._prompt_semaphore:
+                if wait.since is None:
+                    usage.start()
+                try:
+                    may_call = turn is gate or gate.may_try()
+                    find = functools.partial(
+                        self._find_or_generate, usage=usage, wait=wait, may_call=may_call
+                    )
+                    if self._postprocessing is None:
+                        return await find(prompt)
+                    return await self._postprocessing.images(prompt, usage, find, _utc_now)
+                except ClaimedError as claimed:
+                    digest = claimed.digest
+                finally:
+                    usage.stop()
+            # Others work meanwhile: nothing is in flight for this one.
+            await self._claims.wait(digest, self._payer(prompt), wait)
 
     async def _find_or_generate(
-        self, prompt: Prompt, usage: PromptUsage, *, may_call: bool
+        self, prompt: Prompt, usage: PromptUsage, wait: Wait, *, may_call: bool
     ) -> ImageSet:
+        looked_at = time.monotonic()
         stored = await self._persist(lambda: self._store.find(prompt.digest), paid=False)
-        payer = payer_of(self._run, prompt.origin)
         if stored.record is not None:
-            known, receipt = list(stored.record["images"]), Receipt.parse(stored.record)
-            usage.add_receipt(receipt, payer)
-            return ImageSet(known, prompt.digest, prompt.model, reused=True, receipt=receipt)
-        paths = {i: path for i, path in stored.images.items() if i < prompt.images}
-        missing = [i for i in range(prompt.images) if i not in paths]
+            return self._known(prompt, usage, stored.record)
+        if not _missing(prompt, stored):
+            return await self._generate(prompt, usage, stored)
         gate = self._gates.of(prompt.model)
-        if missing and gate.hold and not may_call:
+        if gate.hold and not may_call:
             raise HeldError(gate.hold)
+        look_again = await self._claims.claim(
+            prompt.digest, self._payer(prompt), stored.claim, wait=wait, looked_at=looked_at
+        )
+        try:
+            if look_again:
+                stored = await self._persist(lambda: self._store.find(prompt.digest), paid=False)
+            if stored.record is not None:
+                images = self._known(prompt, usage, stored.record)
+            else:
+                images = await self._generate(prompt, usage, stored)
+        except BaseException:
+            await self._claims.release(prompt.digest)
+            raise
+        self._claims.keep(prompt.digest)
+        return images
+
+    def _payer(self, prompt: Prompt) -> str:
+        return payer_of(self._run, prompt.origin)
+
+    def _known(self, prompt: Prompt, usage: PromptUsage, record: dict[str, Any]) -> ImageSet:
+        """Return the images that a record names."""
+        known, receipt = list(record["images"]), Receipt.parse(record)
+        usage.add_receipt(receipt, self._payer(prompt))
+        return ImageSet(known, prompt.digest, prompt.model, reused=True, receipt=receipt)
+
+    async def _generate(self, prompt: Prompt, usage: PromptUsage, stored: Found) -> ImageSet:
+        """Make the images that are missing, and write the record."""
+        paths = {i: path for i, path in stored.images.items() if i < prompt.images}
+        missing = _missing(prompt, stored)
         model = self._model_of(prompt.model)
         results = await asyncio.gather(
             *(
@@ -244,7 +284,7 @@ class ImageGenerator:
         raise_deciding(errors, stored=len(paths), wanted=prompt.images)
         images = [paths[i] for i in sorted(paths)]
         created_at = _utc_now()
-        receipt = Receipt(payer, usage.work(), self._source)
+        receipt = Receipt(self._payer(prompt), usage.work(), self._source)
         record = await self._persist(
             lambda: self._store.put_record(
                 prompt.digest,
@@ -290,6 +330,10 @@ class ImageGenerator:
             template=prompt.template or "",
             work=usage.work(),
         )
+
+
+def _missing(prompt: Prompt, stored: Found) -> list[int]:
+    return [index for index in range(prompt.images) if index not in stored.images]
 
 
 def _utc_now() -> str:

@@ -20,10 +20,12 @@ class Page:
 
     Args:
         names: of its objects.
+        resources: what it says of each, in the same order.
         next_token: asks for the next page; empty if this is the last one.
     """
 
     names: tuple[str, ...]
+    resources: tuple[dict[str, Any], ...]
     next_token: str
 
     @classmethod
@@ -42,7 +44,7 @@ class Page:
         named = tuple(name for name in names if isinstance(name, str) and name)
         if len(named) < len(items):
             raise ValueError(_message("has an object without a name", answer))
-        return cls(named, token)
+        return cls(named, tuple(items), token)
 
 
 def is_resource(answer: Any, name: str, size: int | None = None) -> bool:

@@ -4,6 +4,7 @@
 |---|---|
 | an image | `<digest[:2]>/<digest>-<index>.<extension>` |
 | the record of a prompt | `<digest[:2]>/<digest>.json` |
+| the claim on a prompt that is being made | `<digest[:2]>/<digest>.claim` |
 | the index of the newest outcomes | `recent/<kind>/<13 digits>-<8 hex digits>.jsonl` |
 | the index of predictions by day | `index/<YYYY-MM-DD>/<13 digits>-<8 hex digits>.jsonl` |
 | the thumbnail of an image | `thumbnails/<digest[:2]>/<digest>-<index>.webp` |
@@ -22,6 +23,8 @@ END_OF_TIME_MS = 9_999_999_999_999
 PREDICTIONS, FAILURES = KINDS = ("predictions", "failures")
 # All sort behind the folders of images, which are named by hex digits.
 DAYS, PREPROCESSED, THUMBNAILS = "index/", "preprocessed/", "thumbnails/"
+# Nothing else ends so: workers may delete what does.
+CLAIM_SUFFIX = ".claim"
 
 
 def index_folder(kind: str) -> str:
@@ -75,6 +78,10 @@ class Location:
     def record(self, digest: str) -> str:
         """Return the name of a prompt's record."""
         return f"{self.stem(digest)}.json"
+
+    def claim(self, digest: str) -> str:
+        """Return the name of the claim on a prompt."""
+        return f"{self.stem(digest)}{CLAIM_SUFFIX}"
 
     def index(self, kind: str) -> str:
         """Return the name prefix of the index objects of one kind, `PREDICTIONS` or `FAILURES`."""

@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 
 import aiohttp
 import orjson
-from gcloud.aio.storage import Storage
 
 from beam_jobs.images.answers import Page, is_resource, shortened
+from beam_jobs.images.claim import ClaimListing
+from beam_jobs.images.claim_objects import ClaimObjects, DatedStorage
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.refusals import Meaning
@@ -33,6 +34,7 @@ RECORD_SCHEMA = "imagen.record/1"
 # With fewer parallel uploads, each finishes sooner and frees its image: 64 at once took 60 MB more
 # and were slower. At 0.1 to 0.2 s per request to Cloud Storage, 16 store about 100 images a second.
 UPLOADS_AT_ONCE = 16
+_LISTED_FIELDS = "items(name,generation,timeCreated,size),nextPageToken"
 
 T = TypeVar("T")
 
@@ -52,10 +54,12 @@ class Found:
     Args:
         record: the record; None while images are missing.
         images: the path of each stored image by its index.
+        claim: of whoever makes them, or has made them; None if there is none.
     """
 
     record: dict[str, Any] | None
     images: dict[int, str]
+    claim: ClaimListing | None = None
 
 
 class ImageStore:
@@ -68,6 +72,7 @@ class ImageStore:
 
     Attributes:
         writes: whether storage accepts writes now.
+        claims: those on prompts that are being made.
     """
 
     def __init__(
@@ -76,8 +81,9 @@ class ImageStore:
         location: Location,
         thumbnails: Thumbnails | None = None,
     ) -> None:
-        self._storage = Storage(session=session)
+        self._storage = DatedStorage(session=session)
         self._location = location
+        self.claims = ClaimObjects(self._storage, location)
         self._thumbnails = thumbnails
         self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self.writes = WriteGate(self._try_to_write)
@@ -88,9 +94,10 @@ class ImageStore:
         Raises:
             StoreError: a request failed, or the record is malformed.
         """
-        stem = self._location.stem(digest)
-        params = {"prefix": stem, "fields": "items(name),nextPageToken"}
+        stem, claim_name = self._location.stem(digest), self._location.claim(digest)
+        params = {"prefix": stem, "fields": _LISTED_FIELDS}
         names: list[str] = []
+        claim = None
         while True:
             # Any page may have no items, and still another page after it.
             answer = await self._call(
@@ -100,6 +107,8 @@ class ImageStore:
             )
             try:
                 page = Page.parse(answer)
+                if claim_name in page.names:
+                    claim = ClaimListing.parse(page.resources[page.names.index(claim_name)])
             except ValueError as error:
                 raise StoreError(str(error), transient=True) from error
             names += page.names
@@ -112,7 +121,7 @@ class ImageStore:
             if (match := re.fullmatch(re.escape(stem) + r"-(\d)\.\w+", name))
         }
         record = await self._record(digest) if self._location.record(digest) in names else None
-        return Found(record=record, images=images)
+        return Found(record=record, images=images, claim=claim)
 
     async def image(self, path: str) -> bytes:
         """Return the bytes of a stored image.

@@ -476,6 +476,7 @@ def traces(lane, monkeypatch):
         image.metadata = {"prompt-id": "order-1", "prompt": "a fox"}
         image.upload_from_string(b"image")
         lane.put(f"images/{digest[:2]}/{digest}.json", b"{}")
+        lane.put(f"images/{digest[:2]}/{digest}.claim", b"{}")
         lane.put(f"images/thumbnails/{digest[:2]}/{digest}-0.webp", b"thumbnail")
     lane.put(
         "images/recent/predictions/1.jsonl",
@@ -494,7 +495,9 @@ def test_without_yes_nothing_is_erased_and_all_is_told(run, lane, traces):
     code, out, _ = run("erase", "--attribute", "tenant=acme", "--location", lane.images_location)
     assert code == 0
     first, *others = out.splitlines()
-    assert first == "2 images, 2 records, 2 thumbnails, 2 index entries, 1 archived dead letter"
+    assert first == (
+        "2 images, 2 records, 2 thumbnails, 2 claims, 2 index entries, 1 archived dead letter"
+    )
     assert f"  {lane.images_location}/0f/{FOX}-0.png" in others
     assert "1 other index entry of the same images: others have asked for the same" in out
     assert "1 index entry of an older version" in out
@@ -508,7 +511,7 @@ def test_a_senders_traces_are_erased_and_nobody_elses(run, lane, traces):
     assert run("erase", "--attribute", "tenant=acme", "--yes", *where)[0] == 0
     left = lane.objects("")
     assert not [name for name in left if FOX in name or OWL in name]
-    assert len([name for name in left if HARE in name]) == 3
+    assert len([name for name in left if HARE in name]) == 4
     assert "images/index/2026-11-01/1.jsonl" not in left
     kept = left["images/recent/predictions/1.jsonl"].decode().splitlines()
     assert [json.loads(kept[0])["prompt_id"], kept[1]] == ["order-2", "no JSON"]

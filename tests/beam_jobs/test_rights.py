@@ -154,6 +154,8 @@ def test_prompt_templates_are_listed_and_read(who: str) -> None:
     ("permission", "name"),
     [
         ("storage.objects.delete", "images/c0/c0.json"),
+        ("storage.objects.delete", "images/c0/c0-0.png"),
+        ("storage.objects.delete", "keys/c0.claim"),
         ("storage.objects.delete", "images/recent/predictions/1.jsonl"),
         ("storage.objects.create", "prompts/ds=2026-11-01/a.txt"),
         ("storage.objects.create", "keys/canary.json"),

@@ -85,12 +85,18 @@ def test_on_objects_everybody_has_what_is_listed_and_only_below_its_folder(
             continue
         assert one["bucket"] == bucket
         (condition,) = one["condition"]
-        below = condition["title"].removeprefix("Only ")
+        below, _, ending = condition["title"].removeprefix("Only ").partition("*")
         assert condition["expression"] == (
-            f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{below}") || '
-            f'api.getAttribute("storage.googleapis.com/objectListPrefix", "").startsWith("{below}")'
+            f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/{below}")'
+            + (
+                f' && resource.name.endsWith("{ending}")'
+                if ending
+                else ' || api.getAttribute("storage.googleapis.com/objectListPrefix", "")'
+                f'.startsWith("{below}")'
+            )
         )
-        planned.append(Grant(account(one["member"]).removeprefix("imagen-"), one["role"], below))
+        who = account(one["member"]).removeprefix("imagen-")
+        planned.append(Grant(who, one["role"], below, ending))
     assert sorted(planned) == grants()
 
 

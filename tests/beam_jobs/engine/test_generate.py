@@ -178,7 +178,10 @@ async def test_a_prompt_becomes_stored_images_and_a_prediction(
     names = [f"{digest[:2]}/{digest}-{index}.png" for index in range(3)]
     assert outcome.images == tuple(f"{lane.images_location}/{name}" for name in names)
     stored = lane.objects("images/")
-    assert set(stored) == {f"images/{name}" for name in [*names, f"{digest[:2]}/{digest}.json"]}
+    assert set(stored) == {
+        f"images/{name}"
+        for name in [*names, f"{digest[:2]}/{digest}.json", f"{digest[:2]}/{digest}.claim"]
+    }
     assert (outcome.prompt_id, outcome.digest, outcome.prompt) == ("order-1", digest, "a fox")
     age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(outcome.created_at)
     assert abs(age.total_seconds()) < 60
@@ -597,7 +600,8 @@ async def test_a_paid_image_is_tried_once_more_at_the_end_whatever_storage_asks_
     refused = []
 
     async def faults(request):
-        if request.method == "POST" and not refused:
+        is_claim = request.query.get("name", "").endswith(".claim")
+        if request.method == "POST" and not is_claim and not refused:
             refused.append(request)
             return web.json_response({}, status=503, headers={"Retry-After": "3600"})
         return None
@@ -821,7 +825,7 @@ async def test_prompts_wait_before_their_images_can_fill_the_memory(
     may_store = asyncio.Event()
 
     async def slow(request):
-        if request.method == "POST":
+        if request.method == "POST" and not request.query["name"].endswith(".claim"):
             await may_store.wait()
 
     url = await serve(storage_app(store, faults=slow))

@@ -83,8 +83,8 @@ async def test_it_is_sent_with_the_image_and_takes_no_request_more(
     prompt = prompt_of("a fox in 雪", images=2)
     outcome = await generator(metadata=kind).outcome(prompt)
     assert isinstance(outcome, Prediction), outcome
-    # A look for what is there, two images, and their record.
-    assert cloud.storage()["calls"] - before == 4
+    # A look for what is there, a claim, two images, and their record.
+    assert cloud.storage()["calls"] - before == 5
     stored = [
         blob
         for blob in lane.storage.list_blobs(BUCKET, prefix=f"{lane.name}/images/")
