@@ -12,7 +12,7 @@ from google.cloud import storage
 
 from localcloud.cloud import LocalCloud
 
-APPS = ("storage", "vertex", "metadata", "dataflow", "monitoring")
+APPS = ("storage", "vertex", "metadata", "dataflow", "monitoring", "iamcredentials")
 FLAVOR = {"Metadata-Flavor": "Google"}
 pytestmark = pytest.mark.slow
 

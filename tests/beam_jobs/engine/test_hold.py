@@ -116,7 +116,7 @@ async def test_images_that_are_stored_are_found_while_their_model_is_gone(
     work = generator()
     held = [asyncio.create_task(work.outcome(prompt_of(f"fox {n}"))) for n in range(20)]
     await asyncio.sleep(0.3)
-    found = await asyncio.wait_for(work.outcome(prompt_of("stored")), 5)
+    found = await asyncio.wait_for(work.outcome(prompt_of("stored", origin="another")), 5)
     assert (found.images, found.reused) == (before.images, True)
     for task in held:
         task.cancel()
@@ -168,7 +168,7 @@ async def test_what_a_fallback_made_is_found_again_and_the_model_itself_is_used_
     service.gone = {OLD}
     work = generator(fallbacks=(NEW,))
     first = [await work.outcome(prompt_of(f"fox {n}")) for n in range(5)]
-    again = [await work.outcome(prompt_of(f"fox {n}")) for n in range(5)]
+    again = [await work.outcome(prompt_of(f"fox {n}", origin=f"again {n}")) for n in range(5)]
     assert [(o.images, o.reused) for o in again] == [(o.images, True) for o in first]
     assert service.calls(NEW) == 5
     service.gone = set()
@@ -204,7 +204,7 @@ async def test_what_another_model_answers_is_never_stored_under_the_name_of_the_
     assert outcome.work.other_model
     assert not any(prompt.digest in name for name in lane.objects("images/"))
     asked = len(service.asked)
-    again = await work.outcome(prompt)
+    again = await work.outcome(prompt_of("a fox", images=3, origin="another"))
     assert (again.images, again.reused) == (outcome.images, True)
     assert len(service.asked) == asked == 3, "nothing is paid twice"
 
@@ -230,7 +230,7 @@ async def test_what_another_model_answers_for_a_fallback_is_a_prediction_too(
     service.gone = {OLD}
     service.successor = {PRO: f"{NEW}-001"}
     work = generator(fallbacks=(PRO,))
-    first, again = [await work.outcome(prompt_of("a fox")) for _ in range(2)]
+    first, again = [await work.outcome(prompt_of("a fox", origin=f"m-{n}")) for n in range(2)]
     assert (first.model, first.requested_model) == (NEW, OLD)
     assert first.work.other_model
     assert (again.images, again.reused) == (first.images, True)
