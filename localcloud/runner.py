@@ -26,7 +26,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 
 from localcloud.microbatch.batches import Batches
 from localcloud.microbatch.leases import Leases
-from localcloud.microbatch.metrics import RunningMetrics
+from localcloud.microbatch.metrics import MetricsOptions, RunningMetrics
 from localcloud.microbatch.overrides import Source, bind_batch, overrides_for
 
 _log = logging.getLogger(__name__)
@@ -54,9 +54,6 @@ class MicroBatchOptions(PipelineOptions):
             default=2048,
             help="Maximum number of messages under lease at once.",
         )
-        parser.add_argument(
-            "--metrics_file", help="File that the job's metrics are written to, as JSON."
-        )
 
 
 class MicroBatchRunner(PipelineRunner):
@@ -81,7 +78,7 @@ class MicroBatchRunner(PipelineRunner):
                 "this runner needs a pipeline with ReadFromPubSub(subscription=…); for one "
                 "without, use the default runner"
             )
-        metrics = RunningMetrics(own_options.metrics_file)
+        metrics = RunningMetrics(options.view_as(MetricsOptions).metrics_file)
         # Translated once: each micro-batch runs the same graph over other messages.
         graph = _Graph(pipeline, options)
 

@@ -61,7 +61,9 @@ def imported(folder: Path) -> Iterator[tuple[str, Path]]:
 def files_of(distribution: str) -> set[str]:
     """Return the paths of an installed distribution's modules."""
     found = importlib.metadata.distribution(distribution)
-    return {str(found.locate_file(file)) for file in found.files or [] if file.suffix in {".py", ".so"}}
+    return {
+        str(found.locate_file(file)) for file in found.files or [] if file.suffix in {".py", ".so"}
+    }
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner, fn_runner
 from localcloud.bundles.attempts import BundlesOfStage
 from localcloud.bundles.workers import WorkerManager, Workers
 from localcloud.files import write_json
-from localcloud.microbatch.metrics import RunningMetrics
+from localcloud.microbatch.metrics import MetricsOptions, RunningMetrics
 
 
 class BundleOptions(PipelineOptions):
@@ -33,9 +33,6 @@ class BundleOptions(PipelineOptions):
         parser.add_argument(
             "--worker_address_file",
             help="File that the address for workers is written to, as soon as they can connect.",
-        )
-        parser.add_argument(
-            "--metrics_file", help="File that the job's metrics are written to, as JSON."
         )
 
 
@@ -59,7 +56,7 @@ class BundleRunner(FnApiRunner):
                 "nothing; without worker processes, use FnApiRunner"
             )
         self._address_file = Path(own_options.worker_address_file)
-        self._running_metrics = RunningMetrics(own_options.metrics_file)
+        self._running_metrics = RunningMetrics(options.view_as(MetricsOptions).metrics_file)
         self._workers = Workers()
         try:
             return super().run_pipeline(pipeline, options)

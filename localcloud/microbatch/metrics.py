@@ -9,6 +9,7 @@ from typing import Any
 from apache_beam.metrics.cells import DistributionData, DistributionResult
 from apache_beam.metrics.execution import MetricKey, MetricResult
 from apache_beam.metrics.metric import MetricResults
+from apache_beam.options.pipeline_options import PipelineOptions
 from typing_extensions import override
 
 from localcloud.files import write_json
@@ -16,6 +17,16 @@ from localcloud.files import write_json
 _log = logging.getLogger(__name__)
 
 LOG_EVERY_S = 10.0
+
+
+class MetricsOptions(PipelineOptions):
+    """Options of both runners. Beam parses those of all classes it knows of, so each needs one."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: Any) -> None:
+        parser.add_argument(
+            "--metrics_file", help="File that the job's metrics are written to, as JSON."
+        )
 
 
 class RunningMetrics(MetricResults):
