@@ -111,20 +111,22 @@ async def test_equal_prompts_share_a_url_and_cost_one_request(cloud, signer, lan
 async def test_without_a_signature_the_prediction_goes_out_without_a_url(
     cloud, generator, prompt_of, signer, monkeypatch, caplog, settings, says
 ):
-    monkeypatch.setattr(signed_urls, "DEADLINE_S", 1.0)
+    if "latency_s" in settings:
+        monkeypatch.setattr(signed_urls, "DEADLINE_S", 1.0)
     monkeypatch.setattr(signed_urls, "RETRY_S", 0.1)
     cloud.signing(**settings)
     work = generator(signer=signer)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    made = await work.outcome(prompt_of("a fox", images=2))
+    # Of two, one could still be tried again when the other has failed.
+    made = await work.outcome(prompt_of("a fox"))
     assert isinstance(made, Prediction)
-    assert (made.signed_urls, made.work.unsigned, len(made.images)) == ((), 2, 2)
+    assert (made.signed_urls, made.work.unsigned, len(made.images)) == ((), 1, 1)
     (line,) = [each.getMessage() for each in caplog.records if "sign URLs" in each.getMessage()]
     assert re.search(says, line)
     # Nobody waits again for what has just failed.
     calls = cloud.signing()
-    await asyncio.gather(*(work.outcome(prompt_of("a fox", images=2)) for _ in range(20)))
+    await asyncio.gather(*(work.outcome(prompt_of("a fox")) for _ in range(20)))
     assert cloud.signing() == calls
     assert loop.time() - began < 30
 
