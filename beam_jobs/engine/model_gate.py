@@ -63,6 +63,7 @@ class ModelGate:
         self._probe_s = first_probe_s
         self._refusals = 0
         self._last_refusal: CallError | None = None
+        self._refused_at = float("-inf")
         self._trying = False
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
@@ -76,6 +77,15 @@ class ModelGate:
     def closed(self) -> bool:
         """Whether the model refuses all prompts, as far as is known."""
         return self.hold is not None
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether prompts wait for the model, or it has refused one within `MAX_PROBE_S`.
+
+        Prompts can name a model that is gone, be refused, and never come again. Nothing is wrong
+        then that somebody would have to mend.
+        """
+        return bool(self._waiting) or time.monotonic() < self._refused_at + MAX_PROBE_S
 
     def may_try(self) -> bool:
         """Return whether a new prompt may call the model.
@@ -111,6 +121,7 @@ class ModelGate:
             error: what it answered. Equal prompts share a call, and so its error, which counts
                 once.
         """
+        self._refused_at = time.monotonic()
         if error is self._last_refusal:
             return
         self._last_refusal = error

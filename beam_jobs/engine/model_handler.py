@@ -111,7 +111,7 @@ class Engine:
             self._session,
             self._config.images_location.bucket,
             self._config.defaults.source,
-            lambda: [gate.hold for gate in self._gates.closed() if gate.hold],
+            lambda: [gate.hold for gate in self._gates.closed() if gate.hold and gate.asked_for],
         )
         # Jobs share an object for each model, and it is the stream whose health it decides.
         self._reporting = asyncio.create_task(report.run()) if streaming else None

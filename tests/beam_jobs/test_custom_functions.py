@@ -144,11 +144,11 @@ def test_what_is_left_of_a_prompt_is_erased_with_the_image_that_the_model_made(
     functions = {"preprocess": NAMES["three"], "postprocess": NAMES["signed"]}
     report_of(lane, tmp_path, prompts, **functions, thumbnails="off")
     recent_index.flush()
-    # Three images of the function's, three of the model's, and a record of each.
+    # Three images of the function's, three of the model's, a record of each, and who claimed them.
     kinds = Counter(Path(name).suffix for name in lane.objects("images/"))
-    assert (kinds[".png"], kinds[".json"]) == (6, 6)
+    assert (kinds[".png"], kinds[".json"], kinds[".claim"]) == (6, 6, 3)
     location = Location.parse(lane.images_location)
     traces = erase.find(erase.Wanted(prompt_id="fox-1"), location, "demo-project")
-    assert len(traces.objects) == 12
+    assert len(traces.objects) == 15
     traces.erase()
     assert lane.objects("images/") == {}

@@ -95,7 +95,7 @@ def test_a_prediction_names_images_that_exist(lane, start_stream):
     }
     stored = lane.objects(f"images/{digest[:2]}/")
     assert sorted(stored) == sorted(
-        [f"images/{digest[:2]}/{digest}.json"]
+        [f"images/{digest[:2]}/{digest}.{kind}" for kind in ("json", "claim")]
         + [f"images/{digest[:2]}/{digest}-{index}.png" for index in range(4)]
     )
     assert all(data[:4] == b"\x89PNG" for name, data in stored.items() if name.endswith("png"))

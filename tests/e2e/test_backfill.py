@@ -115,6 +115,7 @@ def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
     assert shown[run_id]["adds_up"] is True
 
 
+@pytest.mark.full  # a minute and a half, for what tests of the job show without Airflow
 def test_a_night_of_a_template_and_references_is_paid_once_and_anew_where_a_picture_changed(
     operated: Operated, folder: str
 ) -> None:
@@ -407,6 +408,7 @@ def asks(operated: Operated, run_id: str) -> bool:
     return bool(operated.task(BACKFILL, run_id, "approve").state == "awaiting_input")
 
 
+@A_FAULT
 def test_a_plan_over_the_budget_is_paid_for_only_up_to_what_somebody_approves(
     operated: Operated, folder: str
 ) -> None:

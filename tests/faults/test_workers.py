@@ -10,7 +10,7 @@ from tests.conftest import eventually
 from tests.faults.books import prompt_bodies
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.full,  # five processes that import Beam; bundles and pools have their own tests
     pytest.mark.timeout(1800),
 ]
 
@@ -86,7 +86,7 @@ class DataflowJob:
             return json.load(answer)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("stream", marks=pytest.mark.full), "backfill"])
+@pytest.mark.parametrize("kind", ["stream", "backfill"])
 def test_a_worker_that_is_killed_is_replaced_and_no_prompt_is_lost(
     kind, faults, cloud, lane, books, paid, unanswered
 ):

@@ -211,6 +211,7 @@ def test_of_the_images_nothing_is_ever_deleted_but_their_indexes(
             condition["age"]
             for condition in deleted
             if name.startswith(tuple(condition["matches_prefix"]))
+            and name.endswith(tuple(condition.get("matches_suffix") or [""]))
         ]
 
     for kind in KINDS:

@@ -6,6 +6,7 @@ import time
 import pytest
 import pytest_asyncio
 
+from beam_jobs.engine import model_gate
 from beam_jobs.engine.model_gate import CLOSE_AFTER, ModelGate, wait_for_any
 from beam_jobs.models.base import error_from_status
 
@@ -55,6 +56,21 @@ async def test_a_prompt_that_is_refused_among_others_that_are_not_closes_nothing
 async def test_refusals_in_a_row_close_it_and_say_why(closed, caplog):
     assert closed.closed
     assert (closed.hold.model, closed.hold.detail) == ("gemini-x", GONE)
+
+
+async def test_a_closed_gate_is_asked_for_while_prompts_wait_or_were_just_refused(
+    patient, monkeypatch
+):
+    assert patient.asked_for
+    monkeypatch.setattr(model_gate, "MAX_PROBE_S", 0.0)
+    assert not patient.asked_for, "nobody waits, and the last refusal is long ago"
+    waiting = asyncio.create_task(wait_for_any([patient], 30.0))
+    await asyncio.sleep(0)
+    assert patient.asked_for
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert not patient.asked_for
+    assert patient.closed
 
 
 async def test_of_many_that_wait_one_tries_at_a_time(closed):

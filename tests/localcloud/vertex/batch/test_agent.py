@@ -17,7 +17,7 @@ def refused(storage):
     return found
 
 
-@pytest.mark.slow  # the proxy takes its time to stop
+@pytest.mark.full  # the proxy takes half a minute to stop
 def test_it_needs_to_read_the_input_and_references_and_to_create_the_output(
     services: Services, monkeypatch
 ):

@@ -63,7 +63,7 @@ def monitored(small_airflow: SmallAirflow, _cloud: Cloud) -> Iterator[Monitored]
         blob.delete()
 
 
-@pytest.mark.slow
+@pytest.mark.full  # an Airflow of its own: a minute of both cores
 @pytest.mark.timeout(1800)
 def test_runs_of_a_real_airflow_have_records_and_alerts(
     monitored: Monitored, small_airflow: SmallAirflow, eventually: Callable[..., Any]
