@@ -39,7 +39,8 @@ def test_everything_delivered_twice_and_in_any_order_is_paid_for_once(
     assert twice == 0
 
 
-@pytest.mark.parametrize("program", ["stream", pytest.param("backfill", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("program", ["stream", "backfill"])
 def test_publishes_that_are_refused_for_a_minute_lose_nothing(
     program, faults, cloud, lane, start, books, paid, unanswered
 ):

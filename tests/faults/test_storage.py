@@ -59,7 +59,11 @@ IN_FLIGHT = 32
 
 @pytest.mark.parametrize("program", ["stream", pytest.param("backfill", marks=pytest.mark.full)])
 @pytest.mark.parametrize(
-    "switch", ["key_disabled", pytest.param("policy_violated", marks=pytest.mark.full)]
+    "switch",
+    [
+        pytest.param(switch, marks=pytest.mark.full)
+        for switch in ("key_disabled", "policy_violated")
+    ],
 )
 def test_storage_that_refuses_every_write_after_payment_costs_no_prompt_and_no_money(
     program, switch, faults, cloud, lane, start, books, paid, unanswered

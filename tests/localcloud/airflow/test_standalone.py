@@ -17,7 +17,7 @@ from localcloud.airflow.home import Home
 from localcloud.airflow.processes import ProcessGroup
 from tests.conftest import Cloud, SmallAirflow
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full  # an Airflow of its own; tests/e2e uses all of it
 
 
 @pytest.fixture
