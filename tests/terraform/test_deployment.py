@@ -191,7 +191,7 @@ def test_messages_go_the_same_ways_as_on_one_machine(applied: Deployment) -> Non
         assert not one["retain_acked_messages"]
 
 
-def test_of_the_images_nothing_is_ever_deleted_but_their_indexes(
+def test_of_the_images_nothing_is_ever_deleted_but_their_indexes_and_claims(
     planned: dict[str, dict[str, Any]],
 ) -> None:
     settings = Settings.from_environment(environment_of(planned))
@@ -220,6 +220,8 @@ def test_of_the_images_nothing_is_ever_deleted_but_their_indexes(
     assert ages(location.thumbnail("00" * 16, 0)) == []
     for digits in ("00", "c0", "ff"):
         assert ages(f"{location.prefix}{digits}/{digits * 16}-0.png") == []
+        assert ages(f"{location.prefix}{digits}/{digits * 16}.json") == []
+        assert ages(f"{location.prefix}{digits}/{digits * 16}.claim") == [1]
 
 
 def test_composers_bucket_holds_what_airflow_imports_and_nothing_else(
