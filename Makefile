@@ -43,18 +43,25 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt beam_j
 demo: install ## Show the whole way on this machine: prompts in, images out, run by Airflow
 	@$(PY) -m localcloud.demo --state $(STATE)/demo
 
-test: install ## Run the tests
+# All processes of a run read every test. The first time, each would also compile all that it imports:
+# a minute of CPU for each, so one does it before them.
+$(VENV)/.compiled: $(VENV)/.installed
+	@$(PY) -m pytest -q --collect-only > /dev/null || true
+	@touch $@
+
+test: $(VENV)/.compiled ## Run the tests
 	@$(PY) -m pytest -q -n 4 --no-loadscope-reorder -m "not full" $(ARGS)
 
-test-quick: install ## Run the tests that take little time
-	@$(PY) -m pytest -q -n 4 -m "not slow and not full" $(ARGS)
+# Two processes: these tests wait for little, and each process more reads all of them once more.
+test-quick: $(VENV)/.compiled ## Run the tests that take little time
+	@$(PY) -m pytest -q -n 2 -m "not slow and not full" $(ARGS)
 
 test-one: install ## Run one test file, or one test: make test-one T=tests/…/test_parse.py::test_…
 	@test -n "$(T)" || { echo "error: say which test: make test-one T=tests/beam_jobs/prompts/test_parse.py" >&2; exit 1; }
 	@$(PY) -m pytest -q "$(T)" $(ARGS)
 
 # Everything: what is about scale, and all faults at full size, which takes more than an hour.
-test-full: install ## Run all tests, at full size
+test-full: $(VENV)/.compiled ## Run all tests, at full size
 	@$(PY) -m pytest -q -n 3 --no-loadscope-reorder --ignore=tests/faults $(ARGS)
 	@$(MAKE) test-faults
 

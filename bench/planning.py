@@ -20,8 +20,8 @@ from typing import Any
 from google.cloud import storage
 
 from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS
-from beam_jobs.prompts.defaults import prompt_defaults
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults, prompt_defaults
+from beam_jobs.prompts.parse import Prompt, parse
 from localcloud import __main__ as localcloud_cli
 from localcloud.resources import Names
 

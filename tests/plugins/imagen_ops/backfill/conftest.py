@@ -15,8 +15,8 @@ from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
 from beam_jobs.outcomes import Work
-from beam_jobs.prompts.defaults import prompt_defaults
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults, prompt_defaults
+from beam_jobs.prompts.parse import Prompt, parse
 from imagen_ops.backfill.listing import Fingerprint
 from imagen_ops.backfill.plan import Plan
 from imagen_ops.backfill.planning import plan_backfill
