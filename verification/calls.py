@@ -16,9 +16,6 @@ from verification.check import DiffersError
 from verification.metrics import newest_points
 from verification.visit import Visit
 
-# Long enough for a message that waits to be delivered.
-_PULL_S = 4.0
-
 # Given the visit, and `composer`, `worker`, or `build`.
 Call = Callable[[Visit, str], str]
 
@@ -127,7 +124,9 @@ def takes(field: str) -> Call:
         name = visit.deployment.subscription(getattr(visit.deployment, field))
         client = visit.access.subscriber(account)
         try:
-            answer = client.pull(subscription=name, max_messages=1, timeout=_PULL_S, retry=None)
+            answer = client.pull(
+                subscription=name, max_messages=1, timeout=visit.pull_s, retry=None
+            )
         except api_exceptions.DeadlineExceeded:
             return "may pull; nothing waits"
         ids = [each.ack_id for each in answer.received_messages]

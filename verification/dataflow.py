@@ -43,3 +43,10 @@ def counters(visit: Visit, job_id: str) -> dict[str, int]:
             name = metric["name"]["name"]
             found[name] = found.get(name, 0) + int(float(metric.get("scalar") or 0))
     return found
+
+
+def cancel(visit: Visit, job_id: str) -> None:
+    """Cancel a job, unless it has ended."""
+    if state_of(get(visit, job_id)) in ACTIVE - {"CANCELLING"}:
+        body = {"requestedState": "JOB_STATE_CANCELLED"}
+        visit.access.call("dataflow", "PUT", f"{_path(visit)}/{job_id}", json=body)

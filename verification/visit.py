@@ -25,6 +25,7 @@ class Visit:
         known: what one check found and others need, such as the stream's job.
         clean_ups: what to do at the end, each with words for it; the last one first.
         poll_s: seconds between two looks at what is waited for.
+        pull_s: seconds that a pull waits for what may not be there.
     """
 
     deployment: Deployment
@@ -34,6 +35,7 @@ class Visit:
     known: dict[str, Any] = dataclasses.field(default_factory=dict)
     clean_ups: list[tuple[str, Callable[[], object]]] = dataclasses.field(default_factory=list)
     poll_s: float = 5.0
+    pull_s: float = 4.0
     environment: Mapping[str, str] = dataclasses.field(default_factory=lambda: os.environ)
 
     @functools.cached_property

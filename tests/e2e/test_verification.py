@@ -22,6 +22,7 @@ DIFFERS = {
 }
 NOT_ASKED = {
     "images": "no stand-in for the registry",
+    "airflow command": "no stand-in for Composer's API",
     "composer options": "no stand-in for Composer's API",
     "alert policies": "no stand-in for policies",
     "alert line": "no stand-in for Cloud Logging",

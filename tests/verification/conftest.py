@@ -200,7 +200,7 @@ def verifying(
         environment["AIRFLOW_TOKEN"] = "a token"
         where = dataclasses.replace(deployment, airflow_url=answers.url)
         access = GuardedAccess(where, environment, guards)
-        visit = Visit(where, access, poll_s=0.2, environment=environment)
+        visit = Visit(where, access, poll_s=0.2, pull_s=0.5, environment=environment)
         yield Verifying(visit, {check.name: check for check in checks_of(where)})
 
 

@@ -30,7 +30,7 @@ def test_a_belief_is_a_sentence_of_a_file_that_is_there(check: Check) -> None:
 
 
 def test_all_of_it_fits_into_the_default_budget() -> None:
-    assert 0.5 < sum(check.usd for check in ALL) < 2.0
+    assert 0.5 < sum(check.usd for check in ALL if not check.by_name_only) < 2.0
 
 
 def test_a_deployment_s_names_are_those_of_the_variables() -> None:

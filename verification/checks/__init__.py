@@ -10,6 +10,7 @@ from verification.checks import (
     models,
     page,
     prompts,
+    rare,
     refusals,
     resources,
     roles,
@@ -31,5 +32,6 @@ def checks_of(deployment: Deployment) -> Iterator[Check]:
     yield from stream.first_checks()
     yield from prompts.checks(deployment)
     yield from watching.checks()
+    yield from rare.checks(deployment)
     yield from stream.last_checks(deployment)
     yield from backfills.checks(deployment)

@@ -20,7 +20,6 @@ _EXPECTED = (
     ("canary_subscription", "predictions_topic", _CANARIES, 1),
     ("dead_letters_subscription", "dead_letters_topic", "", 31),
 )
-_PULL_S = 10.0
 
 
 def _subscriptions(visit: Visit) -> Seen:
@@ -83,7 +82,9 @@ def _pulled(visit: Visit, client: pubsub_v1.SubscriberClient, name: str) -> list
 
     def pull() -> bool:
         try:
-            answer = client.pull(subscription=name, max_messages=9, timeout=_PULL_S, retry=None)
+            answer = client.pull(
+                subscription=name, max_messages=9, timeout=visit.pull_s, retry=None
+            )
         except api_exceptions.DeadlineExceeded:
             return False
         messages = answer.received_messages

@@ -137,7 +137,7 @@ def _prompts(visit: Visit) -> Seen:
 
 def _ours(outcomes: Outcomes, mark: str) -> list[dict[str, Any]]:
     """Return the outcomes of these prompts, not of others with the same mark."""
-    others = tuple(f"{mark}-{more}".encode() for more in ("update", "drain", "backfill"))
+    others = tuple(f"{mark}-{more}".encode() for more in ("update", "drain", "cancel", "backfill"))
     found = outcomes.marked(mark)
     return [each for each in found if not any(other in said_in(each) for other in others)]
 

@@ -196,7 +196,7 @@ def _take_back(visit: Visit, mark: str) -> int:
     where, client = visit.deployment, visit.access.subscriber()
     name = where.subscription(where.prompts_subscription)
     try:
-        answer = client.pull(subscription=name, max_messages=100, timeout=5.0, retry=None)
+        answer = client.pull(subscription=name, max_messages=100, timeout=visit.pull_s, retry=None)
     except api_exceptions.DeadlineExceeded:
         return 0
     ours: list[str] = []
