@@ -103,7 +103,8 @@ def _not_asked(
     """Return why a check is not asked; empty if it is."""
     for need in check.needs:
         if need in results and results[need].ending is not Ending.HOLDS:
-            return f"it needs the check {need!r}, which {results[need].ending.value}"
+            verb = "differs" if results[need].ending is Ending.DIFFERS else "was not asked"
+            return f"it needs the check {need!r}, which {verb}"
     if check.begin and check.name not in begun:
         return f"it can cost {check.usd:.2f} USD, more than is left of the budget"
     already = sum(usd for name, usd in spent.items() if name != check.name)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import PROJECT, ROOT
 from tests.e2e.conftest import Operated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -18,13 +18,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 # beginning of names.
 DIFFERS = {
     "refused ": "the stand-ins refuse nothing to anybody",
+    "alert policies": "the stand-in for Monitoring has no policies",
+    "failed runs counted": "and no metrics of Composer's",
     "launched as asked": "the Airflow on this machine sets no account and no subnetwork",
 }
 NOT_ASKED = {
     "images": "no stand-in for the registry",
     "airflow command": "no stand-in for Composer's API",
     "composer options": "no stand-in for Composer's API",
-    "alert policies": "no stand-in for policies",
     "alert line": "no stand-in for Cloud Logging",
     "quota": "the stand-in answers each request with an image, so that a burst would be dear",
 }
@@ -38,9 +39,13 @@ def is_listed(name: str, listed: dict[str, str]) -> bool:
 def emptied(operated: Operated) -> Any:
     """Leave the subscriptions, which other tests use, as they were."""
     yield
-    for kind in ("prompts", "predictions", "dead-letters"):
-        while not operated.lane.nothing_left(kind):
-            operated.lane.take(kind, 1)
+    subscriber = operated.lane.subscriber
+    for name in ("prompts-sub", "predictions-sub", "dead-letters-sub", "canary-sub"):
+        subscription = f"projects/{PROJECT}/subscriptions/{name}"
+        request = {"subscription": subscription, "max_messages": 1000, "return_immediately": True}
+        while found := subscriber.pull(request=request, timeout=60).received_messages:
+            ids = [each.ack_id for each in found]
+            subscriber.acknowledge(subscription=subscription, ack_ids=ids)
 
 
 @pytest.mark.usefixtures("emptied")

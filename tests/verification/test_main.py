@@ -1,8 +1,11 @@
 """The program: its list, its exit codes, and that it asks nothing of Google beside stand-ins."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from tests.conftest import Cloud
+from tests.conftest import BUCKET, PROJECT, Cloud, Lane
 from tests.verification.test_checks import DEPLOYMENT, VARIABLES
 from tests.verification.test_runner import check
 from verification.__main__ import DIFFERS, HOLDS, INCOMPLETE, _exit_code, main
@@ -53,3 +56,29 @@ def test_beside_stand_ins_google_is_not_asked(cloud: Cloud) -> None:
             access.url(service)
     assert not Access(DEPLOYMENT, {}).on_stand_ins
     assert Access(DEPLOYMENT, {}).url("logging") == "https://logging.googleapis.com"
+
+
+@pytest.mark.usefixtures("cloud")
+def test_a_run_writes_its_report_and_its_exit_code_tells_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: Lane
+) -> None:
+    for name, value in {"PROJECT": PROJECT, "BUCKET": BUCKET, "IMAGE_TAG": "local"}.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "verification.json"
+    chosen = ["--only", "templates", "--only", "role worker_sees_it", "--output", str(path)]
+    assert main(chosen) == HOLDS
+    report = json.loads(path.read_text())
+    names = [check["name"] for check in report["checks"]]
+    assert names == ["act as worker", "role worker_sees_it", "templates", "clean up"]
+    assert report["on"] == "stand-ins"
+    assert report["counts"] == {"holds": 4}
+
+    blob = lane.storage.bucket(BUCKET).blob("templates/backfill.json")
+    content = blob.download_as_bytes()
+    blob.delete()
+    try:
+        assert main(chosen) == DIFFERS
+    finally:
+        lane.storage.bucket(BUCKET).blob(blob.name).upload_from_string(content)
+    assert json.loads(path.read_text())["counts"] == {"holds": 3, "differs": 1}
+    assert "templates/backfill.json does not exist" in path.with_suffix(".md").read_text()

@@ -23,7 +23,6 @@ def stream(
     def start(**options: object) -> None:
         start_stream(
             images_output_location=f"gs://{BUCKET}/{lane.name}/images",
-            prompt_templates=f"gs://{BUCKET}/templates/prompts",
             **options,
         )
 

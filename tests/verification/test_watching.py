@@ -41,7 +41,7 @@ def test_policies_that_watch_everything_hold(verifying: Verifying, monitoring: A
     assert "nobody gets a mail" in holds(verifying.ask("alert policies")).seen
 
 
-@pytest.mark.parametrize("missing", ["imagen.alert/1:stream_crash_loop", "job/is_failed"])
+@pytest.mark.parametrize("missing", ["stream_crash_loop", "job/is_failed"])
 def test_what_no_policy_watches_is_found(
     verifying: Verifying, monitoring: Answers, missing: str
 ) -> None:

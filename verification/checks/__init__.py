@@ -22,6 +22,7 @@ from verification.deployment import Deployment
 
 def checks_of(deployment: Deployment) -> Iterator[Check]:
     """Yield all checks of a deployment."""
+    yield stream.pre_check()
     yield from roles.checks(deployment)
     yield from refusals.checks(deployment)
     yield from messages.checks()

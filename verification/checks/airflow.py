@@ -97,7 +97,7 @@ def checks() -> Iterator[Check]:
     )
     yield Check(
         name="plugins seen",
-        believed="plugins/ is seen by the web server and the DAG processor; nothing needs more.",
+        believed="The web server and the DAG processor see plugins/; nothing else has to.",
         where="docs/decisions/0003-sensors-that-reschedule.md",
         expected="the web server lists the plugin",
         ask=_plugins,

@@ -210,15 +210,19 @@ def _take_back(visit: Visit, mark: str) -> int:
     return len(ours)
 
 
-def first_checks() -> Iterator[Check]:
-    """Yield those with which the stream starts."""
-    yield Check(
+def pre_check() -> Check:
+    """Return the one before all others, which may leave messages if they are not refused."""
+    return Check(
         name="nothing runs",
         believed="A new deployment has no stream, and no prompt waits.",
         where="dags/imagen_stream.py",
         expected="no active job, and an empty subscription",
         ask=_nothing_runs,
     )
+
+
+def first_checks() -> Iterator[Check]:
+    """Yield those with which the stream starts."""
     yield Check(
         name="stream start",
         believed="The DAG launches the flex template; the job runs; a canary comes back.",
@@ -230,7 +234,7 @@ def first_checks() -> Iterator[Check]:
     )
     yield Check(
         name="jobs listed",
-        believed="jobs.list shows a job soon after its launch, while it is QUEUED too.",
+        believed="Dataflow lists a job soon after its launch, while it is QUEUED too.",
         where="plugins/imagen_ops/google/dataflow.py",
         expected=f"listed within {_LISTED_WITHIN_S:.0f} s of the launch",
         ask=_listing,

@@ -17,6 +17,8 @@ _UNDELIVERED = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 _OLDEST = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
 # What the health check believes: a point a minute, at most four minutes late.
 _LATE_S = 300.0
+# The beginning of what policies look for in lines: `imagen_ops.alerts.alert`.
+_LINE = "imagen.alert/1:"
 # What must be in a condition of some policy that is on.
 _WATCHED = (
     "dataflow.googleapis.com/job/is_failed",
@@ -25,9 +27,9 @@ _WATCHED = (
     _OLDEST,
     "composer.googleapis.com/workflow/run_count",
     "topic_message_sizes_count",
-    "imagen.alert/1:stream_crash_loop",
-    "imagen.alert/1:backfill_unaccounted",
-    "imagen.alert/1:backfill_approval",
+    f"{_LINE}stream_crash_loop",
+    f"{_LINE}backfill_unaccounted",
+    f"{_LINE}backfill_approval",
 )
 _BACKFILL = "imagen_backfill"
 _FAILED_RUN = "failed run"
@@ -65,7 +67,9 @@ def _policies(visit: Visit) -> Seen:
     # As the API writes them, quotes in filters are escaped; these words have none.
     conditions = [json.dumps(policy.get("conditions", [])) for policy in on]
     if missing := [each for each in _WATCHED if not any(each in text for text in conditions)]:
-        raise DiffersError(f"no policy that is on watches {', '.join(missing)}")
+        # Whatever is shown must not look like an alert.
+        names = ", ".join(each.removeprefix(_LINE) for each in missing)
+        raise DiffersError(f"no policy that is on watches {names}")
     told = {channel for policy in on for channel in policy.get("notificationChannels", [])}
     return Seen(
         f"{len(on)} policies are on; they tell {len(told)} channels"
@@ -97,7 +101,7 @@ def _line(visit: Visit) -> Seen:
     wanted = (
         'resource.type = "cloud_composer_environment" AND '
         f'resource.labels.environment_name = "{visit.deployment.environment}" AND '
-        f'"imagen.alert/1:run_failed" AND timestamp >= "{at.isoformat()}"'
+        f'"{_LINE}run_failed" AND timestamp >= "{at.isoformat()}"'
     )
     body = {
         "resourceNames": [f"projects/{visit.deployment.project}"],
