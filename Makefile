@@ -78,7 +78,7 @@ findings: ## Show that what findings/ says of outside libraries still holds
 lint: install ## Check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy beam_jobs custom localcloud plugins/imagen_plugin.py plugins/imagen_ops dags/*.py
+	@$(VENV)/bin/mypy beam_jobs custom localcloud verification plugins/imagen_plugin.py plugins/imagen_ops dags/*.py
 	@PYTHONPATH=plugins $(VENV)/bin/lint-imports --no-cache --no-logo
 
 # checkov's own requirements do not go with Airflow's, so it has an environment to itself. A file that
