@@ -55,7 +55,7 @@ class ApproveBackfill(ImagenOperator, HITLOperator):
     An answer is kept in the task's state before anything else is done with it, so a retry doesn't
     ask again. Nor does one that finds no kept answer: asking erases an answer that has come
     meanwhile, as when Airflow takes the resumed task for failed
-    (https://github.com/apache/airflow/issues/72716). It only waits again, and Airflow resumes it at
+    (`findings/airflow_hitl_lost_answer.sh`). It only waits again, and Airflow resumes it at
     once with the answer that is there. An approval holds for the run, even if the task is cleared,
     as long as the plan is no larger than what was approved. Clearing the task after a rejection, or
     without an answer, asks again about the same plan. About another plan it can't: Airflow 3.3.1
