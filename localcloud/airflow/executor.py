@@ -21,13 +21,13 @@ class LastProcessExecutor(LocalExecutor):
     """Tells the scheduler of the end of a task's last process only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._processes: collections.Counter[Any] = collections.Counter()
 
     @override
     def _process_workloads(self, workload_list: Sequence[Any]) -> None:
         self._processes.update(workload.key for workload in workload_list)
-        super()._process_workloads(workload_list)
+        super()._process_workloads(workload_list)  # type: ignore[no-untyped-call]
 
     @override
     def change_state(
