@@ -26,7 +26,7 @@ _PARALLELISM = 4
 
 _ALWAYS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__EXECUTOR": "localcloud.airflow.executor.LastProcessExecutor",
     "AIRFLOW__CORE__PARALLELISM": str(_PARALLELISM),
     "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{u}:{r}" for u, r in USERS.items()),
     # The default looks up the machine's full name over the network, which can take seconds.

@@ -106,6 +106,7 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
         event: Any = None,
         state: Any = None,
         max_tries: int | None = None,
+        try_number: int = 1,
         **form: object,
     ) -> Any:
         params = {
@@ -130,6 +131,7 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
             event=event,
             state=state,
             max_tries=max_tries,
+            try_number=try_number,
         )
 
     return run
