@@ -80,6 +80,9 @@ class Composer:
                 "AIRFLOW__CELERY__BROKER_URL": redis.url,
                 "AIRFLOW__CELERY__RESULT_BACKEND": postgres.url("db+postgresql"),
                 "AIRFLOW__CELERY__WORKER_CONCURRENCY": str(_TASKS_PER_WORKER),
+                # As composer.tf has it, which says why.
+                "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "180",
+                "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "60",
                 # Airflow's own default, which it warns about unless it is said.
                 "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
                 "PYTHONPATH": str(self.packages),

@@ -1,5 +1,6 @@
 """The small shape, and where Composer's differs from it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def test_neither_scheduler_nor_triggerer_sees_the_plugins(composer: Plan, tmp_pa
     assert (composer.plugins / "beam_jobs" / "names.py").is_file()
     # Nothing of the project is on the path but by the plugins' folder.
     assert composer.settings["PYTHONPATH"] == str(tmp_path / "packages")
+
+
+def test_it_has_the_settings_of_composer_tf(composer: Plan) -> None:
+    text = (ROOT / "composer.tf").read_text()
+    block = re.search(r"airflow_config_overrides = .*?\n      }, var", text, re.S)
+    assert block
+    given = dict(re.findall(r'^ +"(scheduler-\w+)" += "(.+)"$', block[0], re.M))
+    assert len(given) == 2
+    ours = {f"AIRFLOW__{name.replace('-', '__').upper()}": value for name, value in given.items()}
+    assert ours.items() <= composer.settings.items()
 
 
 def test_every_fab_role_has_a_user() -> None:
