@@ -14,7 +14,8 @@ from typing import Any
 from google.cloud import storage
 
 from beam_jobs.catalog import DEFAULT_MODEL, KNOWN_MODELS
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import Prompt, parse
 from bench.local_cloud import local_cloud, measured_alone
 from localcloud.resources import Names
 
