@@ -28,10 +28,10 @@ OWN_ROLES = {
         *_BASIS,
         ("can_read", "Plugins"),
         ("can_create", "DAG Runs"),
+        ("can_edit", "DAG Runs"),
         ("can_edit", "Task Instances"),
         ("can_read", "HITL Detail"),
         *((action, f"DAG:{dag}") for dag in DAGS for action in ("can_read", "can_edit")),
-        *((action, f"DAG Run:{dag}") for dag in DAGS for action in ("can_read", "can_create")),
     ],
     "Another team": [*_BASIS, ("can_read", "DAG:not_of_this_project")],
 }
