@@ -8,10 +8,9 @@ import pytest
 
 from localcloud.airflow import Airflow
 from tests import openlineage
+from tests.composer_packages import python_path
 from tests.conftest import BUCKET, PROJECT, Cloud, eventually
 from tests.e2e.conftest import PATIENT, SETTINGS, Operated
-
-pytest.importorskip("airflow.providers.openlineage", reason="the provider is optional")
 
 # An Airflow of its own: the provider makes each task slower.
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
@@ -37,7 +36,11 @@ def airflow(
 ) -> Iterator[Airflow]:
     airflow = Airflow(tmp_path_factory.mktemp("airflow"))
     settings = SETTINGS | PATIENT | openlineage.settings(events)
-    airflow.start(_cloud.environment, settings=settings | {"IMAGEN_BIGQUERY_DATASET": "rows"})
+    settings |= {
+        "IMAGEN_BIGQUERY_DATASET": "rows",
+        "PYTHONPATH": python_path("airflow.providers.openlineage"),
+    }
+    airflow.start(_cloud.environment, settings=settings)
     try:
         airflow.wait_until_ready(within_s=400)
         yield airflow

@@ -1,8 +1,6 @@
 """A home of such an Airflow, with a user of each role: made once, and then only read."""
 
 import contextlib
-import functools
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,26 +9,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from localcloud.airflow.environment import environment_for, inherited
 from localcloud.airflow.home import Home
+from tests.composer_packages import python_path
 from tests.conftest import ROOT, eventually
 
 PASSWORD = "none but in a test"
 AUTH_MANAGER = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-# Where `make up AIRFLOW=composer` installs what Airflow needs beside requirements.txt.
-_COMPOSER = ROOT / ".venv-composer" / "bin" / "python"
 
 
-@functools.cache
-def interpreter() -> Path:
-    """Return a Python that has the FAB provider; without one, skip the test."""
-    if importlib.util.find_spec("airflow.providers.fab"):
-        return Path(sys.executable)
-    if not _COMPOSER.exists():
-        pytest.skip("no FAB provider here: `make up AIRFLOW=composer` installs it")
-    return _COMPOSER
+_AIRFLOW = Path(sys.executable).parent / "airflow"
 
 
 class FabHome:
@@ -44,7 +32,7 @@ class FabHome:
 
     def __init__(self, folder: Path, path: str, cloud: Mapping[str, str]) -> None:
         home = Home(folder)
-        home.prepare()
+        home.prepare(())
         port = home.choose_port()
         self.url = f"http://127.0.0.1:{port}{path}"
         self.folder = folder
@@ -57,13 +45,11 @@ class FabHome:
                 secrets=home.secrets(),
                 dags=ROOT / "dags",
                 plugins=ROOT / "plugins",
-                settings={
-                    "AIRFLOW__CORE__AUTH_MANAGER": AUTH_MANAGER,
-                    "AIRFLOW__API__BASE_URL": self.url,
-                    "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-                },
+                path=path,
+                shape={"AIRFLOW__CORE__AUTH_MANAGER": AUTH_MANAGER},
+                settings={"AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"},
             ),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": python_path("airflow.providers.fab"),
         }
         self._airflow("db", "migrate")
         self._airflow("dags", "reserialize")
@@ -72,7 +58,7 @@ class FabHome:
     def run(self, module: str, *arguments: str) -> Any:
         """Run a module with the FAB provider's Python; what it prints, which is JSON."""
         done = subprocess.run(
-            [str(interpreter()), "-m", module, *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
@@ -88,7 +74,7 @@ class FabHome:
         log = self.folder / "api-server.log"
         with log.open("ab") as out:
             process = subprocess.Popen(
-                [str(interpreter().parent / "airflow"), "api-server"],
+                [str(_AIRFLOW), "api-server"],
                 env=self.environment,
                 cwd=ROOT,
                 stdout=out,
@@ -116,7 +102,7 @@ class FabHome:
 
     def _airflow(self, *arguments: str) -> None:
         done = subprocess.run(
-            [str(interpreter().parent / "airflow"), *arguments],
+            [str(_AIRFLOW), *arguments],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
