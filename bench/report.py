@@ -9,6 +9,9 @@ from bench.checks import checks
 NAMES = {
     "one_by_one": "one call after another in `run_inference`, 12 threads",
     "beam_gemini": "Beam's `GeminiModelHandler`, batch size 1, 12 threads",
+    "beam_rate_limiter": "Beam's `RemoteModelHandler(rate_limiter=…)`, batch size 1, 12 threads",
+    "beam_gemini_64": "Beam's `GeminiModelHandler`, batch size 1, 64 threads",
+    "beam_async_wrapper": "Beam's `AsyncWrapper`, 64 threads, a stream",
     "asyncio_genai": "no Beam: one asyncio loop with google-genai",
     "backfill": "ours, backfill",
     "stream": "ours, stream",

@@ -16,7 +16,14 @@ LATENCY_S = 0.5
 IN_FLIGHT = 64
 # The number of prompts makes slow contenders run for 15 s, and fast ones for some seconds.
 ROUNDS = 3
-CONTENDERS = {"one_by_one": 192, "beam_gemini": 192, "asyncio_genai": 1536}
+CONTENDERS = {
+    "one_by_one": 192,
+    "beam_gemini": 192,
+    "beam_rate_limiter": 192,
+    "beam_gemini_64": 768,
+    "beam_async_wrapper": 768,
+    "asyncio_genai": 1536,
+}
 OURS: dict[str, Callable[..., Run]] = {"backfill": runs.backfill, "stream": runs.stream}
 PROMPTS = 2048
 

@@ -12,6 +12,8 @@ from beam_jobs.engine.limiter import (
     MAX_PAUSE_S,
     AdaptiveLimiter,
 )
+from beam_jobs.engine.shared_quota import SharedQuota
+from beam_jobs.fleet.member import Member
 
 pytestmark = pytest.mark.asyncio
 
@@ -53,6 +55,13 @@ class Calls:
 
 def now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def rate(per_minute: float | None) -> SharedQuota | None:
+    """Return the rate of a job with one worker."""
+    if per_minute is None:
+        return None
+    return SharedQuota(Member(per_minute / 60), catch_up_s=1.0, others=False)
 
 
 async def started_later() -> float:
@@ -288,7 +297,7 @@ async def test_a_call_that_fails_gives_its_slot_back():
 @pytest.mark.slow
 @pytest.mark.parametrize("requests_per_minute", [None, 60_000.0])
 async def test_cancelled_calls_leak_no_slot_at_whatever_moment(requests_per_minute):
-    limiter = AdaptiveLimiter(3, requests_per_minute)
+    limiter = AdaptiveLimiter(3, job_rate=rate(requests_per_minute))
     chance = random.Random(3)
 
     async def call() -> None:
@@ -339,7 +348,7 @@ async def test_waiting_calls_are_served_in_their_order():
     ("per_minute", "calls", "at_once"), [(1200.0, 30, 20), (3000.0, 75, 50), (600.0, 14, 10)]
 )
 async def test_the_rate_is_kept_after_a_second_of_burst(per_minute, calls, at_once):
-    limiter = AdaptiveLimiter(64, per_minute)
+    limiter = AdaptiveLimiter(64, job_rate=rate(per_minute))
     begun = now()
     starts = sorted(await asyncio.gather(*(_started_at(limiter) for _ in range(calls))))
     assert sum(start - begun < 0.02 for start in starts) <= at_once + 1
@@ -348,7 +357,7 @@ async def test_the_rate_is_kept_after_a_second_of_burst(per_minute, calls, at_on
 
 
 async def test_a_slow_rate_lets_one_call_start_and_the_next_wait():
-    limiter = AdaptiveLimiter(64, 6.0)
+    limiter = AdaptiveLimiter(64, job_rate=rate(6.0))
     await _started_at(limiter)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(_started_at(limiter), 0.1)
