@@ -70,7 +70,8 @@ class Cloud:
 
     def storage(self, **settings: float) -> dict[str, Any]:
         """Change storage's settings; return its counts so far."""
-        return dict(_patch(self.environment["STORAGE_EMULATOR_HOST"], **settings)["counts"])
+        url = self.environment["STORAGE_EMULATOR_HOST"]
+        return dict(change_settings(url, **settings)["counts"])
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of both processes so far."""
