@@ -202,7 +202,7 @@ JOB_FIELDS: dict[str, Any] = {
         None,
         "number",
         "Maximum model calls per minute",
-        "For the whole job, split evenly over *Maximum workers*. Set this to leave part of the "
+        "For the whole job, shared by the workers that are busy. Set this to leave part of the "
         "model's quota to other jobs. **Empty**: as many as the quota allows; for a backfill, "
         f"{set_to('IMAGEN_BACKFILL_REQUESTS_PER_MINUTE')}.",
         exclusiveMinimum=0,
