@@ -1289,6 +1289,13 @@ resource "google_composer_environment" "imagen" {
         # OpenLineage events carry the conf of runs, which may name people's files. With this, only DAGs
         # that ask for it send any, and these don't.
         "openlineage-selective_enable" = "True"
+        # A task whose message to the workers was lost, as when a scheduler or a worker is lost or Redis is
+        # emptied, stays queued until this many seconds have passed, 600 by default. Runs of the health DAG
+        # come one at a time, so for as long nobody would look at the stream. Now it is queued again before
+        # the next look is due. A third loss in a row fails the task. No limit or block is documented:
+        # https://docs.cloud.google.com/composer/docs/airflow-configurations
+        "scheduler-task_queued_timeout"                = "180"
+        "scheduler-task_queued_timeout_check_interval" = "60"
       }, var.airflow_config) : name => value if value != null }
     }
     # Waiting tasks hold no slot, and DAGs parse in milliseconds, so small sizes are enough. Nothing is

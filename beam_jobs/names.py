@@ -25,6 +25,8 @@ PROMPT_TEMPLATES_FOLDER = "templates/prompts"
 JOBS_FOLDER = "jobs"
 # The folder in the bucket of what batch inference makes ahead of backfills: a folder for each run.
 PREFETCH_FOLDER = "prefetch"
+# The folder of the numbers that say which run was first.
+TURNS_FOLDER = f"{PREFETCH_FOLDER}/turns"
 
 # What the jobs' workers say of models that refuse every prompt: an object for each, written anew
 # every so many seconds.

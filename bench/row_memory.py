@@ -24,8 +24,8 @@ from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.pipeline.blocks import SpreadRows, rows_of
 from beam_jobs.pipeline.submit import LOCAL_PARTS
 from beam_jobs.pipeline.transforms import ReadPromptFile
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.limits import NO_LIMITS
-from beam_jobs.prompts.parse import PromptDefaults
 from bench.interpreter import ROOT, python
 from bench.processes import cpu_s, peak_mb
 from bench.prompts import text

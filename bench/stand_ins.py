@@ -48,7 +48,7 @@ class Cloud:
         models = localcloud_cli.environment_of(self._models) or {}
         self.environment["GOOGLE_VERTEX_BASE_URL"] = models["GOOGLE_VERTEX_BASE_URL"]
         os.environ.update(self.environment)
-        _patch(self.environment["STORAGE_EMULATOR_HOST"], md5=0)
+        change_settings(self.environment["STORAGE_EMULATOR_HOST"], md5=0)
         threading.Thread(target=self._delete_old_images, daemon=True).start()
 
     def stop(self) -> None:
@@ -60,7 +60,8 @@ class Cloud:
         """Change the models' settings; return their counts so far."""
         if "canned_bytes" in settings:
             self._large = settings["canned_bytes"] > _LARGE_BYTES
-        return dict(_patch(self.environment["GOOGLE_VERTEX_BASE_URL"], **settings)["counts"])
+        url = self.environment["GOOGLE_VERTEX_BASE_URL"]
+        return dict(change_settings(url, **settings)["counts"])
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of both processes so far."""
@@ -79,7 +80,8 @@ class Cloud:
                 )
 
 
-def _patch(url: str, **settings: float) -> dict[str, Any]:
+def change_settings(url: str, **settings: float) -> dict[str, Any]:
+    """Change settings of a stand-in, and return them and its counts."""
     host = urlsplit(url)
     connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=30)
     headers = {"Content-Type": "application/json"}

@@ -119,7 +119,7 @@ with DAG(
     description="Generate the images of a day's prompt files",
     tags=[TAG, "backfill"],
     # More than its tasks can take together: a run must not end before its job is reconciled.
-    dagrun_timeout=timedelta(hours=91 + MAX_APPROVAL_HOURS + MAX_PREFETCH_HOURS),
+    dagrun_timeout=timedelta(hours=94 + MAX_APPROVAL_HOURS + 2 * MAX_PREFETCH_HOURS),
     params=_FORM,
     doc_md="""
 ### Backfill: images for files of prompts
@@ -169,7 +169,8 @@ changes after that is not read: it becomes a dead letter that says so.
 
 A prefetch only fills the store ahead. If batch inference refuses, fails, is cancelled or is late,
 the record says so (`prefetch`), and the job makes the rest within the same budget: its ledgers
-count what the batch jobs cost. Without *Prefetch*, these four tasks are skipped.
+count what the batch jobs cost. Without *Prefetch*, these four tasks are skipped. Of two runs over
+the same files at once, only the first one orders; the other launches when its images are stored.
 
 An invalid row becomes a dead letter that names the file and the line. It doesn't fail the run.
 The run leaves a record under `records/backfills` in the bucket: by `reconcile`, by `plan` if there
@@ -194,7 +195,8 @@ If every prompt is accounted for, the run also creates an event of the Asset `im
         # In words, not `plan.output`: what is upstream decides whether it runs.
         plan="{{ ti.xcom_pull(task_ids='plan') | tojson }}",
         pool=_POOL,
-        timeout=timedelta(hours=24),
+        # Of these, it may wait for what another run has ordered.
+        timeout=timedelta(hours=24 + MAX_PREFETCH_HOURS + 3),
         # Without a prefetch, its tasks are skipped. If `approve` is skipped too, so is this one.
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )

@@ -32,8 +32,7 @@ from beam_jobs.custom.function import CustomFunction
 from beam_jobs.images.location import Location
 from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.names import fleet_folder
-from beam_jobs.prompts.defaults import prompt_defaults
-from beam_jobs.prompts.parse import STREAM, PromptDefaults
+from beam_jobs.prompts.defaults import STREAM, PromptDefaults, prompt_defaults
 
 # Beam's Dataflow experiment for one SDK process per worker, however many cores it has. The job
 # waits for the model rather than computing, and one process's event loop handles all calls.

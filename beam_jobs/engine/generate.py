@@ -43,7 +43,9 @@ from beam_jobs.images.store import Found, ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots
 from beam_jobs.models.base import CallError, ImageModel
 from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
-from beam_jobs.prompts.parse import STREAM, Canary, Parsed, Prompt
+from beam_jobs.prompts.canary import Canary
+from beam_jobs.prompts.defaults import STREAM
+from beam_jobs.prompts.parse import Parsed, Prompt
 
 _log = logging.getLogger(__name__)
 

@@ -42,7 +42,8 @@ from beam_jobs.metrics import count_throttling, count_thumbnails
 from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
 from beam_jobs.models.base import ImageModel
 from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
-from beam_jobs.prompts.parse import STREAM, Parsed
+from beam_jobs.prompts.defaults import STREAM
+from beam_jobs.prompts.parse import Parsed
 
 # aiohttp buffers up to twice this many bytes of an answer that waits for its slot.
 READ_BUFFER_BYTES = 1 << 16

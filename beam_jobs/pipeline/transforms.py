@@ -24,12 +24,13 @@ from beam_jobs.pipeline.blocks import Packer, Row
 from beam_jobs.pipeline.canary_keys import keys_at
 from beam_jobs.pipeline.pubsub_writer import WriteMessages
 from beam_jobs.prompts.beam_files import files_as_planned, read_planned, read_prompts
-from beam_jobs.prompts.canary import refuse_canary
+from beam_jobs.prompts.canary import Canary, refuse_canary
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.limits import FileLimits
 from beam_jobs.prompts.listing import ListedFile
-from beam_jobs.prompts.parse import Canary, Parsed, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Parsed, Prompt, parse
 from beam_jobs.prompts.template_folder import templates_in
 
 FAILURES = "failures"

@@ -41,7 +41,8 @@ from beam_jobs.images.store import ImageStore
 from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Prediction
-from beam_jobs.prompts.parse import PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import parse
 
 location, run, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 MODEL = "gemini-3.1-flash-image"

@@ -38,7 +38,7 @@ from beam_jobs.models.base import (
 from beam_jobs.models.bill import FREE
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
-from beam_jobs.prompts.parse import Canary
+from beam_jobs.prompts.canary import Canary
 from localcloud.storage import ObjectStore, storage_app
 from tests.conftest import BUCKET
 from tests.message_schemas import message_of

@@ -444,7 +444,8 @@ def test_a_pickled_step_does_not_hold_the_writer(lane, location):
     before = len(pickler.dumps(step))
     list(step.process(prediction()))
     assert len(pickler.dumps(step)) == before
-    assert vars(pickler.loads(pickler.dumps(step))) == vars(step) == {"_location": location}
+    expected = {"_location": location, "_workers": 1}
+    assert vars(pickler.loads(pickler.dumps(step))) == vars(step) == expected
     assert pickle.loads(pickle.dumps(location)) == location
 
 
