@@ -194,8 +194,9 @@ JOB_FIELDS: dict[str, Any] = {
         64,
         "integer",
         "Maximum concurrent model calls per worker",
-        "An upper limit. The job makes fewer calls at once while the model is overloaded. At 15 s a "
-        "call, 64 are 250 images per minute. A worker of two cores can have 256, which makes 1,000.",
+        "An upper limit. The job makes fewer calls at once while the model is overloaded. At 15 s "
+        "for each call, 64 calls are 250 images per minute, and 256 are 1,000: a worker of two "
+        "cores can have as many.",
         minimum=1,
         maximum=1024,
     ),
