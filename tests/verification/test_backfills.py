@@ -95,7 +95,7 @@ def test_a_prediction_that_is_missing_is_found(
 ) -> None:
     run("success")
     outcomes(*(prediction(number, "standard") for number in range(2)), invalid())
-    differs(verifying.ask("backfill", within_s=12), "2 predictions and 1 dead letters, expected 3")
+    differs(verifying.ask("backfill", within_s=1), "2 predictions and 1 dead letters, expected 3")
 
 
 def test_a_run_that_fails_is_found_with_its_task(
@@ -109,7 +109,7 @@ def test_a_run_that_does_not_end_is_found_with_what_its_tasks_do(
     verifying: Verifying, run: Callable[..., None]
 ) -> None:
     run("running", plan="success", launch="up_for_reschedule")
-    differs(verifying.ask("backfill", within_s=11), "is still running", "launch up_for_reschedule")
+    differs(verifying.ask("backfill", within_s=1), "is still running", "launch up_for_reschedule")
 
 
 def test_images_that_the_job_made_instead_of_batch_inference_are_found(

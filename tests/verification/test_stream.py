@@ -100,7 +100,7 @@ def test_an_update_that_starts_no_other_job_is_found(
     verifying.visit.known["stream job"] = "1"
     dataflow.at[f"{JOBS}/1"] = (200, {"currentState": "JOB_STATE_RUNNING"})
     airflow_says(dataflow, "imagen_stream_start", "success", launch="success")
-    result = verifying.ask("update in place", within_s=11)
+    result = verifying.ask("update in place", within_s=1)
     differs(result, "the job was 1, which is RUNNING, and is 1")
 
 
