@@ -91,7 +91,9 @@ def test_every_check_holds_on_stand_ins_or_is_a_listed_difference(
     assert 0.3 < report["cost_usd"] < 2.0
     # It has cleaned up.
     assert operated.active_jobs() == []
-    assert len(set(operated.jobs()) - jobs) == 5, "the stream and its update, two backfills and an import"
+    assert len(set(operated.jobs()) - jobs) == 5, (
+        "the stream and its update, two backfills and an import"
+    )
     assert checks["clean up"]["ending"] == "holds"
     left = [
         blob.name
