@@ -75,7 +75,7 @@ variable "model" {
 }
 
 variable "worker_machine_type" {
-  description = "The machine type of the Dataflow workers. They mostly wait for the model: two cores keep 64 calls in flight."
+  description = "The machine type of the Dataflow workers. They mostly wait for the model: two cores keep 256 calls in flight. docs/scale.md has sizes by images per minute."
   type        = string
   default     = "n2-standard-2"
   validation {

@@ -5,7 +5,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from bench import checks
+from bench import check, checks
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -14,9 +14,6 @@ _OURS, _OTHERS, _BAD = "#1a73e8", "#9aa0a6", "#d93025"
 _LABELS = {
     "one_by_one": "one by\none",
     "beam_gemini": "Beam's\nhandler",
-    "beam_rate_limiter": "rate\nlimiter",
-    "beam_gemini_64": "64\nthreads",
-    "beam_async_wrapper": "Async-\nWrapper",
     "asyncio_genai": "asyncio,\nno Beam",
     "backfill": "ours,\nbackfill",
     "stream": "ours,\nstream",
@@ -47,9 +44,9 @@ def _comparison(figures: dict[str, Any]) -> Any:
         ),
         strict=True,
     ):
-        contenders = [each for each in _LABELS if checks.runs_of(figures["runs"], each)]
-        values = [[run[name] for run in checks.runs_of(figures["runs"], c)] for c in contenders]
-        medians = [checks.median(checks.runs_of(figures["runs"], c), name) for c in contenders]
+        contenders = [each for each in _LABELS if check.runs_of(figures["runs"], each)]
+        values = [[run[name] for run in check.runs_of(figures["runs"], c)] for c in contenders]
+        medians = [check.median(check.runs_of(figures["runs"], c), name) for c in contenders]
         spread = [
             [median - min(each) for median, each in zip(medians, values, strict=True)],
             [max(each) - median for median, each in zip(medians, values, strict=True)],
