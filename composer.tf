@@ -75,7 +75,7 @@ variable "model" {
 }
 
 variable "worker_machine_type" {
-  description = "The machine type of the Dataflow workers. They mostly wait for the model: two cores keep 64 calls in flight."
+  description = "The machine type of the Dataflow workers. They mostly wait for the model: two cores keep 256 calls in flight. docs/scale.md has sizes by images per minute."
   type        = string
   default     = "n2-standard-2"
   validation {
@@ -120,9 +120,9 @@ locals {
     "prefetch", "prefetch_keep_output",
   ]
   settings_in_numbers = [
-    "approval_timeout_hours", "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
+    "approval_timeout_hours", "backfill_due_hours", "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
     "backfill_max_unpacked_bytes", "backfill_requests_per_minute", "backfills_at_once",
-    "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio", "max_images_per_prompt",
+    "canary_seconds", "health_due_minutes", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio", "max_images_per_prompt",
     "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "prefetch_deadline_hours",
     "prefetch_min_saving_usd", "restarts_per_hour", "startup_seconds",
     "stream_max_images_per_day", "stream_max_images_per_hour",
@@ -1247,6 +1247,7 @@ locals {
       DEAD_LETTERS_TOPIC        = google_pubsub_topic.imagen["dead-letters"].name
       DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
       STREAM_JOB_NAME           = local.stream_job
+      BIGQUERY_DATASET          = var.bigquery_dataset
       SIGNED_URL_HOURS          = var.signed_url_hours == null ? null : tostring(var.signed_url_hours)
       # The page in Airflow shows the runbook itself, unless people read it elsewhere.
       RUNBOOK_URL            = startswith(var.runbook_url, "http") ? var.runbook_url : null
@@ -1460,6 +1461,12 @@ locals {
       event    = "stream_crash_loop"
       severity = "CRITICAL"
       first    = "The health DAG restarts it again once the first of these restarts is an hour old. The verdict of imagen_stream_health says why the job ended. If you deployed a new image, roll back."
+    }
+    run-late = {
+      title    = "a run is late"
+      event    = "run_late"
+      severity = "ERROR"
+      first    = "A health check, or a night, has not ended in time. Open the run in Airflow and see which task waits. While a health check hangs, nothing restarts the stream."
     }
     unaccounted = {
       title    = "a backfill does not add up"

@@ -14,9 +14,6 @@ _OURS, _OTHERS, _BAD = "#1a73e8", "#9aa0a6", "#d93025"
 _LABELS = {
     "one_by_one": "one by\none",
     "beam_gemini": "Beam's\nhandler",
-    "beam_rate_limiter": "rate\nlimiter",
-    "beam_gemini_64": "64\nthreads",
-    "beam_async_wrapper": "Async-\nWrapper",
     "asyncio_genai": "asyncio,\nno Beam",
     "backfill": "ours,\nbackfill",
     "stream": "ours,\nstream",

@@ -237,18 +237,24 @@ def stream(cloud: Cloud, prompts: int, in_flight: int) -> Run:
 def streaming(cloud: Cloud, in_flight: int) -> Iterator[tuple[Process, Receiver]]:
     """Run a streaming job; yield it after its first prediction, with a receiver."""
     receiver = Receiver()
-    arguments = [
-        *_job("stream", in_flight),
-        f"--messages_subscription={P}/subscriptions/prompts-sub",
-        "--runner=localcloud.runner.MicroBatchRunner",
-    ]
     with contextlib.closing(receiver):
-        process = Process(arguments, cloud.environment, cloud.folder / "stream.log")
+        process = Process(
+            stream_arguments(in_flight), cloud.environment, cloud.folder / "stream.log"
+        )
         with _ended(process):
             publish([text(_new(), 0)])
             receiver.wait(1, _START_WITHIN_S)
             yield process, receiver
             process.drain()
+
+
+def stream_arguments(in_flight: int) -> list[str]:
+    """Return the command line of the streaming job."""
+    return [
+        *_job("stream", in_flight),
+        f"--messages_subscription={P}/subscriptions/prompts-sub",
+        "--runner=localcloud.runner.MicroBatchRunner",
+    ]
 
 
 def cold_stream(cloud: Cloud, in_flight: int) -> float:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TriggerRule
 
+from imagen_ops.alerts.deadlines import due
 from imagen_ops.backfill.approval import ApprovalMode
 from imagen_ops.backfill.approve import ApproveBackfill
 from imagen_ops.backfill.operators import CheckBudget, PlanBackfill, ReconcileBackfill
@@ -18,6 +19,7 @@ from imagen_ops.backfill.sensors import BackfillJobSensor, LaunchBackfillSensor
 from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
 from imagen_ops.jobs.params import JOB_FIELDS, field, set_to
 from imagen_ops.settings import (
+    DEFAULT_BACKFILL_DUE_HOURS,
     DEFAULT_BACKFILL_SCHEDULE,
     MAX_APPROVAL_HOURS,
     MAX_PREFETCH_HOURS,
@@ -120,6 +122,13 @@ with DAG(
     tags=[TAG, "backfill"],
     # More than its tasks can take together: a run must not end before its job is reconciled.
     dagrun_timeout=timedelta(hours=94 + MAX_APPROVAL_HOURS + 2 * MAX_PREFETCH_HOURS),
+    # From the end of the day that a night is about.
+    deadline=due(
+        "backfill_due_hours",
+        DEFAULT_BACKFILL_DUE_HOURS,
+        timedelta(hours=1),
+        after=timedelta(days=1),
+    ),
     params=_FORM,
     doc_md="""
 ### Backfill: images for files of prompts

@@ -98,6 +98,7 @@ _TOGETHER = {
     "tests/plugins/imagen_ops/alerts/test_run_callbacks_in_airflow.py": "the small Airflow",
     # Stops it at its end.
     "tests/localcloud/airflow/test_standalone.py": "the small Airflow",
+    **{f"tests/fab/{p.name}": "an Airflow with FAB" for p in ROOT.glob("tests/fab/test_*.py")},
     **{f"tests/terraform/{p.name}": "one deployment" for p in ROOT.glob("tests/terraform/*.py")},
     **{f"tests/ui/{p.name}": "one browser" for p in ROOT.glob("tests/ui/test_*.py")},
 }

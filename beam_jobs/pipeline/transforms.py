@@ -90,7 +90,7 @@ class PublishOutcomes(beam.PTransform):
     @override
     def expand(self, outcomes: PCollection[Any]) -> Any:
         encoded = outcomes | "Encode" >> beam.ParDo(
-            Encode(self._config.images_location)
+            Encode(self._config.images_location, self._config.workers)
         ).with_outputs(FAILURES, main="predictions")
         return (
             encoded["predictions"] | "Predictions" >> WriteMessages(self._config.responses_topic),
@@ -200,14 +200,15 @@ class Encode(beam.DoFn):
     and is not part of this object, which is pickled.
     """
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, workers: int) -> None:
         self._location = location
+        self._workers = workers
 
     @override
     def process(self, outcome: Outcome) -> Iterator[Any]:
         metrics.count_outcome(outcome)
         message = PubsubMessage(*encode(outcome))
-        recent_index.record_outcome(outcome, self._location)
+        recent_index.record_outcome(outcome, self._location, self._workers)
         yield TaggedOutput(FAILURES, message) if isinstance(outcome, Failure) else message
 
 

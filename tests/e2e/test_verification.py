@@ -12,7 +12,8 @@ import pytest
 from tests.conftest import PROJECT, ROOT
 from tests.e2e.conftest import Operated
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+# Minutes, for what tests/verification shows check by check.
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
 # What stand-ins don't have, or do otherwise than the real service, and why. Each entry is the
 # beginning of names.
@@ -90,7 +91,9 @@ def test_every_check_holds_on_stand_ins_or_is_a_listed_difference(
     assert 0.3 < report["cost_usd"] < 2.0
     # It has cleaned up.
     assert operated.active_jobs() == []
-    assert len(set(operated.jobs()) - jobs) == 5, "stream, its update, backfill, import, backfill"
+    assert len(set(operated.jobs()) - jobs) == 5, (
+        "the stream and its update, two backfills and an import"
+    )
     assert checks["clean up"]["ending"] == "holds"
     left = [
         blob.name

@@ -26,6 +26,8 @@ OTHERWISE = {
     "startup_seconds": 1200,
     "backfills_at_once": 3,
     "approval_timeout_hours": 6.5,
+    "health_due_minutes": 20,
+    "backfill_due_hours": 8.5,
     "prefetch_min_saving_usd": 2.5,
     "backfill_pool": "imagen_backfill",
     "backfill_requests_per_minute": 30.5,
@@ -96,7 +98,7 @@ def test_the_dags_find_all_that_they_need_and_no_name_that_they_do_not_know(
 
 def test_every_setting_that_the_code_reads_can_be_set(plan: Any) -> None:
     runbook = "https://example.com/runbook"
-    others = {**OTHERS, **SIGNED, "batch_inference": True}
+    others = {**OTHERS, **SIGNED, "batch_inference": True, "bigquery_dataset": "imagen"}
     assert set(environment_of(plan(settings=OTHERWISE, runbook_url=runbook, **others))) == {
         f"{PREFIX}{name.upper()}" for name in Settings.model_fields
     }

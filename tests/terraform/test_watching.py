@@ -117,7 +117,7 @@ def test_a_line_that_is_an_alert_is_one_that_the_code_writes(applied: Deployment
         for condition in one["conditions"]
         for each in condition["condition_matched_log"]
     ]
-    assert len(found) == 3
+    assert len(found) == 4
     for text in found:
         (event,) = re.findall(rf'AND "{re.escape(SCHEMA)}:(\w+)"$', text)
         assert f'"{event}"' in code
@@ -142,4 +142,4 @@ def test_who_is_told_is_told_of_every_alert(plan: Any) -> None:
     resources = plan(notification_emails=["a@example.com", "b@example.com"])
     assert len(of_kind(resources, "google_monitoring_notification_channel")) == 2
     policies = of_kind(resources, "google_monitoring_alert_policy")
-    assert len(policies) == 9
+    assert len(policies) == 10

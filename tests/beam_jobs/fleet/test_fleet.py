@@ -61,8 +61,12 @@ def test_the_rate_of_a_job_is_never_exceeded_whatever_workers_do():
         await busy(workers[:1])
         for worker in workers[1:]:
             await busy([worker])
+        for worker in workers[4:]:
+            worker.busy.clear()
+            await asyncio.sleep(9)
         for number, worker in enumerate(workers[1:4]):
             worker.kill()
+            workers[4 + number].busy.set()
             await asyncio.sleep(7 * number)
         await asyncio.sleep(60)
         return service
@@ -176,6 +180,21 @@ def test_idle_workers_cost_nothing():
     before, bucket = run(scenario())
     assert bucket.requests == before
     assert bucket.reports == {}
+
+
+def test_a_single_prompt_now_and_then_waits_for_nobody():
+    async def scenario():
+        service, bucket = Service(latency_s=1.0), Bucket()
+        (worker,) = of_a_job(service, bucket, 1, workers=4)
+        worker._add(worker.fleet.run())
+        waited = []
+        for _ in range(20):
+            await asyncio.sleep(61)
+            async with worker.limiter.slot() as slot:
+                waited.append(slot.throttled_s)
+        return waited
+
+    assert max(run(scenario())) <= 0.3
 
 
 def test_without_a_quota_to_share_a_worker_only_reads():
