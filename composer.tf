@@ -179,7 +179,7 @@ variable "model" {
 }
 
 variable "worker_machine_type" {
-  description = "The machine type of the Dataflow workers. They mostly wait for the model: two cores keep 64 calls in flight."
+  description = "The machine type of the Dataflow workers. They mostly wait for the model: two cores keep 256 calls in flight. docs/scale.md has sizes by images per minute."
   type        = string
   default     = "n2-standard-2"
   validation {
@@ -224,9 +224,9 @@ locals {
     "prefetch", "prefetch_keep_output",
   ]
   settings_in_numbers = [
-    "approval_timeout_hours", "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
+    "approval_timeout_hours", "backfill_due_hours", "backfill_max_cost_usd", "backfill_max_images", "backfill_max_plan_seconds", "backfill_max_rows",
     "backfill_max_unpacked_bytes", "backfill_requests_per_minute", "backfills_at_once",
-    "canary_seconds", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio", "max_images_per_prompt",
+    "canary_seconds", "health_due_minutes", "max_backlog_age_seconds", "max_backlog_size", "max_failure_ratio", "max_images_per_prompt",
     "max_system_lag_seconds", "max_watermark_age_seconds", "poke_seconds", "prefetch_deadline_hours",
     "prefetch_min_saving_usd", "restarts_per_hour", "startup_seconds",
     "stream_max_images_per_day", "stream_max_images_per_hour",
@@ -1614,6 +1614,7 @@ locals {
       STREAM_JOB_NAME           = local.stream_job
       KMS_KEY                   = var.kms_key
       LABELS                    = length(var.labels) > 0 ? join(",", [for name, value in var.labels : "${name}=${value}"]) : null
+      BIGQUERY_DATASET          = var.bigquery_dataset
       SIGNED_URL_HOURS          = var.signed_url_hours == null ? null : tostring(var.signed_url_hours)
       # The page in Airflow shows the runbook itself, unless people read it elsewhere.
       RUNBOOK_URL            = startswith(var.runbook_url, "http") ? var.runbook_url : null
@@ -1665,6 +1666,13 @@ resource "google_composer_environment" "imagen" {
         # OpenLineage events carry the conf of runs, which may name people's files. With this, only DAGs
         # that ask for it send any, and these don't.
         "openlineage-selective_enable" = "True"
+        # A task whose message to the workers was lost, as when a scheduler or a worker is lost or Redis is
+        # emptied, stays queued until this many seconds have passed, 600 by default. Runs of the health DAG
+        # come one at a time, so for as long nobody would look at the stream. Now it is queued again before
+        # the next look is due. A third loss in a row fails the task. No limit or block is documented:
+        # https://docs.cloud.google.com/composer/docs/airflow-configurations
+        "scheduler-task_queued_timeout"                = "180"
+        "scheduler-task_queued_timeout_check_interval" = "60"
       }, var.airflow_config) : name => value if value != null }
     }
     # Waiting tasks hold no slot, and DAGs parse in milliseconds, so small sizes are enough. Nothing is
@@ -1813,23 +1821,26 @@ removed {
 output "environment" {
   description = "The values that scripts/00_set_environment.sh reads."
   value = {
-    PROJECT                  = var.project
-    REGION                   = var.region
-    NAME_PREFIX              = local.name
-    BUCKET                   = google_storage_bucket.imagen.name
-    REPOSITORY               = local.repository
-    PROMPTS_TOPIC            = local.topics["prompts"].name
-    PROMPTS_SUBSCRIPTION     = google_pubsub_subscription.imagen["prompts-sub"].name
-    PREDICTIONS_TOPIC        = local.topics["predictions"].name
-    PREDICTIONS_SUBSCRIPTION = google_pubsub_subscription.imagen["predictions-sub"].name
-    DEAD_LETTERS_TOPIC       = local.topics["dead-letters"].name
-    STREAM_JOB_NAME          = local.stream_job
-    MODEL                    = local.model
-    WORKER_MACHINE_TYPE      = var.worker_machine_type
-    WORKER_SERVICE_ACCOUNT   = google_service_account.worker.email
-    WORKER_SUBNETWORK        = local.subnetwork
-    COMPOSER_ENVIRONMENT     = local.environment
-    BUILD_SERVICE_ACCOUNT    = google_service_account.build.email
+    PROJECT                   = var.project
+    REGION                    = var.region
+    NAME_PREFIX               = local.name
+    BUCKET                    = google_storage_bucket.imagen.name
+    REPOSITORY                = local.repository
+    PROMPTS_TOPIC             = local.topics["prompts"].name
+    PROMPTS_SUBSCRIPTION      = google_pubsub_subscription.imagen["prompts-sub"].name
+    PREDICTIONS_TOPIC         = local.topics["predictions"].name
+    PREDICTIONS_SUBSCRIPTION  = google_pubsub_subscription.imagen["predictions-sub"].name
+    DEAD_LETTERS_TOPIC        = local.topics["dead-letters"].name
+    STREAM_JOB_NAME           = local.stream_job
+    MODEL                     = local.model
+    WORKER_MACHINE_TYPE       = var.worker_machine_type
+    WORKER_SERVICE_ACCOUNT    = google_service_account.worker.email
+    WORKER_SUBNETWORK         = local.subnetwork
+    COMPOSER_ENVIRONMENT      = local.environment
+    COMPOSER_SERVICE_ACCOUNT  = trimprefix(local.composer, "serviceAccount:")
+    CANARY_SUBSCRIPTION       = google_pubsub_subscription.imagen["canary-sub"].name
+    DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
+    BUILD_SERVICE_ACCOUNT     = google_service_account.build.email
   }
 }
 

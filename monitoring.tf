@@ -71,6 +71,12 @@ locals {
       severity = "CRITICAL"
       first    = "The health DAG restarts it again once the first of these restarts is an hour old. The verdict of imagen_stream_health says why the job ended. If you deployed a new image, roll back."
     }
+    run-late = {
+      title    = "a run is late"
+      event    = "run_late"
+      severity = "ERROR"
+      first    = "A health check, or a night, has not ended in time. Open the run in Airflow and see which task waits. While a health check hangs, nothing restarts the stream."
+    }
     unaccounted = {
       title    = "a backfill does not add up"
       event    = "backfill_unaccounted"

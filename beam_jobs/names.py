@@ -27,6 +27,8 @@ PROMPT_TEMPLATES_FOLDER = "templates/prompts"
 JOBS_FOLDER = "jobs"
 # The folder in the bucket of what batch inference makes ahead of backfills: a folder for each run.
 PREFETCH_FOLDER = "prefetch"
+# The folder of the numbers that say which run was first.
+TURNS_FOLDER = f"{PREFETCH_FOLDER}/turns"
 
 # What the jobs' workers say of models that refuse every prompt: an object for each, written anew
 # every so many seconds.
@@ -41,6 +43,8 @@ LEDGERS_FOLDER = f"{JOBS_FOLDER}/budgets"
 HOUR_LEDGER, DAY_LEDGER = (
     f"{LEDGERS_FOLDER}/stream/{period}.json" for period in ("%Y-%m-%dT%H", "%Y-%m-%d")
 )
+# The folders in which the busy workers of each job tell of each other.
+FLEETS_FOLDER = f"{JOBS_FOLDER}/fleet"
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -57,6 +61,23 @@ def ledger_name(run: str, images_url: str, *, of_money: bool) -> str:
         images_url: gs:// path of the folder of images, with a slash at its end.
         of_money: whether it counts money, else images.
     """
+    return f"{LEDGERS_FOLDER}/{_readable(run, images_url)}{'-cost' if of_money else ''}.json"
+
+
+def fleet_folder(run: str, images_url: str) -> str:
+    """Return the folder in which the workers of a run tell of each other.
+
+    It is the same for a job that is updated in place, whose old workers still use the quota, and
+    another one for whatever stores its images in another folder of the same bucket.
+
+    Args:
+        run: the stream, or `backfill:RUN`.
+        images_url: gs:// path of the folder of images, with a slash at its end.
+    """
+    return f"{FLEETS_FOLDER}/{_readable(run, images_url)}"
+
+
+def _readable(run: str, images_url: str) -> str:
+    """Return a name for a run that people can read, and that no other run has."""
     digest = hashlib.sha256(f"{run} {images_url}".encode()).hexdigest()
-    readable = _NOT_IN_A_NAME.sub("-", run)[:80]
-    return f"{LEDGERS_FOLDER}/{readable}-{digest[:16]}{'-cost' if of_money else ''}.json"
+    return f"{_NOT_IN_A_NAME.sub('-', run)[:80]}-{digest[:16]}"

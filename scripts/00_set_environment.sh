@@ -215,7 +215,10 @@ _imagen_environment() {
   _imagen_default PREDICTIONS_SUBSCRIPTION "${topics}predictions-sub"
   _imagen_default DEAD_LETTERS_TOPIC "${topics}dead-letters"
   _imagen_default STREAM_JOB_NAME "$NAME_PREFIX-stream"
+  _imagen_default CANARY_SUBSCRIPTION "${topics}canary-sub"
+  _imagen_default DEAD_LETTERS_SUBSCRIPTION "${topics}dead-letters-sub"
   _imagen_default COMPOSER_ENVIRONMENT "$NAME_PREFIX"
+  _imagen_default COMPOSER_SERVICE_ACCOUNT "$NAME_PREFIX-composer@$PROJECT.iam.gserviceaccount.com"
   _imagen_default MODEL "$(sed -n 's/.*"default_model": "\([^"]*\)".*/\1/p' beam_jobs/catalog.json)"
   _imagen_default WORKER_MACHINE_TYPE n2-standard-2
   _imagen_default MAX_WORKERS 2

@@ -94,9 +94,11 @@ _TOGETHER = {
     "tests/e2e/test_backfill.py": "another deployed Airflow",
     "tests/e2e/test_dead_letters.py": "a deployed Airflow",
     "tests/e2e/test_page.py": "a deployed Airflow",
+    "tests/e2e/test_verification.py": "a deployed Airflow",
     "tests/plugins/imagen_ops/alerts/test_run_callbacks_in_airflow.py": "the small Airflow",
     # Stops it at its end.
     "tests/localcloud/airflow/test_standalone.py": "the small Airflow",
+    **{f"tests/fab/{p.name}": "an Airflow with FAB" for p in ROOT.glob("tests/fab/test_*.py")},
     **{f"tests/terraform/{p.name}": "one deployment" for p in ROOT.glob("tests/terraform/*.py")},
     **{f"tests/ui/{p.name}": "one browser" for p in ROOT.glob("tests/ui/test_*.py")},
 }

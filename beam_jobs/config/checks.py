@@ -24,8 +24,7 @@ from beam_jobs.catalog import (
 from beam_jobs.config.options import MAX_SIGNED_URL_HOURS, ImagenOptions
 from beam_jobs.config.serving import serving_problems
 from beam_jobs.custom.function import CustomFunction, CustomFunctionError
-from beam_jobs.prompts.defaults import image_sizes_problem, max_images_problem
-from beam_jobs.prompts.parse import STREAM
+from beam_jobs.prompts.defaults import STREAM, image_sizes_problem, max_images_problem
 from beam_jobs.prompts.templates import template_problem
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
@@ -202,18 +201,24 @@ def custom_functions(
     return before, after, problems
 
 
+def is_dataflow(options: PipelineOptions) -> bool:
+    """Return whether a job runs on Dataflow."""
+    return "Dataflow" in (options.view_as(StandardOptions).runner or "")
+
+
 def unsplittable(
     imagen: ImagenOptions, options: PipelineOptions, max_workers: int | None
 ) -> list[str]:
     """Return a problem if the job-wide rate lacks a number of workers to split it over.
 
-    Without the maximum number of workers, each worker on Dataflow would get the whole rate.
+    The busy workers share it, but until they know of each other, or if they may not, each has an
+    even part of it.
     """
-    dataflow = "Dataflow" in (options.view_as(StandardOptions).runner or "")
-    if max_workers or not dataflow or imagen.max_requests_per_minute is None:
+    if max_workers or not is_dataflow(options) or imagen.max_requests_per_minute is None:
         return []
     return [
-        "--max_requests_per_minute is split evenly over the workers: set --max_num_workers as well"
+        "--max_requests_per_minute is shared by the workers, and before they know of each other it "
+        "is split evenly over --max_num_workers: set that as well"
     ]
 
 

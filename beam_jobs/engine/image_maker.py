@@ -16,7 +16,7 @@ from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.images.object_metadata import ImageMetadata, metadata_of
 from beam_jobs.images.store import ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots
+from beam_jobs.models.answer_memory import AnswerMemory
 from beam_jobs.models.base import Image, ImageModel
 from beam_jobs.models.bill import Bill
 from beam_jobs.prompts.likely_cost import likely_micro_usd
@@ -34,7 +34,7 @@ class ImageMaker:
         store: stores the images.
         persist: sends the requests to it.
         calls: calls the models.
-        answer_slots: limits how many model answers are in memory.
+        answer_memory: limits how much of the models' answers is in memory.
         max_in_flight: maximum concurrent model calls.
         purse: holds the job's budgets.
         tier: of the calls, which decides what they are likely to cost.
@@ -50,7 +50,7 @@ class ImageMaker:
         store: ImageStore,
         persist: Persist,
         calls: ModelCalls,
-        answer_slots: AnswerSlots,
+        answer_memory: AnswerMemory,
         max_in_flight: int,
         purse: Purse,
         tier: Tier,
@@ -62,7 +62,7 @@ class ImageMaker:
         self._store = store
         self._persist = persist
         self._calls = calls
-        self._answer_slots = answer_slots
+        self._answer_memory = answer_memory
         self._call_semaphore = asyncio.Semaphore(int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1)
         # Held from a call's start to the end of storing if no write was accepted just before. If
         # storage then refuses all of them, no more was paid for than was in flight.
@@ -120,7 +120,7 @@ class ImageMaker:
         charge = await self._purse.spend(Amount(len(indices), likely))
         images: list[Image] = []
         bills: list[Bill] = []
-        with self._answer_slots.slot() as answer_slot:
+        with self._answer_memory.slot() as answer_slot:
             try:
                 gate = self._gates.of(prompt.model)
                 answer = await self._calls.call(
@@ -130,6 +130,7 @@ class ImageMaker:
             finally:
                 # More than was taken if a container returned more than it was asked for.
                 charge.settle(Amount(len(images), _paid_micro_usd(bills, likely)))
+            answer_slot.hold(sum(len(image.data) for image in images))
             usage.add_images(images)
             if prompt.references:
                 await self._persist(

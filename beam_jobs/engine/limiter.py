@@ -2,9 +2,9 @@
 
 An overloaded service (503) needs fewer calls at once: the window of calls in flight adapts below a
 ceiling, as TCP's window does. A service without quota left (429) needs slower calls: `quota` learns
-how fast they may start. A token bucket bounds the rate if the operator wants to leave a share of
-the quota to others. There is one limiter per process. It runs in one event loop, so it needs no
-thread locks.
+how fast they may start, and a job can have a rate of its own, which leaves a part of the quota to
+others; the workers of a job share both. There is one limiter per process and place that serves
+models. It runs in one event loop, so it needs no thread locks.
 """
 
 import asyncio
@@ -14,14 +14,17 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiolimiter import AsyncLimiter
+from beam_jobs.engine.shared_quota import SharedQuota
+from beam_jobs.fleet.member import Member
 
-from beam_jobs.engine.quota import LearnedQuota
-
-# Calls in flight at the start; the window then doubles with each round trip. It starts this large
-# because an image takes up to half a minute, so a first round trip takes too long to learn from,
-# and calls beyond the quota are refused at once anyway.
+# Calls in flight at the start. It starts this large because an image takes up to half a minute, so
+# a first round trip takes too long to learn from, and calls beyond the quota are refused at once
+# anyway.
 INITIAL_IN_FLIGHT = 64
+# While calls wait, the window doubles after this many seconds, until a call is refused. In less
+# time, a refusal would come too late: one takes 0.1 s. With one doubling a round trip, 1,024 calls
+# of 10 s were in flight after 40 s.
+OPEN_EVERY_S = 0.25
 # On overload, the window shrinks to this factor of its size (multiplicative decrease). The factor
 # is that of RFC 9438 (CUBIC), which shrinks less than halving does.
 DECREASE_FACTOR = 0.7
@@ -57,30 +60,31 @@ class AdaptiveLimiter:
 
     Args:
         ceiling: maximum calls in flight, at least 1.
-        requests_per_minute: maximum calls that start per minute; None for no limit.
-        bucket: instead, limits the calls of several limiters together; from `bucket_of`.
+        quota: learns how fast calls may start.
+        job_rate: limits the calls of several limiters together; None for no limit.
     """
 
     def __init__(
         self,
         ceiling: int,
-        requests_per_minute: float | None = None,
         *,
-        bucket: AsyncLimiter | None = None,
+        quota: SharedQuota | None = None,
+        job_rate: SharedQuota | None = None,
     ) -> None:
         self._ceiling = ceiling
         self._limit = float(min(INITIAL_IN_FLIGHT, ceiling))
         self._in_flight = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._slow_start = True
+        self._opening: asyncio.TimerHandle | None = None
         # Whether a call went elsewhere, or waits elsewhere, since the window last grew.
         self._wanted_more = False
         self._decreased_at = float("-inf")
         self._unavailable_share = 0.0
         self._paused_until = 0.0
-        self._quota = LearnedQuota()
+        self._quota = quota or SharedQuota(Member())
         self._start_order = asyncio.Lock()
-        self._bucket = bucket or bucket_of(requests_per_minute)
+        self._job_rate = job_rate
 
     @property
     def in_flight(self) -> int:
@@ -101,15 +105,13 @@ class AdaptiveLimiter:
     async def slot(self) -> AsyncIterator[CallSlot]:
         """Hold a slot while the block runs one call.
 
-        Waits for a free slot, for the configured rate, for the end of a pause that the service
-        asked for, and for the learned quota, in this order.
+        Waits for a free slot, then for the end of a pause that the service asked for, and for the
+        job's rate and the learned quota to allow a call.
         """
         await self._acquire()
         try:
             loop = asyncio.get_running_loop()
             acquired_at = loop.time()
-            if self._bucket:
-                await self._bucket.acquire()
             # Checked again after each pause, because another call may have extended it.
             while (pause := self._paused_until - loop.time()) > 0:  # noqa: ASYNC110 - a clock, no event
                 # With jitter, so that not all calls start at once after the pause.
@@ -124,10 +126,10 @@ class AdaptiveLimiter:
         """Return in how many seconds to look again for room; 0 if a call may start now."""
         full = self._in_flight >= int(self._limit)
         self._wanted_more |= full
+        if full:
+            self._open_later()
         busy = full or self._waiters or self._start_order.locked()
-        if busy or (self._bucket and not self._bucket.has_capacity()):
-            return RECHECK_S
-        return max(0.0, self._wait_s(asyncio.get_running_loop().time()))
+        return RECHECK_S if busy else self._wait_s(asyncio.get_running_loop().time())
 
     def unused(self, seconds: float) -> None:
         """Note that calls went elsewhere for so long, so that the quota known before still counts.
@@ -178,10 +180,19 @@ class AdaptiveLimiter:
                 await asyncio.sleep(min(wait, RECHECK_S))
             started_at = loop.time()
             self._quota.started(started_at)
+            if self._job_rate:
+                self._job_rate.started(started_at)
         return started_at
 
     def _wait_s(self, now: float) -> float:
-        return max(self._paused_until - now, self._quota.wait_s(now))
+        """Return in how many seconds to look again whether a call may start; 0: it may now."""
+        paused_s = max(0.0, self._paused_until - now)
+        waits = [paused_s]
+        for quota in filter(None, (self._quota, self._job_rate)):
+            waits.append(quota.wait_s(now))
+            if waits[-1] > 0 and not paused_s:
+                quota.waits(now)
+        return max(waits)
 
     def _pause(self, retry_after_s: float | None) -> None:
         if retry_after_s:
@@ -199,12 +210,28 @@ class AdaptiveLimiter:
         self._slow_start = False
         self._limit = max(1.0, self._limit * DECREASE_FACTOR)
 
+    def _open_later(self) -> None:
+        """Open the window further by and by, as long as the service refuses nothing."""
+        if self._opening is None and self._slow_start and self._limit < self._ceiling:
+            self._opening = asyncio.get_running_loop().call_later(OPEN_EVERY_S, self._open)
+
+    def _open(self) -> None:
+        self._opening = None
+        refused = self.per_second is not None or self._unavailable_share >= UNAVAILABLE_WEIGHT
+        if refused or not self._slow_start or not (self._waiters or self._wanted_more):
+            return
+        self._limit = min(float(self._ceiling), 2 * self._limit)
+        self._wake()
+        if self._waiters:
+            self._open_later()
+
     async def _acquire(self) -> None:
         if not self._waiters and self._in_flight < int(self._limit):
             self._in_flight += 1
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self._open_later()
         try:
             await waiter
         except asyncio.CancelledError:
@@ -219,13 +246,3 @@ class AdaptiveLimiter:
             if not waiter.done():
                 self._in_flight += 1
                 waiter.set_result(None)
-
-
-def bucket_of(requests_per_minute: float | None) -> AsyncLimiter | None:
-    """Return what keeps calls at a rate; None for no limit. Call it in the event loop."""
-    if requests_per_minute is None:
-        return None
-    # One second's worth of calls may start at once. A larger burst would hit the service's own
-    # limit.
-    burst = max(1.0, requests_per_minute / 60)
-    return AsyncLimiter(burst, time_period=burst * 60 / requests_per_minute)

@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import contextlib
 import threading
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,19 +28,27 @@ from beam_jobs.engine.hold import Gates, HoldPolicy
 from beam_jobs.engine.hold_report import HoldReport
 from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
-from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
+from beam_jobs.engine.process_memory import (
+    bound_arenas,
+    bound_tls_buffers,
+    freeze_imported_objects,
+)
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
-from beam_jobs.engine.served_models import ServedModels
+from beam_jobs.engine.served_models import ServedModels, job_quota
 from beam_jobs.engine.signed_urls import UrlSigner
+from beam_jobs.engine.storage_lane import lanes_of
+from beam_jobs.fleet.fleet import Fleet
+from beam_jobs.fleet.objects import FleetObjects
 from beam_jobs.images.store import ImageStore
 from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.metrics import count_throttling, count_thumbnails
-from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
+from beam_jobs.models.answer_memory import AnswerMemory, SlottedResponse
 from beam_jobs.models.base import ImageModel
 from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
-from beam_jobs.prompts.parse import STREAM, Parsed
+from beam_jobs.prompts.defaults import STREAM
+from beam_jobs.prompts.parse import Parsed
 
 # aiohttp buffers up to twice this many bytes of an answer that waits for its slot.
 READ_BUFFER_BYTES = 1 << 16
@@ -59,6 +68,7 @@ class Engine:
     def __init__(self, config: JobConfig) -> None:
         # On a Dataflow worker, this is the first code of the package that runs.
         bound_arenas()
+        bound_tls_buffers()
         self._config = config
         self._loop = EventLoopThread("imagen-engine")
         self._models: dict[str, ImageModel | RoutedModel] = {}
@@ -81,22 +91,29 @@ class Engine:
         return self._loop.run(self._all(items))
 
     def give_back(self) -> None:
-        """Return what is not spent of the job's budgets, as far as that takes a moment only."""
-        giving = self._loop.start(self._purse.give_back())
+        """Leave shares of quotas and budgets to others, as far as that takes a moment only."""
+        giving = self._loop.start(self._give_back())
         with contextlib.suppress(TimeoutError):
             giving.result(GIVE_BACK_TIMEOUT_S)
+
+    async def _give_back(self) -> None:
+        await asyncio.gather(self._fleet.leave(), self._purse.give_back())
 
     async def _all(self, items: Sequence[Parsed]) -> list[Outcome]:
         return await asyncio.gather(*map(self._generator.outcome, items))
 
     async def _start(self) -> None:
         self._session = aiohttp.ClientSession(
-            # No limit here: the limiter limits the calls.
+            # No limit here: the limiter limits the calls, and lanes what storage gets. A request
+            # that waited for a connection would use up its timeout.
             connector=aiohttp.TCPConnector(limit=0),
             read_bufsize=READ_BUFFER_BYTES,
             response_class=SlottedResponse,
         )
-        self._serving = ServedModels(self._config, self._session)
+        self._fleet = self._new_fleet()
+        if self._config.fleet:
+            self._keeping_shares = asyncio.create_task(self._fleet.run())
+        self._serving = ServedModels(self._config, self._session, self._fleet)
         streaming = self._config.defaults.source == STREAM
         self._gates = Gates(
             self._config.fallback_models,
@@ -117,9 +134,14 @@ class Engine:
         self._reporting = asyncio.create_task(report.run()) if streaming else None
         self._generator = ImageGenerator(
             model_of=self._model_of,
-            store=ImageStore(self._session, self._config.images_location, self._thumbnails),
+            store=ImageStore(
+                self._session,
+                self._config.images_location,
+                self._thumbnails,
+                lanes_of(self._config.max_in_flight, lambda: self.in_flight),
+            ),
             limiter=self._serving.limiter,
-            answer_slots=AnswerSlots(self._config.max_in_flight),
+            answer_memory=AnswerMemory(call_timeout_s=self._config.serving.shortest_timeout_s),
             max_in_flight=self._config.max_in_flight,
             max_retry_s=self._config.max_retry_s,
             purse=self._purse,
@@ -132,6 +154,17 @@ class Engine:
             metadata=self._config.image_metadata,
             signer=self._signer(),
             postprocess=self._postprocess,
+        )
+
+    def _new_fleet(self) -> Fleet:
+        config, worker = self._config, uuid.uuid4().hex
+        bucket, folder = config.images_location.bucket, config.fleet or ""
+        rate = config.requests_per_minute
+        return Fleet(
+            FleetObjects(Storage(session=self._session), bucket, folder, worker),
+            worker,
+            rates={} if rate is None else {job_quota(rate): rate / 60},
+            workers=config.workers,
         )
 
     def _signer(self) -> UrlSigner | None:

@@ -129,6 +129,15 @@ class LearnedQuota:
         self._cut_at = now
         self._last_due = now + PAUSE_INTERVALS / rate
 
+    def resume(self, rate: float, now: float) -> None:
+        """Go on at a rate, in calls per second, that is known to be accepted."""
+        self._rate_before_cut = max(MIN_CALLS_PER_S, rate)
+        self._recovery_s = 0.0
+        self._cut_at = now
+        self._last_due = now
+        self._starts.clear()
+        self._refusals.clear()
+
     def unused(self, seconds: float, now: float) -> None:
         """Forget the growth of the last `seconds`, in which no calls tested it."""
         if self._cut_at is not None:

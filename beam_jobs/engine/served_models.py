@@ -6,8 +6,10 @@ import aiohttp
 
 from beam_jobs.catalog import PROMPT_FIELD, Family, Tier, family_of
 from beam_jobs.config.job_config import JobConfig
-from beam_jobs.engine.limiter import AdaptiveLimiter, bucket_of
+from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.routes import Route, RoutedModel
+from beam_jobs.engine.shared_quota import SharedQuota
+from beam_jobs.fleet.fleet import Fleet
 from beam_jobs.models.base import ImageModel
 
 
@@ -17,15 +19,25 @@ class ServedModels:
     Args:
         config: the job's checked options.
         session: sends the calls.
+        fleet: shares the quotas with other workers.
 
     Attributes:
         limiter: paces the calls of models that have no routes.
     """
 
-    def __init__(self, config: JobConfig, session: aiohttp.ClientSession) -> None:
+    def __init__(self, config: JobConfig, session: aiohttp.ClientSession, fleet: Fleet) -> None:
         self._config = config
         self._session = session
-        self._bucket = bucket_of(config.requests_per_minute)
+        self._fleet = fleet
+        self._job_rate = None
+        if config.requests_per_minute is not None:
+            self._job_rate = SharedQuota(
+                fleet.member(job_quota(config.requests_per_minute)),
+                # One second's worth of calls may start at once. A larger burst would hit the
+                # service's own limit.
+                catch_up_s=1.0,
+                others=config.fleet is not None,
+            )
         self._in_flight = asyncio.Semaphore(config.max_in_flight)
         self._limiters: dict[tuple[str, Tier], AdaptiveLimiter] = {}
         serving = config.serving
@@ -82,8 +94,10 @@ class ServedModels:
 
     def _limiter_of(self, location: str, tier: Tier) -> AdaptiveLimiter:
         if (location, tier) not in self._limiters:
+            # Google counts each project's calls, by location and tier.
+            member = self._fleet.member(f"{self._config.project}/{location}/{tier.value}")
             self._limiters[location, tier] = AdaptiveLimiter(
-                self._config.max_in_flight, bucket=self._bucket
+                self._config.max_in_flight, quota=SharedQuota(member), job_rate=self._job_rate
             )
         return self._limiters[location, tier]
 
@@ -98,6 +112,14 @@ class ServedModels:
             base_url=base_url_from_environment(),
             prompt_field=config.prompt_field if name == config.defaults.model else PROMPT_FIELD,
         )
+
+
+def job_quota(requests_per_minute: float) -> str:
+    """Return the name of the quota that --max_requests_per_minute sets.
+
+    It says the rate, so that a job that is updated in place, with another one, doesn't share it.
+    """
+    return f"--max_requests_per_minute={requests_per_minute:g}"
 
 
 def resource_of(name: str, config: JobConfig) -> str:

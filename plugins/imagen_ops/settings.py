@@ -26,6 +26,10 @@ DEPLOYED = Path(__file__).parents[1] / "imagen_settings.json"
 DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
 # Midnight, so that a run's data interval is one day: `airflow backfill create` takes dates.
 DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
+# Six checks in a row. A check takes up to 18 minutes while a canary is lost and a call is retried.
+DEFAULT_HEALTH_DUE_MINUTES = 30.0
+# When the next night begins.
+DEFAULT_BACKFILL_DUE_HOURS = 24.0
 # A night's images are there by noon, whatever Vertex AI does. Its jobs mostly end within hours.
 DEFAULT_PREFETCH_HOURS = 12.0
 MAX_PREFETCH_HOURS = 72
@@ -121,6 +125,11 @@ class Settings(BaseModel):
         (), examples=["product-photos"]
     )
 
+    # The dataset in BigQuery whose tables Pub/Sub fills. Only OpenLineage's events name them.
+    bigquery_dataset: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9_]{1,255}$", examples=["imagen"]
+    )
+
     # What the objects of new images say of them: nothing; where they come from; or that and the
     # prompt's text. Whoever may read an image can read it.
     image_metadata: str = Field("off", pattern=r"^(off|on|prompt)$", examples=["on"])
@@ -149,6 +158,9 @@ class Settings(BaseModel):
     # Cron expressions, in UTC. Read when the DAG files are parsed, like the forms' default model.
     health_schedule: str = DEFAULT_HEALTH_SCHEDULE
     backfill_schedule: str = DEFAULT_BACKFILL_SCHEDULE
+    # How long scheduled runs have before they are late, and an alert says so. Read there too.
+    health_due_minutes: _Limit = DEFAULT_HEALTH_DUE_MINUTES
+    backfill_due_hours: _Limit = DEFAULT_BACKFILL_DUE_HOURS
     # How often a waiting task checks. Between two checks it holds no worker slot.
     poke_seconds: float = Field(30.0, ge=0.1)
     # How long a health check waits for its canary to come back. A start waits for at least the
@@ -265,8 +277,8 @@ def variables(deployed: Path | None = None) -> dict[str, str]:
     return {**found, **{name: value for name, value in os.environ.items() if value.strip()}}
 
 
-def while_parsing(variable: str, default: str = "") -> str:
-    """Return a variable where a DAG file is parsed, which no file that is malformed may keep."""
+def value_of(variable: str, default: str = "") -> str:
+    """Return a variable, where a malformed file may stop nothing: a DAG is parsed, an alert sent."""
     try:
         found = variables()
     except SettingsError:

@@ -53,6 +53,7 @@ ALERTS = {
     "alert-crash-loop",
     "alert-unaccounted",
     "alert-approval",
+    "alert-run-late",
 }
 
 

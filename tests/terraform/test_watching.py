@@ -118,7 +118,7 @@ def test_a_line_that_is_an_alert_is_one_that_the_code_writes(applied: Deployment
         for condition in one["conditions"]
         for each in condition["condition_matched_log"]
     ]
-    assert len(found) == 3
+    assert len(found) == 4
     for text in found:
         (event,) = re.findall(rf'AND "{re.escape(SCHEMA)}:(\w+)"$', text)
         assert f'"{event}"' in code
@@ -156,4 +156,4 @@ def test_a_query_on_a_metric_without_data_is_no_error(applied: Deployment) -> No
 def test_who_is_told_is_told_of_every_alert(otherwise: dict[str, dict[str, Any]]) -> None:
     assert len(of_kind(otherwise, "google_monitoring_notification_channel")) == 2
     policies = of_kind(otherwise, "google_monitoring_alert_policy")
-    assert len(policies) == 9
+    assert len(policies) == 10

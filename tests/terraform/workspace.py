@@ -26,6 +26,8 @@ SETTINGS = {
     "startup_seconds": 1200,
     "backfills_at_once": 3,
     "approval_timeout_hours": 6.5,
+    "health_due_minutes": 20,
+    "backfill_due_hours": 8.5,
     "prefetch_min_saving_usd": 2.5,
     "backfill_pool": "imagen_backfill",
     "backfill_requests_per_minute": 30.5,

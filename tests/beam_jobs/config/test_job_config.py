@@ -1,6 +1,7 @@
 """Which options the jobs accept, alone and together."""
 
 import pickle
+import re
 
 import pytest
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, SetupOptions
@@ -291,13 +292,30 @@ def test_prompts_may_name_the_allowed_models_and_the_default(changes, model, all
     assert (result.defaults.model, result.defaults.allowed_models) == (model, allowed)
 
 
-def test_the_job_wide_rate_is_split_over_the_workers_and_budgets_are_shared():
+def test_the_workers_of_a_job_share_its_rate_and_its_budgets():
     result = config(max_requests_per_minute=90, max_images=10, max_num_workers=4)
-    assert result.requests_per_minute == 22.5
+    assert result.requests_per_minute == 90
     assert ([budget.amount for budget in result.budgets], result.workers) == ([10], 4)
     assert result.max_in_flight == 64
     alone = config(max_requests_per_minute=90, max_images=10)
     assert (alone.requests_per_minute, alone.workers) == (90, 1)
+
+
+def test_workers_tell_of_each_other_in_a_folder_of_their_run():
+    stream = config(max_num_workers=4)
+    assert re.fullmatch(r"jobs/fleet/stream-\w{16}", stream.fleet)
+    assert config(max_num_workers=9).fleet == stream.fleet, "as after an update in place"
+    assert config(num_workers=4).fleet == stream.fleet
+    other = config(max_num_workers=4, images_output_location="gs://imagen-local/other")
+    assert other.fleet != stream.fleet, "of another deployment in the same bucket"
+    of_run = config(BACKFILL, max_num_workers=4, source="backfill:run-1")
+    assert of_run.fleet.startswith("jobs/fleet/backfill-run-1-")
+
+
+def test_a_worker_that_is_alone_tells_nobody():
+    assert (config().fleet, config(max_num_workers=1).fleet) == (None, None)
+    on_dataflow = job_config(options(runner="DataflowRunner"), streaming=True)
+    assert on_dataflow.fleet, "Dataflow starts as many as it sees fit"
 
 
 def test_whatever_is_launched_for_a_run_shares_its_budget_and_other_jobs_do_not():
@@ -380,7 +398,7 @@ def test_a_model_that_lacks_the_tier_is_called_in_standard():
 
 def test_a_job_wide_rate_on_dataflow_needs_the_maximum_number_of_workers():
     rate = {"max_requests_per_minute": 60}
-    with pytest.raises(OptionsError, match="--max_requests_per_minute is split evenly over the"):
+    with pytest.raises(OptionsError, match="before they know of each other it is split evenly"):
         job_config(options(runner="DataflowRunner", **rate), streaming=True)
     job_config(options(runner="DataflowRunner", max_num_workers=2, **rate), streaming=True)
     job_config(options(runner="DataflowRunner", max_images=1), streaming=True)

@@ -5,12 +5,15 @@ import random
 
 import pytest
 
+from beam_jobs.engine import limiter as limiter_module
 from beam_jobs.engine.limiter import (
     DECREASE_FACTOR,
     INITIAL_IN_FLIGHT,
     MAX_PAUSE_S,
     AdaptiveLimiter,
 )
+from beam_jobs.engine.shared_quota import SharedQuota
+from beam_jobs.fleet.member import Member
 
 pytestmark = pytest.mark.asyncio
 
@@ -54,6 +57,13 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
+def rate(per_minute: float | None) -> SharedQuota | None:
+    """Return the rate of a job with one worker."""
+    if per_minute is None:
+        return None
+    return SharedQuota(Member(per_minute / 60), catch_up_s=1.0, others=False)
+
+
 async def started_later() -> float:
     """Return the start time of a call that starts after everything so far."""
     await asyncio.sleep(0.002)
@@ -90,6 +100,32 @@ async def test_a_busy_window_doubles_within_a_round_trip_until_the_first_overloa
     await calls.end(INITIAL_IN_FLIGHT)
     # One round trip of additive increase: 5 % of the ceiling, not a doubling.
     assert before < calls.limiter.limit < before + 256 * 0.05 + 1
+
+
+async def test_a_window_opens_while_calls_wait_without_an_answer_to_any(monkeypatch):
+    monkeypatch.setattr(limiter_module, "OPEN_EVERY_S", 0.01)
+    calls = Calls(AdaptiveLimiter(1024))
+    await calls.start(1024)
+    async with asyncio.timeout(60):
+        while len(calls.under_way) < 1024:  # noqa: ASYNC110 - the limiter's own timer
+            await asyncio.sleep(0.01)
+    for task in calls.tasks:
+        task.cancel()
+    await asyncio.gather(*calls.tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("refuse", ["over_quota", "unavailable"])
+async def test_a_window_stops_opening_once_a_call_is_refused(refuse, monkeypatch):
+    monkeypatch.setattr(limiter_module, "OPEN_EVERY_S", 0.2)
+    limiter = AdaptiveLimiter(1024)
+    calls = Calls(limiter)
+    await calls.start(65)
+    getattr(limiter, refuse)(now())
+    await asyncio.sleep(0.3)
+    assert len(calls.under_way) == INITIAL_IN_FLIGHT == limiter.limit
+    for task in calls.tasks:
+        task.cancel()
+    await asyncio.gather(*calls.tasks, return_exceptions=True)
 
 
 async def test_an_idle_window_does_not_grow():
@@ -261,7 +297,7 @@ async def test_a_call_that_fails_gives_its_slot_back():
 @pytest.mark.slow
 @pytest.mark.parametrize("requests_per_minute", [None, 60_000.0])
 async def test_cancelled_calls_leak_no_slot_at_whatever_moment(requests_per_minute):
-    limiter = AdaptiveLimiter(3, requests_per_minute)
+    limiter = AdaptiveLimiter(3, job_rate=rate(requests_per_minute))
     chance = random.Random(3)
 
     async def call() -> None:
@@ -312,7 +348,7 @@ async def test_waiting_calls_are_served_in_their_order():
     ("per_minute", "calls", "at_once"), [(1200.0, 30, 20), (3000.0, 75, 50), (600.0, 14, 10)]
 )
 async def test_the_rate_is_kept_after_a_second_of_burst(per_minute, calls, at_once):
-    limiter = AdaptiveLimiter(64, per_minute)
+    limiter = AdaptiveLimiter(64, job_rate=rate(per_minute))
     begun = now()
     starts = sorted(await asyncio.gather(*(_started_at(limiter) for _ in range(calls))))
     assert sum(start - begun < 0.02 for start in starts) <= at_once + 1
@@ -321,7 +357,7 @@ async def test_the_rate_is_kept_after_a_second_of_burst(per_minute, calls, at_on
 
 
 async def test_a_slow_rate_lets_one_call_start_and_the_next_wait():
-    limiter = AdaptiveLimiter(64, 6.0)
+    limiter = AdaptiveLimiter(64, job_rate=rate(6.0))
     await _started_at(limiter)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(_started_at(limiter), 0.1)

@@ -19,9 +19,10 @@ from beam_jobs.engine.model_calls import ModelCalls
 from beam_jobs.engine.model_gate import ModelGate
 from beam_jobs.engine.prompt_usage import PromptUsage
 from beam_jobs.engine.routes import Route, RoutedModel
-from beam_jobs.engine.served_models import ServedModels
+from beam_jobs.engine.served_models import ServedModels, job_quota
+from beam_jobs.fleet.fleet import Fleet
 from beam_jobs.images.write_gate import WriteGate
-from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
+from beam_jobs.models.answer_memory import AnswerMemory, SlottedResponse
 from beam_jobs.models.base import Answer, CallError, error_from_status
 from beam_jobs.models.bill import FREE
 from localcloud.vertex import Behaviour, Settings, vertex_app
@@ -63,14 +64,17 @@ class Service:
         """Return a coroutine function that makes the image of a prompt, as one job does."""
         config = SimpleNamespace(
             project="p-1",
+            fleet=None,
             max_in_flight=max_in_flight,
             requests_per_minute=per_minute,
             serving=Serving(gemini_locations=locations or ("global",), **serving),
         )
-        served = ServedModels(config, self.session)
+        rates = {job_quota(per_minute): per_minute / 60} if per_minute else {}
+        fleet = Fleet(None, "alone", rates=rates, workers=1)
+        served = ServedModels(config, self.session, fleet)
         model, gate = served.model(MODEL), ModelGate(MODEL)
         calls = ModelCalls(served.limiter, WriteGate(probe=_no_probe), max_retry_s)
-        answers = AnswerSlots(4 * max_in_flight)
+        answers = AnswerMemory()
 
         async def image(prompt):
             usage = PromptUsage()
@@ -154,7 +158,7 @@ async def test_a_location_that_lacks_the_model_does_not_hold_it_up(prompt_of):
     model = RoutedModel([Route("us", lacking, limiter), Route("eu", serving, AdaptiveLimiter(8))])
     calls, gate = ModelCalls(limiter, WriteGate(probe=_no_probe), 5.0), ModelGate(MODEL)
     for number in range(10):
-        with AnswerSlots(8).slot() as slot:
+        with AnswerMemory().slot() as slot:
             prompt = prompt_of(f"fox {number}")
             await calls.call(model, gate, prompt, range(1), PromptUsage(), [], slot)
     assert (lacking.calls, serving.calls, gate.closed) == (1, 10, False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from imagen_ops.settings import Settings, SettingsError, while_parsing
+from imagen_ops.settings import Settings, SettingsError, value_of
 
 COMPLETE = {
     "IMAGEN_PROJECT": "my-project",
@@ -78,7 +78,7 @@ def test_what_the_deployment_has_in_its_file_is_read_and_airflows_own_variables_
     assert settings.bucket == "my-project-imagen", "an empty variable is none"
     monkeypatch.setenv("IMAGEN_POKE_SECONDS", "30")
     assert Settings.from_environment().poke_seconds == 30
-    assert while_parsing("IMAGEN_REGION") == "us-central1"
+    assert value_of("IMAGEN_REGION") == "us-central1"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"IMAGEN_PROJECT": 1}'])
@@ -91,8 +91,8 @@ def test_a_file_that_is_malformed_fails_tasks_and_keeps_no_dag_from_being_parsed
     monkeypatch.setenv("IMAGEN_PREFETCH", "auto")
     with pytest.raises(SettingsError, match=r"imagen_settings\.json .*composer\.tf"):
         Settings.from_environment()
-    assert while_parsing("IMAGEN_PREFETCH") == "auto"
-    assert while_parsing("IMAGEN_BACKFILL_POOL", "default_pool") == "default_pool"
+    assert value_of("IMAGEN_PREFETCH") == "auto"
+    assert value_of("IMAGEN_BACKFILL_POOL", "default_pool") == "default_pool"
 
 
 def test_a_label_by_which_jobs_are_not_told_apart_is_refused() -> None:
