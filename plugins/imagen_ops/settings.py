@@ -278,7 +278,7 @@ def variables(deployed: Path | None = None) -> dict[str, str]:
 
 
 def value_of(variable: str, default: str = "") -> str:
-    """Return a variable, where a malformed file may stop nothing: a DAG is parsed, an alert sent."""
+    """Return a variable where a malformed file may stop nothing: DAGs are parsed, alerts sent."""
     try:
         found = variables()
     except SettingsError:

@@ -222,6 +222,17 @@ def test_what_the_provider_would_refuse_is_refused_with_its_name(old, new, words
     assert any(words in one for one in found), found
 
 
+def test_terraforms_own_resource_needs_no_provider_and_is_checked_too():
+    text = 'resource "terraform_data" "a" {\n  triggers_replace = [1]\n'
+    run = '  provisioner "local-exec" {\n    command = "sleep 1"\n  }\n}\n'
+    assert said(SERVICE + text + run) == []
+    assert (
+        "has no argument trigger"
+        in said(SERVICE + text.replace("triggers_replace", "trigger") + run)[0]
+    )
+    assert "provisioner needs command" in said(SERVICE + text + run.replace("command", "when"))[0]
+
+
 def test_a_problem_names_its_line():
     text = changed("ack_deadline_seconds", "ack_deadline_second")
     line = 1 + text[: text.index("ack_deadline_second ")].count("\n")
