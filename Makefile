@@ -5,7 +5,13 @@ PY := $(VENV)/bin/python
 STATE := .state
 FAULTS_SHARE := 1
 CLOUD := $(PY) -m localcloud
-AIRFLOW := $(PY) -m localcloud.airflow --state $(STATE)/localcloud
+# sqlite, which needs nothing but Python; or composer, as Composer has it.
+AIRFLOW := sqlite
+FOR_AIRFLOW := install $(if $(filter composer,$(AIRFLOW)),install-composer)
+ifeq ($(filter sqlite composer,$(AIRFLOW)),)
+$(error AIRFLOW=$(AIRFLOW) is neither sqlite nor composer)
+endif
+RUN_AIRFLOW := $(PY) -m localcloud.airflow --state $(STATE)/localcloud
 UV := 0.13.9
 CHECKOV := 3.3.30
 CYCLONEDX := 7.5.0
@@ -24,7 +30,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-quick test-one test-full test-faults findings lint lint-terraform audit format bench docs up down publish watch images lock clean
+.PHONY: help install install-composer demo test test-quick test-one test-full test-faults findings lint lint-terraform audit format bench docs up down publish watch images lock clean
 
 help: ## Say what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,22 +46,37 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt beam_j
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
-demo: install ## Show the whole way on this machine: prompts in, images out, run by Airflow
-	@$(PY) -m localcloud.demo --state $(STATE)/demo
+# Beside .venv, not in it, so that the Airflow that most people run has no package that it does not need.
+install-composer: .venv-composer/.installed ## Install what AIRFLOW=composer needs beside that
 
-test: install ## Run the tests
-	@$(PY) -m pytest -q -n 4 --no-loadscope-reorder -m "not full" $(ARGS)
+.venv-composer/.installed: constraints-composer.txt $(VENV)/.installed
+	@rm -rf .venv-composer
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) --target .venv-composer --no-deps -r constraints-composer.txt
+	@touch $@
 
-test-quick: install ## Run the tests that take little time
-	@$(PY) -m pytest -q -n 4 -m "not slow and not full" $(ARGS)
+demo: $(FOR_AIRFLOW) ## Show the whole way on this machine: prompts in, images out, run by Airflow
+	@$(PY) -m localcloud.demo --state $(STATE)/demo --shape $(AIRFLOW)
+
+# All processes of a run read every test. The first time, each would also compile all that it imports:
+# a minute of CPU for each, so one does it before them.
+$(VENV)/.compiled: $(VENV)/.installed
+	@$(PY) -m pytest -q --collect-only > /dev/null || true
+	@touch $@
+
+test: $(FOR_AIRFLOW) $(VENV)/.compiled ## Run the tests
+	@TESTS_AIRFLOW=$(AIRFLOW) $(PY) -m pytest -q -n 4 --no-loadscope-reorder -m "not full" $(ARGS)
+
+# Two processes: these tests wait for little, and each process more reads all of them once more.
+test-quick: $(VENV)/.compiled ## Run the tests that take little time
+	@$(PY) -m pytest -q -n 2 -m "not slow and not full" $(ARGS)
 
 test-one: install ## Run one test file, or one test: make test-one T=tests/…/test_parse.py::test_…
 	@test -n "$(T)" || { echo "error: say which test: make test-one T=tests/beam_jobs/prompts/test_parse.py" >&2; exit 1; }
 	@$(PY) -m pytest -q "$(T)" $(ARGS)
 
 # Everything: what is about scale, and all faults at full size, which takes more than an hour.
-test-full: install ## Run all tests, at full size
-	@$(PY) -m pytest -q -n 3 --no-loadscope-reorder --ignore=tests/faults $(ARGS)
+test-full: $(FOR_AIRFLOW) $(VENV)/.compiled ## Run all tests, at full size
+	@TESTS_AIRFLOW=$(AIRFLOW) $(PY) -m pytest -q -n 3 --no-loadscope-reorder --ignore=tests/faults $(ARGS)
 	@$(MAKE) test-faults
 
 # FAULTS_SHARE=0.1 is a tenth of the full size, 8 minutes on two cores; `make test` runs a fiftieth of
@@ -71,15 +92,15 @@ findings: ## Show that what findings/ says of outside libraries still holds
 lint: install ## Check style and types
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy beam_jobs custom localcloud plugins/imagen_plugin.py plugins/imagen_ops dags/*.py
+	@$(VENV)/bin/mypy beam_jobs custom localcloud verification plugins/imagen_plugin.py plugins/imagen_ops dags/*.py
 	@PYTHONPATH=plugins $(VENV)/bin/lint-imports --no-cache --no-logo
 
 # checkov's own requirements do not go with Airflow's, so it has an environment to itself. A file that
 # it cannot read is, for it, one without faults.
-lint-terraform: install ## Check composer.tf and the image for style and security
-	@if command -v terraform > /dev/null; then terraform fmt -check -diff composer.tf; \
+lint-terraform: install ## Check the Terraform files and the image for style and security
+	@if command -v terraform > /dev/null; then terraform fmt -check -diff composer.tf monitoring.tf; \
 		else echo "terraform is not on PATH: its style is not checked" >&2; fi
-	@said=$$($(VENV)/bin/uv tool run --quiet --from checkov==$(CHECKOV) checkov --file composer.tf beam_jobs/Dockerfile \
+	@said=$$($(VENV)/bin/uv tool run --quiet --from checkov==$(CHECKOV) checkov --file composer.tf monitoring.tf beam_jobs/Dockerfile \
 		--framework terraform dockerfile --skip-download --quiet --compact); found=$$?; echo "$$said"; \
 		case "$$said" in *"Parsing errors"*) exit 1 ;; *"Passed checks"*) exit $$found ;; *) exit 1 ;; esac
 
@@ -89,7 +110,7 @@ lint-terraform: install ## Check composer.tf and the image for style and securit
 audit: install ## Look for known vulnerabilities in the installed packages and the image's
 	@mkdir -p $(STATE)
 	@$(VENV)/bin/uv pip freeze --quiet --python $(PY) > $(STATE)/installed.txt
-	@for list in $(STATE)/installed.txt beam_jobs/requirements.lock; do \
+	@for list in $(STATE)/installed.txt constraints-composer.txt beam_jobs/requirements.lock; do \
 		rm -f $(STATE)/audit.txt; \
 		$(VENV)/bin/uv tool run --quiet pip-audit==$(PIP_AUDIT) --strict --no-deps --disable-pip -r $$list \
 			--output $(STATE)/audit.txt && continue; \
@@ -110,17 +131,17 @@ docs: ## Draw the architecture picture again, with Graphviz
 	@command -v dot > /dev/null || { echo "error: no \`dot\` on PATH; install Graphviz" >&2; exit 1; }
 	@dot -Tsvg docs/architecture.dot -o docs/architecture.svg
 
-up: install ## Leave the stand-ins, Airflow and the streaming job running
+up: $(FOR_AIRFLOW) ## Leave the stand-ins, Airflow and the streaming job running
 	@$(CLOUD) --state $(STATE)/localcloud env > /dev/null 2>&1 || $(CLOUD) --state $(STATE)/localcloud up --detach
 	@echo "Starting Airflow (about half a minute), unless it is running"
-	@$(AIRFLOW) up
+	@$(RUN_AIRFLOW) up --shape $(AIRFLOW)
 	@echo "Starting the streaming job through its DAG"
-	@$(AIRFLOW) trigger imagen_stream_start --wait
+	@$(RUN_AIRFLOW) trigger imagen_stream_start --wait
 	@echo 'Up. Log in at the address above, or try: make publish PROMPT="A fox in the snow", make watch, make images, make down'
 
 down: ## Stop Airflow, the streaming job and the stand-ins
 	@echo "Stopping Airflow, the streaming job, and the stand-ins, if they are running (up to a quarter of a minute)"
-	@test ! -x $(PY) || $(AIRFLOW) down
+	@test ! -x $(PY) || $(RUN_AIRFLOW) down
 	@test ! -x $(PY) || $(CLOUD) --state $(STATE)/localcloud down
 
 # Through the environment, as they were typed: make would take dollars for its own, the shell quotes.
@@ -147,12 +168,24 @@ json.dump(parts, sys.stdout, indent=1)
 endef
 export WITHOUT_LINKS
 
+# The names of the first file's packages, then the lines of the second whose package is none of them.
+define NOT_IN_CONSTRAINTS
+{ split($$1, part, /[[=]/) }
+NR == FNR { known[part[1]]; next }
+!(part[1] in known)
+endef
+export NOT_IN_CONSTRAINTS
+
 # The image's own list has hashes, and no package but those for its Python. Of the list of parts, which
 # people read, hashes would be nine tenths.
 lock: install ## Resolve constraints.txt and the image's lock anew
 	@{ echo "# Every package in the version that tests ran with; made by \`make lock\`, applied by \`make install\`."; \
 		$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate requirements-dev.txt; } > constraints.txt.part
 	@mv constraints.txt.part constraints.txt
+	@{ echo "# What requirements-composer.txt needs beside constraints.txt, in the versions that tests ran with; made by \`make lock\`."; \
+		$(VENV)/bin/uv pip compile --quiet --python-version $(IMAGE_PYTHON) --no-header --no-annotate --constraints constraints.txt \
+			requirements-composer.txt requirements.txt | awk "$$NOT_IN_CONSTRAINTS" constraints.txt -; } > constraints-composer.txt.part
+	@mv constraints-composer.txt.part constraints-composer.txt
 	@$(VENV)/bin/uv pip compile --quiet --python-version $(IMAGE_PYTHON) --python-platform x86_64-manylinux_2_36 --generate-hashes \
 		--no-annotate --custom-compile-command "make lock" --constraints constraints.txt \
 		--output-file beam_jobs/requirements.lock beam_jobs/requirements.txt
@@ -162,4 +195,4 @@ lock: install ## Resolve constraints.txt and the image's lock anew
 	@mv beam_jobs/sbom.json.part beam_jobs/sbom.json
 
 clean: down ## Remove what was installed and what was left running
-	@rm -rf $(VENV) $(STATE) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-composer $(STATE) .pytest_cache .mypy_cache .ruff_cache .hypothesis

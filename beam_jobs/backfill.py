@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_jobs.config.job_config import JobConfig
 from beam_jobs.config.options import ImagenOptions, print_help
 from beam_jobs.pipeline import submit
+from beam_jobs.pipeline.blocks import SpreadRows
 from beam_jobs.pipeline.report import WriteReport
 from beam_jobs.pipeline.transforms import (
     PlannedFiles,
@@ -49,7 +50,7 @@ def build(
         | "Prompts" >> files
         | "Spread files" >> beam.Reshuffle()
         | "Read" >> beam.ParDo(ReadPromptFile(config.defaults, prompts, limits))
-        | "Spread prompts" >> beam.Reshuffle()
+        | "Spread prompts" >> SpreadRows()
     )
     processed = rows | "Imagen" >> PromptsToOutcomes(config)
     published = processed.outcomes | "Publish" >> PublishOutcomes(config)

@@ -14,7 +14,9 @@ PREDICTIONS_SUBSCRIPTION = "predictions-sub"
 CANARY_SUBSCRIPTION = "canary-sub"
 DEAD_LETTERS_TOPIC = "dead-letters"
 DEAD_LETTERS_SUBSCRIPTION = "dead-letters-sub"
-STREAM_JOB = "imagen-stream"
+# What the names of all else begin with, and of the jobs.
+NAME_PREFIX = "imagen"
+STREAM_JOB = f"{NAME_PREFIX}-stream"
 
 # The folders in the bucket of prompt files, and of dead letters that are not replayed.
 PROMPTS_FOLDER = "prompts"
@@ -25,6 +27,8 @@ PROMPT_TEMPLATES_FOLDER = "templates/prompts"
 JOBS_FOLDER = "jobs"
 # The folder in the bucket of what batch inference makes ahead of backfills: a folder for each run.
 PREFETCH_FOLDER = "prefetch"
+# The folder of the numbers that say which run was first.
+TURNS_FOLDER = f"{PREFETCH_FOLDER}/turns"
 
 # What the jobs' workers say of models that refuse every prompt: an object for each, written anew
 # every so many seconds.

@@ -1,5 +1,6 @@
-"""Measures how long an HTTP server's event loop keeps a request waiting, every 10 ms."""
+"""Measures, every 10 ms, how late an event loop is: an HTTP server's, by requests, or one's own."""
 
+import asyncio
 import http.client
 import multiprocessing
 import time
@@ -55,3 +56,20 @@ def _request_seconds(connection: http.client.HTTPConnection) -> float:
     response.read()
     assert response.status == 405, response.status
     return time.monotonic() - started
+
+
+async def longest_wait() -> float:
+    """Return by how much the event loop was late at most, in ms, until it is cancelled."""
+    longest = 0.0
+    try:
+        while True:
+            started = time.monotonic()
+            await asyncio.sleep(EVERY_S)
+            longest = max(longest, time.monotonic() - started - EVERY_S)
+    except asyncio.CancelledError:
+        return round(1000 * longest, 1)
+
+
+async def ended(waits: "asyncio.Task[float]") -> float:
+    waits.cancel()
+    return await waits

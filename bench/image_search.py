@@ -26,12 +26,12 @@ import psutil
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import countdown, day_folder
 from beam_jobs.outcomes import Prediction
+from bench.event_loop_probe import ended, longest_wait
 from bench.page_bytes import environment
 from bench.sample_data import NAMES
 from localcloud import __main__ as localcloud_cli
 from localcloud.storage import ObjectStore
 
-EVERY_S = 0.01
 PER_OBJECT = 120  # of a worker that makes one image a second
 WORDS = (
     "a",
@@ -169,23 +169,6 @@ async def timed(client: httpx.AsyncClient, asked: dict[str, str], times: int) ->
         "median_ms": round(1000 * statistics.median(seconds)),
         "max_ms": round(1000 * max(seconds)),
     }
-
-
-async def longest_wait() -> float:
-    """Return by how much the event loop was late at most, in ms, until it is cancelled."""
-    longest = 0.0
-    try:
-        while True:
-            started = time.monotonic()
-            await asyncio.sleep(EVERY_S)
-            longest = max(longest, time.monotonic() - started - EVERY_S)
-    except asyncio.CancelledError:
-        return round(1000 * longest, 1)
-
-
-async def ended(waits: "asyncio.Task[float]") -> float:
-    waits.cancel()
-    return await waits
 
 
 def files() -> Iterator[Path]:

@@ -14,11 +14,9 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -32,8 +30,8 @@ from beam_jobs.prefetch.importer import IMAGES_AT_ONCE, RANGES_AT_ONCE
 from beam_jobs.prefetch.line_ranges import FileRange, lines_in, ranges_of
 from beam_jobs.prefetch.request_row import label_of
 from bench.batch_output import BUCKET, FILE_ROWS, FOLDER, IMAGES, Output
+from bench.local_cloud import local_cloud
 from bench.processes import cpu_s, peak_mb
-from localcloud import __main__ as localcloud_cli
 from localcloud.resources import Names
 
 # One file: at its pace, more would take minutes.
@@ -63,17 +61,10 @@ def main() -> int:
         }
         print(json.dumps(figures), flush=True)
         return 0
-    with tempfile.TemporaryDirectory(prefix="imagen-bench-") as folder:
-        state = ["--state", folder]
-        if localcloud_cli.main([*state, "up", "--detach"]):
-            return 1
-        os.environ.update(localcloud_cli.environment_of(Path(folder)) or {})
-        try:
-            put_order(Output(given.rows, given.image_bytes))
-            with made_output(given) as (url, pid):
-                measure(given, url, pid)
-        finally:
-            localcloud_cli.main([*state, "down"])
+    with local_cloud():
+        put_order(Output(given.rows, given.image_bytes))
+        with made_output(given) as (url, pid):
+            measure(given, url, pid)
     return 0
 
 

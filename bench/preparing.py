@@ -6,14 +6,8 @@ listing answers for one prompt, as among millions of other images. Memory is the
 without Airflow, and how much it grows.
 """
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from google.cloud import storage
@@ -27,43 +21,10 @@ from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.limits import FileLimits
 from beam_jobs.prompts.listing import list_files
 from beam_jobs.prompts.plan_file import line_of
-from bench.planning import GLOB, NAMES, STATES, memory_mb, put_files, put_records
-from localcloud import __main__ as localcloud_cli
+from bench import states
+from bench.states import GLOB, NAMES, ONE_BY_ONE, memory_mb
 
 PLAN = "jobs/bench/plan.jsonl"
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--prompts", type=int, default=100_000, help="number of prompts (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--files", type=int, default=1000, help="number of files (default: %(default)s)"
-    )
-    parser.add_argument("--state", choices=STATES, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.state:
-        print(json.dumps({"images": arguments.state, **measured(arguments.state)}), flush=True)
-        return 0
-    with tempfile.TemporaryDirectory(prefix="imagen-bench-") as folder:
-        state = ["--state", folder]
-        if localcloud_cli.main([*state, "up", "--detach"]):
-            return 1
-        os.environ.update(localcloud_cli.environment_of(Path(folder)) or {})
-        try:
-            put_files(arguments.prompts, arguments.files)
-            put_plan()
-            for name in STATES:
-                if name == "some made":
-                    put_records(arguments.prompts)
-                command = [sys.executable, "-m", "bench.preparing", "--state", name]
-                subprocess.run(command, check=True)
-        finally:
-            localcloud_cli.main([*state, "down"])
-    return 0
 
 
 def put_plan() -> None:
@@ -73,7 +34,7 @@ def put_plan() -> None:
 
 
 def measured(state: str) -> dict[str, Any]:
-    if state == "one by one":
+    if state == ONE_BY_ONE:
         stored_digests.PAGE_NAMES = stored_digests._FEW_NAMES = 2
     client = storage.Client(project=NAMES.project)
     before = memory_mb("VmRSS")
@@ -105,4 +66,4 @@ def measured(state: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(states.main("bench.preparing", __doc__, measured, put_plan))

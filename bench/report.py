@@ -3,14 +3,34 @@
 import statistics
 from collections.abc import Iterator
 
-from bench.checks import Figures, checks
+from bench.check import Figures
+from bench.checks import checks
 
 NAMES = {
     "one_by_one": "one call after another in `run_inference`, 12 threads",
     "beam_gemini": "Beam's `GeminiModelHandler`, batch size 1, 12 threads",
+    "beam_rate_limiter": "Beam's `RemoteModelHandler(rate_limiter=…)`, batch size 1, 12 threads",
+    "beam_gemini_64": "Beam's `GeminiModelHandler`, batch size 1, 64 threads",
+    "beam_async_wrapper": "Beam's `AsyncWrapper`, 64 threads, a stream",
     "asyncio_genai": "no Beam: one asyncio loop with google-genai",
     "backfill": "ours, backfill",
     "stream": "ours, stream",
+}
+# Of what Beam itself offers for slow calls.
+LOSSES = {
+    "beam_rate_limiter": (
+        "needs a service to run beside the job, and a request to it for each call; a batch whose "
+        "last call fails is paid for again as a whole; a limit that is set, not learned"
+    ),
+    "beam_gemini_64": (
+        "in batches of more than one, all results but the first "
+        "([finding](../findings/beam_gemini_batch.sh)); a thread for each call, and a connection"
+    ),
+    "beam_async_wrapper": (
+        "one of two equal elements, after it was paid for "
+        "([finding](../findings/beam_async_wrapper_equal.sh)); with an input that ends, what is "
+        "not done by then on the DirectRunner, and the job on FnApiRunner"
+    ),
 }
 _ABOUT = (
     "Everything shares these cores: the job or contender, the stand-ins for Google Cloud, and the",
@@ -88,6 +108,25 @@ def _comparison_section(figures: Figures) -> Iterator[str]:
     yield "![Prompts a second, CPU and memory of the contenders and ours](bench-comparison.png)"
 
 
+def _beams_own_section(figures: Figures) -> Iterator[str]:
+    yield "## Compared with what Beam offers for slow calls"
+    yield ""
+    yield "0.5 s of latency and 1.5 MB images. After each run, our backfill runs with as many"
+    yield "prompts, and figures are ratios to that run. None of these looks for images that exist,"
+    yield "claims prompts, or publishes."
+    yield ""
+    yield "| | prompts | prompts/s | CPU per prompt | peak memory | what it loses |"
+    yield "|---|---|---|---|---|---|"
+    runs = figures["runs"]
+    for theirs, ours in zip(runs[::2], runs[1::2], strict=True):
+        ratios = (theirs[name] / ours[name] for name in ("per_s", "cpu_ms", "peak_mb"))
+        yield (
+            f"| {NAMES[theirs['contender']]} | {theirs['prompts']:,} "
+            f"| {' | '.join(f'{ratio:.2f}' for ratio in ratios)} "
+            f"| {LOSSES[theirs['contender']]} |"
+        )
+
+
 def _scaling_section(figures: Figures) -> Iterator[str]:
     yield "## Few and many prompts"
     yield ""
@@ -110,6 +149,41 @@ def _wide_section(figures: Figures) -> Iterator[str]:
             f"| {NAMES[run['contender']]} | {run['per_s']:.0f} | {run['middle_per_s']:.0f} "
             f"| {run['cpu_ms']:.1f} ms "
             f"| {run['others_cpu_ms']:.1f} ms | {run['busy']:.0%} | {1000 / run['cpu_ms']:.0f}/s |"
+        )
+
+
+def _thousand_section(figures: Figures) -> Iterator[str]:
+    yield "## 1,024 in flight"
+    yield ""
+    yield "1.5 MB images. *Possible* is calls in flight ÷ latency. *Before* is the build that was"
+    yield "run in turn with this one: `python -m bench --only thousand --against FOLDER`."
+    yield ""
+    yield (
+        "| build | in flight | latency | prompts | prompts/s, of those possible | in the middle "
+        "| CPU per prompt | peak memory | sockets |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for run in figures["runs"]:
+        possible = run["in_flight"] / run["latency_s"]
+        yield (
+            f"| {'this' if run['build'] == 'this' else 'before'} | {run['in_flight']:,} "
+            f"| {run['latency_s']:g} s | {run['prompts']:,} | {run['per_s'] / possible:.2f} "
+            f"| {run['middle_per_s'] / possible:.2f} | {run['cpu_ms']:.1f} ms "
+            f"| {run['peak_mb']:.0f} MB | {run['most_sockets']:,} |"
+        )
+
+
+def _storage_limits_section(figures: Figures) -> Iterator[str]:
+    yield "## 1,024 in flight, and less of a storage"
+    yield ""
+    yield "10 s of latency, small images. With 50 requests/s, there are fewer prompts."
+    yield ""
+    yield "| storage | prompts | seconds | requests to storage | peak memory | paid twice |"
+    yield "|---|---|---|---|---|---|"
+    for run in figures["runs"]:
+        yield (
+            f"| {run['storage']} | {run['prompts']:,} | {run['seconds']:.0f} "
+            f"| {run['storage_calls']:,} | {run['peak_mb']:.0f} MB | {run['paid_twice']} |"
         )
 
 
@@ -173,8 +247,11 @@ def _parsing_section(figures: Figures) -> Iterator[str]:
 
 _SECTIONS = {
     "comparison": _comparison_section,
+    "beams_own": _beams_own_section,
     "scaling": _scaling_section,
     "wide": _wide_section,
+    "thousand": _thousand_section,
+    "storage_limits": _storage_limits_section,
     "tail": _tail_section,
     "quota": _quota_section,
     "latency": _latency_section,

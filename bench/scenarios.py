@@ -9,6 +9,7 @@ from bench import fleet, runs
 from bench.prompts import text
 from bench.runs import Run
 from bench.stand_ins import Cloud, Samples
+from bench.wide_worker import storage_limits, thousand
 
 LARGE, SMALL = 1_500_000, 2_000
 LATENCY_S = 0.5
@@ -16,6 +17,7 @@ IN_FLIGHT = 64
 # The number of prompts makes slow contenders run for 15 s, and fast ones for some seconds.
 ROUNDS = 3
 CONTENDERS = {"one_by_one": 192, "beam_gemini": 192, "asyncio_genai": 1536}
+BEAMS_OWN = {"beam_rate_limiter": 192, "beam_gemini_64": 768, "beam_async_wrapper": 768}
 OURS: dict[str, Callable[..., Run]] = {"backfill": runs.backfill, "stream": runs.stream}
 PROMPTS = 2048
 
@@ -35,6 +37,19 @@ def comparison(cloud: Cloud, log: Log) -> Figures:
             rounds.append(run(cloud, PROMPTS, IN_FLIGHT))
             log(_line(rounds[-1]))
     return {"runs": [run.to_json() for run in rounds]}
+
+
+def beams_own(cloud: Cloud, log: Log, rounds: int = 1) -> Figures:
+    """Run what Beam itself offers for slow calls, and ours in turn with each."""
+    cloud.models(latency_s=LATENCY_S, canned_bytes=LARGE)
+    results: list[Run] = []
+    for _ in range(rounds):
+        for name, prompts in BEAMS_OWN.items():
+            results.append(runs.contender(cloud, name, prompts, IN_FLIGHT))
+            log(_line(results[-1]))
+            results.append(runs.backfill(cloud, prompts, IN_FLIGHT))
+            log(_line(results[-1]))
+    return {"runs": [run.to_json() for run in results]}
 
 
 def scaling(cloud: Cloud, log: Log, few: int = 1_000, many: int = 20_000) -> Figures:
@@ -183,8 +198,11 @@ def _line(run: Run) -> str:
 
 SCENARIOS: dict[str, Callable[[Cloud, Log], Figures]] = {
     "comparison": comparison,
+    "beams_own": beams_own,
     "scaling": scaling,
     "wide": wide,
+    "thousand": thousand,
+    "storage_limits": storage_limits,
     "tail": tail,
     "quota": quota,
     "shared": fleet.shared,

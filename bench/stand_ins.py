@@ -31,10 +31,15 @@ _SAMPLE_EVERY_S = 0.1
 
 
 class Cloud:
-    """Both processes, and the environment variables that point at them."""
+    """Both processes, and the environment variables that point at them.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        against: the folder of another build, which some scenarios run in turn with this one.
+    """
+
+    def __init__(self, folder: Path, against: Path | None = None) -> None:
         self.folder = folder
+        self.against = against
         self._services, self._models = folder / "services", folder / "models"
         self.environment: dict[str, str] = {}
         self._done = threading.Event()
@@ -48,7 +53,7 @@ class Cloud:
         models = localcloud_cli.environment_of(self._models) or {}
         self.environment["GOOGLE_VERTEX_BASE_URL"] = models["GOOGLE_VERTEX_BASE_URL"]
         os.environ.update(self.environment)
-        _patch(self.environment["STORAGE_EMULATOR_HOST"], md5=0)
+        change_settings(self.environment["STORAGE_EMULATOR_HOST"], md5=0)
         threading.Thread(target=self._delete_old_images, daemon=True).start()
 
     def stop(self) -> None:
@@ -60,7 +65,13 @@ class Cloud:
         """Change the models' settings; return their counts so far."""
         if "canned_bytes" in settings:
             self._large = settings["canned_bytes"] > _LARGE_BYTES
-        return dict(_patch(self.environment["GOOGLE_VERTEX_BASE_URL"], **settings)["counts"])
+        url = self.environment["GOOGLE_VERTEX_BASE_URL"]
+        return dict(change_settings(url, **settings)["counts"])
+
+    def storage(self, **settings: float) -> dict[str, Any]:
+        """Change storage's settings; return its counts so far."""
+        url = self.environment["STORAGE_EMULATOR_HOST"]
+        return dict(change_settings(url, **settings)["counts"])
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of both processes so far."""
@@ -79,7 +90,8 @@ class Cloud:
                 )
 
 
-def _patch(url: str, **settings: float) -> dict[str, Any]:
+def change_settings(url: str, **settings: float) -> dict[str, Any]:
+    """Change settings of a stand-in, and return them and its counts."""
     host = urlsplit(url)
     connection = http.client.HTTPConnection(host.hostname or "", host.port, timeout=30)
     headers = {"Content-Type": "application/json"}
@@ -93,11 +105,11 @@ def _patch(url: str, **settings: float) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def cloud() -> Iterator[Cloud]:
+def cloud(against: Path | None = None) -> Iterator[Cloud]:
     """Run a local cloud in a temporary folder, which is deleted afterwards."""
     root = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="imagen-bench-", dir=root))
-    running = Cloud(folder)
+    running = Cloud(folder, against)
     try:
         running.start()
         yield running

@@ -1,6 +1,8 @@
-"""The IAM Service Account Credentials API's `signBlob`, with which signed URLs are made.
+"""The IAM Service Account Credentials API: `signBlob`, with which signed URLs are made, and
+`generateAccessToken`, with which somebody acts as a service account.
 
 https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob
+and …/projects.serviceAccounts/generateAccessToken.
 The real service has a key for each account and rotates it. Here all accounts share one, whose
 certificate is published as Google publishes theirs:
 https://www.googleapis.com/service_accounts/v1/metadata/x509/ACCOUNT.
@@ -14,6 +16,7 @@ import functools
 import hashlib
 import os
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ from localcloud.tunable_settings import add_settings_routes
 # workload identity, such as PROJECT.svc.id.goog, has no key to sign with.
 _ACCOUNT = re.compile(r"[a-z0-9.-]+@[a-z0-9.-]+\.gserviceaccount\.com")
 _KEY_BITS = 2048
+# Without an organization policy: the reference, under `lifetime`.
+_MAX_TOKEN_S = 3600
 
 
 @dataclasses.dataclass
@@ -46,7 +51,7 @@ class Settings:
     """The HTTP status of these."""
 
     denied: int = 0
-    """1: the caller may not sign."""
+    """1: the caller may neither sign nor act as an account."""
 
 
 class SigningKey:
@@ -121,6 +126,8 @@ def iamcredentials_app(key: SigningKey, *, seed: int | None = None) -> web.Appli
     app = web.Application(middlewares=[errors])
     sign = service.faults.wrap("signBlob", service.sign_blob)
     app.router.add_post("/v1/projects/-/serviceAccounts/{account}:signBlob", sign)
+    token = service.faults.wrap("generateAccessToken", service.generate_access_token)
+    app.router.add_post("/v1/projects/-/serviceAccounts/{account}:generateAccessToken", token)
     app.router.add_get("/service_accounts/v1/metadata/x509/{account}", service.certificates)
     add_settings_routes(app, service.settings, lambda: dict(service.faults.counts))
     return app
@@ -136,7 +143,7 @@ class _Service:
         """Sign a payload."""
         account = request.match_info["account"]
         if self.settings.denied or not _ACCOUNT.fullmatch(account):
-            raise _denied()
+            raise _denied("signBlob")
         payload = (await json_object(request)).get("payload")
         try:
             message = base64.b64decode(str(payload or ""), altchars=b"-_", validate=True)
@@ -151,19 +158,38 @@ class _Service:
         signed = base64.b64encode(self._key.sign(message)).decode("ascii")
         return web.json_response({"keyId": self._key.id, "signedBlob": signed})
 
+    async def generate_access_token(self, request: web.Request) -> web.Response:
+        """Return a token of an account, for an hour at most. It names the account, not the key."""
+        account = request.match_info["account"]
+        if self.settings.denied or not _ACCOUNT.fullmatch(account):
+            raise _denied("getAccessToken")
+        body = await json_object(request)
+        if not body.get("scope"):
+            raise ApiError(400, "Scopes are required.")
+        lifetime = re.fullmatch(r"(\d+)s", str(body.get("lifetime") or "3600s"))
+        if not lifetime or not 0 < int(lifetime[1]) <= _MAX_TOKEN_S:
+            raise ApiError(400, f"Invalid value at 'lifetime': at most {_MAX_TOKEN_S}s.")
+        expires = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=int(lifetime[1]))
+        return web.json_response(
+            {
+                "accessToken": f"ya29.local-{account}-{secrets.token_urlsafe(24)}",
+                "expireTime": f"{expires:%Y-%m-%dT%H:%M:%SZ}",
+            }
+        )
+
     async def certificates(self, request: web.Request) -> web.Response:
         """Return the certificates of an account's keys, by their ids. Anybody may read them."""
         account = request.match_info["account"]
         return web.json_response({self._key.id: self._key.certificate(account)})
 
 
-def _denied() -> ApiError:
+def _denied(what: str) -> ApiError:
     """403, as in https://github.com/gronxb/hot-updater/issues/291; for what is no account too."""
     info: dict[str, Any] = {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": "IAM_PERMISSION_DENIED",
         "domain": "iam.googleapis.com",
-        "metadata": {"permission": "iam.serviceAccounts.signBlob"},
+        "metadata": {"permission": f"iam.serviceAccounts.{what}"},
     }
-    message = "Permission 'iam.serviceAccounts.signBlob' denied on resource (or it may not exist)."
+    message = f"Permission 'iam.serviceAccounts.{what}' denied on resource (or it may not exist)."
     return ApiError(403, message, details=(info,))

@@ -19,10 +19,17 @@ from google.protobuf import duration_pb2
 from beam_jobs import names
 from localcloud.clients import raw_client
 
-# A model call can take minutes. Runners extend leases; this is only the initial one.
+# A model call can take minutes. Runners extend leases; this is only the initial one. composer.tf
+# has ten times as much for prompts: here, what a killed job had in hand should soon come again.
 ACK_DEADLINE_S = 60
-# Pub/Sub's default retention of unacknowledged messages.
-RETENTION_S = 7 * 24 * 3600
+# For how many days each subscription keeps messages that nobody acknowledges, as in composer.tf.
+KEPT_DAYS = {
+    names.PROMPTS_SUBSCRIPTION: 31,
+    names.PREDICTIONS_SUBSCRIPTION: 7,
+    names.CANARY_SUBSCRIPTION: 1,
+    names.DEAD_LETTERS_SUBSCRIPTION: 31,
+}
+_DAY_S = 24 * 3600
 _METADATA = Path(__file__).parents[1] / "beam_jobs" / "templates"
 
 
@@ -86,7 +93,11 @@ def provision(resources: Names, *, pubsub_host: str, storage_url: str) -> None:
                 "topic": f"{path}/topics/{topic}",
                 "filter": filter_text,
                 "ack_deadline_seconds": ACK_DEADLINE_S,
-                "message_retention_duration": duration_pb2.Duration(seconds=RETENTION_S),
+                "message_retention_duration": duration_pb2.Duration(
+                    seconds=KEPT_DAYS[subscription] * _DAY_S
+                ),
+                # It never expires.
+                "expiration_policy": {},
             },
         )
     client = storage.Client(

@@ -10,8 +10,9 @@ from beam_jobs.cli.progress import counted, duration
 from beam_jobs.cli.prompt_rows import rows_of
 from beam_jobs.outcomes import Failure
 from beam_jobs.prefetch.batchable import batch_locations, why_not_prompt
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.likely_cost import likely_micro_usd
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 from beam_jobs.prompts.templates import FindTemplate, no_templates
 
 # Shown of a file with many.

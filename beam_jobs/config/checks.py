@@ -24,8 +24,7 @@ from beam_jobs.catalog import (
 from beam_jobs.config.options import MAX_SIGNED_URL_HOURS, ImagenOptions
 from beam_jobs.config.serving import serving_problems
 from beam_jobs.custom.function import CustomFunction, CustomFunctionError
-from beam_jobs.prompts.defaults import image_sizes_problem, max_images_problem
-from beam_jobs.prompts.parse import STREAM
+from beam_jobs.prompts.defaults import STREAM, image_sizes_problem, max_images_problem
 from beam_jobs.prompts.templates import template_problem
 
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")

@@ -32,8 +32,7 @@ from beam_jobs.custom.function import CustomFunction
 from beam_jobs.images.location import Location
 from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.names import fleet_folder
-from beam_jobs.prompts.defaults import prompt_defaults
-from beam_jobs.prompts.parse import STREAM, PromptDefaults
+from beam_jobs.prompts.defaults import STREAM, PromptDefaults, prompt_defaults
 
 # Beam's Dataflow experiment for one SDK process per worker, however many cores it has. The job
 # waits for the model rather than computing, and one process's event loop handles all calls.
@@ -168,7 +167,8 @@ def tune_for_dataflow(options: PipelineOptions, *, threads: int) -> None:
     """Set the Dataflow worker options that suit these jobs, unless they are set already.
 
     A streaming bundle on Dataflow often holds one element, so the harness threads (12 by default)
-    limit the calls in flight. A waiting thread costs next to nothing.
+    limit the calls in flight. A waiting thread costs 16 KB, and its bundle processor 330 KB
+    (measured with Beam 2.77).
 
     Args:
         options: of the job.

@@ -17,8 +17,9 @@ from beam_jobs.custom.results import KeptResults
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Reason
 from beam_jobs.prompts.body import InvalidPromptError
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.limits import MAX_PROMPTS_OF_ONE
-from beam_jobs.prompts.parse import Prompt, PromptDefaults
+from beam_jobs.prompts.parse import Prompt
 from beam_jobs.prompts.revision import fields_of_revision, revised
 
 if TYPE_CHECKING:

@@ -8,6 +8,18 @@ from collections.abc import Callable, Iterator
 
 from beam_jobs.images.location import countdown
 
+# Objects of a kind per second, of all workers of a job together. Their names follow one another,
+# which Cloud Storage is slow to spread over servers
+# (https://cloud.google.com/storage/docs/request-rate). So each of a thousand workers writes every
+# 50 s.
+OBJECTS_PER_S = 20.0
+
+
+def gather_s(workers: int) -> float:
+    """Return for how many seconds each of so many workers gathers the lines of an object."""
+    # A few workers never write that many: each writes one object of a kind per second at most.
+    return workers / OBJECTS_PER_S if workers > OBJECTS_PER_S else 0.0
+
 
 class IndexLines:
     """Lines of one index. One thread adds to it, or several, and one thread writes.

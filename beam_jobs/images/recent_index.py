@@ -1,9 +1,9 @@
 """An index of outcomes, for people: the names of images do not tell when they were made.
 
 Entries are lines of JSON. Those of the newest outcomes are in objects under `<location>/recent/`, a
-second after the outcome. Object names sort newest first, so one page of a listing has the newest,
-however many images there are. Predictions are under `<location>/index/` too, by day, in so few
-objects that a reader can search weeks of them.
+second after the outcome, or later if there are many workers. Object names sort newest first, so one
+page of a listing has the newest, however many images there are. Predictions are under
+`<location>/index/` too, by day, in so few objects that a reader can search weeks of them.
 
 The index is a convenience that a background thread writes: an entry may be lost with its worker,
 but no prompt waits for the index or fails because of it.
@@ -23,7 +23,7 @@ from google.api_core import exceptions as api_exceptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import storage
 
-from beam_jobs.images.index_lines import IndexLines
+from beam_jobs.images.index_lines import IndexLines, gather_s
 from beam_jobs.images.location import FAILURES, KINDS, PREDICTIONS, Location
 from beam_jobs.images.refusals import Refusal
 from beam_jobs.outcomes import Outcome, Prediction
@@ -58,11 +58,17 @@ AT_EXIT_S = 3.0
 PAGE_NAMES = 1000
 
 
-def record_outcome(outcome: Outcome, location: Location) -> None:
-    """Queue one outcome for the index of `location`. Never blocks or raises; skips canaries."""
+def record_outcome(outcome: Outcome, location: Location, workers: int = 1) -> None:
+    """Queue one outcome for the index of `location`. Never blocks or raises; skips canaries.
+
+    Args:
+        outcome: what is queued.
+        location: the image folder.
+        workers: how many processes write to it, at most.
+    """
     if isinstance(outcome, Prediction) and outcome.canary:
         return
-    _index_of(location).add(outcome)
+    _index_of(location, workers).add(outcome)
 
 
 def index_entry(outcome: Outcome) -> dict[str, Any]:
@@ -128,23 +134,26 @@ def read_newest(
                         yield entry
 
 
+def _always(folder: str) -> Callable[[int], str]:
+    return lambda _: folder
+
+
 def _bounded(attributes: Mapping[str, str]) -> dict[str, dict[str, str]]:
     chars = sum(len(name) + len(value) for name, value in attributes.items())
     return {"attributes": dict(attributes)} if chars <= MAX_ATTRIBUTE_CHARS else {}
 
 
-def _always(folder: str) -> Callable[[int], str]:
-    return lambda _: folder
-
-
 class _Index:
     """Writes this process's entries for one location, from a thread of its own."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, every_s: float) -> None:
         self._location = location
         self._recent = {
             kind: IndexLines(
-                _always(location.index(kind)), max_lines=MAX_LINES, max_waiting=MAX_WAITING
+                _always(location.index(kind)),
+                max_lines=MAX_LINES,
+                max_waiting=MAX_WAITING,
+                every_s=every_s,
             )
             for kind in KINDS
         }
@@ -275,11 +284,11 @@ def flush(seconds: float = AT_EXIT_S) -> None:
         index.join(deadline - time.monotonic())
 
 
-def _index_of(location: Location) -> _Index:
+def _index_of(location: Location, workers: int) -> _Index:
     index = _indexes.get(location)
     if index is None:
         with _indexes_lock:
-            index = _indexes.setdefault(location, _Index(location))
+            index = _indexes.setdefault(location, _Index(location, gather_s(workers)))
     return index
 
 

@@ -20,15 +20,17 @@ from beam_jobs.engine.model_handler import ImagenModelHandler
 from beam_jobs.images import recent_index
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Outcome, encode
+from beam_jobs.pipeline.blocks import Packer, Row
 from beam_jobs.pipeline.canary_keys import keys_at
 from beam_jobs.pipeline.pubsub_writer import WriteMessages
 from beam_jobs.prompts.beam_files import files_as_planned, read_planned, read_prompts
-from beam_jobs.prompts.canary import refuse_canary
+from beam_jobs.prompts.canary import Canary, refuse_canary
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.incoming import RawPrompt
 from beam_jobs.prompts.limits import FileLimits
 from beam_jobs.prompts.listing import ListedFile
-from beam_jobs.prompts.parse import Canary, Parsed, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Parsed, Prompt, parse
 from beam_jobs.prompts.template_folder import templates_in
 
 FAILURES = "failures"
@@ -88,7 +90,7 @@ class PublishOutcomes(beam.PTransform):
     @override
     def expand(self, outcomes: PCollection[Any]) -> Any:
         encoded = outcomes | "Encode" >> beam.ParDo(
-            Encode(self._config.images_location)
+            Encode(self._config.images_location, self._config.workers)
         ).with_outputs(FAILURES, main="predictions")
         return (
             encoded["predictions"] | "Predictions" >> WriteMessages(self._config.responses_topic),
@@ -198,14 +200,15 @@ class Encode(beam.DoFn):
     and is not part of this object, which is pickled.
     """
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, workers: int) -> None:
         self._location = location
+        self._workers = workers
 
     @override
     def process(self, outcome: Outcome) -> Iterator[Any]:
         metrics.count_outcome(outcome)
         message = PubsubMessage(*encode(outcome))
-        recent_index.record_outcome(outcome, self._location)
+        recent_index.record_outcome(outcome, self._location, self._workers)
         yield TaggedOutput(FAILURES, message) if isinstance(outcome, Failure) else message
 
 
@@ -234,7 +237,9 @@ class PlannedFiles(beam.PTransform):
 
 
 class ReadPromptFile(beam.DoFn):
-    """Turns a file into its rows, with a failure for each unreadable row. Failures pass through.
+    """Turns a file into blocks of its rows, with a failure for each unreadable row.
+
+    Failures that stand for a file pass through, in a block of their own.
 
     Args:
         defaults: what the job's options set for its prompts.
@@ -251,7 +256,14 @@ class ReadPromptFile(beam.DoFn):
         self._prompts = prompts
 
     @override
-    def process(self, file: FileMetadata | ListedFile | Failure) -> Iterator[RawPrompt | Failure]:
+    def start_bundle(self) -> None:
+        self._packer = Packer()
+
+    @override
+    def process(self, file: FileMetadata | ListedFile | Failure) -> Iterator[bytes]:
+        yield from self._packer.blocks(self._rows(file))
+
+    def _rows(self, file: FileMetadata | ListedFile | Failure) -> Iterator[Row]:
         match file:
             case Failure():
                 yield file

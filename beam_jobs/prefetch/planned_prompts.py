@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from beam_jobs.outcomes import Failure
 from beam_jobs.prompts.contents import text_chunks
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.limits import FileLimits
 from beam_jobs.prompts.lines import lines_of
 from beam_jobs.prompts.listing import ListedFile, list_files
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 from beam_jobs.prompts.plan_file import as_planned, planned_files
 from beam_jobs.prompts.rows import PromptFileReader
 from beam_jobs.prompts.stored_object import StoredObject

@@ -24,9 +24,10 @@ from beam_jobs.prefetch.part_writer import PartsWriter
 from beam_jobs.prefetch.parts import Prepared
 from beam_jobs.prefetch.planned_prompts import PlannedPrompts
 from beam_jobs.prefetch.reference_files import ReferenceFiles
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.likely_cost import likely_micro_usd
 from beam_jobs.prompts.limits import FileLimits
-from beam_jobs.prompts.parse import Prompt, PromptDefaults
+from beam_jobs.prompts.parse import Prompt
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client

@@ -12,12 +12,13 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from beam_jobs.outcomes import CANARY_ATTRIBUTE
 from beam_jobs.prompts.body import InvalidPromptError
+from beam_jobs.prompts.identity import deduplication_key_of, made_id
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -39,6 +40,29 @@ _ADVICE = "only health checks use it; remove the attribute to send a prompt"
 
 # Checks the name and the signature of a canary. Raises InvalidPromptError if it is none.
 CheckCanary = Callable[[str, str], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Canary:
+    """A health probe: passes through the job like a prompt, but no model is called for it."""
+
+    name: str
+    body: bytes = b""
+
+    @property
+    def prompt_id(self) -> str:
+        """The id of its outcome."""
+        return made_id(f"canary:{self.name}")
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """What goes on to the prediction: nothing but the name."""
+        return {CANARY_ATTRIBUTE: self.name}
+
+    @property
+    def deduplication_key(self) -> str:
+        """What consumers deduplicate its outcomes on."""
+        return deduplication_key_of(self.prompt_id, self.attributes)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -4,11 +4,49 @@ Pure. The jobs and a backfill's plan take their parser's defaults from here, so 
 what the job will pay for.
 """
 
+import dataclasses
+
 from beam_jobs.allowed import names_in
 from beam_jobs.catalog import IMAGE_SIZES, KNOWN_MODELS, MAX_IMAGES, Family, family_of
-from beam_jobs.prompts.parse import PromptDefaults
 
+# The source of what the stream does; that of a backfill is backfill:RUN.
+STREAM = "stream"
 GEMINI_MODELS = frozenset(name for name in KNOWN_MODELS if family_of(name) is Family.GEMINI)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PromptDefaults:
+    """What the job's options set for its prompts.
+
+    Args:
+        model: for prompts that do not name one.
+        allowed_models: the models that a prompt may name.
+        source: the source that outcomes name: `stream` or `backfill:RUN`.
+        model_endpoint: the endpoint or publisher model that serves `model`; None: Google's own.
+        allowed_image_sizes: those that a prompt may ask for, if its model offers them.
+        max_images_per_prompt: how many images a prompt may ask for, at most `MAX_IMAGES`.
+        template: the name of the template of prompts that name none; None: they have none.
+        reference_buckets: where references may be; None: anywhere.
+        postprocess: the custom function that changes the images, as MODULE:FUNCTION@VERSION; None:
+            there is none.
+        changed: whether custom functions of the job change its prompts or images, in ways that only
+            its workers know.
+    """
+
+    model: str
+    allowed_models: frozenset[str]
+    source: str = STREAM
+    model_endpoint: str | None = None
+    allowed_image_sizes: frozenset[str] = frozenset(IMAGE_SIZES)
+    max_images_per_prompt: int = MAX_IMAGES
+    template: str | None = None
+    reference_buckets: frozenset[str] | None = frozenset()
+    postprocess: str | None = None
+    changed: bool = False
+
+    def endpoint_of(self, model: str) -> str | None:
+        """Return the endpoint that serves a model of the job; it serves the default model alone."""
+        return self.model_endpoint if model == self.model else None
 
 
 def prompt_defaults(

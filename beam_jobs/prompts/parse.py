@@ -18,7 +18,14 @@ from beam_jobs.outcomes import (
     forwarded_attributes,
 )
 from beam_jobs.prompts.body import InvalidPromptError, fields_of, quoted
-from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, CheckCanary, refuse_canary, refused
+from beam_jobs.prompts.canary import (
+    SIGNATURE_ATTRIBUTE,
+    Canary,
+    CheckCanary,
+    refuse_canary,
+    refused,
+)
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.field_values import MAX_SEED, choice, id_of, integer, offered_value, text_of
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES, FIELDS, PARAMETERS
 from beam_jobs.prompts.identity import (
@@ -38,46 +45,9 @@ from beam_jobs.prompts.templates import (
     text_and_template,
 )
 
-# The source of what the stream does; that of a backfill is backfill:RUN.
-STREAM = "stream"
 # https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference#ImageConfig
 PERSON_GENERATION = ("ALLOW_ALL", "ALLOW_ADULT", "ALLOW_NONE")
 OUTPUT_FORMATS = ("png", "jpeg")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class PromptDefaults:
-    """What the job's options set for its prompts.
-
-    Args:
-        model: for prompts that do not name one.
-        allowed_models: the models that a prompt may name.
-        source: the source that outcomes name: `stream` or `backfill:RUN`.
-        model_endpoint: the endpoint or publisher model that serves `model`; None: Google's own.
-        allowed_image_sizes: those that a prompt may ask for, if its model offers them.
-        max_images_per_prompt: how many images a prompt may ask for, at most `MAX_IMAGES`.
-        template: the name of the template of prompts that name none; None: they have none.
-        reference_buckets: where references may be; None: anywhere.
-        postprocess: the custom function that changes the images, as MODULE:FUNCTION@VERSION; None:
-            there is none.
-        changed: whether custom functions of the job change its prompts or images, in ways that only
-            its workers know.
-    """
-
-    model: str
-    allowed_models: frozenset[str]
-    source: str = STREAM
-    model_endpoint: str | None = None
-    allowed_image_sizes: frozenset[str] = frozenset(IMAGE_SIZES)
-    max_images_per_prompt: int = MAX_IMAGES
-    template: str | None = None
-    reference_buckets: frozenset[str] | None = frozenset()
-    postprocess: str | None = None
-    changed: bool = False
-
-    def endpoint_of(self, model: str) -> str | None:
-        """Return the endpoint that serves a model of the job; it serves the default model alone."""
-        return self.model_endpoint if model == self.model else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -160,29 +130,6 @@ class Prompt:
     @property
     def _served_by(self) -> dict[str, str]:
         return {ENDPOINT_PART: self.model_endpoint} if self.model_endpoint else {}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Canary:
-    """A health probe: passes through the job like a prompt, but no model is called for it."""
-
-    name: str
-    body: bytes = b""
-
-    @property
-    def prompt_id(self) -> str:
-        """The id of its outcome."""
-        return made_id(f"canary:{self.name}")
-
-    @property
-    def attributes(self) -> Mapping[str, str]:
-        """What goes on to the prediction: nothing but the name."""
-        return {CANARY_ATTRIBUTE: self.name}
-
-    @property
-    def deduplication_key(self) -> str:
-        """What consumers deduplicate its outcomes on."""
-        return deduplication_key_of(self.prompt_id, self.attributes)
 
 
 # The result of parsing a message, and the input of the engine.

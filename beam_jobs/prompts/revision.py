@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from beam_jobs.prompts.body import InvalidPromptError
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.fields import DECIDING
 from beam_jobs.prompts.identity import digest_of, made_id
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, prompt_of
+from beam_jobs.prompts.parse import Prompt, prompt_of
 from beam_jobs.prompts.templates import FindTemplate, PromptTemplate, no_templates
 
 # What tells a prompt and its delivery. The job decides it.

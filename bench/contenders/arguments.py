@@ -14,8 +14,9 @@ THREADS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """The prompts, the maximum number of calls in flight, and the folder for images."""
+    """The run's name, its prompts, the maximum of calls in flight, and the folder for images."""
 
+    run: str
     prompts: list[str]
     in_flight: int
     folder: Path
@@ -29,4 +30,4 @@ def parse_task(description: str | None) -> Task:
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args()
     prompts = [text(options.run, n) for n in range(options.prompts)]
-    return Task(prompts, options.in_flight, options.folder)
+    return Task(options.run, prompts, options.in_flight, options.folder)

@@ -10,11 +10,11 @@ from apache_beam.ml.inference.gemini_inference import (
 )
 from google.genai import types
 
-from bench.contenders.arguments import MODEL, parse_task
+from bench.contenders.arguments import MODEL, THREADS, parse_task
 from bench.contenders.one_by_one import Save, options
 
 
-def main() -> None:
+def main(threads: int = THREADS) -> None:
     task = parse_task(__doc__)
     handler = GeminiModelHandler(
         MODEL,
@@ -27,7 +27,7 @@ def main() -> None:
     arguments: dict[str, Any] = {
         "config": types.GenerateContentConfig(response_modalities=["IMAGE"])
     }
-    with beam.Pipeline(options=options()) as pipeline:
+    with beam.Pipeline(options=options(threads)) as pipeline:
         prompts = pipeline | beam.Create(task.prompts) | beam.Reshuffle()
         _ = (
             prompts

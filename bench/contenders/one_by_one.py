@@ -40,12 +40,12 @@ class Save(beam.DoFn):
         (self._folder / f"{name}.png").write_bytes(data)
 
 
-def options() -> PipelineOptions:
+def options(threads: int = THREADS) -> PipelineOptions:
     return PipelineOptions(
         runner="FnApiRunner",
         # In memory, each worker is a thread without gRPC: see beam_jobs/pipeline/submit.py.
         direct_running_mode="in_memory",
-        direct_num_workers=THREADS,
+        direct_num_workers=threads,
     )
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.__main__ import environment_of
-from localcloud.airflow.environment import USERS
 from localcloud.airflow.responses import AirflowError, RunState
-from localcloud.airflow.standalone import ROOT, Airflow
+from localcloud.airflow.standalone import ROOT, SHAPES, Airflow
 from localcloud.resources import Names
 
 _RUN_WITHIN_S = 600.0
@@ -74,6 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--triggerer", action="store_true", help="also start the triggerer, for deferrable tasks"
     )
+    up.add_argument(
+        "--shape",
+        choices=SHAPES,
+        default="sqlite",
+        help="sqlite: as few processes as possible. composer: PostgreSQL, Redis, Celery workers, a "
+        "triggerer and the FAB auth manager, as Composer has them (default: %(default)s)",
+    )
     up.add_argument("--paused", action="store_true", help="create new DAGs paused")
     up.add_argument(
         "--set",
@@ -106,6 +112,12 @@ def _up(airflow: Airflow, arguments: argparse.Namespace) -> None:
             f"python -m localcloud --state {arguments.state} up --detach"
         )
     if airflow.components():
+        started = airflow.home.started()
+        if started and started.shape != arguments.shape:
+            raise AirflowError(
+                f"the Airflow at {airflow.url} has the shape {started.shape}, not "
+                f"{arguments.shape}; stop it first: make down"
+            )
         if stopped := airflow.stopped_components():
             print(f"restarting components that had stopped: {', '.join(stopped)}")
         for name in stopped:
@@ -120,6 +132,7 @@ def _up(airflow: Airflow, arguments: argparse.Namespace) -> None:
         bucket=arguments.bucket,
         paused=arguments.paused,
         triggerer=arguments.triggerer,
+        shape=SHAPES[arguments.shape],
         settings=dict(arguments.set),
     )
     try:
@@ -129,9 +142,11 @@ def _up(airflow: Airflow, arguments: argparse.Namespace) -> None:
 
 
 def _print_logins(airflow: Airflow) -> None:
+    started = airflow.home.started()
+    passwords = airflow.home.passwords()
     print(f"Airflow is at {airflow.url}")
-    for user, password in airflow.home.passwords().items():
-        print(f"  user {user}, password {password} (role: {USERS.get(user, 'unknown')})")
+    for user, role in (started.roles if started else {}).items():
+        print(f"  user {user}, password {passwords[user]} (role: {role})")
 
 
 def _trigger(airflow: Airflow, arguments: argparse.Namespace) -> None:

@@ -11,9 +11,6 @@ from pathlib import Path
 from localcloud.resources import Names
 
 REGION = "us-central1"
-USERS = {"admin": "admin", "viewer": "viewer"}
-"""Roles of Airflow's SimpleAuthManager, by user name."""
-
 MARK = "LOCALCLOUD_AIRFLOW_HOME"
 """Set in every process of an Airflow that this package started, to the Airflow's home folder."""
 
@@ -26,9 +23,7 @@ _PARALLELISM = 4
 
 _ALWAYS = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__PARALLELISM": str(_PARALLELISM),
-    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{u}:{r}" for u, r in USERS.items()),
     # The default looks up the machine's full name over the network, which can take seconds.
     "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
     # A changed file is parsed at the next refresh of the folder. An unchanged one is parsed at
@@ -79,6 +74,7 @@ class Secrets:
     fernet_key: str = dataclasses.field(repr=False)
     jwt_secret: str = dataclasses.field(repr=False)
     secret_key: str = dataclasses.field(repr=False)
+    service_password: str = dataclasses.field(repr=False)
 
 
 def environment_for(
@@ -89,8 +85,10 @@ def environment_for(
     secrets: Secrets,
     dags: Path,
     plugins: Path,
+    path: str = "",
     bucket: str = Names.bucket,
     paused: bool = False,
+    shape: Mapping[str, str] | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the environment variables for Airflow's processes.
@@ -103,14 +101,16 @@ def environment_for(
         secrets: keys for signing and encryption.
         dags: the folder of DAG files.
         plugins: the folder of plugins.
+        path: the path that the API server is served under, such as `/airflow`; or nothing.
         bucket: the bucket of images, prompts and templates.
         paused: whether new DAGs are created paused.
+        shape: the variables of Airflow's shape: executor, database and login.
         settings: further variables, `IMAGEN_…` or `AIRFLOW__…`, which override all others.
 
     Raises:
         KeyError: `cloud` lacks GOOGLE_CLOUD_PROJECT, so it is not a local cloud's environment.
     """
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}{path}"
     project = cloud["GOOGLE_CLOUD_PROJECT"]
     return {
         **_ALWAYS,
@@ -122,14 +122,13 @@ def environment_for(
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": str(paused),
         "AIRFLOW__CORE__FERNET_KEY": secrets.fernet_key,
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        # Several processes write to SQLite in turn; the default wait of 5 s is too short.
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__SECRET_KEY": secrets.secret_key,
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
         "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": _google_connection(project, cloud),
         **_imagen(project, bucket, cloud),
+        **(shape or {}),
         **(settings or {}),
     }
 

@@ -6,10 +6,11 @@ import json
 import os
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from localcloud.airflow.environment import USERS, Secrets
+from localcloud.airflow.environment import Secrets
 from localcloud.files import write_json
 
 _PORTS = "ports.json"
@@ -29,17 +30,31 @@ class Started:
         at: when Airflow was started.
         environment: the environment of every component.
         components: the components' process ids, by name.
+        shape: what the Airflow's shape is called.
+        path: the path that the API server is served under, or nothing.
+        roles: the users' roles, by user name.
+        commands: what each component runs.
+        environments: what a component's environment has beside that of all, or in its place.
         replaced: when components were restarted since, by name.
     """
 
     at: float
     environment: dict[str, str] = dataclasses.field(repr=False)
     components: dict[str, int]
+    shape: str = ""
+    path: str = ""
+    roles: dict[str, str] = dataclasses.field(default_factory=dict)
+    commands: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    environments: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     replaced: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def since(self, name: str) -> float:
         """Return when the current process of a component was started."""
         return self.replaced.get(name, self.at)
+
+    def environment_of(self, name: str) -> dict[str, str]:
+        """Return the environment of a component."""
+        return self.environment | self.environments.get(name, {})
 
 
 class Home:
@@ -52,7 +67,12 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def prepare(self) -> None:
+    @property
+    def passwords_file(self) -> Path:
+        """The file of passwords by user name, where SimpleAuthManager looks for it."""
+        return self.path / _PASSWORDS
+
+    def prepare(self, users: Iterable[str]) -> None:
         """Create the folder, its settings and the users' passwords, where they are missing."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         # Without the file, all components write one with keys of their own at the same time.
@@ -62,7 +82,7 @@ class Home:
         local_settings = self.path / "config" / _LOCAL_SETTINGS.name
         local_settings.parent.mkdir(exist_ok=True)
         local_settings.write_bytes(_LOCAL_SETTINGS.read_bytes())
-        passwords = {user: secrets.token_urlsafe(12) for user in USERS} | self.passwords()
+        passwords = {user: secrets.token_urlsafe(12) for user in users} | self.passwords()
         self._write(_PASSWORDS, passwords)
 
     def passwords(self) -> dict[str, str]:
@@ -71,28 +91,29 @@ class Home:
 
     def secrets(self) -> Secrets:
         """Return the keys; the first call creates them."""
-        keys = self._read(_SECRETS)
-        if not keys:
-            keys = {
-                "fernet_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
-                "jwt_secret": secrets.token_urlsafe(64),
-                "secret_key": secrets.token_urlsafe(32),
-            }
+        known = self._read(_SECRETS)
+        keys = {
+            "fernet_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+            "jwt_secret": secrets.token_urlsafe(64),
+            "secret_key": secrets.token_urlsafe(32),
+            "service_password": secrets.token_urlsafe(32),
+        } | known
+        if keys != known:
             self._write(_SECRETS, keys)
         return Secrets(**keys)
 
-    def port(self) -> int | None:
-        """Return the API server's port that was chosen last."""
-        port = self._read(_PORTS).get("api")
+    def port(self, of: str = "api") -> int | None:
+        """Return the port that was chosen last, by default the API server's."""
+        port = self._read(_PORTS).get(of)
         return None if port is None else int(port)
 
-    def choose_port(self) -> int:
-        """Choose a free port for the API server: the last one if it is still free.
+    def choose_port(self, of: str = "api") -> int:
+        """Choose a free port, by default for the API server: the last one if it is still free.
 
         Raises:
             OSError: no port is free.
         """
-        for candidate in (self.port() or 0, 0):
+        for candidate in (self.port(of) or 0, 0):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -100,7 +121,7 @@ class Home:
                 except OSError:
                     continue
                 port: int = probe.getsockname()[1]
-            self._write(_PORTS, {"api": port})
+            self._write(_PORTS, self._read(_PORTS) | {of: port})
             return port
         raise OSError("no port is free on 127.0.0.1")
 
@@ -117,16 +138,16 @@ class Home:
         """Delete the record of the last start: nothing is running any more."""
         (self.path / _STARTED).unlink(missing_ok=True)
 
-    def migrated_to(self) -> str | None:
-        """Return the Airflow version that the database was last migrated to."""
+    def migrated_to(self, shape: str) -> str | None:
+        """Return the Airflow version that a shape's database was last migrated to."""
         try:
-            return (self.path / _MIGRATED).read_text()
+            return (self.path / f"{_MIGRATED}-{shape}").read_text()
         except FileNotFoundError:
             return None
 
-    def note_migration(self, version: str) -> None:
-        """Save the version that the database was migrated to."""
-        (self.path / _MIGRATED).write_text(version)
+    def note_migration(self, shape: str, version: str) -> None:
+        """Save the version that a shape's database was migrated to."""
+        (self.path / f"{_MIGRATED}-{shape}").write_text(version)
 
     def _read(self, name: str) -> dict[str, Any]:
         try:

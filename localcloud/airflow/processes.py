@@ -54,6 +54,10 @@ class ProcessGroup:
         """Return the path of a component's log."""
         return self._home / f"{name}.log"
 
+    def runs(self, pid: int) -> bool:
+        """Return whether a process that `spawn` has started still runs."""
+        return all(child.poll() is None for child in self._children if child.pid == pid)
+
     def members(self, session: int | None = None) -> list[psutil.Process]:
         """Return the running processes of this home; with `session`, those of one component."""
         return [

@@ -12,7 +12,11 @@ from localcloud.airflow.responses import AirflowError
 _POLL_S = 0.2
 _LAST_LINES = 20
 # The components whose heartbeats the API server reports, by its names for them.
-_HEARTBEATS = {"scheduler": "scheduler", "dag_processor": "dag-processor"}
+_HEARTBEATS = {
+    "scheduler": "scheduler",
+    "dag_processor": "dag-processor",
+    "triggerer": "triggerer",
+}
 
 
 def wait_until_ready(
@@ -60,7 +64,8 @@ def _missing(client: AirflowClient, started: Started, expected: frozenset[str] |
     silent = [
         component
         for name, component in _HEARTBEATS.items()
-        if not _has_heartbeat(health.get(name) or {}, name, started.since(component))
+        if component in started.components
+        and not _has_heartbeat(health.get(name) or {}, name, started.since(component))
     ]
     if silent:
         return f"no heartbeat from {', '.join(silent)}"

@@ -8,6 +8,7 @@ replaced.
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import os
 import subprocess
 import sys
@@ -17,25 +18,29 @@ from importlib.metadata import version
 from pathlib import Path
 
 from localcloud.airflow.client import AirflowClient
+from localcloud.airflow.composer.postgres import NAME as POSTGRES
+from localcloud.airflow.composer.redis import NAME as REDIS
+from localcloud.airflow.composer.shape import Composer
 from localcloud.airflow.environment import environment_for, inherited
 from localcloud.airflow.home import Home, Started
 from localcloud.airflow.processes import GRACE_S, ProcessGroup
 from localcloud.airflow.readiness import wait_until_ready
 from localcloud.airflow.responses import AirflowError
+from localcloud.airflow.shape import Plan, Shape, Small
 from localcloud.resources import Names
 
 ROOT = Path(__file__).resolve().parents[2]
-
-# Logs are read from the folder that they are written to, so no log server is needed.
-COMPONENTS = {
-    "api-server": ("api-server",),
-    "scheduler": ("scheduler", "--skip-serve-logs"),
-    "dag-processor": ("dag-processor",),
+# The command beside this Python; the one on PATH may be another installation's.
+AIRFLOW = Path(sys.executable).parent / "airflow"
+SHAPES: Mapping[str, Shape] = {
+    shape.name: shape
+    for shape in (Small(AIRFLOW, ROOT), Composer(AIRFLOW, ROOT, ROOT / ".venv-composer"))
 }
-# For deferrable tasks. The project has none, and an idle triggerer costs the most CPU.
-TRIGGERER = {"triggerer": ("triggerer", "--skip-serve-logs")}
+"""What an Airflow can be made of, by the name on the command line."""
 
 _MIGRATION_WITHIN_S = 180.0
+# Tasks report to the API server until they end, and all write to the database until they do.
+_STOPPED_LATER = (("api-server",), (POSTGRES, REDIS))
 # Workers that have lost their scheduler ignore SIGTERM.
 _LEFTOVER_GRACE_S = 2.0
 
@@ -61,10 +66,11 @@ class Airflow:
         port = self.home.port()
         if port is None:
             raise AirflowError(f"no Airflow was ever started in {self.home.path}")
-        return f"http://127.0.0.1:{port}"
+        started = self.home.started()
+        return f"http://127.0.0.1:{port}{started.path if started else ''}"
 
     def client(self, user: str = "admin") -> AirflowClient:
-        """Return a client with the login of `user`, `admin` or `viewer`."""
+        """Return a client with the login of a user of Airflow's shape, such as `admin`."""
         return AirflowClient(self.url, user, self.home.passwords()[user])
 
     def running(self) -> bool:
@@ -93,6 +99,7 @@ class Airflow:
         bucket: str = Names.bucket,
         paused: bool = False,
         triggerer: bool = False,
+        shape: Shape | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         """Start the components; `wait_until_ready` waits until they serve.
@@ -104,12 +111,14 @@ class Airflow:
             bucket: the bucket of images, prompts and templates.
             paused: whether new DAGs are created paused.
             triggerer: whether to start the triggerer, for deferrable tasks.
+            shape: what Airflow is made of; by default SQLite and as few processes as possible.
             settings: further environment variables, which override all others.
 
         Raises:
             AirflowError: Airflow is running already, or its database cannot be created.
         """
-        self.home.prepare()
+        shape = shape or SHAPES["sqlite"]
+        self.home.prepare(shape.users)
         with self._alone():
             if self.components():
                 raise AirflowError(
@@ -117,28 +126,55 @@ class Airflow:
                 )
             # Processes that a crash left behind.
             self._processes.end(self._processes.members(), grace_s=_LEFTOVER_GRACE_S)
+            plan = shape.plan(
+                self.home,
+                self._processes,
+                dags=dags.resolve(),
+                plugins=plugins.resolve(),
+                triggerer=triggerer,
+            )
             environment = inherited(os.environ) | environment_for(
                 self.home.path,
                 cloud=cloud,
                 port=self.home.choose_port(),
                 secrets=self.home.secrets(),
-                dags=dags.resolve(),
-                plugins=plugins.resolve(),
+                dags=plan.dags,
+                plugins=plan.plugins,
+                path=plan.path,
                 bucket=bucket,
                 paused=paused,
+                shape=plan.settings,
                 settings=settings,
             )
-            # On Composer, beam_jobs/ lies beside the plugins: tasks read prompt files with it.
-            environment["PYTHONPATH"] = str(ROOT)
-            environment["PATH"] = f"{_airflow().parent}{os.pathsep}{environment.get('PATH', '')}"
-            at = time.time()
-            self._migrate(environment)
-            commands = COMPONENTS | (TRIGGERER if triggerer else {})
-            components = {
-                name: self._spawn(name, arguments, environment)
-                for name, arguments in commands.items()
-            }
-            self.home.note_start(Started(at, environment, components))
+            environment["PATH"] = f"{AIRFLOW.parent}{os.pathsep}{environment.get('PATH', '')}"
+            try:
+                self._start(shape, plan, environment)
+            except BaseException:
+                self._processes.end(self._processes.members(), grace_s=_LEFTOVER_GRACE_S)
+                raise
+
+    def _start(self, shape: Shape, plan: Plan, environment: Mapping[str, str]) -> None:
+        at = time.time()
+        all_components = {name: service.component for name, service in plan.services.items()}
+        all_components |= plan.components
+        started = Started(
+            at,
+            dict(environment),
+            {},
+            shape=shape.name,
+            path=plan.path,
+            roles=dict(shape.users),
+            commands={name: list(each.command) for name, each in all_components.items()},
+            environments={name: dict(each.environment) for name, each in all_components.items()},
+        )
+        for name, service in plan.services.items():
+            service.prepare()
+            started.components[name] = pid = self._spawn(name, started)
+            service.wait(functools.partial(self._processes.runs, pid))
+        self._migrate(shape, plan, environment)
+        for name in plan.components:
+            started.components[name] = self._spawn(name, started)
+        self.home.note_start(started)
 
     def wait_until_ready(
         self, *, expected: frozenset[str] | None = None, within_s: float = 120.0
@@ -186,8 +222,7 @@ class Airflow:
             remaining = self._processes.members(session=started.components[name])
             self._processes.end(remaining, grace_s=grace_s)
             at = time.time()
-            arguments = (COMPONENTS | TRIGGERER)[name]
-            pid = self._spawn(name, arguments, started.environment)
+            pid = self._spawn(name, started)
             self.home.note_start(
                 dataclasses.replace(
                     started,
@@ -210,38 +245,42 @@ class Airflow:
         with self._alone():
             components = self.components()
             members = self._processes.members()
-            parents = [p for p in members if p.pid in components.values()]
-            self._processes.end([p for p in parents if p.pid != components.get("api-server")])
-            # No task needs the API server any more, but open pages can delay its end for long.
-            server = [p for p in parents if p.pid == components.get("api-server")]
-            self._processes.end(server, grace_s=_LEFTOVER_GRACE_S)
+            by_pid = {process.pid: process for process in members}
+            parents = {name: by_pid[pid] for name, pid in components.items() if pid in by_pid}
+            later = [name for names in _STOPPED_LATER for name in names]
+            self._processes.end(parents[name] for name in parents if name not in later)
+            for names in _STOPPED_LATER:
+                # No task needs these any more, but open pages can delay a server's end for long.
+                stopping = [parents[name] for name in names if name in parents]
+                self._processes.end(stopping, grace_s=_LEFTOVER_GRACE_S)
             self._processes.end(self._processes.members(), grace_s=_LEFTOVER_GRACE_S)
             self.home.forget_start()
         return bool(members)
 
-    def _spawn(self, name: str, arguments: tuple[str, ...], environment: Mapping[str, str]) -> int:
-        return self._processes.spawn(name, [str(_airflow()), *arguments], environment)
+    def _spawn(self, name: str, started: Started) -> int:
+        return self._processes.spawn(name, started.commands[name], started.environment_of(name))
 
-    def _migrate(self, environment: Mapping[str, str]) -> None:
+    def _migrate(self, shape: Shape, plan: Plan, environment: Mapping[str, str]) -> None:
         installed = version("apache-airflow-core")
-        if self.home.migrated_to() == installed and (self.home.path / "airflow.db").exists():
+        if self.home.migrated_to(shape.name) == installed and plan.database.exists():
             return
         log = self._processes.log("migrate")
-        try:
-            with log.open("ab") as out:
-                subprocess.run(
-                    [str(_airflow()), "db", "migrate"],
-                    env=dict(environment),
-                    cwd=self.home.path,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=out,
-                    check=True,
-                    timeout=_MIGRATION_WITHIN_S,
-                )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            raise AirflowError(f"Airflow's database cannot be created; see {log}") from error
-        self.home.note_migration(installed)
+        for command in plan.migration:
+            try:
+                with log.open("ab") as out:
+                    subprocess.run(
+                        command,
+                        env=dict(environment),
+                        cwd=self.home.path,
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=out,
+                        check=True,
+                        timeout=_MIGRATION_WITHIN_S,
+                    )
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                raise AirflowError(f"Airflow's database cannot be created; see {log}") from error
+        self.home.note_migration(shape.name, installed)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -255,8 +294,3 @@ class Airflow:
                     f"{self.home.path.parent}; try again in a moment"
                 ) from None
             yield
-
-
-def _airflow() -> Path:
-    """Return the command beside this Python; the one on PATH may be another installation's."""
-    return Path(sys.executable).parent / "airflow"

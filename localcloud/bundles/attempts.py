@@ -22,8 +22,8 @@ ATTEMPTS = 4
 including a failing item are retried four times. The pipeline fails completely when a single bundle
 fails four times."""
 # What a worker that is killed had finished is done again, from the store, and published twice. So
-# its bundles are small.
-_ROWS = 50
+# its bundles are small: a key of a backfill has up to 64 rows.
+_KEYS = 8
 # A stage has at least this many bundles, if it has so many elements, so that a worker that joins
 # later gets some.
 _AT_LEAST = 16
@@ -174,7 +174,7 @@ def _split(inputs: Mapping[str, Any]) -> list[dict[str, list[bytes]]]:
         (len(each._table) for each in inputs.values() if isinstance(each, GroupingBuffer)),
         default=0,
     )
-    count = max(_AT_LEAST, math.ceil(keys / _ROWS))
+    count = max(_AT_LEAST, math.ceil(keys / _KEYS))
     parts: list[dict[str, list[bytes]]] = [{} for _ in range(count)]
     for name, buffer in inputs.items():
         for part, elements in zip(parts, buffer.partition(count), strict=True):

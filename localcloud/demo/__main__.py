@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from localcloud.airflow.standalone import ROOT
+from localcloud.airflow.standalone import ROOT, SHAPES
 from localcloud.demo import scenes
 from localcloud.demo.errors import one_line
 from localcloud.demo.folder import Folder
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     with Interrupts() as interrupts:
         try:
             with folder.fresh():
-                _run(folder, arguments.dags.resolve(), output, interrupts)
+                _run(folder, arguments, output, interrupts)
         except Interrupted as interrupted:
             _print_error(f"{interrupted}; everything the demo started has been stopped", folder)
             return _SIGNAL_EXIT_BASE + interrupted.number
@@ -48,8 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _run(folder: Folder, dags: Path, output: Output, interrupts: Interrupts) -> None:
-    stage = Stage(folder, dags, interrupts)
+def _run(
+    folder: Folder, arguments: argparse.Namespace, output: Output, interrupts: Interrupts
+) -> None:
+    stage = Stage(folder, arguments.dags.resolve(), SHAPES[arguments.shape], interrupts)
     try:
         try:
             scenes.run(stage, folder, output)
@@ -106,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
         default=ROOT / "dags",
         metavar="FOLDER",
         help="the folder of DAG files (default: the project's dags/)",
+    )
+    parser.add_argument(
+        "--shape",
+        choices=SHAPES,
+        default="sqlite",
+        help="what Airflow is made of, as for localcloud.airflow up (default: %(default)s)",
     )
     return parser
 

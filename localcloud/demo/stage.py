@@ -12,6 +12,7 @@ import httpx
 
 from localcloud.__main__ import environment_of
 from localcloud.airflow import Airflow
+from localcloud.airflow.shape import Shape
 from localcloud.demo.errors import DemoError
 from localcloud.demo.folder import Folder
 from localcloud.demo.interrupts import Interrupts
@@ -35,12 +36,14 @@ class Stage:
     Args:
         folder: where their state and logs go.
         dags: the folder of DAG files.
+        shape: what Airflow is made of.
         interrupts: put on hold while a process is started or stopped.
     """
 
-    def __init__(self, folder: Folder, dags: Path, interrupts: Interrupts) -> None:
+    def __init__(self, folder: Folder, dags: Path, shape: Shape, interrupts: Interrupts) -> None:
         self._folder = folder
         self._dags = dags
+        self._shape = shape
         self._interrupts = interrupts
         self._started = contextlib.ExitStack()
         self._airflow = Airflow(folder.cloud)
@@ -88,7 +91,11 @@ class Stage:
             helper = concurrent.futures.ThreadPoolExecutor(1, "airflow")
             self._started.callback(self._stop_airflow)
             self._starting = helper.submit(
-                self._airflow.start, environment, dags=self._dags, settings=_SETTINGS
+                self._airflow.start,
+                environment,
+                dags=self._dags,
+                shape=self._shape,
+                settings=_SETTINGS,
             )
             helper.shutdown(wait=False)
 

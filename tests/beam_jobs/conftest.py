@@ -11,7 +11,8 @@ from aiohttp import web
 
 from beam_jobs.models.answer_memory import SlottedResponse
 from beam_jobs.models.predict import PredictModel, base_url_from_environment
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import Prompt, parse
 from tests.conftest import BUCKET
 
 GEMINI = "gemini-3.1-flash-image"

@@ -14,7 +14,8 @@ from PIL import Image
 
 from beam_jobs.custom.function import CustomFunction, Refusal
 from beam_jobs.custom.postprocess import Postprocess
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import Prompt, parse
 from custom import example
 from localcloud.http import HttpServer
 from tests.docs.markdown import blocks

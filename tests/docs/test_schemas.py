@@ -18,16 +18,11 @@ from beam_jobs.outcomes import (
     Reason,
     Work,
 )
+from beam_jobs.prompts.canary import Canary
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.field_values import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
 from beam_jobs.prompts.fields import FIELDS, Kind
-from beam_jobs.prompts.parse import (
-    OUTPUT_FORMATS,
-    PERSON_GENERATION,
-    Canary,
-    Prompt,
-    PromptDefaults,
-    parse,
-)
+from beam_jobs.prompts.parse import OUTPUT_FORMATS, PERSON_GENERATION, Prompt, parse
 from beam_jobs.prompts.references import MAX_REFERENCES, MAX_ROLE_CHARS
 from beam_jobs.prompts.templates import PromptTemplate
 from tests.message_schemas import message_of, schema, validator

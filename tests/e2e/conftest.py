@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from localcloud.airflow import Airflow, AirflowClient
+from localcloud.airflow.standalone import SHAPES
 from tests.conftest import BUCKET, PROJECT, Cloud, Lane, eventually
 from tests.guarded_storage import guarded
 
+# `make test AIRFLOW=composer` runs these tests in an Airflow as Composer has it.
+SHAPE = SHAPES[os.environ.get("TESTS_AIRFLOW", "sqlite")]
 # The DAGs take what a deployment calls its topics; here are no other tests on them.
 SETTINGS = {
     # At 1 s a look may begin before the scheduler has noticed the end of the one before.
@@ -149,7 +152,7 @@ class Operated:
 
 @pytest.fixture(scope="package")
 def airflow(_cloud: Cloud) -> Iterator[Airflow]:
-    """Airflow's scheduler, DAG processor and API server, with `dags/` and `plugins/`.
+    """An Airflow with `dags/` and `plugins/`, in the shape that the run was asked for.
 
     Of Cloud Storage it gets what `composer.tf` grants Composer's account. The jobs that it launches
     are not its own processes, and see all of it.
@@ -157,7 +160,8 @@ def airflow(_cloud: Cloud) -> Iterator[Airflow]:
     name = "STORAGE_EMULATOR_HOST"
     airflow = Airflow(_cloud.state)
     with guarded("composer", _cloud.environment[name]) as storage:
-        airflow.start(_cloud.environment | {name: storage.url}, settings=SETTINGS | PATIENT)
+        environment = _cloud.environment | {name: storage.url}
+        airflow.start(environment, shape=SHAPE, settings=SETTINGS | PATIENT)
         try:
             airflow.wait_until_ready(within_s=400)
             yield airflow

@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -463,6 +465,34 @@ def test_a_plan_over_the_budget_is_paid_for_only_up_to_what_somebody_approves(
     )
     operated.client.wait_for_run(BACKFILL, approved, within_s=400)
     assert "approved by admin" in operated.log(BACKFILL, approved, "approve")
+
+
+@A_FAULT
+def test_an_answer_holds_although_the_process_that_takes_it_is_lost(
+    operated: Operated, folder: str
+) -> None:
+    """And although the scheduler learns at once that the task has parked and is to be resumed."""
+    put(operated, f"{folder}/a.txt", file_of("a.txt", [folder]))
+    form = {"prompts": f"gs://{BUCKET}/{folder}/*", "approval": "always"}
+    run_id = operated.client.trigger(BACKFILL, form)
+
+    def runs() -> bool:
+        return bool(operated.task(BACKFILL, run_id, "approve").state == "running")
+
+    eventually(runs, what="the task that asks")
+    scheduler = operated.airflow.components()["scheduler"]
+    os.kill(scheduler, signal.SIGSTOP)
+    try:
+        eventually(lambda: asks(operated, run_id), what="the question")
+        operated.client.answer(BACKFILL, run_id, "approve", "Reject")
+    finally:
+        os.kill(scheduler, signal.SIGCONT)
+    operated.lose_task(BACKFILL, run_id, "approve")
+    assert operated.task(BACKFILL, run_id, "approve").try_number == 1
+    operated.client.wait_for_run(BACKFILL, run_id, within_s=400)
+    assert operated.task(BACKFILL, run_id, "approve").state == "skipped"
+    assert operated.task(BACKFILL, run_id, "approve").try_number == 2
+    assert record(operated, run_id)["approval"]["by"] == "admin"
 
 
 def test_an_objects_name_and_content_forge_no_alert_and_appear_in_no_log(

@@ -10,7 +10,10 @@ from tests.e2e.conftest import Operated
 
 
 class Visitor:
-    """Sends paths as they are, which other clients mend; `user` is who logs in, if anybody does."""
+    """Sends paths as they are, which other clients mend; `user` is who logs in, if anybody does.
+
+    They are below that of Airflow's own address.
+    """
 
     def __init__(self, operated: Operated, user: str | None) -> None:
         self._at = urllib.parse.urlsplit(operated.airflow.url)
@@ -27,7 +30,7 @@ class Visitor:
         assert self._at.hostname
         connection = http.client.HTTPConnection(self._at.hostname, self._at.port, timeout=120)
         headers = {**self._headers, "Content-Type": "application/json"}
-        connection.request(method, target, body, headers)
+        connection.request(method, self._at.path + target, body, headers)
         response = connection.getresponse()
         named = {name.lower(): value for name, value in response.getheaders()}
         return response.status, named, response.read()

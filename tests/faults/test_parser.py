@@ -10,9 +10,10 @@ from collections import Counter
 import pytest
 
 from beam_jobs.outcomes import MAX_ATTRIBUTES, Failure, Reason, encode
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 from beam_jobs.prompts.rows import SUFFIXES, PromptFileReader
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

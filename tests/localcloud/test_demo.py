@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from beam_jobs.catalog import KNOWN_MODELS
-from beam_jobs.prompts.parse import PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import parse
 from localcloud.demo import prompts, scenes
 from localcloud.demo.accounting import Accounting, Outcomes
 from localcloud.demo.errors import one_line

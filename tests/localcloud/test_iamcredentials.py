@@ -1,6 +1,7 @@
-"""signBlob: who signs what, and that the published certificate says so."""
+"""signBlob and generateAccessToken: who signs what, what certificates say, and who acts as whom."""
 
 import base64
+import datetime as dt
 import json
 import urllib.error
 import urllib.request
@@ -73,3 +74,32 @@ def test_a_key_survives_a_restart_and_nobody_else_can_read_it(tmp_path):
     assert again.is_signed(b"a", signature)
     assert not again.is_signed(b"b", signature)
     assert path.stat().st_mode & 0o077 == 0
+
+
+def token_of(account):
+    return f"/v1/projects/-/serviceAccounts/{account}:generateAccessToken"
+
+
+def test_a_token_names_its_account_and_ends(call):
+    body = {"scope": ["https://www.googleapis.com/auth/cloud-platform"], "lifetime": "600s"}
+    status, answer = call(token_of(ACCOUNT), body)
+    assert status == 200
+    assert ACCOUNT in answer["accessToken"]
+    left = dt.datetime.fromisoformat(answer["expireTime"]) - dt.datetime.now(dt.UTC)
+    assert 500 < left.total_seconds() <= 600
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"scope": ["x"], "lifetime": "7200s"}, {"scope": ["x"], "lifetime": "1h"}]
+)
+def test_a_token_without_scopes_or_for_longer_than_an_hour_is_refused(call, body):
+    assert call(token_of(ACCOUNT), body)[0] == 400
+
+
+def test_nobody_acts_as_what_is_no_account_or_where_it_is_denied(call, cloud):
+    body = {"scope": ["x"]}
+    assert call(token_of("demo-project.svc.id.goog"), body)[0] == 403
+    cloud.signing(denied=1)
+    status, error = call(token_of(ACCOUNT), body)
+    assert status == 403
+    assert "iam.serviceAccounts.getAccessToken" in error["message"]

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,6 +108,7 @@ def run_task() -> Callable[..., Any]:
     """Run an operator's `execute`, or a sensor's `poke` once, and return the result.
 
     `approved` is what a person has approved; with an `event`, a task that was parked is resumed.
+    Of other runs, `at_work` are under way, and of these, `importing` have not ended their import.
     """
 
     def run(
@@ -127,6 +128,8 @@ def run_task() -> Callable[..., Any]:
         approved: dict[str, Any] | None = None,
         event: dict[str, Any] | None = None,
         max_tries: int | None = None,
+        at_work: Collection[str] = (),
+        importing: Collection[str] = (),
     ) -> Any:
         dag_run = types.SimpleNamespace(
             dag_id=dag_id,
@@ -137,8 +140,15 @@ def run_task() -> Callable[..., Any]:
             run_type=run_type,
             conf=params,
         )
+
+        def runs(dag_id: str, states: list[str], run_ids: list[str] | None = None) -> int:
+            return active_start_runs if run_ids is None else len(set(run_ids) & set(at_work))
+
         ti = types.SimpleNamespace(
-            get_dr_count=lambda dag_id, states: active_start_runs,
+            get_dr_count=runs,
+            get_ti_count=lambda dag_id, task_ids, run_ids, states: len(
+                set(run_ids).difference(importing)
+            ),
             get_dag=lambda dag_id: types.SimpleNamespace(is_paused=start_paused),
             try_number=try_number,
             max_tries=task.retries if max_tries is None else max_tries,

@@ -5,6 +5,7 @@ import pytest
 OURS = {"PROJECT": "my-project", "REGION": "us-central1", "IMAGE_TAG": "abc"}
 RUN = {
     "01_run_dataflow": [],
+    "02_verify_deployment": [],
     "build_image": [],
     "publish_prompt": ["a fox"],
     "watch_predictions": [],

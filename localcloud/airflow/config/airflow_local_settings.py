@@ -6,6 +6,7 @@ https://airflow.apache.org/docs/apache-airflow/stable/howto/set-config.html#conf
 import asyncio
 import importlib
 import logging
+import os
 import sys
 
 from sqlalchemy import event
@@ -16,15 +17,18 @@ __all__: list[str] = []
 
 _LOG = logging.getLogger(__name__)
 
-# Tasks are forks of the scheduler; parsing a file and callbacks, of the DAG processor. What these
-# have imported, no fork imports again: that took four fifths of a task's CPU. Nothing of this
-# project is here, so that forks see changes.
+# Tasks are forks of the scheduler, or of a Celery worker; parsing a file and callbacks, of the DAG
+# processor. What these have imported, no fork imports again: that took four fifths of a task's CPU.
+# Nothing of this project is here, so that forks see changes.
 _FOR_FORKS = (
     "airflow.providers.google.common.hooks.base_google",
     "google.cloud.pubsub_v1",
     "google.cloud.storage",
 )
-if {"scheduler", "dag-processor"} & set(sys.argv):
+_FORKING = {"worker", "dag-processor"}
+if os.environ.get("AIRFLOW__CORE__EXECUTOR") != "CeleryExecutor":
+    _FORKING.add("scheduler")
+if _FORKING & set(sys.argv):
     for _name in _FOR_FORKS:
         importlib.import_module(_name)
 

@@ -53,10 +53,13 @@ class ApproveBackfill(ImagenOperator, HITLOperator):
     the rest of the run: what a person decides is no failure. Without an answer, it fails.
 
     An answer is kept in the task's state before anything else is done with it, so a retry doesn't
-    ask again (`HITLOperator` would, and forget the answer). An approval holds for the run, even if
-    the task is cleared, as long as the plan is no larger than what was approved. Clearing the task
-    after a rejection, or without an answer, asks again about the same plan. About another plan it
-    can't: Airflow 3.3.1 would show the old question (`findings/airflow_hitl_old_question.sh`).
+    ask again. Nor does one that finds no kept answer: asking erases an answer that has come
+    meanwhile, as when Airflow takes the resumed task for failed
+    (`findings/airflow_hitl_lost_answer.sh`). It only waits again, and Airflow resumes it at
+    once with the answer that is there. An approval holds for the run, even if the task is cleared,
+    as long as the plan is no larger than what was approved. Clearing the task after a rejection, or
+    without an answer, asks again about the same plan. About another plan it can't: Airflow 3.3.1
+    would show the old question (`findings/airflow_hitl_old_question.sh`).
 
     Args:
         plan: the plan as JSON, returned by `PlanBackfill`.
@@ -100,7 +103,12 @@ class ApproveBackfill(ImagenOperator, HITLOperator):
         earlier_question = store.get(_ASKED)
         if earlier_question and earlier_question["key"] != asked.key:
             raise AirflowFailException(_ANOTHER_PLAN)
-        store.set(_ASKED, {"key": asked.key, "proposed": dataclasses.asdict(asked.proposed)})
+        if earlier_question and earlier_question.get("open_for") == self._answer_key(context):
+            until = datetime.fromisoformat(earlier_question["until"])
+            self.log.info("the question of an earlier try waits for its answer until %s", until)
+            left = max(timedelta(0), until - datetime.now(UTC))
+            raise TaskAwaitingInput(method_name="execute_complete", timeout=left)
+        store.set(_ASKED, _as_state(asked))
         self._ask(context, run, plan, asked)
         return None
 
@@ -166,6 +174,9 @@ class ApproveBackfill(ImagenOperator, HITLOperator):
                 until=until.isoformat(),
                 url=url,
             )
+            # Once people are told, no try asks anew.
+            opened = {"open_for": self._answer_key(context), "until": until.isoformat()}
+            context["task_state_store"].set(_ASKED, _as_state(asked) | opened)
             raise
 
     def _decided(
@@ -226,6 +237,10 @@ class ApproveBackfill(ImagenOperator, HITLOperator):
         # Clearing a task adds its retries to the tries that it has had (`clear_task_instances`), so
         # an answer is one for the tries since then.
         return _ANSWERED.format(first_try=context["ti"].max_tries - self.retries + 1)
+
+
+def _as_state(asked: Question) -> dict[str, Any]:
+    return {"key": asked.key, "proposed": dataclasses.asdict(asked.proposed)}
 
 
 def _fields(proposed: Proposal | None) -> dict[str, Param]:

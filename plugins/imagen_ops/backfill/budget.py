@@ -11,7 +11,7 @@ from imagen_ops.jobs.limits import with_limits
 from imagen_ops.settings import Settings
 
 if TYPE_CHECKING:
-    from beam_jobs.prompts.parse import PromptDefaults
+    from beam_jobs.prompts.defaults import PromptDefaults
     from imagen_ops.backfill.plan import Plan
     from imagen_ops.google.clients import Clients
 

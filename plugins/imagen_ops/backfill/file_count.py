@@ -17,7 +17,8 @@ from imagen_ops.backfill.planned_references import MAX_LOOKED_UP
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
 
-    from beam_jobs.prompts.parse import Prompt, PromptDefaults
+    from beam_jobs.prompts.defaults import PromptDefaults
+    from beam_jobs.prompts.parse import Prompt
     from beam_jobs.prompts.templates import FindTemplate
 
 SHOWN_ROWS = 20

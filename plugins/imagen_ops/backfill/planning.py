@@ -25,7 +25,7 @@ from imagen_ops.backfill.stored_records import StoredRecords
 if TYPE_CHECKING:
     from google.cloud.storage import Client
 
-    from beam_jobs.prompts.parse import PromptDefaults
+    from beam_jobs.prompts.defaults import PromptDefaults
 
 # Google's client keeps 10 connections open; more threads would open a new one for each request.
 THREADS = 8

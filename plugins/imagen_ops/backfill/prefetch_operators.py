@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 from typing_extensions import override
 
+from imagen_ops.dag.lineage import Dataset, Lineage
 from imagen_ops.dag.tasks import ImagenOperator
 
 if TYPE_CHECKING:
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 class PreparePrefetch(ImagenOperator):
     """Write the requests of what batch inference can make, if the run's form asks for it.
 
-    Skips the tasks of the prefetch if it doesn't, if nothing can be ordered, and in a dry run. A
-    run orders once: if it has asked for a batch job before, as when it is cleared, it goes on with
-    that. Returns what is ordered, in words (XCom).
+    Skips the tasks of the prefetch if it doesn't, if nothing can be ordered, if another run is at
+    work on the same files, and in a dry run. A run orders once: if it has asked for a batch job
+    before, as when it is cleared, it goes on with that. Returns what is ordered, in words (XCom).
 
     Args:
         plan: the plan as JSON, returned by `PlanBackfill`.
@@ -34,6 +35,7 @@ class PreparePrefetch(ImagenOperator):
         from imagen_ops.backfill.plan import Plan
         from imagen_ops.backfill.prefetching import prepare_run
         from imagen_ops.backfill.run import AUTO_PREFETCH, NO_PREFETCH, run_from_context
+        from imagen_ops.backfill.taking_turns import run_at_work
         from imagen_ops.backfill.worth_prefetching import should_prefetch
         from imagen_ops.dag.limits import refuse_not_allowed
         from imagen_ops.prefetch.run_prefetch import RunPrefetch
@@ -60,9 +62,16 @@ class PreparePrefetch(ImagenOperator):
                 deadline_hours=run.prefetch_deadline.total_seconds() / 3600,
                 min_saving_usd=self.settings.prefetch_min_saving_usd,
             )
+        if wanted and (
+            other := run_at_work(context, run, self.settings, self.clients, orders=True)
+        ):
+            wanted, why = False, f"no prefetch: run {other} is at work on the same files"
         new = Prefetch(run_id=run.run_id, decision=why)
         if wanted:
             prepared = prepare_run(run, self.settings, self.clients)
+            self.lineage = Lineage(
+                (Dataset.files(run.prompts),), (Dataset.folder(prefetch.folder.url),)
+            )
             left_out = {name: count for name, count in prepared.left_out.items() if count}
             new = new.changed(parts=_parts(prepared), left_out=left_out)
         state = prefetch.start(new)

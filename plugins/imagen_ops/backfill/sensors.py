@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from imagen_ops.backfill.launcher import BackfillLauncher
 from imagen_ops.backfill.run import run_from_context
+from imagen_ops.dag.lineage import Dataset, Lineage
 from imagen_ops.dag.tasks import ImagenSensor
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import TRY_LABEL
@@ -28,9 +29,9 @@ _CLOCK_SKEW = timedelta(seconds=10)
 class LaunchBackfillSensor(ImagenSensor):
     """Launch the run's job when fewer than IMAGEN_BACKFILLS_AT_ONCE are active, or adopt its job.
 
-    Two runs that launch at the same moment can exceed that limit, unless the pool has one slot: it
-    is held while a task checks, not while it waits. Skips the rest of the run in a dry run. Returns
-    the job's id (XCom).
+    First waits until what another run has ordered of the same files is stored. Two runs that launch
+    at the same moment can exceed that limit, unless the pool has one slot: it is held while a task
+    checks, not while it waits. Skips the rest of the run in a dry run. Returns the job's id (XCom).
 
     A job that an earlier try has launched is the run's job, even if it has ended meanwhile: whether
     it is launched again is up to `BackfillJobSensor`, and never if somebody cancelled it.
@@ -50,11 +51,15 @@ class LaunchBackfillSensor(ImagenSensor):
         if context["params"]["dry_run"]:
             raise AirflowSkipException("a dry run ends here; the plan is the result of `check`")
         from imagen_ops.backfill.plan import Plan
+        from imagen_ops.backfill.taking_turns import run_at_work
 
         run = run_from_context(context, self.settings)
         launcher = BackfillLauncher(self.settings, self.clients)
         began, job = self.began(context) - _CLOCK_SKEW, launcher.newest(run)
         if job is None or job.created is None or job.created < began:
+            if other := run_at_work(context, run, self.settings, self.clients, orders=False):
+                self.log.info("waiting: run %s has ordered images of the same files", other)
+                return PokeReturnValue(False)
             plan = json.loads(self.plan) if isinstance(self.plan, str) else self.plan
             job = launcher.launch(run, Plan.from_json(plan))
         if job is None:
@@ -91,6 +96,9 @@ class BackfillJobSensor(ImagenSensor):
             return PokeReturnValue(False)
         self.link(job)
         self.log.info("%s", job.standing)
+        if not job.state.active:
+            prompts = run_from_context(context, self.settings).prompts
+            self.lineage = Lineage.of_job(self.settings, Dataset.files(prompts))
         if job.state.active or job.state is JobState.DONE:
             return PokeReturnValue(job.state is JobState.DONE, job.id)
         if job.state is JobState.CANCELLED:

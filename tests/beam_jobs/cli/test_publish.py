@@ -9,7 +9,8 @@ from google.api_core import exceptions as api_exceptions
 from beam_jobs.cli.commands.publish import _shown
 from beam_jobs.cli.prompt_rows import bodies_of_file
 from beam_jobs.cli.publish import MAX_WAITING, body_of, publish
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import Prompt, parse
 
 NOTHING = {"id": None, "images": None, "seed": None}
 

@@ -15,8 +15,9 @@ from beam_jobs.custom.preprocess import Preprocess, preprocess_of
 from beam_jobs.custom.results import KeptResults
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Reason
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.limits import MAX_PROMPTS_OF_ONE
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 from tests import custom_functions
 from tests.beam_jobs.conftest import GEMINI
 from tests.conftest import Lane

@@ -24,7 +24,7 @@ from beam_jobs.images.location import Location
 from beam_jobs.images.requests import StoreError
 from beam_jobs.models.base import CallError
 from beam_jobs.outcomes import Reason
-from beam_jobs.prompts.parse import PromptDefaults
+from beam_jobs.prompts.defaults import PromptDefaults
 from tests.conftest import BUCKET, ROOT, eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]

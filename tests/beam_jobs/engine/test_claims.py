@@ -38,10 +38,11 @@ from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
+from beam_jobs.models.answer_memory import AnswerMemory, SlottedResponse
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Prediction
-from beam_jobs.prompts.parse import PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import parse
 
 location, run, first, last = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 MODEL = "gemini-3.1-flash-image"
@@ -54,7 +55,7 @@ async def main():
         )
         work = ImageGenerator(
             model_of=lambda _: model, store=ImageStore(session, Location.parse(location)),
-            limiter=AdaptiveLimiter(64), answer_slots=AnswerSlots(64), max_in_flight=64,
+            limiter=AdaptiveLimiter(64), answer_memory=AnswerMemory(), max_in_flight=64,
             max_retry_s=60.0, purse=Purse([], None), finished=Finished(0), source=run, run=run,
             gates=Gates(), references=References(session),
         )

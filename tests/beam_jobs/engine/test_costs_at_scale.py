@@ -13,7 +13,8 @@ from beam_jobs.config.serving import Serving
 from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import NANO_PER_USD
-from beam_jobs.prompts.parse import Prompt, PromptDefaults
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import Prompt
 from imagen_ops.backfill.file_count import PriceGroup
 from imagen_ops.backfill.plan_totals import GroupCount, model_costs
 from tests.conftest import ROOT, eventually

@@ -16,7 +16,8 @@ from beam_jobs.engine.model_handler import Engine, ImagenModelHandler, engine_fo
 from beam_jobs.engine.served_models import resource_of
 from beam_jobs.images.location import Location
 from beam_jobs.outcomes import Failure, Prediction, Reason
-from beam_jobs.prompts.parse import Canary, PromptDefaults
+from beam_jobs.prompts.canary import Canary
+from beam_jobs.prompts.defaults import PromptDefaults
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from beam_jobs import backfill
 from beam_jobs.images import recent_index
-from beam_jobs.images.index_lines import IndexLines
+from beam_jobs.images.index_lines import OBJECTS_PER_S, IndexLines, gather_s
 from beam_jobs.images.location import KINDS, PREDICTIONS, Location
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work
 from beam_jobs.pipeline.transforms import Encode
@@ -279,6 +279,19 @@ def test_an_object_of_a_kind_is_written_once_in_an_interval(
         assert all(b - a >= 390 for a, b in itertools.pairwise(counted)), counted
 
 
+def test_many_workers_together_write_few_objects(lane, location, monkeypatch, eventually):
+    monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.01)
+    for workers in (20, 100, 1000):
+        each_s = max(1.0, gather_s(workers))
+        assert workers / each_s <= OBJECTS_PER_S
+    recent_index.record_outcome(prediction("a fox"), location, 10_000)
+    index = recent_index._indexes[location]
+    eventually(lambda: not index._work.is_set(), within_s=30, what="a look")
+    assert prompts(lane.storage, location) == [], "it gathers more"
+    recent_index.flush(30)
+    assert prompts(lane.storage, location) == ["a fox"]
+
+
 def test_the_writer_rests_while_no_prompt_finishes(lane, location, monkeypatch, eventually):
     monkeypatch.setattr(recent_index, "BETWEEN_OBJECTS_S", 0.02)
     recent_index.record_outcome(prediction(), location)
@@ -421,17 +434,18 @@ def test_messages_come_out_of_a_pipeline_whose_index_cannot_be_written(late):
     location, _ = late
     outcomes = [prediction(f"fox {number}") for number in range(50)]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        encoded = pipeline | beam.Create(outcomes) | beam.ParDo(Encode(location))
+        encoded = pipeline | beam.Create(outcomes) | beam.ParDo(Encode(location, 1))
         entry = encoded | beam.Map(lambda message: json.loads(message.data)["prompt"])
         assert_that(entry, equal_to([f"fox {number}" for number in range(50)]))
 
 
 def test_a_pickled_step_does_not_hold_the_writer(lane, location):
-    step = Encode(location)
+    step = Encode(location, 1)
     before = len(pickler.dumps(step))
     list(step.process(prediction()))
     assert len(pickler.dumps(step)) == before
-    assert vars(pickler.loads(pickler.dumps(step))) == vars(step) == {"_location": location}
+    expected = {"_location": location, "_workers": 1}
+    assert vars(pickler.loads(pickler.dumps(step))) == vars(step) == expected
     assert pickle.loads(pickle.dumps(location)) == location
 
 

@@ -15,8 +15,8 @@ from beam_jobs.pipeline.canary_keys import REFRESH_S, TRUSTED_S, CanaryKeys, key
 from beam_jobs.pipeline.transforms import Parse
 from beam_jobs.prompts.body import InvalidPromptError
 from beam_jobs.prompts.canary import READ_EVERY_S, SIGNATURE_ATTRIBUTE
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import PromptDefaults
 from tests.canaries import OURS, THEIRS, canary, keys_object, public
 
 DEFAULTS = PromptDefaults("gemini-3.1-flash-image", frozenset())

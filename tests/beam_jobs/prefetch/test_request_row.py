@@ -15,7 +15,8 @@ from beam_jobs.images.receipt import payer_of
 from beam_jobs.models.base import CallError
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.prefetch.request_row import LABEL, contents_hash, label_of, rows_of
-from beam_jobs.prompts.parse import OUTPUT_FORMATS, PERSON_GENERATION, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import OUTPUT_FORMATS, PERSON_GENERATION, Prompt, parse
 from tests.conftest import BUCKET
 
 texts = st.text(min_size=1, max_size=40)

@@ -9,8 +9,9 @@ import pytest
 from beam_jobs.outcomes import Failure, Reason
 from beam_jobs.prompts.beam_files import read_prompts
 from beam_jobs.prompts.body import MAX_BODY_BYTES
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 
 BOM = b"\xef\xbb\xbf"
 TOO_LONG = b"x" * (MAX_BODY_BYTES + 1)

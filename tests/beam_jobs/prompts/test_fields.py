@@ -22,8 +22,9 @@ from beam_jobs.images.store import ImageStore
 from beam_jobs.models.base import CallError
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Failure, Prediction, Work
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.fields import DECIDING, FIELD_NAMES
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 from imagen_ops.ui.panels.images import entries
 from tests.conftest import ROOT
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from beam_jobs.prompts.defaults import prompt_defaults
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults, prompt_defaults
+from beam_jobs.prompts.parse import Prompt, parse
 
 DEFAULTS = PromptDefaults("gemini-3.1-flash-image", frozenset())
 

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from beam_jobs.outcomes import MAX_ATTRIBUTES, REPLAYS_ATTRIBUTE, Failure, Reason
 from beam_jobs.prompts.body import MAX_BODY_BYTES, is_blank
+from beam_jobs.prompts.canary import Canary
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.field_values import MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_SEED
 from beam_jobs.prompts.fields import FIELD_NAMES
 from beam_jobs.prompts.identity import deduplication_key_of
-from beam_jobs.prompts.parse import Canary, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 from beam_jobs.prompts.structured import kind_of, stands_for_no_value
 from tests.canaries import canary
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from beam_jobs.outcomes import Failure, Reason
-from beam_jobs.prompts.parse import Parsed, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import Parsed, Prompt, parse
 
 GEMINI = "gemini-3.1-flash-image"
 DEFAULTS = PromptDefaults(

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from beam_jobs.prompts.body import InvalidPromptError
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.identity import made_id
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 from beam_jobs.prompts.references import Reference
 from beam_jobs.prompts.revision import FIXED, fields_of_revision, revised
 from beam_jobs.prompts.templates import PromptTemplate

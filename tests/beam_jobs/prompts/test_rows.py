@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from beam_jobs.outcomes import Failure, Reason, encode
 from beam_jobs.prompts.body import MAX_BODY_BYTES
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.parse import Prompt, parse
 from beam_jobs.prompts.rows import PromptFileReader
 from tests.conftest import ROOT
 

@@ -9,8 +9,9 @@ from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable
 from beam_jobs.outcomes import Failure, Reason
 from beam_jobs.pipeline.transforms import Parse
 from beam_jobs.prompts import template_folder
+from beam_jobs.prompts.defaults import PromptDefaults
 from beam_jobs.prompts.incoming import RawPrompt
-from beam_jobs.prompts.parse import Prompt, PromptDefaults
+from beam_jobs.prompts.parse import Prompt
 from beam_jobs.prompts.template_folder import (
     MAX_TEMPLATES,
     REFRESH_S,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from beam_jobs.outcomes import Failure, Reason
-from beam_jobs.prompts.parse import Parsed, Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import Parsed, Prompt, parse
 from beam_jobs.prompts.rows import PromptFileReader
 from beam_jobs.prompts.templates import PromptTemplate, TemplateError
 from tests.beam_jobs.prompts.test_rows import opened

@@ -19,7 +19,7 @@ CLOUD = {
 def build(cloud=CLOUD, **changes):
     given = {
         "port": 8081,
-        "secrets": Secrets("fernet", "jwt", "secret"),
+        "secrets": Secrets("fernet", "jwt", "secret", "password"),
         "dags": Path("/repo/dags"),
         "plugins": Path("/repo/plugins"),
         **changes,
@@ -77,15 +77,19 @@ def test_airflow_listens_on_this_machine_only_and_reports_no_usage():
     )
     assert environment["AIRFLOW__USAGE_DATA_COLLECTION__ENABLED"] == "False"
     assert environment["AIRFLOW_HOME"] == str(HOME)
-    assert environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] == (
-        f"sqlite:///{HOME}/airflow.db?timeout=60"
+
+
+def test_under_a_path_pages_and_tasks_are_sent_there():
+    environment = build(path="/airflow")
+    assert environment["AIRFLOW__API__BASE_URL"] == "http://127.0.0.1:8081/airflow"
+    assert environment["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == (
+        "http://127.0.0.1:8081/airflow/execution/"
     )
 
 
-def test_users_log_in_and_the_viewer_has_the_viewer_role():
-    users = build()["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS"]
-    assert users == "admin:admin,viewer:viewer"
-    assert "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS" not in build()
+def test_the_shape_overrides_what_all_have_and_settings_override_the_shape():
+    environment = build(shape={"A": "shape", "B": "shape"}, settings={"B": "given"})
+    assert (environment["A"], environment["B"]) == ("shape", "given")
 
 
 @pytest.mark.parametrize("paused", [True, False])
@@ -100,7 +104,7 @@ def test_further_settings_override_all_others():
 
 
 def test_secrets_are_not_shown():
-    assert "fernet" not in repr(Secrets("fernet", "x", "y")).replace("fernet_key", "")
+    assert "fernet" not in repr(Secrets("fernet", "x", "y", "z")).replace("fernet_key", "")
 
 
 def test_another_airflow_and_a_proxy_are_kept_out():

@@ -39,7 +39,7 @@ with settings.Session() as session:
 @pytest.mark.slow
 def test_a_transaction_that_reads_before_it_writes_does_not_fail_as_locked(tmp_path):
     home = Home(tmp_path)
-    home.prepare()
+    home.prepare([])
     variables = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db"}
     said = python(_PROGRAM, plugins=False, AIRFLOW_HOME=str(tmp_path), **variables)
     assert said == "other, ours, ours again"

@@ -41,12 +41,12 @@ def test_a_conf_that_is_not_an_object_is_refused(tmp_path, capsys, conf):
 
 def test_keys_and_passwords_are_created_once_and_only_the_owner_can_read_them(tmp_path):
     home = Home(tmp_path / "airflow")
-    home.prepare()
+    home.prepare(["admin", "viewer"])
     secrets, passwords = home.secrets(), home.passwords()
     assert set(passwords) == {"admin", "viewer"}
     assert passwords["admin"] != passwords["viewer"]
     again = Home(tmp_path / "airflow")
-    again.prepare()
+    again.prepare(["admin", "viewer"])
     assert (again.secrets(), again.passwords()) == (secrets, passwords)
     for name in ("secrets.json", "simple_auth_manager_passwords.json.generated"):
         assert stat.S_IMODE(os.stat(home.path / name).st_mode) == 0o600
@@ -116,7 +116,7 @@ def test_an_airflow_that_does_not_answer_is_reported_as_such():
 
 def test_an_unknown_component_cannot_be_replaced(tmp_path):
     airflow = Airflow(tmp_path)
-    airflow.home.prepare()
+    airflow.home.prepare([])
     with pytest.raises(AirflowError, match=r"no component 'flower'; known components: none"):
         airflow.restart("flower")
 

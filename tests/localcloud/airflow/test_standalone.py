@@ -191,7 +191,7 @@ def test_what_was_queued_when_the_scheduler_was_killed_is_run_by_the_next(
 
 def test_a_second_airflow_beside_it_takes_another_port_and_keeps_it(airflow, tmp_path):
     beside = Home(tmp_path)
-    beside.prepare()
+    beside.prepare(["admin"])
     chosen = beside.choose_port()
     assert chosen != airflow.home.port()
     assert beside.choose_port() == chosen

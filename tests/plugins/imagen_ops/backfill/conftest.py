@@ -15,8 +15,8 @@ from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
 from beam_jobs.outcomes import Work
-from beam_jobs.prompts.defaults import prompt_defaults
-from beam_jobs.prompts.parse import Prompt, PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults, prompt_defaults
+from beam_jobs.prompts.parse import Prompt, parse
 from imagen_ops.backfill.listing import Fingerprint
 from imagen_ops.backfill.plan import Plan
 from imagen_ops.backfill.planning import plan_backfill
@@ -106,6 +106,7 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
         event: Any = None,
         state: Any = None,
         max_tries: int | None = None,
+        try_number: int = 1,
         **form: object,
     ) -> Any:
         params = {
@@ -130,6 +131,7 @@ def backfill(deployment: Deployment, run_task: Run) -> Run:
             event=event,
             state=state,
             max_tries=max_tries,
+            try_number=try_number,
         )
 
     return run

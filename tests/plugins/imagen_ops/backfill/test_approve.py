@@ -167,6 +167,43 @@ def test_a_try_that_fails_after_the_answer_does_not_ask_again(
     assert len(asked) == 1
 
 
+def test_a_try_that_finds_no_answer_waits_for_it_again_and_erases_none(
+    deployment: Deployment, backfill: Run, asked: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asking again would erase an answer whose task Airflow has lost before it was kept."""
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    state: dict[str, Any] = {}
+    ask(backfill, state)
+    caplog.clear()
+    with pytest.raises(TaskAwaitingInput) as parked:
+        backfill(approve_task(), state=state, max_images=10, try_number=2)
+    assert parked.value.method_name == "execute_complete"
+    assert 11.9 < parked.value.timeout.total_seconds() / 3600 < 12, "not longer than at first"
+    assert len(asked) == 1
+    assert "backfill_approval" not in caplog.text, "people have been told"
+    approved = backfill(approve_task(), state=state, event=event("Approve"), max_images=10)
+    assert approved["max_images"] == 1000
+    assert [record["state"] for record in records(deployment)] == ["approved"]
+
+
+def test_a_try_asks_again_if_the_first_one_was_lost_before_its_question_was_there(
+    deployment: Deployment, backfill: Run, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del deployment
+    state: dict[str, Any] = {}
+
+    def broken(**_: Any) -> None:
+        raise ConnectionError("Airflow is away")
+
+    with monkeypatch.context() as away:
+        away.setattr("airflow.providers.standard.operators.hitl.upsert_hitl_detail", broken)
+        with pytest.raises(ConnectionError):
+            backfill(approve_task(), state=state, max_images=10)
+    ask(backfill, state)
+    assert len(asked) == 1
+
+
 def test_an_approval_holds_when_the_task_is_cleared_and_a_rejection_does_not(
     deployment: Deployment, backfill: Run, asked: list[Any]
 ) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +12,15 @@ import pytest
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import TRY_LABEL, plan_path, run_label_of
 from imagen_ops.prefetch.run_prefetch import RunPrefetch
+from imagen_ops.prefetch.turns import Turn, Turns
 from tests.conftest import Cloud, eventually
 from tests.plugins.conftest import Deployment
-from tests.plugins.imagen_ops.backfill.conftest import EMPTY_PLAN, cancel
+from tests.plugins.imagen_ops.backfill.conftest import (
+    EMPTY_PLAN,
+    active_jobs,
+    cancel,
+    launch_task,
+)
 from tests.plugins.imagen_ops.backfill.test_plan import PLAN
 
 Run = Callable[..., Any]
@@ -40,7 +46,15 @@ def prefetch(deployment: Deployment, run_id: str) -> RunPrefetch:
 def task(deployment: Deployment, run_task: Run, run_id: str) -> Task:
     """Run a task of a backfill of a file of the deployment's own."""
 
-    def run(made: Any, *, try_number: int = 1, start: datetime | None = None, **form: Any) -> Any:
+    def run(
+        made: Any,
+        *,
+        try_number: int = 1,
+        start: datetime | None = None,
+        at_work: Collection[str] = (),
+        importing: Collection[str] = (),
+        **form: Any,
+    ) -> Any:
         params = {
             "model": deployment.settings.model,
             "prompts": f"gs://{deployment.settings.bucket}/prompts/mine/*",
@@ -60,6 +74,8 @@ def task(deployment: Deployment, run_task: Run, run_id: str) -> Task:
             params=params,
             try_number=try_number,
             run_start=start,
+            at_work=at_work,
+            importing=importing,
         )
 
     return run
@@ -183,6 +199,33 @@ def test_nothing_is_ordered_that_a_custom_function_would_change(
     with pytest.raises(AirflowSkipException, match="custom functions change prompts or images"):
         task(tasks()["prepare"])
     assert prefetch.known().parts == ()
+
+
+@pytest.mark.usefixtures("planned", "_queued_jobs")
+def test_while_another_run_is_at_work_on_the_files_nothing_is_ordered_and_the_job_waits(
+    deployment: Deployment, prefetch: RunPrefetch, task: Task
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    settings, other = deployment.settings, "manual__other"
+    turn = Turn(
+        run_id=other,
+        run_label=run_label_of("imagen_backfill", other),
+        bucket=settings.bucket,
+        orders=True,
+        began=datetime.now(UTC),
+    )
+    Turns(settings, deployment.clients).ahead_of(turn)
+    plans = [plan_path(settings, label) for label in (prefetch.run_label, turn.run_label)]
+    bucket = deployment.lane.storage.bucket(settings.bucket)
+    mine, theirs = (bucket.blob(plan.split("/", 3)[3]) for plan in plans)
+    theirs.upload_from_string(mine.download_as_bytes())
+    with pytest.raises(AirflowSkipException, match=f"no prefetch: run {other} is at work"):
+        task(tasks()["prepare"], at_work=[other], importing=[other])
+    assert prefetch.known().parts == ()
+    assert not task(launch_task(), at_work=[other], importing=[other])
+    assert active_jobs(deployment) == []
+    assert task(launch_task(), at_work=[other]), "what it has ordered is stored"
 
 
 @pytest.mark.usefixtures("planned")

@@ -12,7 +12,8 @@ import pytest
 
 from beam_jobs.catalog import DEFAULT_MODEL
 from beam_jobs.outcomes import Failure, Reason, encode
-from beam_jobs.prompts.parse import PromptDefaults, parse
+from beam_jobs.prompts.defaults import PromptDefaults
+from beam_jobs.prompts.parse import parse
 from imagen_ops.records.folders import REPLAY_RECORDS
 from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
