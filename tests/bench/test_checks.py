@@ -5,6 +5,7 @@ import pytest
 from bench import checks as targets
 from bench import plots, report
 from bench.prompts import text
+from bench.report import LOSSES
 from bench.scenarios import SCENARIOS
 
 
@@ -255,6 +256,7 @@ def whole(**others) -> dict:
     """Figures of every scenario, as `make bench` leaves them."""
     return {
         **RESULTS,
+        "beams_own": {"runs": [each for name in LOSSES for each in (run(name), run("backfill"))]},
         "scaling": {
             "few": 1000,
             "many": 20_000,
