@@ -7,6 +7,10 @@ FAULTS_SHARE := 1
 CLOUD := $(PY) -m localcloud
 # sqlite, which needs nothing but Python; or composer, as Composer has it.
 AIRFLOW := sqlite
+FOR_AIRFLOW := install $(if $(filter composer,$(AIRFLOW)),install-composer)
+ifeq ($(filter sqlite composer,$(AIRFLOW)),)
+$(error AIRFLOW=$(AIRFLOW) is neither sqlite nor composer)
+endif
 RUN_AIRFLOW := $(PY) -m localcloud.airflow --state $(STATE)/localcloud
 UV := 0.13.9
 CHECKOV := 3.3.30
@@ -26,7 +30,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-composer for-airflow demo test test-quick test-one test-full test-faults findings lint lint-terraform audit format bench docs up down publish watch images lock clean
+.PHONY: help install install-composer demo test test-quick test-one test-full test-faults findings lint lint-terraform audit format bench docs up down publish watch images lock clean
 
 help: ## Say what there is to do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,10 +54,7 @@ install-composer: .venv-composer/.installed ## Install what AIRFLOW=composer nee
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) --target .venv-composer --no-deps -r constraints-composer.txt
 	@touch $@
 
-for-airflow: install $(if $(filter composer,$(AIRFLOW)),install-composer)
-	@case "$(AIRFLOW)" in sqlite|composer) ;; *) echo "error: AIRFLOW=$(AIRFLOW) is neither sqlite nor composer" >&2; exit 1 ;; esac
-
-demo: for-airflow ## Show the whole way on this machine: prompts in, images out, run by Airflow
+demo: $(FOR_AIRFLOW) ## Show the whole way on this machine: prompts in, images out, run by Airflow
 	@$(PY) -m localcloud.demo --state $(STATE)/demo --shape $(AIRFLOW)
 
 # All processes of a run read every test. The first time, each would also compile all that it imports:
@@ -62,7 +63,7 @@ $(VENV)/.compiled: $(VENV)/.installed
 	@$(PY) -m pytest -q --collect-only > /dev/null || true
 	@touch $@
 
-test: for-airflow $(VENV)/.compiled ## Run the tests
+test: $(FOR_AIRFLOW) $(VENV)/.compiled ## Run the tests
 	@TESTS_AIRFLOW=$(AIRFLOW) $(PY) -m pytest -q -n 4 --no-loadscope-reorder -m "not full" $(ARGS)
 
 # Two processes: these tests wait for little, and each process more reads all of them once more.
@@ -74,7 +75,7 @@ test-one: install ## Run one test file, or one test: make test-one T=tests/…/t
 	@$(PY) -m pytest -q "$(T)" $(ARGS)
 
 # Everything: what is about scale, and all faults at full size, which takes more than an hour.
-test-full: for-airflow $(VENV)/.compiled ## Run all tests, at full size
+test-full: $(FOR_AIRFLOW) $(VENV)/.compiled ## Run all tests, at full size
 	@TESTS_AIRFLOW=$(AIRFLOW) $(PY) -m pytest -q -n 3 --no-loadscope-reorder --ignore=tests/faults $(ARGS)
 	@$(MAKE) test-faults
 
@@ -96,10 +97,10 @@ lint: install ## Check style and types
 
 # checkov's own requirements do not go with Airflow's, so it has an environment to itself. A file that
 # it cannot read is, for it, one without faults.
-lint-terraform: install ## Check composer.tf and the image for style and security
-	@if command -v terraform > /dev/null; then terraform fmt -check -diff composer.tf; \
+lint-terraform: install ## Check the Terraform files and the image for style and security
+	@if command -v terraform > /dev/null; then terraform fmt -check -diff composer.tf monitoring.tf; \
 		else echo "terraform is not on PATH: its style is not checked" >&2; fi
-	@said=$$($(VENV)/bin/uv tool run --quiet --from checkov==$(CHECKOV) checkov --file composer.tf beam_jobs/Dockerfile \
+	@said=$$($(VENV)/bin/uv tool run --quiet --from checkov==$(CHECKOV) checkov --file composer.tf monitoring.tf beam_jobs/Dockerfile \
 		--framework terraform dockerfile --skip-download --quiet --compact); found=$$?; echo "$$said"; \
 		case "$$said" in *"Parsing errors"*) exit 1 ;; *"Passed checks"*) exit $$found ;; *) exit 1 ;; esac
 
@@ -109,7 +110,7 @@ lint-terraform: install ## Check composer.tf and the image for style and securit
 audit: install ## Look for known vulnerabilities in the installed packages and the image's
 	@mkdir -p $(STATE)
 	@$(VENV)/bin/uv pip freeze --quiet --python $(PY) > $(STATE)/installed.txt
-	@for list in $(STATE)/installed.txt beam_jobs/requirements.lock; do \
+	@for list in $(STATE)/installed.txt constraints-composer.txt beam_jobs/requirements.lock; do \
 		rm -f $(STATE)/audit.txt; \
 		$(VENV)/bin/uv tool run --quiet pip-audit==$(PIP_AUDIT) --strict --no-deps --disable-pip -r $$list \
 			--output $(STATE)/audit.txt && continue; \
@@ -130,7 +131,7 @@ docs: ## Draw the architecture picture again, with Graphviz
 	@command -v dot > /dev/null || { echo "error: no \`dot\` on PATH; install Graphviz" >&2; exit 1; }
 	@dot -Tsvg docs/architecture.dot -o docs/architecture.svg
 
-up: for-airflow ## Leave the stand-ins, Airflow and the streaming job running
+up: $(FOR_AIRFLOW) ## Leave the stand-ins, Airflow and the streaming job running
 	@$(CLOUD) --state $(STATE)/localcloud env > /dev/null 2>&1 || $(CLOUD) --state $(STATE)/localcloud up --detach
 	@echo "Starting Airflow (about half a minute), unless it is running"
 	@$(RUN_AIRFLOW) up --shape $(AIRFLOW)

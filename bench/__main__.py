@@ -2,6 +2,8 @@
 
     python -m bench --only quota latency      run some scenarios; the page keeps the earlier
                                               figures of the others, with their date
+    python -m bench --only thousand --against ../main
+                                              also run the build in that folder, side by side
 
 The figures are saved in `.state/bench/results.json`. On two cores all scenarios take about half an
 hour, during which nothing else should run.
@@ -38,7 +40,11 @@ def main() -> int:
         default=list(SCENARIOS),
         help="run these scenarios only (default: all)",
     )
-    selected = parser.parse_args().only
+    parser.add_argument(
+        "--against", type=Path, help="the folder of another build, for the scenario thousand"
+    )
+    options = parser.parse_args()
+    selected, against = options.only, options.against and options.against.resolve()
     run_all = set(selected) == set(SCENARIOS)
     if not run_all and not RESULTS.exists():
         parser.error(
@@ -53,7 +59,7 @@ def main() -> int:
     this_machine = results["machine"] = machine()
     for name in selected:
         print(f"── {name}", flush=True)
-        with cloud() as running_cloud:
+        with cloud(against) as running_cloud:
             figures = SCENARIOS[name](running_cloud, lambda line: print(f"   {line}", flush=True))
         results[name] = {**figures, "machine": this_machine}
         RESULTS.write_text(json.dumps(results))

@@ -1,11 +1,9 @@
 """The targets, and whether the measured figures meet them."""
 
-import dataclasses
-import statistics
 from collections.abc import Iterator
-from typing import Any
 
-Figures = dict[str, Any]
+from bench.check import Check, Figures, median, runs_of
+from bench.wide_worker_checks import storage_limits, thousand
 
 # A rate that is within this share of a quota has settled.
 SETTLED = 0.1
@@ -15,31 +13,6 @@ BUSY = 0.9
 FULL = 0.95
 # Rates are computed over windows of this length.
 WINDOW_S = 2.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One target: what is measured, the target, the measured value, and whether it was met."""
-
-    figure: str
-    target: str
-    measured: str
-    met: bool
-
-
-def median(runs: list[Figures], name: str) -> float:
-    """Return the median of a figure over runs."""
-    return statistics.median(run[name] for run in runs)
-
-
-def runs_of(runs: list[Figures], contender: str, **fields: Any) -> list[Figures]:
-    """Return the runs of one contender that have these values in their fields."""
-    return [
-        run
-        for run in runs
-        if run["contender"] == contender
-        and all(run[name] == value for name, value in fields.items())
-    ]
 
 
 def checks(results: Figures) -> Iterator[Check]:
@@ -265,6 +238,8 @@ _CHECKS = {
     "comparison": _comparison,
     "scaling": _scaling,
     "wide": _wide,
+    "thousand": thousand,
+    "storage_limits": storage_limits,
     "quota": _quota,
     "tail": _tail,
     "latency": _latency,

@@ -5,7 +5,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from bench import checks
+from bench import check, checks
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -44,9 +44,9 @@ def _comparison(figures: dict[str, Any]) -> Any:
         ),
         strict=True,
     ):
-        contenders = [each for each in _LABELS if checks.runs_of(figures["runs"], each)]
-        values = [[run[name] for run in checks.runs_of(figures["runs"], c)] for c in contenders]
-        medians = [checks.median(checks.runs_of(figures["runs"], c), name) for c in contenders]
+        contenders = [each for each in _LABELS if check.runs_of(figures["runs"], each)]
+        values = [[run[name] for run in check.runs_of(figures["runs"], c)] for c in contenders]
+        medians = [check.median(check.runs_of(figures["runs"], c), name) for c in contenders]
         spread = [
             [median - min(each) for median, each in zip(medians, values, strict=True)],
             [max(each) - median for median, each in zip(medians, values, strict=True)],

@@ -1,8 +1,10 @@
 """The measured processes: their CPU time, their memory, and their end."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from bench.interpreter import ROOT, python
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _END_WITHIN_S = 120.0
+_COUNT_SOCKETS_EVERY_S = 0.5
 
 
 class Process:
@@ -19,21 +22,34 @@ class Process:
         arguments: the interpreter's arguments, such as `-m beam_jobs.stream`.
         environment: variables in addition to PATH, HOME and PYTHONPATH.
         log: the file for its output.
+        build: the folder of the code that it runs.
+
+    Attributes:
+        most_sockets: the most open sockets that were counted at once.
     """
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        log: Path,
+        *,
+        build: Path = ROOT,
+    ) -> None:
         self.log = log
         self.started = time.monotonic()
-        own = {"PATH": os.defpath, "HOME": str(log.parent), "PYTHONPATH": str(ROOT)}
+        own = {"PATH": os.defpath, "HOME": str(log.parent), "PYTHONPATH": str(build)}
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 [str(python()), *arguments],
                 env={**environment, **own},
-                cwd=ROOT,
+                cwd=build,
                 stdout=out,
                 stderr=out,
             )
         self._cpu_s = self._peak_mb = 0.0
+        self.most_sockets = 0
+        threading.Thread(target=self._count_sockets, daemon=True).start()
 
     @property
     def running(self) -> bool:
@@ -48,6 +64,11 @@ class Process:
         """Return the peak resident size in MB; after its end, as of the last call before that."""
         self._peak_mb = max(self._peak_mb, peak_mb(self._process.pid))
         return self._peak_mb
+
+    def _count_sockets(self) -> None:
+        while self.running:
+            self.most_sockets = max(self.most_sockets, sockets(self._process.pid))
+            time.sleep(_COUNT_SOCKETS_EVERY_S)
 
     def drain(self) -> None:
         """Ask the process to end, and wait for it."""
@@ -81,6 +102,16 @@ def cpu_s(pid: int) -> float:
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def sockets(pid: int) -> int:
+    """Return how many sockets a process has open; 0 after its end."""
+    count = 0
+    with contextlib.suppress(OSError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                count += str(file.readlink()).startswith("socket:")
+    return count
 
 
 def machine_s() -> tuple[float, float]:

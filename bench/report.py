@@ -3,7 +3,8 @@
 import statistics
 from collections.abc import Iterator
 
-from bench.checks import Figures, checks
+from bench.check import Figures
+from bench.checks import checks
 
 NAMES = {
     "one_by_one": "one call after another in `run_inference`, 12 threads",
@@ -151,6 +152,41 @@ def _wide_section(figures: Figures) -> Iterator[str]:
         )
 
 
+def _thousand_section(figures: Figures) -> Iterator[str]:
+    yield "## 1,024 in flight"
+    yield ""
+    yield "1.5 MB images. *Possible* is calls in flight ÷ latency. *Before* is the build that was"
+    yield "run in turn with this one: `python -m bench --only thousand --against FOLDER`."
+    yield ""
+    yield (
+        "| build | in flight | latency | prompts | prompts/s, of those possible | in the middle "
+        "| CPU per prompt | peak memory | sockets |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for run in figures["runs"]:
+        possible = run["in_flight"] / run["latency_s"]
+        yield (
+            f"| {'this' if run['build'] == 'this' else 'before'} | {run['in_flight']:,} "
+            f"| {run['latency_s']:g} s | {run['prompts']:,} | {run['per_s'] / possible:.2f} "
+            f"| {run['middle_per_s'] / possible:.2f} | {run['cpu_ms']:.1f} ms "
+            f"| {run['peak_mb']:.0f} MB | {run['most_sockets']:,} |"
+        )
+
+
+def _storage_limits_section(figures: Figures) -> Iterator[str]:
+    yield "## 1,024 in flight, and less of a storage"
+    yield ""
+    yield "10 s of latency, small images. With 50 requests/s, there are fewer prompts."
+    yield ""
+    yield "| storage | prompts | seconds | requests to storage | peak memory | paid twice |"
+    yield "|---|---|---|---|---|---|"
+    for run in figures["runs"]:
+        yield (
+            f"| {run['storage']} | {run['prompts']:,} | {run['seconds']:.0f} "
+            f"| {run['storage_calls']:,} | {run['peak_mb']:.0f} MB | {run['paid_twice']} |"
+        )
+
+
 def _tail_section(figures: Figures) -> Iterator[str]:
     yield "## One call in a hundred takes twenty times as long"
     yield ""
@@ -214,6 +250,8 @@ _SECTIONS = {
     "beams_own": _beams_own_section,
     "scaling": _scaling_section,
     "wide": _wide_section,
+    "thousand": _thousand_section,
+    "storage_limits": _storage_limits_section,
     "tail": _tail_section,
     "quota": _quota_section,
     "latency": _latency_section,

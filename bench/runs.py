@@ -7,12 +7,14 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from google import pubsub_v1
 from google.cloud import storage
 
+from bench.interpreter import ROOT
 from bench.processes import Process, machine_s
 from bench.prompts import text
 from bench.receiver import Receiver
@@ -45,6 +47,7 @@ class Run:
         middle_in_flight: the mean number of calls in flight, without those tenths.
         refused: calls refused because of the quota.
         paid_twice: images beyond one per prompt.
+        most_sockets: the most open sockets of the process.
     """
 
     contender: str
@@ -59,6 +62,7 @@ class Run:
     middle_in_flight: float | None
     refused: int = 0
     paid_twice: int = 0
+    most_sockets: int = 0
 
     @property
     def per_s(self) -> float:
@@ -110,6 +114,7 @@ class _Watch:
             busy=self._busy(),
             peak_mb=round(self._process.peak_mb(), 1),
             cold_start_s=round(self.first - self._process.started, 2),
+            most_sockets=self._process.most_sockets,
             **_middle(self._samples.rows, prompts),
         )
 
@@ -179,8 +184,15 @@ def _to_the_last_image(
     return figures
 
 
-def backfill(cloud: Cloud, prompts: int, in_flight: int) -> Run:
-    """Run the backfill job over files of prompts."""
+def backfill(cloud: Cloud, prompts: int, in_flight: int, build: Path = ROOT) -> Run:
+    """Run the backfill job over files of prompts.
+
+    Args:
+        cloud: the local cloud.
+        prompts: the number of prompts.
+        in_flight: maximum calls in flight.
+        build: the folder of the code that runs.
+    """
     run = _new()
     put_files(run, prompts)
     receiver = Receiver()
@@ -191,7 +203,8 @@ def backfill(cloud: Cloud, prompts: int, in_flight: int) -> Run:
         f"--source=backfill:{run}",
     ]
     with contextlib.closing(receiver), Samples(cloud) as samples:
-        process = Process(arguments, cloud.environment, cloud.folder / "backfill.log")
+        log = cloud.folder / "backfill.log"
+        process = Process(arguments, cloud.environment, log, build=build)
         with _ended(process):
             watch = _Watch(cloud, process, samples)
             receiver.wait(prompts, _within(prompts))
@@ -224,18 +237,24 @@ def stream(cloud: Cloud, prompts: int, in_flight: int) -> Run:
 def streaming(cloud: Cloud, in_flight: int) -> Iterator[tuple[Process, Receiver]]:
     """Run a streaming job; yield it after its first prediction, with a receiver."""
     receiver = Receiver()
-    arguments = [
-        *_job("stream", in_flight),
-        f"--messages_subscription={P}/subscriptions/prompts-sub",
-        "--runner=localcloud.runner.MicroBatchRunner",
-    ]
     with contextlib.closing(receiver):
-        process = Process(arguments, cloud.environment, cloud.folder / "stream.log")
+        process = Process(
+            stream_arguments(in_flight), cloud.environment, cloud.folder / "stream.log"
+        )
         with _ended(process):
             publish([text(_new(), 0)])
             receiver.wait(1, _START_WITHIN_S)
             yield process, receiver
             process.drain()
+
+
+def stream_arguments(in_flight: int) -> list[str]:
+    """Return the command line of the streaming job."""
+    return [
+        *_job("stream", in_flight),
+        f"--messages_subscription={P}/subscriptions/prompts-sub",
+        "--runner=localcloud.runner.MicroBatchRunner",
+    ]
 
 
 def cold_stream(cloud: Cloud, in_flight: int) -> float:

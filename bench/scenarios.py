@@ -9,6 +9,7 @@ from bench import runs
 from bench.prompts import text
 from bench.runs import Run
 from bench.stand_ins import Cloud, Samples
+from bench.wide_worker import storage_limits, thousand
 
 LARGE, SMALL = 1_500_000, 2_000
 LATENCY_S = 0.5
@@ -200,6 +201,8 @@ SCENARIOS: dict[str, Callable[[Cloud, Log], Figures]] = {
     "beams_own": beams_own,
     "scaling": scaling,
     "wide": wide,
+    "thousand": thousand,
+    "storage_limits": storage_limits,
     "tail": tail,
     "quota": quota,
     "latency": latency,

@@ -31,10 +31,15 @@ _SAMPLE_EVERY_S = 0.1
 
 
 class Cloud:
-    """Both processes, and the environment variables that point at them."""
+    """Both processes, and the environment variables that point at them.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        against: the folder of another build, which some scenarios run in turn with this one.
+    """
+
+    def __init__(self, folder: Path, against: Path | None = None) -> None:
         self.folder = folder
+        self.against = against
         self._services, self._models = folder / "services", folder / "models"
         self.environment: dict[str, str] = {}
         self._done = threading.Event()
@@ -61,6 +66,11 @@ class Cloud:
         if "canned_bytes" in settings:
             self._large = settings["canned_bytes"] > _LARGE_BYTES
         url = self.environment["GOOGLE_VERTEX_BASE_URL"]
+        return dict(change_settings(url, **settings)["counts"])
+
+    def storage(self, **settings: float) -> dict[str, Any]:
+        """Change storage's settings; return its counts so far."""
+        url = self.environment["STORAGE_EMULATOR_HOST"]
         return dict(change_settings(url, **settings)["counts"])
 
     def cpu_s(self) -> float:
@@ -95,11 +105,11 @@ def change_settings(url: str, **settings: float) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def cloud() -> Iterator[Cloud]:
+def cloud(against: Path | None = None) -> Iterator[Cloud]:
     """Run a local cloud in a temporary folder, which is deleted afterwards."""
     root = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="imagen-bench-", dir=root))
-    running = Cloud(folder)
+    running = Cloud(folder, against)
     try:
         running.start()
         yield running

@@ -1,10 +1,10 @@
 """The backfill DAG: every night it generates the images of the prompt files of the day before."""
 
-import os
 from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TriggerRule
 
+from imagen_ops.alerts.deadlines import due
 from imagen_ops.backfill.approval import ApprovalMode
 from imagen_ops.backfill.approve import ApproveBackfill
 from imagen_ops.backfill.operators import CheckBudget, PlanBackfill, ReconcileBackfill
@@ -18,14 +18,16 @@ from imagen_ops.backfill.sensors import BackfillJobSensor, LaunchBackfillSensor
 from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG
 from imagen_ops.jobs.params import JOB_FIELDS, field, set_to
 from imagen_ops.settings import (
+    DEFAULT_BACKFILL_DUE_HOURS,
     DEFAULT_BACKFILL_SCHEDULE,
     MAX_APPROVAL_HOURS,
     MAX_PREFETCH_HOURS,
+    value_of,
 )
 
 # Other DAGs can schedule on this Asset: it gets an event when new images are stored.
 IMAGES = Asset("imagen_images")
-_POOL = os.environ.get("IMAGEN_BACKFILL_POOL") or "default_pool"
+_POOL = value_of("IMAGEN_BACKFILL_POOL", "default_pool")
 
 _FORM = {
     "day": field(
@@ -87,7 +89,7 @@ _FORM = {
         enum=[mode.value for mode in ApprovalMode],
     ),
     "prefetch": field(
-        os.environ.get("IMAGEN_PREFETCH") or "none",
+        value_of("IMAGEN_PREFETCH", "none"),
         "string",
         "Prefetch",
         "**batch**: images of 1K are first ordered from Vertex AI's batch inference, at half the "
@@ -112,7 +114,7 @@ with DAG(
     "imagen_backfill",
     # A run covers the day that has just ended.
     schedule=CronDataIntervalTimetable(
-        os.environ.get("IMAGEN_BACKFILL_SCHEDULE") or DEFAULT_BACKFILL_SCHEDULE, timezone="UTC"
+        value_of("IMAGEN_BACKFILL_SCHEDULE", DEFAULT_BACKFILL_SCHEDULE), timezone="UTC"
     ),
     # IMAGEN_BACKFILLS_AT_ONCE limits the jobs. A run that waits to launch holds no slot.
     max_active_runs=16,
@@ -120,6 +122,13 @@ with DAG(
     tags=[TAG, "backfill"],
     # More than its tasks can take together: a run must not end before its job is reconciled.
     dagrun_timeout=timedelta(hours=94 + MAX_APPROVAL_HOURS + 2 * MAX_PREFETCH_HOURS),
+    # From the end of the day that a night is about.
+    deadline=due(
+        "backfill_due_hours",
+        DEFAULT_BACKFILL_DUE_HOURS,
+        timedelta(hours=1),
+        after=timedelta(days=1),
+    ),
     params=_FORM,
     doc_md="""
 ### Backfill: images for files of prompts

@@ -164,3 +164,16 @@ def test_all_that_name_the_supported_pythons_name_the_same() -> None:
     (job,) = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"].values()
     assert job["strategy"]["matrix"]["python"] == versions
     assert job["env"]["PYTHON"] == "python${{ matrix.python }}"
+
+
+@pytest.mark.parametrize("shape", ["sqlite", "composer"])
+def test_the_demo_has_the_airflow_that_was_asked_for(venv: Path, shape: str) -> None:
+    # Nothing is to be installed by a test.
+    words = called(venv, "demo", f"AIRFLOW={shape}", "-o", "install-composer")
+    assert words[-2:] == ["--shape", shape]
+
+
+def test_an_airflow_that_there_is_not_is_refused_before_anything_runs(venv: Path) -> None:
+    with pytest.raises(AssertionError, match="AIRFLOW=cloud is neither sqlite nor composer"):
+        called(venv, "up", "AIRFLOW=cloud")
+    assert not (venv / "bin" / "called").exists()

@@ -90,3 +90,18 @@ def test_the_workers_get_each_package_that_they_import_by_a_requirement() -> Non
         if spec and spec.origin and spec.origin not in allowed:
             by_luck[module] = str(path.relative_to(ROOT))
     assert by_luck == {}
+
+
+def pinned(file: str) -> dict[str, str]:
+    """Return the versions of a file of constraints, by name."""
+    lines = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / file).read_text(), re.M)
+    return {canonicalize_name(name): version for name, version in lines}
+
+
+def test_what_composers_shape_adds_is_pinned_beside_all_else_and_not_twice() -> None:
+    added, always = pinned("constraints-composer.txt"), pinned("constraints.txt")
+    assert added.keys() & always.keys() == set()
+    for each in requirements("requirements-composer.txt"):
+        assert each.specifier.contains((added | always)[canonicalize_name(each.name)]), each
+    # What CeleryExecutor's messages and results go through.
+    assert {"celery", "kombu", "redis", "psycopg", "psycopg2-binary"} <= added.keys()

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+MIN_STEP_S = 1e-6
+
+
 class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
     def __init__(self) -> None:
         super().__init__()
@@ -15,11 +18,10 @@ class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
 
     def select(self, timeout: float | None = None) -> list[Any]:
         events = super().select(0)
-        if events or not timeout:
-            if timeout is None and not events:
-                raise RuntimeError("everybody waits, and nothing is going to happen")
-            return events
-        self.now += timeout
+        if timeout is None and not events:
+            raise RuntimeError("everybody waits, and nothing is going to happen")
+        # Code takes some time too; a wait that is shorter than the clock can tell would never end.
+        self.now += MIN_STEP_S if events else max(timeout or 0.0, MIN_STEP_S)
         return events
 
 

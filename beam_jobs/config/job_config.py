@@ -167,7 +167,8 @@ def tune_for_dataflow(options: PipelineOptions, *, threads: int) -> None:
     """Set the Dataflow worker options that suit these jobs, unless they are set already.
 
     A streaming bundle on Dataflow often holds one element, so the harness threads (12 by default)
-    limit the calls in flight. A waiting thread costs next to nothing.
+    limit the calls in flight. A waiting thread costs 16 KB, and its bundle processor 330 KB
+    (measured with Beam 2.77).
 
     Args:
         options: of the job.

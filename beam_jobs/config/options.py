@@ -242,8 +242,9 @@ class ImagenOptions(PipelineOptions):
             "--max_requests_per_minute",
             type=float,
             metavar="CALLS",
-            help="maximum model calls per minute for the whole job, split evenly over "
-            "--max_num_workers. Default: only the model's quota limits them. Example: 300",
+            help="maximum model calls per minute for the whole job. Busy workers share it; until "
+            "they know of each other, each has an even part, by --max_num_workers. Default: only "
+            "the model's quota limits them. Example: 300",
         )
         add(
             "--max_retry_seconds",

@@ -54,6 +54,11 @@ class Serving:
             call_timeout_s=options.call_timeout_seconds or usual_s,
         )
 
+    @property
+    def shortest_timeout_s(self) -> float:
+        """The timeout of a call, whatever its model and tier are, in seconds."""
+        return min(self.call_timeout_s, self.flex_fallback_s or self.call_timeout_s)
+
     def tier_of(self, model: str) -> Tier:
         """Return the tier in which a model is called."""
         row = CATALOG.get(model)

@@ -5,26 +5,21 @@ Everything runs in one event loop, so plain dictionaries and counters need no lo
 
 import asyncio
 import dataclasses
-import datetime
 import functools
 import logging
-import time
 import traceback
 from collections.abc import Callable
-from typing import Any
 
 from beam_jobs.catalog import Tier
 from beam_jobs.custom.postprocess import Postprocess
 from beam_jobs.engine.claims import ClaimedError, Claims, Wait
 from beam_jobs.engine.finished import Finished
-from beam_jobs.engine.hold import Gates, HeldError
+from beam_jobs.engine.hold import Gates
 from beam_jobs.engine.image_maker import ROOM_OVER_IN_FLIGHT, ImageMaker
 from beam_jobs.engine.image_set import (
-    AnsweredByAnotherModelError,
     ImageSet,
-    call_ranges,
-    raise_deciding,
 )
+from beam_jobs.engine.image_source import ImageSource, utc_now
 from beam_jobs.engine.limiter import AdaptiveLimiter
 from beam_jobs.engine.model_calls import ModelCalls
 from beam_jobs.engine.model_choice import ModelChoice
@@ -37,10 +32,10 @@ from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.signed_urls import UrlSigner
 from beam_jobs.images.object_metadata import ImageMetadata
-from beam_jobs.images.receipt import Receipt, payer_of
+from beam_jobs.images.receipt import payer_of
 from beam_jobs.images.requests import StoreError
-from beam_jobs.images.store import Found, ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots
+from beam_jobs.images.store import ImageStore
+from beam_jobs.models.answer_memory import AnswerMemory
 from beam_jobs.models.base import CallError, ImageModel
 from beam_jobs.outcomes import Failure, Outcome, Prediction, Reason, Work
 from beam_jobs.prompts.canary import Canary
@@ -57,7 +52,7 @@ class ImageGenerator:
         model_of: returns the adapter for a model's name, or the routes to it.
         store: stores the images.
         limiter: paces the model calls of this process that have no routes of their own.
-        answer_slots: limits how many model answers are in memory.
+        answer_memory: limits how much of the models' answers is in memory.
         max_in_flight: maximum concurrent model calls, the same as the limiter's ceiling.
         max_retry_s: how many seconds a failing call is retried, counted from its first failure.
         purse: holds the job's budgets.
@@ -78,7 +73,7 @@ class ImageGenerator:
         model_of: Callable[[str], ImageModel | RoutedModel],
         store: ImageStore,
         limiter: AdaptiveLimiter,
-        answer_slots: AnswerSlots,
+        answer_memory: AnswerMemory,
         max_in_flight: int,
         max_retry_s: float,
         purse: Purse,
@@ -93,17 +88,15 @@ class ImageGenerator:
         postprocess: Postprocess | None = None,
     ) -> None:
         self._signer = signer
-        self._model_of = model_of
-        self._store = store
         # Besides the limit on calls: a prompt for four images may need four calls.
         self._prompt_semaphore = asyncio.Semaphore(int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1)
         self._persist = Persist(store.writes, max_retry_s)
         self._claims = Claims(store, self._persist)
-        self._maker = ImageMaker(
+        maker = ImageMaker(
             store=store,
             persist=self._persist,
             calls=ModelCalls(limiter, store.writes, max_retry_s),
-            answer_slots=answer_slots,
+            answer_memory=answer_memory,
             max_in_flight=max_in_flight,
             purse=purse,
             tier=tier,
@@ -111,6 +104,16 @@ class ImageGenerator:
             references=references,
             metadata=metadata,
             published=postprocess is None,
+        )
+        self._images = ImageSource(
+            store=store,
+            persist=self._persist,
+            claims=self._claims,
+            maker=maker,
+            model_of=model_of,
+            gates=gates,
+            source=source,
+            run=run,
         )
         self._postprocessing = (
             Postprocessing(
@@ -218,11 +221,11 @@ class ImageGenerator:
                 try:
                     may_call = turn is gate or gate.may_try()
                     find = functools.partial(
-                        self._find_or_generate, usage=usage, wait=wait, may_call=may_call
+                        self._images.images, usage=usage, wait=wait, may_call=may_call
                     )
                     if self._postprocessing is None:
                         return await find(prompt)
-                    return await self._postprocessing.images(prompt, usage, find, _utc_now)
+                    return await self._postprocessing.images(prompt, usage, find, utc_now)
                 except ClaimedError as claimed:
                     digest = claimed.digest
                 finally:
@@ -230,74 +233,8 @@ class ImageGenerator:
             # Others work meanwhile: nothing is in flight for this one.
             await self._claims.wait(digest, self._payer(prompt), wait)
 
-    async def _find_or_generate(
-        self, prompt: Prompt, usage: PromptUsage, wait: Wait, *, may_call: bool
-    ) -> ImageSet:
-        looked_at = time.monotonic()
-        stored = await self._persist(lambda: self._store.find(prompt.digest), paid=False)
-        if stored.record is not None:
-            return self._known(prompt, usage, stored.record)
-        if not _missing(prompt, stored):
-            return await self._generate(prompt, usage, stored)
-        gate = self._gates.of(prompt.model)
-        if gate.hold and not may_call:
-            raise HeldError(gate.hold)
-        look_again = await self._claims.claim(
-            prompt.digest, self._payer(prompt), stored.claim, wait=wait, looked_at=looked_at
-        )
-        try:
-            if look_again:
-                stored = await self._persist(lambda: self._store.find(prompt.digest), paid=False)
-            if stored.record is not None:
-                images = self._known(prompt, usage, stored.record)
-            else:
-                images = await self._generate(prompt, usage, stored)
-        except BaseException:
-            await self._claims.release(prompt.digest)
-            raise
-        self._claims.keep(prompt.digest)
-        return images
-
     def _payer(self, prompt: Prompt) -> str:
         return payer_of(self._run, prompt.origin)
-
-    def _known(self, prompt: Prompt, usage: PromptUsage, record: dict[str, Any]) -> ImageSet:
-        """Return the images that a record names."""
-        known, receipt = list(record["images"]), Receipt.parse(record)
-        usage.add_receipt(receipt, self._payer(prompt))
-        return ImageSet(known, prompt.digest, prompt.model, reused=True, receipt=receipt)
-
-    async def _generate(self, prompt: Prompt, usage: PromptUsage, stored: Found) -> ImageSet:
-        """Make the images that are missing, and write the record."""
-        paths = {i: path for i, path in stored.images.items() if i < prompt.images}
-        missing = _missing(prompt, stored)
-        model = self._model_of(prompt.model)
-        results = await asyncio.gather(
-            *(
-                self._maker.make(model, prompt, group, usage, paths)
-                for group in call_ranges(missing, model.images_per_call)
-            ),
-            return_exceptions=True,
-        )
-        errors = [result for result in results if result is not None]
-        for error in errors:
-            if isinstance(error, AnsweredByAnotherModelError):
-                raise error
-        raise_deciding(errors, stored=len(paths), wanted=prompt.images)
-        images = [paths[i] for i in sorted(paths)]
-        created_at = _utc_now()
-        receipt = Receipt(self._payer(prompt), usage.work(), self._source)
-        record = await self._persist(
-            lambda: self._store.put_record(
-                prompt.digest,
-                images,
-                deciding=prompt.deciding,
-                created_at=created_at,
-                receipt=receipt,
-            )
-        )
-        recorded = list(record["images"])
-        return ImageSet(recorded, prompt.digest, prompt.model, not missing, receipt)
 
     def _prediction(self, item: Prompt | Canary, work: Work) -> Prediction:
         """Return the prediction for a canary; for a prompt, `outcome` adds the rest."""
@@ -310,7 +247,7 @@ class ImageGenerator:
             model="",
             source=self._source,
             reused=False,
-            created_at=_utc_now(),
+            created_at=utc_now(),
             latency_ms=work.latency_ms,
             attributes=item.attributes,
             work=work,
@@ -332,11 +269,3 @@ class ImageGenerator:
             template=prompt.template or "",
             work=usage.work(),
         )
-
-
-def _missing(prompt: Prompt, stored: Found) -> list[int]:
-    return [index for index in range(prompt.images) if index not in stored.images]
-
-
-def _utc_now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")

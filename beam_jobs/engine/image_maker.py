@@ -16,7 +16,7 @@ from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.images.object_metadata import ImageMetadata, metadata_of
 from beam_jobs.images.store import ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots
+from beam_jobs.models.answer_memory import AnswerMemory
 from beam_jobs.models.base import Image, ImageModel
 from beam_jobs.models.bill import Bill
 from beam_jobs.prompts.likely_cost import likely_micro_usd
@@ -25,6 +25,11 @@ from beam_jobs.prompts.parse import Prompt
 # An answered call holds its images until they are stored. So calls between their start and the end
 # of storing may exceed the maximum in flight by this factor, before new calls wait.
 ROOM_OVER_IN_FLIGHT = 1.25
+# While answers or images have waited for storage for so many seconds, no prompt is begun. A burst
+# of 1,024 answers is stored in 5 s. Without this, all that are under way would wait when storage
+# becomes slow, and the renewals of their claims alone, 64 a second, can be more than it serves.
+MAX_LAG_S = 10.0
+RECHECK_S = 0.1
 
 
 class ImageMaker:
@@ -34,7 +39,7 @@ class ImageMaker:
         store: stores the images.
         persist: sends the requests to it.
         calls: calls the models.
-        answer_slots: limits how many model answers are in memory.
+        answer_memory: limits how much of the models' answers is in memory.
         max_in_flight: maximum concurrent model calls.
         purse: holds the job's budgets.
         tier: of the calls, which decides what they are likely to cost.
@@ -50,7 +55,7 @@ class ImageMaker:
         store: ImageStore,
         persist: Persist,
         calls: ModelCalls,
-        answer_slots: AnswerSlots,
+        answer_memory: AnswerMemory,
         max_in_flight: int,
         purse: Purse,
         tier: Tier,
@@ -62,7 +67,7 @@ class ImageMaker:
         self._store = store
         self._persist = persist
         self._calls = calls
-        self._answer_slots = answer_slots
+        self._answer_memory = answer_memory
         self._call_semaphore = asyncio.Semaphore(int(max_in_flight * ROOM_OVER_IN_FLIGHT) + 1)
         # Held from a call's start to the end of storing if no write was accepted just before. If
         # storage then refuses all of them, no more was paid for than was in flight.
@@ -73,6 +78,17 @@ class ImageMaker:
         self._references = references
         self._metadata = metadata
         self._published = published
+        self._order = asyncio.Lock()
+
+    async def ready(self) -> None:
+        """Wait until storage keeps up with the images that are made, in order of arrival."""
+        if self._lags() or self._order.locked():
+            async with self._order:  # only the first looks
+                while self._lags():  # noqa: ASYNC110 - a clock, no event
+                    await asyncio.sleep(RECHECK_S)
+
+    def _lags(self) -> bool:
+        return max(self._answer_memory.lag_s, self._store.lag_s) > MAX_LAG_S
 
     async def make(
         self,
@@ -120,7 +136,7 @@ class ImageMaker:
         charge = await self._purse.spend(Amount(len(indices), likely))
         images: list[Image] = []
         bills: list[Bill] = []
-        with self._answer_slots.slot() as answer_slot:
+        with self._answer_memory.slot() as answer_slot:
             try:
                 gate = self._gates.of(prompt.model)
                 answer = await self._calls.call(
@@ -130,6 +146,7 @@ class ImageMaker:
             finally:
                 # More than was taken if a container returned more than it was asked for.
                 charge.settle(Amount(len(images), _paid_micro_usd(bills, likely)))
+            answer_slot.hold(sum(len(image.data) for image in images))
             usage.add_images(images)
             if prompt.references:
                 await self._persist(

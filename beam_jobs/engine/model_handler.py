@@ -28,24 +28,29 @@ from beam_jobs.engine.hold import Gates, HoldPolicy
 from beam_jobs.engine.hold_report import HoldReport
 from beam_jobs.engine.lease import Lease
 from beam_jobs.engine.ledger import Ledger
-from beam_jobs.engine.process_memory import bound_arenas, freeze_imported_objects
+from beam_jobs.engine.process_memory import (
+    bound_arenas,
+    bound_tls_buffers,
+    freeze_imported_objects,
+)
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.engine.routes import RoutedModel
 from beam_jobs.engine.served_models import ServedModels, job_quota
 from beam_jobs.engine.signed_urls import UrlSigner
+from beam_jobs.engine.storage_lane import lanes_of
 from beam_jobs.fleet.fleet import Fleet
 from beam_jobs.fleet.objects import FleetObjects
 from beam_jobs.images.store import ImageStore
 from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.metrics import count_throttling, count_thumbnails
-from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
+from beam_jobs.models.answer_memory import AnswerMemory, SlottedResponse
 from beam_jobs.models.base import ImageModel
 from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
 from beam_jobs.prompts.defaults import STREAM
 from beam_jobs.prompts.parse import Parsed
 
-# aiohttp buffers up to twice this many bytes of an answer that waits for its slot.
+# aiohttp buffers up to twice this many bytes of an answer that is being read.
 READ_BUFFER_BYTES = 1 << 16
 # A batch holds this many times the maximum of calls in flight.
 BATCH_WINDOWS = 4
@@ -63,6 +68,7 @@ class Engine:
     def __init__(self, config: JobConfig) -> None:
         # On a Dataflow worker, this is the first code of the package that runs.
         bound_arenas()
+        bound_tls_buffers()
         self._config = config
         self._loop = EventLoopThread("imagen-engine")
         self._models: dict[str, ImageModel | RoutedModel] = {}
@@ -98,7 +104,8 @@ class Engine:
 
     async def _start(self) -> None:
         self._session = aiohttp.ClientSession(
-            # No limit here: the limiter limits the calls.
+            # No limit here: the limiter limits the calls, and lanes what storage gets. A request
+            # that waited for a connection would use up its timeout.
             connector=aiohttp.TCPConnector(limit=0),
             read_bufsize=READ_BUFFER_BYTES,
             response_class=SlottedResponse,
@@ -127,9 +134,14 @@ class Engine:
         self._reporting = asyncio.create_task(report.run()) if streaming else None
         self._generator = ImageGenerator(
             model_of=self._model_of,
-            store=ImageStore(self._session, self._config.images_location, self._thumbnails),
+            store=ImageStore(
+                self._session,
+                self._config.images_location,
+                self._thumbnails,
+                lanes_of(self._config.max_in_flight, lambda: self.in_flight),
+            ),
             limiter=self._serving.limiter,
-            answer_slots=AnswerSlots(self._config.max_in_flight),
+            answer_memory=AnswerMemory(call_timeout_s=self._config.serving.shortest_timeout_s),
             max_in_flight=self._config.max_in_flight,
             max_retry_s=self._config.max_retry_s,
             purse=self._purse,

@@ -31,7 +31,8 @@ class SharedQuota:
         # When the last call was due to start, and in how many intervals the next one is.
         self._last_due = float("-inf")
         self._intervals = 1.0
-        self._was_shared = False
+        # None until the first call, which starts at once.
+        self._was_shared: bool | None = None
 
     def per_second(self, now: float) -> float | None:
         """Return how many calls may start per second at `now`; None while no quota is known."""
@@ -75,7 +76,7 @@ class SharedQuota:
         share = self._member.share(now)
         if share is None and self._was_shared and self._member.total:
             self._alone.resume(self._member.total, now)
-        if share is not None and not self._was_shared and self._others:
+        if share is not None and self._was_shared is False and self._others:
             self._last_due, self._intervals = now, random.random()  # noqa: S311 - no secret
         self._was_shared = share is not None
         return share

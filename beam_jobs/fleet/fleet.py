@@ -111,7 +111,7 @@ class Fleet:
         self._jitter = jitter
         self._members: dict[str, Member] = {}
         self._take_over_after_s = TAKE_OVER_AFTER_S + TAKE_OVER_JITTER_S * jitter()
-        self._joined = False
+        self._joined = self._told = False
         self._reported_at = float("-inf")
         self._reported: Mapping[str, int] = {}
         self._refused_until = float("-inf")
@@ -128,8 +128,7 @@ class Fleet:
 
     async def run(self) -> None:
         """Report, read, and split for as long as the process runs."""
-        # That it may not is said at the start, and not when there is most to do.
-        await self._guarded(self._report)
+        await self._guarded(self._begin)
         while True:
             await asyncio.sleep(READ_EVERY_S * (0.9 + 0.2 * self._jitter()))
             await self._guarded(self.step)
@@ -147,10 +146,7 @@ class Fleet:
         if not any(member.is_busy(now) for member in self._members.values()):
             await self.leave()
             return
-        stored = await self._store.read()
-        if stored.age_s > FORGOTTEN_AFTER_S:
-            stored = stored._replace(split=Split())
-        self._take(stored)
+        stored = await self._read()
         if not (self._joined or self._rates or stored.split.quotas or self._has_refusals()):
             return  # there is nothing to share
         if self._is_report_due():
@@ -161,13 +157,32 @@ class Fleet:
     async def leave(self) -> None:
         """Leave this worker's shares to the others. Raises nothing."""
         if self._joined:
-            self._joined = False
+            self._joined = self._told = False
             for member in self._members.values():
-                member.leave()
+                member.leave(self._now())
+            self._generation = ""
             await self._store.leave()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    async def _begin(self) -> None:
+        # That it may not is said at the start, and not when there is most to do.
+        await self._report()
+        if not self._rates:
+            await self.leave()  # nobody was refused yet, so that there is nothing to share
+        # Those who are there have shares, and this one has none yet.
+        await self._read()
+
+    async def _read(self) -> Stored:
+        """Read how the quotas are split, and take this worker's shares."""
+        stored = await self._store.read()
+        if stored.age_s > FORGOTTEN_AFTER_S:
+            stored = stored._replace(split=Split())
+        # If nobody splits, nobody is busy, and this worker need not wait for its share.
+        if self._told or stored.age_s <= self._take_over_after_s:
+            self._take(stored)
+        return stored
 
     def _take(self, stored: Stored) -> None:
         """Take this worker's shares from a split."""
@@ -192,12 +207,14 @@ class Fleet:
         written_at = await self._store.report(usage)
         for name, member in busy.items():
             member.told(usage[name], written_at)
+        self._told = bool(busy)
 
     def _is_report_due(self) -> bool:
         now = self._now()
         since_s = now - self._reported_at
-        if since_s < MIN_REPORT_S:
-            return False
+        least_s = max(MIN_REPORT_S, self._size / MAX_REPORTS_PER_S)
+        if since_s < least_s or not self._told:
+            return since_s >= least_s
         return since_s >= self._report_every_s or any(
             # Whether calls are accepted at a new rate concerns everybody.
             (member.version != self._reported.get(name, 0) and counted_s >= MIN_SECONDS)
@@ -225,7 +242,7 @@ class Fleet:
             await step()
         except NotAllowedError as error:
             self._refused_until = self._now() + REFUSED_FOR_S
-            self._joined = False
+            self._joined = self._told = False
             for member in self._members.values():
                 member.forget()
             if not self._said:

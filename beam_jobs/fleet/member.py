@@ -65,7 +65,7 @@ class Member:
 
     @property
     def total(self) -> float | None:
-        """What all workers together could start per second when it was last read."""
+        """What is known of the quota, in calls per second, for whoever goes on alone."""
         return self._total
 
     @property
@@ -143,9 +143,15 @@ class Member:
         """Note that the report was written, at that time by storage's clock."""
         self._told.append((at, usage.wants))
 
-    def leave(self) -> None:
-        """Note that what this worker has told no longer counts."""
+    def leave(self, now: float) -> None:
+        """Note that this worker is not busy, so that others get its share.
+
+        When it is busy again, it starts with an even part of a rate that is set, or with as much of
+        a learned quota as it had.
+        """
+        self._total = self.share(now) or self._total
         self._told.clear()
+        self.forget()
 
     def forget(self) -> None:
         """Forget what was read, because this quota is not shared any more."""

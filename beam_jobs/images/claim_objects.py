@@ -5,16 +5,20 @@ write claims may still write images.
 """
 
 import contextlib
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from gcloud.aio.storage import Storage
 
 from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.claim import MAX_BYTES, UNKNOWN, Claim, Claimant, ClaimListing, age_s
+from beam_jobs.images.lanes import AT_ONCE, Lane
 from beam_jobs.images.location import Location
 from beam_jobs.images.refusals import Meaning
 from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
+
+T = TypeVar("T")
 
 
 class DatedStorage(Storage):
@@ -51,11 +55,13 @@ class ClaimObjects:
     Args:
         storage: sends the requests.
         location: the bucket and folder.
+        lane: paces the requests.
     """
 
-    def __init__(self, storage: DatedStorage, location: Location) -> None:
+    def __init__(self, storage: DatedStorage, location: Location, lane: Lane = AT_ONCE) -> None:
         self._storage = storage
         self._location = location
+        self._lane = lane
 
     def url(self, digest: str) -> str:
         """Return the `gs://` path of a claim, for people."""
@@ -70,14 +76,13 @@ class ClaimObjects:
         if not listed.size:  # of which no range can be read
             return Claim(listed.generation, UNKNOWN, None)
         try:
-            content, date = await answer_of(
-                self._storage.download_dated(
+            content, date = await self._call(
+                lambda: self._storage.download_dated(
                     self._location.bucket,
                     self._location.claim(digest),
                     generation=listed.generation,
                     max_bytes=MAX_BYTES,
-                ),
-                self._location.bucket,
+                )
             )
         except StoreError as error:
             if error.status == 404:
@@ -99,8 +104,8 @@ class ClaimObjects:
         """
         name, content = self._location.claim(digest), by.to_json()
         try:
-            stored: Any = await answer_of(
-                self._storage.upload(
+            stored: Any = await self._call(
+                lambda: self._storage.upload(
                     self._location.bucket,
                     name,
                     content,
@@ -111,8 +116,7 @@ class ClaimObjects:
                     },
                     timeout=REQUEST_TIMEOUT_S,
                     force_resumable_upload=False,
-                ),
-                self._location.bucket,
+                )
             )
         except StoreError as error:
             if error.meaning is Meaning.THERE or (
@@ -130,23 +134,25 @@ class ClaimObjects:
     async def delete(self, digest: str, generation: str) -> None:
         """Delete a claim, unless it is another one meanwhile. Who may not delete it leaves it."""
         with contextlib.suppress(StoreError):
-            await answer_of(
-                self._storage.delete(
+            await self._call(
+                lambda: self._storage.delete(
                     self._location.bucket,
                     self._location.claim(digest),
                     params={"ifGenerationMatch": generation},
                     timeout=REQUEST_TIMEOUT_S,
-                ),
-                self._location.bucket,
+                )
             )
 
     async def _exists(self, name: str) -> bool:
         with contextlib.suppress(StoreError):
-            found = await answer_of(
-                self._storage.download_metadata(
+            found = await self._call(
+                lambda: self._storage.download_metadata(
                     self._location.bucket, name, timeout=REQUEST_TIMEOUT_S
-                ),
-                self._location.bucket,
+                )
             )
             return is_resource(found, name)
         return False
+
+    async def _call(self, request: Callable[[], Awaitable[T]]) -> T:
+        # Ahead of look-ups: a claim is the last step before the call, and is renewed in time.
+        return await self._lane(lambda: answer_of(request(), self._location.bucket), first=True)

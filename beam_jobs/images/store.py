@@ -5,38 +5,30 @@ retried bundle or a repeated prompt finds the images that are already paid for. 
 `<digest>.json`, is written last: if it exists, all images exist.
 """
 
-import asyncio
 import base64
-import contextlib
 import dataclasses
 import hashlib
 import re
-import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import orjson
 
-from beam_jobs.images.answers import Page, is_resource, shortened
 from beam_jobs.images.claim import ClaimListing
-from beam_jobs.images.claim_objects import ClaimObjects, DatedStorage
+from beam_jobs.images.claim_objects import ClaimObjects
+from beam_jobs.images.lanes import Lanes
 from beam_jobs.images.location import Location
+from beam_jobs.images.objects import Objects
 from beam_jobs.images.receipt import Receipt
-from beam_jobs.images.refusals import Meaning
-from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
+from beam_jobs.images.requests import StoreError
 from beam_jobs.images.thumbnails import Thumbnails
-from beam_jobs.images.write_gate import WriteGate
 from beam_jobs.models.base import Image, describe_error
 
 RECORD_SCHEMA = "imagen.record/1"
-# With fewer parallel uploads, each finishes sooner and frees its image: 64 at once took 60 MB more
-# and were slower. At 0.1 to 0.2 s per request to Cloud Storage, 16 store about 100 images a second.
-UPLOADS_AT_ONCE = 16
-_LISTED_FIELDS = "items(name,generation,timeCreated,size),nextPageToken"
-
-T = TypeVar("T")
+# Of an image, and of nothing else beside it.
+_AFTER_STEM = re.compile(r"-(\d)\.\w+")
 
 
 class Kept(StrEnum):
@@ -69,6 +61,7 @@ class ImageStore:
         session: sends the requests; gcloud-aio-storage adds credentials.
         location: the bucket and folder.
         thumbnails: makes those of the images that are stored; None: there are none.
+        lanes: pace the requests; None: whoever uses it bounds them.
 
     Attributes:
         writes: whether storage accepts writes now.
@@ -80,13 +73,20 @@ class ImageStore:
         session: aiohttp.ClientSession,
         location: Location,
         thumbnails: Thumbnails | None = None,
+        lanes: Lanes | None = None,
     ) -> None:
-        self._storage = DatedStorage(session=session)
+        lanes = lanes or Lanes()
+        self._objects = Objects(session, location, lanes)
         self._location = location
-        self.claims = ClaimObjects(self._storage, location)
+        self.claims = ClaimObjects(self._objects.storage, location, lanes.lookups)
         self._thumbnails = thumbnails
-        self._uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
-        self.writes = WriteGate(self._try_to_write)
+        self.writes = self._objects.writes
+        self._lanes = lanes
+
+    @property
+    def lag_s(self) -> float:
+        """For how many seconds images wait until storage may have them."""
+        return self._lanes.uploads.lag_s
 
     async def find(self, digest: str) -> Found:
         """Look up what is stored for `digest`, normally in one or two requests.
@@ -95,30 +95,25 @@ class ImageStore:
             StoreError: a request failed, or the record is malformed.
         """
         stem, claim_name = self._location.stem(digest), self._location.claim(digest)
-        params = {"prefix": stem, "fields": _LISTED_FIELDS}
         names: list[str] = []
         claim = None
+        token = ""
         while True:
             # Any page may have no items, and still another page after it.
-            answer = await self._call(
-                self._storage.list_objects(
-                    self._location.bucket, params=params, timeout=REQUEST_TIMEOUT_S
-                )
-            )
+            page = await self._objects.page(stem, token)
             try:
-                page = Page.parse(answer)
                 if claim_name in page.names:
                     claim = ClaimListing.parse(page.resources[page.names.index(claim_name)])
             except ValueError as error:
                 raise StoreError(str(error), transient=True) from error
             names += page.names
-            if not page.next_token:
+            token = page.next_token
+            if not token:
                 break
-            params = {**params, "pageToken": page.next_token}
         images = {
             int(match[1]): self._location.url(name)
             for name in names
-            if (match := re.fullmatch(re.escape(stem) + r"-(\d)\.\w+", name))
+            if name.startswith(stem) and (match := _AFTER_STEM.fullmatch(name, len(stem)))
         }
         record = await self._record(digest) if self._location.record(digest) in names else None
         return Found(record=record, images=images, claim=claim)
@@ -129,10 +124,8 @@ class ImageStore:
         Raises:
             StoreError: it cannot be read.
         """
-        bucket, _, name = path.removeprefix("gs://").partition("/")
-        return await answer_of(
-            self._storage.download(bucket, name, timeout=REQUEST_TIMEOUT_S), bucket, paid=True
-        )
+        name = path.removeprefix("gs://").partition("/")[2]
+        return await self._objects.read(name, paid=True, large=True)
 
     async def put_image(
         self,
@@ -176,10 +169,7 @@ class ImageStore:
         path = self._location.url(name)
         if is_new:
             return path, Kept.NEW
-        there = await self._call(
-            self._storage.download_metadata(self._location.bucket, name, timeout=REQUEST_TIMEOUT_S),
-            paid=True,
-        )
+        there = await self._objects.resource(name, paid=True)
         return path, Kept.SAME if there.get("md5Hash") == _md5(image.data) else Kept.OTHER
 
     async def put_record(
@@ -213,7 +203,7 @@ class ImageStore:
             **receipt.to_json(),
         }
         name = self._location.record(digest)
-        if await self._create(name, orjson.dumps(record), "application/json"):
+        if await self._objects.create(name, orjson.dumps(record), "application/json"):
             return record
         return await self._record(digest, paid=True)
 
@@ -228,8 +218,7 @@ class ImageStore:
     ) -> tuple[str, bool]:
         """Store one image, and return its name and whether it is new."""
         name = f"{self._location.stem(digest)}-{index}.{image.extension}"
-        async with self._uploads:
-            is_new = await self._create(name, image.data, image.mime_type, metadata)
+        is_new = await self._objects.create(name, image.data, image.mime_type, metadata, large=True)
         if self._thumbnails and thumbnail:
             self._thumbnails.add(digest, index, name)
         return name, is_new
@@ -237,11 +226,7 @@ class ImageStore:
     async def _record(self, digest: str, *, paid: bool = False) -> dict[str, Any]:
         name = self._location.record(digest)
         try:
-            data = await self._call(
-                self._storage.download(self._location.bucket, name, timeout=REQUEST_TIMEOUT_S),
-                paid=paid,
-            )
-            record = orjson.loads(data)
+            record = orjson.loads(await self._objects.read(name, paid=paid))
             images = record["images"]
         except (ValueError, KeyError, TypeError) as error:
             # Someone has changed the object. Paying for the images again would hide that.
@@ -257,75 +242,6 @@ class ImageStore:
                 transient=False,
             )
         return dict(record)
-
-    async def _create(
-        self,
-        name: str,
-        data: bytes,
-        mime_type: str,
-        metadata: Mapping[str, str] | None = None,
-    ) -> bool:
-        """Create an object, and return whether it is new; an existing object is kept."""
-        try:
-            stored = await self._call(
-                self._storage.upload(
-                    self._location.bucket,
-                    name,
-                    data,
-                    content_type=mime_type,
-                    parameters={"ifGenerationMatch": "0"},
-                    timeout=REQUEST_TIMEOUT_S,
-                    # For any size: the client retries a failed resumable upload itself, and sends
-                    # the whole body with a range that Cloud Storage refuses (9.6.5).
-                    force_resumable_upload=False,
-                    # Then the request has two parts, and a second copy of the image.
-                    metadata={"metadata": dict(metadata)} if metadata else None,
-                ),
-                paid=True,
-            )
-            # The client takes a redirect, such as 308 of a broken upload, for success:
-            # findings/gcloud_aio_redirects.sh.
-            if not is_resource(stored, name, len(data)) and not await self._exists(name, len(data)):
-                raise StoreError(
-                    f"storage answered an upload without the object: {shortened(stored)}",
-                    transient=True,
-                )
-        except StoreError as error:
-            if error.meaning is Meaning.THERE or (
-                error.meaning is Meaning.UNCLEAR and await self._exists(name)
-            ):
-                return False
-            if error.meaning is Meaning.OBJECT:
-                self.writes.accepted()  # storage takes others
-            else:
-                self.writes.refused(str(error))
-            raise
-        self.writes.accepted()
-        return True
-
-    async def _exists(self, name: str, size: int | None = None) -> bool:
-        """Return whether storage says that an object exists, of `size` bytes if that is given."""
-        try:
-            found = await self._call(
-                self._storage.download_metadata(
-                    self._location.bucket, name, timeout=REQUEST_TIMEOUT_S
-                )
-            )
-        except StoreError:
-            return False
-        return is_resource(found, name, size)
-
-    async def _try_to_write(self) -> None:
-        """Create an empty object, to see whether storage accepts it, and delete it again."""
-        name = f"{self._location.prefix}write-checks/{uuid.uuid4().hex}"
-        with contextlib.suppress(StoreError):
-            if await self._create(name, b"", "text/plain"):
-                await self._call(
-                    self._storage.delete(self._location.bucket, name, timeout=REQUEST_TIMEOUT_S)
-                )
-
-    async def _call(self, request: Awaitable[T], *, paid: bool = False) -> T:
-        return await answer_of(request, self._location.bucket, paid=paid)
 
 
 def _md5(data: bytes) -> str:

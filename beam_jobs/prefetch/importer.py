@@ -20,6 +20,7 @@ from beam_jobs.engine.event_loop import EventLoopThread
 from beam_jobs.engine.persist import Persist
 from beam_jobs.engine.process_memory import bound_arenas
 from beam_jobs.engine.references import References
+from beam_jobs.engine.storage_lane import lanes_of
 from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
 from beam_jobs.images.store import ImageStore, Kept
 from beam_jobs.images.thumbnails import Thumbnails
@@ -115,7 +116,9 @@ class Importer:
     async def _start(self) -> None:
         self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         self._storage = Storage(session=self._session)
-        self._store = ImageStore(self._session, self._config.images_location, self._thumbnails)
+        self._store = ImageStore(
+            self._session, self._config.images_location, self._thumbnails, lanes_of(0, lambda: 0)
+        )
         self._persist = Persist(self._store.writes, self._config.max_retry_s)
         # All answers are there, so what a reference holds is looked up once.
         self._references = References(self._session, refresh_s=math.inf)

@@ -236,6 +236,26 @@ def whole(**others) -> dict:
             "runs": [run(one, prompts=n) for one in ("backfill", "stream") for n in (1000, 20_000)],
         },
         "wide": wide(per_s=400.0, middle_per_s=450.0),
+        "thousand": {
+            "runs": [
+                run(
+                    "backfill",
+                    build="this",
+                    in_flight=1024,
+                    latency_s=10.0,
+                    middle_per_s=100.0,
+                    most_sockets=1100,
+                )
+            ]
+        },
+        "storage_limits": {
+            "per_s": 50.0,
+            "hang_s": 60.0,
+            "runs": [
+                run("backfill", storage=name, seconds=20.0, storage_calls=1000)
+                for name in ("as usual", "1,000 connections", "50 requests/s", "hangs for 60 s")
+            ],
+        },
         "tail": tail(90.0),
         "quota": {
             "per_minute": 1200.0,

@@ -17,6 +17,7 @@ class Play:
     folder: Path
     looks: list[tuple[int, int]]
     writes: int = 0
+    most_sockets: int = 0
     log: Path = Path("log")
     started: float = dataclasses.field(default_factory=time.monotonic)
     rows: list = dataclasses.field(default_factory=list)
@@ -94,7 +95,7 @@ class Came:
 
 
 def put_on(monkeypatch, play: Play) -> Stage:
-    monkeypatch.setattr(runs, "Process", lambda *_: play)
+    monkeypatch.setattr(runs, "Process", lambda *_, **__: play)
     monkeypatch.setattr(runs, "Samples", lambda *_: play)
     return Stage(play.folder)
 

@@ -95,6 +95,18 @@ def test_every_task_has_a_timeout_and_is_retried(dags: dict[str, Any], dag_id: s
         assert task.retries >= 2 or task.task_id == "conclude", task.task_id
 
 
+def test_what_is_scheduled_has_a_deadline_with_room_for_its_tasks(dags: dict[str, Any]) -> None:
+    found = {dag_id: dag.deadline[0].interval for dag_id, dag in dags.items() if dag.deadline}
+    assert found == {
+        "imagen_stream_health": timedelta(minutes=30),
+        "imagen_backfill": timedelta(hours=48),
+    }
+    health = dags["imagen_stream_health"]
+    # As long as the canary may take to come back, and a try of each other task.
+    usual = health.get_task("wait_for_canary").timeout + 4 * 3 * 60
+    assert timedelta(seconds=usual) <= found["imagen_stream_health"] <= health.dagrun_timeout
+
+
 def longest(task: Any) -> timedelta:
     """Return how long a task can take, from its first try to the end of its last."""
     from airflow.providers.standard.operators.hitl import HITLOperator

@@ -125,7 +125,7 @@ def sources() -> dict[str, str]:
     paths = [path for folder in _FOLDERS for path in (ROOT / folder).rglob("*")]
     return {
         str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-        for path in [*paths, ROOT / "composer.tf"]
+        for path in [*paths, ROOT / "composer.tf", ROOT / "monitoring.tf"]
         if path.is_file() and path.suffix in _KINDS | {".tf"}
     }
 
@@ -215,7 +215,7 @@ def test_an_alert_stands_where_the_recipe_says(event: str) -> None:
     # As a whole string of the code; in a docstring it is an example.
     quoted = {path for path in where(rf"[\"']{event}[\"']") if _is_string_in(path, event)}
     assert quoted - raised <= conditional("Add an alert")
-    assert conditional("Add an alert") == {"composer.tf"}
+    assert conditional("Add an alert") == {"monitoring.tf"}
     assert all(
         event in text_of(ROOT / page) for page in steps("Add an alert") if page[:4] == "docs"
     )

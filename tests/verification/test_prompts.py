@@ -65,7 +65,7 @@ def test_a_model_that_refuses_everything_is_found(
 
 
 def test_prompts_that_nobody_takes_are_found(verifying: Verifying) -> None:
-    differs(verifying.ask("prompts", within_s=12), "0 outcomes of 20 prompts")
+    differs(verifying.ask("prompts", within_s=1), "0 outcomes of 20 prompts")
 
 
 def test_the_most_that_it_can_cost_is_what_its_images_cost(verifying: Verifying) -> None:

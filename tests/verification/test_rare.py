@@ -27,7 +27,7 @@ def test_a_command_that_fails_or_does_not_end_is_found(
 ) -> None:
     answers.at[f"{ENVIRONMENT}:executeAirflowCommand"] = (200, RUN)
     answers.at[f"{ENVIRONMENT}:pollAirflowCommand"] = (200, ended)
-    result = verifying.ask("airflow command", within_s=11)
+    result = verifying.ask("airflow command", within_s=1)
     differs(result, words) if words else holds(result)
 
 

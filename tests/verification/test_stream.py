@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Lane
 from tests.verification.answers import Answers
 from tests.verification.conftest import Verifying, differs, holds
 
@@ -66,3 +67,59 @@ def test_a_stream_that_works_already_is_left_alone(verifying: Verifying, dataflo
     active = {"id": "7", "name": name, "currentState": "JOB_STATE_RUNNING"}
     dataflow.at[JOBS] = (200, {"jobs": [active]})
     differs(verifying.ask("nothing runs"), "job 7 is RUNNING", "imagen_stream_drain")
+
+
+def airflow_says(answers: Answers, dag_id: str, state: str, **tasks: str) -> None:
+    runs = f"/api/v2/dags/{dag_id}/dagRuns"
+    found = [{"task_id": name, "state": what} for name, what in tasks.items()]
+    answers.at[runs] = (200, {"dag_run_id": "r"})
+    answers.at[f"{runs}/r"] = (200, {"state": state})
+    answers.at[f"{runs}/r/taskInstances"] = (200, {"task_instances": found})
+    xcom = f"{runs}/r/taskInstances/launch/xcomEntries/return_value"
+    answers.at[xcom] = (200, {"value": "1"})
+
+
+def test_a_start_that_fails_is_found_with_its_task(verifying: Verifying, dataflow: Answers) -> None:
+    dataflow.at[JOBS] = (200, {})
+    airflow_says(dataflow, "imagen_stream_start", "failed", launch="failed")
+    differs(verifying.ask("stream start"), "failed in launch")
+
+
+def test_a_job_that_ended_after_its_canary_is_found(
+    verifying: Verifying, dataflow: Answers
+) -> None:
+    dataflow.at[JOBS] = (200, {})
+    dataflow.at[f"{JOBS}/1"] = (200, {"currentState": "JOB_STATE_FAILED"})
+    airflow_says(dataflow, "imagen_stream_start", "success", launch="success")
+    differs(verifying.ask("stream start"), "job 1 is FAILED after its canary came back")
+
+
+def test_an_update_that_starts_no_other_job_is_found(
+    verifying: Verifying, dataflow: Answers
+) -> None:
+    verifying.visit.known["stream job"] = "1"
+    dataflow.at[f"{JOBS}/1"] = (200, {"currentState": "JOB_STATE_RUNNING"})
+    airflow_says(dataflow, "imagen_stream_start", "success", launch="success")
+    result = verifying.ask("update in place", within_s=1)
+    differs(result, "the job was 1, which is RUNNING, and is 1")
+
+
+def test_a_drain_that_cancels_is_found(verifying: Verifying, dataflow: Answers) -> None:
+    verifying.visit.known["stream job"] = "1"
+    dataflow.at[f"{JOBS}/1"] = (200, {"currentState": "JOB_STATE_CANCELLED"})
+    airflow_says(dataflow, "imagen_stream_drain", "success")
+    differs(verifying.ask("drain"), "job 1 is CANCELLED")
+
+
+def test_a_drain_takes_back_what_waits_so_that_nobody_pays_for_it_later(
+    verifying: Verifying, dataflow: Answers, lane: Lane
+) -> None:
+    verifying.visit.known["stream job"] = "1"
+    dataflow.at[f"{JOBS}/1"] = (200, {"currentState": "JOB_STATE_DRAINED"})
+    airflow_says(dataflow, "imagen_stream_drain", "success")
+    lane.publish("somebody's own prompt")
+    assert "0 came back, and 3 waited" in holds(verifying.ask("drain")).seen
+    answer = lane.subscriber.pull(
+        subscription=lane.subscription("prompts"), max_messages=10, timeout=60
+    )
+    assert [each.message.data for each in answer.received_messages] == [b"somebody's own prompt"]

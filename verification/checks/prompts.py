@@ -34,14 +34,14 @@ class Kind:
         fields: besides its text; None: the text alone is the body.
         images: how many it gets; 0: it becomes a dead letter.
         raw: the whole body, in place of text and fields.
-        as_type: how its images begin.
+        found_by: what its outcome says, if that isn't the mark and the kind.
     """
 
     what: str
     fields: dict[str, Any] | None = None
     images: int = 1
     raw: bytes | None = None
-    as_type: bytes = b""
+    found_by: str = ""
 
 
 def kinds(mark: str, bucket: str) -> tuple[Kind, ...]:
@@ -54,23 +54,37 @@ def kinds(mark: str, bucket: str) -> tuple[Kind, ...]:
         Kind("text in another script: 雪の中の狐"),
         Kind("fields", {}),
         # With an ID of its own: otherwise both outcomes would have the same deduplication key.
-        Kind("the same again", raw=_body(f"fields ({mark} fields)", {"id": f"{mark} again"})),
+        Kind(
+            "the same again",
+            raw=_body(f"fields ({mark} fields)", {"id": f"{mark}-again"}),
+            found_by=f"{mark}-again",
+        ),
         Kind("two images", {"images": 2}, images=2),
         Kind("a wide image", {"aspect_ratio": "16:9"}),
         Kind("a seed", {"seed": 7}),
         Kind("a large image", {"image_size": "2K"}),
         Kind("much thought", {"thinking_level": "high"}),
         Kind("a style", {"system_instruction": "Draw with a thick pencil."}),
-        Kind("a JPEG", {"output_format": "jpeg", "output_quality": 80}, as_type=_JPEG),
+        Kind("a JPEG", {"output_format": "jpeg", "output_quality": 80}),
         Kind("a reference", {"references": [f"gs://{bucket}/references/{mark}/red.png"]}),
         Kind("a template", raw=_template_body(mark)),
         Kind("new images", {"reuse": False}),
-        Kind("no UTF-8", images=0, raw=b"\xff\xfe no UTF-8 " + mark.encode()),
+        Kind(
+            "no UTF-8",
+            images=0,
+            raw=b"\xff\xfe no UTF-8 " + mark.encode(),
+            found_by=f"no UTF-8 {mark}",
+        ),
         Kind("broken JSON", images=0, raw=f'{{"prompt": "{mark} broken JSON'.encode()),
         Kind("an unknown field", {"imagse": 2}, images=0),
         Kind("too many images", {"images": 9}, images=0),
         Kind("a model that isn't allowed", {"model": "imagen-0.0-none"}, images=0),
-        Kind("no text", images=0, raw=_body("", {"id": f"{mark} no text"})),
+        Kind(
+            "no text",
+            images=0,
+            raw=_body("  ", {"id": f"{mark}-no-text"}),
+            found_by=f"{mark}-no-text",
+        ),
     )
 
 
@@ -149,11 +163,7 @@ def _problems(all_kinds: tuple[Kind, ...], came: list[dict[str, Any]], mark: str
     if len(came) != _COUNT:
         problems.append(f"{len(came)} outcomes of {_COUNT} prompts")
     for kind in all_kinds:
-        wanted = f"{mark} {kind.what}".encode()
-        if kind.what == "the same again":
-            wanted = f"{mark} again".encode()
-        if kind.what == "no UTF-8":
-            wanted = b"no UTF-8 "
+        wanted = (kind.found_by or f"{mark} {kind.what}").encode()
         found = [each for each in came if wanted in said_in(each)]
         if not found:
             problems.append(f"no outcome of {kind.what!r}")

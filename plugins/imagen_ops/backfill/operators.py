@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from typing_extensions import override
 
 from imagen_ops.alerts.alert import alert
+from imagen_ops.dag.lineage import Dataset, Lineage
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.records.actions import Stage
 from imagen_ops.records.folders import BACKFILL_RECORDS
@@ -36,6 +37,7 @@ class PlanBackfill(ImagenOperator):
 
         run = run_from_context(context, self.settings)
         refuse_not_allowed(self.settings, run.form, "backfill_template")
+        self.lineage = Lineage(inputs=(Dataset.files(run.prompts),))
         self.note(context, Stage.REQUESTED, form=dict(context["params"]))
         if taken_over(context["dag_run"]):
             self.log.warning(

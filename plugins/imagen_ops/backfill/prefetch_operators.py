@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowSkipException
 from typing_extensions import override
 
+from imagen_ops.dag.lineage import Dataset, Lineage
 from imagen_ops.dag.tasks import ImagenOperator
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class PreparePrefetch(ImagenOperator):
         new = Prefetch(run_id=run.run_id, decision=why)
         if wanted:
             prepared = prepare_run(run, self.settings, self.clients)
+            self.lineage = Lineage(
+                (Dataset.files(run.prompts),), (Dataset.folder(prefetch.folder.url),)
+            )
             left_out = {name: count for name, count in prepared.left_out.items() if count}
             new = new.changed(parts=_parts(prepared), left_out=left_out)
         state = prefetch.start(new)

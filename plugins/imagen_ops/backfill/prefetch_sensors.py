@@ -17,6 +17,7 @@ from typing_extensions import override
 from beam_jobs.prefetch.folder import PartFolder
 from imagen_ops.alerts.alert import alert
 from imagen_ops.backfill.run import BackfillRun, run_from_context
+from imagen_ops.dag.lineage import Lineage
 from imagen_ops.dag.tasks import ImagenSensor
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.job import Job, JobState
@@ -170,6 +171,7 @@ class ImportBatchesSensor(_PrefetchSensor):
             report = parse_report(content)
         except ValueError as error:
             return self._without(context, f"the report of import job {job.id}: {error}")
+        self.lineage = Lineage.of_import(self.settings, prefetch.folder.url)
         state = prefetch.change(lambda was: was.changed(imported=report, import_job=job.id))
         prefetch.settle(state)
         self.log.info("rows of the batch jobs' output: %s", report.rows)

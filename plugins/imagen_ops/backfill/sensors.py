@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from imagen_ops.backfill.launcher import BackfillLauncher
 from imagen_ops.backfill.run import run_from_context
+from imagen_ops.dag.lineage import Dataset, Lineage
 from imagen_ops.dag.tasks import ImagenSensor
 from imagen_ops.jobs.job import Job, JobState
 from imagen_ops.jobs.launch_request import TRY_LABEL
@@ -95,6 +96,9 @@ class BackfillJobSensor(ImagenSensor):
             return PokeReturnValue(False)
         self.link(job)
         self.log.info("%s", job.standing)
+        if not job.state.active:
+            prompts = run_from_context(context, self.settings).prompts
+            self.lineage = Lineage.of_job(self.settings, Dataset.files(prompts))
         if job.state.active or job.state is JobState.DONE:
             return PokeReturnValue(job.state is JobState.DONE, job.id)
         if job.state is JobState.CANCELLED:

@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import (
 from typing_extensions import override
 
 from imagen_ops.dag.conf import refuse_unknown_fields
+from imagen_ops.dag.lineage import Lineage
 from imagen_ops.errors import ApiError
 from imagen_ops.google.clients import Clients
 from imagen_ops.jobs.job import Job
@@ -35,6 +36,8 @@ class DeploymentAccess:
 
     linked_job: LinkedJob | None = None
     linked_batch: LinkedBatch | None = None
+    # What the task, or the job that it waits for, reads and writes. Set when it is known.
+    lineage = Lineage()
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -59,6 +62,13 @@ class DeploymentAccess:
     def link_batch(self, name: str) -> None:
         """Make the task's link in the Airflow UI lead to a batch job of Vertex AI, by its name."""
         self.linked_batch = LinkedBatch(self.settings.console_url, name)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """Tell Airflow's OpenLineage provider what was read and written.
+
+        The provider, if it is installed, calls this after a try that succeeded or failed.
+        """
+        return self.lineage.to_openlineage()
 
     def note(self, context: Any, stage: Stage, **facts: Any) -> None:
         """Leave a record of what this run has done, for people. Never raises: the deed counts more.

@@ -13,6 +13,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowException
 from typing_extensions import override
 
+from imagen_ops.dag.lineage import Lineage
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.dead_letters.archive import Archive, Entry, by_folder
 from imagen_ops.dead_letters.decision import Decision, Disposition, ReplayCounts, ReplayForm, decide
@@ -48,6 +49,8 @@ class ReplayDeadLetters(ImagenOperator):
         self.note(context, Stage.REQUESTED, form=dict(context["params"]))
         counts = ReplayCounts() if form.dry_run else self._counts_of_earlier_tries(run_id)
         try:
+            if not form.dry_run:
+                self.lineage = Lineage.of_replay(self.settings)
             with Leases(self.clients.pubsub, self._subscription) as leases:
                 _Replay(self, form, context["dag_run"], leases, counts).run()
         except BaseException:

@@ -5,7 +5,7 @@ only those that it uses.
 """
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imagen_ops.settings import Settings
 
@@ -25,6 +25,13 @@ class Clients:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Clients":
+        """Return one without connections: Google's clients refuse to be copied.
+
+        A transport of OpenLineage that changes events copies them, and with them the task.
+        """
+        return Clients(self._settings)
 
     @functools.cached_property
     def dataflow(self) -> "DataflowJobsHook":

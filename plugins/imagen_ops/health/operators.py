@@ -126,6 +126,7 @@ class RestartStream(ImagenOperator):
     @override
     def act(self, context: Any) -> str:
         from imagen_ops.dag.limits import refuse_not_allowed
+        from imagen_ops.dag.lineage import Lineage
         from imagen_ops.health.assessment.verdict import Verdict
         from imagen_ops.health.restart_guard import claim_restart
         from imagen_ops.jobs.launch_request import run_label_of
@@ -162,6 +163,7 @@ class RestartStream(ImagenOperator):
         if not (wanted_state := WantedState.load()).wanted:
             launcher.stop(job)
             raise _unwanted(wanted_state)
+        self.lineage = Lineage.of_stream(self.settings)
         self.log.info("restarted the stream: job %s", job.id)
         image = self.clients.storage.template_image(self.settings.stream_template)
         self.note(context, Stage.LAUNCHED, job=job, form=form.to_json(), image=image)

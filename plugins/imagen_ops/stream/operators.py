@@ -8,6 +8,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from typing_extensions import override
 
 from imagen_ops.dag.limits import refuse_not_allowed
+from imagen_ops.dag.lineage import Lineage
 from imagen_ops.dag.tasks import ImagenOperator
 from imagen_ops.errors import ApiError
 from imagen_ops.jobs.launch_request import run_label_of
@@ -67,6 +68,7 @@ class LaunchStream(ImagenOperator):
         template = None if started.already_active else self.settings.stream_template
         image = template and self.clients.storage.template_image(template)
         self.note(context, Stage.LAUNCHED, job=job, form=request.form, image=image)
+        self.lineage = Lineage.of_stream(self.settings)
         return job.id
 
     def _drained(self, launcher: StreamLauncher, dag_run: Any) -> Drain | None:

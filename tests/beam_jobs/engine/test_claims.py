@@ -38,7 +38,7 @@ from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
+from beam_jobs.models.answer_memory import AnswerMemory, SlottedResponse
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.outcomes import Prediction
 from beam_jobs.prompts.defaults import PromptDefaults
@@ -55,7 +55,7 @@ async def main():
         )
         work = ImageGenerator(
             model_of=lambda _: model, store=ImageStore(session, Location.parse(location)),
-            limiter=AdaptiveLimiter(64), answer_slots=AnswerSlots(64), max_in_flight=64,
+            limiter=AdaptiveLimiter(64), answer_memory=AnswerMemory(), max_in_flight=64,
             max_retry_s=60.0, purse=Purse([], None), finished=Finished(0), source=run, run=run,
             gates=Gates(), references=References(session),
         )

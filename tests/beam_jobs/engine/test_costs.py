@@ -17,7 +17,7 @@ from beam_jobs.engine.references import References
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import payer_of
 from beam_jobs.images.store import ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots
+from beam_jobs.models.answer_memory import AnswerMemory
 from beam_jobs.models.base import Answer, Image
 from beam_jobs.models.bill import Bill
 from beam_jobs.models.gemini import GeminiModel
@@ -76,7 +76,7 @@ async def test_the_sum_over_outcomes_is_the_ledger(lane, session, prompt_of, mon
             model_of=lambda name: models[name, flex],
             store=ImageStore(session, Location.parse(lane.images_location)),
             limiter=AdaptiveLimiter(16),
-            answer_slots=AnswerSlots(16),
+            answer_memory=AnswerMemory(),
             max_in_flight=16,
             max_retry_s=60.0,
             purse=Purse((), None),
@@ -118,7 +118,7 @@ def worker(lane, session):
             model_of=lambda name: Dear(),
             store=ImageStore(session, Location.parse(lane.images_location)),
             limiter=AdaptiveLimiter(16),
-            answer_slots=AnswerSlots(16),
+            answer_memory=AnswerMemory(),
             max_in_flight=16,
             max_retry_s=60.0,
             purse=Purse((), None),

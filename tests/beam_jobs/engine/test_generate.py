@@ -22,11 +22,19 @@ from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
 from beam_jobs.engine.model_calls import MAX_EMPTY_ANSWERS
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
+from beam_jobs.engine.storage_lane import (
+    LOOKUPS_AT_ONCE,
+    UPLOADS_AT_ONCE,
+    Rate,
+    StorageLane,
+    lanes_of,
+)
 from beam_jobs.images import write_gate
+from beam_jobs.images.lanes import Lanes
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots
+from beam_jobs.models.answer_memory import AnswerMemory
 from beam_jobs.models.base import (
     Answer,
     Image,
@@ -126,7 +134,7 @@ def generator(lane, session, predict_model):
             "model_of": real if model is None else lambda _: model,
             "store": ImageStore(session, Location.parse(location or lane.images_location)),
             "limiter": limiter or AdaptiveLimiter(changes.get("max_in_flight", 8)),
-            "answer_slots": AnswerSlots(8),
+            "answer_memory": AnswerMemory(),
             "max_in_flight": 8,
             "max_retry_s": 60.0,
             "purse": purse(changes.pop("max_images", None)),
@@ -843,6 +851,78 @@ async def test_prompts_wait_before_their_images_can_fill_the_memory(
     may_store.set()
     assert all(isinstance(one, Prediction) for one in await asyncio.gather(*tasks))
     store.close()
+
+
+@pytest.mark.slow
+async def test_while_images_wait_for_storage_no_further_prompt_is_begun(
+    generator, session, prompt_of, serve, monkeypatch, tmp_path
+):
+    """Their claims would have to be renewed, which a slow storage may not even keep up with."""
+    monkeypatch.setattr(image_maker, "MAX_LAG_S", 0.3)
+    objects = ObjectStore(tmp_path / "storage")
+    objects.create_bucket("bucket-1")
+    may_store, looked_up = asyncio.Event(), 0
+
+    async def slow(request):
+        nonlocal looked_up
+        looked_up += request.method == "GET"
+        if request.path.startswith("/upload") and request.query["name"].endswith(".png"):
+            await may_store.wait()
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(storage_app(objects, faults=slow)))
+    lanes = Lanes(uploads=StorageLane(2, lambda: 2, Rate()))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"), lanes=lanes)
+    limiter = AdaptiveLimiter(8)
+    work = generator(Scripted(), limiter=limiter, max_in_flight=8, store=store)
+    first = [asyncio.create_task(work.outcome(prompt_of(f"fox {number}"))) for number in range(5)]
+    async with asyncio.timeout(60):
+        while store.lag_s < 0.3:  # noqa: ASYNC110 - a clock
+            await asyncio.sleep(0.05)
+    assert looked_up == 5
+    later = [asyncio.create_task(work.outcome(prompt_of(f"hen {number}"))) for number in range(3)]
+    await asyncio.sleep(0.3)
+    assert looked_up == 5
+    may_store.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(*first, *later), 60)
+    assert all(isinstance(outcome, Prediction) for outcome in outcomes)
+    assert looked_up == 8
+    objects.close()
+
+
+@pytest.mark.slow
+async def test_a_storage_that_hangs_for_a_while_is_caught_up_with_and_nothing_is_paid_twice(
+    generator, session, prompt_of, serve, monkeypatch, tmp_path
+):
+    """Requests that were under way are never answered, and those that wait are not sent for it."""
+    monkeypatch.setattr("beam_jobs.images.objects.REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("beam_jobs.images.claim_objects.REQUEST_TIMEOUT_S", 0.5)
+    objects = ObjectStore(tmp_path / "storage")
+    objects.create_bucket("bucket-1")
+    hung, hanging = [], asyncio.Event()
+
+    async def hang(request):
+        if hanging.is_set():
+            hung.append(request.path)
+            await asyncio.sleep(60)  # the client gives up
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(storage_app(objects, faults=hang)))
+    model = Scripted(latency_s=0.05)
+    location = Location.parse("gs://bucket-1/images")
+    limiter = AdaptiveLimiter(32)
+    store = ImageStore(session, location, lanes=lanes_of(32, lambda: limiter.in_flight))
+    work = generator(model, limiter=limiter, max_in_flight=32, store=store)
+    prompts = [prompt_of(f"fox number {number}") for number in range(150)]
+    tasks = [asyncio.create_task(work.outcome(prompt)) for prompt in prompts]
+    while sum(task.done() for task in tasks) < 30:  # noqa: ASYNC110 - another's tasks
+        await asyncio.sleep(0.01)
+    hanging.set()
+    await asyncio.sleep(2.0)
+    hanging.clear()
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks), 100)
+    assert all(isinstance(outcome, Prediction) for outcome in outcomes)
+    assert len(model.asked) == len(prompts)
+    assert 0 < len(hung) < 4 * (LOOKUPS_AT_ONCE + UPLOADS_AT_ONCE), "each is sent once a timeout"
+    objects.close()
 
 
 async def test_the_limiter_learns_of_quota_refusals_and_of_success(generator, prompt_of):

@@ -12,7 +12,7 @@ from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
 from beam_jobs.images.location import Location
 from beam_jobs.images.store import ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots
+from beam_jobs.models.answer_memory import AnswerMemory
 from beam_jobs.models.base import Answer, Image, blocked_error, error_from_status
 from beam_jobs.models.bill import Bill
 from beam_jobs.outcomes import Failure, Prediction, Reason
@@ -65,7 +65,7 @@ def generator(lane, session, service):
             model_of=service.model,
             store=ImageStore(session, Location.parse(lane.images_location)),
             limiter=AdaptiveLimiter(8),
-            answer_slots=AnswerSlots(8),
+            answer_memory=AnswerMemory(),
             max_in_flight=8,
             max_retry_s=5.0,
             purse=Purse((), None),

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from beam_jobs.engine import limiter as limiter_module
 from beam_jobs.engine.limiter import (
     DECREASE_FACTOR,
     INITIAL_IN_FLIGHT,
@@ -99,6 +100,32 @@ async def test_a_busy_window_doubles_within_a_round_trip_until_the_first_overloa
     await calls.end(INITIAL_IN_FLIGHT)
     # One round trip of additive increase: 5 % of the ceiling, not a doubling.
     assert before < calls.limiter.limit < before + 256 * 0.05 + 1
+
+
+async def test_a_window_opens_while_calls_wait_without_an_answer_to_any(monkeypatch):
+    monkeypatch.setattr(limiter_module, "OPEN_EVERY_S", 0.01)
+    calls = Calls(AdaptiveLimiter(1024))
+    await calls.start(1024)
+    async with asyncio.timeout(60):
+        while len(calls.under_way) < 1024:  # noqa: ASYNC110 - the limiter's own timer
+            await asyncio.sleep(0.01)
+    for task in calls.tasks:
+        task.cancel()
+    await asyncio.gather(*calls.tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("refuse", ["over_quota", "unavailable"])
+async def test_a_window_stops_opening_once_a_call_is_refused(refuse, monkeypatch):
+    monkeypatch.setattr(limiter_module, "OPEN_EVERY_S", 0.2)
+    limiter = AdaptiveLimiter(1024)
+    calls = Calls(limiter)
+    await calls.start(65)
+    getattr(limiter, refuse)(now())
+    await asyncio.sleep(0.3)
+    assert len(calls.under_way) == INITIAL_IN_FLIGHT == limiter.limit
+    for task in calls.tasks:
+        task.cancel()
+    await asyncio.gather(*calls.tasks, return_exceptions=True)
 
 
 async def test_an_idle_window_does_not_grow():

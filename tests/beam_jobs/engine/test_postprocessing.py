@@ -18,7 +18,7 @@ from beam_jobs.engine.references import References
 from beam_jobs.images.location import Location
 from beam_jobs.images.object_metadata import ImageMetadata
 from beam_jobs.images.store import ImageStore
-from beam_jobs.models.answer_memory import AnswerSlots
+from beam_jobs.models.answer_memory import AnswerMemory
 from beam_jobs.models.base import Answer, Image, blocked_error
 from beam_jobs.models.bill import FREE, Bill
 from beam_jobs.outcomes import Failure, Prediction, Reason
@@ -63,7 +63,7 @@ def worker(lane: Lane, session: Any, monkeypatch: pytest.MonkeyPatch) -> Callabl
         settings = {
             "store": ImageStore(session, Location.parse(lane.images_location)),
             "limiter": AdaptiveLimiter(8),
-            "answer_slots": AnswerSlots(8),
+            "answer_memory": AnswerMemory(),
             "max_in_flight": 8,
             "max_retry_s": 5.0,
             "purse": Purse([], lambda *_: pytest.fail("no budget")),

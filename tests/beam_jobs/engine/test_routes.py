@@ -22,7 +22,7 @@ from beam_jobs.engine.routes import Route, RoutedModel
 from beam_jobs.engine.served_models import ServedModels, job_quota
 from beam_jobs.fleet.fleet import Fleet
 from beam_jobs.images.write_gate import WriteGate
-from beam_jobs.models.answer_memory import AnswerSlots, SlottedResponse
+from beam_jobs.models.answer_memory import AnswerMemory, SlottedResponse
 from beam_jobs.models.base import Answer, CallError, error_from_status
 from beam_jobs.models.bill import FREE
 from localcloud.vertex import Behaviour, Settings, vertex_app
@@ -74,7 +74,7 @@ class Service:
         served = ServedModels(config, self.session, fleet)
         model, gate = served.model(MODEL), ModelGate(MODEL)
         calls = ModelCalls(served.limiter, WriteGate(probe=_no_probe), max_retry_s)
-        answers = AnswerSlots(4 * max_in_flight)
+        answers = AnswerMemory()
 
         async def image(prompt):
             usage = PromptUsage()
@@ -158,7 +158,7 @@ async def test_a_location_that_lacks_the_model_does_not_hold_it_up(prompt_of):
     model = RoutedModel([Route("us", lacking, limiter), Route("eu", serving, AdaptiveLimiter(8))])
     calls, gate = ModelCalls(limiter, WriteGate(probe=_no_probe), 5.0), ModelGate(MODEL)
     for number in range(10):
-        with AnswerSlots(8).slot() as slot:
+        with AnswerMemory().slot() as slot:
             prompt = prompt_of(f"fox {number}")
             await calls.call(model, gate, prompt, range(1), PromptUsage(), [], slot)
     assert (lacking.calls, serving.calls, gate.closed) == (1, 10, False)

@@ -46,6 +46,7 @@ def test_workers_that_get_their_shares_at_once_start_calls_at_different_times():
     for _ in range(200):
         member = heard()
         shared = SharedQuota(member)
+        shared.started(-100.0)  # alone, until now
         member.read(quota(0.1), AT, 10.0, 0.0)
         firsts.append(starts(shared, 0.0, 30.0)[0])
     assert min(firsts) < 1
@@ -57,6 +58,13 @@ def test_a_job_with_one_worker_starts_at_once_and_keeps_its_rate():
     shared = SharedQuota(Member(2.0), catch_up_s=1.0, others=False)
     assert starts(shared, 0.0, 3.0) == pytest.approx([0, 0, 0.5, 1, 1.5, 2, 2.5], abs=1e-6)
     assert 0 < JITTER < 1
+
+
+def test_the_first_call_of_a_worker_with_a_small_part_of_a_rate_starts_at_once():
+    shared = SharedQuota(Member(0.01), catch_up_s=1.0)
+    assert shared.wait_s(0.0) == 0
+    shared.started(0.0)
+    assert shared.wait_s(0.0) == pytest.approx(100, rel=JITTER)
 
 
 def test_a_share_may_be_smaller_than_the_least_that_one_worker_tries_alone():

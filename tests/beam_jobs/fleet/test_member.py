@@ -125,6 +125,17 @@ def test_a_worker_is_busy_for_some_seconds_after_its_last_call():
     assert member.is_busy(11.0)
 
 
+def test_a_worker_that_was_idle_starts_with_what_it_had():
+    learned, of_a_job = heard(), heard(first_share=1.0)
+    for member in (learned, of_a_job):
+        member.read(quota(8.0), AT, 10.0, now=0.0)
+        member.leave(1.0)
+    assert (learned.share(10.0), learned.total) == (None, 8.5)
+    assert of_a_job.share(10.0) == 1.0, "an even part"
+    learned.read(quota(8.0), LATER, 10.0, now=20.0)
+    assert learned.share(20.0) == 0.5, "and has not been heard"
+
+
 def test_a_quota_that_is_not_shared_any_more_is_forgotten():
     member = heard()
     member.read(quota(8.0), AT, 10.0, now=0.0)

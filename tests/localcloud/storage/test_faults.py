@@ -102,6 +102,32 @@ def test_calls_take_longer_by_the_latency(server):
     assert time.monotonic() - started > 0.3
 
 
+def test_calls_are_answered_at_the_rate_that_is_set(server):
+    patch(server, calls_per_s=20)
+    started = time.monotonic()
+    assert set(statuses(server, calls=11)) == {200}
+    assert time.monotonic() - started >= 0.5
+
+
+def test_calls_above_a_rate_are_refused_once_a_second_s_worth_was_answered(server):
+    patch(server, refused_above_per_s=1)
+    assert statuses(server, calls=10).count(429) >= 5
+    time.sleep(1.1)
+    assert statuses(server, calls=1) == [200]
+
+
+def test_who_comes_when_all_connections_are_taken_waits_until_one_is_closed(server):
+    patch(server, connections=1)
+    url = f"{server.url}/storage/v1/b/pictures"
+    with requests.Session() as first:
+        assert first.get(url, timeout=60).status_code == 200
+        with pytest.raises(requests.ReadTimeout):
+            requests.get(url, timeout=(60, 0.5))
+        assert first.get(url, timeout=60).status_code == 200
+    assert requests.get(url, timeout=60).status_code == 200
+    patch(server, connections=0)
+
+
 @pytest.mark.slow
 def test_a_call_that_hangs_lasts_as_long_as_its_client_and_the_others_go_on(server, eventually):
     url = f"{server.url}/storage/v1/b/pictures"
@@ -150,6 +176,9 @@ def test_settings_stay_reachable_during_faults(server):
         "error_rate": 1.0,
         "error_status": 500,
         "latency_s": 5.0,
+        "calls_per_s": 0.0,
+        "refused_above_per_s": 0.0,
+        "connections": 0,
         "hang_rate": 1.0,
         "down": True,
         "policy_violated": False,

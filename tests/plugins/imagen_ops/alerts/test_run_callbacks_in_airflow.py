@@ -138,3 +138,33 @@ def test_runs_of_a_real_airflow_have_records_and_alerts(
     # The notifier runs after the line is written.
     eventually(lambda: len(sent()) >= len(expected), what="a notification of each alert")
     assert sent() == expected
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_a_scheduled_run_that_is_late_is_alerted_on_once_and_others_are_not(
+    monitored: Monitored, small_airflow: SmallAirflow, eventually: Callable[..., Any]
+) -> None:
+    client = monitored.client
+    # Its deadline is as long ago, but nobody expects it by then.
+    client.trigger("late", run_id="by-hand", logical_date="2026-02-01T00:00:00Z")
+    client.pause("late", paused=False)
+
+    def told() -> list[tuple[str, str]]:
+        alerts = [a for a in monitored.alerts("scheduler") if a["event"] == "run_late"]
+        return [(alert["dag_id"], alert["run_id"]) for alert in alerts]
+
+    def callbacks() -> list[Path]:
+        return [*(small_airflow.folder / "airflow" / "logs").rglob("executor_callbacks/late/*/*")]
+
+    eventually(lambda: len(callbacks()) == 2, what="a callback of each deadline")
+    (scheduled,) = set(client.run_ids("late")) - {"by-hand"}
+    eventually(lambda: told() == [("late", scheduled)], what="the alert")
+    sent = [line["text"] for line in small_airflow.notifications() if line["event"] == "run_late"]
+    assert len(sent) == 1
+    assert f"run {scheduled} should have ended by 2026-01-01 00:30" in sent[0]
+    assert "is running" in sent[0] or "is queued" in sent[0]
+    log = next(path for path in callbacks() if "by-hand" in str(path)).read_text()
+    assert "run by-hand is manual, running: no alert" in log.replace("queued", "running")
+    for run_id in client.run_ids("late"):
+        client.mark_run("late", run_id, "failed")

@@ -1,5 +1,6 @@
 """What all tasks share: errors and retries, what a log says first, how long a sensor waits."""
 
+import copy
 import logging
 import types
 from collections.abc import Callable
@@ -8,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from imagen_ops.dag.tasks import ImagenOperator
+from imagen_ops.settings import Settings
 from tests.conftest import Cloud
 from tests.plugins.conftest import Deployment
+from tests.plugins.imagen_ops.test_settings import COMPLETE
 
 Run = Callable[..., Any]
 
@@ -151,3 +155,16 @@ def test_an_error_that_no_retry_can_fix_has_no_stack_of_other_errors(run_task: R
     with pytest.raises(AirflowFailException) as failed:
         run_task(fails_with(ApiError("reading job 1", 403, "no")))
     assert failed.value.__suppress_context__
+
+
+def test_a_task_can_be_copied_after_it_has_used_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Connected:
+        def __deepcopy__(self, memo: object) -> None:
+            raise TypeError("as Google's clients do")
+
+    task = ImagenOperator(task_id="t")
+    task.__dict__["settings"] = Settings.from_environment(COMPLETE)
+    task.clients.__dict__["storage"] = Connected()
+    copied = copy.deepcopy(task)
+    assert copied.clients is not task.clients
+    assert "storage" not in vars(copied.clients)

@@ -7,6 +7,7 @@ from airflow.sdk import DAG, Param, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from imagen_ops.alerts.alert import alert
+from imagen_ops.alerts.deadlines import due
 from imagen_ops.dag.defaults import DAG_DEFAULTS
 
 ONE_TRY = {"default_args": {**DAG_DEFAULTS["default_args"], "retries": 0}}
@@ -66,3 +67,19 @@ with DAG("idle", schedule=None, **{**DAG_DEFAULTS, **ONE_TRY}):
         raise AirflowSkipException("nothing to do")
 
     skip()
+
+
+with DAG(
+    "late",
+    # Its one scheduled run is of the start date, months ago, and so late from the beginning.
+    schedule="@once",
+    deadline=due("health_due_minutes", 30, timedelta(minutes=1)),
+    **{**DAG_DEFAULTS, **ONE_TRY, "is_paused_upon_creation": True},
+):
+
+    @task(task_id="sleep")
+    def sleep_late() -> None:
+        """Run long enough to be found late."""
+        time.sleep(600)
+
+    sleep_late()
