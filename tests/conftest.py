@@ -63,7 +63,7 @@ def _hold() -> socket.socket:
 _SERVICES = ("storage", "vertex", "metadata", "pubsub", "dataflow", "monitoring", "iamcredentials")
 _HELD = {name: _hold() for name in _SERVICES}
 _PORTS = {name: held.getsockname()[1] for name, held in _HELD.items()}
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "GOOGLE_CLOUD_PROJECT": PROJECT,
     "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{_PORTS['pubsub']}",
     "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{_PORTS['storage']}",
@@ -76,7 +76,7 @@ _ENVIRONMENT = {
         f"http://127.0.0.1:{_PORTS['iamcredentials']}/"
     ),
 }
-os.environ.update(_ENVIRONMENT)
+os.environ.update(ENVIRONMENT)
 # Airflow's too is read when it is imported; never anybody's own.
 _AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="airflow-home-")
 os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
@@ -271,7 +271,7 @@ def _cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     eventually(lambda: ready.exists() or process.poll() is not None, what="the local cloud")
     assert process.poll() is None, log.read_text()[-3000:]
     environment = json.loads(ready.read_text())
-    assert environment == _ENVIRONMENT, "a port was taken between picking and using it: run again"
+    assert environment == ENVIRONMENT, "a port was taken between picking and using it: run again"
     yield Cloud(state, environment)
     process.terminate()
     assert process.wait(30) == 0, log.read_text()[-3000:]

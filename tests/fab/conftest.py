@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import Cloud
+from tests.conftest import ENVIRONMENT
 from tests.fab.home import FabHome
 
 PATH = "/team/airflow"
 
 
 @pytest.fixture(scope="package")
-def fab(_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> FabHome:
-    """A database with users, and no process."""
-    return FabHome(tmp_path_factory.mktemp("fab") / "airflow", PATH, _cloud.environment)
+def fab(tmp_path_factory: pytest.TempPathFactory) -> FabHome:
+    """A database with users, and no process. Nothing here needs a stand-in to answer."""
+    return FabHome(tmp_path_factory.mktemp("fab") / "airflow", PATH, ENVIRONMENT)
 
 
 @pytest.fixture(scope="package")

@@ -19,7 +19,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
+# Airflow's stub of its SDK leaves them out.
+from airflow.sdk import (  # type: ignore[attr-defined]
+    DeadlineAlert,
+    DeadlineReference,
+    SyncCallback,
+)
 
 from imagen_ops.alerts.alert import alert
 from imagen_ops.settings import PREFIX, value_of
