@@ -97,10 +97,10 @@ lint: install ## Check style and types
 
 # checkov's own requirements do not go with Airflow's, so it has an environment to itself. A file that
 # it cannot read is, for it, one without faults.
-lint-terraform: install ## Check composer.tf and the image for style and security
-	@if command -v terraform > /dev/null; then terraform fmt -check -diff composer.tf; \
+lint-terraform: install ## Check the Terraform files and the image for style and security
+	@if command -v terraform > /dev/null; then terraform fmt -check -diff composer.tf monitoring.tf; \
 		else echo "terraform is not on PATH: its style is not checked" >&2; fi
-	@said=$$($(VENV)/bin/uv tool run --quiet --from checkov==$(CHECKOV) checkov --file composer.tf beam_jobs/Dockerfile \
+	@said=$$($(VENV)/bin/uv tool run --quiet --from checkov==$(CHECKOV) checkov --file composer.tf monitoring.tf beam_jobs/Dockerfile \
 		--framework terraform dockerfile --skip-download --quiet --compact); found=$$?; echo "$$said"; \
 		case "$$said" in *"Parsing errors"*) exit 1 ;; *"Passed checks"*) exit $$found ;; *) exit 1 ;; esac
 

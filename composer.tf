@@ -1,19 +1,20 @@
-# Everything that a deployment consists of on Google Cloud, from an empty project:
+# Everything that a deployment consists of on Google Cloud, from an empty project or into what a team has:
 #
 #   terraform init
 #   terraform apply -var project=my-project -var image_tag=0123456789ab
 #
-# Read it from top to bottom: variables, APIs, network, service accounts and roles, storage, messages,
-# rows in BigQuery, images and templates, the Composer environment, alerts, a dashboard, outputs.
-# docs/deploying.md says how to deploy with it, docs/operating.md and docs/runbook.md how to operate the
-# result.
+# Read it from top to bottom: variables, names, APIs, network, service accounts and roles, storage,
+# messages, rows in BigQuery, images and templates, the Composer environment with DAGs and settings,
+# outputs. monitoring.tf has the alerts, the dashboard, and the budget. docs/deploying.md says how to
+# deploy with it, docs/operating.md and docs/runbook.md how to operate the result.
 
 terraform {
   required_version = ">= 1.9"
   required_providers {
     google = {
-      source  = "hashicorp/google"
-      version = "6.50.0"
+      source = "hashicorp/google"
+      # The tests hold this file against the schemas of 7.41.0, 7.46.1, and 8.7.0.
+      version = ">= 7.34, < 9"
     }
   }
 }
@@ -21,7 +22,7 @@ terraform {
 provider "google" {
   project        = var.project
   region         = var.region
-  default_labels = { app = "imagen" }
+  default_labels = merge({ app = "imagen" }, var.labels)
 }
 
 # Variables.
@@ -45,13 +46,116 @@ variable "region" {
   }
 }
 
+variable "name_prefix" {
+  description = "What all names begin with. Choose another one to have a second deployment in the same project."
+  type        = string
+  default     = "imagen"
+  nullable    = false
+  validation {
+    # A service account's ID has up to 30 characters, and "-composer" is 9 of them.
+    condition     = can(regex("^[a-z][a-z0-9-]{1,18}[a-z0-9]$", var.name_prefix))
+    error_message = "Expected a prefix such as imagen: 3 to 20 lower-case letters, digits and hyphens, first a letter."
+  }
+}
+
+variable "role_suffix" {
+  description = "What the IDs of custom roles end with. Set it to deploy again after a destroy: the ID of a deleted role can't be used from day 7 to day 37."
+  type        = string
+  default     = ""
+  nullable    = false
+  validation {
+    condition     = can(regex("^(_[a-z0-9]{1,10})?$", var.role_suffix))
+    error_message = "Expected a suffix such as _2, or nothing."
+  }
+}
+
+variable "labels" {
+  description = "Labels of everything that can have some, the jobs included, beside app = imagen."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+  validation {
+    condition     = alltrue([for name, value in var.labels : can(regex("^[a-z][a-z0-9_-]{0,62}$", name)) && can(regex("^[a-z0-9_-]{0,63}$", value))])
+    error_message = "Expected labels such as { team = \"pictures\" }: lower-case letters, digits, underscores and hyphens, names first a letter."
+  }
+  validation {
+    condition     = length(setintersection(keys(var.labels), ["app", "imagen-run", "imagen-try"])) == 0
+    error_message = "Expected labels other than app, imagen-run, and imagen-try, by which DAGs find their jobs."
+  }
+}
+
+variable "existing_environment" {
+  description = "The name of a Composer environment to deploy into, in the same project and region. It gets the DAGs, plugins, and settings, and nothing else of it is changed. null: creates one."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.existing_environment == null || can(regex("^(projects/[^/]+/locations/[^/]+/environments/)?[a-z][a-z0-9-]{0,62}$", var.existing_environment))
+    error_message = "Expected the name of an environment, such as team-airflow, or projects/my-project/locations/us-central1/environments/team-airflow."
+  }
+  validation {
+    condition     = !can(regex("^projects/", var.existing_environment)) || can(regex("^projects/${var.project}/locations/${var.region}/environments/", var.existing_environment))
+    error_message = "Expected an environment in the project ${var.project} and the region ${var.region}: its account launches jobs there. Set project and region to those of the environment."
+  }
+}
+
+variable "existing_subnetwork" {
+  description = "A subnetwork to use, of this project or, with a Shared VPC, of its host project, as projects/PROJECT/regions/REGION/subnetworks/NAME. Nothing in its network is created or changed. null: creates a network."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.existing_subnetwork == null || can(regex("^projects/[^/]+/regions/[^/]+/subnetworks/[a-z][a-z0-9-]{0,62}$", var.existing_subnetwork))
+    error_message = "Expected projects/PROJECT/regions/REGION/subnetworks/NAME. PROJECT is the host project of a Shared VPC."
+  }
+  validation {
+    condition     = var.existing_subnetwork == null || can(regex("/regions/${var.region}/", var.existing_subnetwork))
+    error_message = "Expected a subnetwork in the region ${var.region}, where the workers run."
+  }
+}
+
+variable "existing_topics" {
+  description = "Topics of this project to use instead of new ones, for prompts, predictions, or dead-letters. For example, { prompts = \"orders\" }. Their subscriptions are created here."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+  validation {
+    condition     = length(setsubtract(keys(var.existing_topics), ["prompts", "predictions", "dead-letters"])) == 0
+    error_message = "Expected topics for prompts, predictions, or dead-letters."
+  }
+  validation {
+    condition     = alltrue([for name in values(var.existing_topics) : can(regex("^[A-Za-z][A-Za-z0-9._~+%-]{2,254}$", name))])
+    error_message = "Expected the names of topics of this project, such as orders. A topic of another project can't be used: have a subscription there push to one here."
+  }
+  validation {
+    condition     = length(distinct(values(var.existing_topics))) == length(var.existing_topics)
+    error_message = "Expected a topic of its own for each: a job that reads what it writes would never end."
+  }
+}
+
+variable "kms_key" {
+  description = "A key in Cloud KMS that encrypts buckets, messages, container images, tables, Airflow, and the jobs' disks: projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY. null: Google's own keys. Choose it before the first apply."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.kms_key == null || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
+    error_message = "Expected projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY, without a version."
+  }
+  validation {
+    condition     = var.kms_key == null || can(regex("/locations/${var.region}/", var.kms_key))
+    error_message = "Expected a key in the region ${var.region}: Composer, buckets, and workers take no key of another location."
+  }
+}
+
 variable "bucket" {
-  description = "The bucket for images, prompt files, templates, and records. Default: the project ID followed by -imagen."
+  description = "The bucket for images, prompt files, templates, and records. Default: the project ID, a hyphen, and name_prefix."
   type        = string
   default     = null
   validation {
     condition     = var.bucket == null || can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket))
     error_message = "Expected a bucket name of 3 to 63 characters, without gs://."
+  }
+  validation {
+    condition     = var.bucket != "${var.project}-imagen" || var.name_prefix == "imagen"
+    error_message = "Expected another bucket: this is that of the deployment without a prefix. Set the prefix with `export NAME_PREFIX=${var.name_prefix}` before you source scripts/00_set_environment.sh, not in terraform.tfvars alone."
   }
 }
 
@@ -152,13 +256,23 @@ variable "settings" {
   }
 }
 
-variable "composer_image" {
-  description = "The image of the Composer environment. Changing it upgrades the environment in place."
+variable "environment_size" {
+  description = "The size of the Composer environment's database and other parts that Google manages: small, medium, or large."
   type        = string
-  default     = "composer-3-airflow-3.3.1-build.2"
+  default     = "small"
+  validation {
+    condition     = contains(["small", "medium", "large"], var.environment_size)
+    error_message = "Expected small, medium, or large."
+  }
+}
+
+variable "composer_image" {
+  description = "The image of the Composer environment. Without a build, Composer takes the newest when it creates the environment. Changing it upgrades the environment in place."
+  type        = string
+  default     = "composer-3-airflow-3.3.1"
   validation {
     condition     = can(regex("^composer-3-airflow-3\\.[0-9]+\\.[0-9]+(-build\\.[0-9]+)?$", var.composer_image))
-    error_message = "Expected an image of Composer 3 with Airflow 3, such as composer-3-airflow-3.3.1-build.2. To list them: `gcloud composer environments list-upgrades`."
+    error_message = "Expected an image of Composer 3 with Airflow 3, such as composer-3-airflow-3.3.1, or composer-3-airflow-3.3.1-build.1. Composer 2 and Airflow 2 can't run these DAGs. To list images: `gcloud beta composer environments list-upgrades`."
   }
 }
 
@@ -166,6 +280,13 @@ variable "airflow_config" {
   description = "Airflow options, as section-option. Composer refuses some. null removes an option that this file sets."
   type        = map(string)
   default     = {}
+}
+
+variable "callback_logs" {
+  description = "Whether the log lines of callbacks, such as run_failed, reach Cloud Logging. Set it once the environment exists: if Composer refuses the Airflow option that does it, the first apply isn't the one that stops."
+  type        = bool
+  default     = false
+  nullable    = false
 }
 
 variable "maintenance_window" {
@@ -193,7 +314,7 @@ variable "metadata_retention_days" {
 }
 
 variable "snapshots" {
-  description = "Whether to take a snapshot of the environment every night."
+  description = "Whether to take a snapshot of the environment every night, into a bucket that only Composer reads."
   type        = bool
   default     = false
 }
@@ -219,7 +340,7 @@ variable "operators" {
 }
 
 variable "network_range" {
-  description = "The address range of the workers' subnetwork. Each Dataflow worker takes one address."
+  description = "The address range of the workers' subnetwork. Each Dataflow worker takes one address, Composer two, and two more while it is upgraded."
   type        = string
   default     = "10.20.0.0/22"
   validation {
@@ -235,6 +356,10 @@ variable "worker_egress_ranges" {
   validation {
     condition     = alltrue([for range in var.worker_egress_ranges : can(cidrhost(range, 0))])
     error_message = "Expected CIDR ranges such as 10.30.0.5/32."
+  }
+  validation {
+    condition     = length(var.worker_egress_ranges) == 0 || var.existing_subnetwork == null
+    error_message = "Expected none, because existing_subnetwork is set: the rules of that network are its owners'."
   }
 }
 
@@ -288,6 +413,55 @@ variable "bigquery_dataset" {
   }
 }
 
+locals {
+  # In days. Pub/Sub keeps messages for up to 31 days.
+  retention_limits = { prompts = 31, predictions = 31, dead_letters = 31, jobs = 3650, temporary = 3650, snapshots = 3650 }
+  retention = merge(
+    { prompts = 31, predictions = 7, dead_letters = 31, jobs = 90, temporary = 30, snapshots = 30 },
+    var.retention,
+  )
+}
+
+# Not an object type, as above.
+variable "retention" {
+  description = "How many days things are kept: prompts, predictions, and dead_letters that nobody acknowledged (up to 31), plans and reports of jobs, temporary files, and snapshots of Airflow. For example, { predictions = 14 }. Images stay."
+  type        = map(number)
+  default     = {}
+  nullable    = false
+  validation {
+    condition     = length(setsubtract(keys(var.retention), keys(local.retention_limits))) == 0
+    error_message = "Expected only these: ${join(", ", sort(keys(local.retention_limits)))}."
+  }
+  validation {
+    condition     = alltrue([for name, days in var.retention : days >= 1 && days <= lookup(local.retention_limits, name, 0) && floor(days) == days])
+    error_message = "Expected whole days, from 1 to 31 for messages, and to 3650 for the others."
+  }
+}
+
+variable "monthly_budget" {
+  description = "What the project may cost a month, in the currency of the billing account: at 50, 90, and 100 percent, and when the month is forecast to exceed it, notification_emails and the billing account's administrators get an email. Nothing stops. Needs billing_account. null: no budget."
+  type        = number
+  default     = null
+  validation {
+    condition     = var.monthly_budget == null ? true : var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
+    error_message = "Expected a whole amount, at least 1."
+  }
+  validation {
+    condition     = var.monthly_budget == null || var.billing_account != null
+    error_message = "Expected billing_account to be set too: a budget belongs to a billing account."
+  }
+}
+
+variable "billing_account" {
+  description = "The ID of the project's billing account. Only monthly_budget needs it, and the right to create budgets there (roles/billing.costsManager)."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.billing_account == null || can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.billing_account))
+    error_message = "Expected an ID such as 012345-6789AB-CDEF01. To see it: `gcloud billing projects describe PROJECT`."
+  }
+}
+
 variable "bigquery_retention_days" {
   description = "How many days the tables in BigQuery keep a row."
   type        = number
@@ -308,46 +482,107 @@ variable "signed_url_hours" {
   }
 }
 
+variable "settle_seconds" {
+  description = "How long to wait after APIs are enabled and after roles are granted: both hold after minutes only, https://cloud.google.com/iam/docs/access-change-propagation."
+  type        = number
+  default     = 180
+  validation {
+    condition     = var.settle_seconds >= 0 && var.settle_seconds <= 900 && floor(var.settle_seconds) == var.settle_seconds
+    error_message = "Expected 0 to 900 seconds."
+  }
+}
+
 variable "keep_data" {
   description = "Whether `terraform destroy` stops at a bucket that isn't empty, and at tables. If false, it deletes the contents."
   type        = bool
   default     = true
 }
 
+# Names. All others begin with these.
+
+locals {
+  name = var.name_prefix
+  # The deployment named imagen, which is the default, has topics as all examples name them: prompts.
+  topic_prefix = var.name_prefix == "imagen" ? "" : "${var.name_prefix}-"
+  # IDs of custom roles have no hyphens.
+  role_prefix = replace(var.name_prefix, "-", "_")
+
+  # What is created, and what a team has already.
+  own_environment = var.existing_environment == null ? 1 : 0
+  own_network     = var.existing_subnetwork == null ? 1 : 0
+  with_key        = var.kms_key == null ? 0 : 1
+}
+
 # The APIs.
 
 resource "google_project_service" "needed" {
-  for_each = toset(concat(var.bigquery_dataset == null ? [] : ["bigquery.googleapis.com"], var.signed_url_hours == null ? [] : ["iamcredentials.googleapis.com"], [
-    "aiplatform.googleapis.com",
-    "artifactregistry.googleapis.com",
-    "cloudbuild.googleapis.com",
-    "cloudresourcemanager.googleapis.com",
-    "composer.googleapis.com",
-    "compute.googleapis.com",
-    "dataflow.googleapis.com",
-    "dns.googleapis.com",
-    "iam.googleapis.com",
-    "logging.googleapis.com",
-    "monitoring.googleapis.com",
-    "pubsub.googleapis.com",
-    "storage.googleapis.com",
+  for_each = toset(concat(
+    var.bigquery_dataset == null ? [] : ["bigquery.googleapis.com"],
+    var.monthly_budget == null ? [] : ["billingbudgets.googleapis.com"],
+    var.kms_key == null ? [] : ["cloudkms.googleapis.com"],
+    var.signed_url_hours == null ? [] : ["iamcredentials.googleapis.com"],
+    [
+      "aiplatform.googleapis.com",
+      "artifactregistry.googleapis.com",
+      "cloudbuild.googleapis.com",
+      "cloudresourcemanager.googleapis.com",
+      "composer.googleapis.com",
+      "compute.googleapis.com",
+      "dataflow.googleapis.com",
+      "dns.googleapis.com",
+      "iam.googleapis.com",
+      "logging.googleapis.com",
+      "monitoring.googleapis.com",
+      "pubsub.googleapis.com",
+      "storage.googleapis.com",
   ]))
   service = each.key
   # Something else in the project can use them.
   disable_on_destroy = false
 }
 
+# An API answers "not enabled" for a while after it was enabled, and service agents come later still.
+resource "terraform_data" "apis_work" {
+  triggers_replace = keys(google_project_service.needed)
+  provisioner "local-exec" {
+    command = "sleep ${var.settle_seconds}"
+  }
+}
+
 # The network. No machine has a public address.
 
+data "google_compute_subnetwork" "existing" {
+  count   = 1 - local.own_network
+  project = split("/", var.existing_subnetwork)[1]
+  region  = var.region
+  name    = split("/", var.existing_subnetwork)[5]
+  lifecycle {
+    postcondition {
+      condition     = self.private_ip_google_access
+      error_message = "${var.existing_subnetwork} doesn't have Private Google Access, and workers have no other way to Google's APIs. Have it enabled: `gcloud compute networks subnets update ${self.name} --region=${var.region} --project=${self.project} --enable-private-ip-google-access`."
+    }
+  }
+}
+
+locals {
+  network_host = var.existing_subnetwork == null ? var.project : split("/", var.existing_subnetwork)[1]
+  network      = one(concat(google_compute_network.imagen[*].id, data.google_compute_subnetwork.existing[*].network))
+  # As Dataflow wants it: a full URL where the network is a host project's,
+  # https://cloud.google.com/dataflow/docs/guides/specifying-networks.
+  subnetwork = var.existing_subnetwork == null ? "regions/${var.region}/subnetworks/${local.name}" : "https://www.googleapis.com/compute/v1/${var.existing_subnetwork}"
+}
+
 resource "google_compute_network" "imagen" {
-  name                    = "imagen"
+  count                   = local.own_network
+  name                    = local.name
   auto_create_subnetworks = false
-  depends_on              = [google_project_service.needed]
+  depends_on              = [terraform_data.apis_work]
 }
 
 resource "google_compute_subnetwork" "imagen" {
-  name          = "imagen"
-  network       = google_compute_network.imagen.id
+  count         = local.own_network
+  name          = local.name
+  network       = google_compute_network.imagen[0].id
   region        = var.region
   ip_cidr_range = var.network_range
   # Traffic to Google's APIs and the registry stays in Google's network. All other traffic, which is
@@ -361,19 +596,21 @@ resource "google_compute_subnetwork" "imagen" {
 }
 
 resource "google_compute_router" "imagen" {
-  name    = "imagen"
-  network = google_compute_network.imagen.id
+  count   = local.own_network
+  name    = local.name
+  network = google_compute_network.imagen[0].id
   region  = var.region
 }
 
 resource "google_compute_router_nat" "imagen" {
-  name                               = "imagen"
-  router                             = google_compute_router.imagen.name
+  count                              = local.own_network
+  name                               = local.name
+  router                             = google_compute_router.imagen[0].name
   region                             = var.region
   nat_ip_allocate_option             = "AUTO_ONLY"
   source_subnetwork_ip_ranges_to_nat = "LIST_OF_SUBNETWORKS"
   subnetwork {
-    name                    = google_compute_subnetwork.imagen.id
+    name                    = google_compute_subnetwork.imagen[0].id
     source_ip_ranges_to_nat = ["ALL_IP_RANGES"]
   }
   log_config {
@@ -384,11 +621,12 @@ resource "google_compute_router_nat" "imagen" {
 
 # A job's workers exchange data on these ports, https://cloud.google.com/dataflow/docs/guides/routes-firewall.
 resource "google_compute_firewall" "workers" {
-  name        = "imagen-workers"
-  network     = google_compute_network.imagen.id
-  direction   = "INGRESS"
-  source_tags = ["dataflow"]
-  target_tags = ["dataflow"]
+  count                   = local.own_network
+  name                    = "${local.name}-workers"
+  network                 = google_compute_network.imagen[0].id
+  direction               = "INGRESS"
+  source_service_accounts = [google_service_account.worker.email]
+  target_service_accounts = [google_service_account.worker.email]
   allow {
     protocol = "tcp"
     ports    = ["12345-12346"]
@@ -399,8 +637,9 @@ resource "google_compute_firewall" "workers" {
 # that run as the worker's account, so that they include the launcher's, which has no network tag. A
 # firewall lets name look-ups and the metadata server pass in any case.
 resource "google_compute_firewall" "workers_reach_google" {
-  name                    = "imagen-workers-reach-google"
-  network                 = google_compute_network.imagen.id
+  count                   = local.own_network
+  name                    = "${local.name}-workers-reach-google"
+  network                 = google_compute_network.imagen[0].id
   direction               = "EGRESS"
   priority                = 900
   destination_ranges      = concat([local.google_apis], var.worker_egress_ranges)
@@ -412,8 +651,9 @@ resource "google_compute_firewall" "workers_reach_google" {
 }
 
 resource "google_compute_firewall" "workers_reach_workers" {
-  name                    = "imagen-workers-reach-workers"
-  network                 = google_compute_network.imagen.id
+  count                   = local.own_network
+  name                    = "${local.name}-workers-reach-workers"
+  network                 = google_compute_network.imagen[0].id
   direction               = "EGRESS"
   priority                = 900
   destination_ranges      = [var.network_range]
@@ -425,8 +665,9 @@ resource "google_compute_firewall" "workers_reach_workers" {
 }
 
 resource "google_compute_firewall" "workers_reach_nothing_else" {
-  name                    = "imagen-workers-reach-nothing-else"
-  network                 = google_compute_network.imagen.id
+  count                   = local.own_network
+  name                    = "${local.name}-workers-reach-nothing-else"
+  network                 = google_compute_network.imagen[0].id
   direction               = "EGRESS"
   priority                = 1000
   destination_ranges      = ["0.0.0.0/0"]
@@ -449,21 +690,21 @@ locals {
 }
 
 resource "google_dns_managed_zone" "google" {
-  for_each    = local.google_domains
-  name        = "imagen-${each.key}"
+  for_each    = local.own_network == 1 ? local.google_domains : {}
+  name        = "${local.name}-${each.key}"
   dns_name    = each.value
   description = "Google's APIs at addresses in Google's network"
   visibility  = "private"
   private_visibility_config {
     networks {
-      network_url = google_compute_network.imagen.id
+      network_url = google_compute_network.imagen[0].id
     }
   }
-  depends_on = [google_project_service.needed]
+  depends_on = [terraform_data.apis_work]
 }
 
 resource "google_dns_record_set" "google" {
-  for_each     = local.google_domains
+  for_each     = local.own_network == 1 ? local.google_domains : {}
   managed_zone = google_dns_managed_zone.google[each.key].name
   name         = each.key == "googleapis" ? "private.${each.value}" : each.value
   type         = "A"
@@ -472,7 +713,7 @@ resource "google_dns_record_set" "google" {
 }
 
 resource "google_dns_record_set" "google_hosts" {
-  for_each     = local.google_domains
+  for_each     = local.own_network == 1 ? local.google_domains : {}
   managed_zone = google_dns_managed_zone.google[each.key].name
   name         = "*.${each.value}"
   type         = "CNAME"
@@ -482,22 +723,39 @@ resource "google_dns_record_set" "google_hosts" {
 
 # Service accounts.
 
+data "google_composer_environment" "existing" {
+  count  = 1 - local.own_environment
+  name   = reverse(split("/", var.existing_environment))[0]
+  region = var.region
+  lifecycle {
+    postcondition {
+      condition     = can(regex("^composer-3-airflow-3\\.", self.config[0].software_config[0].image_version))
+      error_message = "The environment ${self.name} has ${try(self.config[0].software_config[0].image_version, "no image")}, and these DAGs need Composer 3 with Airflow 3. Upgrade it, or leave existing_environment out: then a new environment is created."
+    }
+    postcondition {
+      condition     = self.config[0].software_config[0].web_server_plugins_mode != "DISABLED"
+      error_message = "The environment ${self.name} has its web server's plugins disabled, and this project's page is one: `gcloud composer environments update ${self.name} --location=${var.region} --support-web-server-plugins`."
+    }
+  }
+}
+
 resource "google_service_account" "composer" {
-  account_id   = "imagen-composer"
+  count        = local.own_environment
+  account_id   = "${local.name}-composer"
   display_name = "Airflow: starts, watches, and drains the jobs"
-  depends_on   = [google_project_service.needed]
+  depends_on   = [terraform_data.apis_work]
 }
 
 resource "google_service_account" "worker" {
-  account_id   = "imagen-worker"
+  account_id   = "${local.name}-worker"
   display_name = "Dataflow workers: read prompts, call the model, store images"
-  depends_on   = [google_project_service.needed]
+  depends_on   = [terraform_data.apis_work]
 }
 
 resource "google_service_account" "build" {
-  account_id   = "imagen-build"
+  account_id   = "${local.name}-build"
   display_name = "Cloud Build: builds the container images of the jobs"
-  depends_on   = [google_project_service.needed]
+  depends_on   = [terraform_data.apis_work]
 }
 
 # Roles. Granted on the project only where a single resource is not possible.
@@ -506,16 +764,16 @@ resource "google_service_account" "build" {
 # worker needs it, and Composer: counting tokens, which a start asks a model for, needs the permission
 # to call it. roles/aiplatform.user also allows training and deleting.
 resource "google_project_iam_custom_role" "predictor" {
-  role_id     = "imagen_predictor"
+  role_id     = "${local.role_prefix}_predictor${var.role_suffix}"
   title       = "Calls models on Vertex AI"
   permissions = ["aiplatform.endpoints.get", "aiplatform.endpoints.predict"]
-  depends_on  = [google_project_service.needed]
+  depends_on  = [terraform_data.apis_work]
 }
 
 # Allows creating batch jobs, and ending them. roles/aiplatform.user also allows training and deleting.
 resource "google_project_iam_custom_role" "batch" {
   count   = local.with_batch
-  role_id = "imagen_batch"
+  role_id = "${local.role_prefix}_batch${var.role_suffix}"
   title   = "Orders images from Vertex AI's batch inference"
   permissions = [
     "aiplatform.batchPredictionJobs.cancel",
@@ -523,13 +781,13 @@ resource "google_project_iam_custom_role" "batch" {
     "aiplatform.batchPredictionJobs.get",
     "aiplatform.batchPredictionJobs.list",
   ]
-  depends_on = [google_project_service.needed]
+  depends_on = [terraform_data.apis_work]
 }
 
 # roles/dataflow.worker without its permissions on Cloud Storage, which it has on every bucket of the
 # project: to read each object, Composer's among them, and to create objects, such as a DAG.
 resource "google_project_iam_custom_role" "worker" {
-  role_id = "imagen_worker"
+  role_id = "${local.role_prefix}_worker${var.role_suffix}"
   title   = "Works for Dataflow, without access to Cloud Storage"
   permissions = [
     "autoscaling.sites.readRecommendations",
@@ -553,21 +811,21 @@ resource "google_project_iam_custom_role" "worker" {
     "logging.logEntries.route",
     "monitoring.timeSeries.create",
   ]
-  depends_on = [google_project_service.needed]
+  depends_on = [terraform_data.apis_work]
 }
 
 # Sees that a bucket exists. roles/storage.legacyBucketReader also lists all that is in it.
 resource "google_project_iam_custom_role" "bucket" {
-  role_id     = "imagen_bucket"
+  role_id     = "${local.role_prefix}_bucket${var.role_suffix}"
   title       = "Sees that a bucket exists, and how it is configured"
   permissions = ["storage.buckets.get"]
-  depends_on  = [google_project_service.needed]
+  depends_on  = [terraform_data.apis_work]
 }
 
 # What the runbook's commands need and no narrow predefined role has: roles/dataflow.developer also
 # starts jobs and replaces what runs, and roles/compute.viewer shows every machine of the project.
 resource "google_project_iam_custom_role" "operator" {
-  role_id = "imagen_operator"
+  role_id = "${local.role_prefix}_operator${var.role_suffix}"
   title   = "Watches and ends jobs, uses Airflow's command line, and reads a region's quotas"
   permissions = [
     "composer.environments.executeAirflowCommand",
@@ -578,18 +836,19 @@ resource "google_project_iam_custom_role" "operator" {
     "dataflow.messages.list",
     "dataflow.metrics.get",
   ]
-  depends_on = [google_project_service.needed]
+  depends_on = [terraform_data.apis_work]
 }
 
 locals {
-  composer = google_service_account.composer.member
+  # An existing environment's DAGs run as its account.
+  composer = one(concat(google_service_account.composer[*].member, [for one in data.google_composer_environment.existing : "serviceAccount:${one.config[0].node_config[0].service_account}"]))
   worker   = google_service_account.worker.member
   build    = google_service_account.build.member
 
   with_batch = var.batch_inference ? 1 : 0
   # Vertex AI's own account in this project, which reads requests and writes what a batch job makes:
   # https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/batch-prediction-from-cloud-storage
-  vertex = "serviceAccount:service-${join("", data.google_project.imagen[*].number)}@gcp-sa-aiplatform.iam.gserviceaccount.com"
+  vertex = "serviceAccount:service-${local.project_number}@gcp-sa-aiplatform.iam.gserviceaccount.com"
 
   # Composer requires roles/composer.worker, which already includes some of the roles below. The DAGs'
   # roles are granted by name all the same, so that nothing depends on that.
@@ -676,10 +935,20 @@ locals {
 
 resource "google_project_iam_member" "granted" {
   # checkov:skip=CKV_GCP_49: roles/composer.worker and roles/dataflow.developer can be granted on a project only; neither role can act as another account
-  for_each = local.on_project
+  # An existing environment's account has this role already.
+  for_each = { for name, grant in local.on_project : name => grant if name != "composer_works" || local.own_environment == 1 }
   project  = var.project
   member   = each.value.member
   role     = each.value.role
+}
+
+# A grant holds after minutes, and an environment whose account lacks its roles fails after 25 of them.
+resource "terraform_data" "composer_may_start" {
+  count            = local.own_environment
+  triggers_replace = [for grant in google_project_iam_member.granted : "${grant.member} ${grant.role}" if grant.member == local.composer]
+  provisioner "local-exec" {
+    command = "sleep ${var.settle_seconds}"
+  }
 }
 
 resource "google_project_iam_member" "composer_orders_batches" {
@@ -696,7 +965,7 @@ resource "google_project_iam_member" "operators" {
   project    = var.project
   member     = each.value.member
   role       = each.value.role
-  depends_on = [google_project_service.needed]
+  depends_on = [terraform_data.apis_work]
 }
 
 resource "google_storage_bucket_iam_member" "granted" {
@@ -743,21 +1012,24 @@ resource "google_storage_bucket_iam_member" "vertex_works_on_batches" {
 }
 
 resource "google_storage_bucket_iam_member" "composer_keeps_snapshots" {
-  bucket = google_storage_bucket.snapshots.name
+  count  = local.own_environment
+  bucket = google_storage_bucket.snapshots[0].name
   member = local.composer
   role   = "roles/storage.objectUser"
 }
 
+# On the ID of a topic or subscription, not on its name: one that is replaced has lost its members, and
+# only a changed ID makes Terraform grant them again.
 resource "google_pubsub_topic_iam_member" "granted" {
   for_each = local.on_topics
-  topic    = google_pubsub_topic.imagen[each.value.on].name
+  topic    = local.topics[each.value.on].id
   member   = each.value.member
   role     = each.value.role
 }
 
 resource "google_pubsub_subscription_iam_member" "granted" {
   for_each     = local.on_subscriptions
-  subscription = google_pubsub_subscription.imagen[each.value.on].name
+  subscription = google_pubsub_subscription.imagen[each.value.on].id
   member       = each.value.member
   role         = each.value.role
 }
@@ -773,7 +1045,7 @@ resource "google_pubsub_subscription_iam_member" "operators" {
   for_each = { for pair in setproduct(toset(var.operators), keys(local.operators_on_subscriptions)) :
     join(" ", pair) => merge({ member = pair[0] }, local.operators_on_subscriptions[pair[1]])
   }
-  subscription = google_pubsub_subscription.imagen[each.value.on].name
+  subscription = google_pubsub_subscription.imagen[each.value.on].id
   member       = each.value.member
   role         = each.value.role
 }
@@ -815,10 +1087,43 @@ resource "google_artifact_registry_repository_iam_member" "build_pushes" {
   role       = "roles/artifactregistry.writer"
 }
 
+# The key, if there is one. Whoever owns it grants its use, because that may be in another project.
+
+data "google_kms_crypto_key_iam_policy" "key" {
+  count         = local.with_key
+  crypto_key_id = var.kms_key
+}
+
+data "google_kms_key_ring_iam_policy" "ring" {
+  count       = local.with_key
+  key_ring_id = split("/cryptoKeys/", var.kms_key)[0]
+}
+
+locals {
+  project_number = join("", data.google_project.imagen[*].number)
+  # Google's own accounts in this project that encrypt with it, as each product's page on CMEK names them.
+  key_users = local.with_key == 0 ? [] : [for account in concat([
+    "service-${local.project_number}@gs-project-accounts.iam.gserviceaccount.com",
+    "service-${local.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com",
+    "service-${local.project_number}@gcp-sa-artifactregistry.iam.gserviceaccount.com",
+    "service-${local.project_number}@compute-system.iam.gserviceaccount.com",
+    "service-${local.project_number}@dataflow-service-producer-prod.iam.gserviceaccount.com",
+    ],
+    local.own_environment == 0 ? [] : ["service-${local.project_number}@cloudcomposer-accounts.iam.gserviceaccount.com"],
+    var.bigquery_dataset == null ? [] : ["bq-${local.project_number}@bigquery-encryption.iam.gserviceaccount.com"],
+  ) : "serviceAccount:${account}"]
+  may_use_key = flatten([
+    for policy in concat(data.google_kms_crypto_key_iam_policy.key[*].policy_data, data.google_kms_key_ring_iam_policy.ring[*].policy_data) : [
+      for binding in try(jsondecode(policy).bindings, []) : binding.members if binding.role == "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+    ]
+  ])
+  may_not_use_key = setsubtract(local.key_users, local.may_use_key)
+}
+
 # Storage.
 
 locals {
-  bucket = coalesce(var.bucket, "${var.project}-imagen")
+  bucket = coalesce(var.bucket, "${var.project}-${local.name}")
 }
 
 # images/, prompts/, templates/, records/, jobs/, prefetch/, keys/, dead-letters/, staging/, temp/, builds/
@@ -830,13 +1135,19 @@ resource "google_storage_bucket" "imagen" {
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
   force_destroy               = !var.keep_data
+  dynamic "encryption" {
+    for_each = var.kms_key[*]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
   soft_delete_policy {
     retention_duration_seconds = 7 * 24 * 3600
   }
   # Not staging/: the workers of a streaming job read from there as long as it runs.
   lifecycle_rule {
     condition {
-      age            = 30
+      age            = local.retention.temporary
       matches_prefix = ["temp/", "builds/"]
     }
     action {
@@ -846,7 +1157,7 @@ resource "google_storage_bucket" "imagen" {
   # Plans, reports, and ledgers of budgets. A run that old is not continued.
   lifecycle_rule {
     condition {
-      age            = 90
+      age            = local.retention.jobs
       matches_prefix = ["jobs/"]
     }
     action {
@@ -913,39 +1224,59 @@ resource "google_storage_bucket" "imagen" {
       type = "AbortIncompleteMultipartUpload"
     }
   }
-  depends_on = [google_project_service.needed]
+  depends_on = [terraform_data.apis_work]
+  lifecycle {
+    precondition {
+      condition     = length(local.may_not_use_key) == 0
+      error_message = "Neither the policy of ${coalesce(var.kms_key, "the key")} nor that of its key ring grants roles/cloudkms.cryptoKeyEncrypterDecrypter to ${join(", ", local.may_not_use_key)}. Grant it to each: `gcloud kms keys add-iam-policy-binding KEY --keyring=RING --location=${var.region} --member=MEMBER --role=roles/cloudkms.cryptoKeyEncrypterDecrypter`. If Google says that an account doesn't exist, docs/deploying.md says how to create it."
+    }
+  }
 }
 
 # Snapshots of Airflow's database. It has the connections, so nobody but Composer reads here.
 resource "google_storage_bucket" "snapshots" {
   # checkov:skip=CKV_GCP_78: a snapshot is never written twice; soft delete restores what was deleted
   # checkov:skip=CKV_GCP_62: only Composer uses it
+  count                       = local.own_environment
   name                        = "${local.bucket}-snapshots"
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
   force_destroy               = !var.keep_data
+  dynamic "encryption" {
+    for_each = var.kms_key[*]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
   lifecycle_rule {
     condition {
-      age = 30
+      age = local.retention.snapshots
     }
     action {
       type = "Delete"
     }
   }
-  depends_on = [google_project_service.needed]
+  depends_on = [terraform_data.apis_work]
 }
 
 # Composer's bucket: dags/, plugins/, logs. Created here so that it goes when the environment goes.
 resource "google_storage_bucket" "composer" {
   # checkov:skip=CKV_GCP_78: its contents come from the repository
   # checkov:skip=CKV_GCP_62: only Airflow and Terraform use it
+  count                       = local.own_environment
   name                        = "${local.bucket}-composer"
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
   force_destroy               = true
-  depends_on                  = [google_project_service.needed]
+  dynamic "encryption" {
+    for_each = var.kms_key[*]
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+  depends_on = [terraform_data.apis_work]
 }
 
 # Messages.
@@ -955,27 +1286,39 @@ locals {
   # Each subscription's topic, filter, and how long it keeps messages that nobody acknowledged. Canaries
   # are health probes, so consumers of predictions should not see them.
   subscriptions = {
-    prompts-sub      = { topic = "prompts", filter = "", keep = 31 * local.days }
-    predictions-sub  = { topic = "predictions", filter = "NOT attributes:canary", keep = 7 * local.days }
+    prompts-sub      = { topic = "prompts", filter = "", keep = local.retention.prompts * local.days }
+    predictions-sub  = { topic = "predictions", filter = "NOT attributes:canary", keep = local.retention.predictions * local.days }
     canary-sub       = { topic = "predictions", filter = "attributes:canary", keep = local.days }
-    dead-letters-sub = { topic = "dead-letters", filter = "", keep = 31 * local.days }
+    dead-letters-sub = { topic = "dead-letters", filter = "", keep = local.retention.dead_letters * local.days }
   }
+  topics = merge(
+    { for name, topic in google_pubsub_topic.imagen : name => { id = topic.id, name = topic.name } },
+    { for name, topic in data.google_pubsub_topic.existing : name => { id = topic.id, name = topic.name } },
+  )
+}
+
+data "google_pubsub_topic" "existing" {
+  for_each = var.existing_topics
+  name     = each.value
 }
 
 resource "google_pubsub_topic" "imagen" {
-  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages, and none is a secret
-  for_each   = toset([for subscription in local.subscriptions : subscription.topic])
-  name       = each.key
-  depends_on = [google_project_service.needed]
+  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages unless kms_key is set, and none is a secret
+  for_each     = setsubtract([for subscription in local.subscriptions : subscription.topic], keys(var.existing_topics))
+  name         = "${local.topic_prefix}${each.key}"
+  kms_key_name = var.kms_key
+  depends_on   = [terraform_data.apis_work]
 }
 
 resource "google_pubsub_subscription" "imagen" {
   for_each = local.subscriptions
-  name     = each.key
-  topic    = google_pubsub_topic.imagen[each.value.topic].id
+  name     = "${local.topic_prefix}${each.key}"
+  topic    = local.topics[each.value.topic].id
   filter   = each.value.filter
-  # The runner extends this: a model call can take minutes.
-  ack_deadline_seconds       = 60
+  # Of prompts, the longest that there is: a prompt takes up to 15 minutes, and one whose deadline passes
+  # is delivered again, and its images may be paid twice. Runners extend it, but should not have to:
+  # https://cloud.google.com/dataflow/docs/concepts/streaming-with-cloud-pubsub.
+  ack_deadline_seconds       = each.key == "prompts-sub" ? 600 : 60
   message_retention_duration = "${each.value.keep}s"
   # Never expires: a subscription that nobody reads for a month still collects messages.
   expiration_policy {
@@ -1048,23 +1391,30 @@ locals {
   tables        = { for name, table in local.rows : name => table if var.bigquery_dataset != null }
   with_bigquery = var.bigquery_dataset == null ? 0 : 1
   # Pub/Sub's own account in this project, https://cloud.google.com/pubsub/docs/create-bigquery-subscription.
-  pubsub = "serviceAccount:service-${join("", data.google_project.imagen[*].number)}@gcp-sa-pubsub.iam.gserviceaccount.com"
+  pubsub = "serviceAccount:service-${local.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
+# Read while planning, so that a key without rights is refused then. Its API is enabled before the first
+# apply (docs/deploying.md).
 data "google_project" "imagen" {
-  count      = max(local.with_bigquery, local.with_batch)
+  count      = max(local.with_bigquery, local.with_batch, local.with_key, local.with_budget)
   project_id = var.project
-  depends_on = [google_project_service.needed]
 }
 
 resource "google_bigquery_dataset" "imagen" {
-  # checkov:skip=CKV_GCP_81: Google's own keys encrypt the rows, as they do the messages
+  # checkov:skip=CKV_GCP_81: Google's own keys encrypt the rows, as they do the messages, unless kms_key is set
   count                      = local.with_bigquery
   dataset_id                 = var.bigquery_dataset
   location                   = var.region
   description                = "Predictions and dead letters of image generation, with the texts of prompts"
   delete_contents_on_destroy = !var.keep_data
-  depends_on                 = [google_project_service.needed]
+  dynamic "default_encryption_configuration" {
+    for_each = var.kms_key[*]
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
+  depends_on = [terraform_data.apis_work]
 }
 
 resource "google_bigquery_table" "imagen" {
@@ -1083,8 +1433,8 @@ resource "google_bigquery_table" "imagen" {
 
 resource "google_pubsub_subscription" "bigquery" {
   for_each = local.tables
-  name     = "${each.value.topic}-bigquery"
-  topic    = google_pubsub_topic.imagen[each.value.topic].id
+  name     = "${local.topic_prefix}${each.value.topic}-bigquery"
+  topic    = local.topics[each.value.topic].id
   filter   = each.value.filter
   bigquery_config {
     table            = "${var.project}.${google_bigquery_table.imagen[each.key].dataset_id}.${google_bigquery_table.imagen[each.key].table_id}"
@@ -1115,15 +1465,16 @@ resource "google_pubsub_subscription" "bigquery" {
 }
 
 resource "google_pubsub_topic" "bigquery_rejects" {
-  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages, and none is a secret
-  count      = local.with_bigquery
-  name       = "bigquery-rejects"
-  depends_on = [google_project_service.needed]
+  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages unless kms_key is set, and none is a secret
+  count        = local.with_bigquery
+  name         = "${local.topic_prefix}bigquery-rejects"
+  kms_key_name = var.kms_key
+  depends_on   = [terraform_data.apis_work]
 }
 
 resource "google_pubsub_subscription" "bigquery_rejects" {
   count                      = local.with_bigquery
-  name                       = "bigquery-rejects-sub"
+  name                       = "${local.topic_prefix}bigquery-rejects-sub"
   topic                      = google_pubsub_topic.bigquery_rejects[0].id
   message_retention_duration = "${31 * local.days}s"
   expiration_policy {
@@ -1147,7 +1498,7 @@ resource "google_bigquery_dataset_iam_member" "pubsub_sees_tables" {
 
 resource "google_pubsub_topic_iam_member" "pubsub_sets_aside" {
   count  = local.with_bigquery
-  topic  = google_pubsub_topic.bigquery_rejects[0].name
+  topic  = google_pubsub_topic.bigquery_rejects[0].id
   member = local.pubsub
   role   = "roles/pubsub.publisher"
 }
@@ -1155,7 +1506,7 @@ resource "google_pubsub_topic_iam_member" "pubsub_sets_aside" {
 # To set a message aside, Pub/Sub takes it from the subscription.
 resource "google_pubsub_subscription_iam_member" "pubsub_takes_rows" {
   for_each     = local.tables
-  subscription = google_pubsub_subscription.bigquery[each.key].name
+  subscription = google_pubsub_subscription.bigquery[each.key].id
   member       = local.pubsub
   role         = "roles/pubsub.subscriber"
 }
@@ -1163,16 +1514,17 @@ resource "google_pubsub_subscription_iam_member" "pubsub_takes_rows" {
 # Images and templates.
 
 resource "google_artifact_registry_repository" "imagen" {
-  # checkov:skip=CKV_GCP_84: Google's own keys encrypt the images, and the code is not secret
-  repository_id = "imagen"
+  # checkov:skip=CKV_GCP_84: Google's own keys encrypt the images unless kms_key is set, and the code is not secret
+  repository_id = local.name
   location      = var.region
   format        = "DOCKER"
   description   = "Container images of the Dataflow jobs"
+  kms_key_name  = var.kms_key
   # A tag always names the same image, so a rollback is exact.
   docker_config {
     immutable_tags = true
   }
-  depends_on = [google_project_service.needed]
+  depends_on = [terraform_data.apis_work]
 }
 
 locals {
@@ -1180,6 +1532,17 @@ locals {
   images = {
     for job in ["stream", "backfill", "prefetch_import"] :
     job => "${local.repository}/imagen-${replace(job, "_", "-")}:${var.image_tag}"
+  }
+}
+
+# A warning, not an error: an environment can have an image that new ones can't get any more.
+check "composer_image_is_offered" {
+  data "google_composer_image_versions" "offered" {
+    region = var.region
+  }
+  assert {
+    condition     = local.own_environment == 0 || anytrue([for image in data.google_composer_image_versions.offered.image_versions : startswith(image.image_version_id, var.composer_image)])
+    error_message = "Composer doesn't offer ${var.composer_image} in ${var.region} for new environments. It offers: ${join(", ", [for image in data.google_composer_image_versions.offered.image_versions : image.image_version_id if can(regex("^composer-3-airflow-3", image.image_version_id))])}."
   }
 }
 
@@ -1227,11 +1590,12 @@ resource "google_storage_bucket_object" "template" {
 
 locals {
   model = coalesce(var.model, jsondecode(file("${path.module}/beam_jobs/catalog.json")).default_model)
-  # Every setting that plugins/imagen_ops/settings.py reads.
+  # Every setting that plugins/imagen_ops/settings.py reads. Jobs may use the host project of the network.
+  allowed_projects = distinct(concat(var.allowed_projects, local.network_host == var.project ? [] : [local.network_host]))
   settings = merge(
     { for name, value in var.settings : upper(name) => value },
     {
-      ALLOWED_PROJECTS          = length(var.allowed_projects) > 0 ? join(",", var.allowed_projects) : null
+      ALLOWED_PROJECTS          = length(local.allowed_projects) > 0 ? join(",", local.allowed_projects) : null
       ALLOWED_BUCKETS           = length(var.allowed_buckets) > 0 ? join(",", var.allowed_buckets) : null
       PROJECT                   = var.project
       REGION                    = var.region
@@ -1239,14 +1603,17 @@ locals {
       STREAM_TEMPLATE           = "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["stream"].name}"
       PREFETCH_TEMPLATE         = var.batch_inference ? "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["prefetch_import"].name}" : null
       BACKFILL_TEMPLATE         = "gs://${google_storage_bucket.imagen.name}/${google_storage_bucket_object.template["backfill"].name}"
-      PROMPTS_TOPIC             = google_pubsub_topic.imagen["prompts"].name
+      PROMPTS_TOPIC             = local.topics["prompts"].name
       PROMPTS_SUBSCRIPTION      = google_pubsub_subscription.imagen["prompts-sub"].name
-      PREDICTIONS_TOPIC         = google_pubsub_topic.imagen["predictions"].name
+      PREDICTIONS_TOPIC         = local.topics["predictions"].name
       PREDICTIONS_SUBSCRIPTION  = google_pubsub_subscription.imagen["predictions-sub"].name
       CANARY_SUBSCRIPTION       = google_pubsub_subscription.imagen["canary-sub"].name
-      DEAD_LETTERS_TOPIC        = google_pubsub_topic.imagen["dead-letters"].name
+      DEAD_LETTERS_TOPIC        = local.topics["dead-letters"].name
       DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
+      NAME_PREFIX               = local.name
       STREAM_JOB_NAME           = local.stream_job
+      KMS_KEY                   = var.kms_key
+      LABELS                    = length(var.labels) > 0 ? join(",", [for name, value in var.labels : "${name}=${value}"]) : null
       BIGQUERY_DATASET          = var.bigquery_dataset
       SIGNED_URL_HOURS          = var.signed_url_hours == null ? null : tostring(var.signed_url_hours)
       # The page in Airflow shows the runbook itself, unless people read it elsewhere.
@@ -1257,33 +1624,42 @@ locals {
       WORKER_SUBNETWORK      = local.subnetwork
     },
   )
-  stream_job = "imagen-stream"
-  subnetwork = "regions/${var.region}/subnetworks/${google_compute_subnetwork.imagen.name}"
+  stream_job  = "${local.name}-stream"
+  environment = reverse(split("/", coalesce(var.existing_environment, local.name)))[0]
+  # Where DAGs and plugins go: the environment's bucket.
+  airflow_bucket = one(concat(google_storage_bucket.composer[*].name, [for one in data.google_composer_environment.existing : regex("^gs://([^/]+)/dags$", one.config[0].dag_gcs_prefix)[0]]))
 }
 
 resource "google_composer_environment" "imagen" {
-  name   = "imagen"
+  count  = local.own_environment
+  name   = local.environment
   region = var.region
   storage_config {
-    bucket = google_storage_bucket.composer.name
+    bucket = google_storage_bucket.composer[0].name
   }
   config {
-    environment_size           = "ENVIRONMENT_SIZE_SMALL"
+    environment_size           = "ENVIRONMENT_SIZE_${upper(var.environment_size)}"
     enable_private_environment = true
     node_config {
-      service_account = google_service_account.composer.email
-      network         = google_compute_network.imagen.id
-      subnetwork      = google_compute_subnetwork.imagen.id
+      service_account = google_service_account.composer[0].email
+      network         = local.network
+      subnetwork      = one(concat(google_compute_subnetwork.imagen[*].id, data.google_compute_subnetwork.existing[*].id))
+    }
+    dynamic "encryption_config" {
+      for_each = var.kms_key[*]
+      content {
+        kms_key_name = encryption_config.value
+      }
     }
     software_config {
       image_version           = var.composer_image
       web_server_plugins_mode = "ENABLED"
-      env_variables           = { for name, value in local.settings : "IMAGEN_${name}" => value if value != null }
       airflow_config_overrides = { for name, value in merge({
         # The health DAG and the nightly backfill start to run as soon as they are deployed.
         "core-dags_are_paused_at_creation" = "False"
-        # Otherwise the log lines of callbacks, such as run_failed, are in no log.
-        "logging-dag_processor_log_target" = "stdout"
+        # Otherwise the log lines of callbacks, such as run_failed, are in no log:
+        # https://github.com/apache/airflow/issues/60969. Whether Composer takes it is not known.
+        "logging-dag_processor_log_target" = var.callback_logs ? "stdout" : null
         # So that the first line of a task's log is what the task has to say. Of Python's warnings, all
         # are of libraries.
         "logging-namespace_levels" = "airflow.dag_processing=WARNING airflow.providers.google=WARNING py.warnings=ERROR"
@@ -1317,8 +1693,8 @@ resource "google_composer_environment" "imagen" {
       }
       triggerer {
         count     = 0
-        cpu       = 0.5
-        memory_gb = 1
+        cpu       = 0
+        memory_gb = 0
       }
       web_server {
         cpu        = 1
@@ -1344,279 +1720,100 @@ resource "google_composer_environment" "imagen" {
         retention_days = var.metadata_retention_days
       }
     }
-    recovery_config {
-      scheduled_snapshots_config {
-        enabled                    = var.snapshots
-        snapshot_location          = "gs://${google_storage_bucket.snapshots.name}/snapshots"
-        snapshot_creation_schedule = "0 4 * * *"
-        time_zone                  = "UTC"
+    # Only where it is on: the service answers a disabled one without its place and time, so that every plan
+    # would have a change.
+    dynamic "recovery_config" {
+      for_each = var.snapshots ? [google_storage_bucket.snapshots[0].name] : []
+      content {
+        scheduled_snapshots_config {
+          enabled                    = true
+          snapshot_location          = "gs://${recovery_config.value}/snapshots"
+          snapshot_creation_schedule = "0 4 * * *"
+          time_zone                  = "UTC"
+        }
       }
     }
-    dynamic "web_server_network_access_control" {
-      for_each = length(var.web_server_ranges) > 0 ? [var.web_server_ranges] : []
-      content {
-        dynamic "allowed_ip_range" {
-          for_each = web_server_network_access_control.value
-          content {
-            value = allowed_ip_range.value
-          }
+    # Always there: leaving the block out would not open again what was closed.
+    web_server_network_access_control {
+      dynamic "allowed_ip_range" {
+        for_each = length(var.web_server_ranges) > 0 ? var.web_server_ranges : ["0.0.0.0/0", "::0/0"]
+        content {
+          value = allowed_ip_range.value
         }
       }
     }
   }
-  depends_on = [google_project_iam_member.granted]
-}
-
-# DAGs and plugins take names, formats, and the rules for prompt files from beam_jobs/, so it is
-# uploaded too: without it, no DAG can be parsed.
-# plugins/.airflowignore keeps Airflow from importing it as a plugin.
-resource "google_storage_bucket_object" "plugin" {
-  for_each = merge(
-    { for file in fileset(path.module, "plugins/**/*.{py,html,css,js,svg,md}") : file => file },
-    { "plugins/.airflowignore" = "plugins/.airflowignore" },
-    { for file in fileset(path.module, "beam_jobs/**/*.py") : "plugins/${file}" => file },
-    { "plugins/beam_jobs/catalog.json" = "beam_jobs/catalog.json" },
-  )
-  bucket     = google_storage_bucket.composer.name
-  name       = each.key
-  source     = "${path.module}/${each.value}"
-  depends_on = [google_composer_environment.imagen]
-}
-
-# Uploaded after the plugins that they import.
-resource "google_storage_bucket_object" "dag" {
-  for_each   = fileset(path.module, "dags/*.py")
-  bucket     = google_storage_bucket.composer.name
-  name       = each.key
-  source     = "${path.module}/${each.key}"
-  depends_on = [google_storage_bucket_object.plugin]
-}
-
-# Alerts. Each says what to do first and links to the runbook.
-
-resource "google_monitoring_notification_channel" "email" {
-  for_each     = toset(var.notification_emails)
-  display_name = each.key
-  type         = "email"
-  labels       = { email_address = each.key }
-  depends_on   = [google_project_service.needed]
-}
-
-locals {
-  # Looser than the health DAG's limits (plugins/imagen_ops/health/assessment/thresholds.py): these are
-  # for when the DAG could not help, or does not run.
-  # The metrics: https://cloud.google.com/monitoring/api/metrics_gcp
-  stream_alerts = {
-    job-failed = {
-      title    = "a Dataflow job failed"
-      filter   = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/is_failed\" AND resource.labels.job_name = starts_with(\"imagen-\")"
-      aligner  = "ALIGN_MAX"
-      above    = 0
-      lasting  = "0s"
-      severity = "CRITICAL"
-      first    = "If the stream failed, the health DAG restarts it within 5 minutes, by default at most three times within any hour. Read the last verdict of the DAG imagen_stream_health, then the job's messages."
-    }
-    system-lag = {
-      title    = "prompts are stuck in the stream"
-      filter   = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/system_lag\" AND resource.labels.job_name = \"${local.stream_job}\""
-      aligner  = "ALIGN_MAX"
-      above    = 15 * 60
-      lasting  = "300s"
-      severity = "WARNING"
-      first    = "A prompt has been in the job for more than 15 minutes. Check whether the model answers: the dashboard shows throttled calls and failures by reason."
-    }
-    watermark-age = {
-      title    = "the stream is falling behind"
-      filter   = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/data_watermark_age\" AND resource.labels.job_name = \"${local.stream_job}\""
-      aligner  = "ALIGN_MAX"
-      above    = 30 * 60
-      lasting  = "300s"
-      severity = "WARNING"
-      first    = "The oldest unfinished prompt is more than 30 minutes old. Compare prompts and predictions per minute on the dashboard."
-    }
-    backlog-age = {
-      title    = "prompts have been waiting too long"
-      filter   = "resource.type = \"pubsub_subscription\" AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND resource.labels.subscription_id = \"${google_pubsub_subscription.imagen["prompts-sub"].name}\""
-      aligner  = "ALIGN_MAX"
-      above    = 30 * 60
-      lasting  = "300s"
-      severity = "CRITICAL"
-      first    = "Check whether a stream is running. If somebody drained it, this alert is expected: start it with the DAG imagen_stream_start. Prompts are kept for 31 days."
-    }
-    dag-run-failed = {
-      title = "a DAG run failed"
-      # The label is ENVIRONMENT.DAG.
-      filter   = "resource.type = \"cloud_composer_workflow\" AND metric.type = \"composer.googleapis.com/workflow/run_count\" AND metric.labels.state = \"failed\" AND resource.labels.workflow_name = monitoring.regex.full_match(\"(.*[.])?imagen_.*\")"
-      aligner  = "ALIGN_SUM"
-      above    = 0
-      lasting  = "0s"
-      severity = "WARNING"
-      first    = "Open the failed run in Airflow: the last lines of the failed task's log say what was given, what was expected, and what to do."
-    }
+  # An environment of Composer 3 can take over an hour to go.
+  timeouts {
+    create = "120m"
+    update = "120m"
+    delete = "120m"
   }
-  # Log lines that tasks write. See plugins/imagen_ops/alerts/alert.py: nothing but an alert has this phrase.
-  line_alerts = {
-    crash-loop = {
-      title    = "the stream keeps dying"
-      event    = "stream_crash_loop"
-      severity = "CRITICAL"
-      first    = "The health DAG restarts it again once the first of these restarts is an hour old. The verdict of imagen_stream_health says why the job ended. If you deployed a new image, roll back."
-    }
-    run-late = {
-      title    = "a run is late"
-      event    = "run_late"
-      severity = "ERROR"
-      first    = "A health check, or a night, has not ended in time. Open the run in Airflow and see which task waits. While a health check hangs, nothing restarts the stream."
-    }
-    unaccounted = {
-      title    = "a backfill does not add up"
-      event    = "backfill_unaccounted"
-      severity = "ERROR"
-      first    = "Some prompts of a backfill have neither a prediction nor a dead letter. Clear the task launch of the run, with the tasks after it: existing images are found again and not paid twice."
-    }
-    approval = {
-      title    = "a backfill waits for approval"
-      event    = "backfill_approval"
-      severity = "WARNING"
-      first    = "A backfill's plan is over its budget, or its form asks for approval. The line links to the question. Without an answer in time, the run fails and nothing is paid."
-    }
-  }
-}
-
-resource "google_monitoring_alert_policy" "stream" {
-  for_each              = local.stream_alerts
-  display_name          = "imagen: ${each.value.title}"
-  severity              = each.value.severity
-  combiner              = "OR"
-  notification_channels = local.told
-  conditions {
-    display_name = each.value.title
-    condition_threshold {
-      filter          = each.value.filter
-      comparison      = "COMPARISON_GT"
-      threshold_value = each.value.above
-      duration        = each.value.lasting
-      aggregations {
-        alignment_period   = "300s"
-        per_series_aligner = each.value.aligner
-      }
-    }
-  }
-  alert_strategy {
-    auto_close = "1800s"
-  }
-  documentation {
-    mime_type = "text/markdown"
-    content   = "${each.value.first}\n\nRunbook: ${var.runbook_url}#alert-${each.key}"
-  }
-  depends_on = [google_project_service.needed]
-}
-
-# The number of messages is the count of a distribution, which only PromQL can query. The names follow
-# https://cloud.google.com/monitoring/promql/promql-mapping.
-resource "google_monitoring_alert_policy" "dead_letters" {
-  display_name          = "imagen: many prompts fail"
-  severity              = "WARNING"
-  combiner              = "OR"
-  notification_channels = local.told
-  conditions {
-    display_name = "more than ${var.dead_letters_per_10_minutes} dead letters in 10 minutes"
-    condition_prometheus_query_language {
-      query               = "sum(increase(pubsub_googleapis_com:topic_message_sizes_count{monitored_resource=\"pubsub_topic\", topic_id=\"${google_pubsub_topic.imagen["dead-letters"].name}\"}[10m])) > ${var.dead_letters_per_10_minutes}"
-      duration            = "0s"
-      evaluation_interval = "60s"
-    }
-  }
-  alert_strategy {
-    auto_close = "1800s"
-  }
-  documentation {
-    mime_type = "text/markdown"
-    content   = "Read a few dead letters. Their reason says whether the model, its quota, storage, or the prompts are to blame. After you fix the cause, replay them with the DAG imagen_dead_letters_replay.\n\nRunbook: ${var.runbook_url}#alert-dead-letters"
-  }
-}
-
-resource "google_monitoring_alert_policy" "line" {
-  for_each              = local.line_alerts
-  display_name          = "imagen: ${each.value.title}"
-  severity              = each.value.severity
-  combiner              = "OR"
-  notification_channels = local.told
-  conditions {
-    display_name = "a log line says ${each.value.event}"
-    condition_matched_log {
-      filter = "resource.type = \"cloud_composer_environment\" AND resource.labels.environment_name = \"imagen\" AND \"imagen.alert/1:${each.value.event}\""
-    }
-  }
-  alert_strategy {
-    auto_close = "1800s"
-    notification_rate_limit {
-      period = "3600s"
-    }
-  }
-  documentation {
-    mime_type = "text/markdown"
-    content   = "${each.value.first}\n\nRunbook: ${var.runbook_url}#alert-${each.key}"
-  }
-  depends_on = [google_project_service.needed]
-}
-
-# A dashboard.
-
-locals {
-  told = [for channel in google_monitoring_notification_channel.email : channel.id]
-
-  of_stream       = "resource.type = \"dataflow_job\" AND resource.labels.job_name = \"${local.stream_job}\""
-  of_subscription = { for name, subscription in google_pubsub_subscription.imagen : name => "resource.type = \"pubsub_subscription\" AND resource.labels.subscription_id = \"${subscription.name}\"" }
-
-  # Each chart shows the maximum of a gauge (most), counts per minute (sum), or a query.
-  charts = [
-    { title = "Messages per minute, by topic", query = "60 * sum by (topic_id) (rate(pubsub_googleapis_com:topic_message_sizes_count{monitored_resource=\"pubsub_topic\"}[5m]))" },
-    { title = "Waiting prompts", most = "${local.of_subscription["prompts-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },
-    { title = "Age of the oldest waiting prompt (s)", most = "${local.of_subscription["prompts-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"" },
-    { title = "System lag of the stream (s)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/system_lag\"" },
-    { title = "Watermark age of the stream (s)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/data_watermark_age\"" },
-    { title = "Prompts, predictions, images, and failures since the job started", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"prompts|predictions|reused|images|failures.*\")", by = ["metric.labels.metric_name"] },
-    { title = "Model calls, and calls refused for quota, since the job started", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = monitoring.regex.full_match(\"model_calls|quota_refusals\")", by = ["metric.labels.metric_name"] },
-    { title = "Time that calls waited for quota since the job started (ms)", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/user_counter\" AND metric.labels.metric_name = \"throttled_ms\"" },
-    { title = "Cores of the stream's workers", most = "${local.of_stream} AND metric.type = \"dataflow.googleapis.com/job/current_num_vcpus\"" },
-    { title = "Waiting dead letters", most = "${local.of_subscription["dead-letters-sub"]} AND metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"" },
-    { title = "DAG runs, by state", sum = "resource.type = \"cloud_composer_workflow\" AND metric.type = \"composer.googleapis.com/workflow/run_count\"", by = ["metric.labels.state"] },
+  depends_on = [
+    terraform_data.composer_may_start,
+    google_storage_bucket_iam_member.composer_keeps_snapshots,
   ]
 }
 
-resource "google_monitoring_dashboard" "imagen" {
-  dashboard_json = jsonencode({
-    displayName = "Image generation (imagen)"
-    mosaicLayout = {
-      columns = 12
-      tiles = [for position, chart in local.charts : {
-        xPos   = position % 2 * 6
-        yPos   = floor(position / 2) * 4
-        width  = 6
-        height = 4
-        widget = {
-          title = chart.title
-          xyChart = { dataSets = [{
-            plotType = "LINE"
-            timeSeriesQuery = { for kind, query in {
-              prometheusQuery = try(chart.query, null)
-              timeSeriesFilter = can(chart.query) ? null : {
-                filter = try(chart.most, chart.sum)
-                aggregation = {
-                  alignmentPeriod    = "60s"
-                  perSeriesAligner   = can(chart.most) ? "ALIGN_MAX" : "ALIGN_SUM"
-                  crossSeriesReducer = can(chart.most) ? "REDUCE_MAX" : "REDUCE_SUM"
-                  groupByFields      = try(chart.by, [])
-                }
-              }
-            } : kind => query if query != null }
-          }] }
-        }
-      }]
+# Settings go where the plugins go, and not into the environment's own variables: those take a restart of
+# Airflow, and an existing environment's belong to its owners.
+resource "google_storage_bucket_object" "settings" {
+  bucket       = local.airflow_bucket
+  name         = "plugins/imagen_settings.json"
+  content_type = "application/json"
+  content      = jsonencode({ for name, value in local.settings : "IMAGEN_${name}" => value if value != null })
+  depends_on   = [google_composer_environment.imagen]
+}
+
+# DAGs and plugins take names, formats, and the rules for prompt files from beam_jobs/, so it is uploaded
+# too: without it, no DAG can be parsed. One resource for all files, so that a plan takes seconds.
+resource "terraform_data" "airflow_files" {
+  triggers_replace = {
+    bucket = local.airflow_bucket
+    files = sha256(join(" ", [for file in sort(setunion(
+      fileset(path.module, "dags/*.py"),
+      fileset(path.module, "plugins/**/*.{py,html,css,js,svg,md}"),
+      fileset(path.module, "plugins/**/.airflowignore"),
+      fileset(path.module, "beam_jobs/**/{*.py,.airflowignore,catalog.json}"),
+      ["scripts/upload_to_airflow.sh"],
+    )) : "${file} ${filesha256("${path.module}/${file}")}"]))
+  }
+  provisioner "local-exec" {
+    working_dir = path.module
+    command     = "scripts/upload_to_airflow.sh ${local.airflow_bucket}"
+  }
+  lifecycle {
+    precondition {
+      condition     = local.own_environment == 1 || !(var.snapshots || var.callback_logs || length(var.web_server_ranges) > 0 || length(var.airflow_config) > 0)
+      error_message = "existing_environment is set, so nothing of the environment itself is changed: leave snapshots, callback_logs, web_server_ranges, and airflow_config out, and ask the owners of ${local.environment} to set what you need of them."
     }
-  })
-  depends_on = [google_project_service.needed]
+  }
+  depends_on = [google_storage_bucket_object.settings]
+}
+
+# A bucket that stays is left as it was found.
+resource "terraform_data" "airflow_files_go" {
+  count = 1 - local.own_environment
+  input = { script = "scripts/upload_to_airflow.sh", bucket = local.airflow_bucket }
+  provisioner "local-exec" {
+    when    = destroy
+    command = "${self.input.script} ${self.input.bucket} --remove"
+  }
+}
+
+# Each of these files was a resource once. They stay where they are.
+removed {
+  from = google_storage_bucket_object.plugin
+  lifecycle {
+    destroy = false
+  }
+}
+
+removed {
+  from = google_storage_bucket_object.dag
+  lifecycle {
+    destroy = false
+  }
 }
 
 # Outputs, for scripts and people.
@@ -1624,27 +1821,32 @@ resource "google_monitoring_dashboard" "imagen" {
 output "environment" {
   description = "The values that scripts/00_set_environment.sh reads."
   value = {
-    PROJECT                  = var.project
-    REGION                   = var.region
-    BUCKET                   = google_storage_bucket.imagen.name
-    REPOSITORY               = local.repository
-    PROMPTS_TOPIC            = google_pubsub_topic.imagen["prompts"].name
-    PROMPTS_SUBSCRIPTION     = google_pubsub_subscription.imagen["prompts-sub"].name
-    PREDICTIONS_TOPIC        = google_pubsub_topic.imagen["predictions"].name
-    PREDICTIONS_SUBSCRIPTION = google_pubsub_subscription.imagen["predictions-sub"].name
-    DEAD_LETTERS_TOPIC       = google_pubsub_topic.imagen["dead-letters"].name
-    STREAM_JOB_NAME          = local.stream_job
-    MODEL                    = local.model
-    WORKER_MACHINE_TYPE      = var.worker_machine_type
-    WORKER_SERVICE_ACCOUNT   = google_service_account.worker.email
-    WORKER_SUBNETWORK        = local.subnetwork
-    BUILD_SERVICE_ACCOUNT    = google_service_account.build.email
+    PROJECT                   = var.project
+    REGION                    = var.region
+    NAME_PREFIX               = local.name
+    BUCKET                    = google_storage_bucket.imagen.name
+    REPOSITORY                = local.repository
+    PROMPTS_TOPIC             = local.topics["prompts"].name
+    PROMPTS_SUBSCRIPTION      = google_pubsub_subscription.imagen["prompts-sub"].name
+    PREDICTIONS_TOPIC         = local.topics["predictions"].name
+    PREDICTIONS_SUBSCRIPTION  = google_pubsub_subscription.imagen["predictions-sub"].name
+    DEAD_LETTERS_TOPIC        = local.topics["dead-letters"].name
+    STREAM_JOB_NAME           = local.stream_job
+    MODEL                     = local.model
+    WORKER_MACHINE_TYPE       = var.worker_machine_type
+    WORKER_SERVICE_ACCOUNT    = google_service_account.worker.email
+    WORKER_SUBNETWORK         = local.subnetwork
+    COMPOSER_ENVIRONMENT      = local.environment
+    COMPOSER_SERVICE_ACCOUNT  = trimprefix(local.composer, "serviceAccount:")
+    CANARY_SUBSCRIPTION       = google_pubsub_subscription.imagen["canary-sub"].name
+    DEAD_LETTERS_SUBSCRIPTION = google_pubsub_subscription.imagen["dead-letters-sub"].name
+    BUILD_SERVICE_ACCOUNT     = google_service_account.build.email
   }
 }
 
 output "airflow_uri" {
   description = "The address of Airflow's UI."
-  value       = google_composer_environment.imagen.config[0].airflow_uri
+  value       = one(concat(google_composer_environment.imagen[*].config[0].airflow_uri, data.google_composer_environment.existing[*].config[0].airflow_uri))
 }
 
 output "dashboard_uri" {

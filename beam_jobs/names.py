@@ -14,7 +14,9 @@ PREDICTIONS_SUBSCRIPTION = "predictions-sub"
 CANARY_SUBSCRIPTION = "canary-sub"
 DEAD_LETTERS_TOPIC = "dead-letters"
 DEAD_LETTERS_SUBSCRIPTION = "dead-letters-sub"
-STREAM_JOB = "imagen-stream"
+# What the names of all else begin with, and of the jobs.
+NAME_PREFIX = "imagen"
+STREAM_JOB = f"{NAME_PREFIX}-stream"
 
 # The folders in the bucket of prompt files, and of dead letters that are not replayed.
 PROMPTS_FOLDER = "prompts"

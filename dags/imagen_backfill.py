@@ -1,6 +1,5 @@
 """The backfill DAG: every night it generates the images of the prompt files of the day before."""
 
-import os
 from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TriggerRule
@@ -23,11 +22,12 @@ from imagen_ops.settings import (
     DEFAULT_BACKFILL_SCHEDULE,
     MAX_APPROVAL_HOURS,
     MAX_PREFETCH_HOURS,
+    value_of,
 )
 
 # Other DAGs can schedule on this Asset: it gets an event when new images are stored.
 IMAGES = Asset("imagen_images")
-_POOL = os.environ.get("IMAGEN_BACKFILL_POOL") or "default_pool"
+_POOL = value_of("IMAGEN_BACKFILL_POOL", "default_pool")
 
 _FORM = {
     "day": field(
@@ -89,7 +89,7 @@ _FORM = {
         enum=[mode.value for mode in ApprovalMode],
     ),
     "prefetch": field(
-        os.environ.get("IMAGEN_PREFETCH") or "none",
+        value_of("IMAGEN_PREFETCH", "none"),
         "string",
         "Prefetch",
         "**batch**: images of 1K are first ordered from Vertex AI's batch inference, at half the "
@@ -114,7 +114,7 @@ with DAG(
     "imagen_backfill",
     # A run covers the day that has just ended.
     schedule=CronDataIntervalTimetable(
-        os.environ.get("IMAGEN_BACKFILL_SCHEDULE") or DEFAULT_BACKFILL_SCHEDULE, timezone="UTC"
+        value_of("IMAGEN_BACKFILL_SCHEDULE", DEFAULT_BACKFILL_SCHEDULE), timezone="UTC"
     ),
     # IMAGEN_BACKFILLS_AT_ONCE limits the jobs. A run that waits to launch holds no slot.
     max_active_runs=16,

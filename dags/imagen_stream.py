@@ -1,6 +1,5 @@
 """The DAGs of the streaming job: start it, check its health, drain it."""
 
-import os
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +10,7 @@ from imagen_ops.dag.defaults import DAG_DEFAULTS, TAG, TASK_DEFAULTS
 from imagen_ops.health.canary import CanarySensor, SendCanary, SendHealthCanary
 from imagen_ops.health.operators import AssessStream, FailWhenDown, RestartStream
 from imagen_ops.jobs.params import JOB_FIELDS, STREAM_FIELDS, field
-from imagen_ops.settings import DEFAULT_HEALTH_DUE_MINUTES, DEFAULT_HEALTH_SCHEDULE
+from imagen_ops.settings import DEFAULT_HEALTH_DUE_MINUTES, DEFAULT_HEALTH_SCHEDULE, value_of
 from imagen_ops.stream.operators import CancelStream, DrainStream, LaunchStream, ReportDrained
 from imagen_ops.stream.prerequisites import CheckPrerequisites
 from imagen_ops.stream.sensors import (
@@ -107,7 +106,7 @@ that run's form. Links on the tasks lead to the job, its logs and its metrics.
 
 with DAG(
     "imagen_stream_health",
-    schedule=os.environ.get("IMAGEN_HEALTH_SCHEDULE") or DEFAULT_HEALTH_SCHEDULE,
+    schedule=value_of("IMAGEN_HEALTH_SCHEDULE", DEFAULT_HEALTH_SCHEDULE),
     description="Check the stream, restart it if its job has ended, fail if it is DOWN",
     tags=[TAG, "stream"],
     dagrun_timeout=timedelta(minutes=60),

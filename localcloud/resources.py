@@ -19,7 +19,8 @@ from google.protobuf import duration_pb2
 from beam_jobs import names
 from localcloud.clients import raw_client
 
-# A model call can take minutes. Runners extend leases; this is only the initial one.
+# A model call can take minutes. Runners extend leases; this is only the initial one. composer.tf
+# has ten times as much for prompts: here, what a killed job had in hand should soon come again.
 ACK_DEADLINE_S = 60
 # For how many days each subscription keeps messages that nobody acknowledges, as in composer.tf.
 KEPT_DAYS = {

@@ -171,7 +171,8 @@ _imagen_google_cloud() {
   [ -z "$wrong" ] || return 1
   _imagen_default PROJECT ""
   _imagen_default REGION ""
-  _imagen_default BUCKET "$PROJECT-imagen"
+  _imagen_default NAME_PREFIX imagen
+  _imagen_default BUCKET "$PROJECT-$NAME_PREFIX"
 }
 
 # The last commit that changed the contents of the images. So you can find the code of what runs, and
@@ -190,7 +191,7 @@ _imagen_commit() {
 }
 
 _imagen_environment() {
-  local wrong="" deployed=""
+  local wrong="" deployed="" topics=""
   _imagen_take_back
   if [ ! -f beam_jobs/stream.py ] || [ ! -f scripts/00_set_environment.sh ]; then
     _imagen_wrong "this isn't the project's top directory, which contains scripts/; change to it first"
@@ -198,33 +199,41 @@ _imagen_environment() {
   fi
   if [ -n "${LOCALCLOUD-}" ]; then
     _imagen_stand_ins || return 1
+    _imagen_default NAME_PREFIX imagen
     _imagen_default IMAGE_TAG local
   else
     _imagen_google_cloud || return 1
     _imagen_force GOOGLE_CLOUD_PROJECT "$PROJECT"
     _imagen_default IMAGE_TAG "$(_imagen_commit)"
   fi
-  _imagen_default REPOSITORY "$REGION-docker.pkg.dev/$PROJECT/imagen"
-  _imagen_default PROMPTS_TOPIC prompts
-  _imagen_default PROMPTS_SUBSCRIPTION prompts-sub
-  _imagen_default PREDICTIONS_TOPIC predictions
-  _imagen_default PREDICTIONS_SUBSCRIPTION predictions-sub
-  _imagen_default DEAD_LETTERS_TOPIC dead-letters
-  _imagen_default STREAM_JOB_NAME imagen-stream
+  # As composer.tf names them: the first deployment's topics have no prefix.
+  [ "$NAME_PREFIX" = imagen ] || topics="$NAME_PREFIX-"
+  _imagen_default REPOSITORY "$REGION-docker.pkg.dev/$PROJECT/$NAME_PREFIX"
+  _imagen_default PROMPTS_TOPIC "${topics}prompts"
+  _imagen_default PROMPTS_SUBSCRIPTION "${topics}prompts-sub"
+  _imagen_default PREDICTIONS_TOPIC "${topics}predictions"
+  _imagen_default PREDICTIONS_SUBSCRIPTION "${topics}predictions-sub"
+  _imagen_default DEAD_LETTERS_TOPIC "${topics}dead-letters"
+  _imagen_default STREAM_JOB_NAME "$NAME_PREFIX-stream"
+  _imagen_default CANARY_SUBSCRIPTION "${topics}canary-sub"
+  _imagen_default DEAD_LETTERS_SUBSCRIPTION "${topics}dead-letters-sub"
+  _imagen_default COMPOSER_ENVIRONMENT "$NAME_PREFIX"
+  _imagen_default COMPOSER_SERVICE_ACCOUNT "$NAME_PREFIX-composer@$PROJECT.iam.gserviceaccount.com"
   _imagen_default MODEL "$(sed -n 's/.*"default_model": "\([^"]*\)".*/\1/p' beam_jobs/catalog.json)"
   _imagen_default WORKER_MACHINE_TYPE n2-standard-2
   _imagen_default MAX_WORKERS 2
-  _imagen_default WORKER_SERVICE_ACCOUNT "imagen-worker@$PROJECT.iam.gserviceaccount.com"
-  _imagen_default WORKER_SUBNETWORK "regions/$REGION/subnetworks/imagen"
-  _imagen_default BUILD_SERVICE_ACCOUNT "imagen-build@$PROJECT.iam.gserviceaccount.com"
+  _imagen_default WORKER_SERVICE_ACCOUNT "$NAME_PREFIX-worker@$PROJECT.iam.gserviceaccount.com"
+  _imagen_default WORKER_SUBNETWORK "regions/$REGION/subnetworks/$NAME_PREFIX"
+  _imagen_default BUILD_SERVICE_ACCOUNT "$NAME_PREFIX-build@$PROJECT.iam.gserviceaccount.com"
   # Terraform cannot deploy to stand-ins, so its variables are not set there.
   if [ -z "${LOCALCLOUD-}" ]; then
     _imagen_force TF_VAR_project "$PROJECT"
     _imagen_force TF_VAR_region "$REGION"
+    _imagen_force TF_VAR_name_prefix "$NAME_PREFIX"
     _imagen_force TF_VAR_bucket "$BUCKET"
     _imagen_force TF_VAR_image_tag "$IMAGE_TAG"
     _imagen_force TF_VAR_model "$MODEL"
-    echo "  and for Terraform TF_VAR_project, _region, _bucket, _image_tag and _model"
+    echo "  and for Terraform TF_VAR_project, _region, _name_prefix, _bucket, _image_tag and _model"
     case "$IMAGE_TAG" in
       *-dirty)
         echo "note: beam_jobs/ or custom/ has uncommitted changes; commit them before an image is built" ;;

@@ -5,6 +5,8 @@
 #
 #   scripts/build_image.sh
 #   IMAGE_TAG=try-3 scripts/build_image.sh       # from this folder, including uncommitted changes
+#   BUILD_REGION=us-west2 scripts/build_image.sh # some projects may build in a few regions only, see
+#                                                # https://cloud.google.com/build/docs/locations
 #
 # Needs PROJECT and REGION (see scripts/00_set_environment.sh); gcloud, logged in; the registry, bucket,
 # and service account that `terraform apply` creates; and `make install`. For stand-ins (LOCALCLOUD)
@@ -60,7 +62,7 @@ fi
 
 gcloud builds submit . \
   --project="$PROJECT" \
-  --region="$REGION" \
+  --region="${BUILD_REGION:-$REGION}" \
   --config=beam_jobs/cloudbuild.yaml \
   --substitutions="_REPOSITORY=$REPOSITORY,_TAG=$IMAGE_TAG,_BUCKET=$BUCKET" \
   --service-account="projects/$PROJECT/serviceAccounts/$BUILD_SERVICE_ACCOUNT" \

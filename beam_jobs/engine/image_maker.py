@@ -25,6 +25,11 @@ from beam_jobs.prompts.parse import Prompt
 # An answered call holds its images until they are stored. So calls between their start and the end
 # of storing may exceed the maximum in flight by this factor, before new calls wait.
 ROOM_OVER_IN_FLIGHT = 1.25
+# While answers or images have waited for storage for so many seconds, no prompt is begun. A burst
+# of 1,024 answers is stored in 5 s. Without this, all that are under way would wait when storage
+# becomes slow, and the renewals of their claims alone, 64 a second, can be more than it serves.
+MAX_LAG_S = 10.0
+RECHECK_S = 0.1
 
 
 class ImageMaker:
@@ -73,6 +78,17 @@ class ImageMaker:
         self._references = references
         self._metadata = metadata
         self._published = published
+        self._order = asyncio.Lock()
+
+    async def ready(self) -> None:
+        """Wait until storage keeps up with the images that are made, in order of arrival."""
+        if self._lags() or self._order.locked():
+            async with self._order:  # only the first looks
+                while self._lags():  # noqa: ASYNC110 - a clock, no event
+                    await asyncio.sleep(RECHECK_S)
+
+    def _lags(self) -> bool:
+        return max(self._answer_memory.lag_s, self._store.lag_s) > MAX_LAG_S
 
     async def make(
         self,

@@ -77,6 +77,7 @@ class ImageSource:
             CallError: the model makes no image.
             StoreError: storage fails.
         """
+        await self._maker.ready()
         looked_at = time.monotonic()
         stored = await self._persist(lambda: self._store.find(prompt.digest), paid=False)
         if stored.record is not None:

@@ -50,7 +50,7 @@ from beam_jobs.outcomes import METRICS_NAMESPACE, Outcome
 from beam_jobs.prompts.defaults import STREAM
 from beam_jobs.prompts.parse import Parsed
 
-# aiohttp buffers up to twice this many bytes of an answer that waits for its slot.
+# aiohttp buffers up to twice this many bytes of an answer that is being read.
 READ_BUFFER_BYTES = 1 << 16
 # A batch holds this many times the maximum of calls in flight.
 BATCH_WINDOWS = 4

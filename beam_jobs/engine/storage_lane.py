@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from beam_jobs.engine.quota import LearnedQuota
+from beam_jobs.engine.quota import MAX_LOOK_BACK_CALLS, LearnedQuota
 from beam_jobs.images.lanes import Lanes
 from beam_jobs.images.requests import StoreError
 
@@ -57,22 +57,43 @@ class Rate:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._quota = LearnedQuota()
+        # None before the first refusal, which most jobs never see.
+        self._quota: LearnedQuota | None = None
+        self._starts: deque[float] = deque(maxlen=MAX_LOOK_BACK_CALLS)
         self._order = asyncio.Lock()
 
-    async def wait(self) -> float:
-        """Wait until a request may start, in order of arrival, and return when it started."""
-        if self._quota.wait_s(self._clock()) > 0 or self._order.locked():
-            async with self._order:
-                while (wait_s := self._quota.wait_s(self._clock())) > 0:  # noqa: ASYNC110 - a clock
-                    await asyncio.sleep(min(wait_s, RECHECK_S))
+    def start_now(self) -> float | None:
+        """Return the time of a request that starts now; None if it has to wait."""
         now = self._clock()
+        if self._quota is None:
+            self._starts.append(now)
+            return now
+        if self._order.locked() or self._quota.wait_s(now) > 0:
+            return None
         self._quota.started(now)
+        return now
+
+    async def wait(self) -> float:
+        """Wait until a request may start, in order of arrival, and return when it does."""
+        async with self._order:
+            while self._quota and (wait_s := self._quota.wait_s(self._clock())) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(min(wait_s, RECHECK_S))
+            now = self._clock()
+            if self._quota:
+                self._quota.started(now)
         return now
 
     def refused(self, started_at: float) -> None:
         """Note that a request which started then was refused for its rate."""
+        if self._quota is None:
+            self._quota = LearnedQuota()
+            for start in self._starts:
+                self._quota.started(start)
         self._quota.refused(started_at, self._clock())
+
+
+# Since when somebody waits, and for what.
+_Waiter = tuple[float, asyncio.Future[None]]
 
 
 class StorageLane:
@@ -99,8 +120,8 @@ class StorageLane:
         self._clock = clock
         self._bound = float(start)
         self._at_once = 0
-        self._paid: deque[asyncio.Future[None]] = deque()
-        self._others: deque[asyncio.Future[None]] = deque()
+        self._paid: deque[_Waiter] = deque()
+        self._others: deque[_Waiter] = deque()
         self._failed_share = 0.0
         self._shrunk_at = float("-inf")
         # Since when the lane is full, and how many were answered since. Below 0, that many more do
@@ -121,6 +142,12 @@ class StorageLane:
         """How many it may have."""
         return self._bound
 
+    @property
+    def lag_s(self) -> float:
+        """How many seconds the first of those that wait has waited; 0: none waits."""
+        waiting = self._paid or self._others
+        return self._clock() - waiting[0][0] if waiting else 0.0
+
     async def __call__(self, request: Callable[[], Awaitable[T]], *, first: bool = False) -> T:
         """Send a request as soon as it may be sent, as `images.lanes.Lane` says."""
         if self._at_once < self._limit():  # then nobody waits
@@ -128,7 +155,8 @@ class StorageLane:
         else:
             await self._turn(self._paid if first else self._others)
         try:
-            started_at = await self._rate.wait()
+            if (started_at := self._rate.start_now()) is None:
+                started_at = await self._rate.wait()
             try:
                 answer = await request()
             except StoreError as error:
@@ -145,10 +173,10 @@ class StorageLane:
             return int(self._bound)
         return int(min(self._bound, max(self._start, self._most())))
 
-    async def _turn(self, waiters: deque[asyncio.Future[None]]) -> None:
+    async def _turn(self, waiters: deque[_Waiter]) -> None:
         """Wait until storage may have one more, which then counts."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters.append(waiter)
+        waiters.append((self._clock(), waiter))
         try:
             await waiter
         except asyncio.CancelledError:
@@ -159,7 +187,7 @@ class StorageLane:
 
     def _wake(self) -> None:
         while (self._paid or self._others) and self._at_once < self._limit():
-            waiter = (self._paid or self._others).popleft()
+            _, waiter = (self._paid or self._others).popleft()
             if not waiter.done():
                 self._at_once += 1
                 waiter.set_result(None)

@@ -13,7 +13,7 @@ from gcloud.aio.storage import Storage
 
 from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.claim import MAX_BYTES, UNKNOWN, Claim, Claimant, ClaimListing, age_s
-from beam_jobs.images.lanes import Lane, at_once
+from beam_jobs.images.lanes import AT_ONCE, Lane
 from beam_jobs.images.location import Location
 from beam_jobs.images.refusals import Meaning
 from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
@@ -58,7 +58,7 @@ class ClaimObjects:
         lane: paces the requests.
     """
 
-    def __init__(self, storage: DatedStorage, location: Location, lane: Lane = at_once) -> None:
+    def __init__(self, storage: DatedStorage, location: Location, lane: Lane = AT_ONCE) -> None:
         self._storage = storage
         self._location = location
         self._lane = lane

@@ -10,6 +10,11 @@ T = TypeVar("T")
 class Lane(Protocol):
     """Sends requests of one kind, as many at once as it lets."""
 
+    @property
+    def lag_s(self) -> float:
+        """How many seconds the first of those that wait has waited; 0: none waits."""
+        ...
+
     async def __call__(self, request: Callable[[], Awaitable[T]], *, first: bool = False) -> T:
         """Send a request as soon as it may be sent, and return its answer.
 
@@ -23,10 +28,18 @@ class Lane(Protocol):
         ...
 
 
-async def at_once(request: Callable[[], Awaitable[T]], *, first: bool = False) -> T:
-    """Send a request now: the lane of who bounds their requests themselves."""
-    del first
-    return await request()
+class AtOnce:
+    """The lane of those who bound their requests themselves: it sends each at once."""
+
+    lag_s = 0.0
+
+    async def __call__(self, request: Callable[[], Awaitable[T]], *, first: bool = False) -> T:
+        """Send a request now."""
+        del first
+        return await request()
+
+
+AT_ONCE = AtOnce()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,5 +51,5 @@ class Lanes:
         uploads: of images, whose memory they hold until they are stored.
     """
 
-    lookups: Lane = at_once
-    uploads: Lane = at_once
+    lookups: Lane = AT_ONCE
+    uploads: Lane = AT_ONCE

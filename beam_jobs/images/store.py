@@ -27,6 +27,8 @@ from beam_jobs.images.thumbnails import Thumbnails
 from beam_jobs.models.base import Image, describe_error
 
 RECORD_SCHEMA = "imagen.record/1"
+# Of an image, and of nothing else beside it.
+_AFTER_STEM = re.compile(r"-(\d)\.\w+")
 
 
 class Kept(StrEnum):
@@ -79,6 +81,12 @@ class ImageStore:
         self.claims = ClaimObjects(self._objects.storage, location, lanes.lookups)
         self._thumbnails = thumbnails
         self.writes = self._objects.writes
+        self._lanes = lanes
+
+    @property
+    def lag_s(self) -> float:
+        """For how many seconds images wait until storage may have them."""
+        return self._lanes.uploads.lag_s
 
     async def find(self, digest: str) -> Found:
         """Look up what is stored for `digest`, normally in one or two requests.
@@ -105,7 +113,7 @@ class ImageStore:
         images = {
             int(match[1]): self._location.url(name)
             for name in names
-            if (match := re.fullmatch(re.escape(stem) + r"-(\d)\.\w+", name))
+            if name.startswith(stem) and (match := _AFTER_STEM.fullmatch(name, len(stem)))
         }
         record = await self._record(digest) if self._location.record(digest) in names else None
         return Found(record=record, images=images, claim=claim)

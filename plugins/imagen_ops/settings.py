@@ -1,12 +1,15 @@
-"""All settings of the DAGs, read from `IMAGEN_*` environment variables.
+"""All settings of the DAGs, read from the variables `IMAGEN_*`.
 
-`composer.tf` sets them from the resources it creates, so a deployed environment needs no manual
-configuration. Parsing a DAG file needs no settings: a DAG with invalid settings must stay visible
-in Airflow, and say what is wrong when it runs.
+`composer.tf` writes them into a file beside the plugins, from the resources it creates, so a
+deployed environment needs no manual configuration. Variables of Airflow's own environment come
+before that. Parsing a DAG file needs no settings: a DAG with invalid settings must stay visible in
+Airflow, and say what is wrong when it runs.
 """
 
+import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -17,6 +20,9 @@ from beam_jobs.catalog import DEFAULT_MODEL, IMAGE_SIZES, MAX_IMAGES, MODEL_PATT
 from beam_jobs.prompts.limits import MAX_ROWS, MAX_UNPACKED_BYTES
 
 PREFIX = "IMAGEN_"
+# A file, and not variables of a Composer environment: those take a restart of Airflow, and an
+# environment that others own has none of ours. Wherever plugins are, this is.
+DEPLOYED = Path(__file__).parents[1] / "imagen_settings.json"
 DEFAULT_HEALTH_SCHEDULE = "*/5 * * * *"
 # Midnight, so that a run's data interval is one day: `airflow backfill create` takes dates.
 DEFAULT_BACKFILL_SCHEDULE = "0 0 * * *"
@@ -44,6 +50,8 @@ _Project = Annotated[str, Field(pattern=f"^(?:{PROJECT_PATTERN})$")]
 _Bucket = Annotated[str, Field(pattern=f"^{BUCKET_PATTERN}$")]
 _Model = Annotated[str, Field(pattern=f"^{MODEL_PATTERN}$")]
 _Function = Annotated[str, Field(pattern=f"^{CUSTOM_FUNCTION_PATTERN}$")]
+# As Google Cloud's labels are, but for those by which DAGs find their jobs.
+_Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}$")]
 _Size = Annotated[str, Field(pattern=f"^(?:{'|'.join(IMAGE_SIZES)})$")]
 
 
@@ -77,6 +85,8 @@ class Settings(BaseModel):
     dead_letters_topic: _Name = names.DEAD_LETTERS_TOPIC
     dead_letters_subscription: _Name = names.DEAD_LETTERS_SUBSCRIPTION
 
+    # What the names of jobs begin with: two deployments in a project have jobs of their own.
+    name_prefix: str = Field(names.NAME_PREFIX, pattern=r"^[a-z][a-z0-9-]{1,18}[a-z0-9]$")
     # Dataflow allows one active job per name. That is what makes a second stream impossible.
     stream_job_name: str = Field(names.STREAM_JOB, pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
     model: str = Field(DEFAULT_MODEL, pattern=f"^{MODEL_PATTERN}$")
@@ -91,6 +101,15 @@ class Settings(BaseModel):
         pattern=r"^(https://\S+/)?(projects/[^/\s]+/)?regions/[^/\s]+/subnetworks/[^/\s]+$",
         examples=["regions/us-central1/subnetworks/imagen"],
     )
+
+    # The key in Cloud KMS that encrypts the jobs' disks and state. None: Google's own.
+    kms_key: str | None = Field(
+        None,
+        pattern=r"^projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+/cryptoKeys/[^/\s]+$",
+        examples=["projects/keys/locations/us-central1/keyRings/team/cryptoKeys/imagen"],
+    )
+    # Labels of the jobs, on the bill too, as NAME=VALUE and separated by commas.
+    labels: Annotated[tuple[_Label, ...], _Separated] = Field((), examples=["team=pictures"])
 
     # Where money and data may go besides the deployment's own project and bucket: ids or numbers of
     # projects, and names of buckets, separated by commas. The rules are in beam_jobs.allowed.
@@ -197,15 +216,18 @@ class Settings(BaseModel):
     startup_seconds: _Limit | None = None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read and validate all settings. An empty variable counts as not set.
+
+        Args:
+            environment: the variables; None: those of this process and of the deployment.
 
         Raises:
             SettingsError: settings are missing, malformed or unknown; all of them are listed.
         """
         fields = {
             name.removeprefix(PREFIX).lower(): value.strip()
-            for name, value in environment.items()
+            for name, value in (variables() if environment is None else environment).items()
             if name.startswith(PREFIX) and value.strip()
         }
         try:
@@ -232,6 +254,36 @@ class Settings(BaseModel):
     def canary_keys(self) -> str:
         """The object with the public keys of canaries, as a gs:// URL."""
         return f"gs://{self.bucket}/keys/canary.json"
+
+
+def variables(deployed: Path | None = None) -> dict[str, str]:
+    """Return the variables of this process, over those that the deployment has.
+
+    Args:
+        deployed: the deployment's file, which need not exist; None: `DEPLOYED`.
+
+    Raises:
+        SettingsError: the file is not what `composer.tf` writes.
+    """
+    path = deployed or DEPLOYED
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return dict(os.environ)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path} can't be read: {error}. {_WHERE_TO_SET}") from None
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise SettingsError(f"{path} isn't a JSON object of texts. {_WHERE_TO_SET}")
+    return {**found, **{name: value for name, value in os.environ.items() if value.strip()}}
+
+
+def value_of(variable: str, default: str = "") -> str:
+    """Return a variable where a malformed file may stop nothing: DAGs are parsed, alerts sent."""
+    try:
+        found = variables()
+    except SettingsError:
+        found = dict(os.environ)
+    return found.get(variable, "").strip() or default
 
 
 def _describe(cls: type[Settings], problem: Any) -> str:

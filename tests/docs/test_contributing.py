@@ -96,6 +96,8 @@ EXCEPTIONS = {
     # Where an option is used.
     "beam_jobs/engine/hold.py": {"fallback_models"},
     "beam_jobs/engine/signed_urls.py": {"signed_url_hours"},
+    "beam_jobs/engine/served_models.py": {"max_requests_per_minute"},
+    "beam_jobs/fleet/fleet.py": {"max_requests_per_minute"},
     "beam_jobs/stream.py": {"messages_subscription"},
     "beam_jobs/config/budgets.py": {
         *("max_images", "max_images_per_hour", "max_images_per_day", "max_cost_usd")
@@ -125,7 +127,7 @@ def sources() -> dict[str, str]:
     paths = [path for folder in _FOLDERS for path in (ROOT / folder).rglob("*")]
     return {
         str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-        for path in [*paths, ROOT / "composer.tf"]
+        for path in [*paths, ROOT / "composer.tf", ROOT / "monitoring.tf"]
         if path.is_file() and path.suffix in _KINDS | {".tf"}
     }
 
@@ -215,7 +217,7 @@ def test_an_alert_stands_where_the_recipe_says(event: str) -> None:
     # As a whole string of the code; in a docstring it is an example.
     quoted = {path for path in where(rf"[\"']{event}[\"']") if _is_string_in(path, event)}
     assert quoted - raised <= conditional("Add an alert")
-    assert conditional("Add an alert") == {"composer.tf"}
+    assert conditional("Add an alert") == {"monitoring.tf"}
     assert all(
         event in text_of(ROOT / page) for page in steps("Add an alert") if page[:4] == "docs"
     )

@@ -18,7 +18,7 @@ README = ROOT / "README.md"
 TEXT = text_of(README)
 MAX_WORDS = 1200
 # What a command line may begin with, besides `make` and our own scripts.
-_PROGRAMS = {"export", "source", "eval", "terraform", ".venv/bin/python"}
+_PROGRAMS = {"export", "source", "eval", "gcloud", "terraform", ".venv/bin/python"}
 
 
 def commands(text: str) -> list[str]:
@@ -55,7 +55,7 @@ def test_every_command_is_there() -> None:
 
 def test_the_shortest_deployment_is_that_of_the_page_about_it() -> None:
     shortest = commands(section(TEXT, "Deploy it"))
-    assert len(shortest) == 7
+    assert len(shortest) == 8
     page = text_of(ROOT / "docs" / "deploying.md")
     assert commands(section(page, "From an empty project to the first image")) == shortest
 

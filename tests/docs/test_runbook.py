@@ -168,7 +168,8 @@ def alert_events() -> set[str]:
 
 @functools.cache
 def terraform() -> str:
-    return (ROOT / "composer.tf").read_text(encoding="utf-8")
+    files = [ROOT / "composer.tf", ROOT / "monitoring.tf"]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
 
 
 # ---- Sections
@@ -243,6 +244,7 @@ def test_an_alert_is_found_by_the_title_that_it_rings_with() -> None:
         else:
             (key,) = re.findall(r"#(alert-[a-z-]+)", policy)
             titles[key] = title
+    titles = {key: title.replace("${local.name}", "imagen") for key, title in titles.items()}
     assert titles.keys() == ALERTS
     for heading, text in entries_of("Alerts").items():
         assert f'**Means** ("{titles[slug(heading)]}"): ' in text, heading
@@ -547,7 +549,10 @@ def test_other_figures_are_those_of_the_code() -> None:
     [("prompts-sub", 31), ("dead-letters-sub", 31), ("predictions-sub", 7)],
 )
 def test_what_waits_is_kept_for_as_long_as_it_says(subscription: str, days: int) -> None:
-    assert re.search(rf"{subscription}\s*= {{[^}}]*keep = {days} \* local\.days", terraform())
+    (name,) = re.findall(
+        rf"{subscription}\s*= {{[^}}]*keep = local\.retention\.(\w+) \* local\.days", terraform()
+    )
+    assert re.search(rf"(?m)^    {{.*\b{name} = {days}\b", terraform())
     assert f"{days} days" in TEXT
 
 

@@ -36,4 +36,6 @@ def test_a_script_that_is_run_stops_at_the_first_error_and_explains_itself(place
     done = place.run(f"scripts/{name}", "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"  scripts/{name}" in done.stdout
-    assert "Needs PROJECT and REGION" in done.stdout
+    # Terraform says where to upload to.
+    needed = "gcloud" if name == "upload_to_airflow.sh" else "PROJECT and REGION"
+    assert f"Needs {needed}" in done.stdout

@@ -77,6 +77,11 @@ def test_a_project_and_a_region_are_all_that_is_needed(place, shell):
         "PREDICTIONS_SUBSCRIPTION": "predictions-sub",
         "DEAD_LETTERS_TOPIC": "dead-letters",
         "STREAM_JOB_NAME": "imagen-stream",
+        "NAME_PREFIX": "imagen",
+        "CANARY_SUBSCRIPTION": "canary-sub",
+        "DEAD_LETTERS_SUBSCRIPTION": "dead-letters-sub",
+        "COMPOSER_ENVIRONMENT": "imagen",
+        "COMPOSER_SERVICE_ACCOUNT": "imagen-composer@my-project.iam.gserviceaccount.com",
         "MODEL": "gemini-nano-banana-2.1",
         "WORKER_MACHINE_TYPE": "n2-standard-2",
         "MAX_WORKERS": "2",
@@ -85,6 +90,7 @@ def test_a_project_and_a_region_are_all_that_is_needed(place, shell):
         "BUILD_SERVICE_ACCOUNT": "imagen-build@my-project.iam.gserviceaccount.com",
         "TF_VAR_project": "my-project",
         "TF_VAR_region": "europe-west4",
+        "TF_VAR_name_prefix": "imagen",
         "TF_VAR_bucket": "my-project-imagen",
         "TF_VAR_image_tag": tag,
         "TF_VAR_model": DEFAULT_MODEL,
@@ -92,6 +98,19 @@ def test_a_project_and_a_region_are_all_that_is_needed(place, shell):
     shown = dict(line.split()[:2] for line in out.splitlines() if line.split()[0].isupper())
     assert shown == {name: after[name] for name in shown}
     assert {"PROJECT", "BUCKET", "IMAGE_TAG", "WORKER_SUBNETWORK"} <= shown.keys()
+
+
+def test_a_second_deployment_has_names_of_its_own(place, shell):
+    place.commit()
+    _, err, after = place.source(SOURCE, shell=shell, NAME_PREFIX="pics", **OURS)
+    assert err == ""
+    assert {name: after[name] for name in ("BUCKET", "PROMPTS_TOPIC", "STREAM_JOB_NAME")} == {
+        "BUCKET": "my-project-pics",
+        "PROMPTS_TOPIC": "pics-prompts",
+        "STREAM_JOB_NAME": "pics-stream",
+    }
+    assert after["WORKER_SERVICE_ACCOUNT"].startswith("pics-worker@")
+    assert after["TF_VAR_name_prefix"] == after["COMPOSER_ENVIRONMENT"] == "pics"
 
 
 def test_what_you_set_wins_over_terraform_and_terraform_over_the_default(place, deployed, shell):

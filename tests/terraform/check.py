@@ -31,6 +31,26 @@ TOP = {
     "import": ({"id", "to", "for_each", "provider"}, set()),
 }
 CONDITION = {"condition", "error_message"}
+# Terraform's own resource, which needs no provider.
+BUILT_IN = {
+    "terraform_data": {
+        "attributes": {
+            "id": {"type": "string", "computed": True},
+            "input": {"type": "dynamic", "optional": True},
+            "output": {"type": "dynamic", "computed": True},
+            "triggers_replace": {"type": "dynamic", "optional": True},
+        }
+    }
+}
+PROVISIONER = {
+    "command",
+    "working_dir",
+    "environment",
+    "interpreter",
+    "quiet",
+    "when",
+    "on_failure",
+}
 NAMED = {
     "each": {"key", "value"},
     "count": {"index"},
@@ -63,7 +83,8 @@ Found = Iterator[tuple[int, str]]
 
 def _top(block: Block, schema: dict[str, Any]) -> Found:
     if block.type in ("resource", "data"):
-        kinds = schema["resources" if block.type == "resource" else "data_sources"]
+        known = schema["resources" if block.type == "resource" else "data_sources"]
+        kinds = {**known, **(BUILT_IN if block.type == "resource" else {})}
         kind, name = block.labels
         if kind not in kinds:
             yield block.line, f"no {block.type} {kind} is known{_near(kind, kinds)}"
@@ -134,6 +155,9 @@ def _blocks(
             conditions = {"precondition", "postcondition"}
             yield from _names(inner, LIFECYCLE, conditions, f"{where}: lifecycle")
             continue
+        if inner.type == "provisioner" and lifecycle:
+            yield from _names(inner, PROVISIONER, set(), f"{where}: provisioner", {"command"})
+            continue
         name, content = inner.type, inner
         if inner.type == "dynamic":
             name = inner.labels[0]
@@ -167,11 +191,13 @@ def _references(configuration: Block, schema: dict[str, Any]) -> Found:
 
 
 def _in(block: Block) -> Iterator[Reference]:
-    """References within; a variable's type is none, nor is what `ignore_changes` lists."""
+    """References within; a variable's type is none, nor is what `ignore_changes` lists, nor what
+    was once.
+    """
     skipped = {"provider"} if block.type in ("resource", "data") else set()
     if block.type == "variable":
         skipped = {"type"}
-    if block.type == "terraform":
+    if block.type in ("terraform", "moved", "removed"):
         return
     for name, argument in block.arguments.items():
         if name not in skipped:

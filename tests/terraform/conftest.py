@@ -2,7 +2,6 @@
 the network.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,7 +9,16 @@ from typing import Any
 import pytest
 
 from tests.terraform.provider import serve
-from tests.terraform.workspace import EXAMPLE, Deployment, Workspace, by_address, fill
+from tests.terraform.schema import VERSIONS
+from tests.terraform.workspace import (
+    EXAMPLE,
+    OTHERWISE,
+    TEAM,
+    Deployment,
+    Workspace,
+    by_address,
+    fill,
+)
 
 
 @pytest.fixture(scope="session")
@@ -41,38 +49,51 @@ def new_workspace(
 
 
 @pytest.fixture(scope="session")
-def plan(new_workspace: Callable[..., Workspace]) -> Callable[..., dict[str, dict[str, Any]]]:
-    """Plans `composer.tf` with variables beside the example's; values by address."""
-
-    def planned(**variables: Any) -> dict[str, dict[str, Any]]:
-        workspace = new_workspace()
-        workspace.give(**EXAMPLE, **variables)
-        workspace.run("plan", "-input=false", "-out=plan")
-        shown = json.loads(workspace.run("show", "-json", "plan").stdout)
-        return by_address(shown["planned_values"])
-
-    return planned
-
-
-@pytest.fixture(scope="session")
-def planned(plan: Callable[..., dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+def planned(new_workspace: Callable[..., Workspace]) -> dict[str, dict[str, Any]]:
     """Values by address, without those that are known after apply only."""
-    return plan()
+    workspace = new_workspace()
+    workspace.give(**EXAMPLE)
+    return by_address(workspace.plan()["planned_values"])
 
 
 @pytest.fixture(scope="session")
 def applied_workspace(new_workspace: Callable[..., Workspace]) -> Workspace:
     workspace = new_workspace()
     workspace.give(**EXAMPLE)
-    workspace.run("apply", "-input=false", "-auto-approve")
     return workspace
 
 
 @pytest.fixture(scope="session")
 def applied(applied_workspace: Workspace) -> Deployment:
     """All values, those included that the service decides (`answers.py` has their forms)."""
-    values = json.loads(applied_workspace.run("show", "-json").stdout)["values"]
-    return Deployment(
-        by_address(values),
-        {name: output["value"] for name, output in values.get("outputs", {}).items()},
-    )
+    return applied_workspace.apply()
+
+
+@pytest.fixture(scope="session")
+def changed_plan(
+    applied: Deployment, applied_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What changing every variable would do to what is applied."""
+    workspace = applied_workspace.copy(tmp_path_factory.mktemp("changed") / "copy")
+    workspace.give(**{**EXAMPLE, **OTHERWISE})
+    return workspace.plan()
+
+
+@pytest.fixture(scope="session")
+def otherwise(changed_plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Values by address once every variable has another value."""
+    return by_address(changed_plan["planned_values"])
+
+
+@pytest.fixture(scope="session")
+def team_workspace(terraform: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """With what a team has already, and the last provider before version 8."""
+    with serve(VERSIONS[-2]) as environment:
+        workspace = fill(tmp_path_factory.mktemp("team"), environment)
+        workspace.give(**EXAMPLE, **TEAM)
+        yield workspace
+
+
+@pytest.fixture(scope="session")
+def team(team_workspace: Workspace) -> Deployment:
+    return team_workspace.apply()

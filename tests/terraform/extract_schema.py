@@ -3,17 +3,17 @@ where no provider can be downloaded.
 
 The generated Python bindings of the provider carry it: the names of all resources, blocks and
 arguments, their types, and whether they are required. This tool reads them out of the bindings'
-wheel and writes `schema.json`, which the tests and the stand-in provider share. It runs by hand,
-when a type is missing or the provider's version changes:
+wheel and writes `schemas/VERSION.json`, which the tests and the stand-in provider share. It runs by
+hand, for each version, when a type is missing or another version is to be tested:
 
-    pip download --no-deps --dest /tmp cdktf-cdktf-provider-google==16.12.1
-    python -m tests.terraform.extract_schema /tmp/cdktf_*.whl google_redis_instance
+    pip download --no-deps --dest /tmp cdktn-provider-google==21.1.0
+    python -m tests.terraform.extract_schema /tmp/cdktn_*.whl google_redis_instance
 
-Types already in `schema.json` and those used in `composer.tf` come along by themselves; `data.` in
-front names a data source. Blocks and attributes are written as `terraform providers schema -json`
-writes them, so that the real provider's answer could take the file's place. What the bindings do
-not tell: limits of repeated blocks above one, which arguments exclude each other, and what values
-an argument takes.
+19.10.0 of the bindings is 7.41.0 of the provider, 20.3.1 is 7.46.1, and 21.1.0 is 8.7.0. Types that
+a schema has already and those used in the configuration come along by themselves; `data.` in front
+names a data source. Blocks and attributes are as `terraform providers schema -json` writes them, so
+that the real provider's answer could take the file's place. What the bindings do not tell: limits
+of repeated blocks above one, which arguments exclude each other, and what values one takes.
 
 The provider and its bindings are under the MPL-2.0. What is kept of them are names and types, no
 text and no code.
@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SCHEMA = HERE / "schema.json"
-CONFIGURATION = HERE.parent.parent / "composer.tf"
+SCHEMAS = HERE / "schemas"
+CONFIGURATION = HERE.parent.parent
 
 SCALARS = {"string": "string", "number": "number", "boolean": "bool"}
 GETTERS: dict[str, Any] = {
@@ -153,7 +153,8 @@ class Bindings:
 
     def _object(self, struct: str) -> Any:
         block = self._block(self._class(f"{struct}OutputReference"), struct, "")
-        return ["object", {name: one["type"] for name, one in block["attributes"].items()}]
+        members = block.get("attributes", {})
+        return ["object", {name: one["type"] for name, one in members.items()}]
 
     def _class(self, name: str) -> str:
         return self._section(rf"export class {name} extends [^\n]*")
@@ -198,7 +199,9 @@ def sources(wheel: Path) -> Iterator[tuple[str, str]]:
 def _typescript(javascript: str) -> str:
     """What the compiler read; its comments tell computed from optional, and do not survive it."""
     found = re.search(r"sourceMappingURL=data:application/json;base64,(\S+)", javascript)
-    return "\n".join(json.loads(base64.b64decode(found[1]))["sourcesContent"]) if found else ""
+    text = "\n".join(json.loads(base64.b64decode(found[1]))["sourcesContent"]) if found else ""
+    # CDK for Terraform goes on as CDK Terrain, and its library under the name of that.
+    return text.replace("cdktn.", "cdktf.")
 
 
 def module_of(kind: str) -> str:
@@ -236,48 +239,58 @@ def extract(wheel: Path, kinds: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def dump(value: Any, indent: str = "") -> str:
-    """JSON with a line per attribute, so that a change of version is readable as a diff."""
-    # Of all objects here only attributes hold a type, and a type is never an object.
-    is_attribute = isinstance(value, dict) and isinstance(value.get("type"), str | list)
-    if not isinstance(value, dict) or not value or is_attribute:
-        return json.dumps(value)
-    inner = indent + " "
-    lines = [f"{inner}{json.dumps(key)}: {dump(value[key], inner)}" for key in sorted(value)]
-    return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+def dump(schema: dict[str, Any]) -> str:
+    """JSON with a line per type, so that it stays small, and a diff names what changed."""
+    parts = []
+    for part, holds in schema.items():
+        if part in ("resources", "data_sources"):
+            lines = (f"{json.dumps(kind)}:{_compact(holds[kind])}" for kind in sorted(holds))
+            parts.append(f"{json.dumps(part)}:{{\n" + ",\n".join(lines) + "\n}")
+        else:
+            parts.append(f"{json.dumps(part)}:{_compact(holds)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def known(schema: Path = SCHEMA) -> set[str]:
-    """The types that were extracted before."""
-    if not schema.exists():
-        return set()
-    old = json.loads(schema.read_text())
-    return {*old["resources"], *(f"data.{kind}" for kind in old["data_sources"])}
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def known(schemas: Path = SCHEMAS) -> set[str]:
+    """The types that were extracted before, of any version."""
+    found = set()
+    for path in schemas.glob("*.json"):
+        old = json.loads(path.read_text())
+        found |= {*old["resources"], *(f"data.{kind}" for kind in old["data_sources"])}
+    return found
 
 
 def used(configuration: Path = CONFIGURATION) -> set[str]:
-    """The types that the configuration names."""
-    if not configuration.exists():
-        return set()
-    found = re.findall(r'^ *(resource|data) +"(google_\w+)"', configuration.read_text(), re.M)
-    return {kind if block == "resource" else f"data.{kind}" for block, kind in found}
+    """The types that the folder's Terraform files name."""
+    found = set()
+    for path in configuration.glob("*.tf"):
+        for block, kind in re.findall(
+            r'^ *(resource|data) +"(google_\w+)"', path.read_text(), re.M
+        ):
+            found.add(kind if block == "resource" else f"data.{kind}")
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write `schema.json`; 1 with a sentence when the wheel cannot be understood."""
+    """Write the wheel's schema; 1 with a sentence when the wheel cannot be understood."""
     parser = argparse.ArgumentParser(
-        prog="python -m tests.terraform.extract_schema", description="Write schema.json."
+        prog="python -m tests.terraform.extract_schema", description="Write schemas/VERSION.json."
     )
     parser.add_argument("wheel", type=Path, help="the bindings, as downloaded")
     parser.add_argument("types", nargs="*", help="google_pubsub_topic, data.google_project, …")
-    parser.add_argument("--output", type=Path, default=SCHEMA)
+    parser.add_argument("--schemas", type=Path, default=SCHEMAS, help="the folder to write to")
     given = parser.parse_args(arguments)
     try:
-        schema = extract(given.wheel, {*given.types, *known(given.output), *used()})
+        schema = extract(given.wheel, {*given.types, *known(given.schemas), *used()})
     except UnknownShapeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    given.output.write_text(dump(schema) + "\n")
+    version = schema["source"]["provider_version"]
+    (given.schemas / f"{version}.json").write_text(dump(schema))
     return 0
 
 

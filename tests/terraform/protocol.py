@@ -45,9 +45,11 @@ _MESSAGES = {
         "type_name 1 string, prior_state 2 DynamicValue, proposed_new_state 3 DynamicValue,"
         " config 4 DynamicValue"
     ),
-    "Planned": "planned_state 1 DynamicValue",
+    "Planned": (
+        "planned_state 1 DynamicValue, requires_replace 2 *AttributePath, legacy_type_system 5 bool"
+    ),
     "Apply": "type_name 1 string, prior_state 2 DynamicValue, planned_state 3 DynamicValue",
-    "Applied": "new_state 1 DynamicValue, diagnostics 3 *Diagnostic",
+    "Applied": "new_state 1 DynamicValue, diagnostics 3 *Diagnostic, legacy_type_system 4 bool",
 }
 METHODS = {
     "GetProviderSchema": ("Nothing", "Schemas"),

@@ -28,7 +28,8 @@ import grpc
 from msgpack import ExtType
 
 from tests.terraform import schema as schemas
-from tests.terraform.answers import after_apply, while_planning
+from tests.terraform.answers import after_apply, found_there, while_planning
+from tests.terraform.behaviour import as_the_service_has_it, kept, replaced_for, same
 from tests.terraform.protocol import (
     ERROR,
     MESSAGES,
@@ -40,12 +41,14 @@ from tests.terraform.protocol import (
     handler,
 )
 
+GCLOUD = Path(__file__).with_name("gcloud.py")
+
 
 class StandIn:
     """One provider: what Terraform may ask it, by the protocol's names."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        """`schema` is in the form of `schema.json`."""
+        """`schema` is in the form of the files in `schemas/`."""
         self._schema = schema
         self._defaults: dict[str, Any] = {}
 
@@ -58,7 +61,7 @@ class StandIn:
             "ValidateDataResourceConfig": lambda request: self._validate("data_sources", request),
             "ConfigureProvider": self._configure,
             "UpgradeResourceState": self._upgrade,
-            "ReadResource": lambda request: {"new_state": request.current_state},
+            "ReadResource": self._look,
             "PlanResourceChange": self._plan,
             "ApplyResourceChange": self._apply,
             "ReadDataSource": self._read,
@@ -103,28 +106,44 @@ class StandIn:
         state = json.loads(request.raw_state.json)
         return {"upgraded_state": encode(state)}
 
+    def _look(self, request: Any) -> dict[str, Any]:
+        state = as_the_service_has_it(request.type_name, decode(request.current_state))
+        return {"new_state": encode(state)}
+
     def _plan(self, request: Any) -> dict[str, Any]:
         proposed = decode(request.proposed_new_state)
         if proposed is None:
             return {"planned_state": request.proposed_new_state}
-        kind = request.type_name
+        kind, prior = request.type_name, decode(request.prior_state)
+        proposed = same(kind, prior, kept(kind, prior, proposed))
         block = self._schema["resources"][kind]
 
         def planned(where: str, name: str, _: Any, context: dict[str, Any]) -> Any:
             known = while_planning(where, name, context)
             return UNKNOWN if known is None else known
 
-        return {"planned_state": encode(self._filled(block, proposed, kind, None, planned))}
+        state = self._filled(block, proposed, kind, None, planned)
+        step, path = MESSAGES["Step"], MESSAGES["AttributePath"]
+        changed = replaced_for(kind, prior, state)
+        return {
+            "planned_state": encode(state),
+            "requires_replace": [path(steps=[step(attribute_name=name)]) for name in changed],
+            # As the real one, so that it may plan what is not in the configuration.
+            "legacy_type_system": True,
+        }
 
     def _apply(self, request: Any) -> dict[str, Any]:
         planned = decode(request.planned_state)
         if planned is None:
             return {"new_state": request.planned_state}
-        return {"new_state": encode(self._decided("resources", request.type_name, planned))}
+        state = self._decided("resources", request.type_name, planned)
+        return {"new_state": encode(state), "legacy_type_system": True}
 
     def _read(self, request: Any) -> dict[str, Any]:
-        config = decode(request.config)
-        return {"new_state": encode(self._decided("data_sources", request.type_name, config))}
+        config, kind = decode(request.config), request.type_name
+        there = found_there(kind, config, schemas.attributes(self._schema["data_sources"][kind]))
+        found = {**config, **there}
+        return {"new_state": encode(self._decided("data_sources", kind, found))}
 
     def _decided(self, kinds: str, kind: str, values: dict[str, Any]) -> Any:
         return self._filled(self._schema[kinds][kind], values, kind, UNKNOWN, after_apply)
@@ -204,16 +223,19 @@ def _block(block: dict[str, Any]) -> Any:
 
 
 @contextlib.contextmanager
-def serve() -> Iterator[dict[str, str]]:
+def serve(version: str = schemas.VERSIONS[-1]) -> Iterator[dict[str, str]]:
     """Serves the provider; the environment in which `terraform` finds it, and nothing beyond it."""
+    schema = schemas.load(version)
     with tempfile.TemporaryDirectory(prefix="terraform-") as folder:
         server = grpc.server(ThreadPoolExecutor(8))
-        server.add_generic_rpc_handlers((handler(StandIn(schemas.load()).methods()),))
+        server.add_generic_rpc_handlers((handler(StandIn(schema).methods()),))
         address = f"{folder}/provider.sock"
         server.add_insecure_port(f"unix:{address}")
         server.start()
-        empty = Path(folder, "terraformrc")
+        empty, gcloud = Path(folder, "terraformrc"), Path(folder, "gcloud")
         empty.touch()
+        gcloud.write_text(f'#!/bin/sh\nexec {sys.executable} -SE {GCLOUD} "$@"\n')
+        gcloud.chmod(0o755)
         attached = {
             "Protocol": "grpc",
             "ProtocolVersion": VERSION,
@@ -225,10 +247,9 @@ def serve() -> Iterator[dict[str, str]]:
             yield {
                 # Somebody's own variables and settings are not what is tested.
                 **{name: value for name, value in os.environ.items() if name[:3] != "TF_"},
-                "TF_REATTACH_PROVIDERS": json.dumps(
-                    {schemas.load()["source"]["provider"]: attached}
-                ),
+                "TF_REATTACH_PROVIDERS": json.dumps({schema["source"]["provider"]: attached}),
                 "TF_CLI_CONFIG_FILE": str(empty),
+                "PATH": f"{folder}:{os.environ['PATH']}",
                 "TF_IN_AUTOMATION": "1",
                 "CHECKPOINT_DISABLE": "1",
             }

@@ -6,13 +6,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PATH = Path(__file__).with_name("schema.json")
+FOLDER = Path(__file__).with_name("schemas")
+VERSIONS = ("7.41.0", "7.46.1", "8.7.0")
+"""Of the provider, oldest first. The last is what the stand-in is unless a test says otherwise."""
 
 
 @cache
-def load() -> dict[str, Any]:
+def load(version: str = VERSIONS[-1]) -> dict[str, Any]:
     """`source`, `provider`, `resources`, `data_sources`: blocks in Terraform's own JSON form."""
-    schema: dict[str, Any] = json.loads(PATH.read_text())
+    schema: dict[str, Any] = json.loads((FOLDER / f"{version}.json").read_text())
     return schema
 
 

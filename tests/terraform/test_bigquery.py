@@ -3,7 +3,6 @@
 import datetime
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from tests.conftest import ROOT
 from tests.docs.test_schemas import OUTCOMES
 from tests.message_schemas import message_of, schema
 from tests.terraform.answers import NUMBER
-from tests.terraform.workspace import EXAMPLE, Deployment, Workspace, by_address, of_kind
+from tests.terraform.workspace import Deployment, of_kind
 
 pytestmark = pytest.mark.slow
 
@@ -24,15 +23,9 @@ SCALARS = {"string": "STRING", "integer": "INTEGER", "number": "FLOAT", "boolean
 
 
 @pytest.fixture(scope="module")
-def deployed(new_workspace: Callable[..., Workspace]) -> dict[str, dict[str, Any]]:
-    """What is applied with a dataset, by address: this part, with what it depends on."""
-    workspace = new_workspace()
-    workspace.give(**EXAMPLE, bigquery_dataset="imagen", bigquery_retention_days=30)
-    names = ("subscription.bigquery", "subscription.bigquery_rejects")
-    names += ("subscription_iam_member.pubsub_takes_rows",)
-    targets = [f"-target=google_pubsub_{name}" for name in names]
-    workspace.run("apply", "-input=false", "-auto-approve", *targets)
-    return by_address(json.loads(workspace.run("show", "-json").stdout)["values"])
+def deployed(team: Deployment) -> dict[str, dict[str, Any]]:
+    """What is applied with a dataset, by address."""
+    return team.resources
 
 
 def columns_of(resources: dict[str, dict[str, Any]], table: str) -> list[dict[str, Any]]:
@@ -109,13 +102,15 @@ def test_pub_sub_writes_rows_and_sets_aside_what_does_not_fit(
         assert config["table"] == f"my-project.imagen.{table}"
         assert (config["use_table_schema"], config["drop_unknown_fields"]) == (True, True)
         assert not config["use_topic_schema"]
-        assert one["topic"] == f"projects/my-project/topics/{topic}"
+        assert one["topic"] == f"projects/my-project/topics/pics-{topic}"
         # Health probes are no rows.
         assert one["filter"] == ("NOT attributes:canary" if table == "predictions" else "")
         (aside,) = one["dead_letter_policy"]
-        assert aside["dead_letter_topic"] == "projects/my-project/topics/bigquery-rejects"
+        assert aside["dead_letter_topic"] == "projects/my-project/topics/pics-bigquery-rejects"
     kept = deployed["google_pubsub_subscription.bigquery_rejects[0]"]
-    assert kept["topic"] == "projects/my-project/topics/bigquery-rejects", "or they would be lost"
+    assert kept["topic"] == "projects/my-project/topics/pics-bigquery-rejects", (
+        "or they would be lost"
+    )
 
 
 def test_a_row_is_in_the_partition_of_a_day_and_ends_when_it_is_said(
@@ -134,16 +129,19 @@ def test_pub_subs_own_account_has_what_this_needs_on_the_dataset_alone(
     deployed: dict[str, dict[str, Any]],
 ) -> None:
     found = {
-        (one["role"], one.get("dataset_id") or one.get("topic") or one.get("subscription"))
+        (
+            one["role"],
+            (one.get("dataset_id") or one.get("topic") or one["subscription"]).rpartition("/")[2],
+        )
         for name, one in deployed.items()
         if "_iam_member" in name and one["member"] == AGENT
     }
     assert found == {
         ("roles/bigquery.dataEditor", "imagen"),
         ("roles/bigquery.metadataViewer", "imagen"),
-        ("roles/pubsub.publisher", "bigquery-rejects"),
-        ("roles/pubsub.subscriber", "predictions-bigquery"),
-        ("roles/pubsub.subscriber", "dead-letters-bigquery"),
+        ("roles/pubsub.publisher", "pics-bigquery-rejects"),
+        ("roles/pubsub.subscriber", "pics-predictions-bigquery"),
+        ("roles/pubsub.subscriber", "pics-dead-letters-bigquery"),
     }
     datasets = of_kind(deployed, "google_bigquery_dataset_iam_member").values()
     assert {one["member"] for one in datasets} == {AGENT}

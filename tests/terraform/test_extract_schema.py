@@ -216,22 +216,29 @@ def test_what_is_written_otherwise_is_an_error_not_a_gap(wheel, old, new):
 
 
 def test_a_type_that_the_provider_does_not_have_is_named(wheel, tmp_path, capsys):
-    output = tmp_path / "schema.json"
     path = wheel(provider=PROVIDER)
-    assert main([str(path), "google_pub_sub", "--output", str(output)]) == 1
+    schemas = tmp_path / "schemas"
+    schemas.mkdir()
+    assert main([str(path), "google_pub_sub", "--schemas", str(schemas)]) == 1
     assert "google_pub_sub" in capsys.readouterr().err
-    assert not output.exists()
+    assert not list(schemas.iterdir())
 
 
 def test_types_that_were_there_come_along(wheel, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.terraform.extract_schema.used", set)
-    output = tmp_path / "schema.json"
+    schemas = tmp_path / "schemas"
+    schemas.mkdir()
     data = TOPIC.replace("TerraformResource", "TerraformDataSource")
     path = wheel(provider=PROVIDER, pub_topic=TOPIC, data_google_pub_topic=data)
-    assert main([str(path), "data.google_pub_topic", "--output", str(output)]) == 0
-    assert main([str(path), "google_pub_topic", "--output", str(output)]) == 0
-    schema = json.loads(output.read_text())
+    assert main([str(path), "data.google_pub_topic", "--schemas", str(schemas)]) == 0
+    assert main([str(path), "google_pub_topic", "--schemas", str(schemas)]) == 0
+    schema = json.loads((schemas / "6.50.0.json").read_text())
     assert set(schema["data_sources"]) == set(schema["resources"]) == {"google_pub_topic"}
+
+
+def test_the_library_s_later_name_is_read_too(wheel):
+    path = wheel(provider=PROVIDER.replace("cdktf.", "cdktn."))
+    assert "batching" in extract(path, [])["provider"]["block_types"]
 
 
 def test_a_data_source_is_in_a_module_of_its_own():

@@ -11,7 +11,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    "file", [ROOT / "composer.tf", Path(__file__).parent / "fixtures" / "service.tf"], ids=str
+    "file",
+    [
+        ROOT / "composer.tf",
+        ROOT / "monitoring.tf",
+        Path(__file__).parent / "fixtures" / "service.tf",
+    ],
+    ids=str,
 )
 def test_terraform_fmt_has_nothing_to_change(terraform, file):
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """What the provider would refuse is refused here, by name, and `composer.tf` has none of it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from tests.terraform import schema as schemas
 from tests.terraform.check import problems
 from tests.terraform.configuration import Block, SyntaxProblemError, literal, parse
 
-COMPOSER = Path(__file__).parents[2] / "composer.tf"
+ROOT = Path(__file__).parents[2]
+FILES = [ROOT / "composer.tf", ROOT / "monitoring.tf"]
 SERVICE = (Path(__file__).parent / "fixtures" / "service.tf").read_text()
 
 
@@ -23,21 +25,34 @@ def changed(old: str, new: str) -> str:
 
 @pytest.fixture(scope="module")
 def composer() -> Block:
-    return parse(COMPOSER.read_text())
+    return parse("".join(path.read_text() for path in FILES))
 
 
 @pytest.mark.slow
-def test_composer_tf_has_nothing_that_the_provider_would_refuse(composer):
-    assert problems(composer, schemas.load()) == []
+@pytest.mark.parametrize("version", schemas.VERSIONS)
+def test_composer_tf_has_nothing_that_a_provider_would_refuse(composer, version):
+    assert problems(composer, schemas.load(version)) == []
 
 
-def test_the_pinned_provider_is_the_one_whose_schema_is_checked(composer):
+def test_the_providers_that_are_allowed_are_those_whose_schemas_are_checked(composer):
     (terraform,) = composer.of_type("terraform")
     (providers,) = terraform.of_type("required_providers")
     google = literal(providers.arguments["google"].expression)
-    source = schemas.load()["source"]
-    assert google["source"] == source["provider"]
-    assert google["version"].lstrip("= ") == source["provider_version"]
+    least, below = re.fullmatch(r">= (7\.\d+), < (\d+)", google["version"]).groups()
+    for version in schemas.VERSIONS:
+        source = schemas.load(version)["source"]
+        assert (google["source"], version) == (source["provider"], source["provider_version"])
+        number = tuple(map(int, version.split(".")))
+        assert tuple(map(int, least.split("."))) <= number < (int(below),)
+    majors = {version.partition(".")[0] for version in schemas.VERSIONS}
+    assert majors == {str(each) for each in range(int(least[0]), int(below))}
+
+
+def test_what_is_locked_is_allowed_and_checked():
+    text = (ROOT / ".terraform.lock.hcl").read_text()
+    (locked,) = parse(text).of_type("provider")
+    assert literal(locked.arguments["version"].expression) in schemas.VERSIONS
+    assert literal(locked.arguments["constraints"].expression) == ">= 7.34.0, < 9.0.0"
 
 
 def test_terraform_s_own_version_is_bounded_below(composer):
@@ -205,6 +220,17 @@ def test_a_sound_configuration_has_no_problems():
 def test_what_the_provider_would_refuse_is_refused_with_its_name(old, new, words):
     found = said(changed(old, new))
     assert any(words in one for one in found), found
+
+
+def test_terraforms_own_resource_needs_no_provider_and_is_checked_too():
+    text = 'resource "terraform_data" "a" {\n  triggers_replace = [1]\n'
+    run = '  provisioner "local-exec" {\n    command = "sleep 1"\n  }\n}\n'
+    assert said(SERVICE + text + run) == []
+    assert (
+        "has no argument trigger"
+        in said(SERVICE + text.replace("triggers_replace", "trigger") + run)[0]
+    )
+    assert "provisioner needs command" in said(SERVICE + text + run.replace("command", "when"))[0]
 
 
 def test_a_problem_names_its_line():

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.terraform.behaviour import as_the_service_has_it
 from tests.terraform.workspace import Deployment, of_kind
 
 pytestmark = pytest.mark.slow
@@ -138,8 +139,21 @@ def test_a_counter_on_the_dashboard_is_one_that_the_jobs_count(applied: Deployme
         assert any(re.fullmatch(pattern, counter) for counter in counters), pattern
 
 
-def test_who_is_told_is_told_of_every_alert(plan: Any) -> None:
-    resources = plan(notification_emails=["a@example.com", "b@example.com"])
-    assert len(of_kind(resources, "google_monitoring_notification_channel")) == 2
-    policies = of_kind(resources, "google_monitoring_alert_policy")
+def test_a_dashboard_has_nothing_that_the_service_leaves_out(applied: Deployment) -> None:
+    """It would differ on every plan."""
+    for one in of_kind(applied.resources, "google_monitoring_dashboard").values():
+        assert as_the_service_has_it("google_monitoring_dashboard", one)["dashboard_json"] == (
+            json.dumps(json.loads(one["dashboard_json"]))
+        )
+
+
+def test_a_query_on_a_metric_without_data_is_no_error(applied: Deployment) -> None:
+    policy = applied.resources["google_monitoring_alert_policy.dead_letters"]
+    (condition,) = policy["conditions"][0]["condition_prometheus_query_language"]
+    assert condition["disable_metric_validation"] is True
+
+
+def test_who_is_told_is_told_of_every_alert(otherwise: dict[str, dict[str, Any]]) -> None:
+    assert len(of_kind(otherwise, "google_monitoring_notification_channel")) == 2
+    policies = of_kind(otherwise, "google_monitoring_alert_policy")
     assert len(policies) == 10

@@ -9,9 +9,106 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.terraform.gcloud import BUCKETS
+
 ROOT = Path(__file__).parents[2]
-READ_BY_TERRAFORM = ("dags", "plugins", "beam_jobs")
-EXAMPLE = {"project": "my-project", "image_tag": "0123456789ab"}
+READ_BY_TERRAFORM = ("dags", "plugins", "beam_jobs", "scripts")
+# Nothing here has to settle.
+EXAMPLE = {"project": "my-project", "image_tag": "0123456789ab", "settle_seconds": 0}
+
+# Every setting that has a default in the code, as somebody might set it.
+SETTINGS = {
+    "health_schedule": "*/10 * * * *",
+    "backfill_schedule": "0 3 * * *",
+    "poke_seconds": 20,
+    "canary_seconds": 60,
+    "restarts_per_hour": 1,
+    "startup_seconds": 1200,
+    "backfills_at_once": 3,
+    "approval_timeout_hours": 6.5,
+    "health_due_minutes": 20,
+    "backfill_due_hours": 8.5,
+    "prefetch_min_saving_usd": 2.5,
+    "backfill_pool": "imagen_backfill",
+    "backfill_requests_per_minute": 30.5,
+    "backfill_max_images": 1000,
+    "backfill_max_cost_usd": 70,
+    "backfill_max_rows": 5000,
+    "prefetch": "auto",
+    "prefetch_deadline_hours": 6.5,
+    "prefetch_keep_output": True,
+    "reference_buckets": "product-photos",
+    "backfill_max_unpacked_bytes": 1000000,
+    "backfill_max_plan_seconds": 60,
+    "stream_max_images_per_hour": 100,
+    "stream_max_images_per_day": 1000,
+    "max_system_lag_seconds": 100,
+    "max_watermark_age_seconds": 200,
+    "max_backlog_age_seconds": 300,
+    "max_backlog_size": 400,
+    "max_failure_ratio": 0.25,
+    "allowed_models": "gemini-3.1-flash-image,gemini-3-pro-image",
+    "allowed_image_sizes": "1K",
+    "max_images_per_prompt": 2,
+    "console_url": "https://console.example.com",
+    "gcp_conn_id": "another",
+    "image_metadata": "on",
+    "preprocess": "custom.example:prepare",
+    "postprocess": "custom.example:compress",
+    "notifier": '{"class": "a.B", "kwargs": {}}',
+}
+OPERATORS = ["group:oncall@example.com", "user:somebody@example.com"]
+KEY = "projects/keys/locations/us-central1/keyRings/team/cryptoKeys/imagen"
+# Another value for every variable but those that say where a deployment is, and what it is called.
+OTHERWISE: dict[str, Any] = {
+    "airflow_config": {"core-parallelism": "8", "logging-namespace_levels": None},
+    "allowed_buckets": ["shared"],
+    "allowed_projects": ["network-host", "123456"],
+    "batch_inference": True,
+    "bigquery_dataset": "imagen",
+    "bigquery_retention_days": 30,
+    "billing_account": "012345-6789AB-CDEF01",
+    "callback_logs": True,
+    "composer_image": "composer-3-airflow-3.3.1-build.1",
+    "dead_letters_per_10_minutes": 5,
+    "environment_size": "medium",
+    "image_tag": "ba9876543210",
+    "keep_data": False,
+    "kms_key": KEY,
+    "labels": {"team": "pictures", "stage": "test"},
+    "maintenance_window": {
+        "start_time": "2026-01-03T00:00:00Z",
+        "end_time": "2026-01-03T12:00:00Z",
+        "recurrence": "FREQ=WEEKLY;BYDAY=SU",
+    },
+    "metadata_retention_days": 90,
+    "model": "gemini-3-pro-image",
+    "monthly_budget": 500,
+    "network_range": "10.30.0.0/22",
+    "notification_emails": ["a@example.com", "b@example.com"],
+    "operators": OPERATORS,
+    "prompt_folders": ["prompts/", "orders/eu/"],
+    "retention": {"predictions": 14, "jobs": 120},
+    "role_suffix": "_2",
+    "runbook_url": "https://example.com/runbook",
+    "settings": SETTINGS,
+    "settle_seconds": 0,
+    "signed_url_hours": 24.5,
+    "snapshots": True,
+    "web_server_ranges": ["203.0.113.0/24"],
+    "worker_egress_ranges": ["10.30.0.5/32"],
+    "worker_machine_type": "n2-standard-4",
+}
+# What a team may have already; `answers.py` says what there is.
+TEAM: dict[str, Any] = {
+    "name_prefix": "pics",
+    "existing_environment": "team-airflow",
+    "existing_subnetwork": "projects/network-host/regions/us-central1/subnetworks/shared",
+    "existing_topics": {"prompts": "orders"},
+    "kms_key": KEY,
+    "bigquery_dataset": "imagen",
+    "bigquery_retention_days": 30,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +122,7 @@ class Workspace:
         done = subprocess.run(
             ["terraform", *arguments],
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, BUCKETS: str(self.folder / "buckets")},
             capture_output=True,
             text=True,
             timeout=400,
@@ -44,6 +141,24 @@ class Workspace:
             found = [line["diagnostic"] for line in lines if line["type"] == "diagnostic"]
         return [one for one in found if one["severity"] == "error"]
 
+    def copy(self, folder: Path) -> "Workspace":
+        """The same with its state, to change that without changing this."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return dataclasses.replace(self, folder=folder)
+
+    def plan(self, *arguments: str) -> dict[str, Any]:
+        """What would change, as Terraform writes a plan."""
+        self.run("plan", "-input=false", "-out=plan", *arguments)
+        planned: dict[str, Any] = json.loads(self.run("show", "-json", "plan").stdout)
+        return planned
+
+    def apply(self) -> "Deployment":
+        """What an apply ends with."""
+        self.run("apply", "-input=false", "-auto-approve")
+        values = json.loads(self.run("show", "-json").stdout)["values"]
+        outputs = {name: one["value"] for name, one in values.get("outputs", {}).items()}
+        return Deployment(by_address(values), outputs)
+
     def give(self, **variables: Any) -> None:
         """Sets the variables of the commands to come."""
         (self.folder / "terraform.tfvars.json").write_text(json.dumps(variables))
@@ -60,9 +175,10 @@ class Deployment:
 def fill(folder: Path, environment: dict[str, str], text: str | None = None) -> Workspace:
     """A workspace with this text, or with `composer.tf` and the folders that it reads."""
     if text is None:
-        shutil.copy(ROOT / "composer.tf", folder)
+        for path in ROOT.glob("*.tf"):
+            shutil.copy(path, folder)
         for name in READ_BY_TERRAFORM:
-            shutil.copytree(ROOT / name, folder / name)
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.pyc"))
     else:
         (folder / "main.tf").write_text(text)
     # Wherever a deployment keeps its state, this one keeps it here.
@@ -70,6 +186,14 @@ def fill(folder: Path, environment: dict[str, str], text: str | None = None) -> 
     workspace = Workspace(folder, environment)
     workspace.run("init", "-input=false")
     return workspace
+
+
+def changes(plan: dict[str, Any]) -> dict[str, set[str]]:
+    """What a plan does to what: `{"update"}`, or `{"delete", "create"}`; not what it reads."""
+    found = {one["address"]: set(one["change"]["actions"]) for one in plan["resource_changes"]}
+    return {
+        name: made - {"no-op", "read"} for name, made in found.items() if made - {"no-op", "read"}
+    }
 
 
 def by_address(values: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -30,6 +30,7 @@ _WATCHED = (
     f"{_LINE}stream_crash_loop",
     f"{_LINE}backfill_unaccounted",
     f"{_LINE}backfill_approval",
+    f"{_LINE}run_late",
 )
 _BACKFILL = "imagen_backfill"
 _FAILED_RUN = "failed run"

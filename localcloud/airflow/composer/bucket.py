@@ -16,10 +16,10 @@ def layout(dags: Path, plugins: Path, beam_jobs: Path) -> dict[str, Path]:
     """
     files = {f"dags/{path.name}": path for path in sorted(dags.glob("*.py"))}
     for path in _files(plugins):
-        if path.suffix in _PLUGIN_FILES or path == plugins / ".airflowignore":
+        if path.suffix in _PLUGIN_FILES or path.name == ".airflowignore":
             files[f"plugins/{path.relative_to(plugins)}"] = path
     for path in _files(beam_jobs):
-        if path.suffix == ".py":
+        if path.suffix == ".py" or path.name == ".airflowignore":
             files[f"plugins/beam_jobs/{path.relative_to(beam_jobs)}"] = path
     files["plugins/beam_jobs/catalog.json"] = beam_jobs / "catalog.json"
     return files

@@ -14,12 +14,12 @@ in its log folder.
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from beam_jobs.shown import ALERT_MARK, shown_value
 from imagen_ops.alerts.notifiers import notify
+from imagen_ops.settings import value_of
 
 _log = logging.getLogger("imagen.alerts")
 SCHEMA = f"{ALERT_MARK}1"
@@ -44,7 +44,7 @@ def alert(
         json.loads(json.dumps({"event": event, "text": text, **fields}, default=str))
     )
     # Each event has a section of its name, or an anchor before that of its alert.
-    runbook = f"{os.environ.get('IMAGEN_RUNBOOK_URL') or RUNBOOK}#{event}"
+    runbook = f"{value_of('IMAGEN_RUNBOOK_URL', RUNBOOK)}#{event}"
     content = {"schema": SCHEMA, **content, "runbook": runbook, "match": f"{SCHEMA}:{event}"}
     _log.warning("%s", json.dumps(content))
     notify(content, _current_context() if context is None else context)

@@ -15,7 +15,6 @@ while the run goes on. How Airflow 3.3.1 does that decides how they are used her
 
 import logging
 import math
-import os
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -28,7 +27,7 @@ from airflow.sdk import (  # type: ignore[attr-defined]
 )
 
 from imagen_ops.alerts.alert import alert
-from imagen_ops.settings import PREFIX
+from imagen_ops.settings import PREFIX, value_of
 
 _UNFINISHED = ("queued", "running")
 _SCHEDULED = "scheduled"
@@ -54,7 +53,7 @@ def due(
         after: when a run begins, after its logical date.
     """
     try:
-        value = float(os.environ.get(f"{PREFIX}{setting.upper()}", "").strip() or default)
+        value = float(value_of(f"{PREFIX}{setting.upper()}") or default)
     except ValueError:
         value = default
     if not (math.isfinite(value) and 0 < value * unit.total_seconds() < _LONGEST.total_seconds()):

@@ -12,14 +12,13 @@ from being restarted, and other invalid settings must not stop alerts about fail
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 from imagen_ops.alerts.time_limit import run_within
-from imagen_ops.settings import PREFIX
+from imagen_ops.settings import PREFIX, value_of
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseNotifier
@@ -130,7 +129,7 @@ class NotifierSpec:
 def notify(
     content: Mapping[str, Any],
     context: Mapping[str, Any] | None = None,
-    environment: Mapping[str, str] = os.environ,
+    environment: Mapping[str, str] | None = None,
 ) -> bool:
     """Send an alert through the notifier, if the setting names one.
 
@@ -140,12 +139,12 @@ def notify(
     Args:
         content: the alert's fields, for templates. They take precedence over the context's.
         context: the Airflow context, for templates. It is not modified.
-        environment: the environment variables that hold the setting.
+        environment: the variables that hold the setting; None: those of the deployment.
 
     Returns:
         Whether the alert was sent.
     """
-    setting = environment.get(SETTING, "").strip()
+    setting = value_of(SETTING) if environment is None else environment.get(SETTING, "").strip()
     if not setting:
         return False
     try:

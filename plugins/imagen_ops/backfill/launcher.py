@@ -10,7 +10,7 @@ from imagen_ops.backfill.run import BackfillRun
 from imagen_ops.dag.limits import refuse_not_allowed
 from imagen_ops.jobs.job import Job
 from imagen_ops.jobs.launch_request import (
-    BACKFILL_JOBS,
+    backfill_jobs,
     backfill_launch_request,
     plan_path,
 )
@@ -54,7 +54,9 @@ class BackfillLauncher:
                 deployment's limits.
         """
         active = self._dataflow.active(run.job_name)
-        others = [] if active else self._dataflow.active_like(BACKFILL_JOBS)
+        others = (
+            [] if active else self._dataflow.active_like(backfill_jobs(self._settings.name_prefix))
+        )
         step = next_launch_step(active, len(others), self._settings.backfills_at_once)
         if step is LaunchStep.ADOPT:
             return active

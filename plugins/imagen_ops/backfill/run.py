@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk.exceptions import AirflowFailException
 
 from beam_jobs.catalog import unpriced
-from beam_jobs.names import night_folder
+from beam_jobs.names import NAME_PREFIX, night_folder
 from beam_jobs.prompts.globs import PromptGlob
 from imagen_ops.backfill.approval import Approval
 from imagen_ops.jobs.launch_request import backfill_job_name, import_job_name, run_label_of
@@ -44,6 +44,7 @@ class BackfillRun:
             "auto", if it is worth it.
         prefetch_deadline: how long its batch jobs have.
         approval: what a person has approved, if the run has asked. Then it is the budget.
+        name_prefix: what the names of the deployment's jobs begin with.
     """
 
     run_id: str
@@ -56,16 +57,17 @@ class BackfillRun:
     prefetch: str = NO_PREFETCH
     prefetch_deadline: timedelta = timedelta(hours=DEFAULT_PREFETCH_HOURS)
     approval: Approval | None = None
+    name_prefix: str = NAME_PREFIX
 
     @property
     def job_name(self) -> str:
         """The name of the run's job."""
-        return backfill_job_name(self.day, self.label)
+        return backfill_job_name(self.day, self.label, self.name_prefix)
 
     @property
     def import_job_name(self) -> str:
         """The name of the job that stores what its batch jobs have made."""
-        return import_job_name(self.day, self.label)
+        return import_job_name(self.day, self.label, self.name_prefix)
 
     @property
     def unpriced_model(self) -> str | None:
@@ -104,7 +106,7 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
     approval = _approval(context["ti"])
     return BackfillRun(
         run_id=dag_run.run_id,
-        label=run_label_of(dag_run.dag_id, dag_run.run_id),
+        label=run_label_of(dag_run.dag_id, dag_run.run_id, settings.name_prefix),
         day=day,
         prompts=glob.url,
         form=JobForm.from_fields(params),
@@ -123,6 +125,7 @@ def run_from_context(context: Any, settings: Settings) -> BackfillRun:
             else params["max_cost_usd"] or settings.backfill_max_cost_usd
         ),
         approval=approval,
+        name_prefix=settings.name_prefix,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from beam_jobs.images.location import Location
-from beam_jobs.names import JOBS_FOLDER, ledger_name
+from beam_jobs.names import JOBS_FOLDER, NAME_PREFIX, ledger_name
 from beam_jobs.prefetch.folder import PrefetchFolder
 from imagen_ops.jobs.limits import with_limits
 from imagen_ops.jobs.params import JobForm
@@ -18,7 +18,6 @@ from imagen_ops.settings import Settings
 RUN_LABEL = "imagen-run"
 # A backfill also carries the number of the task try that launched it.
 TRY_LABEL = "imagen-try"
-BACKFILL_JOBS = "imagen-backfill-"
 PREFETCH_TEMPLATE = "IMAGEN_PREFETCH_TEMPLATE"
 # Characters that the job's `--source` does not accept.
 _NOT_IN_SOURCE = re.compile(r"[^A-Za-z0-9._:@/+=-]")
@@ -175,19 +174,25 @@ def prefetch_folder(settings: Settings, run_label: str) -> PrefetchFolder:
     return PrefetchFolder.of(settings.bucket, run_label)
 
 
-def import_job_name(day: str | None, run_label: str) -> str:
+def import_job_name(day: str | None, run_label: str, name_prefix: str = NAME_PREFIX) -> str:
     """Return the name of a run's import job; the arguments are those of `backfill_job_name`."""
-    return f"imagen-import-{day or 'by-hand'}-{run_label[:12]}"
+    return f"{name_prefix}-import-{day or 'by-hand'}-{run_label[:12]}"
 
 
-def backfill_job_name(day: str | None, run_label: str) -> str:
+def backfill_job_name(day: str | None, run_label: str, name_prefix: str = NAME_PREFIX) -> str:
     """Return the job name of a backfill: the same for every try, different for every run.
 
     Args:
         day: the run's day as YYYY-MM-DD; None for a run with prompt files of its own.
         run_label: the label value of the DAG run, from `run_label_of`.
+        name_prefix: the deployment's, so that two in a project don't share names.
     """
-    return f"{BACKFILL_JOBS}{day or 'by-hand'}-{run_label[:12]}"
+    return f"{backfill_jobs(name_prefix)}{day or 'by-hand'}-{run_label[:12]}"
+
+
+def backfill_jobs(name_prefix: str) -> str:
+    """Return what the names of all backfills of a deployment begin with."""
+    return f"{name_prefix}-backfill-"
 
 
 def plan_path(settings: Settings, run_label: str) -> str:
@@ -218,9 +223,13 @@ def prediction_source(run_id: str) -> str:
     return "backfill:" + _NOT_IN_SOURCE.sub("_", run_id)[:200]
 
 
-def run_label_of(dag_id: str, run_id: str) -> str:
-    """Return the label value of a DAG run: 32 hexadecimal characters, which labels may hold."""
-    return hashlib.sha256(f"{dag_id}/{run_id}".encode()).hexdigest()[:32]
+def run_label_of(dag_id: str, run_id: str, name_prefix: str = NAME_PREFIX) -> str:
+    """Return the label value of a DAG run: 32 hexadecimal characters, which labels may hold.
+
+    Two deployments in a project have runs with the same ids, and find batch jobs by this label.
+    """
+    owner = "" if name_prefix == NAME_PREFIX else f"{name_prefix}/"
+    return hashlib.sha256(f"{owner}{dag_id}/{run_id}".encode()).hexdigest()[:32]
 
 
 def _outputs(settings: Settings) -> dict[str, str]:
@@ -258,8 +267,14 @@ def _environment(settings: Settings, max_workers: int, run_label: str) -> dict[s
         "machineType": settings.worker_machine_type,
         "tempLocation": f"gs://{settings.bucket}/temp",
         "stagingLocation": f"gs://{settings.bucket}/staging",
-        "additionalUserLabels": {"app": "imagen", RUN_LABEL: run_label},
+        "additionalUserLabels": {
+            **dict(label.split("=", 1) for label in settings.labels),
+            "app": "imagen",
+            RUN_LABEL: run_label,
+        },
     }
+    if settings.kms_key:
+        environment["kmsKeyName"] = settings.kms_key
     if settings.worker_service_account:
         environment["serviceAccountEmail"] = settings.worker_service_account
     if settings.worker_subnetwork:

@@ -7,7 +7,6 @@ A new field is declared here twice: in `JOB_FIELDS` for the Airflow UI, in `JobF
 
 import contextlib
 import dataclasses
-import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +31,7 @@ from beam_jobs.catalog import (
     usd_per_image,
 )
 from beam_jobs.prompts.templates import TEMPLATE_PATTERN
-from imagen_ops.settings import PREFIX, Settings
+from imagen_ops.settings import PREFIX, Settings, value_of
 
 _SIZE = f"(?:{'|'.join(IMAGE_SIZES)})"
 _MODELS = f"^{MODEL_PATTERN}(?:, *{MODEL_PATTERN})*$"
@@ -61,7 +60,7 @@ def set_to(variable: str, otherwise: str = "no limit") -> str:
         otherwise: what holds if it isn't set and has no default.
     """
     default = Settings.model_fields[variable.removeprefix(PREFIX).lower()].default
-    value = os.environ.get(variable, "").strip() or default or ""
+    value = value_of(variable) or default or ""
     with contextlib.suppress(ValueError):
         value = f"{float(value):,.10g}"
     return f"{value} ({variable})" if value else f"{otherwise} ({variable} isn't set)"
@@ -79,7 +78,7 @@ def _known_models() -> str:
 
 JOB_FIELDS: dict[str, Any] = {
     "model": field(
-        os.environ.get("IMAGEN_MODEL") or DEFAULT_MODEL,
+        value_of("IMAGEN_MODEL", DEFAULT_MODEL),
         "string",
         "Model",
         "Generates the images of prompts that don't name a model. An image of 1K costs at "

@@ -69,7 +69,7 @@ class StreamLauncher:
         return self._dataflow.launch_under_way(self._settings.stream_job_name)
 
     def stop(self, launched: Job | None = None) -> list[Job]:
-        """Drain or cancel every job that has the stream's name. No prompt is lost.
+        """Drain or cancel every job that has the stream's name. Draining loses no prompt.
 
         During an update there are two jobs. The new one has not taken any prompt yet: it is
         cancelled, and comes first in the list.

@@ -22,8 +22,15 @@ from beam_jobs.engine.limiter import INITIAL_IN_FLIGHT, AdaptiveLimiter
 from beam_jobs.engine.model_calls import MAX_EMPTY_ANSWERS
 from beam_jobs.engine.purse import Purse
 from beam_jobs.engine.references import References
-from beam_jobs.engine.storage_lane import LOOKUPS_AT_ONCE, UPLOADS_AT_ONCE, lanes_of
+from beam_jobs.engine.storage_lane import (
+    LOOKUPS_AT_ONCE,
+    UPLOADS_AT_ONCE,
+    Rate,
+    StorageLane,
+    lanes_of,
+)
 from beam_jobs.images import write_gate
+from beam_jobs.images.lanes import Lanes
 from beam_jobs.images.location import Location
 from beam_jobs.images.receipt import Receipt
 from beam_jobs.images.store import ImageStore
@@ -844,6 +851,42 @@ async def test_prompts_wait_before_their_images_can_fill_the_memory(
     may_store.set()
     assert all(isinstance(one, Prediction) for one in await asyncio.gather(*tasks))
     store.close()
+
+
+@pytest.mark.slow
+async def test_while_images_wait_for_storage_no_further_prompt_is_begun(
+    generator, session, prompt_of, serve, monkeypatch, tmp_path
+):
+    """Their claims would have to be renewed, which a slow storage may not even keep up with."""
+    monkeypatch.setattr(image_maker, "MAX_LAG_S", 0.3)
+    objects = ObjectStore(tmp_path / "storage")
+    objects.create_bucket("bucket-1")
+    may_store, looked_up = asyncio.Event(), 0
+
+    async def slow(request):
+        nonlocal looked_up
+        looked_up += request.method == "GET"
+        if request.path.startswith("/upload") and request.query["name"].endswith(".png"):
+            await may_store.wait()
+
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", await serve(storage_app(objects, faults=slow)))
+    lanes = Lanes(uploads=StorageLane(2, lambda: 2, Rate()))
+    store = ImageStore(session, Location.parse("gs://bucket-1/images"), lanes=lanes)
+    limiter = AdaptiveLimiter(8)
+    work = generator(Scripted(), limiter=limiter, max_in_flight=8, store=store)
+    first = [asyncio.create_task(work.outcome(prompt_of(f"fox {number}"))) for number in range(5)]
+    async with asyncio.timeout(60):
+        while store.lag_s < 0.3:  # noqa: ASYNC110 - a clock
+            await asyncio.sleep(0.05)
+    assert looked_up == 5
+    later = [asyncio.create_task(work.outcome(prompt_of(f"hen {number}"))) for number in range(3)]
+    await asyncio.sleep(0.3)
+    assert looked_up == 5
+    may_store.set()
+    outcomes = await asyncio.wait_for(asyncio.gather(*first, *later), 60)
+    assert all(isinstance(outcome, Prediction) for outcome in outcomes)
+    assert looked_up == 8
+    objects.close()
 
 
 @pytest.mark.slow

@@ -91,6 +91,22 @@ async def test_no_more_at_once_than_the_bound_and_what_is_paid_for_goes_first():
     assert storage.lane.at_once == 0
 
 
+async def test_the_lag_is_how_long_the_next_request_has_waited():
+    clock = Clock()
+    storage = Storage(lane(1, clock=clock))
+    assert storage.lane.lag_s == 0
+    await storage.ask("a", "b")
+    clock.now += 3
+    await storage.ask("c")
+    assert storage.lane.lag_s == 3
+    await storage.answer(1)
+    clock.now += 1
+    assert storage.lane.lag_s == 1
+    await storage.answer(1)
+    assert storage.lane.lag_s == 0
+    await storage.answer(1)
+
+
 async def test_a_request_that_is_cancelled_leaves_its_place_to_others():
     storage = Storage(lane(1))
     await storage.ask("a", "b", "c")

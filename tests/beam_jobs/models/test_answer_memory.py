@@ -1,12 +1,22 @@
 """How many answers are in memory at once."""
 
 import asyncio
+import asyncio.sslproto
 import contextlib
+import datetime
+import json
+import ssl
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from beam_jobs.engine.process_memory import TLS_BUFFER_BYTES, bound_tls_buffers
 from beam_jobs.models import answer_memory
 from beam_jobs.models.answer_memory import (
     AnswerMemory,
@@ -134,9 +144,31 @@ async def test_a_wait_ends_before_a_paid_answer_is_lost(monkeypatch):
     assert memory.taken == 0
 
 
-async def test_answers_that_wait_take_no_memory_until_they_are_read(serve):
+def certificate(folder: Path) -> ssl.SSLContext:
+    """Return what a server on this machine needs for TLS, in a context of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    traditional = serialization.PrivateFormat.TraditionalOpenSSL
+    private = key.private_bytes(pem, traditional, serialization.NoEncryption())
+    (folder / "server.pem").write_bytes(private + signed.public_bytes(pem))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "server.pem")
+    return context
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_answers_that_wait_take_no_memory_until_they_are_read(tls, tmp_path, monkeypatch):
     """Of ten answers of 1 MB, one has room; the sockets keep the others."""
-    sizes: list[int] = []
+    monkeypatch.setattr(asyncio.sslproto.SSLProtocol, "max_size", 1 << 18)  # put back afterwards
+    bound_tls_buffers()
 
     class Watched(SlottedResponse):
         async def _wait_for_room(self, slot):
@@ -146,9 +178,18 @@ async def test_answers_that_wait_take_no_memory_until_they_are_read(serve):
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=b"x" * 1_000_000)
 
-    url, waiting = await serve(answer), []
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    context = certificate(tmp_path) if tls else None
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}/"
+    waiting: list[SlottedResponse] = []
     memory, may_end, read = AnswerMemory(1_200_000), asyncio.Event(), []
-    async with aiohttp.ClientSession(response_class=Watched) as session:
+    connector = aiohttp.TCPConnector(ssl=False)
+    async with aiohttp.ClientSession(connector=connector, response_class=Watched) as session:
 
         async def call() -> None:
             with memory.slot() as slot:
@@ -163,15 +204,27 @@ async def test_answers_that_wait_take_no_memory_until_they_are_read(serve):
                 await asyncio.sleep(0.01)
             # Whoever can read more does it now.
             await asyncio.sleep(0.1)
-            sizes = [response.content.total_raw_bytes for response in waiting]
+            sizes = sorted(response.content.total_raw_bytes for response in waiting)
+            transports = [each.connection.transport for each in waiting if each.connection]
+            undecoded = [_undecoded(transport) for transport in transports]
             # A read outside `reading`, such as storage's, has no room to wait for.
             async with session.get(url) as response:
                 assert len(await response.read()) == 1_000_000
             may_end.set()
             await asyncio.gather(*tasks)
+    await runner.cleanup()
     assert read == [1_000_000] * 10
-    assert sorted(sizes)[-1] == 1_000_000
-    assert sorted(sizes)[-2] <= 3 * answer_memory.FIRST_READ_BYTES
+    assert sizes[-1] == 1_000_000
+    assert len(transports) == 9
+    # TLS reads what its buffer holds, and decodes all of it.
+    assert sizes[-2] <= 3 * (TLS_BUFFER_BYTES if tls else answer_memory.FIRST_READ_BYTES)
+    assert max(undecoded) <= 2 * TLS_BUFFER_BYTES
+
+
+def _undecoded(transport: asyncio.BaseTransport) -> int:
+    """Return how many bytes TLS keeps that it has not passed on."""
+    of_tls = getattr(transport, "_ssl_protocol", None)
+    return of_tls._incoming.pending if of_tls else 0
 
 
 async def test_a_refusal_is_read_without_waiting(serve):
@@ -226,3 +279,33 @@ async def test_a_body_can_be_read_twice(serve):
     ):
         assert await response.json() == {"a": 1}
         assert await response.text() == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("body", "decoded"), [('{"name": "naïve"}', {"name": "naïve"}), ("  ", None), ("", None)]
+)
+async def test_json_is_decoded_as_aiohttp_does(serve, body, decoded):
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    url = await serve(answer)
+    for kind in (SlottedResponse, aiohttp.ClientResponse):
+        async with (
+            aiohttp.ClientSession(response_class=kind) as session,
+            session.get(url) as response,
+        ):
+            assert await response.json(content_type=None) == decoded
+            with pytest.raises(aiohttp.ContentTypeError):
+                await response.json()
+
+
+async def test_what_is_no_json_raises_what_aiohttp_raises(serve):
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="<html>")
+
+    async with (
+        aiohttp.ClientSession(response_class=SlottedResponse) as session,
+        session.get(await serve(answer)) as response,
+    ):
+        with pytest.raises(json.JSONDecodeError):
+            await response.json(content_type=None)

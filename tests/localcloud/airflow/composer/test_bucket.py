@@ -1,43 +1,34 @@
 """What is deployed is what `composer.tf` uploads."""
 
-import re
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from localcloud.airflow.composer.bucket import deploy, layout
 from tests.conftest import ROOT
+from tests.terraform import gcloud as gcloud_program
 
 
 def ours() -> dict[str, Path]:
     return layout(ROOT / "dags", ROOT / "plugins", ROOT / "beam_jobs")
 
 
-def matching(pattern: str) -> set[str]:
-    """The files that Terraform's `fileset` finds, for patterns as `composer.tf` has them."""
-    folder, _, rest = pattern.partition("/")
-    suffixes = re.search(r"\*\.\{?([\w,]+)\}?$", rest)
-    assert suffixes, pattern
-    glob = "**/*" if rest.startswith("**") else "*"
-    wanted = {f".{suffix}" for suffix in suffixes[1].split(",")}
-    return {
-        str(path.relative_to(ROOT))
-        for path in (ROOT / folder).glob(glob)
-        if path.suffix in wanted and "__pycache__" not in path.parts
+def test_the_objects_are_those_that_composer_tf_uploads(tmp_path: Path) -> None:
+    gcloud = tmp_path / "bin" / "gcloud"
+    gcloud.parent.mkdir()
+    gcloud.write_text(f'#!/bin/sh\nexec {sys.executable} -SE {gcloud_program.__file__} "$@"\n')
+    gcloud.chmod(0o755)
+    environment = {
+        "PATH": f"{gcloud.parent}:{os.environ['PATH']}",
+        gcloud_program.BUCKETS: str(tmp_path),
     }
-
-
-def test_the_objects_are_those_of_composer_tf() -> None:
-    text = (ROOT / "composer.tf").read_text()
-    resource = re.search(r'resource "google_storage_bucket_object" "plugin" {.*?\n}', text, re.S)
-    dags = re.search(r'resource "google_storage_bucket_object" "dag" {.*?\n}', text, re.S)
-    assert resource
-    assert dags
-    plugins, jobs = re.findall(r'fileset\(path\.module, "(.+?)"\)', resource[0])
-    [dag_files] = re.findall(r'fileset\(path\.module, "(.+?)"\)', dags[0])
-    single = set(re.findall(r'^    { "(.+?)" = "', resource[0], re.M))
-    expected = matching(plugins) | single | matching(dag_files)
-    expected |= {f"plugins/{name}" for name in matching(jobs)}
-    assert set(ours()) == expected
-    assert "plugins/beam_jobs/catalog.json" in expected
+    command = ["scripts/upload_to_airflow.sh", "bucket"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    bucket = tmp_path / "bucket"
+    uploaded = {str(path.relative_to(bucket)) for path in bucket.rglob("*") if path.is_file()}
+    assert set(ours()) == uploaded
+    assert {"plugins/beam_jobs/catalog.json", "plugins/beam_jobs/.airflowignore"} <= uploaded
 
 
 def test_a_deployment_has_each_file_and_no_other(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from imagen_ops.jobs.launch_request import (
     TRY_LABEL,
     LaunchRequest,
     backfill_job_name,
+    backfill_jobs,
     backfill_launch_request,
+    import_job_name,
     ledger_path,
     prediction_source,
     report_path,
@@ -308,3 +310,25 @@ def test_template_form_and_job_agree_on_what_an_endpoint_is() -> None:
     endpoint = "projects/p-1/locations/us-central1/endpoints/1234"
     assert re.fullmatch(ENDPOINT_PATTERN, endpoint), "what the form takes"
     assert re.fullmatch(PREDICT_PATTERN, endpoint), "what the job takes"
+
+
+def test_jobs_have_the_deployments_key_and_labels_and_none_takes_the_place_of_our_own() -> None:
+    environment = {
+        "IMAGEN_KMS_KEY": "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k",
+        "IMAGEN_LABELS": "team=pictures,app=other",
+    }
+    settings = Settings.from_environment({**COMPLETE, **environment})
+    launch = stream_launch_request(settings, JobForm("m"), run_label=LABEL)
+    sent = launch.body()["environment"]
+    assert sent["kmsKeyName"] == environment["IMAGEN_KMS_KEY"]
+    assert sent["additionalUserLabels"] == {"team": "pictures", "app": "imagen", RUN_LABEL: LABEL}
+
+
+def test_two_deployments_in_a_project_find_none_of_each_others_jobs() -> None:
+    ours, theirs = (run_label_of("imagen_backfill", "run", name) for name in ("imagen", "pics"))
+    assert ours == run_label_of("imagen_backfill", "run"), "a run survives an upgrade"
+    assert ours != theirs
+    for name in (backfill_job_name, import_job_name):
+        assert name(None, ours) != name(None, ours, "pics")
+        assert name(None, ours, "pics").startswith("pics-")
+    assert not backfill_job_name(None, ours, "imagen-eu").startswith(backfill_jobs("imagen"))
