@@ -21,7 +21,7 @@ def settings(**others: str) -> Settings:
         ("gs://b-1/prompts/mine/", "prompts/mine"),
         ("gs://b-1/prompts/a*/b/*.txt", "prompts"),
         ("gs://b-1/prompts/one.txt", "prompts/one.txt"),
-        ("gs://b-1/prompts/what[?].txt", "prompts/what?.txt"),
+        ("gs://b-1/prompts/what[?].txt", "prompts"),
         ("gs://b-1/mine*.txt", "/"),
     ],
 )
