@@ -146,6 +146,46 @@ def _quota(figures: Figures) -> Iterator[Check]:
     )
 
 
+def _shared(figures: Figures) -> Iterator[Check]:
+    one, four, three = figures["changes"]
+    per_s = figures["per_minute"] / 60
+    for which, begin, end in (
+        ("one of four workers is busy", one, four),
+        ("all four are", four, three),
+        ("one of them has died", three, figures["until"]),
+    ):
+        # Shares have settled after 30 s.
+        used, refused = shares(figures["rows"], begin + 30, end, per_s)
+        yield Check(
+            f"share used of a job's {figures['per_minute']:,.0f} calls/min, 30 s after {which}",
+            target="at least 97%, at most 2% refused",
+            measured=f"{used:.1%}, {refused:.1%} refused",
+            met=used >= 0.97 and refused <= 0.02,
+        )
+
+
+def _learned(figures: Figures) -> Iterator[Check]:
+    (begin,) = figures["changes"]
+    per_s = figures["per_minute"] / 60
+    used, refused = shares(figures["rows"], begin + 30, figures["until"], per_s)
+    yield Check(
+        f"share used of a quota of {figures['per_minute']:,.0f} calls/min that eight workers learn",
+        target="at least 95%, at most 3% refused",
+        measured=f"{used:.1%}, {refused:.1%} refused",
+        met=used >= 0.95 and refused <= 0.03,
+    )
+
+
+def _budget(figures: Figures) -> Iterator[Check]:
+    missing = figures["budget"] - figures["paid"]
+    yield Check(
+        f"a budget of {figures['budget']:,} images over 4 workers, {figures['kills']} killed",
+        target="exact but for calls without an answer",
+        measured=f"{figures['paid']:,} paid, {figures['in_flight']} in flight when workers died",
+        met=0 <= missing <= figures["in_flight"] and figures["leased"] <= figures["budget"],
+    )
+
+
 def _latency(figures: Figures) -> Iterator[Check]:
     for name, statistic, maximum in (
         ("median_s", "median", 1.0),
@@ -242,6 +282,9 @@ _CHECKS = {
     "storage_limits": storage_limits,
     "quota": _quota,
     "tail": _tail,
+    "shared": _shared,
+    "learned": _learned,
+    "budget": _budget,
     "latency": _latency,
     "files": _files,
 }

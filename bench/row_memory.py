@@ -92,13 +92,13 @@ def spread(way: str, folder: str) -> None:
         blocks = (
             pipeline
             | fileio.MatchFiles(f"{folder}/*.txt")
-            | beam.Reshuffle()
+            | "Spread files" >> beam.Reshuffle()
             | beam.ParDo(ReadPromptFile(defaults, folder, NO_LIMITS))
         )
         rows = (
-            blocks | SpreadRows()
+            blocks | "Spread" >> SpreadRows()
             if way == WAYS[1]
-            else blocks | beam.FlatMap(rows_of) | beam.Reshuffle()
+            else blocks | beam.FlatMap(rows_of) | "Spread" >> beam.Reshuffle()
         )
         count = rows | beam.combiners.Count.Globally()
         _ = count | beam.Map(lambda number: counted.write_text(str(number)))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench import runs
+from bench import fleet, runs
 from bench.prompts import text
 from bench.runs import Run
 from bench.stand_ins import Cloud, Samples
@@ -205,6 +205,9 @@ SCENARIOS: dict[str, Callable[[Cloud, Log], Figures]] = {
     "storage_limits": storage_limits,
     "tail": tail,
     "quota": quota,
+    "shared": fleet.shared,
+    "learned": fleet.learned,
+    "budget": fleet.budget,
     "latency": latency,
     "files": files,
     "cold": cold,

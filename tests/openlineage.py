@@ -1,7 +1,7 @@
 """OpenLineage's events, as a transport of the type `file` leaves them, and what is wrong with them.
 
 No package has OpenLineage's JSON Schemas. `OPENLINEAGE_SPEC` names the folder `spec` of a clone of
-https://github.com/OpenLineage/OpenLineage. Without it, events are checked by its Python client.
+https://github.com/OpenLineage/OpenLineage. Without it, only its Python client checks them.
 """
 
 import importlib.util
@@ -44,7 +44,7 @@ def datasets(events: list[dict[str, Any]], kind: str) -> set[str]:
 
 def problems(event: dict[str, Any]) -> list[str]:
     """Return what is wrong with an event, by OpenLineage's own definition of it."""
-    return _by_schema(event, Path(SPEC)) if SPEC else _by_client(event)
+    return [*_by_client(event), *(_by_schema(event, Path(SPEC)) if SPEC else ())]
 
 
 def _by_schema(event: dict[str, Any], spec: Path) -> list[str]:

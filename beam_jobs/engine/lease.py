@@ -1,8 +1,9 @@
 """What a worker process may pay for: nothing is paid without a lease that a ledger confirms.
 
 A process leases a part of what is left of a budget, pays from it, and asks for the next part. The
-parts become smaller as less is left, and what a process doesn't need it gives back. What a process
-had leased when it died is lost to the budget, so that restarts never exceed it.
+parts become smaller as less is left, and what a process doesn't need it gives back. It notes
+what it spends before it pays, so that others can take back what it had leased and not noted when it
+died.
 """
 
 import asyncio
@@ -10,12 +11,17 @@ import dataclasses
 import logging
 import random
 import time
-import uuid
 from datetime import UTC, datetime, timedelta
 
 from beam_jobs.config.budgets import Budget
 from beam_jobs.engine.backoff import backoff
+from beam_jobs.engine.holding import Holding
 from beam_jobs.engine.ledger import Ledger, Share, Shares
+from beam_jobs.engine.spending_log import (
+    DEAD_AFTER_S,
+    LogClosedError,
+    mark_as_retrieved,
+)
 from beam_jobs.images.requests import StoreError
 from beam_jobs.models.base import CallError, Retry
 from beam_jobs.outcomes import Reason
@@ -27,8 +33,9 @@ _log = logging.getLogger(__name__)
 WRITE_EVERY_S = 1.0
 # A lease that nobody has used for so long is given back.
 IDLE_S = 5.0
-# While others have leases, they may give something back, which takes them a little over IDLE_S.
-GIVE_BACK_WAIT_S = IDLE_S + 5.0
+# While others have leases, they may give something back, which takes them a little over IDLE_S, or
+# turn out to be dead.
+GIVE_BACK_WAIT_S = DEAD_AFTER_S + 10.0
 # A budget that is used up is looked at again after so long: others may have given something back.
 LOOK_AGAIN_S = 60.0
 # A part is what is left, divided by this and the number of workers.
@@ -62,40 +69,48 @@ class Lease:
         self._parts = PARTS_PER_WORKER * workers
         self._most = MOST_PER_CALL * max_in_flight * budget.unit.per_image
         self._max_retry_s = max_retry_s
-        self._worker = uuid.uuid4().hex
-        # Changed only when a write is confirmed; lowered before one is sent.
-        self._leased = 0
-        self._spent = 0
+        self._logs = ledger.logs
+        self._holding = Holding(self._logs, max_retry_s)
         self._wanted = 0
         self._used_up_until = float("-inf")
         self._written_at = float("-inf")
         self._used_at = float("-inf")
-        # This process's share as it is written; None while that is not known.
-        self._noted: Share | None = Share(0, 0)
         # One request at a time.
         self._lock = asyncio.Lock()
         self._request: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
-
-    @property
-    def _available(self) -> int:
-        return self._leased - self._spent
 
     async def spend(self, amount: int) -> None:
         """Take so much from the budget, before it is paid for.
 
         Raises:
             CallError: the budget is used up.
-            StoreError: its ledger could not be read or written until the time for retries was over.
+            StoreError: storage failed until the time for retries was over.
         """
-        if self._available < amount:
-            await self._wait_for(amount)
-        self._spent += amount
-        self._used()
+        while True:
+            if self._holding.available < amount:
+                await self._wait_for(amount)
+            holding = self._holding
+            holding.spent += amount
+            self._used()
+            try:
+                await holding.log.note()
+            except LogClosedError:
+                # Others have taken this process for dead. What is under way was noted in time; this
+                # call was not.
+                if self._holding is holding:
+                    _log.warning("%s: this process is taken for dead, and leases anew", self)
+                    self._holding = Holding(self._logs, self._max_retry_s)
+            except BaseException:
+                holding.spent -= amount
+                raise
+            else:
+                return
 
     def refund(self, amount: int) -> None:
         """Put back what was not paid for after all; below 0 for what was paid for beyond that."""
-        self._spent -= amount
+        # After a new beginning, it was spent under the name before. The budget holds all the same.
+        self._holding.spent -= amount
         self._used()
 
     async def give_back(self) -> bool:
@@ -105,12 +120,13 @@ class Lease:
         """
         async with self._lock:
             # Before the write, so that nobody here spends what others may get.
-            self._leased = min(self._leased, self._spent)
+            holding = self._holding
+            holding.leased = min(holding.leased, holding.spent)
             try:
                 # Whoever wants more writes anyway.
-                while not self._wanted and self._noted != Share(self._spent, self._spent):
+                while not self._wanted and holding.noted != Share(holding.spent, holding.spent):
                     await self._wait_to_write()
-                    if await self._write(await self._ledger.read(), self._leased):
+                    if await self._write(holding, await self._ledger.read(), holding.leased):
                         break
                     await _pause(WRITE_EVERY_S)
             except Exception as error:  # also what a session says that is closed meanwhile
@@ -124,12 +140,12 @@ class Lease:
     async def _wait_for(self, amount: int) -> None:
         self._wanted += amount
         try:
-            while self._available < amount:
+            while self._holding.available < amount:
                 if time.monotonic() < self._used_up_until:
                     raise self._over(amount)
                 if self._request is None or self._request.done():
                     self._request = asyncio.create_task(self._lease())
-                    self._request.add_done_callback(_mark_as_retrieved)
+                    self._request.add_done_callback(mark_as_retrieved)
                 # All who wait get what one request brings, or its error.
                 await asyncio.shield(self._request)
         finally:
@@ -145,6 +161,7 @@ class Lease:
             failing_since: float | None = None
             waiting_since = time.monotonic()
             attempts = overtaken = 0
+            holding = self._holding
             while True:
                 try:
                     await self._wait_to_write()
@@ -153,9 +170,14 @@ class Lease:
                         await asyncio.sleep(WRITE_EVERY_S - recently_s)
                         await _pause(WRITE_EVERY_S / 4)
                         shares = await self._ledger.read()
-                    most = self.budget.amount - shares.leased_by_others(self._worker)
-                    if most <= self._leased:
-                        may_come = shares.unspent_by_others(self._worker) > 0
+                    if not holding.log.is_open:
+                        # Before anything is leased, so that it comes back whenever this one dies.
+                        await holding.log.note()
+                    most = self.budget.amount - shares.leased_by_others(holding.worker)
+                    if most <= holding.leased:
+                        shares, may_come = await self._without_the_dead(holding, shares)
+                        most = self.budget.amount - shares.leased_by_others(holding.worker)
+                    if most <= holding.leased:
                         if may_come and time.monotonic() < waiting_since + GIVE_BACK_WAIT_S:
                             await _pause(2 * WRITE_EVERY_S)
                             continue
@@ -163,12 +185,14 @@ class Lease:
                         all_of_it = self.budget.unit.text(self.budget.amount)
                         _log.warning("%s is used up: %s", self, all_of_it)
                         return
-                    guided = min((most - self._leased) // self._parts, self._most)
-                    part = max(self._wanted - self._available, guided, 1)
-                    leased = min(self._leased + part, most)
-                    if await self._write(shares, leased):
-                        self._leased = leased
+                    guided = min((most - holding.leased) // self._parts, self._most)
+                    part = max(self._wanted - holding.available, guided, 1)
+                    leased = min(holding.leased + part, most)
+                    if await self._write(holding, shares, leased):
+                        holding.leased = leased
                         return
+                except LogClosedError:
+                    self._holding = holding = Holding(self._logs, self._max_retry_s)
                 except StoreError as error:
                     failing_since = failing_since or time.monotonic()
                     remaining_s = failing_since + self._max_retry_s - time.monotonic()
@@ -185,17 +209,42 @@ class Lease:
                     overtaken += 1
                     await _pause(min(WRITE_EVERY_S * 2**overtaken, 8 * WRITE_EVERY_S))
 
+    async def _without_the_dead(self, holding: Holding, shares: Shares) -> tuple[Shares, bool]:
+        """Return the shares without what the dead had leased and not spent.
+
+        Returns:
+            The shares, and whether others still have something that they may give back.
+
+        Raises:
+            StoreError: the logs cannot be read.
+        """
+        notes = await self._logs.newest()
+        by_worker = dict(shares.by_worker)
+        may_come = False
+        for worker, share in shares.by_worker.items():
+            if worker == holding.worker or share.leased <= share.spent:
+                continue
+            # Older versions, and what Airflow has ordered from batch inference, keep no log.
+            note = notes.get(worker)
+            if note and note.is_of_the_dead and await self._logs.close(worker, note):
+                by_worker[worker] = Share(note.spent, note.spent)
+                back = self.budget.unit.text(share.leased - note.spent)
+                _log.warning("%s: %s that a dead worker had leased come back", self, back)
+            else:
+                may_come = True
+        return dataclasses.replace(shares, by_worker=by_worker), may_come
+
     async def _wait_to_write(self) -> None:
         await asyncio.sleep(self._written_at + WRITE_EVERY_S - time.monotonic())
 
-    async def _write(self, shares: Shares, leased: int) -> bool:
+    async def _write(self, holding: Holding, shares: Shares, leased: int) -> bool:
         """Write this process's share; return False if somebody else has written meanwhile."""
-        share = Share(leased=max(leased, self._spent), spent=self._spent)
-        after = dataclasses.replace(shares, by_worker={**shares.by_worker, self._worker: share})
-        before, self._noted = self._noted, None
+        share = Share(leased=max(leased, holding.spent), spent=holding.spent)
+        after = dataclasses.replace(shares, by_worker={**shares.by_worker, holding.worker: share})
+        before, holding.noted = holding.noted, None
         self._written_at = time.monotonic()
         written = await self._ledger.write(shares, after.to_json(self.budget))
-        self._noted = share if written else before
+        holding.noted = share if written else before
         return written
 
     def _used(self) -> None:
@@ -205,7 +254,7 @@ class Lease:
 
     async def _give_back_when_idle(self) -> None:
         """Write what is spent once nobody spends any more, so that others know what is left."""
-        while self._noted != Share(self._spent, self._spent):
+        while self._holding.noted != Share(self._holding.spent, self._holding.spent):
             await asyncio.sleep(max(0.0, self._used_at + IDLE_S - time.monotonic()))
             if self._wanted or time.monotonic() < self._used_at + IDLE_S:
                 await asyncio.sleep(IDLE_S / 5)
@@ -213,7 +262,7 @@ class Lease:
                 return
 
     def _over(self, amount: int) -> CallError:
-        unit, left = self.budget.unit, max(0, self._available)
+        unit, left = self.budget.unit, max(0, self._holding.available)
         now = datetime.now(UTC)
         renewed_at = self.budget.renewed_at(now)
         advice = (
@@ -239,8 +288,3 @@ def _age_s(shares: Shares) -> float:
 
 async def _pause(most_s: float) -> None:
     await asyncio.sleep(random.uniform(0, most_s))  # noqa: S311 - jitter
-
-
-def _mark_as_retrieved(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        task.exception()

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from gcloud.aio.storage import Storage
 
 from beam_jobs.config.budgets import Budget
+from beam_jobs.engine.spending_log import SpendingLogs
 from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.refusals import Meaning
 from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
@@ -49,14 +50,6 @@ class Shares:
     def leased_by_others(self, worker: str) -> int:
         """Return how much all workers but one may pay for."""
         return sum(share.leased for name, share in self.by_worker.items() if name != worker)
-
-    def unspent_by_others(self, worker: str) -> int:
-        """Return how much of that they may not have paid for yet, and may give back."""
-        return sum(
-            max(0, share.leased - share.spent)
-            for name, share in self.by_worker.items()
-            if name != worker
-        )
 
     def to_json(self, budget: Budget) -> bytes:
         """Return the object's content: the shares, and for people what they are of."""
@@ -104,6 +97,8 @@ class Ledger:
         self._storage = storage
         self._bucket = bucket
         self._name = name
+        # What each worker has spent, beside what it has leased.
+        self.logs = SpendingLogs(storage, bucket, name)
 
     @property
     def url(self) -> str:

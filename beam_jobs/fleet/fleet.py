@@ -16,6 +16,7 @@ from beam_jobs.fleet.learning import MIN_REFUSED, MIN_SECONDS
 from beam_jobs.fleet.member import READ_EVERY_S, Member
 from beam_jobs.fleet.report import Report, Usage
 from beam_jobs.fleet.split import Split, settle
+from beam_jobs.models.base import describe_error
 
 _log = logging.getLogger(__name__)
 
@@ -252,9 +253,11 @@ class Fleet:
                     "part of --max_requests_per_minute, and learns the models' quotas alone: %s",
                     error,
                 )
-        except NoAnswerError as error:
+        except Exception as error:
+            # Whatever it is, it costs one try: without this loop, shares would never change again.
             if not self._failing:
                 self._failing = True
-                _log.warning("quotas stay split as they are for now: %s", error)
+                text = str(error) if isinstance(error, NoAnswerError) else describe_error(error)
+                _log.warning("quotas stay split as they are for now: %s", text[:500])
         else:
             self._failing = False

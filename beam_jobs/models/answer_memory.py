@@ -250,14 +250,19 @@ class SlottedResponse(aiohttp.ClientResponse):
         if slot.acquire_now(self.content_length) or transport is None:
             _read_at_once(transport, READ_BYTES)
             return
-        transport.pause_reading()
+        # If aiohttp has stopped it, with enough to read, it also starts it again. Started by
+        # anybody else, it would bring what aiohttp keeps aside, and waits for in vain.
+        stops = transport.is_reading()
+        if stops:
+            transport.pause_reading()
         try:
             await slot.acquire(self.content_length)
         except BaseException:
             self.close()
             raise
         _read_at_once(transport, READ_BYTES)
-        transport.resume_reading()
+        if stops:
+            transport.resume_reading()
 
     def _too_large(self) -> AnswerTooLargeError:
         self.close()

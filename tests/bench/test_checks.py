@@ -5,6 +5,7 @@ import pytest
 from bench import checks as targets
 from bench import plots, report
 from bench.prompts import text
+from bench.report import LOSSES
 from bench.scenarios import SCENARIOS
 
 
@@ -205,6 +206,31 @@ def test_a_rate_that_only_passes_by_has_not_settled_there():
     assert not found["the quota is halved"].met
 
 
+@pytest.mark.parametrize(
+    ("per_s", "refused_per_s", "met"), [(19.6, 0.2, True), (19.0, 0.0, False), (19.9, 0.6, False)]
+)
+def test_each_change_of_the_busy_workers_is_judged_when_shares_have_settled(
+    per_s, refused_per_s, met
+):
+    unsettled = [steady(5, 30), steady(20, 60)]
+    last = [steady(20, 30), steady(per_s, 60, refused_per_s=refused_per_s)]
+    rows = []
+    for part in [*unsettled, *unsettled, *last]:
+        begin, calls, refused = rows[-1] if rows else (0.0, 0, 0)
+        rows += [(begin + at, calls + more, refused + no) for at, more, no in part]
+    found = {"per_minute": 1200.0, "changes": [0.0, 90.0, 180.0], "until": 270.0, "rows": rows}
+    assert [one.met for one in targets._shared(found)] == [True, True, met]
+
+
+@pytest.mark.parametrize(
+    ("paid", "leased", "met"), [(990, 1000, True), (980, 1000, False), (1001, 1001, False)]
+)
+def test_a_budget_may_lack_the_calls_that_were_in_flight_and_no_more(paid, leased, met):
+    found = {"budget": 1000, "paid": paid, "leased": leased, "kills": 2, "in_flight": 12}
+    (check,) = targets._budget(found)
+    assert check.met is met
+
+
 def test_refused_calls_do_not_count_as_use_of_a_quota():
     used, refused = targets.shares(steady(10, 60, refused_per_s=10), 0, 60, 20)
     assert used == pytest.approx(0.5, abs=0.02)
@@ -230,6 +256,7 @@ def whole(**others) -> dict:
     """Figures of every scenario, as `make bench` leaves them."""
     return {
         **RESULTS,
+        "beams_own": {"runs": [each for name in LOSSES for each in (run(name), run("backfill"))]},
         "scaling": {
             "few": 1000,
             "many": 20_000,

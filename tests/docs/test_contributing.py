@@ -96,6 +96,8 @@ EXCEPTIONS = {
     # Where an option is used.
     "beam_jobs/engine/hold.py": {"fallback_models"},
     "beam_jobs/engine/signed_urls.py": {"signed_url_hours"},
+    "beam_jobs/engine/served_models.py": {"max_requests_per_minute"},
+    "beam_jobs/fleet/fleet.py": {"max_requests_per_minute"},
     "beam_jobs/stream.py": {"messages_subscription"},
     "beam_jobs/config/budgets.py": {
         *("max_images", "max_images_per_hour", "max_images_per_day", "max_cost_usd")

@@ -25,6 +25,9 @@ DIFFERS = {
 }
 NOT_ASKED = {
     "images": "no stand-in for the registry",
+    "refused worker list DAGs": "Composer's bucket is not there",
+    "refused worker write a DAG": "Composer's bucket is not there",
+    "refused worker list snapshots": "the bucket of snapshots is not there",
     "airflow command": "no stand-in for Composer's API",
     "composer options": "no stand-in for Composer's API",
     "alert line": "no stand-in for Cloud Logging",

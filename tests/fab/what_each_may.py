@@ -6,8 +6,10 @@ The arguments are the users' password, and their names.
 import json
 import sys
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import create_app
+from airflow.configuration import conf
 from starlette.testclient import TestClient
 
 BACKFILL = "/api/v2/dags/imagen_backfill"
@@ -31,7 +33,9 @@ def main() -> None:
     """Print a JSON object: of each user, of each question, whether they may."""
     password, names = sys.argv[1], sys.argv[2:]
     found: dict[str, dict[str, bool]] = {}
-    with TestClient(create_app(), raise_server_exceptions=False) as client:
+    # Below the path that Airflow is served under.
+    address = f"http://testserver{urlsplit(conf.get('api', 'base_url')).path}"
+    with TestClient(create_app(), address, raise_server_exceptions=False) as client:
         _as(client, "Admin", password)
         made = client.post(
             f"{BACKFILL}/dagRuns",

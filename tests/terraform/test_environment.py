@@ -85,12 +85,12 @@ def test_an_environment_has_hours_to_go(planned: Resources) -> None:
 def test_what_keeps_data_is_encrypted_with_the_key(otherwise: Resources) -> None:
     key = OTHERWISE["kms_key"]
     for one in of_kind(otherwise, "google_storage_bucket").values():
-        assert one["encryption"] == [{"default_kms_key_name": key}]
+        assert one["encryption"][0]["default_kms_key_name"] == key
     kinds = ("google_pubsub_topic", "google_artifact_registry_repository")
     for kind in kinds:
         assert {one["kms_key_name"] for one in of_kind(otherwise, kind).values()} == {key}
     (config,) = otherwise["google_composer_environment.imagen[0]"]["config"]
-    assert config["encryption_config"] == [{"kms_key_name": key}]
+    assert config["encryption_config"][0]["kms_key_name"] == key
 
 
 def test_a_budget_tells_who_gets_alerts_and_the_project_is_what_it_counts(

@@ -285,7 +285,7 @@ def granted_to_people(resources: dict[str, dict[str, Any]]) -> set[tuple[str, st
         if kind.endswith("_iam_member") and not one["member"].startswith("serviceAccount:"):
             rest = "images of containers" if "artifact" in kind else "project"
             on = one.get("bucket") or one.get("subscription") or rest
-            found.add((one["member"], one.get("role"), on))
+            found.add((one["member"], one.get("role"), on.rpartition("/")[2]))
     return found
 
 

@@ -25,7 +25,8 @@ def names(deployment: Deployment) -> Iterator[tuple[str, str]]:
     for address, one in deployment.resources.items():
         kind = address.partition(".")[0]
         if not any(part in address for part in NAMELESS):
-            yield from ((kind, one[name]) for name in NAMES if isinstance(one.get(name), str))
+            found = (one.get(name) for name in NAMES)
+            yield from ((kind, name.rpartition("/")[2]) for name in found if name)
 
 
 def test_two_deployments_in_a_project_have_no_name_in_common(

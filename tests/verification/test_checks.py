@@ -1,10 +1,12 @@
 """The list of checks: names, needs, what they cost, and the files that believe them."""
 
 import re
+from fnmatch import fnmatchcase
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.docs.markdown import section, text_of
 from verification.check import Check
 from verification.checks import checks_of
 from verification.deployment import Deployment, DeploymentError
@@ -40,3 +42,17 @@ def test_a_deployment_s_names_are_those_of_the_variables() -> None:
     assert found.composer_account == "imagen-composer@my-project.iam.gserviceaccount.com"
     with pytest.raises(DeploymentError, match="REGION and BUCKET not set"):
         Deployment.from_environment({"PROJECT": "my-project"})
+
+
+def test_what_is_not_confirmed_names_the_checks_that_tell() -> None:
+    page = section(text_of(ROOT / "docs" / "verified" / "README.md"), "Not confirmed")
+    rows = [line.split(" | ")[-1] for line in page.splitlines() if line.startswith("| ")]
+    named = {name for row in rows[1:] for name in re.findall(r"`([a-z *]+)`", row)}
+    names = {check.name for check in ALL}
+    assert [name for name in named if not any(fnmatchcase(each, name) for each in names)] == []
+    # What every belief rests on, or what is there only to be needed by others, needs no row.
+    unnamed = {each for each in names if not any(fnmatchcase(each, name) for name in named)}
+    assert unnamed <= {
+        *("nothing runs", "act as composer", "act as worker", "act as build"),
+        *("subscriptions", "templates", "images stored", "run fails"),
+    }

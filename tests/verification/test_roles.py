@@ -8,6 +8,7 @@ import pytest
 from tests import grants
 from tests.conftest import Cloud
 from tests.verification.conftest import Verifying, differs, holds
+from verification.check import Ending
 from verification.checks import refusals, roles
 
 ROLES = [f"role {probe.grant}" for probe in roles.PROBES]
@@ -114,3 +115,12 @@ def test_what_a_call_made_is_gone_afterwards(verifying: Verifying) -> None:
     holds(verifying.ask("role worker_creates_images"))
     bucket = verifying.visit.access.storage().bucket(verifying.visit.deployment.bucket)
     assert [b.name for b in bucket.list_blobs() if verifying.visit.mark in b.name] == []
+
+
+def test_what_is_not_there_is_not_counted_as_refused(
+    verifying: Verifying, terraform: Callable[[str, str], None]
+) -> None:
+    # Somebody who may list every object finds that there is no such bucket.
+    terraform('below = "keys/" }', 'below = "dags/" }')
+    result = verifying.ask("refused worker list DAGs")
+    assert (result.ending, result.seen[:27]) == (Ending.NOT_ASKED, "there is nothing to refuse:")

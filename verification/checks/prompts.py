@@ -228,7 +228,10 @@ def _bills(visit: Visit) -> Seen:
 
 def _refused_calls(visit: Visit) -> Seen:
     """Look how many calls of the stream were refused, and that no prompt suffered from it."""
-    counters = dataflow.counters(visit, visit.known["stream job"])
+    job = visit.known["stream job"]
+    # Dataflow hears of them from workers now and then.
+    visit.wait_for(lambda: dataflow.counters(visit, job).get("prompts"))
+    counters = dataflow.counters(visit, job)
     if not counters.get("prompts"):
         raise DiffersError(f"the job's counters have no prompts: {sorted(counters)}")
     calls, refused = counters.get("model_calls", 0), counters.get("quota_refusals", 0)
@@ -291,5 +294,6 @@ def checks(deployment: Deployment) -> Iterator[Check]:
         expected="prompts above 0",
         ask=_refused_calls,
         needs=("prompts",),
+        limit_s=3 * 60.0,
     )
     yield image_check()

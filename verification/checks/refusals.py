@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from google.api_core import exceptions as api_exceptions
 
-from verification.access import TIMEOUT_S
+from verification.access import TIMEOUT_S, NotAskedError
 from verification.calls import Call, lists_jobs, publishes, takes
 from verification.check import Check, DiffersError, Seen
 from verification.deployment import Deployment
@@ -31,13 +31,30 @@ class Refusal:
     call: Call
 
 
-def _lists(below: str, *, bucket: str = "") -> Call:
-    """Return a call that lists a folder of the deployment's bucket, or of one beside it."""
+def _own_bucket(visit: Visit) -> str:
+    return visit.deployment.bucket
+
+
+def _snapshots(visit: Visit) -> str:
+    return f"{visit.deployment.bucket}-snapshots"
+
+
+def _dags_bucket(visit: Visit) -> str:
+    """Return Composer's bucket: as its API says, or as `composer.tf` names it."""
+    try:
+        prefix = str(visit.composer["config"]["dagGcsPrefix"])
+    except (NotAskedError, api_exceptions.GoogleAPICallError, KeyError):
+        return f"{visit.deployment.bucket}-composer"
+    return prefix.removeprefix("gs://").partition("/")[0]
+
+
+def _lists(below: str, *, bucket: Callable[[Visit], str] = _own_bucket) -> Call:
+    """Return a call that lists a folder of a bucket."""
 
     def call(visit: Visit, account: str) -> str:
         client = visit.access.storage(account)
         found = client.list_blobs(
-            visit.deployment.bucket + bucket,
+            bucket(visit),
             prefix=below or None,
             max_results=1,
             timeout=TIMEOUT_S,
@@ -48,15 +65,15 @@ def _lists(below: str, *, bucket: str = "") -> Call:
     return call
 
 
-def _writes(below: str, *, bucket: str = "") -> Call:
+def _writes(below: str, *, bucket: Callable[[Visit], str] = _own_bucket) -> Call:
     """Return a call that would replace an object in a generation that no object has."""
 
     def call(visit: Visit, account: str) -> str:
         client = visit.access.storage(account)
-        blob = client.bucket(visit.deployment.bucket + bucket).blob(f"{below}{visit.mark}.txt")
+        blob = client.bucket(bucket(visit)).blob(f"{below}{visit.mark}.txt")
         try:
             blob.upload_from_string(b"", if_generation_match=1, timeout=TIMEOUT_S, retry=None)
-        except (api_exceptions.PreconditionFailed, api_exceptions.NotFound):
+        except api_exceptions.PreconditionFailed:
             # Cloud Storage looks at permissions first.
             return "may write, and only the precondition refused it"
         return "wrote"
@@ -91,9 +108,9 @@ REFUSALS = (
     Refusal("worker", "write prompt files", _writes("prompts/")),
     Refusal("worker", "write job templates", _writes("templates/")),
     Refusal("worker", "write public keys", _writes("keys/")),
-    Refusal("worker", "list DAGs", _lists("dags/", bucket="-composer")),
-    Refusal("worker", "write a DAG", _writes("dags/", bucket="-composer")),
-    Refusal("worker", "list snapshots", _lists("", bucket="-snapshots")),
+    Refusal("worker", "list DAGs", _lists("dags/", bucket=_dags_bucket)),
+    Refusal("worker", "write a DAG", _writes("dags/", bucket=_dags_bucket)),
+    Refusal("worker", "list snapshots", _lists("", bucket=_snapshots)),
     Refusal("worker", "publish prompts", publishes("prompts_topic")),
     Refusal("worker", "pull predictions", takes("predictions_subscription")),
     Refusal("worker", "list jobs", lists_jobs),
@@ -110,6 +127,8 @@ def _asking(refusal: Refusal) -> Callable[[Visit], Seen]:
             let_in = refusal.call(visit, refusal.account)
         except (api_exceptions.Forbidden, api_exceptions.Unauthorized) as error:
             return Seen(f"refused: HTTP {error.code}")
+        except api_exceptions.NotFound as error:
+            raise NotAskedError(f"there is nothing to refuse: {error.message}") from error
         raise DiffersError(f"not refused: {let_in}")
 
     return ask

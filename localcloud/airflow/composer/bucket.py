@@ -19,7 +19,9 @@ def layout(dags: Path, plugins: Path, beam_jobs: Path) -> dict[str, Path]:
         if path.suffix in _PLUGIN_FILES or path.name == ".airflowignore":
             files[f"plugins/{path.relative_to(plugins)}"] = path
     for path in _files(beam_jobs):
-        if path.suffix == ".py" or path.name == ".airflowignore":
+        # Why the commands for people are left out: scripts/upload_to_airflow.sh.
+        program = path == beam_jobs / "__main__.py"
+        if (path.suffix == ".py" and not program) or path.name == ".airflowignore":
             files[f"plugins/beam_jobs/{path.relative_to(beam_jobs)}"] = path
     files["plugins/beam_jobs/catalog.json"] = beam_jobs / "catalog.json"
     return files
@@ -28,9 +30,15 @@ def layout(dags: Path, plugins: Path, beam_jobs: Path) -> dict[str, Path]:
 def deploy(files: dict[str, Path], folder: Path) -> None:
     """Copy the files into a folder that stands for `/home/airflow/gcs`; remove all others there.
 
-    Plugins come first, as DAG files import them. A file that has not changed is left as it is.
+    Plugins come first, as DAG files import them, and before them what keeps Airflow from importing
+    their packages as plugins. A file that has not changed is left as it is.
     """
-    for name, source in sorted(files.items(), reverse=True):
+
+    def place(item: tuple[str, Path]) -> tuple[bool, bool, str]:
+        name, _ = item
+        return not name.endswith(".airflowignore"), name.startswith("dags/"), name
+
+    for name, source in sorted(files.items(), key=place):
         target = folder / name
         content = source.read_bytes()
         if target.is_file() and target.read_bytes() == content:

@@ -128,6 +128,27 @@ class Forbidden(SimulatedStore):
         raise NotAllowedError("403 storage.objects.create")
 
 
+def test_an_error_that_nobody_expects_costs_one_try(caplog):
+    async def scenario():
+        service, bucket = Service(latency_s=2.0), Bucket()
+        workers = of_a_job(service, bucket, 2)
+        await busy(workers[:1])
+        read, tries = workers[0].fleet._store.read, iter([RuntimeError("session is closed")])
+
+        async def broken():
+            for error in tries:
+                raise error
+            return await read()
+
+        workers[0].fleet._store.read = broken
+        await busy(workers[1:])
+        return service
+
+    service = run(scenario())
+    assert service.rate(45, 60, "w0") == pytest.approx(PER_S / 2, rel=0.1)
+    assert len([each for each in caplog.messages if "session is closed" in each]) == 1
+
+
 def test_workers_that_may_not_tell_of_each_other_split_evenly_and_say_so(caplog):
     async def scenario():
         service, bucket = Service(latency_s=2.0), Bucket()

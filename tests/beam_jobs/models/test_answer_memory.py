@@ -164,8 +164,12 @@ def certificate(folder: Path) -> ssl.SSLContext:
     return context
 
 
+# With little of it, aiohttp itself stops reading an answer before that waits for its room.
+@pytest.mark.parametrize("buffer_bytes", [1 << 16, 1 << 10])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-async def test_answers_that_wait_take_no_memory_until_they_are_read(tls, tmp_path, monkeypatch):
+async def test_answers_that_wait_take_no_memory_until_they_are_read(
+    tls, buffer_bytes, tmp_path, monkeypatch
+):
     """Of ten answers of 1 MB, one has room; the sockets keep the others."""
     monkeypatch.setattr(asyncio.sslproto.SSLProtocol, "max_size", 1 << 18)  # put back afterwards
     bound_tls_buffers()
@@ -189,7 +193,9 @@ async def test_answers_that_wait_take_no_memory_until_they_are_read(tls, tmp_pat
     waiting: list[SlottedResponse] = []
     memory, may_end, read = AnswerMemory(1_200_000), asyncio.Event(), []
     connector = aiohttp.TCPConnector(ssl=False)
-    async with aiohttp.ClientSession(connector=connector, response_class=Watched) as session:
+    async with aiohttp.ClientSession(
+        connector=connector, response_class=Watched, read_bufsize=buffer_bytes
+    ) as session:
 
         async def call() -> None:
             with memory.slot() as slot:

@@ -29,6 +29,8 @@ def test_the_objects_are_those_that_composer_tf_uploads(tmp_path: Path) -> None:
     uploaded = {str(path.relative_to(bucket)) for path in bucket.rglob("*") if path.is_file()}
     assert set(ours()) == uploaded
     assert {"plugins/beam_jobs/catalog.json", "plugins/beam_jobs/.airflowignore"} <= uploaded
+    # Airflow would run it as a program, wherever the ignore file is late.
+    assert [name for name in uploaded if name.endswith("/__main__.py")] == []
 
 
 def test_a_deployment_has_each_file_and_no_other(tmp_path: Path) -> None:
