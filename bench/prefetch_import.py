@@ -1,9 +1,9 @@
 """`python -m bench.prefetch_import`: how fast a batch's output is imported, and in what memory.
 
 The storage is a process of its own on the same cores, which makes the output as it is read and
-forgets the images. `floor` is the least that an import can do: it reads the same ranges with the
-same client, cuts them into rows, decodes the images, and stores them, with as much at once; it
-checks nothing, records nothing, and knows no Beam. `import` is the job, from its options to its
+forgets the images. `floor` does no more than it has to: it reads the same ranges with the same
+client, cuts them into rows, decodes each with orjson, and stores the images, with as much at once;
+it checks nothing, records nothing, and knows no Beam. `import` is the job, from its options to its
 end. They take turns. `beam` only reads, with Beam's own `ReadAllFromText`, and of fewer rows.
 """
 

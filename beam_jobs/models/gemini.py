@@ -171,7 +171,8 @@ def image_in(answer: Any, model: str, *, batch: bool = False) -> Answer:
             the answer cost all the same.
     """
     if error := error_in(answer):  # in an answer of 200; it states no cost
-        raise error_from_answer(code_of(error), orjson.dumps(answer), {})
+        told = orjson.dumps(answer, default=lambda _: None)  # without pictures
+        raise error_from_answer(code_of(error), told, {})
     if not isinstance(answer, dict):
         kind = type(answer).__name__
         raise no_image_error(f"cannot read the model's answer: expected an object, got {kind}")
@@ -208,7 +209,7 @@ def _parts(candidate: dict[str, Any]) -> list[dict[str, Any]]:
     return (candidate.get("content") or {}).get("parts") or []
 
 
-def _images(candidate: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+def _images(candidate: dict[str, Any]) -> Iterator[tuple[str | memoryview, bool]]:
     """Yield the base64 of each image, and whether it is a thought; skip other data and text."""
     for part in _parts(candidate):
         inline = part.get("inlineData") or {}

@@ -21,10 +21,13 @@ class NotAPictureError(ValueError):
     """Bytes that are no picture, or not a whole one. The message completes "bytes …"."""
 
 
-def decode_base64(text: str) -> bytes:
+def decode_base64(text: str | memoryview) -> bytes:
     """Decode base64 in any common dialect: RFC 4648's two alphabets, with or without padding.
 
     Line breaks (RFC 2045) and a `data:` URL around it are allowed too.
+
+    Args:
+        text: as a text, or as its bytes in JSON, which allows no control characters there.
 
     Raises:
         ValueError: `text` is not base64.
@@ -34,6 +37,10 @@ def decode_base64(text: str) -> bytes:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
         pass
+    if isinstance(text, memoryview):
+        text = str(text, "utf-8")
+        if not text.isprintable():
+            raise ValueError("a control character")
     lines = _without_data_url(text).splitlines()
     # Not spaces between words, or "out of memory" would be base64.
     text = "".join(line.strip() for line in lines).translate(_URL_SAFE).rstrip("=")

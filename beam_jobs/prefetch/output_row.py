@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Any
 
 import google_crc32c
-import orjson
 from google.rpc import code_pb2
 
 from beam_jobs.models.base import CallError, Image
@@ -24,6 +23,7 @@ from beam_jobs.models.refusals import error_in
 from beam_jobs.outcomes import Reason
 from beam_jobs.prefetch.manifest import ManifestRow
 from beam_jobs.prefetch.request_row import contents_hash, label_of
+from beam_jobs.prefetch.row_json import decoded
 
 
 class RowEnd(StrEnum):
@@ -104,7 +104,7 @@ def check_line(line: bytes | bytearray, find: FindRow, *, is_ended: bool) -> Usa
         is_ended: whether a line end follows it.
     """
     try:
-        row = orjson.loads(line)
+        row = decoded(line)
         if not isinstance(row, dict):
             raise TypeError
     except (ValueError, TypeError):

@@ -46,6 +46,18 @@ def test_what_is_not_base64_is_refused(text):
         decode_base64(text)
 
 
+@pytest.mark.parametrize("text", [PLAIN, URL_SAFE, f"data:image/png;base64,{PLAIN}"])
+def test_base64_is_read_where_it_stands_in_json(text):
+    assert decode_base64(memoryview(text.encode())) == DATA
+
+
+@pytest.mark.parametrize("byte", [b"\t", b"\r", b"\0", b"\xff", b" "])
+def test_a_byte_that_json_does_not_allow_within_base64_is_refused(byte):
+    broken = PLAIN[:40].encode() + byte + PLAIN[40:].encode()
+    with pytest.raises(ValueError, match=r".+"):
+        decode_base64(memoryview(broken))
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_picture_is_told_by_the_beginning_of_its_base64(kind):
     text = base64.urlsafe_b64encode(encoded(kind)).decode()
