@@ -209,6 +209,10 @@ def _in(block: Block) -> Iterator[Reference]:
                     yield from in_expression(argument.expression)
             for condition in inner.blocks:
                 yield from in_block(condition)
+        elif inner.type == "provisioner":
+            for name, argument in inner.arguments.items():
+                if name not in ("when", "on_failure"):  # keywords
+                    yield from in_expression(argument.expression)
         else:
             yield from in_block(Block("", (), inner.line, {}, [inner]))
 
