@@ -20,7 +20,9 @@ def decoded(line: bytes | bytearray) -> Any:
     Raises:
         ValueError: it is no JSON. What such a text consists of is not looked at.
     """
-    view, pieces, cut, kept_from, at = memoryview(line), [], [], 0, 0
+    view, kept_from, at = memoryview(line), 0, 0
+    pieces: list[bytes | memoryview] = []
+    cut: list[memoryview] = []
     # Within a text, a quotation mark has a backslash before it, and `"data"` would have two.
     while (at := line.find(_NAME, at)) >= 0:
         match = _FIELD.match(line, at)
