@@ -9,8 +9,9 @@ import pytest
 from beam_jobs import backfill, stream
 from beam_jobs.custom import preprocess
 from beam_jobs.images import recent_index
+from beam_jobs.images.lanes import Lanes
 from beam_jobs.images.location import PREDICTIONS, Location
-from beam_jobs.images.store import ImageStore
+from beam_jobs.images.objects import Objects
 from beam_jobs.names import PROMPT_TEMPLATES_FOLDER
 from beam_jobs.prompts.parse import Prompt
 from tests.beam_jobs.prefetch.outputs import outputs_of
@@ -73,7 +74,7 @@ async def test_an_attempt_to_write_works_with_what_workers_are_granted(
 ) -> None:
     """It is made while storage refuses every write, and leaves nothing behind."""
     async with aiohttp.ClientSession() as session:
-        await ImageStore(session, Location.parse(lane.images_location))._try_to_write()
+        await Objects(session, Location.parse(lane.images_location), Lanes())._try_to_write()
     assert workers_storage.refused == []
     assert workers_storage.asked["storage.objects.delete", "images/write-checks"] == 1
     assert lane.objects("images/") == {}
@@ -137,7 +138,10 @@ def test_an_object_that_is_there_is_not_taken_for_a_refusal(
     """It may be answered 403: its name is taken, and workers may not replace it."""
     workers_storage.strict = True
     location = Location.parse(lane.images_location)
-    index, name = recent_index._Index(location), f"{location.index(PREDICTIONS)}1.jsonl"
+    index, name = (
+        recent_index._Index(location, every_s=1.0),
+        f"{location.index(PREDICTIONS)}1.jsonl",
+    )
     index._create(name, b"{}\n")
     index._create(name, b"of a retry, whose first answer was lost")
     assert list(lane.objects("images/recent/").values()) == [b"{}\n"]
