@@ -37,7 +37,6 @@ BEFORE = [wide("other", peak_mb=900.0), usual("other"), usual("other")]
         ({"most_sockets": 1200}, {"open sockets"}),
         ({"cpu_ms": 4.5}, {"with 64 in flight there"}),
     ],
-    ids=str,
 )
 def test_each_target_of_a_thousand_calls_is_missed_by_its_own_figure(changes, missed):
     checks = list(targets.thousand({"runs": [wide(**changes), usual("this"), *BEFORE]}))

@@ -48,13 +48,6 @@ def test_the_providers_that_are_allowed_are_those_whose_schemas_are_checked(comp
     assert majors == {str(each) for each in range(int(least[0]), int(below))}
 
 
-def test_what_is_locked_is_allowed_and_checked():
-    text = (ROOT / ".terraform.lock.hcl").read_text()
-    (locked,) = parse(text).of_type("provider")
-    assert literal(locked.arguments["version"].expression) in schemas.VERSIONS
-    assert literal(locked.arguments["constraints"].expression) == ">= 7.34.0, < 9.0.0"
-
-
 def test_terraform_s_own_version_is_bounded_below(composer):
     (terraform,) = composer.of_type("terraform")
     assert ">=" in literal(terraform.arguments["required_version"].expression)
