@@ -63,8 +63,9 @@ $(VENV)/.compiled: $(VENV)/.installed
 	@$(PY) -m pytest -q --collect-only > /dev/null || true
 	@touch $@
 
+# Three processes: the longest tests have an Airflow each, which costs CPU for as long as it runs.
 test: $(FOR_AIRFLOW) $(VENV)/.compiled ## Run the tests
-	@TESTS_AIRFLOW=$(AIRFLOW) $(PY) -m pytest -q -n 4 --no-loadscope-reorder -m "not full" $(ARGS)
+	@TESTS_AIRFLOW=$(AIRFLOW) $(PY) -m pytest -q -n 3 --no-loadscope-reorder -m "not full" $(ARGS)
 
 # Two processes: these tests wait for little, and each process more reads all of them once more.
 test-quick: $(VENV)/.compiled ## Run the tests that take little time

@@ -90,10 +90,10 @@ os.environ["AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT"] = "300"
 _TOGETHER = {
     "tests/e2e/test_stream.py": "a deployed Airflow",
     # Two: one after the other, these tests would take longer than all others together.
-    "tests/e2e/test_page_in_a_browser.py": "another deployed Airflow",
     "tests/e2e/test_backfill.py": "another deployed Airflow",
+    "tests/e2e/test_page.py": "another deployed Airflow",
+    "tests/e2e/test_page_in_a_browser.py": "another deployed Airflow",
     "tests/e2e/test_dead_letters.py": "a deployed Airflow",
-    "tests/e2e/test_page.py": "a deployed Airflow",
     "tests/e2e/test_verification.py": "a deployed Airflow",
     "tests/plugins/imagen_ops/alerts/test_run_callbacks_in_airflow.py": "the small Airflow",
     # Stops it at its end.

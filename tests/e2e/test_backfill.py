@@ -520,6 +520,7 @@ def test_an_objects_name_and_content_forge_no_alert_and_appear_in_no_log(
     assert operated.task(BACKFILL, run_id, "plan").try_number == 1
 
 
+@pytest.mark.full  # a minute of CPU, for what tests of its tasks and of the import show
 def test_a_night_with_a_prefetch_adds_up_at_about_half_the_price(
     operated: Operated, folder: str
 ) -> None:

@@ -9,7 +9,8 @@ import pytest
 from tests.conftest import BUCKET, PROJECT
 from tests.e2e.conftest import Operated
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# The demo replays a dead letter too.
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 START, REPLAY = "imagen_stream_start", "imagen_dead_letters_replay"
 

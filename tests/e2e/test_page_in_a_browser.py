@@ -18,7 +18,9 @@ from tests.e2e import deposits
 from tests.e2e.conftest import Operated
 
 __all__ = ["watched"]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+# Two and a half minutes of CPU. What the page does, tests/ui shows in a browser; who may see it,
+# test_page.py shows in a real Airflow.
+pytestmark = [pytest.mark.full, pytest.mark.timeout(1800)]
 
 # If it names a folder, the screenshots for the documentation are saved there.
 PICTURES = os.environ.get("PICTURES")
