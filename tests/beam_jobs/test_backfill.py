@@ -261,6 +261,7 @@ def test_a_file_that_is_replaced_while_it_is_read_ends_there(cloud, lane, tmp_pa
     assert (report["prompts"], report["failures"]) == (1, 1)
 
 
+@pytest.mark.full
 def test_however_files_change_no_more_than_planned_is_paid_and_every_row_is_accounted_for(
     cloud, lane, tmp_path
 ):
@@ -380,6 +381,7 @@ def test_predictions_have_signed_urls_where_a_job_may_sign(cloud, lane, tmp_path
     assert "signed_urls" not in lane.dead_letters(1)[0]
 
 
+@pytest.mark.full
 def test_a_night_of_a_template_and_references_is_paid_once_and_what_changes_anew(
     cloud, lane, tmp_path
 ):

@@ -244,6 +244,7 @@ def test_a_worker_unpickles_and_runs_the_job_with_what_the_image_holds(machine, 
     assert json.loads(lane.objects()["report.json"])["predictions"] == 2
 
 
+@pytest.mark.full
 def test_the_import_is_submitted_to_dataflow_whole_and_is_done(machine, cloud, lane, jobs):
     folder = f"gs://{BUCKET}/{lane.name}/prefetch/r1/"
     lane.put("prefetch/r1/parts.json", json.dumps(Prepared("backfill:r1", ()).to_json()))

@@ -66,6 +66,7 @@ def record(operated: Operated, run_id: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.full  # two minutes of CPU; the demo runs a backfill, and tests of the job add it up
 def test_a_night_of_files_adds_up_and_costs_nothing_the_second_time(
     operated: Operated, folder: str
 ) -> None:

@@ -5,7 +5,7 @@ import urllib.request
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.full, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SECRET = "lavender-submarine"
 FAULTS = (

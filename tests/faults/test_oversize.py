@@ -9,6 +9,7 @@ from tests.conftest import eventually
 from tests.faults.books import prompt_bodies
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.slow,
     pytest.mark.timeout(1800),
 ]
