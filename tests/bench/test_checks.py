@@ -291,6 +291,19 @@ def whole(**others) -> dict:
             "until": 180.0,
             "failed": 0,
         },
+        "shared": {
+            "per_minute": 1200.0,
+            "rows": steady(20, 180),
+            "changes": [0.0, 60.0, 120.0],
+            "until": 180.0,
+        },
+        "learned": {
+            "per_minute": 1200.0,
+            "rows": steady(20, 90),
+            "changes": [0.0],
+            "until": 90.0,
+        },
+        "budget": {"budget": 1000, "paid": 1000, "leased": 1000, "kills": 2, "in_flight": 12},
         "latency": {"prompts": 3, "median_s": 0.1, "p99_s": 0.3, "added_s": [0.1, 0.1, 0.3]},
         "files": files(),
         "cold": {"seconds": {"backfill": [3.0, 4.0, 5.0], "stream": [2.0]}},
@@ -302,7 +315,9 @@ def whole(**others) -> dict:
 @pytest.mark.slow
 def test_every_scenario_has_a_section_and_those_with_a_target_a_row(tmp_path):
     page = report.page(whole())
-    assert page.count("\n## ") == len(SCENARIOS) - 1, "starting and parsing share one"
+    assert set(whole()) == {*SCENARIOS, "machine"}
+    # Starting and parsing share one. Those of several workers have rows only.
+    assert page.count("\n## ") == len(SCENARIOS) - 1 - 3
     assert page.count("| ✓ |") + page.count("| ✗ |") == len([*targets.checks(whole())])
     plots.draw(whole(), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {

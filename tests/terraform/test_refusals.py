@@ -68,12 +68,13 @@ AFTER_OTHERS = {
     "kms_key",
     "monthly_budget",
 }
+AFTER_THOSE = {"worker_egress_ranges"}
 
 
 def refused_together():
     """Yield values that are refused in the same plan, for all of `REFUSED`."""
-    for later in (False, True):
-        rest = {name: list(REFUSED[name]) for name in REFUSED if (name in AFTER_OTHERS) == later}
+    for names in (REFUSED.keys() - AFTER_OTHERS - AFTER_THOSE, AFTER_OTHERS, AFTER_THOSE):
+        rest = {name: list(values) for name, values in REFUSED.items() if name in names}
         while any(rest.values()):
             yield {name: values.pop(0) for name, values in rest.items() if values}
 
