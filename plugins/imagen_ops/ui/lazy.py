@@ -7,6 +7,7 @@ build therefore starts when a server starts to serve.
 
 import asyncio
 import contextlib
+import gc
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -57,4 +58,7 @@ class LazyApp:
         with self._build_lock:
             if self._app is None:
                 self._app = self._build()
+                # A full collection looks at all that Airflow has imported, and the event loop waits
+                # for it: 200 ms. What is there now stays until the process ends.
+                gc.freeze()
             return self._app

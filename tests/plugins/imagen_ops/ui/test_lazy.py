@@ -1,6 +1,7 @@
 """The page's app is built late, once, and not on the event loop."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,13 @@ def test_it_is_built_once_by_the_first_request_in_a_thread() -> None:
     assert ask(app, "/d") == ["/d"]
     assert len(built) == 1
     assert built[0] is not threading.main_thread()
+
+
+def test_what_is_there_by_then_is_no_longer_looked_at_by_collections() -> None:
+    before = gc.get_freeze_count()
+    there = [[n] for n in range(2000)]
+    ask(LazyApp(lambda: answer), "/a")
+    assert gc.get_freeze_count() >= before + len(there)
 
 
 def test_a_failed_build_is_retried() -> None:
