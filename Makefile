@@ -58,7 +58,7 @@ demo: $(FOR_AIRFLOW) ## Show the whole way on this machine: prompts in, images o
 	@$(PY) -m localcloud.demo --state $(STATE)/demo --shape $(AIRFLOW)
 
 # All processes of a run read every test. The first time, each would also compile all that it imports:
-# a minute of CPU for each, so one does it before them.
+# a minute of CPU for each, so one does it before them. A test that can't be read fails in the run itself.
 $(VENV)/.compiled: $(VENV)/.installed
 	@$(PY) -m pytest -q --collect-only > /dev/null || true
 	@touch $@

@@ -76,6 +76,7 @@ class Rate:
     async def wait(self) -> float:
         """Wait until a request may start, in order of arrival, and return when it does."""
         async with self._order:
+            # A clock, no event: nobody tells when a rate allows the next request.
             while self._quota and (wait_s := self._quota.wait_s(self._clock())) > 0:  # noqa: ASYNC110
                 await asyncio.sleep(min(wait_s, RECHECK_S))
             now = self._clock()

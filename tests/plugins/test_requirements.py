@@ -22,7 +22,7 @@ IMAGE = (
 )
 # Shared by many packages: that one is held says nothing of another.
 NAMESPACES = {"google", "google.cloud", "airflow", "airflow.providers"}
-# Only what has the provider calls what imports it.
+# Imported only where Airflow's OpenLineage provider is installed.
 OPTIONAL = ("airflow.providers.openlineage", "openlineage.client")
 OURS = {"imagen_ops", "imagen_plugin", "beam_jobs", "dags"}
 

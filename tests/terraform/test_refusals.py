@@ -68,6 +68,7 @@ AFTER_OTHERS = {
     "kms_key",
     "monthly_budget",
 }
+# And these look at some of those.
 AFTER_THOSE = {"worker_egress_ranges"}
 
 
@@ -79,7 +80,7 @@ def refused_together():
             yield {name: values.pop(0) for name, values in rest.items() if values}
 
 
-@pytest.mark.parametrize("bad", refused_together(), ids=lambda bad: f"{len(bad)} variables")
+@pytest.mark.parametrize("bad", list(refused_together()), ids=lambda bad: f"{len(bad)} variables")
 def test_each_variable_refuses_what_cannot_be(new_workspace, bad):
     workspace = new_workspace()
     workspace.give(**{**EXAMPLE, **bad})
