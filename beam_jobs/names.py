@@ -17,6 +17,8 @@ DEAD_LETTERS_SUBSCRIPTION = "dead-letters-sub"
 # What the names of all else begin with, and of the jobs.
 NAME_PREFIX = "imagen"
 STREAM_JOB = f"{NAME_PREFIX}-stream"
+# What the jobs' workers are, unless settings say otherwise; docs/scale.md says which fits what.
+WORKER_MACHINE_TYPE = "n2-standard-2"
 
 # The folders in the bucket of prompt files, and of dead letters that are not replayed.
 PROMPTS_FOLDER = "prompts"

@@ -32,7 +32,7 @@ class Deployment:
     composer_account: str
     worker_account: str
     build_account: str
-    worker_machine_type: str = "n2-standard-2"
+    worker_machine_type: str = names.WORKER_MACHINE_TYPE
     stream_job: str = names.STREAM_JOB
     prompts_topic: str = names.PROMPTS_TOPIC
     prompts_subscription: str = names.PROMPTS_SUBSCRIPTION

@@ -90,7 +90,7 @@ class Settings(BaseModel):
     # Dataflow allows one active job per name. That is what makes a second stream impossible.
     stream_job_name: str = Field(names.STREAM_JOB, pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
     model: str = Field(DEFAULT_MODEL, pattern=f"^{MODEL_PATTERN}$")
-    worker_machine_type: str = Field("n2-standard-2", pattern=r"^[a-z0-9-]+$")
+    worker_machine_type: str = Field(names.WORKER_MACHINE_TYPE, pattern=r"^[a-z0-9-]+$")
     worker_service_account: str | None = Field(
         None,
         pattern=r"^[^@\s]+@[^@\s]+$",

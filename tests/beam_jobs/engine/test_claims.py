@@ -242,31 +242,38 @@ async def test_who_waits_for_a_prompt_that_fails_tries_it_then(generator, prompt
     assert predicted(outcome).work.images == 1
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "not JSON",
-        "[" * 900,
-        "{}",
-        '{"schema": "imagen.claim/2", "payer": "x", "process": "y"}',
-        '{"schema": "imagen.claim/1", "payer": 1, "process": ["y"], "until": "2099-01-01"}',
-        '{"schema": "imagen.claim/1", "payer": "x", "process": "9/9/9", "until": "2099-01-01"}',
-        "x" * 5_000_000,
-        b"\xff\xfe\x00",
-    ],
-    ids=["empty", "text", "deep", "fields", "schema", "types", "2099", "large", "bytes"],
-)
+CLAIMS = {
+    "empty": "",
+    "text": "not JSON",
+    "deep": "[" * 900,
+    "no fields": "{}",
+    "schema": '{"schema": "imagen.claim/2", "payer": "x", "process": "y"}',
+    "types": '{"schema": "imagen.claim/1", "payer": 1, "process": ["y"], "until": "2099-01-01"}',
+    "2099": '{"schema": "imagen.claim/1", "payer": "x", "process": "9/9/9", "until": "2099-01-01"}',
+    "large": "x" * 5_000_000,
+    "bytes": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.slow
 @pytest.mark.asyncio
-async def test_whatever_a_claim_says_it_expires(generator, lane, prompt_of, short_leases, content):
-    prompt = prompt_of("a fox")
-    put_claim(lane, prompt, content)
+async def test_whatever_claims_say_they_expire(generator, lane, prompt_of, short_leases):
+    prompts = {what: prompt_of(f"a fox with {what}") for what in CLAIMS}
+    for what, content in CLAIMS.items():
+        put_claim(lane, prompts[what], content)
     model = Scripted()
-    predicted(await asyncio.wait_for(generator(model).outcome(prompt), 30))
-    assert len(model.asked) == 1
-    assert json.loads(lane.objects("images/")[claim_of(lane, prompt)])["schema"] == "imagen.claim/1"
+    work = generator(model)
+    # At the same time, as each waits for a lease.
+    outcomes = await asyncio.wait_for(asyncio.gather(*map(work.outcome, prompts.values())), 30)
+    for what, outcome in zip(prompts, outcomes, strict=True):
+        assert isinstance(outcome, Prediction), what
+    assert len(model.asked) == len(CLAIMS)
+    for what, prompt in prompts.items():
+        left = json.loads(lane.objects("images/")[claim_of(lane, prompt)])
+        assert left["schema"] == "imagen.claim/1", what
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_claim_of_the_same_delivery_expires_sooner(generator, lane, prompt_of, monkeypatch):
     monkeypatch.setattr(claim_decision, "OWN_LEASE_S", 1.0)
@@ -284,6 +291,7 @@ async def test_a_claim_of_the_same_delivery_expires_sooner(generator, lane, prom
     task.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_a_claim_that_is_renewed_outlives_its_lease(generator, prompt_of, short_leases):
     model = Scripted(latency_s=4.0)
@@ -336,6 +344,7 @@ def is_claim(request):
     return request.query.get("name", request.path).endswith(".claim")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead_s", [-3600, -60, 60, 3600])
 @pytest.mark.asyncio
 async def test_only_storages_clock_counts_whatever_the_workers_says(
@@ -352,23 +361,28 @@ async def test_only_storages_clock_counts_whatever_the_workers_says(
     assert all(isinstance(one, Prediction) for one in outcomes)
 
 
-@pytest.mark.parametrize(
-    "date",
-    [None, "tomorrow", "Thu, 01 Jan 2099 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"],
-)
+@pytest.mark.slow
 @pytest.mark.asyncio
-async def test_a_claim_without_a_usable_age_expires_too(
-    generator, prompt_of, storage, short_leases, date
-):
+async def test_claims_without_a_usable_age_expire_too(generator, prompt_of, storage, short_leases):
+    dates = ["", "tomorrow", "Thu, 01 Jan 2099 00:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"]
+    prompts = [prompt_of(f"a fox on date {number}") for number in range(len(dates))]
+    claims = [f"images/{prompt.digest[:2]}/{prompt.digest}.claim" for prompt in prompts]
+
     async def answered(request, response):
-        response.headers["Date"] = date or ""
+        asked_for = request.query.get("name", request.path)
+        response.headers["Date"] = next(
+            (date for date, prompt in zip(dates, prompts, strict=True) if prompt.digest in asked_for),
+            dates[0],
+        )
 
     store = await storage(None, answered)
-    prompt = prompt_of("a fox")
-    work = generator(Scripted(), location="gs://bucket-1/images")
-    claim = f"images/{prompt.digest[:2]}/{prompt.digest}.claim"
-    put_object(store, claim, by("ab" * 16, "elsewhere/1/1/x"))
-    predicted(await asyncio.wait_for(work.outcome(prompt), 30))
+    for claim in claims:
+        put_object(store, claim, by("ab" * 16, "elsewhere/1/1/x"))
+    model = Scripted()
+    work = generator(model, location="gs://bucket-1/images")
+    outcomes = await asyncio.wait_for(asyncio.gather(*map(work.outcome, prompts)), 30)
+    assert all(isinstance(outcome, Prediction) for outcome in outcomes), outcomes
+    assert len(model.asked) == len(dates)
 
 
 @pytest.mark.asyncio
@@ -466,6 +480,7 @@ def test_a_claim_without_a_record_is_not_taken_for_stored_images(lane, prompt_of
     assert [n for n, there in enumerate(stored) if there] == [7]
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_however_many_prompts_wait_they_are_looked_at_no_more_often_together(
     cloud, generator, lane, prompt_of, short_leases, monkeypatch

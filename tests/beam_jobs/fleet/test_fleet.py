@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import random
+import statistics
 
 import pytest
 
@@ -12,6 +14,12 @@ from tests.virtual_time import run
 PER_S = 20.0
 # Within so many seconds of a change, shares have settled.
 SETTLED_S = 30
+
+
+@pytest.fixture(autouse=True)
+def _repeatable():
+    """The limiter and the shared quota draw from the common source of chance."""
+    random.seed(1)
 
 
 async def busy(workers, *, idle=()):
@@ -92,6 +100,7 @@ def test_eight_workers_learn_an_unknown_quota_together(seed):
     assert max(service.rate(begin, end, f"w{n}") for n in range(8)) <= 1.15 * PER_S / 8
 
 
+@pytest.mark.slow
 def test_a_learned_quota_that_changes_is_followed():
     async def scenario():
         service = Service(lambda at: PER_S / 2 if 90 <= at < 180 else PER_S, latency_s=2.0)
@@ -99,10 +108,14 @@ def test_a_learned_quota_that_changes_is_followed():
         await asyncio.sleep(270)
         return service
 
-    service = run(scenario())
-    assert service.rate(90 + SETTLED_S, 180) / (PER_S / 2) >= 0.9
-    assert service.refused(90 + SETTLED_S, 180) <= 0.05
-    assert service.rate(180 + 2 * SETTLED_S, 300) / PER_S >= 0.9
+    # How soon a worker dares to ask for more is chance: of 16 runs, one had 4.9 % refused.
+    services = [run(scenario()) for _ in range(5)]
+    halved = [service.rate(90 + SETTLED_S, 180) / (PER_S / 2) for service in services]
+    refused = [service.refused(90 + SETTLED_S, 180) for service in services]
+    whole = [service.rate(180 + 2 * SETTLED_S, 300) / PER_S for service in services]
+    assert statistics.mean(halved) >= 0.95
+    assert statistics.mean(refused) <= 0.04
+    assert statistics.mean(whole) >= 0.95
 
 
 def test_a_worker_that_gets_no_answer_goes_on_with_its_share(caplog):

@@ -310,6 +310,7 @@ def test_what_nobody_has_prepared_is_not_overwritten(lane, prepared):
         prepared()
 
 
+@pytest.mark.slow
 def test_a_task_of_airflow_needs_no_beam_and_nothing_that_calls_models():
     """What Composer's image has, it has; what only workers have, it may not."""
     code = """if True:

@@ -91,6 +91,7 @@ def test_looking_ahead_is_bounded():
     assert taken <= MAX_BODY_BYTES // 1000 + 2
 
 
+@pytest.mark.slow
 def test_a_file_of_nothing_but_open_quotes_takes_no_longer_than_others():
     started = time.thread_time()
     assert len(read(b'"a,1\nb,""\n' * 50_000)) == 100_000

@@ -1,5 +1,7 @@
 """Google's own clients, as they call batch jobs over REST."""
 
+import uuid
+
 import pytest
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
@@ -102,6 +104,7 @@ def jobs(services: Services):
 
 
 def test_the_job_service_client_creates_gets_lists_cancels_and_deletes(services: Services, jobs):
+    run = f"r{uuid.uuid4().hex}"  # other tests' jobs are listed too
     services.put(THREE)
     services.set(kept_in="PENDING")
     created = jobs.create_batch_prediction_job(
@@ -114,7 +117,7 @@ def test_the_job_service_client_creates_gets_lists_cancels_and_deletes(services:
                 "predictions_format": "jsonl",
                 "gcs_destination": {"output_uri_prefix": OUTPUT},
             },
-            labels={"run": "r1"},
+            labels={"run": run},
         ),
     )
     assert created.state == aiplatform_v1.JobState.JOB_STATE_PENDING
@@ -126,8 +129,8 @@ def test_the_job_service_client_creates_gets_lists_cancels_and_deletes(services:
     assert job.state == aiplatform_v1.JobState.JOB_STATE_PARTIALLY_SUCCEEDED
     assert (job.completion_stats.successful_count, job.completion_stats.incomplete_count) == (2, 1)
     assert job.partial_failures[0].code == 13
-    assert dict(job.labels) == {"run": "r1"}
-    request = {"parent": PARENT, "filter": "labels.run=r1", "page_size": 1}
+    assert dict(job.labels) == {"run": run}
+    request = {"parent": PARENT, "filter": f"labels.run={run}", "page_size": 1}
     assert [each.name for each in jobs.list_batch_prediction_jobs(request)] == [job.name]
     with pytest.raises(exceptions.BadRequest, match="its state is"):
         jobs.cancel_batch_prediction_job(name=job.name)

@@ -91,6 +91,7 @@ def test_a_setting_that_means_nothing_is_refused_and_changes_nothing(services, s
     assert job["completionStats"] == {"successfulCount": "1"}
 
 
+@pytest.mark.slow
 def test_jobs_survive_a_restart_and_active_ones_begin_anew(tmp_path, served_on):
     with served_on(tmp_path) as services:
         done = services.run([row("A"), row("B")])

@@ -65,6 +65,7 @@ def test_the_tables_are_those_that_are_deployed() -> None:
     assert all(f"\n    {name} = {{" in f"\n{rows}" for name in TABLES)
 
 
+@pytest.mark.slow
 def test_a_dag_that_is_parsed_imports_nothing_of_openlineage() -> None:
     # Even where it is installed: it costs seconds.
     program = "import sys, imagen_ops.dag.tasks; print(*(m for m in sys.modules if 'lineage' in m))"

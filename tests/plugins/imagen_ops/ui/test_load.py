@@ -147,6 +147,7 @@ def test_two_thousand_requests_of_one_user_do_not_delay_another_users_panels(
     assert max(latencies.values()) < seconds / 2
 
 
+@pytest.mark.slow
 def test_reads_of_a_client_that_went_away_are_dropped(server: str, stored: Stored) -> None:
     stored.hang()
     address = server.removeprefix("http://")
