@@ -370,10 +370,9 @@ async def test_claims_without_a_usable_age_expire_too(generator, prompt_of, stor
 
     async def answered(request, response):
         asked_for = request.query.get("name", request.path)
-        response.headers["Date"] = next(
-            (date for date, prompt in zip(dates, prompts, strict=True) if prompt.digest in asked_for),
-            dates[0],
-        )
+        for date, prompt in zip(dates, prompts, strict=True):
+            if prompt.digest in asked_for:
+                response.headers["Date"] = date
 
     store = await storage(None, answered)
     for claim in claims:
