@@ -220,6 +220,32 @@ def _quota_section(figures: Figures) -> Iterator[str]:
     yield "![Accepted and refused calls a second over time](bench-quota.png)"
 
 
+def _shared_section(figures: Figures) -> Iterator[str]:
+    yield "## A rate that four workers share"
+    yield ""
+    rate = f"{figures['per_minute']:.0f}"
+    yield f"`--max_requests_per_minute={rate}`, and a quota of as many. Each worker is a process of"
+    yield "its own. At first one has calls to make, then four have, then one of them is killed."
+    yield ""
+    yield "![Accepted and refused calls a second of all workers over time](bench-shared.png)"
+
+
+def _budget_section(figures: Figures) -> Iterator[str]:
+    yield "## A budget of which workers die"
+    yield ""
+    yield f"Four workers have a budget of {figures['budget']:,} images and more prompts than that."
+    yield f"One is killed, and another started, {figures['kills']} times. What it had leased and"
+    yield "not begun to spend comes back; what it was paying for counts as spent. *In flight* adds"
+    yield "up the calls of all four workers at the times of the kills."
+    yield ""
+    yield "| killed | images paid | noted in the ledger | in flight |"
+    yield "|---|---|---|---|"
+    yield (
+        f"| {figures['kills']} | {figures['paid']:,} | {figures['leased']:,} "
+        f"| {figures['in_flight']} |"
+    )
+
+
 def _latency_section(figures: Figures) -> Iterator[str]:
     yield "## Latency in addition to the model's"
     yield ""
@@ -254,6 +280,8 @@ _SECTIONS = {
     "storage_limits": _storage_limits_section,
     "tail": _tail_section,
     "quota": _quota_section,
+    "shared": _shared_section,
+    "budget": _budget_section,
     "latency": _latency_section,
     "files": _files_section,
     "cold": _cold_section,
