@@ -2,9 +2,10 @@
 
 The storage is a process of its own on the same cores, which makes the output as it is read and
 forgets the images. `floor` does no more than it has to: it reads the same ranges with the same
-client, cuts them into rows, decodes each with orjson, and stores the images, with as much at once;
-it checks nothing, records nothing, and knows no Beam. `import` is the job, from its options to its
-end. They take turns. `beam` only reads, with Beam's own `ReadAllFromText`, and of fewer rows.
+client, cuts them into rows, decodes each as the import does, and stores the images, with as much
+at once; it checks nothing, records nothing, and knows no Beam. `orjson` is the same with a plain
+`orjson.loads`. `import` is the job, from its options to its end. They take turns. `beam` only
+reads, with Beam's own `ReadAllFromText`, and of fewer rows.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +30,7 @@ from beam_jobs.models.pictures import decode_base64
 from beam_jobs.prefetch.importer import IMAGES_AT_ONCE, RANGES_AT_ONCE
 from beam_jobs.prefetch.line_ranges import FileRange, lines_in, ranges_of
 from beam_jobs.prefetch.request_row import label_of
+from beam_jobs.prefetch.row_json import decoded
 from bench.batch_output import BUCKET, FILE_ROWS, FOLDER, IMAGES, Output
 from bench.local_cloud import local_cloud
 from bench.processes import cpu_s, peak_mb
@@ -45,6 +47,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=10_000, help="default: %(default)s")
     parser.add_argument("--image-bytes", type=int, default=2_000_000, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--orjson", action="store_true", help="measure the floor with orjson too")
     parser.add_argument("--beam", action="store_true", help="measure Beam's own reading too")
     parser.add_argument("--run", choices=WAYS, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -102,8 +105,9 @@ def measure(given: argparse.Namespace, url: str, server: int) -> None:
         ways = ["floor", "import"] if number % 2 == 0 else ["import", "floor"]
         figures = {way: measured(way, given, url, server) for way in ways}
         shares.append(figures["import"]["rows_per_s"] / figures["floor"]["rows_per_s"])
-    if given.beam:
-        measured("beam", given, url, server)
+    for way in ("orjson", "beam"):
+        if getattr(given, way):
+            measured(way, given, url, server)
     shown = ", ".join(f"{share:.2f}" for share in shares)
     print(f"import compared with floor: {statistics.median(shares):.2f} (median of {shown})")
 
@@ -139,10 +143,15 @@ def run_import(_: argparse.Namespace) -> None:
 
 def run_floor(given: argparse.Namespace) -> None:
     bound_arenas()
-    asyncio.run(floor(Output(given.rows, given.image_bytes)))
+    asyncio.run(floor(Output(given.rows, given.image_bytes), decoded))
 
 
-async def floor(output: Output) -> None:
+def run_orjson(given: argparse.Namespace) -> None:
+    bound_arenas()
+    asyncio.run(floor(Output(given.rows, given.image_bytes), orjson.loads))
+
+
+async def floor(output: Output, decode: Callable[[bytes], Any]) -> None:
     ranges, images = asyncio.Semaphore(RANGES_AT_ONCE), asyncio.Semaphore(IMAGES_AT_ONCE)
     uploads = asyncio.Semaphore(16)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -169,7 +178,7 @@ async def floor(output: Output) -> None:
             async with ranges, asyncio.TaskGroup() as storing:
                 async for line in lines_in(part, read):
                     assert line.data is not None
-                    row = orjson.loads(line.data)
+                    row = decode(line.data)
                     inline = row["response"]["candidates"][0]["content"]["parts"][0]["inlineData"]
                     data = decode_base64(inline["data"])
                     await images.acquire()
@@ -201,7 +210,7 @@ def run_beam(given: argparse.Namespace) -> None:
         assert_that(lengths, equal_to([expected]))
 
 
-WAYS = {"floor": run_floor, "import": run_import, "beam": run_beam}
+WAYS = {"floor": run_floor, "orjson": run_orjson, "import": run_import, "beam": run_beam}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,8 +15,7 @@ from gcloud.aio.storage import Storage
 from beam_jobs.config.budgets import Budget
 from beam_jobs.engine.spending_log import SpendingLogs
 from beam_jobs.images.answers import is_resource, shortened
-from beam_jobs.images.refusals import Meaning
-from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
+from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of, upload_if
 from beam_jobs.names import LEDGER_SCHEMA
 
 
@@ -149,27 +148,13 @@ class Ledger:
         Raises:
             StoreError: it was not written, or it is not known whether it was.
         """
-        try:
-            stored = await answer_of(
-                self._storage.upload(
-                    self._bucket,
-                    self._name,
-                    content,
-                    content_type="application/json",
-                    parameters={"ifGenerationMatch": str(shares.generation)},
-                    timeout=REQUEST_TIMEOUT_S,
-                    force_resumable_upload=False,
-                ),
-                self._bucket,
-                paid=True,
-            )
-        except StoreError as error:
-            if error.meaning is Meaning.THERE:
-                return False
-            raise
-        if not is_resource(stored, self._name, len(content)):
-            raise StoreError(
-                f"storage answered an upload without the object: {shortened(stored)}",
-                transient=True,
-            )
-        return True
+        stored = await upload_if(
+            self._storage,
+            self._bucket,
+            self._name,
+            content,
+            generation=str(shares.generation),
+            content_type="application/json",
+            paid=True,
+        )
+        return stored is not None

@@ -18,10 +18,8 @@ from gcloud.aio.storage import Storage
 
 from beam_jobs.engine.backoff import backoff
 from beam_jobs.engine.this_process import has_ended, process_name
-from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.dated import dated_page, iso_time
-from beam_jobs.images.refusals import Meaning
-from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
+from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of, upload_if
 
 # A process that has noted nothing for so long, by storage's clock, and still has something leased
 # is dead: a living one gives back what it doesn't use after `lease.IDLE_S`.
@@ -111,31 +109,17 @@ class SpendingLogs:
             _CLOSED: "yes" if note.closed else "",
             _PROCESS: note.process,
         }
-        try:
-            stored: Any = await answer_of(
-                self._storage.upload(
-                    self._bucket,
-                    name,
-                    b"",
-                    content_type="text/plain",
-                    parameters={"ifGenerationMatch": "0", "fields": "name"},
-                    metadata={"metadata": texts},
-                    timeout=REQUEST_TIMEOUT_S,
-                    force_resumable_upload=False,
-                ),
-                self._bucket,
-                paid=True,
-            )
-        except StoreError as error:
-            if error.meaning is Meaning.THERE:
-                return False
-            raise
-        if not is_resource(stored, name):
-            raise StoreError(
-                f"storage answered an upload without the object: {shortened(stored)}",
-                transient=True,
-            )
-        return True
+        stored = await upload_if(
+            self._storage,
+            self._bucket,
+            name,
+            b"",
+            generation="0",
+            content_type="text/plain",
+            metadata=texts,
+            paid=True,
+        )
+        return stored is not None
 
     async def read(self, worker: str, number: int) -> Note:
         """Return a note.

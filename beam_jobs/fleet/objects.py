@@ -21,7 +21,7 @@ from beam_jobs.fleet.split import Split
 from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.dated import answered_at, dated_content, dated_page, http_time, iso_time
 from beam_jobs.images.refusals import Meaning
-from beam_jobs.images.requests import StoreError, answer_of
+from beam_jobs.images.requests import StoreError, answer_of, upload_if
 
 _log = logging.getLogger(__name__)
 
@@ -77,31 +77,17 @@ class FleetObjects:
 
     async def write(self, split: Split, generation: str) -> str | None:
         """Replace a split; return its generation, None if somebody else has replaced it."""
-        content = split.to_json()
-        try:
-            async with self._requests("write", self._split):
-                stored: Any = await answer_of(
-                    self._storage.upload(
-                        self._bucket,
-                        self._split,
-                        content,
-                        content_type="application/json",
-                        parameters={
-                            "ifGenerationMatch": generation,
-                            "fields": "name,size,generation",
-                        },
-                        timeout=TIMEOUT_S,
-                        force_resumable_upload=False,
-                    ),
-                    self._bucket,
-                )
-        except NoAnswerError as error:
-            if isinstance(error.__cause__, StoreError) and error.__cause__.meaning is Meaning.THERE:
-                return None
-            raise
-        if not is_resource(stored, self._split, len(content)) or not stored.get("generation"):
-            raise NoAnswerError(f"storage answered without the object: {shortened(stored)}")
-        return str(stored["generation"])
+        async with self._requests("write", self._split):
+            stored = await upload_if(
+                self._storage,
+                self._bucket,
+                self._split,
+                split.to_json(),
+                generation=generation,
+                content_type="application/json",
+                timeout_s=TIMEOUT_S,
+            )
+        return str(stored["generation"]) if stored else None
 
     async def report(self, usage: Mapping[str, Usage]) -> datetime:
         """Write what this worker does, and return when that was, by storage's clock."""

@@ -1,11 +1,13 @@
 """What a request to Cloud Storage answers, or an error that says what its refusal means."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
+from gcloud.aio.storage import Storage
 
+from beam_jobs.images.answers import is_resource, shortened
 from beam_jobs.images.refusals import Meaning, Refusal
 from beam_jobs.models.base import describe_error, parse_retry_after
 
@@ -79,3 +81,57 @@ async def answer_of(request: Awaitable[T], bucket: str, *, paid: bool = False) -
         ) from error
     except ValueError as error:  # such as a proxy's page instead of JSON
         raise StoreError(f"cannot read storage's answer: {error}", transient=True) from error
+
+
+async def upload_if(
+    storage: Storage,
+    bucket: str,
+    name: str,
+    content: bytes,
+    *,
+    generation: str,
+    content_type: str,
+    metadata: Mapping[str, str] | None = None,
+    paid: bool = False,
+    timeout_s: int = REQUEST_TIMEOUT_S,
+) -> dict[str, Any] | None:
+    """Upload an object if nobody has written it since; return its resource, None if somebody has.
+
+    Args:
+        storage: sends the request.
+        bucket: of the object.
+        name: of the object.
+        content: of the object.
+        generation: which one it replaces; "0": there must be none.
+        content_type: of the content.
+        metadata: custom metadata of the object.
+        paid: as for `answer_of`.
+        timeout_s: seconds for the request.
+
+    Raises:
+        StoreError: it was not written, or it is not known whether it was.
+    """
+    try:
+        stored: Any = await answer_of(
+            storage.upload(
+                bucket,
+                name,
+                content,
+                content_type=content_type,
+                parameters={"ifGenerationMatch": generation, "fields": "name,size,generation"},
+                metadata={"metadata": dict(metadata)} if metadata else None,
+                timeout=timeout_s,
+                force_resumable_upload=False,
+            ),
+            bucket,
+            paid=paid,
+        )
+    except StoreError as error:
+        if error.meaning is Meaning.THERE:
+            return None
+        raise
+    if not is_resource(stored, name, len(content)) or not stored.get("generation"):
+        raise StoreError(
+            f"storage answered an upload without the object: {shortened(stored)}", transient=True
+        )
+    return dict(stored)
