@@ -97,13 +97,17 @@ def index_entry(outcome: Outcome) -> dict[str, Any]:
         )
     # A character has at most 4 bytes; a body may have ten million.
     body = outcome.body[: 4 * MAX_CHARS].decode("utf-8", "replace")
-    return entry | {
-        "prompt": body[:MAX_CHARS],
-        "reason": outcome.reason.value,
-        "detail": outcome.detail[:MAX_CHARS],
-        "retryable": outcome.retryable,
-        "source": outcome.source,
-    }
+    return (
+        entry
+        | {
+            "prompt": body[:MAX_CHARS],
+            "reason": outcome.reason.value,
+            "detail": outcome.detail[:MAX_CHARS],
+            "retryable": outcome.retryable,
+            "source": outcome.source,
+        }
+        | _bounded(outcome.attributes)
+    )
 
 
 def read_newest(

@@ -1,5 +1,6 @@
 """`python -m beam_jobs` as people call it."""
 
+import dataclasses
 import json
 import os
 import re
@@ -15,7 +16,9 @@ from google.cloud.storage import retry as storage_retry
 from beam_jobs import __main__ as cli
 from beam_jobs import catalog
 from beam_jobs.cli import gallery
-from beam_jobs.outcomes import Prediction, encode
+from beam_jobs.images.location import Location
+from beam_jobs.images.recent_index import flush, record_outcome
+from beam_jobs.outcomes import Failure, Prediction, Reason, encode
 from tests.conftest import BUCKET
 
 ROOT = Path(__file__).parents[2]
@@ -519,6 +522,25 @@ def test_a_senders_traces_are_erased_and_nobody_elses(run, lane, traces):
     assert b"order-5" in b"".join(left.values())
     again = run("erase", "--attribute", "tenant=acme", "--yes", *where)[1]
     assert again.startswith("0 images, 0 records, 0 thumbnails, 0 index entries, 0 archived")
+    assert "nothing was found" in again
+    assert "erased" not in again.splitlines()
+
+
+def test_a_senders_refused_prompts_are_erased_from_the_index_that_jobs_write(run, lane):
+    location = Location.parse(lane.images_location)
+    for tenant in ("acme", "other"):
+        body = f"a secret of {tenant}".encode()
+        failure = Failure("order-1", "0f" * 32, Reason.BLOCKED, "refused", False, 1, body)
+        record_outcome(dataclasses.replace(failure, attributes={"tenant": tenant}), location)
+    flush(30)
+    where = ("--location", lane.images_location)
+    code, out, _ = run("erase", "--attribute", "tenant=acme", "--yes", *where)
+    assert code == 0
+    assert "1 index entry" in out.splitlines()[0]
+    assert "of an older version" not in out
+    left = b"".join(lane.objects("").values())
+    assert b"a secret of acme" not in left
+    assert b"a secret of other" in left
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,12 @@ def _run(arguments: argparse.Namespace) -> int:
         traces = find(wanted, location, arguments.project)
         for line in traces.lines():
             print(line)
-        if arguments.yes:
+        if not traces:
+            print("nothing was found, so that nothing is to be erased")
+        elif arguments.yes:
             traces.erase()
             print("erased")
-        elif traces:
+        else:
             print("nothing was erased: pass --yes to do it")
         print("\nout of reach:")
         for line in out_of_reach(wanted, location, arguments.project):

@@ -110,7 +110,7 @@ def prompts(storage, location, kind="predictions"):
 def test_a_prediction_and_a_failure_leave_an_entry_each_beside_the_images(lane, location):
     before = time.time()
     recent_index.record_outcome(prediction(attributes={"tenant": "acme"}), location)
-    recent_index.record_outcome(failure(), location)
+    recent_index.record_outcome(failure(attributes={"tenant": "acme"}), location)
     recent_index.flush(30)
     (entry,) = lines(lane.storage, location, "predictions")
     assert entry.pop("at").endswith("+00:00")
@@ -137,6 +137,7 @@ def test_a_prediction_and_a_failure_leave_an_entry_each_beside_the_images(lane, 
         "reason": "BLOCKED",
         "detail": "refused",
         "retryable": False,
+        "attributes": {"tenant": "acme"},
         "source": "stream",
     }
     names = [name for name in lane.objects("images/") if "/recent/" in name]
@@ -170,7 +171,10 @@ def test_a_long_prompt_is_cut_whatever_it_is_written_in(character):
 def test_an_entry_has_all_attributes_or_none_if_they_are_too_long():
     kept = {"tenant": "acme", "x": "v" * 1024}
     assert recent_index.index_entry(prediction(attributes=kept))["attributes"] == kept
-    assert "attributes" not in recent_index.index_entry(prediction(attributes={"x": "v" * 2000}))
+    assert recent_index.index_entry(failure(attributes=kept))["attributes"] == kept
+    too_long = {"x": "v" * 2000}
+    for outcome in (prediction(attributes=too_long), failure(attributes=too_long)):
+        assert "attributes" not in recent_index.index_entry(outcome)
 
 
 def test_a_body_that_is_not_text_is_shown_with_replacement_characters(lane, location):
