@@ -132,7 +132,7 @@ variable "existing_topics" {
 }
 
 variable "kms_key" {
-  description = "A key in Cloud KMS that encrypts buckets, messages, container images, tables, Airflow, and the jobs' disks: projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY. null: Google's own keys. Choose it before the first apply."
+  description = "A key in Cloud KMS that encrypts buckets, messages, container images, tables, Airflow, and the jobs' disks: projects/PROJECT/locations/REGION/keyRings/RING/cryptoKeys/KEY. null: Google's own keys. Choose it before the first apply: later, it replaces Airflow and the registry."
   type        = string
   default     = null
   validation {
@@ -340,7 +340,7 @@ variable "operators" {
 }
 
 variable "network_range" {
-  description = "The address range of the workers' subnetwork. Each Dataflow worker takes one address, Composer two, and two more while it is upgraded."
+  description = "The address range of the workers' subnetwork. Each Dataflow worker takes one address, Composer two, and two more while it is upgraded. It can grow later, to a range around this one: any other needs another subnetwork, and this one can't go while Airflow is in it."
   type        = string
   default     = "10.20.0.0/22"
   validation {
@@ -424,7 +424,7 @@ locals {
 
 # Not an object type, as above.
 variable "retention" {
-  description = "How many days things are kept: prompts, predictions, and dead_letters that nobody acknowledged (up to 31), plans and reports of jobs, temporary files, and snapshots of Airflow. For example, { predictions = 14 }. Images stay."
+  description = "How many days things are kept: prompts, predictions, and dead_letters that nobody acknowledged (up to 31), plans and reports of jobs, temporary files, and snapshots of Airflow. For example, { predictions = 14 }. Images stay: docs/deploying.md says how to delete them."
   type        = map(number)
   default     = {}
   nullable    = false
@@ -1102,14 +1102,23 @@ data "google_kms_key_ring_iam_policy" "ring" {
 locals {
   project_number = join("", data.google_project.imagen[*].number)
   # Google's own accounts in this project that encrypt with it, as each product's page on CMEK names them.
+  # Google's Terraform modules have the same:
+  # https://github.com/GoogleCloudPlatform/cloud-foundation-fabric/blob/master/modules/project/cmek.tf
   key_users = local.with_key == 0 ? [] : [for account in concat([
+    # https://cloud.google.com/storage/docs/encryption/using-customer-managed-keys
     "service-${local.project_number}@gs-project-accounts.iam.gserviceaccount.com",
+    # https://cloud.google.com/pubsub/docs/encryption
     "service-${local.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com",
+    # https://cloud.google.com/artifact-registry/docs/cmek
     "service-${local.project_number}@gcp-sa-artifactregistry.iam.gserviceaccount.com",
+    # Both for jobs: https://cloud.google.com/dataflow/docs/guides/customer-managed-encryption-keys
     "service-${local.project_number}@compute-system.iam.gserviceaccount.com",
     "service-${local.project_number}@dataflow-service-producer-prod.iam.gserviceaccount.com",
     ],
+    # Composer 3 needs this one and Cloud Storage's:
+    # https://cloud.google.com/composer/docs/composer-3/configure-cmek-encryption
     local.own_environment == 0 ? [] : ["service-${local.project_number}@cloudcomposer-accounts.iam.gserviceaccount.com"],
+    # https://cloud.google.com/bigquery/docs/customer-managed-encryption
     var.bigquery_dataset == null ? [] : ["bq-${local.project_number}@bigquery-encryption.iam.gserviceaccount.com"],
   ) : "serviceAccount:${account}"]
   may_use_key = flatten([

@@ -2,6 +2,8 @@
 the network.
 """
 
+import contextlib
+import functools
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,10 +32,16 @@ def terraform() -> str:
 
 
 @pytest.fixture(scope="session")
-def provider(terraform: str) -> Iterator[dict[str, str]]:
-    """The environment in which Terraform finds the stand-in."""
-    with serve() as environment:
-        yield environment
+def providers(terraform: str) -> Iterator[Callable[[str], dict[str, str]]]:
+    """The environment in which Terraform finds the stand-in of a version."""
+    with contextlib.ExitStack() as served:
+        yield functools.cache(lambda version: served.enter_context(serve(version)))
+
+
+@pytest.fixture(scope="session")
+def provider(providers: Callable[[str], dict[str, str]]) -> dict[str, str]:
+    """The same of the last version."""
+    return providers(VERSIONS[-1])
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +78,19 @@ def applied(applied_workspace: Workspace) -> Deployment:
 
 
 @pytest.fixture(scope="session")
-def changed_plan(
+def changed_workspace(
     applied: Deployment, applied_workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    """What changing every variable would do to what is applied."""
+) -> Workspace:
+    """What is applied, with another value for every variable."""
     workspace = applied_workspace.copy(tmp_path_factory.mktemp("changed") / "copy")
     workspace.give(**{**EXAMPLE, **OTHERWISE})
-    return workspace.plan()
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def changed_plan(changed_workspace: Workspace) -> dict[str, Any]:
+    """What changing every variable would do to what is applied."""
+    return changed_workspace.plan()
 
 
 @pytest.fixture(scope="session")
@@ -86,12 +100,13 @@ def otherwise(changed_plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def team_workspace(terraform: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def team_workspace(
+    providers: Callable[[str], dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Workspace:
     """With what a team has already, and the last provider before version 8."""
-    with serve(VERSIONS[-2]) as environment:
-        workspace = fill(tmp_path_factory.mktemp("team"), environment)
-        workspace.give(**EXAMPLE, **TEAM)
-        yield workspace
+    workspace = fill(tmp_path_factory.mktemp("team"), providers(VERSIONS[-2]))
+    workspace.give(**EXAMPLE, **TEAM)
+    return workspace
 
 
 @pytest.fixture(scope="session")

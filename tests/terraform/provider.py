@@ -29,7 +29,14 @@ from msgpack import ExtType
 
 from tests.terraform import schema as schemas
 from tests.terraform.answers import after_apply, found_there, while_planning
-from tests.terraform.behaviour import as_the_service_has_it, kept, replaced_for, same
+from tests.terraform.behaviour import (
+    as_the_service_has_it,
+    kept,
+    replaced_for,
+    same,
+    stays,
+    worked_out_anew,
+)
 from tests.terraform.protocol import (
     ERROR,
     MESSAGES,
@@ -115,7 +122,7 @@ class StandIn:
         if proposed is None:
             return {"planned_state": request.proposed_new_state}
         kind, prior = request.type_name, decode(request.prior_state)
-        proposed = same(kind, prior, kept(kind, prior, proposed))
+        proposed = worked_out_anew(same(kind, prior, kept(kind, prior, proposed)))
         block = self._schema["resources"][kind]
 
         def planned(where: str, name: str, _: Any, context: dict[str, Any]) -> Any:
@@ -135,9 +142,16 @@ class StandIn:
     def _apply(self, request: Any) -> dict[str, Any]:
         planned = decode(request.planned_state)
         if planned is None:
-            return {"new_state": request.planned_state}
+            return self._delete(request)
         state = self._decided("resources", request.type_name, planned)
         return {"new_state": encode(state), "legacy_type_system": True}
+
+    def _delete(self, request: Any) -> dict[str, Any]:
+        kind = request.type_name
+        if why := stays(kind, decode(request.prior_state)):
+            said = MESSAGES["Diagnostic"](severity=ERROR, summary="Not deleted", detail=why)
+            return {"new_state": request.prior_state, "diagnostics": [said]}
+        return {"new_state": request.planned_state}
 
     def _read(self, request: Any) -> dict[str, Any]:
         config, kind = decode(request.config), request.type_name

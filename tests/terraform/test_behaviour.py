@@ -1,6 +1,15 @@
 """What the stand-in does beyond a schema is what the provider and the service do."""
 
-from tests.terraform.behaviour import as_the_service_has_it, kept, replaced_for, same
+import pytest
+
+from tests.terraform.behaviour import (
+    as_the_service_has_it,
+    kept,
+    replaced_for,
+    same,
+    stays,
+    worked_out_anew,
+)
 from tests.terraform.protocol import UNKNOWN
 
 ENVIRONMENT = "google_composer_environment"
@@ -29,6 +38,51 @@ def test_ranges_that_are_left_out_stay():
     assert kept(ENVIRONMENT, closed, {"config": [{ACCESS: []}]}) == closed
     opened = {"config": [{ACCESS: [{"allowed_ip_range": [{"value": "0.0.0.0/0"}]}]}]}
     assert kept(ENVIRONMENT, closed, opened) == opened
+
+
+def test_a_key_that_is_left_out_stays_and_another_one_needs_another_environment():
+    def config(*keys):
+        return {"config": [{"encryption_config": [{"kms_key_name": key} for key in keys]}]}
+
+    assert kept(ENVIRONMENT, config("a"), config()) == config("a")
+    assert kept(ENVIRONMENT, config("a"), config("b")) == config("b")
+    assert replaced_for(ENVIRONMENT, config("a"), config("a")) == []
+    assert replaced_for(ENVIRONMENT, config("a"), config("b")) == ["config"]
+    assert replaced_for(ENVIRONMENT, config(), config("b")) == ["config"]
+
+
+def test_a_registry_is_replaced_with_its_key_and_without():
+    kind, key = "google_artifact_registry_repository", {"kms_key_name": "a"}
+    assert replaced_for(kind, {"kms_key_name": None}, key) == ["kms_key_name"]
+    assert replaced_for(kind, key, {"kms_key_name": None}) == ["kms_key_name"]
+    assert replaced_for(kind, key, key) == []
+
+
+@pytest.mark.parametrize(
+    ("planned", "is_replaced"),
+    [
+        ("10.20.0.0/22", False),
+        ("10.20.0.0/20", False),
+        ("10.20.0.0/24", True),
+        ("10.30.0.0/16", True),
+    ],
+)
+def test_a_subnetworks_range_grows_in_place_and_nothing_else(planned, is_replaced):
+    found = replaced_for(
+        "google_compute_subnetwork", {"ip_cidr_range": "10.20.0.0/22"}, {"ip_cidr_range": planned}
+    )
+    assert found == ["ip_cidr_range"] * is_replaced
+
+
+def test_a_table_is_deleted_once_it_is_applied_that_it_may_be():
+    assert stays("google_bigquery_table", {"deletion_protection": True})
+    assert not stays("google_bigquery_table", {"deletion_protection": False})
+    assert not stays("google_pubsub_topic", {})
+
+
+def test_labels_are_worked_out_anew_in_each_plan():
+    prior = {"labels": {"a": "b"}, "effective_labels": {"a": "b", "of": "before"}}
+    assert worked_out_anew(prior) == {"labels": {"a": "b"}, "effective_labels": None}
 
 
 def test_snapshots_that_are_off_come_back_without_their_place():

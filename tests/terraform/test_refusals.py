@@ -20,7 +20,13 @@ REFUSED = {
     "name_prefix": ["Imagen", "ab", "a-prefix-that-is-too-long", "-imagen"],
     "role_suffix": ["2", "_a-suffix"],
     "labels": [{"Team": "a"}, {"app": "a"}],
-    "existing_environment": ["Team Airflow", "environments/team-airflow"],
+    # The last two: of another region, and of another project.
+    "existing_environment": [
+        "Team Airflow",
+        "environments/team-airflow",
+        "projects/my-project/locations/europe-west1/environments/team-airflow",
+        "projects/others/locations/us-central1/environments/team-airflow",
+    ],
     "existing_subnetwork": [
         "shared",
         "regions/us-central1/subnetworks/shared",
@@ -122,7 +128,7 @@ def test_variables_that_do_not_go_together_are_refused_together(new_workspace):
 @pytest.mark.parametrize(
     ("given", "sentences"),
     [
-        (
+        pytest.param(
             {
                 "existing_environment": "composer-two",
                 "existing_subnetwork": TEAM["existing_subnetwork"].replace("shared", "closed"),
@@ -133,15 +139,22 @@ def test_variables_that_do_not_go_together_are_refused_together(new_workspace):
                 "doesn't have Private Google Access",
                 "serviceAccount:service-123456789012@gs-project-accounts",
             ],
+            id="Composer 2, no private access, and a key without rights",
         ),
-        (
+        pytest.param(
             {"existing_environment": "airflow-two"},
             ["airflow-two has composer-3-airflow-2.10.5-build.3"],
+            id="Airflow 2",
         ),
-        ({"existing_environment": "no-plugins"}, ["--support-web-server-plugins"]),
-        (
+        pytest.param(
+            {"existing_environment": "no-plugins"},
+            ["--support-web-server-plugins"],
+            id="no plugins",
+        ),
+        pytest.param(
             {"existing_environment": "team-airflow", "snapshots": True},
             ["ask the owners of team-airflow"],
+            id="what its owners set",
         ),
     ],
 )

@@ -3,7 +3,6 @@ another deployment in the same project.
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,33 +13,20 @@ from tests.terraform.workspace import EXAMPLE, TEAM, Deployment, Workspace, chan
 pytestmark = pytest.mark.slow
 
 ENVIRONMENT = "us-central1-team-bucket"
-# What names a resource within its project, by what it is called in Terraform.
-NAMES = ("account_id", "dataset_id", "name", "repository_id", "role_id")
-# What belongs to something that has a name, or to the project alone.
-NAMELESS = ("_iam_member", "_object", "google_project_service", "terraform_data", "data.")
-
-
-def names(deployment: Deployment) -> Iterator[tuple[str, str]]:
-    """Yield the type and the name of what a project has once only."""
-    for address, one in deployment.resources.items():
-        kind = address.partition(".")[0]
-        if not any(part in address for part in NAMELESS):
-            found = (one.get(name) for name in NAMES)
-            yield from ((kind, name.rpartition("/")[2]) for name in found if name)
 
 
 def test_two_deployments_in_a_project_have_no_name_in_common(
     applied: Deployment, team: Deployment
 ) -> None:
     # The service names a dashboard and policies itself.
-    own = {pair for pair in names(team) if not pair[0].startswith("google_monitoring_")}
-    assert own & set(names(applied)) == set()
+    own = {pair for pair in team.names() if not pair[0].startswith("google_monitoring_")}
+    assert own & set(applied.names()) == set()
     assert len(own) > 20
 
 
 def test_every_name_begins_with_the_prefix(team: Deployment) -> None:
     known = {"google_bigquery_dataset", "google_bigquery_table", "google_monitoring_alert_policy"}
-    for kind, name in names(team):
+    for kind, name in team.names():
         if kind not in known and not kind.startswith("google_monitoring_"):
             assert name.removeprefix("my-project-").startswith("pics"), (kind, name)
     for one in of_kind(team.resources, "google_monitoring_alert_policy").values():
@@ -115,10 +101,11 @@ def test_others_files_in_the_bucket_survive_an_upload_and_a_destroy(
         path.write_text("")
     (workspace.folder / "dags" / "imagen_stream.py").write_text("# changed\n")
     (workspace.folder / "plugins" / "imagen_ops" / "errors.py").unlink()
+    # As the documentation tears down: tables stay until it is applied that they may go.
+    workspace.give(**EXAMPLE, **TEAM, keep_data=False)
     workspace.run("apply", "-input=false", "-auto-approve")
     assert (bucket / "dags" / "imagen_stream.py").read_text() == "# changed\n"
     assert not (bucket / "plugins" / "imagen_ops" / "errors.py").exists()
-    workspace.give(**EXAMPLE, **TEAM, keep_data=False)
     workspace.run("destroy", "-input=false", "-auto-approve")
     left = {path for path in bucket.rglob("*") if path.is_file()}
     assert left == set(others)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ OTHERWISE: dict[str, Any] = {
     "metadata_retention_days": 90,
     "model": "gemini-3-pro-image",
     "monthly_budget": 500,
-    "network_range": "10.30.0.0/22",
+    # It can only grow.
+    "network_range": "10.20.0.0/20",
     "notification_emails": ["a@example.com", "b@example.com"],
     "operators": OPERATORS,
     "prompt_folders": ["prompts/", "orders/eu/"],
@@ -109,6 +111,24 @@ TEAM: dict[str, Any] = {
     "bigquery_dataset": "imagen",
     "bigquery_retention_days": 30,
 }
+# Where a deployment is and what it is called: another one is another deployment.
+ELSEWHERE: dict[str, Any] = {
+    "project": "another-project",
+    "region": "europe-west4",
+    "bucket": "another-bucket",
+    "name_prefix": TEAM["name_prefix"],
+    "existing_environment": TEAM["existing_environment"],
+    "existing_subnetwork": TEAM["existing_subnetwork"],
+}
+# What can't be set beside what a team has: its owners set it.
+OF_THE_OWNERS = {
+    "existing_environment": {"airflow_config", "callback_logs", "snapshots", "web_server_ranges"},
+    "existing_subnetwork": {"worker_egress_ranges"},
+}
+# What names a resource within its project, by what it is called in Terraform.
+_NAMES = ("account_id", "dataset_id", "name", "repository_id", "role_id")
+# What belongs to something that has a name, or to the project alone.
+_NAMELESS = ("_iam_member", "_object", "_record_set", "_project_service", "terraform_data", "data.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +179,26 @@ class Workspace:
         outputs = {name: one["value"] for name, one in values.get("outputs", {}).items()}
         return Deployment(by_address(values), outputs)
 
+    def apply_and_say(self) -> dict[str, str]:
+        """What an apply does to what: create, update, replace, or delete."""
+        return self._said("apply", "-input=false", "-auto-approve")
+
+    def left_to_do(self) -> dict[str, str]:
+        """The same of the next plan, which applies nothing; outputs are there by their names.
+
+        Not `-detailed-exitcode`: data that a `check` reads is read again in every apply, and counts
+        as a difference there.
+        """
+        return self._said("plan", "-input=false")
+
+    def _said(self, *arguments: str) -> dict[str, str]:
+        lines = [json.loads(line) for line in self.run(*arguments, "-json").stdout.splitlines()]
+        made = [line["change"] for line in lines if line["type"] == "planned_change"]
+        found = {one["resource"]["addr"]: one["action"] for one in made}
+        outputs = [line["outputs"] for line in lines if line["type"] == "outputs"]
+        found |= {name: one.get("action", "noop") for name, one in (outputs or [{}])[0].items()}
+        return {name: action for name, action in found.items() if action not in ("read", "noop")}
+
     def give(self, **variables: Any) -> None:
         """Sets the variables of the commands to come."""
         (self.folder / "terraform.tfvars.json").write_text(json.dumps(variables))
@@ -170,6 +210,14 @@ class Deployment:
 
     resources: dict[str, dict[str, Any]]
     outputs: dict[str, Any]
+
+    def names(self) -> Iterator[tuple[str, str]]:
+        """Yield the type and the name of what a project has once only."""
+        for address, one in self.resources.items():
+            kind = address.partition(".")[0]
+            if not any(part in address for part in _NAMELESS):
+                found = (one.get(name) for name in _NAMES)
+                yield from ((kind, name.rpartition("/")[2]) for name in found if name)
 
 
 def fill(folder: Path, environment: dict[str, str], text: str | None = None) -> Workspace:
