@@ -40,7 +40,8 @@ upload() { # FOLDER TO EXCLUDE
   gcloud storage rsync --recursive --delete-unmatched-destination-objects --exclude="$3" "$1" "$bucket/$2"
 }
 # Not __main__.py: until the ignore file beside it is there, Airflow imports every file as a module of its bare
-# name, and one of that name runs as a program. Each task that is forked meanwhile would end with its usage.
+# name, and one of that name runs as a program (findings/airflow_plugins_main.sh). Each task that is forked
+# meanwhile would end with its usage.
 upload beam_jobs plugins/beam_jobs '^(?!((?!__main__\.py$).*\.py|(.*/)?\.airflowignore|catalog\.json)$).*'
 upload plugins/imagen_ops plugins/imagen_ops '^(?!(.*\.(py|html|css|js|svg|md)|(.*/)?\.airflowignore)$).*'
 # The DAGs last: they import the others.

@@ -57,10 +57,10 @@ def test_events_name_what_runs_read_and_write_and_nothing_that_people_entered(
     conf = {"prompts": f"gs://{BUCKET}/{name}/*.txt", "max_images": 7654321}
     night = operated.run(BACKFILL, conf)
     operated.lane.predictions(1)
-    operated.run(START, {"max_in_flight": 17})
+    start = operated.run(START, {"max_in_flight": 17})
     operated.lane.publish(f"{PROMPT} of the stream")
     operated.lane.predictions(1)
-    operated.run(REPLAY, {"most": 123})
+    replay = operated.run(REPLAY, {"most": 123})
 
     def told() -> set[str]:
         ended = [e for e in openlineage.read(events) if e["eventType"] == "COMPLETE"]
@@ -74,8 +74,14 @@ def test_events_name_what_runs_read_and_write_and_nothing_that_people_entered(
         (e["job"]["name"], openlineage.problems(e)) for e in all_events if openlineage.problems(e)
     ] == []
 
+    # Airflow runs the night that is due by itself, too, which reads other files.
+    runs = {BACKFILL: night, START: start, REPLAY: replay}
+
     def of(task: str, kind: str) -> set[str]:
-        return openlineage.datasets([e for e in all_events if e["job"]["name"] == task], kind)
+        run_id = runs[task.partition(".")[0]]
+        events = [e for e in all_events if e["job"]["name"] == task and run_id in json.dumps(e)]
+        assert events, f"no event of {task} in {run_id}"
+        return openlineage.datasets(events, kind)
 
     files = f"gs://{BUCKET} {name}"
     assert of(f"{BACKFILL}.plan", "inputs") == {files}
@@ -91,6 +97,5 @@ def test_events_name_what_runs_read_and_write_and_nothing_that_people_entered(
     assert of(f"{BACKFILL}.check", "inputs") == set()
 
     text = json.dumps(all_events)
-    assert night in text, "the events are those of this run"
     for entered in (PROMPT, "7654321", "*.txt", '"most"', '"conf"', '"note"', "hitl_summary"):
         assert entered not in text, entered

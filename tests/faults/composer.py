@@ -139,3 +139,20 @@ def scheduler_dies_with_queued_tasks(operated: Operated, parts: Parts, dag_id: s
         gone.enter_context(parts.gone("scheduler"))
         gone.enter_context(parts.gone(REDIS))
     return run_id
+
+
+def redis_loses_a_message(operated: Operated, parts: Parts, dag_id: str) -> str:
+    """Trigger a run whose first task is queued, and empty Redis before a worker sees it; its id."""
+    leaders = [parts.processes(name)[0] for name in WORKERS]
+    for leader in leaders:
+        leader.suspend()
+    try:
+        # What they have asked for already would be waiting in their connections.
+        parts.redis("CLIENT", "KILL", "TYPE", "normal")
+        run_id = operated.client.trigger(dag_id)
+        eventually(lambda: int(parts.redis("LLEN", "default")) > 0, what="a message in Redis")
+        parts.redis("FLUSHALL")
+    finally:
+        for leader in leaders:
+            leader.resume()
+    return run_id

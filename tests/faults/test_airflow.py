@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from localcloud.airflow import Airflow
-from localcloud.airflow.responses import AirflowApiError
+from localcloud.airflow.responses import AirflowError
 from tests.conftest import BUCKET, Cloud, eventually
 from tests.e2e.conftest import SETTINGS, Operated, operated  # noqa: F401 - a fixture
 from tests.faults.books import Books, prompt_bodies
@@ -86,7 +86,7 @@ def ended(operated: Operated, dag_id: str, run_id: str) -> str:  # noqa: F811
     def state() -> str | None:
         try:
             found = operated.client.run_state(dag_id, run_id)
-        except (AirflowApiError, OSError):
+        except AirflowError:
             return None
         return found.value if found.ended else None
 
