@@ -41,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     environment = environment_of(state)
     if environment is None:
         return _fail(
-            f"no local cloud is running on {state}; start it with Airflow and the stream: make up; or "
-            f"alone: .venv/bin/python -m localcloud --state {shlex.quote(str(state))} up --detach"
+            f"no local cloud is running on {state}; start it with Airflow and the stream: make up; "
+            "or alone: "
+            f".venv/bin/python -m localcloud --state {shlex.quote(str(state))} up --detach"
         )
     if arguments.command == "env":
         for name, value in environment.items():

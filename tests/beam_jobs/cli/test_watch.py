@@ -106,7 +106,7 @@ def test_two_watchers_see_the_same(lane):
 def test_a_missing_topic_is_an_error_that_leaves_no_subscription_behind(lane):
     before = subscriptions(lane)
     with (
-        pytest.raises(CommandError, match="topic no-such-topic in .* does not exist"),
+        pytest.raises(CommandError, match=r"topic no-such-topic in .* does not exist"),
         watch_topics(PROJECT, [f"{lane.name}-predictions", "no-such-topic"]),
     ):
         pytest.fail("watched a missing topic")
