@@ -56,11 +56,9 @@ def asking(service: str, *, role: str, what: str = "", missing: str = _MISSING) 
         raise CommandError(remedy(error, at=at, missing=missing, denied=denied)) from error
 
 
-def asking_pubsub(
-    role: str, *, what: str = "", missing: str = _MISSING
-) -> contextlib.AbstractContextManager[None]:
+def asking_pubsub(role: str, *, what: str = "") -> contextlib.AbstractContextManager[None]:
     """Return `asking` for Pub/Sub."""
-    return asking(PUBSUB, role=role, what=what, missing=missing)
+    return asking(PUBSUB, role=role, what=what)
 
 
 def asking_storage(
