@@ -29,7 +29,11 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         if arguments.needs_project and not arguments.project:
-            raise ValueError("no project: pass --project, or set GOOGLE_CLOUD_PROJECT")
+            raise ValueError(
+                "no project: pass --project, or set GOOGLE_CLOUD_PROJECT, for the real Google "
+                "Cloud; for stand-ins on this machine, type README.md's line with eval, which "
+                "points this terminal at them"
+            )
         _refuse_other_encodings(arguments)
         return int(arguments.run(arguments))
     except KeyboardInterrupt:

@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     if environment is None:
         return _fail(
             f"no local cloud is running on {state}; start it with Airflow and the stream: make up; "
-            f"or alone: python -m localcloud --state {shlex.quote(str(state))} up --detach"
+            "or alone: "
+            f".venv/bin/python -m localcloud --state {shlex.quote(str(state))} up --detach"
         )
     if arguments.command == "env":
         for name, value in environment.items():
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     os.environ.update(environment)
     if not arguments.arguments:
-        return _fail("run: expected a command, for example: python -m localcloud run env")
+        return _fail("run: expected a command, for example: .venv/bin/python -m localcloud run env")
     try:
         os.execvp(arguments.arguments[0], arguments.arguments)  # noqa: S606 - the user's command
     except OSError as error:

@@ -135,7 +135,7 @@ EOF
 }
 
 _imagen_google_cloud() {
-  local name value project region
+  local name value project region found="" first="" many=""
   # The variables that stand-ins set. Other endpoints of Google are accepted.
   for name in PUBSUB_EMULATOR_HOST STORAGE_EMULATOR_HOST GOOGLE_VERTEX_BASE_URL GCE_METADATA_HOST \
     GCE_METADATA_IP CLOUDSDK_API_ENDPOINT_OVERRIDES_DATAFLOW CLOUDSDK_API_ENDPOINT_OVERRIDES_MONITORING \
@@ -143,10 +143,21 @@ _imagen_google_cloud() {
     eval "value=\"\${$name-}\""
     case "$value" in
       "" | https://*.googleapis.com | https://*.googleapis.com/* | 169.254.169.254 | metadata.google.internal) ;;
-      *) _imagen_wrong "$name is set to $value, which is not Google Cloud: unset" \
-        "$name, or set LOCALCLOUD to the state folder of the stand-ins" ;;
+      *)
+        many="${found:+yes}"
+        found="$found${found:+ }$name"
+        first="${first:-$name is set to $value}"
+        ;;
     esac
   done
+  # One may be left over; several are set by the stand-ins' own `env`.
+  if [ -n "$many" ]; then
+    _imagen_wrong "this terminal points at stand-ins: export LOCALCLOUD=.state/localcloud, or the state folder that" \
+      "they were started with; for Google Cloud, unset $found"
+    return 1
+  elif [ -n "$found" ]; then
+    _imagen_wrong "$first, which is not Google Cloud: unset $found, or set LOCALCLOUD to the state folder of the stand-ins"
+  fi
   deployed="$(_imagen_deployed)"
   _imagen_from_terraform PROJECT
   project="$value"

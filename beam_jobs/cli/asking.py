@@ -29,12 +29,13 @@ class CommandError(ValueError):
 
 
 @contextlib.contextmanager
-def asking(service: str, *, role: str, missing: str = _MISSING) -> Iterator[None]:
+def asking(service: str, *, role: str, what: str = "", missing: str = _MISSING) -> Iterator[None]:
     """Say what the errors of a service's client mean.
 
     Args:
         service: `PUBSUB` or `STORAGE`.
         role: what the account needs for what the block does.
+        what: what is asked for, if it is one thing; the error says that it does not exist.
         missing: what to do if what is asked for does not exist.
 
     Raises:
@@ -48,19 +49,23 @@ def asking(service: str, *, role: str, missing: str = _MISSING) -> Iterator[None
         requests_exceptions.RequestException,
         TimeoutError,
     ) as error:
+        if what and isinstance(error, api_exceptions.NotFound):
+            raise CommandError(f"{what} does not exist; {missing}") from error
         at = f"{service} at {endpoints(os.environ, 'global')[service].address}"
         denied = f"grant this account {role}"
         raise CommandError(remedy(error, at=at, missing=missing, denied=denied)) from error
 
 
-def asking_pubsub(role: str) -> contextlib.AbstractContextManager[None]:
+def asking_pubsub(role: str, *, what: str = "") -> contextlib.AbstractContextManager[None]:
     """Return `asking` for Pub/Sub."""
-    return asking(PUBSUB, role=role)
+    return asking(PUBSUB, role=role, what=what)
 
 
-def asking_storage(role: str) -> contextlib.AbstractContextManager[None]:
+def asking_storage(
+    role: str, *, what: str = "", missing: str = _MISSING
+) -> contextlib.AbstractContextManager[None]:
     """Return `asking` for Cloud Storage."""
-    return asking(STORAGE, role=role)
+    return asking(STORAGE, role=role, what=what, missing=missing)
 
 
 def connected(client: Client) -> Client:

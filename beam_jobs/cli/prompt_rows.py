@@ -1,15 +1,17 @@
 """The rows of prompt files for commands, as the jobs read them, without Beam: it takes seconds."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from google.cloud import storage
 
 from beam_jobs.cli.gallery import PATIENCE
+from beam_jobs.cli.prompt_check import problem_of, refusal
 from beam_jobs.outcomes import Failure
-from beam_jobs.prompts.body import InvalidPromptError, fields_of
+from beam_jobs.prompts.body import fields_of
 from beam_jobs.prompts.contents import Stored
 from beam_jobs.prompts.globs import PromptGlob
 from beam_jobs.prompts.incoming import RawPrompt
@@ -29,10 +31,23 @@ def rows_of(path: str, *, source: str, templated: bool = False) -> Iterator[RawP
         templated: whether its prompts have a template even if they name none.
 
     Raises:
+        ValueError: there is no such local file, or it may not be read.
         google.api_core.exceptions.GoogleAPIError: there is no such object, or Cloud Storage does
             not answer.
     """
+    if not path.startswith(_CLOUD):
+        _require_file(path)
     yield from PromptFileReader(path, source, templated=templated).read(_opener(path))
+
+
+def _require_file(path: str) -> None:
+    file = Path(path)
+    if not file.exists():
+        raise ValueError(f"{path}: does not exist; name a prompt file that does")
+    if file.is_dir():
+        raise ValueError(f"{path}: is a folder; name the prompt files in it")
+    if not os.access(file, os.R_OK):
+        raise ValueError(f"{path}: may not be read by this user; change its permissions")
 
 
 def _opener(path: str) -> Callable[[], AbstractContextManager[Stored]]:
@@ -46,22 +61,21 @@ def _opener(path: str) -> Callable[[], AbstractContextManager[Stored]]:
     return lambda: StoredObject(bucket.blob(name, generation=blob.generation), blob.size)
 
 
-def expanded(paths: Iterable[str]) -> Iterator[str]:
-    """Yield paths, and in place of a `gs://` glob what it matches, as a backfill finds it.
+def expanded(path: str) -> Iterator[str]:
+    """Yield a local path, or what a `gs://` glob matches, as a backfill finds it.
 
     Raises:
-        ValueError: a glob is malformed, or matches nothing.
+        ValueError: the glob is malformed, or matches nothing.
         google.api_core.exceptions.GoogleAPIError: Cloud Storage refuses, or does not answer.
     """
-    for path in paths:
-        if not path.startswith(_CLOUD):
-            yield path
-            continue
-        glob = PromptGlob.parse(path)
-        files = list(list_files(storage.Client(project=None), glob, **PATIENCE))
-        if not files:
-            raise ValueError(f"{path}: matches no file")
-        yield from (glob.object_url(file.name) for file in files)
+    if not path.startswith(_CLOUD):
+        yield path
+        return
+    glob = PromptGlob.parse(path)
+    files = list(list_files(storage.Client(project=None), glob, **PATIENCE))
+    if not files:
+        raise ValueError(f"{path}: matches no file")
+    yield from (glob.object_url(file.name) for file in files)
 
 
 def bodies_of_file(
@@ -75,22 +89,34 @@ def bodies_of_file(
         read: called after each row.
 
     Raises:
-        ValueError: rows are invalid; raised before the first body, with one line for each row.
+        ValueError: no job could make images of some rows; raised before the first body, with one
+            line for each of the first ones.
     """
     bodies, problems = [], []
     for row in rows_of(path, source="publish", templated=template is not None):
-        if isinstance(row, Failure):
-            problems.append(row.detail)
-        elif template is None:
-            bodies.append(row.body)
-        else:
-            try:
-                fields = {"template": template, **fields_of(row.body)}
-            except InvalidPromptError as error:
-                problems.append(f"{row.origin}: {error}")
-            else:
-                bodies.append(json.dumps(fields, ensure_ascii=False).encode("utf-8"))
+        if problem := problem_of_row(row, templated=template is not None):
+            problems.append(problem)
+        elif isinstance(row, RawPrompt):
+            bodies.append(row.body if template is None else _with_template(row.body, template))
         read()
     if problems:
-        raise ValueError("\n".join(problems))
+        raise refusal(problems, advice="nothing was published")
     yield from bodies
+
+
+def problem_of_row(row: RawPrompt | Failure, *, templated: bool) -> str | None:
+    """Return why no job can make images of a row, as `FILE:LINE: what is wrong`; None if one may.
+
+    Args:
+        row: of a prompt file.
+        templated: whether it has a template even if it names none.
+    """
+    if isinstance(row, Failure):
+        return row.detail
+    problem = problem_of(row.body, {}, templated=templated)
+    return f"{row.origin}: {problem}" if problem else None
+
+
+def _with_template(body: bytes, template: str) -> bytes:
+    fields = {"template": template, **fields_of(body)}
+    return json.dumps(fields, ensure_ascii=False).encode("utf-8")

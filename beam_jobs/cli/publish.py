@@ -36,8 +36,8 @@ def publish(
     *,
     published: Callable[[], None] = lambda: None,
     timeout_s: float = _TIMEOUT_S,
-) -> int:
-    """Publish messages, wait until Pub/Sub has confirmed all of them, and return their number.
+) -> list[str]:
+    """Publish messages, wait until Pub/Sub has confirmed all of them, and return their ids.
 
     If this is interrupted, up to `MAX_WAITING` messages more than `published` has counted may have
     been published.
@@ -55,11 +55,10 @@ def publish(
         TimeoutError: nothing answers at Pub/Sub's address, or not in time.
     """
     client = connected(PublisherClient())
-    count = 0
+    ids = []
     new_message = pubsub_v1.PubsubMessage.pb()
     for batch in batches_of(new_message(data=body, attributes=attributes) for body in bodies):
-        publish_batch(client, topic, batch, timeout_s=timeout_s)
-        for _ in batch:
-            count += 1
+        for message_id in publish_batch(client, topic, batch, timeout_s=timeout_s):
+            ids.append(message_id)
             published()
-    return count
+    return ids

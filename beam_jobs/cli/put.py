@@ -6,8 +6,8 @@ from google.api_core import exceptions as api_exceptions
 from google.cloud import storage
 
 from beam_jobs.cli.gallery import PATIENCE
-from beam_jobs.cli.prompt_rows import rows_of
-from beam_jobs.outcomes import Failure
+from beam_jobs.cli.prompt_check import refusal
+from beam_jobs.cli.prompt_rows import problem_of_row, rows_of
 from beam_jobs.shown import is_safe
 
 # Signs of a glob: a name with one of them would match others, too.
@@ -31,15 +31,18 @@ def check(path: Path, *, anyway: bool, templated: bool = False) -> int:
             f"{path}: expected a name without {' '.join(sorted(_WILDCARDS))} and without invisible "
             "characters; rename it"
         )
-    rows = list(rows_of(str(path), source="put", templated=templated))
-    invalid = [row.detail for row in rows if isinstance(row, Failure)]
-    if len(invalid) == len(rows):
-        raise ValueError("\n".join(invalid) or f"{path}: has no prompts")
+    count, invalid = 0, []
+    for row in rows_of(str(path), source="put", templated=templated):
+        count += 1
+        if problem := problem_of_row(row, templated=templated):
+            invalid.append(problem)
+    if not count:
+        raise ValueError(f"{path}: has no prompts")
+    if len(invalid) == count:
+        raise refusal(invalid, advice="nothing was put: no row is a prompt")
     if invalid and not anyway:
-        raise ValueError(
-            "\n".join([*invalid, "nothing was put: correct these rows, or pass --anyway"])
-        )
-    return len(rows) - len(invalid)
+        raise refusal(invalid, advice="nothing was put: correct these rows, or pass --anyway")
+    return count - len(invalid)
 
 
 def upload(path: Path, *, bucket: str, folder: str, project: str, replace: bool) -> str:

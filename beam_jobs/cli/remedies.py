@@ -15,6 +15,8 @@ LOG_IN = "log in: gcloud auth application-default login"
 _MAX_CHARS = 200
 # api_core begins the text of an HTTP error with the request: its query can be longer than the rest.
 _REQUEST = re.compile(r"\b[A-Z]+ https?://\S+: |(?<=Max retries exceeded )with url: \S+ ")
+# And with a failed download ends it: how the client tells which answers it expects.
+_EXPECTED = re.compile(r"\('Request failed with status code', (\d+), 'Expected one of', .*\)")
 _UNREACHABLE = (
     api_exceptions.GatewayTimeout,  # DeadlineExceeded is one
     api_exceptions.ServiceUnavailable,
@@ -65,5 +67,6 @@ def remedy(error: BaseException, *, at: str, missing: str, denied: str) -> str:
 
 def shortened(error: BaseException) -> str:
     """Return an error's type and the beginning of its text, on one line."""
-    message = _REQUEST.sub("", " ".join(str(error).split()))[:_MAX_CHARS].rstrip(". ")
+    message = _REQUEST.sub("", " ".join(str(error).split()))
+    message = _EXPECTED.sub(r"status \1", message)[:_MAX_CHARS].rstrip(". ")
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

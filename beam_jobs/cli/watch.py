@@ -18,12 +18,12 @@ from google.api_core import exceptions as api_exceptions
 from google.cloud import pubsub_v1
 from google.protobuf import duration_pb2
 
-from beam_jobs.cli.asking import PATIENCE_S, connected
+from beam_jobs.cli.asking import PATIENCE_S, asking_pubsub, connected
 from beam_jobs.outcomes import CANARY_ATTRIBUTE, FAILURE_SCHEMA, PREDICTION_SCHEMA
 from beam_jobs.shown import shown, shown_words
 
 # The minimum that Pub/Sub allows, so that the subscription of a killed watcher soon goes away.
-_EXPIRES_AFTER_S = 24 * 3600
+_EXPIRES_AFTER = duration_pb2.Duration(seconds=24 * 3600)
 # How long one pull waits, and how many messages it leases: few enough to be shown before their
 # leases end.
 _PULL_S = 20.0
@@ -41,7 +41,7 @@ def watch_topics(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[
         topics: their short names.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: a topic does not exist, or may not be read.
+        CommandError: a topic does not exist, or may not be read.
         TimeoutError: nothing answers at Pub/Sub's address.
     """
     subscriber = connected(pubsub_v1.SubscriberClient())
@@ -55,15 +55,16 @@ def watch_topics(project: str, topics: list[str]) -> Iterator["queue.Queue[dict[
     with contextlib.ExitStack() as stack:
         for topic in topics:
             name = f"projects/{project}/subscriptions/watch-{getpass.getuser()}-{uuid.uuid4().hex}"
-            subscriber.create_subscription(
-                request={
-                    "name": name,
-                    "topic": f"projects/{project}/topics/{topic}",
-                    "expiration_policy": {"ttl": duration_pb2.Duration(seconds=_EXPIRES_AFTER_S)},
-                },
-                retry=None,
-                timeout=PATIENCE_S,
-            )
+            with asking_pubsub("roles/pubsub.editor", what=f"topic {topic} in {project}"):
+                subscriber.create_subscription(
+                    request={
+                        "name": name,
+                        "topic": f"projects/{project}/topics/{topic}",
+                        "expiration_policy": {"ttl": _EXPIRES_AFTER},
+                    },
+                    retry=None,
+                    timeout=PATIENCE_S,
+                )
             stack.callback(_delete, subscriber, name)
             stream = subscriber.subscribe(name, on_message)
             stack.callback(_end, stream)

@@ -38,8 +38,8 @@ def batches_of(messages: Iterable[Any]) -> Iterator[list[Any]]:
 
 def publish_batch(
     client: PublisherClient, topic: str, batch: Sequence[Any], *, timeout_s: float
-) -> None:
-    """Publish messages that fit into one request, and wait until Pub/Sub has confirmed them.
+) -> list[str]:
+    """Publish messages that fit into one request, and return their ids once Pub/Sub has them.
 
     Args:
         client: Google's client, which knows the credentials, or the emulator.
@@ -53,11 +53,12 @@ def publish_batch(
     """
     request = pubsub_v1.PublishRequest.pb()(topic=topic, messages=batch)
     try:
-        pubsub_v1.PublisherClient.publish(
+        response = pubsub_v1.PublisherClient.publish(
             client,
             request=pubsub_v1.PublishRequest.wrap(request),
             retry=Retry(timeout=timeout_s),
             timeout=timeout_s,
         )
+        return list(response.message_ids)
     except (api_exceptions.RetryError, api_exceptions.DeadlineExceeded) as error:
         raise TimeoutError(f"no answer within {timeout_s:g} s: {error}") from error

@@ -197,7 +197,7 @@ class PromptFileReader:
     def _failure(
         self, detail: str, reason: Reason = Reason.INVALID_PROMPT, body: bytes = b""
     ) -> Failure:
-        location = f"{self._path} line {self.line}" if self.line else self._path
+        location = self._origin() if self.line else self._path
         failure = invalid(
             f"{location}: {detail}",
             body,

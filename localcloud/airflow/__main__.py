@@ -109,7 +109,7 @@ def _up(airflow: Airflow, arguments: argparse.Namespace) -> None:
     if cloud is None:
         raise AirflowError(
             f"no local cloud is running on {arguments.state}; start it with: "
-            f"python -m localcloud --state {arguments.state} up --detach"
+            f".venv/bin/python -m localcloud --state {arguments.state} up --detach"
         )
     if airflow.components():
         started = airflow.home.started()
@@ -163,7 +163,7 @@ def _check_running(airflow: Airflow) -> None:
     if not airflow.running():
         raise AirflowError(
             f"no Airflow is running on {airflow.home.path.parent}; start it with: "
-            f"python -m localcloud.airflow --state {airflow.home.path.parent} up"
+            f".venv/bin/python -m localcloud.airflow --state {airflow.home.path.parent} up"
         )
 
 

@@ -18,7 +18,8 @@ from beam_jobs import catalog
 from beam_jobs.cli import gallery
 from beam_jobs.images.location import Location
 from beam_jobs.images.recent_index import flush, record_outcome
-from beam_jobs.outcomes import Failure, Prediction, Reason, encode
+from beam_jobs.outcomes import CANARY_ATTRIBUTE, Failure, Prediction, Reason, encode
+from beam_jobs.prompts.fields import FIELDS, Kind
 from tests.conftest import BUCKET
 
 ROOT = Path(__file__).parents[2]
@@ -80,9 +81,12 @@ def test_publish_sends_the_text_as_it_is(run, lane):
     topic = f"{lane.name}-prompts"
     code, out, err = run("publish", "a 🦊 in the snow", "--topic", topic)
     assert (code, err) == (0, "")
-    assert out == f"published 1 prompt to {lane.topic('prompts')}\n"
     (message,) = bodies(lane, 1)
     assert message.data.decode() == "a 🦊 in the snow"
+    assert out.splitlines() == [
+        f"published 1 prompt to {lane.topic('prompts')}",
+        f"message ID: {message.message_id}",
+    ]
 
 
 def test_publish_sends_every_parameter_and_attribute(run, lane):
@@ -110,16 +114,92 @@ def test_publish_sends_every_parameter_and_attribute(run, lane):
 def test_publish_sends_the_prompts_of_a_file(run, lane, tmp_path):
     (tmp_path / "p.txt").write_text("a fox\nan owl\n")
     code, out, _ = run("publish", "--file", tmp_path / "p.txt", "--topic", f"{lane.name}-prompts")
+    ids = [message.message_id for message in bodies(lane, 2)]
     assert (code, out.split()[1]) == (0, "2")
+    assert out.splitlines()[1] == f"message IDs: {', '.join(sorted(ids, key=int))}"
+
+
+def test_the_message_ids_of_many_prompts_are_not_listed(run, lane, tmp_path):
+    (tmp_path / "p.txt").write_text("a fox\n" * 11)
+    code, out, _ = run("publish", "--file", tmp_path / "p.txt", "--topic", f"{lane.name}-prompts")
+    assert (code, out) == (0, f"published 11 prompts to {lane.topic('prompts')}\n")
+
+
+# What each field's option is given; a test for a field that is not here fails.
+GIVEN = {
+    Kind.TEXT: ["x"],
+    Kind.CHOICE: ["x"],
+    Kind.INTEGER: ["1"],
+    Kind.BOOLEAN: [],
+    Kind.PATHS: ["gs://b/x.png"],
+    Kind.VALUES: ["a=b"],
+}
+
+
+@pytest.mark.parametrize("field", FIELDS[1:], ids=lambda field: field.name)
+def test_a_field_that_a_file_would_ignore_is_refused_by_name(cloud, capsys, tmp_path, field):
+    (tmp_path / "p.txt").write_text("a fox\n")
+    by_kind = {Kind.VALUES: "--var", Kind.PATHS: "--reference"}
+    option = by_kind.get(field.kind, f"--{field.name.replace('_', '-')}")
+    command = ["publish", "--file", str(tmp_path / "p.txt"), option, *GIVEN[field.kind]]
+    if field.name == "template":
+        assert cli.main([*command, "--topic", "no-such-topic"]) == 1
+        assert "not allowed" not in capsys.readouterr().err
+        return
+    with pytest.raises(SystemExit) as caught:
+        cli.main(command)
+    assert caught.value.code == 2
+    assert (
+        f"error: not allowed with --file: {option}; say it in each row" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["a fox", "--images", "9"], "field 'images': expected a whole number from 1 to 4, got 9"),
+        (["a fox", "--seed=-1"], "field 'seed': expected a whole number from 0 to 2147483647"),
+        (["a fox", "--id", "no id"], "field 'id': expected 1 to 128 characters"),
+        (["a fox", "--output-quality", "9"], "field 'output_quality' is only for jpeg"),
+        ([""], "field 'prompt' is empty"),
+        (["--template", "No!"], "field 'template': expected a template's name"),
+        (["--template", "studio", "--images", "9"], "field 'images': expected a whole number"),
+        (["a fox", "--attribute", f"{CANARY_ATTRIBUTE}2=x", "--images", "9"], "field 'images'"),
+    ],
+)
+def test_what_no_job_accepts_is_refused_before_it_is_published(run, lane, arguments, says):
+    code, out, err = run("publish", *arguments, "--topic", f"{lane.name}-prompts")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"error: nothing was published: {says}")
+    assert lane.nothing_left("prompts")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a fox", "--model", "flux-1", "--negative-prompt", "snow"],
+        ["a fox", "--negative-prompt", "snow"],
+        ["a fox", "--thinking-level", "high"],
+        ["a fox", "--aspect-ratio", "99:1"],
+        ["a fox", "--reference", "gs://any-bucket/a.png"],
+        ["--template", "studio", "--var", "product=a shoe"],
+        ["a fox", "--var", "product=a shoe"],
+    ],
+)
+def test_what_the_settings_of_a_job_decide_is_left_to_the_job(run, lane, arguments):
+    assert run("publish", *arguments, "--topic", f"{lane.name}-prompts")[0] == 0
 
 
 def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_path):
-    (tmp_path / "p.csv").write_text("prompt,images\na fox,1\nan owl\nx,y,z\n")
+    (tmp_path / "p.csv").write_text("prompt,images\na fox,1\nan owl\nx,y,z\na hare,x\n,1\n")
     code, out, err = run("publish", "--file", tmp_path / "p.csv", "--topic", f"{lane.name}-prompts")
     assert (code, out) == (1, "")
-    assert [one.partition("p.csv ")[2] for one in err.splitlines()] == [
-        "line 3: expected 2 cells, got 1",
-        "line 4: expected 2 cells, got 3",
+    assert [one.partition("p.csv:")[2] or one for one in err.splitlines()] == [
+        "3: expected 2 cells, got 1",
+        "4: expected 2 cells, got 3",
+        "5: field 'images': expected a whole number from 1 to 4, got 'x'",
+        "6: field 'prompt' is empty",
+        "error: nothing was published",
     ]
     assert lane.nothing_left("prompts")
 
@@ -127,7 +207,16 @@ def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["publish", "a fox", "--topic", "no-such-topic"], "create it, or name one that exists"),
+        (
+            ["publish", "a fox", "--topic", "no-such-topic"],
+            "topic projects/demo-project/topics/no-such-topic does not exist; create it, or name",
+        ),
+        (["publish", "--file", "gone.csv"], "gone.csv: does not exist; name a prompt file that"),
+        (["publish", "--file", "tests"], "tests: is a folder; name the prompt files in it"),
+        (
+            ["publish", "--file", "gs://no-such-bucket/p.csv"],
+            "gs://no-such-bucket/p.csv does not exist; name a prompt file that does",
+        ),
         (
             ["publish", "a fox", "--attribute", "team"],
             "--attribute: expected NAME=VALUE, got 'team'",
@@ -139,21 +228,30 @@ def test_a_file_with_a_bad_row_publishes_nothing_and_names_each(run, lane, tmp_p
         (["publish", "a fox", "--id", "\udcff"], "id: is not UTF-8 at character 0"),
         (["publish", "a fox", "--attribute", "a=\udcff"], "attribute: is not UTF-8 at character 2"),
         (
-            ["publish", "--file", "prompts.doc"],
+            ["publish", "--file", "README.md"],
             "expected a file ending in .txt, .jsonl, .json, .csv",
         ),
         (
             ["watch", "--topics", "no-such-topic", "--seconds", "1"],
-            "create it, or name one that exists",
+            "topic no-such-topic in demo-project does not exist; create it, or name one that",
         ),
         (["images", "--location", "gs://no-such-bucket/x"], "create it, or name one that exists"),
         (["images", "--location", "/tmp"], "expected gs://<bucket>/<folder>, got '/tmp'"),
-        (["open", "gs://no-such-bucket/x.png"], "create it, or name one that exists"),
+        (
+            ["open", "gs://no-such-bucket/x.png"],
+            "gs://no-such-bucket/x.png does not exist; name an image that does, as images lists",
+        ),
         (["erase", "--digest", "x"], "--digest: expected 32 hexadecimal digits, got 'x'"),
         (["put", "a*.txt"], "a*.txt: expected a name without * ? [ ] and without invisible"),
-        (["put", "gone.txt"], "gone.txt: cannot be read after line 0: FileNotFoundError"),
+        (["put", "gone.txt"], "gone.txt: does not exist; name a prompt file that does"),
+        (["estimate", "gone.txt"], "gone.txt: does not exist; name a prompt file that does"),
+        (
+            ["estimate", "gs://no-such-bucket/p.csv"],
+            "gs://no-such-bucket/p.csv does not exist; name a prompt file that does",
+        ),
         (["estimate", "p.txt", "--tier", "flex", "--model", "imagen-9"], "--tier: flex is only"),
         (["--project", "", "images"], "no project: pass --project, or set GOOGLE_CLOUD_PROJECT"),
+        (["--project", "", "images"], "for stand-ins on this machine, type README.md's line with"),
     ],
 )
 def test_an_error_is_one_line_and_exit_code_1(run, arguments, says):
@@ -368,6 +466,12 @@ def test_the_newest_image_or_one_by_its_path_is_opened(run, lane, record, opened
     assert opened[1] == Path(out.strip()).as_uri()
 
 
+def test_an_image_that_is_not_there_leaves_no_folder_behind(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run("open", f"gs://{BUCKET}/images/gone.png")[0] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_a_browser_the_path_of_the_image_is_printed(run, record, monkeypatch):
     monkeypatch.setattr("webbrowser.open", lambda _: False)
     code, out, err = run("open", record("a fox"))
@@ -410,15 +514,16 @@ def test_an_estimate_needs_no_service_and_counts_duplicates_once(run, tmp_path, 
 def test_an_estimate_names_invalid_rows_and_models_without_a_price(run, tmp_path):
     prompts = tmp_path / "p.jsonl"
     prompts.write_text('{"prompt": "a fox", "seed": "x"}\n{"prompt": "an owl"}\n')
-    arguments = ("estimate", prompts, tmp_path / "gone.txt", "--model", "gemini-99-image")
+    (tmp_path / "none.txt").write_text("")
+    arguments = ("estimate", prompts, tmp_path / "none.txt", "--model", "gemini-99-image")
     code, out, _ = run(*arguments)
     assert code == 1
     assert "2 files: 1 prompt; 2 invalid rows" in out
     assert "gemini-99-image: 1 image, no known price" in out
     assert "cost: at least 0.00 USD" in out
-    wrong, gone = [line for line in out.splitlines() if line.startswith("invalid: ")]
+    wrong, none = [line for line in out.splitlines() if line.startswith("invalid: ")]
     assert wrong.startswith(f"invalid: {prompts}:1: field 'seed'")
-    assert gone.startswith(f"invalid: {tmp_path}/gone.txt: cannot be read")
+    assert none == f"invalid: {tmp_path}/none.txt: has no prompts"
 
 
 def test_what_is_put_is_what_the_night_of_that_day_makes(run, tmp_path, lane, monkeypatch):
@@ -445,11 +550,13 @@ def test_what_is_put_is_what_the_night_of_that_day_makes(run, tmp_path, lane, mo
 
 def test_a_file_with_an_invalid_row_is_put_only_if_that_is_asked_for(run, tmp_path, lane):
     prompts = tmp_path / "p.csv"
-    prompts.write_text("prompt,images\na fox,1\nx,y,z\n")
+    prompts.write_text("prompt,images\na fox,1\nx,y,z\nan owl,x\n,1\n")
     code, _, err = run("put", prompts, "--bucket", "no-such-bucket")
     assert code == 1
-    assert [line.partition("p.csv ")[2] or line for line in err.splitlines()] == [
-        "line 3: expected 2 cells, got 3",
+    assert [line.partition("p.csv:")[2] or line for line in err.splitlines()] == [
+        "3: expected 2 cells, got 3",
+        "4: field 'images': expected a whole number from 1 to 4, got 'x'",
+        "5: field 'prompt' is empty",
         "error: nothing was put: correct these rows, or pass --anyway",
     ]
     assert "does not exist" in run("put", prompts, "--bucket", "no-such-bucket", "--anyway")[2]

@@ -31,22 +31,28 @@ def page(runs: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
     """
     yield from _HEAD.splitlines()
     yield ""
-    yield f"Runs: {len(runs)}, by seed: {', '.join(map(_told, runs.items()))}. Where they differ,"
+    tests = {test for rows in runs.values() for test in rows}
+    told = ", ".join(_told(seed, rows, len(tests)) for seed, rows in runs.items())
+    yield f"Runs: {len(runs)}, by seed: {told}. Where they differ,"
     yield "the table shows the largest figure. What was done is from the last run."
     yield ""
     yield "| fault | how much | lost | paid twice | unanswered | published twice |"
     yield "|---|---|---:|---:|---:|---:|"
-    for test in sorted({test for rows in runs.values() for test in rows}):
+    for test in sorted(tests):
         rows = [rows[test] for rows in runs.values() if test in rows]
         names = ("lost", "paid_twice", "unanswered", "said_twice")
         figures = (_most(rows, name) for name in names)
         yield f"| {rows[-1]['fault']} | {rows[-1]['done']} | {' | '.join(figures)} |"
 
 
-def _told(run: tuple[str, dict[str, dict[str, Any]]]) -> str:
-    seed, rows = run
+def _told(seed: str, rows: dict[str, dict[str, Any]], tests: int) -> str:
     share = max(row["share"] for row in rows.values())
-    return f"{seed} ({'at full size' if share == 1 else f'at {share:g} of the full size'})"
+    size = "at full size" if share == 1 else f"at {share:g} of the full size"
+    return (
+        f"{seed} ({size})"
+        if len(rows) == tests
+        else f"{seed} ({size}, {len(rows)} of {tests} faults)"
+    )
 
 
 def _most(rows: list[dict[str, Any]], name: str) -> str:

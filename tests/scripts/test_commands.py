@@ -171,6 +171,19 @@ def test_a_prompt_is_published_as_it_was_given(ready):
     assert call == ["-m", "beam_jobs", "publish", "--topic", "mine", text, "--images", "2"]
 
 
+def test_in_a_terminal_that_points_at_stand_ins_one_sentence_says_what_to_do(place):
+    given = {
+        "PUBSUB_EMULATOR_HOST": "127.0.0.1:4001",
+        "STORAGE_EMULATOR_HOST": "http://127.0.0.1:4002",
+    }
+    place.install_python()
+    done = place.script("publish_prompt", "a fox", **given)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: this terminal points at stand-ins: export LOCALCLOUD=")
+    assert place.calls("python", "-m") == []
+
+
 def test_predictions_are_taken_from_the_subscription_of_the_deployment(ready):
     ready.script("watch_predictions", "--count", "2", **OURS, PREDICTIONS_SUBSCRIPTION="mine")
     (call,) = ready.calls("python", "-m")

@@ -217,6 +217,17 @@ def test_what_is_left_over_of_stand_ins_is_never_taken_for_google_cloud(place, s
     assert after == {**place.environment, **given}
 
 
+def test_a_terminal_that_points_at_stand_ins_is_told_so_in_one_sentence(place, shell):
+    given = {name: STAND_INS[name] for name in LEFT_OVER}
+    _, err, after = place.source(f"{QUIET} || true", shell=shell, **given)
+    (line,) = err.splitlines()
+    assert line.startswith(
+        "error: this terminal points at stand-ins: export LOCALCLOUD=.state/localcloud"
+    )
+    assert all(name in line for name in LEFT_OVER)
+    assert after == {**place.environment, **given}
+
+
 def test_everything_that_stand_ins_set_is_looked_for():
     from localcloud import cloud
 

@@ -86,12 +86,12 @@ def _run(arguments: argparse.Namespace) -> int:
     find_template = templates_in(bucket) if bucket else no_templates
     estimate = Estimate(defaults, Tier(arguments.tier), find_template)
     reading = Progress("reading rows")
-    with (
-        asking_storage("roles/storage.objectViewer"),
-        StatusLine(sys.stderr).showing(partial(str, reading)),
-    ):
-        for path in expanded(arguments.files):
-            estimate.add_file(path, read=reading.add)
+    role = "roles/storage.objectViewer"
+    with StatusLine(sys.stderr).showing(partial(str, reading)):
+        for given in arguments.files:
+            with asking_storage(role, what=given, missing="name a prompt file that does"):
+                for path in expanded(given):
+                    estimate.add_file(path, read=reading.add)
     pace = Pace(int(arguments.calls_at_once), arguments.call_seconds, arguments.requests_per_minute)
     for line in estimate.lines(pace):
         print(line)

@@ -1,6 +1,7 @@
 """`images`, `open`, and `sheet`: what was generated, newest first."""
 
 import argparse
+import shutil
 import sys
 import tempfile
 import webbrowser
@@ -80,8 +81,13 @@ def _open(arguments: argparse.Namespace) -> int:
         if not records:
             return 1
         path = records[0]["images"][0]
-    with asking_storage(_ROLE):
-        image = download(path, arguments.project, Path(tempfile.mkdtemp(prefix="imagen-")))
+    folder = Path(tempfile.mkdtemp(prefix="imagen-"))
+    try:
+        with asking_storage(_ROLE, what=path, missing="name an image that does, as images lists"):
+            image = download(path, arguments.project, folder)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
     return _show(image)
 
 

@@ -10,7 +10,11 @@ from beam_jobs import names
 from beam_jobs.cli.commands import AddCommand
 from beam_jobs.cli.progress import Progress, counted
 from beam_jobs.cli.terminal import StatusLine
-from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Kind
+from beam_jobs.prompts.fields import FIELD_NAMES, FIELDS, Field, Kind
+
+# Up to so many prompts, their message ids are printed.
+_MAX_IDS = 10
+_WITH_FILE = "template"
 
 
 def add_to(add: AddCommand) -> None:
@@ -32,19 +36,23 @@ def add_to(add: AddCommand) -> None:
         "--topic", default=names.PROMPTS_TOPIC, help="topic to publish to; default: %(default)s"
     )
     command.set_defaults(refuse=command.error)
+    of_one = command.add_argument_group(
+        "fields of one prompt",
+        "Not allowed with --file, but for --template: the rows of a file have fields of their own.",
+    )
     for field in FIELDS[1:]:
-        name = f"--{field.name.replace('_', '-')}"
+        name = _option(field)
         if field.kind is Kind.VALUES:
-            command.add_argument(
-                "--var",
+            of_one.add_argument(
+                name,
                 dest=field.name,
                 action="append",
                 metavar="NAME=VALUE",
                 help="value of a variable of the template; can be repeated",
             )
         elif field.kind is Kind.PATHS:
-            command.add_argument(
-                "--reference",
+            of_one.add_argument(
+                name,
                 "--references",
                 dest=field.name,
                 action="append",
@@ -54,10 +62,10 @@ def add_to(add: AddCommand) -> None:
             )
         elif field.kind is Kind.BOOLEAN:
             switch = argparse.BooleanOptionalAction
-            command.add_argument(name, action=switch, default=None, help=field.help)
+            of_one.add_argument(name, action=switch, default=None, help=field.help)
         else:
             convert = int if field.kind is Kind.INTEGER else str
-            command.add_argument(name, type=convert, help=field.help)
+            of_one.add_argument(name, type=convert, help=field.help)
     command.add_argument(
         "--attribute",
         action="append",
@@ -67,10 +75,31 @@ def add_to(add: AddCommand) -> None:
     )
 
 
+def _option(field: Field) -> str:
+    match field.kind:
+        case Kind.VALUES:
+            return "--var"
+        case Kind.PATHS:
+            return "--reference"
+        case _:
+            return f"--{field.name.replace('_', '-')}"
+
+
 def _run(arguments: argparse.Namespace) -> int:
     from beam_jobs.cli.asking import PATIENCE_S, asking_pubsub
+    from beam_jobs.cli.prompt_check import problem_of
     from beam_jobs.cli.publish import body_of, publish
 
+    ignored = [
+        _option(field)
+        for field in FIELDS[1:]
+        if field.name != _WITH_FILE and getattr(arguments, field.name) is not None
+    ]
+    if arguments.file and ignored:
+        arguments.refuse(
+            f"not allowed with --file: {', '.join(ignored)}; say it in each row of the file, or "
+            "publish one prompt without --file"
+        )
     if arguments.prompt is None and not (arguments.file or arguments.template):
         arguments.refuse("one of the arguments prompt --file --template is required")
     attributes = dict(map(attribute, arguments.attribute))
@@ -79,14 +108,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.vars is not None:
         arguments.vars = dict(attribute(text, option="--var") for text in arguments.vars)
     topic = f"projects/{arguments.project}/topics/{arguments.topic}"
-    with asking_pubsub("roles/pubsub.publisher"):
+    with asking_pubsub("roles/pubsub.publisher", what=f"topic {topic}"):
         if arguments.file:
-            count = _publish_file(arguments.file, topic, attributes, arguments.template)
+            ids = _publish_file(arguments.file, topic, attributes, arguments.template)
         else:
             fields = {name: getattr(arguments, name) for name in FIELD_NAMES[1:]}
             body = body_of(arguments.prompt, fields)
-            count = publish(topic, [body], attributes, timeout_s=PATIENCE_S)
-    print(f"published {counted(count, 'prompt')} to {topic}")
+            if problem := problem_of(body, attributes):
+                raise ValueError(f"nothing was published: {problem}")
+            ids = publish(topic, [body], attributes, timeout_s=PATIENCE_S)
+    print(f"published {counted(len(ids), 'prompt')} to {topic}")
+    if 0 < len(ids) <= _MAX_IDS:
+        print(f"message {'ID' if len(ids) == 1 else 'IDs'}: {', '.join(ids)}")
     return 0
 
 
@@ -115,14 +148,19 @@ def _shown(text: str) -> list[Any]:
         ) from None
 
 
-def _publish_file(file: str, topic: str, attributes: dict[str, str], template: str | None) -> int:
+def _publish_file(
+    file: str, topic: str, attributes: dict[str, str], template: str | None
+) -> list[str]:
     from beam_jobs.cli.asking import asking_storage
     from beam_jobs.cli.prompt_rows import bodies_of_file
     from beam_jobs.cli.publish import MAX_WAITING, publish
 
     status = StatusLine(sys.stderr)
     reading = Progress("reading rows")
-    with asking_storage("roles/storage.objectViewer"), status.showing(partial(str, reading)):
+    asking = asking_storage(
+        "roles/storage.objectViewer", what=file, missing="name a prompt file that does"
+    )
+    with asking, status.showing(partial(str, reading)):
         bodies = list(bodies_of_file(file, template=template, read=reading.add))
     publishing = Progress("publishing", len(bodies))
     try:

@@ -36,7 +36,9 @@ def add_to(add: AddCommand) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from beam_jobs.cli.asking import asking_pubsub
 
-    with asking_pubsub("roles/pubsub.editor"):
+    named = arguments.subscription
+    what = f"subscription {named} in {arguments.project}" if named else ""
+    with asking_pubsub("roles/pubsub.editor", what=what):
         return _consume(arguments) if arguments.subscription else _watch(arguments)
 
 

@@ -213,7 +213,7 @@ def _problem(path: str, prompt_file: Any, error: Exception | None, rows: int) ->
 
 def _invalid_row(path: str, line: int, detail: str) -> str:
     """Return an invalid row as "path:line: what is wrong"; `detail` may begin with the place."""
-    problem = detail.removeprefix(f"{path} line {line}: ")
+    problem = detail.removeprefix(f"{path}:{line}: ")
     return f"{shown(path)}:{line}: {_without_values(problem)}"
 
 

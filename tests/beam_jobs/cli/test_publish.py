@@ -48,8 +48,9 @@ def received(lane, count):
 
 def test_all_messages_are_published_when_publish_returns(lane):
     bodies = [b"prompt %d" % number for number in range(250)]
-    assert publish(lane.topic("prompts"), iter(bodies), {"team": "ads"}) == 250
+    ids = publish(lane.topic("prompts"), iter(bodies), {"team": "ads"})
     messages = received(lane, 250)
+    assert sorted(ids) == sorted(message.message_id for message in messages)
     assert sorted(message.data for message in messages) == sorted(bodies)
     assert {message.attributes["team"] for message in messages} == {"ads"}
 
@@ -57,7 +58,7 @@ def test_all_messages_are_published_when_publish_returns(lane):
 def test_attributes_can_have_any_name(lane):
     names = ("topic", "data", "self", "timeout", "retry", "ordering_key", "client", "request")
     attributes = dict.fromkeys(names, "x")
-    assert publish(lane.topic("prompts"), iter([b"a fox"]), attributes) == 1
+    assert len(publish(lane.topic("prompts"), iter([b"a fox"]), attributes)) == 1
     (message,) = received(lane, 1)
     assert dict(message.attributes) == attributes
     assert message.ordering_key == ""
@@ -98,13 +99,14 @@ def test_one_bad_row_is_named_before_anything_is_published(tmp_path):
     with pytest.raises(ValueError, match="expected 2 cells") as caught:
         next(bodies_of_file(str(path)))
     assert str(caught.value).splitlines() == [
-        f"{path} line 3: expected 2 cells, got 1",
-        f"{path} line 4: expected 2 cells, got 3",
+        f"{path}:3: expected 2 cells, got 1",
+        f"{path}:4: expected 2 cells, got 3",
+        "nothing was published",
     ]
 
 
 def test_a_missing_file_is_named_in_the_error(tmp_path):
-    with pytest.raises(ValueError, match=r"gone\.txt: cannot be read"):
+    with pytest.raises(ValueError, match=r"gone\.txt: does not exist"):
         list(bodies_of_file(str(tmp_path / "gone.txt")))
 
 
@@ -114,7 +116,7 @@ def test_the_callbacks_run_for_each_row_and_each_published_message(lane, tmp_pat
     read, there = [], []
     bodies = bodies_of_file(str(path), read=lambda: read.append(1))
     topic = lane.topic("prompts")
-    assert publish(topic, bodies, {}, published=lambda: there.append(1)) == 3
+    assert len(publish(topic, bodies, {}, published=lambda: there.append(1))) == 3
     assert (len(read), len(there)) == (3, 3)
     assert len(received(lane, 3)) == 3
 

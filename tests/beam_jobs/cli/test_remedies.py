@@ -48,3 +48,10 @@ def test_the_request_of_an_http_error_is_left_out():
     error = api_exceptions.NotFound("GET http://x/very?long=query: The bucket does not exist.")
     text = remedy(error, at="X", missing="create it", denied="ask")
     assert text == "does not exist (NotFound: 404 The bucket does not exist); create it"
+
+
+def test_the_answers_that_a_download_expects_are_left_out():
+    expected = "('Request failed with status code', 403, 'Expected one of', <HTTPStatus.OK: 200>)"
+    error = api_exceptions.Forbidden(f"GET http://x/b/x?alt=media: No access.: {expected}")
+    text = remedy(error, at="X", missing="create it", denied="ask")
+    assert text == "access is denied (Forbidden: 403 No access.: status 403); ask"

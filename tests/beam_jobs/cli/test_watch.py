@@ -8,6 +8,7 @@ import time
 import pytest
 from google.api_core import exceptions as api_exceptions
 
+from beam_jobs.cli.asking import CommandError
 from beam_jobs.cli.watch import arrivals, consume, describe, watch_topics
 from beam_jobs.outcomes import Failure, Prediction, Reason, Work, encode
 
@@ -105,7 +106,7 @@ def test_two_watchers_see_the_same(lane):
 def test_a_missing_topic_is_an_error_that_leaves_no_subscription_behind(lane):
     before = subscriptions(lane)
     with (
-        pytest.raises(api_exceptions.NotFound),
+        pytest.raises(CommandError, match=r"topic no-such-topic in .* does not exist"),
         watch_topics(PROJECT, [f"{lane.name}-predictions", "no-such-topic"]),
     ):
         pytest.fail("watched a missing topic")

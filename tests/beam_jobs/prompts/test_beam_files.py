@@ -135,7 +135,7 @@ def test_a_line_of_jsonl_that_is_no_object_is_a_failure_that_keeps_it(write):
     assert isinstance(last, RawPrompt)
     assert [row.body for row in refused] == bad
     second = refused[0]
-    assert second.detail == f"{path} line 2: expected a JSON object on one line"
+    assert second.detail == f"{path}:2: expected a JSON object on one line"
     assert (second.prompt_id, second.source) == (f"~{path}:2", "backfill:x")
     assert (second.reason, second.retryable) == (Reason.INVALID_PROMPT, False)
 
@@ -232,7 +232,7 @@ def test_an_empty_prompt_cell_stays_for_the_parser_to_refuse(write):
 def test_an_invalid_header_ends_the_file_with_one_failure(write, header, expected):
     path = write("p.csv", header + b"\na fox,2\nan owl,2\n")
     (failure,) = read(path)
-    assert failure.detail.startswith(f"{path} line 1: {expected}")
+    assert failure.detail.startswith(f"{path}:1: {expected}")
 
 
 def test_rows_of_a_csv_that_cannot_be_read_are_failures_between_those_that_can(write):
@@ -245,9 +245,9 @@ def test_rows_of_a_csv_that_cannot_be_read_are_failures_between_those_that_can(w
         "a fox",
         "an owl",
     )
-    assert many.detail == f"{path} line 3: expected 2 cells, got 3"
-    assert few.detail == f"{path} line 4: expected 2 cells, got 1"
-    assert undecodable.detail == f"{path} line 5: column 'prompt' is not UTF-8 at character 1"
+    assert many.detail == f"{path}:3: expected 2 cells, got 3"
+    assert few.detail == f"{path}:4: expected 2 cells, got 1"
+    assert undecodable.detail == f"{path}:5: column 'prompt' is not UTF-8 at character 1"
     assert (many.body, undecodable.body) == (b"too,many,cells", b"c\xe9sar,1")
     assert [one.prompt_id for one in (many, few, undecodable)] == [
         f"~{path}:{n}" for n in (3, 4, 5)
@@ -267,8 +267,7 @@ def test_a_row_whose_quoting_is_broken_costs_itself_alone(write, row, problem):
     fox, failure, owl, hen = read(path)
     assert [text_of(one.body) for one in (fox, owl, hen)] == ["a fox", "an owl", "a hen"]
     assert failure.detail == (
-        f"{path} line 3: not CSV: {problem}; close each quoted cell, and double the quotes inside "
-        "it"
+        f"{path}:3: not CSV: {problem}; close each quoted cell, and double the quotes inside it"
     )
     assert failure.body == row
     assert [one.origin for one in (owl, hen)] == [f"{path}:4", f"{path}:5"]
@@ -290,7 +289,7 @@ def test_an_over_long_row_is_a_failure_and_the_next_is_read(write, name, header,
     fox, failure, owl = read(path)
     assert (text_of(fox.body), text_of(owl.body)) == ("a fox", "an owl")
     line = 3 if header else 2
-    assert failure.detail == f"{path} line {line}: row is longer than 262,144 bytes"
+    assert failure.detail == f"{path}:{line}: row is longer than 262,144 bytes"
     assert failure.prompt_id == f"~{path}:{line}"
 
 
@@ -306,7 +305,7 @@ def test_a_quote_without_its_end_is_looked_for_up_to_a_bound_and_costs_one_line(
     path = write("p.csv", b'prompt,images\na fox,1\n"begun,1\n' + rows + b'end",1\nan owl,1\n')
     fox, failure, *lines = read(path)
     assert text_of(fox.body) == "a fox"
-    assert failure.detail.startswith(f"{path} line 3: not CSV: ")
+    assert failure.detail.startswith(f"{path}:3: not CSV: ")
     assert failure.body == b'"begun,1'
     assert len(bodies(lines)) == 60_002
     assert text_of(lines[-1].body) == "an owl"
@@ -317,7 +316,7 @@ def test_an_over_long_line_within_a_quoted_cell_costs_itself_and_the_quote(write
     fox, begun, too_long, owl, quote, hen = read(path)
     assert [text_of(one.body) for one in (fox, owl, hen)] == ["a fox", "an owl", "a hen"]
     assert (begun.body, too_long.body, quote.body) == (b'"begun', b"", b'"')
-    assert "line 4: row is longer than" in too_long.detail
+    assert "p.csv:4: row is longer than" in too_long.detail
 
 
 def test_the_header_of_each_file_that_was_put_together_is_no_row(write):

@@ -127,7 +127,7 @@ def test_a_file_may_have_any_name_that_a_disk_takes():
     assert fox.origin == "/night/\\udcff.txt:1"
     _, attributes = encode(bad)
     assert attributes["prompt_id"].encode() == b"~/night/\\udcff.txt:2"
-    assert bad.detail.encode().startswith(b"/night/\\udcff.txt line 2: ")
+    assert bad.detail.encode().startswith(b"/night/\\udcff.txt:2: ")
 
 
 def test_a_name_that_tells_no_format_is_refused_without_opening_the_file():
