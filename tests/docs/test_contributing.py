@@ -111,8 +111,6 @@ EXCEPTIONS = {
     "beam_jobs/prompts/rows.py": {"max_rows", "max_unpacked_bytes"},
     "beam_jobs/prompts/canary.py": {"canary_keys"},
     "beam_jobs/models/predict.py": {"prompt_field"},
-    # No field of a prompt that is sent again.
-    "plugins/imagen_ops/ui/assets/command.js": {"model_endpoint"},
     # The budget of a run is that of its plan and of its job.
     "plugins/imagen_ops/backfill/run.py": {"max_images", "max_cost_usd"},
     "plugins/imagen_ops/backfill/operators.py": {"max_cost_usd"},

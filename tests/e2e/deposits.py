@@ -3,11 +3,18 @@
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from imagen_ops.google.reading import Reading
+from imagen_ops.health.assessment.decide import assess
+from imagen_ops.health.assessment.signals import Canary, Signals
+from imagen_ops.health.assessment.thresholds import Thresholds
+from imagen_ops.jobs.job import Job, JobState
 from tests.conftest import BUCKET, eventually
 from tests.e2e.conftest import Operated
 from tests.plugins.imagen_ops.ui import test_backfills
 
+JOB = "2026-11-01_00_00_00-1"
 # Once for the interval before it was first seen, at no moment of anybody's choice.
 RUN_BY_THEMSELVES = ("imagen_backfill", "imagen_stream_health")
 
@@ -55,12 +62,25 @@ def a_day_of_looks(operated: Operated) -> None:
         lag = 12 + 10 * busy
         look = {**last, "run_id": f"before-{number}", "at": at.isoformat(), "totals": totals}
         look.pop("grown", None)
-        look["job"] = {"id": "2026-11-01_00_00_00-1", "state": "RUNNING"}
-        look["readings"] = {"system_lag": lag, "watermark_age": 2 * lag}
-        look["readings"] |= {"backlog_age": lag**2 / 9, "backlog_size": round(40 * busy**2)}
+        look["job"] = {"id": JOB, "state": "RUNNING"}
+        readings = {"system_lag": lag, "watermark_age": 2 * lag}
+        readings |= {"backlog_age": lag**2 / 9, "backlog_size": round(40 * busy**2)}
+        look |= {"readings": readings, "verdict": verdict_on(readings, at)}
         days.setdefault(f"{at:%Y-%m-%d}", []).append(json.dumps(look))
     days.setdefault(f"{now:%Y-%m-%d}", []).append(json.dumps(last))
     put_days(operated, "health", days)
+
+
+def verdict_on(readings: dict[str, float], at: datetime) -> dict[str, Any]:
+    """Return what a health check would have said of a job that is running."""
+    signals = Signals(
+        at=at,
+        wanted=True,
+        job=Job(JOB, "imagen-stream", JobState.RUNNING),
+        canary=Canary(at - timedelta(seconds=9), at - timedelta(seconds=7.5)),
+        **{name: Reading(value, at) for name, value in readings.items()},
+    )
+    return assess(signals, Thresholds()).to_json()
 
 
 def put_days(operated: Operated, folder: str, days: dict[str, list[str]]) -> None:

@@ -180,6 +180,7 @@ def images(count: int = 48, *, first: int = 0, prompts: tuple[str, ...] = PROMPT
             "at": iso(seconds=20 + number * 95),
             "latency_ms": 8_400 + 37 * number,
             "parameters": {"aspect_ratio": "16:9", "seed": 0},
+            "job_options": {},
         }
         for number in range(first, first + count)
     ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import Watched
+from tests.browser import Watched, faults
 from tests.ui import samples
 from tests.ui.site import Site
 
@@ -383,6 +383,25 @@ def test_all_dead_letters_are_listed_searched_and_chosen_for_a_replay(
     expect(page.locator(".listed")).to_contain_text("Cannot list them: could not read gs://")
 
 
+def test_many_dead_letters_scroll_in_their_list_and_leave_the_page_its_height(
+    site: Site, visit: Callable[..., Page]
+) -> None:
+    site.letters = samples.letters() * 4
+    page = visit()
+    page.locator(".all-of-them summary").click()
+    letters = page.locator(".letters li")
+    for shown in range(5, 40, 5):
+        expect(letters).to_have_count(shown)
+        page.locator(".more-letters button").click()
+    expect(letters).to_have_count(40)
+    assert page.locator("#dead-letters").evaluate("panel => panel.offsetHeight") < 1500
+    scrolled = page.get_by_role("region", name="Dead letters, newest first")
+    scrolled.focus()
+    page.keyboard.press("End")
+    expect(letters.last).to_be_in_viewport()
+    assert faults(page, runOnly=["wcag2a", "wcag2aa"]) == []
+
+
 def test_what_was_done_has_who_did_it_and_the_form_to_copy(
     site: Site, visit: Callable[..., Page]
 ) -> None:
@@ -463,7 +482,9 @@ def test_each_empty_section_says_what_to_do(site: Site, visit: Callable[..., Pag
     }.items():
         expect(page.locator(f"#{panel}")).to_have_attribute("data-state", "empty")
         empty = page.locator(f"#{panel} > .empty")
-        expect(empty.locator("code").last).to_have_text(dag)
+        link = empty.get_by_role("link", name=dag, exact=True).last
+        expect(link).to_have_attribute("href", f"{site.url}/dags/{dag}")
+        expect(link).to_have_attribute("target", "_top")
         expect(page.locator(f"#{panel} .body")).to_be_hidden()
         expect(page.locator(f"#{panel} .trouble")).to_be_empty()
 

@@ -355,3 +355,24 @@ def test_limits_are_lines_and_what_was_done_is_marked_and_listed(
     expect(marks.nth(1)).to_have_attribute("title", "imagen:1f")
     assert marks.first.locator("a").evaluate("a => a.href") == f"{site.url}/dags/d/runs/r"
     expect(page.locator(".each")).to_contain_text("Each point is of 5 health checks")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "earlier", "shown"),
+    [(50, False, "1 h"), (70, False, "6 h"), (400, False, "24 h"), (50, True, "24 h")],
+)
+def test_a_young_deployment_fills_its_plots_until_the_reader_chooses_a_time(
+    site: Site, visit: Callable[..., Page], minutes: float, earlier: bool, shown: str
+) -> None:
+    site.data["plots"] |= {"points": [check(minutes), check(2)], "earlier": earlier}
+    page = visit()
+    pressed = page.locator(".ranges [aria-pressed=true]")
+    summary = page.locator("#plot-status-desc")
+    expect(pressed).to_have_text(shown)
+    begin = {"1 h": "From 14:05", "6 h": "From 09:05", "24 h": "From 19 Nov, 15:05"}
+    expect(summary).to_have_text(re.compile(f"^{begin[shown]} to 15:05"))
+
+    page.locator(".ranges").get_by_role("button", name="24 h").click()
+    refresh(page)
+    expect(pressed).to_have_text("24 h")
+    expect(summary).to_have_text(re.compile("^From 19 Nov, 15:05 to 15:05"))

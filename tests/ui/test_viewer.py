@@ -1,14 +1,27 @@
 """The viewer: a prompt's other images, its record, its run, and the command to send it again."""
 
+import json
 import shlex
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from beam_jobs import __main__ as command_line
+from beam_jobs.catalog import Family
+from beam_jobs.cli import publish
+from beam_jobs.prompts.parse import Prompt
+from imagen_ops.ui.panels.record import read_record
+from tests.beam_jobs.prompts.test_fields import everything, parsed
 from tests.browser import faults, overflow, resize
+from tests.plugins.imagen_ops.ui.conftest import Stored, storage, stored
+from tests.plugins.imagen_ops.ui.test_record import stored_by_a_job
 from tests.ui import samples
 from tests.ui.site import Site
+
+__all__ = ["storage", "stored"]
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +47,8 @@ def test_the_record_adds_the_whole_prompt_its_images_and_the_command(
         "problem": None,
         "prompt": whole,
         "model": "m-1",
-        "parameters": {"seed": 7, "aspect_ratio": "16:9", "x; rm -rf /": "1"},
+        "parameters": {"seed": 7, "aspect_ratio": "16:9"},
+        "job_options": {"model_endpoint": "projects/p/locations/l/endpoints/1"},
         "references": [
             {"path": "gs://b/a.png", "role": None, "url": first["url"], "problem": None},
             {"path": "gs://b/a b.png", "role": "It's <b>it</b>", "url": "//evil.example/x.png"},
@@ -72,6 +86,7 @@ def test_the_record_adds_the_whole_prompt_its_images_and_the_command(
     expect(shown.nth(1)).to_contain_text("It's <b>it</b>")
     expect(shown.nth(2)).to_contain_text("It is gone.")
     expect(dialog.locator(".facts")).to_contain_text("studio@17")
+    expect(dialog.locator(".facts")).to_contain_text("projects/p/locations/l/endpoints/1")
     expect(dialog.locator(".facts")).not_to_contain_text("References")
 
     # A shell reads the command as it is meant, whatever the prompt has in it.
@@ -105,3 +120,37 @@ def test_the_record_adds_the_whole_prompt_its_images_and_the_command(
     expect(siblings).to_have_count(0)
     page.keyboard.press("ArrowLeft")
     expect(dialog.locator(".prompt")).to_have_text(whole)
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_the_command_publishes_every_field_of_a_prompt_that_a_job_has_recorded(
+    family: Family,
+    site: Site,
+    visit: Callable[..., Page],
+    stored: Stored,
+    storage: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompt = everything(family)
+    # The browser's event loop runs in this thread.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(stored_by_a_job, prompt).result()
+        record = thread.submit(read_record, storage, prompt.digest).result()
+    site.records[prompt.digest] = record
+    shown, *_ = site.images = samples.images(1)
+    shown |= {**record["images"][0], "parameters": {}}
+    page = visit()
+    page.locator(".tile").first.click()
+    command = page.locator("dialog[open] .again code")
+    expect(command).to_contain_text(f"--model={prompt.model}")
+
+    bodies: list[bytes] = []
+    monkeypatch.setattr(publish, "publish", lambda topic, sent, *_, **__: bodies.extend(sent) or 1)
+    script, *arguments = shlex.split(command.text_content() or "")
+    assert script == "scripts/publish_prompt.sh"
+    assert command_line.main(["--project=p", "publish", *arguments]) == 0
+    (fields,) = map(json.loads, bodies)
+    assert fields.pop("reuse") is False
+    again = parsed(family, **fields)
+    assert isinstance(again, Prompt)
+    assert again.deciding == prompt.deciding

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from imagen_ops.ui.prompt_parameters import prompt_parameters
 from imagen_ops.ui.untrusted import flag, number, text, texts_and_numbers
 
 
@@ -20,6 +21,6 @@ def entry_of(record: Mapping[str, Any]) -> dict[str, Any]:
         "at": text(record.get("at")),
         "latency_ms": number(record.get("latency_ms")),
         "cost_usd": number(record.get("cost_usd")),
-        "parameters": texts_and_numbers(record.get("parameters")),
+        **prompt_parameters(record.get("parameters")),
         "attributes": {name: str(value) for name, value in attributes.items()},
     }

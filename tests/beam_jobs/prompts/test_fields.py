@@ -217,8 +217,8 @@ def test_the_page_has_them_all_and_what_served_the_model(family: Family):
     line = json.loads(json.dumps(recent_index.index_entry(outcome)))
     (entry,) = entries(iter([line]))
     assert (entry["prompt"], entry["model"]) == (prompt.text, prompt.model)
-    assert entry["parameters"] == prompt.parameters
-    assert entry["parameters"]["model_endpoint"] == ENDPOINT
+    assert {**entry["parameters"], **entry["job_options"]} == prompt.parameters
+    assert entry["job_options"] == {"model_endpoint": ENDPOINT}
 
 
 def test_the_docs_have_them_all():

@@ -1,7 +1,7 @@
 // Copying text, also where the browser does not give the page its clipboard.
 
+import { dagLink } from "./dag-link.js";
 import { el, setText } from "./dom.js";
-import { airflowUrl } from "./server.js";
 
 /** Put `text` into the clipboard. Returns whether it could. */
 export async function copyText(text) {
@@ -40,6 +40,6 @@ export const formAsJson = (form) => JSON.stringify(form, null, 2);
 /** Where to paste it: Airflow has no address that opens a trigger form filled in. */
 export const whereToPaste = (dagId) => [
   "Paste it into ",
-  el("a", { href: airflowUrl(`dags/${dagId}`).href, target: "_top" }, el("code", null, dagId)),
+  dagLink(dagId),
   ": Trigger, Advanced Options, Configuration JSON.",
 ];

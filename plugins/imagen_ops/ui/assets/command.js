@@ -1,8 +1,5 @@
 // The command that sends an image's prompt again. Airflow has no form for it.
 
-// Not a field of a prompt: the job's options name it.
-const NOT_OF_A_PROMPT = new Set(["model_endpoint", "model", "images"]);
-
 /** What the prompt asked for, by the names of its fields, without the references that a record has. */
 export function parametersOf(image, record) {
   const { references, ...others } = { ...image.parameters, ...record?.parameters };
@@ -18,10 +15,9 @@ export function publishCommand(image, record) {
   const options = [
     ["model", record?.model ?? image.model],
     ["images", record?.images?.length > 1 ? record.images.length : null],
-    ...Object.entries(fields).filter(([name]) => !NOT_OF_A_PROMPT.has(name)),
+    ...Object.entries(fields),
   ]
-    // Whoever can write a record may have named a field anything.
-    .filter(([name, value]) => /^[a-z_]+$/.test(name) && !["", null, undefined].includes(value))
+    .filter(([, value]) => !["", null, undefined].includes(value))
     .map(([name, value]) => `--${name.replaceAll("_", "-")}=${quoted(value)}`);
   const references = (record?.references ?? []).map(
     ({ path, role }) => `--reference=${quoted(role || /\s/.test(path) ? JSON.stringify(role ? { uri: path, role } : { uri: path }) : path)}`,

@@ -28,10 +28,6 @@ export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** The parts of a message, with those between backticks as `code` elements. */
-export const withCode = (text) =>
-  text.split("`").map((part, index) => (index % 2 ? el("code", null, part) : part));
-
 const rendered = new WeakMap();
 
 function replaceNode(old, fresh) {

@@ -1,6 +1,7 @@
 // A section of the page. It loads its own data and shows its own errors, independent of the others.
 
-import { el, setText, withCode } from "./dom.js";
+import { withDags } from "./dag-link.js";
+import { el, setText } from "./dom.js";
 import { parseTime, timeOrDate } from "./formatting.js";
 import { AccessDenied, Busy, fetchPanel, LoginExpired, serverNow } from "./server.js";
 
@@ -11,14 +12,14 @@ export class Panel {
    * @param {() => string} options.path to request
    * @param {(data: object, at: string) => void} options.show
    * @param {(data: object, at: string) => boolean} [options.isEmpty] whether there is nothing to show
-   * @param {string} options.empty what to show then, and how to get some data; backticks mark code
+   * @param {string} options.empty what to show then, and how to get some data; ids of DAGs between backticks
    */
   constructor({ id, path, show, isEmpty = () => false, empty }) {
     Object.assign(this, { id, path, show, isEmpty });
     this.section = document.getElementById(id);
     this.body = this.section.querySelector(".body");
     this.trouble = el("p", { class: "trouble", role: "status" });
-    this.empty = el("p", { class: "empty", hidden: true }, withCode(empty));
+    this.empty = el("p", { class: "empty", hidden: true }, withDags(empty));
     this.body.before(this.trouble, this.empty);
     this.body.hidden = true;
     this.loadedAt = null;

@@ -58,12 +58,23 @@ const SPECS = [
 
 const NAMES = { start: "Start", drain: "Drain", restart: "Restart", backfill: "Backfill", deployment: "Deployment" };
 const SHORTEST_ZOOM_MS = 60_000;
+const HOUR_MS = 3_600_000;
+// What is loaded until the reader chooses a time, and what may be shown of it.
+const LOADED_HOURS = 24;
+const SHORTER_HOURS = [1, 6];
 
 /** The time that all plots show, the health checks in it, and what was done. */
 function frameOf(data) {
   const [from, to] = [data.from, data.to].map((time) => Date.parse(time));
   const inside = ({ t }) => t >= from && t <= to;
   return { checks: checksOf(data.points).filter(inside), marks: checksOf(data.marks ?? []).filter(inside), from, to };
+}
+
+/** The fewest hours that hold all there is: in a day, a deployment of an hour is a sliver. */
+function hoursOfAll({ points, marks, to, earlier }) {
+  const first = Math.min(...[...points, ...(marks ?? [])].map(({ at }) => Date.parse(at)));
+  const enough = SHORTER_HOURS.find((hours) => Date.parse(to) - hours * HOUR_MS <= first);
+  return (earlier === false && enough) || LOADED_HOURS;
 }
 
 /** `2026-11-20T14:05`: a time as an input of the browser takes it, in the reader's time zone. */
@@ -84,7 +95,8 @@ export function plotsPanel() {
   let frame = null;
   let limits = {};
   let selectedTime = null; // of the selected health check, in ms
-  let range = { hours: "24" };
+  let range = null; // until the reader chooses one
+  let latest = null;
 
   function select(index) {
     selectedTime = index === null ? null : frame.checks[index].t;
@@ -108,7 +120,12 @@ export function plotsPanel() {
     if (table.open) table.querySelector(".sideways").replaceChildren(hourlyTable(frame));
   }
 
-  function show(data) {
+  function show(answer) {
+    latest = answer;
+    const hours = range ? null : hoursOfAll(answer);
+    const shorter = SHORTER_HOURS.includes(hours);
+    const data = shorter ? { ...answer, from: new Date(Date.parse(answer.to) - hours * HOUR_MS).toISOString() } : answer;
+    press(range ? range.hours : String(hours));
     frame = frameOf(data);
     limits = data.limits ?? {};
     part(".legend-of-gaps").hidden = !findGaps(frame.checks, frame.from, frame.to).length;
@@ -130,15 +147,21 @@ export function plotsPanel() {
     );
   }
 
+  function press(hours) {
+    for (const button of part(".ranges").querySelectorAll("button")) {
+      button.setAttribute("aria-pressed", String(button.value === hours));
+    }
+  }
+
   /** Show another time: the last hours, or from one time (ms) to another. */
   function choose(chosen) {
     range = chosen;
-    for (const button of part(".ranges").querySelectorAll("button")) {
-      button.setAttribute("aria-pressed", String(button.value === chosen.hours));
-    }
+    press(chosen.hours);
     if (chosen.from) [start.value, end.value] = [chosen.from, chosen.to].map(forInput);
     setText(part(".range-trouble"), "");
     part(".own-range").open ||= Boolean(chosen.from);
+    // What is loaded may be more than what was shown.
+    if (panel.loadedPath === path() && !panel.body.hidden) show(latest);
     return panel.refreshIfOther();
   }
 
@@ -169,7 +192,8 @@ export function plotsPanel() {
 
   const path = () => {
     const iso = (t) => new Date(t).toISOString();
-    const query = range.hours ? { hours: range.hours } : { from: iso(range.from), to: iso(range.to) };
+    const { hours, from, to } = range ?? { hours: LOADED_HOURS };
+    const query = hours ? { hours } : { from: iso(from), to: iso(to) };
     return `api/plots?${new URLSearchParams(query)}`;
   };
   const panel = new Panel({

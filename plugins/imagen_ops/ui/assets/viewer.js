@@ -202,8 +202,10 @@ function facts(image, record) {
   const cost = known(usd) ? dollars(usd) : "unknown";
   const rows = [
     ["Model", model],
-    // Aspect ratio, seed, …: what the prompt asked for, by the names of its fields.
-    ...Object.entries(parametersOf(image, record)).map(([name, value]) => [sentenceCase(name), String(value)]),
+    // Aspect ratio, seed, …: what the prompt asked for, by the names of its fields; then what the job did.
+    ...Object.entries({ ...parametersOf(image, record), ...image.job_options, ...record?.job_options }).map(
+      ([name, value]) => [sentenceCase(name), String(value)],
+    ),
     ["Template", image.template],
     ["Created", created && el("span", null, relativeTime(at), `, ${fullTime(created)}`)],
     ["Cost", reused ? "nothing, already stored" : cost],

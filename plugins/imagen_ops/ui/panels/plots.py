@@ -71,14 +71,18 @@ def read_plots(storage: Storage, period: Period) -> dict[str, Any]:
     """Read the health checks and what was done in a time.
 
     Returns:
-        `{"from", "to", "each", "points", "limits", "marks"}`: a point is of `each` health checks.
+        `{"from", "to", "each", "points", "limits", "marks", "earlier"}`: a point is of `each`
+        health checks, and `earlier` says whether there were any in the weeks before.
 
     Raises:
         ReadError: they cannot be read.
     """
     deadline, schedule = Deadline(), storage.settings().health_schedule
     start, end = period.start, period.end
-    days = storage.list_days(HEALTH_RECORDS, start - _BEFORE, deadline, until=end)
+    since = min(start - _BEFORE, end - _LONGEST)
+    listed = storage.list_days(HEALTH_RECORDS, since, deadline, until=end)
+    first_day = f"{HEALTH_RECORDS}/ds={(start - _BEFORE).date().isoformat()}"
+    days = [day for day in listed if day.name >= first_day]
     checks = in_order(storage.read(days, health_checks, deadline))
     acted = storage.list_days(ACTION_RECORDS, start, deadline, until=end)
     taken = by_time(storage.read(acted, steps, deadline))
@@ -96,6 +100,7 @@ def read_plots(storage: Storage, period: Period) -> dict[str, Any]:
         "points": [_together(shown[first : first + each]) for first in range(0, len(shown), each)],
         "limits": dict(limits[-1]) if limits else {},
         "marks": list(_marks(taken, period))[-_MAX_MARKS:],
+        "earlier": len(days) < len(listed) or any(check.at < start for check in checks),
     }
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 from imagen_ops.ui.panels.images import folder_of, with_url
 from imagen_ops.ui.panels.references import references_in
+from imagen_ops.ui.prompt_parameters import prompt_parameters
 from imagen_ops.ui.storage import Deadline, Storage
-from imagen_ops.ui.untrusted import records, text, texts, texts_and_numbers
+from imagen_ops.ui.untrusted import records, text, texts
 
 DIGEST = r"^[0-9a-f]{32}$"
 # A prompt has at most some thousand characters.
 MAX_BYTES = 1 << 20
 _SCHEMA = "imagen.record/1"
-_OTHERS = ("schema", "digest", "prompt", "model", "images", "created_at", "references")
 
 
 def read_record(storage: Storage, digest: str) -> dict[str, Any]:
@@ -24,8 +24,8 @@ def read_record(storage: Storage, digest: str) -> dict[str, Any]:
 
     Returns:
         `path` of the record; `problem`, a sentence if there is no record to show, else None; and of
-        one: `prompt`, `model`, `created_at`, `parameters`, `images`, with their addresses, and
-        `references`, as `references_in` returns them.
+        one: `prompt`, `model`, `created_at`, what `prompt_parameters` returns, `images`, with their
+        addresses, and `references`, as `references_in` returns them.
 
     Raises:
         ReadError: it cannot be read.
@@ -42,14 +42,13 @@ def read_record(storage: Storage, digest: str) -> dict[str, Any]:
     record = next(records(whole.replace(b"\n", b" ")), {})
     if record.get("schema") != _SCHEMA:
         return {"path": path, "problem": "The file is not a record that this version can read."}
-    others = {name: value for name, value in record.items() if name not in _OTHERS}
     return {
         "path": path,
         "problem": None,
         "prompt": text(record.get("prompt")),
         "model": text(record.get("model")),
         "created_at": text(record.get("created_at")),
-        "parameters": texts_and_numbers(others),
+        **prompt_parameters(record),
         "images": [
             with_url({"path": path}, settings.images_location)
             for path in texts(record.get("images"))

@@ -74,6 +74,7 @@ def test_an_image_is_listed_with_its_prompt_and_model(page: Page, stored: Stored
             "latency_ms": 1500,
             "cost_usd": 0.0,
             "parameters": {},
+            "job_options": {},
             "attributes": {},
         }
     ]

@@ -68,6 +68,14 @@ def test_only_the_days_of_the_time_are_read(stored: Stored, storage: Any) -> Non
     assert len(stored.requests) == 2 + 1, "the listings, and one day"
 
 
+@pytest.mark.parametrize(("minutes", "earlier"), [(59, False), (61, True), (28 * 1440, True)])
+def test_it_is_known_whether_there_were_health_checks_before_the_time(
+    stored: Stored, storage: Any, minutes: int, earlier: bool
+) -> None:
+    stored.records("health", record(-minutes), record(0))
+    assert read_plots(storage, last(1))["earlier"] == earlier
+
+
 def test_a_week_has_no_more_points_than_a_screen_and_loses_no_peak(
     stored: Stored, storage: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,21 @@
 """The record of a prompt on the page: what it says, and what is said without one."""
 
+import asyncio
+import dataclasses
 import json
 from typing import Any
 
+import aiohttp
+import pytest
+
+from beam_jobs.catalog import Family
+from beam_jobs.images.location import Location
+from beam_jobs.images.receipt import Receipt
+from beam_jobs.images.store import ImageStore
+from beam_jobs.outcomes import Work
+from beam_jobs.prompts.parse import Prompt
 from imagen_ops.ui.panels.record import read_record
+from tests.beam_jobs.prompts.test_fields import everything
 from tests.plugins.imagen_ops.ui.conftest import BUCKET, Page, Stored
 from tests.plugins.imagen_ops.ui.test_images import digest, path
 
@@ -30,11 +42,48 @@ def test_a_record_says_all_that_decided_the_images(page: Page, stored: Stored) -
         "model": "m",
         "created_at": "2026-11-22T10:00:00+00:00",
         "parameters": {"seed": 7},
+        "job_options": {},
         "images": [
             {"path": gs, "url": f"images/{path(1, index)}"} for index, gs in enumerate(PATHS)
         ],
         "references": [],
     }
+
+
+def stored_by_a_job(prompt: Prompt) -> None:
+    """Store the record of a prompt as a job does, with what it paid."""
+    work = Work(cost_usd=0.134, unpriced_calls=0, input_tokens=9, image_tokens=2240, tier="flex")
+
+    async def store() -> None:
+        location = Location.parse(f"gs://{BUCKET}/images")
+        stem = f"gs://{BUCKET}/{location.stem(prompt.digest)}"
+        paths = [f"{stem}-{index}.png" for index in range(prompt.images)]
+        async with aiohttp.ClientSession() as session:
+            await ImageStore(session, location).put_record(
+                prompt.digest,
+                paths,
+                deciding=prompt.deciding,
+                created_at="2026-11-22T10:00:00+00:00",
+                receipt=Receipt("ab" * 16, work, "stream"),
+            )
+
+    asyncio.run(store())
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_a_record_of_a_job_tells_fields_of_the_prompt_from_the_jobs_options_and_its_receipt(
+    family: Family, page: Page
+) -> None:
+    prompt = everything(family)
+    job_options = {"model_endpoint": "projects/p/locations/l/endpoints/1", "postprocess": "f@1"}
+    prompt = dataclasses.replace(prompt, **job_options)
+    stored_by_a_job(prompt)
+    record = page.data(f"record?digest={prompt.digest}")
+    own = {name: value for name, value in prompt.parameters.items() if name not in job_options}
+    references = own.pop("references", "").split()
+    assert record["parameters"] == own
+    assert record["job_options"] == job_options
+    assert [each["path"] for each in record["references"]] == references
 
 
 def test_what_is_no_record_is_said(stored: Stored, storage: Any) -> None:
