@@ -176,7 +176,7 @@ def _thousand_section(figures: Figures) -> Iterator[str]:
 def _storage_limits_section(figures: Figures) -> Iterator[str]:
     yield "## 1,024 in flight, and less of a storage"
     yield ""
-    yield "10 s of latency, small images. With 50 requests/s, there are fewer prompts."
+    yield "10 s of latency, small images. With 50 requests/s, there are fewer prompts, and 1 s."
     yield ""
     yield "| storage | prompts | seconds | requests to storage | peak memory | paid twice |"
     yield "|---|---|---|---|---|---|"

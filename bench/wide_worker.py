@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,9 @@ LATENCY_S = 10.0
 LARGE, SMALL = 1_500_000, 2_000
 # Beside the thousand, at the width that jobs have by default.
 USUAL_IN_FLIGHT, USUAL_LATENCY_S, USUAL_PROMPTS = 64, 0.5, 2048
-STORAGE_PER_S = 50.0
+# Six to seven requests a prompt: a minute.
+STORAGE_PER_S, SLOW_PROMPTS = 50.0, 450
+_SAMPLE_EVERY_S = 0.25
 HANG_S = 60.0
 
 Figures = dict[str, Any]
@@ -48,21 +51,56 @@ def storage_limits(cloud: Cloud, log: Log, prompts: int = 2 * IN_FLIGHT) -> Figu
     results: list[Figures] = []
 
     def measure(name: str, number: int, **settings: float) -> None:
-        before = cloud.storage(**settings)["calls"]
+        cloud.storage(**settings)
         try:
-            run = runs.backfill(cloud, number, IN_FLIGHT)
+            with _StorageUse(cloud) as use:
+                run = runs.backfill(cloud, number, IN_FLIGHT)
         finally:
-            after = cloud.storage(**dict.fromkeys(settings, 0.0))["calls"]
-        results.append({"storage": name, "storage_calls": after - before, **run.to_json()})
+            cloud.storage(**dict.fromkeys(settings, 0.0))
+        results.append({"storage": name, **use.figures(), **run.to_json()})
         log(f"{name:20} {_line(run, IN_FLIGHT / LATENCY_S)}")
 
     measure("as usual", prompts)
     measure("1,000 connections", prompts, connections=1000)
-    # Four requests a prompt: half a minute.
-    measure("50 requests/s", int(STORAGE_PER_S * 30 / 4), calls_per_s=STORAGE_PER_S)
+    # Short calls, because storage has nothing to do while all prompts wait for the model.
+    cloud.models(latency_s=1.0)
+    measure("50 requests/s", SLOW_PROMPTS, calls_per_s=STORAGE_PER_S)
+    cloud.models(latency_s=LATENCY_S)
     with _hanging(cloud, after_images=prompts // 4):
         measure("hangs for 60 s", prompts)
     return {"per_s": STORAGE_PER_S, "hang_s": HANG_S, "runs": results}
+
+
+class _StorageUse:
+    """Samples how many requests storage gets, and for how long it gets any."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._before = cloud.storage()["calls"]
+        self._seen = [(time.monotonic(), self._before)]
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "_StorageUse":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def figures(self) -> dict[str, float]:
+        """Return the requests, and the seconds from the first of them to the last."""
+        (first, _), (last, calls) = self._seen[0], self._seen[-1]
+        return {"storage_calls": calls - self._before, "storage_s": round(last - first, 2)}
+
+    def _run(self) -> None:
+        while not self._done.wait(_SAMPLE_EVERY_S):
+            now, calls = time.monotonic(), self._cloud.storage()["calls"]
+            if calls == self._before:
+                self._seen[0] = (now, calls)  # there was none until now
+            elif calls != self._seen[-1][1]:
+                self._seen.append((now, calls))
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def storage_limits(figures: Figures) -> Iterator[Check]:
         met=ratio >= 0.95,
     )
     slow = by_storage["50 requests/s"]
-    share = slow["storage_calls"] / slow["seconds"] / figures["per_s"]
+    share = slow["storage_calls"] / slow["storage_s"] / figures["per_s"]
     yield Check(
         f"1,024 in flight, a storage that serves {figures['per_s']:.0f} requests/s: share of them "
         "that is used",
