@@ -69,7 +69,10 @@ def always_allowed() -> grpc.Server:
 def main() -> None:
     task = parse_task(__doc__)
     server = always_allowed()
-    limiter = EnvoyRateLimiter(f"127.0.0.1:{server.port}", "bench", [{"model": MODEL}])
+    # Without a namespace, Beam's own counter refuses to be made.
+    limiter = EnvoyRateLimiter(
+        f"127.0.0.1:{server.port}", "bench", [{"model": MODEL}], namespace="bench"
+    )
     handler = Handler(namespace="bench", rate_limiter=limiter)
     with beam.Pipeline(options=options()) as pipeline:
         prompts = pipeline | beam.Create(task.prompts) | beam.Reshuffle()
