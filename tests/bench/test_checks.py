@@ -279,7 +279,7 @@ def whole(**others) -> dict:
             "per_s": 50.0,
             "hang_s": 60.0,
             "runs": [
-                run("backfill", storage=name, seconds=20.0, storage_calls=1000)
+                run("backfill", storage=name, seconds=20.0, storage_calls=1000, storage_s=20.0)
                 for name in ("as usual", "1,000 connections", "50 requests/s", "hangs for 60 s")
             ],
         },
