@@ -186,7 +186,7 @@ def test_equal_rows_are_paid_for_once_and_get_a_prediction_each(cloud, lane, tmp
 @pytest.mark.parametrize(
     ("option", "limit", "says"),
     [
-        ("max_rows", 7, "line 8: has more than 7 rows, which --max_rows allows"),
+        ("max_rows", 7, ":8: has more than 7 rows, which --max_rows allows"),
         ("max_unpacked_bytes", 100_000, "more than 100,000 bytes of text, which --max_unpacked_by"),
     ],
 )

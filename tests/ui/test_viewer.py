@@ -145,7 +145,9 @@ def test_the_command_publishes_every_field_of_a_prompt_that_a_job_has_recorded(
     expect(command).to_contain_text(f"--model={prompt.model}")
 
     bodies: list[bytes] = []
-    monkeypatch.setattr(publish, "publish", lambda topic, sent, *_, **__: bodies.extend(sent) or 1)
+    monkeypatch.setattr(
+        publish, "publish", lambda topic, sent, *_, **__: bodies.extend(sent) or ["1"]
+    )
     script, *arguments = shlex.split(command.text_content() or "")
     assert script == "scripts/publish_prompt.sh"
     assert command_line.main(["--project=p", "publish", *arguments]) == 0
