@@ -169,7 +169,8 @@ def prompts_that_keep_coming(operated: Operated) -> Iterator[None]:
     def publish() -> None:
         ideas = itertools.product(_STYLES, _WEATHERS, _SUBJECTS)
         for number, (style, weather, subject) in zip(published, ideas, strict=False):
-            lane.publish(SCRIPT if number % 10 == 5 else f"{subject} {weather}, {style}")
+            is_script = number % (40 if PICTURES else 10) == 5
+            lane.publish(SCRIPT if is_script else f"{subject} {weather}, {style}")
             if over.wait(0.2):
                 return
 
