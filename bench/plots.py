@@ -65,12 +65,7 @@ def _comparison(figures: dict[str, Any]) -> Any:
 
 
 def _quota(figures: dict[str, Any]) -> Any:
-    figure, axis = plt.subplots(figsize=(12, 3.8), layout="constrained")
-    rows = checks.rates(figures["rows"])
-    times = [row[0] for row in rows]
-    axis.plot(times, [row[1] for row in rows], color=_OURS, label="accepted")
-    axis.fill_between(times, [row[2] for row in rows], color=_BAD, alpha=0.6, label="refused (429)")
-    per_s = figures["per_minute"] / 60
+    figure, axis, per_s = _calls_a_second(figures)
     edges = [*figures["changes"], figures["until"]]
     axis.step(
         edges,
@@ -81,29 +76,34 @@ def _quota(figures: dict[str, Any]) -> Any:
         lw=1,
         label="quota",
     )
-    axis.set(xlabel="seconds", ylabel="calls a second", ylim=(0, None))
+    axis.set_ylim(0, None)
     axis.legend(ncols=3, loc="lower right")
-    axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def _shared(figures: dict[str, Any]) -> Any:
-    figure, axis = plt.subplots(figsize=(12, 3.8), layout="constrained")
-    rows = checks.rates(figures["rows"])
-    times = [row[0] for row in rows]
-    axis.plot(times, [row[1] for row in rows], color=_OURS, label="accepted, all workers together")
-    axis.fill_between(times, [row[2] for row in rows], color=_BAD, alpha=0.6, label="refused (429)")
-    per_s = figures["per_minute"] / 60
+    figure, axis, per_s = _calls_a_second(figures)
     axis.axhline(per_s, color="#202124", ls="--", lw=1, label="the job's rate, and the quota")
     for at, busy in zip(
         figures["changes"], ("one is busy", "four are", "one has died"), strict=True
     ):
         axis.axvline(at, color=_OTHERS, lw=1)
         axis.annotate(busy, (at, 1.2 * per_s), xytext=(4, 0), textcoords="offset points")
-    axis.set(xlabel="seconds", ylabel="calls a second", ylim=(0, 1.3 * per_s))
+    axis.set_ylim(0, 1.3 * per_s)
     axis.legend(ncols=3, loc="lower right")
-    axis.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _calls_a_second(figures: dict[str, Any]) -> tuple[Any, Any, float]:
+    """Draw accepted and refused calls over time; return figure, axis, and the quota a second."""
+    figure, axis = plt.subplots(figsize=(12, 3.8), layout="constrained")
+    rows = checks.rates(figures["rows"])
+    times = [row[0] for row in rows]
+    axis.plot(times, [row[1] for row in rows], color=_OURS, label="accepted")
+    axis.fill_between(times, [row[2] for row in rows], color=_BAD, alpha=0.6, label="refused (429)")
+    axis.set(xlabel="seconds", ylabel="calls a second")
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure, axis, figures["per_minute"] / 60
 
 
 def _latency(figures: dict[str, Any]) -> Any:
