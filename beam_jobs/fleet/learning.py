@@ -14,11 +14,13 @@ from collections.abc import Collection
 from beam_jobs.fleet.report import Usage
 
 # Steps after calls were refused, as a share of the rate. If they lead beyond `PROBED` times what
-# was accepted then, the quota must be larger, and each is `FASTER` times the one before. A service
-# that lets a second's worth of calls start at once hides small steps for a while. Simulated in
-# tests/beam_jobs/fleet/test_fleet.py.
+# was accepted then, and beyond what two of them add, the quota must be larger, and each is `FASTER`
+# times the one before. A service that lets a second's worth of calls start at once hides small
+# steps for a while. Simulated in tests/beam_jobs/fleet/test_fleet.py.
 FIRST_STEP = 0.01
-PROBED = 1.06
+PROBED = 1.04
+# What each has found alone in its first seconds can be off by more, so steps from there are larger.
+FIRST_STEP_AFTER_ALONE = 0.05
 FASTER = 2.0
 MAX_STEP = 0.4
 # Below what was accepted when calls were last refused, one step leads back to it.
@@ -51,7 +53,7 @@ class Learned:
         per_second: calls that all workers together may start per second.
         version: of this rate; from 1.
         step: by which share of it the next step is higher.
-        accepted: the rate that was accepted when calls were last refused.
+        accepted: the highest rate that may have been accepted when calls were last refused.
         noise: the share of calls that is refused below the quota too.
         lowered: whether this rate is lower than the one before.
     """
@@ -81,11 +83,16 @@ def learn(
             return None
         # Each has found alone what it is allowed beside the others.
         rate = max(MIN_CALLS_PER_S, sum(each.accepted_per_second for each in usage))
-        return Learned(rate, 1, accepted=rate)
+        return Learned(rate, 1, FIRST_STEP_AFTER_ALONE, accepted=rate)
     if alone := sum(each.accepted_per_second for each in new if each.version == 0):
         rate = known.per_second + alone
-        return dataclasses.replace(
-            known, per_second=rate, version=known.version + 1, accepted=rate, lowered=False
+        return Learned(
+            rate,
+            known.version + 1,
+            FIRST_STEP_AFTER_ALONE,
+            accepted=rate,
+            noise=known.noise,
+            lowered=False,
         )
     heard = [each for each in usage if each.version == known.version]
     started = sum(each.started for each in heard)
@@ -103,7 +110,7 @@ def learn(
     if share > most:
         expected = most * started * of_all
         if refused >= max(MIN_REFUSED, expected + SIGNIFICANCE * math.sqrt(expected)):
-            return _lowered(known, tried * (1 - share))
+            return _lowered(known, tried, share, started * of_all)
         return known  # it may be chance: with more calls it will show
     if of_all * HEARD_SHARE > 1 or seconds < MIN_SECONDS or started < MIN_CALLS:
         return known
@@ -120,12 +127,16 @@ def _alone(known: Learned | None, usage: Usage) -> Learned | None:
     return Learned(rate, known.version if known else 1, accepted=rate)
 
 
-def _lowered(known: Learned, accepted: float) -> Learned:
+def _lowered(known: Learned, tried: float, refused_share: float, calls: float) -> Learned:
+    accepted = tried * (1 - refused_share)
     rate = max(MIN_CALLS_PER_S, LOWEST_FACTOR * known.per_second, BACK_OFF_FACTOR * accepted)
+    # Few calls were judged, of whoever was refused first. If that was chance, small steps back
+    # would take a minute, so one step leads to what else it may have been.
+    deviation = math.sqrt(refused_share * (1 - refused_share) / calls)
     return Learned(
         min(rate, known.per_second),
         known.version + 1,
-        accepted=max(accepted, rate),
+        accepted=max(rate, min(tried, accepted + tried * deviation)),
         noise=known.noise,
     )
 
@@ -140,7 +151,7 @@ def _raised(known: Learned, refused_share: float, calls: int) -> Learned:
     else:
         # A step that is smaller than one call in those that were judged would not be noticed.
         rate = known.per_second * (1 + max(step, 1 / max(calls, 1 / MAX_STEP) / 2))
-        if rate > PROBED * known.accepted:
+        if rate > max(PROBED, 1 + 2 * step) * known.accepted:
             step = min(MAX_STEP, step * FASTER)
     return Learned(
         rate, known.version + 1, step, accepted=known.accepted, noise=noise, lowered=False

@@ -16,8 +16,16 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parents[2]
 TEXT = section(text_of(ROOT / "docs" / "runbook.md"), "On one machine")
+
+
+def command(cell: str) -> str:
+    """Return the one command that a cell has; a ValueError says that it has none, or several."""
+    (code,) = re.findall("`(.+?)`", cell)
+    return code
+
+
 ROWS = {
-    re.split(":", cells[0])[0]: [re.search("`(.+)`", cell)[1] for cell in cells[1:]]
+    re.split(":", cells[0])[0]: [command(cell) for cell in cells[1:]]
     for line in re.findall(r"(?m)^\| (.+) \|$", TEXT)
     for cells in [line.split(" | ")]
     if "](#" in cells[0]

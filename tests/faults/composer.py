@@ -105,6 +105,22 @@ class Parts:
                     self._airflow.restart(name)
 
 
+def job_that_stops(operated: Operated) -> list[psutil.Process]:
+    """Stop the processes of the one job once it is RUNNING, so that it returns no canary."""
+
+    def running() -> str | None:
+        jobs = operated.active_jobs()
+        return next((job for job in jobs if operated.job_state(job) == "JOB_STATE_RUNNING"), None)
+
+    job = str(eventually(running, within_s=400, what="a job that is RUNNING"))
+    pid = (operated.cloud.state / "dataflow" / "jobs" / job / "pid").read_text()
+    main = psutil.Process(int(pid))
+    processes = [main, *main.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    return processes
+
+
 def deploy(airflow: Airflow, dags: Path = ROOT / "dags", plugins: Path = ROOT / "plugins") -> None:
     """Put another version where Composer's processes find it."""
     files = bucket.layout(dags, plugins, ROOT / "beam_jobs")

@@ -17,6 +17,7 @@ from tests.faults.composer import (
     Parts,
     at_work,
     deploy,
+    job_that_stops,
     redis_loses_a_message,
     scheduler_dies_with_queued_tasks,
 )
@@ -140,10 +141,13 @@ def test_a_killed_worker_leaves_one_job_no_stuck_run_and_whole_records(
         # What a task does is over too soon to be seen otherwise.
         operated.cloud.dataflow(latency_s=2.0)
         run_id = work.begin(dag_id)
+        stopped = job_that_stops(operated) if task_id == "wait_for_canary" else []
         worker = at_work(operated, parts, dag_id, run_id, task_id)
         began = time.monotonic()
         parts.kill(worker, whole=whole)
         operated.cloud.dataflow(latency_s=0.0)
+        for process in stopped:
+            process.resume()
         state, lost, twice = work.end(dag_id, run_id)
         part = "worker" if whole else "main process"
         took = time.monotonic() - began
