@@ -11,7 +11,7 @@ import io
 import logging
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.api_core import exceptions as api_exceptions
 from google.cloud import storage
@@ -33,13 +33,36 @@ _FORMATS = ("PNG", "JPEG", "WEBP")
 _QUALITY, _EFFORT = 75, 2
 # Images that may wait. With more, the oldest get none.
 MAX_WAITING = 10_000
-# The thread computes for at most this share of the time: prompts come first. At 35 ms for a PNG of
-# 1024 by 1024 pixels these are 7 images a second; with a model of 15 s, a worker makes 4.
+# The thread computes for at most this share of the time that the rest of the process leaves of one
+# core: prompts come first. At 35 ms for a PNG of 1024 by 1024 pixels these are up to 7 images a
+# second; with a model of 15 s, a worker makes 4.
 MAX_SHARE = 0.25
+# If the rest leaves nothing for minutes, as if it left this much of a core.
+MIN_LEFT = 0.04
+# While the thread rests, it looks so often whether the rest of the process is as busy as before.
+_LOOK_EVERY_S, _LOOK_AGAIN_S = 0.5, 0.1
 ERRORS_EVERY_S = 60.0
 REQUEST_TIMEOUT_S = 10.0
 # How many seconds the last thumbnails may delay the exit of a process.
 AT_EXIT_S = 5.0
+
+
+class _Times(NamedTuple):
+    """Seconds that have passed, and that the process and this thread have computed."""
+
+    passed: float
+    process: float
+    thread: float
+
+    @classmethod
+    def now(cls) -> "_Times":
+        return cls(time.monotonic(), time.process_time(), time.thread_time())
+
+    def left(self, now: "_Times") -> float:
+        """Return how much of a core the other threads have left since then, in seconds."""
+        passed = now.passed - self.passed
+        others = now.process - self.process - (now.thread - self.thread)
+        return max(MIN_LEFT * passed, passed - others)
 
 
 class NoThumbnailError(ValueError):
@@ -78,7 +101,8 @@ class Thumbnails:
 
     Args:
         location: of the images.
-        max_share: of the time, for how much the thread computes at most.
+        max_share: of the time that other threads leave of a core, for how much this one computes
+            at most; 1: it never rests.
     """
 
     def __init__(self, location: Location, *, max_share: float = MAX_SHARE) -> None:
@@ -151,15 +175,25 @@ class Thumbnails:
                 else:
                     self._idle.set()
                 continue
-            started, computed = time.monotonic(), time.thread_time()
+            begun = _Times.now()
             try:
                 self._make(image, thumbnail)
                 self._count("thumbnails_made")
             except Exception as error:
                 self._count("thumbnails_missed")
                 self._report(error)
-            takes = (time.thread_time() - computed) / self._max_share
-            self._closing.wait(max(0.0, started + takes - time.monotonic()))
+            if self._max_share < 1:
+                self._rest(begun)
+
+    def _rest(self, begun: _Times) -> None:
+        """Wait until the thread may have computed as much as it has since then."""
+        now = _Times.now()
+        owed_s = now.thread - begun.thread
+        while (owed_s := owed_s - self._max_share * begun.left(now)) > 0:
+            rest_s = max(_LOOK_AGAIN_S, min(_LOOK_EVERY_S, owed_s / self._max_share))
+            if self._closing.wait(rest_s):
+                return
+            begun, now = now, _Times.now()
 
     def _make(self, image: str, thumbnail: str) -> None:
         if self._bucket is None:

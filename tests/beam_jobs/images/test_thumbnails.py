@@ -134,18 +134,70 @@ def test_a_thread_that_cannot_start_fails_no_prompt(monkeypatch, caplog):
     assert "can't start new thread" in caplog.text
 
 
-@pytest.mark.parametrize(("requests_s", "rest_s"), [(0.0, 1.5), (0.7, 0.8), (9.0, 0.0)])
-def test_it_computes_for_a_quarter_of_the_time_at_most(monkeypatch, requests_s, rest_s):
-    rests, computed = [], iter([1.0, 1.5])
-    passed = iter([10.0, 10.5 + requests_s])
-    maker = Thumbnails(Location("b", "images/"))
-    monkeypatch.setattr(Thumbnails, "_make", lambda *_: None)
-    monkeypatch.setattr(maker._closing, "wait", lambda s: rests.append(s) or maker._closing.set())
+class Clocks:
+    """Those of a process whose other threads compute for a share of the time.
+
+    Args:
+        busy: that share, of one core.
+    """
+
+    def __init__(self, busy):
+        self._busy = busy
+        self.passed = self.thread = self.process = 10.0
+
+    def pass_by(self, seconds, computing=False):
+        self.passed += seconds
+        self.process += seconds * (self._busy + computing)
+        self.thread += seconds * computing
+
+
+@pytest.mark.parametrize(
+    ("busy", "requests_s", "max_share", "takes_s"),
+    [
+        (0.0, 0.0, 0.25, 2.0),
+        (0.0, 0.7, 0.25, 2.0),
+        (0.0, 9.0, 0.25, 9.5),
+        (0.5, 0.0, 0.25, 4.0),
+        (0.9, 0.0, 0.25, 20.0),
+        (1.7, 0.0, 0.25, 50.0),
+        (1.7, 0.0, 1.0, 0.5),
+    ],
+    ids=[
+        "a quarter of the time",
+        "requests count",
+        "slow requests leave enough",
+        "a quarter of what is left",
+        "less if there is less",
+        "a hundredth if nothing is left",
+        "an import never rests",
+    ],
+)
+def test_half_a_second_of_computing_takes_as_long_as_prompts_need(
+    monkeypatch, busy, requests_s, max_share, takes_s
+):
+    clocks, done = Clocks(busy), threading.Event()
+    maker = Thumbnails(Location("b", "images/"), max_share=max_share)
+
+    def make(*_):
+        if done.is_set():
+            return
+        done.set()
+        clocks.pass_by(0.5, computing=True)
+        clocks.pass_by(requests_s)
+
+    monkeypatch.setattr(Thumbnails, "_make", make)
+    monkeypatch.setattr(maker._closing, "wait", clocks.pass_by)
     monkeypatch.setattr(
         thumbnails,
         "time",
-        SimpleNamespace(thread_time=lambda: next(computed), monotonic=lambda: next(passed)),
+        SimpleNamespace(
+            monotonic=lambda: clocks.passed,
+            process_time=lambda: clocks.process,
+            thread_time=lambda: clocks.thread,
+        ),
     )
     maker.add(DIGEST, 0, "image")
-    maker._thread.join(60)
-    assert rests == [pytest.approx(rest_s)]
+    assert done.wait(60)
+    maker.wait(60)
+    maker.close(60)
+    assert clocks.passed - 10.0 == pytest.approx(takes_s, abs=thumbnails._LOOK_EVERY_S)
