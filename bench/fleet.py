@@ -5,13 +5,14 @@ Each worker is a process of its own, as on Dataflow, and is killed as machines a
 
 import contextlib
 import json
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from google.cloud import storage
 
-from beam_jobs.names import LEDGERS_FOLDER
+from beam_jobs.names import FLEETS_FOLDER, LEDGERS_FOLDER
 from bench import runs
 from bench.processes import Process
 from bench.prompts import text
@@ -89,16 +90,23 @@ def shared(cloud: Cloud, log: Log, per_minute: float = 1_200.0, seconds: float =
 
 
 def learned(cloud: Cloud, log: Log, per_minute: float = 1_200.0, seconds: float = 150.0) -> Figures:
-    """Measure a quota that eight workers don't know."""
+    """Measure a quota that eight workers don't know, with twice as many prompts as it allows."""
     cloud.models(latency_s=5.0, canned_bytes=_SMALL, quota_per_minute=per_minute)
+    per_second = int(2 * per_minute / 60)
     with workers(cloud, "--max_num_workers=8") as job, Samples(cloud) as samples:
         job.start(8)
-        _publish(int(per_minute / 60 * seconds * 1.6))
+        _publish(8 * 64)  # as many as all can have in flight at first
         _wait_for_calls(samples)
-        changes = [time.monotonic()]
-        time.sleep(seconds)
-        figures = _figures(samples, changes, per_minute)
-    _log(log, "eight workers, an unknown quota", figures)
+        began = time.monotonic()
+        busy = []
+        for second in range(round(seconds)):
+            # By and by: whoever pulls first would take all that are there, and others none.
+            _publish(per_second)
+            busy.append(_busy())
+            time.sleep(max(0.0, began + second + 1 - time.monotonic()))
+        figures = _figures(samples, [began], per_minute)
+    figures["busy"] = statistics.median(busy[int(SETTLED_S) :])
+    _log(log, f"an unknown quota, {figures['busy']:g} busy workers", figures)
     return figures
 
 
@@ -172,6 +180,13 @@ def _empty(folder: str) -> None:
     client = storage.Client(project=NAMES.project)
     for blob in client.list_blobs(NAMES.bucket, prefix=f"{folder}/"):
         blob.delete()
+
+
+def _busy() -> int:
+    """How many workers say in the bucket what they do."""
+    client = storage.Client(project=NAMES.project)
+    blobs = client.list_blobs(NAMES.bucket, prefix=f"{FLEETS_FOLDER}/")
+    return sum("/workers/" in blob.name for blob in blobs)
 
 
 def _leased() -> int:

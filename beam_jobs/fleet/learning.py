@@ -24,7 +24,7 @@ FIRST_STEP_AFTER_ALONE = 0.05
 FASTER = 2.0
 MAX_STEP = 0.4
 # Below what was accepted when calls were last refused, one step leads back to it.
-BACK_OFF_FACTOR = 0.97
+BACK_OFF_FACTOR = 0.9
 # One step lowers the rate to this factor at the lowest, as for one worker.
 LOWEST_FACTOR = 0.5
 # The lowest rate of all workers together, in calls per second: one has to find out when there is
@@ -32,10 +32,10 @@ LOWEST_FACTOR = 0.5
 MIN_CALLS_PER_S = 0.2
 # Refusals beyond those that there are below the quota too, as a share of the calls, until the rate
 # is lowered.
-MAX_EXCESS = 0.02
+MAX_EXCESS = 0.01
 MIN_REFUSED = 2
 # and by so many standard deviations of such a count.
-SIGNIFICANCE = 1.0
+SIGNIFICANCE = 0.5
 # Refusals that are there at any rate, as in a pool that all customers share, can be this many.
 MAX_NOISE = 0.1
 # A rate is tested if calls waited for it, and so many of the workers were heard, for so long, with
