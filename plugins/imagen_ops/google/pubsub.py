@@ -16,9 +16,9 @@ from beam_jobs.outcomes import CANARY_ATTRIBUTE
 from beam_jobs.prompts.canary import SIGNATURE_ATTRIBUTE, is_name
 from imagen_ops.google.rest import explained
 
-# For this long, another task may still be waiting for its canary: a start, or a health check.
+# For this long, a task may still be waiting for its canary: a start, or a health check.
 _ABANDONED_AFTER = timedelta(minutes=30)
-_MAX_OF_OTHER_TASKS = 20
+_MAX_AWAITED = 20
 _PULL_TIMEOUT_S = 3.0
 _CALL_TIMEOUT_S = 30.0
 # How long one look for a canary may take. It takes what lies in the subscription in batches.
@@ -66,18 +66,19 @@ class PubSubMessagesHook(PubSubHook):
             future = self.get_conn().publish(topic, b"", **attributes)
             future.result(timeout=_CALL_TIMEOUT_S)
 
-    def take_canary(self, subscription: str, name: str) -> datetime | None:
-        """Acknowledge the canary called `name` if it has returned, and what lies in its way.
+    def find_canary(self, subscription: str, name: str) -> datetime | None:
+        """Return when the canary called `name` returned, and acknowledge what lies in its way.
 
         Takes batches until the canary is among them, none are left, or 20 s are over. Everything
-        is acknowledged, except for a few canaries that another task may be waiting for: the newest
-        20 that are less than 30 minutes old.
+        is acknowledged, except for the newest 20 canaries that are less than 30 minutes old: other
+        tasks may be waiting for them, and so may the next try of this one, if it is killed before
+        it has told anybody.
 
         Returns:
-            When it returned, in UTC by Pub/Sub's clock; None if it has not.
+            The time in UTC by Pub/Sub's clock; None if it has not returned.
         """
         deadline = time.monotonic() + _LOOK_S
-        of_other_tasks: dict[str, Message] = {}
+        awaited: dict[str, Message] = {}
         returned_at: datetime | None = None
         while returned_at is None and time.monotonic() < deadline:
             messages = self.pull_messages(subscription, _CANARIES_PER_PULL)
@@ -87,15 +88,14 @@ class PubSubMessagesHook(PubSubHook):
             for message in messages:
                 if message.attributes.get(CANARY_ATTRIBUTE) == name:
                     returned_at = message.published_at
-                    finished.append(message)
-                elif _may_be_awaited(message):
-                    of_other_tasks[message.id] = message
+                if _may_be_awaited(message):
+                    awaited[message.id] = message
                 else:
                     finished.append(message)
-            by_age = sorted(of_other_tasks.values(), key=lambda message: message.published_at)
-            finished += [of_other_tasks.pop(old.id) for old in by_age[:-_MAX_OF_OTHER_TASKS]]
+            by_age = sorted(awaited.values(), key=lambda message: message.published_at)
+            finished += [awaited.pop(old.id) for old in by_age[:-_MAX_AWAITED]]
             self.acknowledge_all(subscription, [message.ack_id for message in finished])
-        self.lease(subscription, [message.ack_id for message in of_other_tasks.values()], 0)
+        self.lease(subscription, [message.ack_id for message in awaited.values()], 0)
         return returned_at
 
     def pull_messages(self, subscription: str, max_messages: int) -> list[Message]:

@@ -124,7 +124,7 @@ class CanarySensor(ImagenSensor):
         sent_at = datetime.fromisoformat(self.canary["sent_at"])
         limit_s = self._limit_s()
         try:
-            returned_at = self.clients.pubsub.take_canary(
+            returned_at = self.clients.pubsub.find_canary(
                 self.settings.subscription(self.settings.canary_subscription), self.canary["name"]
             )
         except ApiError as error:

@@ -223,6 +223,15 @@ def test_a_returned_canary_is_taken_with_the_time_of_its_return(
     assert timedelta(seconds=4) < round_trip < timedelta(seconds=15)
 
 
+def test_a_retry_finds_the_canary_that_a_killed_task_has_found_but_not_reported(
+    deployment: Deployment, run_task: Run, eventually: Run
+) -> None:
+    mine = "0e" * 16
+    return_canary(deployment, mine)
+    for _ in range(3):
+        assert eventually(lambda: run_task(wait(sent(mine))), what="the canary")
+
+
 def test_the_canaries_of_other_runs_are_not_taken(
     deployment: Deployment, run_task: Run, eventually: Run
 ) -> None:
@@ -314,7 +323,7 @@ def test_a_health_check_waits_for_pub_sub_no_longer_than_for_its_canary(
 
     def check(seconds_ago: float) -> Any:
         task = wait(sent("mine", seconds_ago), required=False)
-        pubsub = types.SimpleNamespace(take_canary=refuse)
+        pubsub = types.SimpleNamespace(find_canary=refuse)
         task.__dict__["clients"] = types.SimpleNamespace(pubsub=pubsub)
         return run_task(task)
 
