@@ -37,7 +37,8 @@ MAX_WAITING = 10_000
 # core: prompts come first. At 35 ms for a PNG of 1024 by 1024 pixels these are up to 7 images a
 # second; with a model of 15 s, a worker makes 4.
 MAX_SHARE = 0.25
-# If the rest leaves nothing for minutes, as if it left this much of a core.
+# This much of a core counts as left even if nothing is, so that a process that is always busy makes
+# some: with these numbers, one in 3.5 s.
 MIN_LEFT = 0.04
 # While the thread rests, it looks so often whether the rest of the process is as busy as before.
 _LOOK_EVERY_S, _LOOK_AGAIN_S = 0.5, 0.1

@@ -222,6 +222,14 @@ def test_each_change_of_the_busy_workers_is_judged_when_shares_have_settled(
     assert [one.met for one in targets._shared(found)] == [True, True, met]
 
 
+@pytest.mark.parametrize(("refused", "busy", "met"), [(0, 8, True), (2, 8, False), (0, 7, False)])
+def test_a_quota_is_learned_by_all_eight_workers_or_the_target_is_missed(refused, busy, met):
+    rows = steady(20, 90, refused_per_s=refused)
+    found = {"per_minute": 1200.0, "rows": rows, "changes": [0.0], "until": 90.0, "busy": busy}
+    (check,) = targets._learned(found)
+    assert check.met is met
+
+
 @pytest.mark.parametrize(
     ("paid", "leased", "met"), [(990, 1000, True), (980, 1000, False), (1001, 1001, False)]
 )
@@ -302,6 +310,7 @@ def whole(**others) -> dict:
             "rows": steady(20, 90),
             "changes": [0.0],
             "until": 90.0,
+            "busy": 8.0,
         },
         "budget": {"budget": 1000, "paid": 1000, "leased": 1000, "kills": 2, "in_flight": 12},
         "latency": {"prompts": 3, "median_s": 0.1, "p99_s": 0.3, "added_s": [0.1, 0.1, 0.3]},
