@@ -38,6 +38,10 @@ MIN_REFUSED = 2
 SIGNIFICANCE = 0.5
 # Refusals that are there at any rate, as in a pool that all customers share, can be this many.
 MAX_NOISE = 0.1
+# Until this version, workers that are heard for the first time have learned alone beside those that
+# are known. Later, what they were accepted is a part of what is known: they were idle for a moment.
+# Added for good, the rate of 1,000 workers grew and grew: 56% of their calls were refused.
+LAST_BESIDE = 3
 # A rate is tested if calls waited for it, and so many of the workers were heard, for so long, with
 # so many calls.
 HEARD_SHARE = 0.7
@@ -84,7 +88,8 @@ def learn(
         # Each has found alone what it is allowed beside the others.
         rate = max(MIN_CALLS_PER_S, sum(each.accepted_per_second for each in usage))
         return Learned(rate, 1, FIRST_STEP_AFTER_ALONE, accepted=rate)
-    if alone := sum(each.accepted_per_second for each in new if each.version == 0):
+    alone = sum(each.accepted_per_second for each in new if each.version == 0)
+    if alone and known.version <= LAST_BESIDE:
         rate = known.per_second + alone
         return Learned(
             rate,

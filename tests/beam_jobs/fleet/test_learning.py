@@ -106,11 +106,13 @@ def test_refusals_right_below_the_quota_are_there_at_any_rate():
     assert again.per_second > known.per_second
 
 
-def test_what_a_newcomer_has_found_alone_comes_on_top():
+def test_what_others_have_found_alone_at_the_same_time_comes_on_top():
     new = Usage(math.inf, 0, 4.0, 8, 0)
-    assert learn(KNOWN, [*reports(), new], [new]).per_second == 22
-    assert learn(KNOWN, [*reports(), new]).version == 6, "and only once"
-    assert learn(KNOWN, [*reports(), new]).per_second < 21
+    early = dataclasses.replace(KNOWN, version=1)
+    reported = [*reports(version=1), new]
+    assert learn(early, reported, [new]).per_second == 22
+    assert learn(early, reported).version == 2, "and only once"
+    assert learn(early, reported).per_second < 21
 
 
 def test_a_worker_that_is_alone_says_what_it_has_learned():
@@ -119,3 +121,8 @@ def test_a_worker_that_is_alone_says_what_it_has_learned():
     assert (alone.per_second, alone.version) == (9.0, 1)
     assert learn(KNOWN, reports(1, started=40)).per_second == 10
     assert learn(KNOWN, reports(1, started=40, wants=11.0)).per_second == 20
+
+
+def test_workers_that_were_idle_for_a_moment_drive_no_rate_up():
+    back = Usage(math.inf, 0, 2.0, 10, 5)
+    assert learn(KNOWN, [*reports(7), back], [back]).per_second < 20 * (1 + 2 * FIRST_STEP)
