@@ -26,11 +26,11 @@ from gcloud.aio.storage import Storage
 from google.cloud import storage
 
 from beam_jobs.engine.process_memory import bound_arenas
+from beam_jobs.models.answer_json import decoded
 from beam_jobs.models.pictures import decode_base64
 from beam_jobs.prefetch.importer import IMAGES_AT_ONCE, RANGES_AT_ONCE
 from beam_jobs.prefetch.line_ranges import FileRange, lines_in, ranges_of
 from beam_jobs.prefetch.request_row import label_of
-from beam_jobs.prefetch.row_json import decoded
 from bench.batch_output import BUCKET, FILE_ROWS, FOLDER, IMAGES, Output
 from bench.local_cloud import local_cloud
 from bench.processes import cpu_s, peak_mb

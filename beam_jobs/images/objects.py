@@ -17,6 +17,7 @@ from beam_jobs.images.lanes import Lane, Lanes
 from beam_jobs.images.location import Location
 from beam_jobs.images.refusals import Meaning
 from beam_jobs.images.requests import REQUEST_TIMEOUT_S, StoreError, answer_of
+from beam_jobs.images.upload_body import UploadBody
 from beam_jobs.images.write_gate import WriteGate
 
 _LISTED_FIELDS = "items(name,generation,timeCreated,size),nextPageToken"
@@ -122,7 +123,7 @@ class Objects:
                 lambda: self.storage.upload(
                     self._location.bucket,
                     name,
-                    data,
+                    UploadBody(data),
                     content_type=mime_type,
                     parameters={"ifGenerationMatch": "0", "fields": "name,size"},
                     timeout=REQUEST_TIMEOUT_S,

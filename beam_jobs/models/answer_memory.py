@@ -244,6 +244,10 @@ class SlottedResponse(aiohttp.ClientResponse):
             slot.was_read(read)
         return self._body
 
+    def forget(self) -> None:
+        """Keep nothing of the body, which was read: `text` and `json` find it empty from now on."""
+        self._body = b""
+
     async def _wait_for_room(self, slot: AnswerSlot) -> None:
         # None once the whole body is here.
         transport = self.connection.transport if self.connection else None

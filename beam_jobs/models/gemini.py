@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,8 @@ from typing_extensions import override
 
 from beam_jobs.catalog import Tier
 from beam_jobs.models.answer_body import read_answer, unread_error
+from beam_jobs.models.answer_json import decoded
+from beam_jobs.models.answer_memory import SlottedResponse
 from beam_jobs.models.base import (
     Answer,
     CallError,
@@ -28,7 +31,7 @@ from beam_jobs.models.base import (
 from beam_jobs.models.bill import bill_of
 from beam_jobs.models.gemini_request import request_of
 from beam_jobs.models.pictures import decode_base64
-from beam_jobs.models.refusals import code_of, decode, error_in
+from beam_jobs.models.refusals import code_of, error_in
 from beam_jobs.prompts.parse import Prompt
 
 # https://ai.google.dev/api/generate-content#FinishReason: with these, the same prompt will be
@@ -57,6 +60,9 @@ _OF_A_FILE = re.compile(r"gs://|\b(input |image )?file\b|\bobject\b|cloud storag
 # https://docs.cloud.google.com/vertex-ai/generative-ai/docs/priority-paygo
 TIER_HEADER = "X-Vertex-AI-LLM-Shared-Request-Type"
 
+# Where a call's middleware leaves the body of its answer.
+_bodies: ContextVar[list[bytes]] = ContextVar("bodies")
+
 
 class GeminiModel(ImageModel):
     """A Gemini model on Vertex AI.
@@ -70,7 +76,8 @@ class GeminiModel(ImageModel):
 
     The calls bypass `models.generate_content`, which converts requests and answers with pydantic,
     field by field. For a request, that takes a quarter of all CPU time of a prompt with a small
-    image; for a 2 MB answer, more than everything else that is done with it.
+    image; for a 2 MB answer, more than everything else that is done with it. And the body of an
+    answer bypasses google-genai, which would make a text of it, another copy.
 
     Args:
         session: sends the calls.
@@ -105,7 +112,7 @@ class GeminiModel(ImageModel):
                 retry_options=types.HttpRetryOptions(attempts=1),
                 headers=None if tier is Tier.STANDARD else {TIER_HEADER: tier.value},
                 # Passed on to aiohttp with each call.
-                async_client_args={"middlewares": (_raise_errors,)},
+                async_client_args={"middlewares": (_take_body,)},
             ),
         )
         self._http = client._api_client
@@ -113,35 +120,39 @@ class GeminiModel(ImageModel):
     @override
     async def generate(self, prompt: Prompt, *, first: int, count: int) -> Answer:
         assert count == 1
+        bodies: list[bytes] = []
+        token = _bodies.set(bodies)
         try:
-            response = await self._http.async_request("post", self._path, request_of(prompt, first))
+            await self._http.async_request("post", self._path, request_of(prompt, first))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise unread_error(error) from error
         except auth_exceptions.GoogleAuthError as error:
             raise unreachable_error(f"no credentials for the model: {error}") from error
-        except ValueError as error:  # the answer is not text
-            raise no_image_error(f"cannot read the model's answer: {str(error)[:200]}") from error
         except CallError as error:
             if prompt.references and _OF_A_FILE.search(error.detail):
                 # The model would answer other prompts.
                 error.of_model = False
             raise
-        return answer_of(response.body or "", prompt.model)
+        finally:
+            _bodies.reset(token)
+        return answer_of(bodies.pop(), prompt.model)
 
 
-async def _raise_errors(
+async def _take_body(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Raise the error of an answer other than 200: a middleware of aiohttp.
+    """Take the body of an answer of 200 to the call; raise the error of any other.
 
-    It sees a redirect before aiohttp follows it, so that none is followed.
+    A middleware of aiohttp. It sees a redirect before aiohttp follows it, so that none is followed.
     """
     response = await handler(request)
-    await read_answer(response)  # which the response remembers
+    _bodies.get().append(await read_answer(response))
+    if isinstance(response, SlottedResponse):
+        response.forget()
     return response
 
 
-def answer_of(body: str | bytes, model: str) -> Answer:
+def answer_of(body: bytes, model: str) -> Answer:
     """Return the image of a `:generateContent` answer, and what it cost.
 
     Args:
@@ -152,7 +163,7 @@ def answer_of(body: str | bytes, model: str) -> Answer:
         CallError: as `image_in` says.
     """
     try:
-        answer = decode(body)
+        answer = decoded(body)
     except ValueError as error:
         raise no_image_error(f"cannot read the model's answer: {describe_error(error)}") from error
     return image_in(answer, model)

@@ -16,6 +16,7 @@ from typing import Any
 import google_crc32c
 from google.rpc import code_pb2
 
+from beam_jobs.models.answer_json import decoded
 from beam_jobs.models.base import CallError, Image
 from beam_jobs.models.bill import FREE, Bill, is_version_of
 from beam_jobs.models.gemini import image_in
@@ -23,7 +24,6 @@ from beam_jobs.models.refusals import error_in
 from beam_jobs.outcomes import Reason
 from beam_jobs.prefetch.manifest import ManifestRow
 from beam_jobs.prefetch.request_row import contents_hash, label_of
-from beam_jobs.prefetch.row_json import decoded
 
 
 class RowEnd(StrEnum):

@@ -73,12 +73,13 @@ class Answer:
     """An answer.
 
     Attributes:
-        body: a GenerateContentResponse as JSON.
+        pieces: of a GenerateContentResponse as JSON. That of a prepared picture is the same object
+            in all answers, so that a thousand of them at once take no memory.
         usage: what it costs.
         images: how many final pictures it has.
     """
 
-    body: bytes
+    pieces: tuple[bytes, ...]
     usage: Usage
     images: int
 
@@ -119,7 +120,7 @@ class Generator:
         )
         about = {"usageMetadata": usage.metadata(), "modelVersion": asked.model}
         if without:
-            return Answer(json.dumps({**without, **about}).encode(), usage, images=0)
+            return Answer((json.dumps({**without, **about}).encode(),), usage, images=0)
         references: tuple[bytes, ...] = ()
         if any("fileData" in part for part in asked.parts):
             references = await asyncio.to_thread(self._files.shown_by, asked.parts)
@@ -133,22 +134,20 @@ class Generator:
             aspect_ratio=asked.options.aspect_ratio,
             image_size=asked.options.size,
         )
-        images = [_part(data, thought=fault is Fault.THOUGHT_IMAGE)]
-        if fault is Fault.DRAFTS:
-            images.insert(0, _part(self._painter.draft()))
-        body = (
-            b'{"candidates":[{"content":{"role":"model","parts":['
-            + b",".join(images)
-            + b']},"finishReason":"STOP"}],'
-            + json.dumps(about)[1:].encode()
+        drafts = (*_part(self._painter.draft()), b",") if fault is Fault.DRAFTS else ()
+        pieces = (
+            b'{"candidates":[{"content":{"role":"model","parts":[',
+            *drafts,
+            *_part(data, thought=fault is Fault.THOUGHT_IMAGE),
+            b']},"finishReason":"STOP"}],' + json.dumps(about)[1:].encode(),
         )
-        return Answer(body, usage, images=1)
+        return Answer(pieces, usage, images=1)
 
     def _next_index(self, prompt: str) -> int:
         self._times_drawn[hash(prompt)] += 1
         return (self._times_drawn[hash(prompt)] - 1) % 4
 
 
-def _part(data: bytes, *, thought: bool = False) -> bytes:
+def _part(data: bytes, *, thought: bool = False) -> tuple[bytes, ...]:
     flag = b'"thought":true,' if thought else b""
-    return b"{" + flag + b'"inlineData":{"mimeType":"image/png","data":"' + data + b'"}}'
+    return b"{" + flag + b'"inlineData":{"mimeType":"image/png","data":"', data, b'"}}'

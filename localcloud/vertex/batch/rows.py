@@ -102,7 +102,7 @@ class Rows:
             return Row((_line(_status_of(error), echo, b"{}"),), failed=True)
         except (GarbledError, web.HTTPOk):
             return Row((_line("INTERNAL", echo, b"{}"),), failed=True)
-        line = _line("", echo, answer.body)
+        line = _line("", echo, b"".join(answer.pieces))
         return Row(
             (line, line) if self._chosen("doubled_rate", place) else (line,),
             usage=answer.usage,

@@ -20,7 +20,8 @@ JPEG = encoded("JPEG")
 
 
 def image_of(body: str | bytes) -> bytes:
-    (image,) = answer_of(body, "gemini-3.1-flash-image").images
+    content = body.encode() if isinstance(body, str) else body
+    (image,) = answer_of(content, "gemini-3.1-flash-image").images
     return image.data
 
 
@@ -137,6 +138,22 @@ async def test_an_answer_that_is_too_large_is_asked_for_once(serve, monkeypatch,
     assert (error.reason, error.retry, error.retryable) == (Reason.NO_IMAGE, Retry.NEVER, True)
     assert "more than 1,000 bytes" in error.detail
     assert len(asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_googles_client_makes_no_text_of_an_answer(serve, monkeypatch, prompt_of, cloud):
+    texts = []
+
+    class Watched(SlottedResponse):
+        async def text(self, *args, **options):
+            texts.append(await super().text(*args, **options))
+            return texts[-1]
+
+    monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", await serve(answering(answer(part(PNG)))))
+    async with aiohttp.ClientSession(response_class=Watched) as session:
+        (image,) = (await model_at(session).generate(prompt_of("a fox"), first=0, count=1)).images
+    assert image.data == PNG
+    assert texts == [""]
 
 
 @pytest.mark.asyncio

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from beam_jobs.catalog import KNOWN_MODELS, offer_of
 from beam_jobs.images.receipt import payer_of
-from beam_jobs.models.base import CallError
+from beam_jobs.models.base import CallError, no_image_error
 from beam_jobs.models.gemini import GeminiModel
 from beam_jobs.prefetch.request_row import LABEL, contents_hash, label_of, rows_of
 from beam_jobs.prompts.defaults import PromptDefaults
@@ -66,12 +66,12 @@ def sent(prompt: Prompt, index: int) -> Any:
 
     async def async_request(_method: str, _path: str, body: Any) -> Any:
         bodies.append(body)
-        return SimpleNamespace(body=b"{}")
+        raise no_image_error("nobody answers")
 
     model = object.__new__(GeminiModel)
     model._path = "path"
     model._http = SimpleNamespace(async_request=async_request)  # type: ignore[assignment]
-    with pytest.raises(CallError):  # such an answer has no image
+    with pytest.raises(CallError):
         asyncio.run(model.generate(prompt, first=index, count=1))
     return bodies[0]
 

@@ -1,13 +1,14 @@
-"""Rows whose pictures are left where they are, compared with what a decoder makes of them."""
+"""Answers whose pictures are left where they are, compared with what a decoder makes of them."""
 
+import codecs
 import json
 from typing import Any
 
 import orjson
 import pytest
 
+from beam_jobs.models.answer_json import MIN_BYTES, decoded
 from beam_jobs.models.pictures import decode_base64
-from beam_jobs.prefetch.row_json import MIN_BYTES, decoded
 
 LONG = "iVBORw0K" * (MIN_BYTES // 8)
 ESCAPED = LONG[:-1] + "/"
@@ -64,6 +65,11 @@ def _without_marks(expected: Any, row: Any) -> Any:
     if isinstance(row, dict) and any(name.endswith('"data') for name in row):
         return dict.fromkeys(expected, "\x00" + "0")
     return expected
+
+
+def test_a_byte_order_mark_is_no_part_of_an_answer() -> None:
+    for row in ({"data": LONG}, {"data": "short"}):
+        assert texts_of(decoded(codecs.BOM_UTF8 + json.dumps(row).encode())) == row
 
 
 @pytest.mark.parametrize("end", [1, MIN_BYTES // 2, MIN_BYTES + 20])
