@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 # Bytes of answers that are read and whose images are not stored yet. A window of 1,024 calls that
 # take 10 s makes 100 images a second, each of which is here for the 0.2 s of its upload: at 1.5 MB,
-# 30 MB. With twice as much, a burst is stored no sooner, as storage gets 16 images at once.
-MAX_BYTES = 64_000_000
+# 30 MB. With more, a burst is stored no sooner, as storage gets 16 images at once. With less, the
+# largest answer (27 MB) could not be read beside an upload of the largest image (20 MB).
+MAX_BYTES = 48_000_000
 # What the first answer counts that does not say how long it is: as base64, an image of 1.5 MB.
 # Later ones count what the one before had.
 UNKNOWN_BYTES = 2_000_000
