@@ -2,7 +2,7 @@
 
 A name depends only on the prompt, and no object is ever overwritten (`ifGenerationMatch=0`). So a
 retried bundle or a repeated prompt finds the images that are already paid for. The record,
-`<digest>.json`, is written last: if it exists, all images exist.
+`<digest>.json`, is written last: if it exists, all images exist, unless somebody has deleted them.
 """
 
 import base64
@@ -44,14 +44,17 @@ class Found:
     """What is already stored for a digest.
 
     Args:
-        record: the record; None while images are missing.
+        record: the record; None while images are missing. Its `images` are those that are stored.
         images: the path of each stored image by its index.
         claim: of whoever makes them, or has made them; None if there is none.
+        outdated: whether there is a record that names an image which was deleted. It stays, because
+            no object is overwritten, and counts again once there are images of all its indices.
     """
 
     record: dict[str, Any] | None
     images: dict[int, str]
     claim: ClaimListing | None = None
+    outdated: bool = False
 
 
 class ImageStore:
@@ -115,8 +118,13 @@ class ImageStore:
             for name in names
             if name.startswith(stem) and (match := _AFTER_STEM.fullmatch(name, len(stem)))
         }
-        record = await self._record(digest) if self._location.record(digest) in names else None
-        return Found(record=record, images=images, claim=claim)
+        if self._location.record(digest) not in names:
+            return Found(record=None, images=images, claim=claim)
+        record = await self._record(digest)
+        paths = [_now(path, digest, images) for path in record["images"]]
+        if None in paths:
+            return Found(record=None, images=images, claim=claim, outdated=True)
+        return Found(record={**record, "images": paths}, images=images, claim=claim)
 
     async def image(self, path: str) -> bytes:
         """Return the bytes of a stored image.
@@ -242,6 +250,16 @@ class ImageStore:
                 transient=False,
             )
         return dict(record)
+
+
+def _now(path: str, digest: str, images: Mapping[int, str]) -> str | None:
+    """Return where an image of a record is now; None if it is gone.
+
+    One that was made again may be of another kind, and a bucket may be a copy of another one.
+    """
+    name = path.rpartition("/")[2]
+    match = _AFTER_STEM.fullmatch(name, len(digest)) if name.startswith(digest) else None
+    return images.get(int(match[1])) if match else path
 
 
 def _md5(data: bytes) -> str:

@@ -50,6 +50,7 @@ from beam_jobs.prompts.canary import Canary
 from localcloud.storage import ObjectStore, storage_app
 from tests.conftest import BUCKET
 from tests.message_schemas import message_of
+from tests.pictures import encoded
 
 pytestmark = pytest.mark.asyncio
 
@@ -282,6 +283,29 @@ async def test_images_without_a_record_are_completed_without_paying(generator, l
     assert outcome.reused
     assert len(outcome.images) == 2
     assert f"images/{prompt.digest[:2]}/{prompt.digest}.json" in lane.objects("images/")
+
+
+async def test_an_image_that_was_deleted_is_made_again_and_no_other(generator, lane, prompt_of):
+    class Jpeg(Scripted):
+        async def generate(self, prompt, *, first, count):
+            await super().generate(prompt, first=first, count=count)
+            return Answer([Image(encoded("JPEG"), "jpg", "image/jpeg")] * count, FREE)
+
+    first = predicted(await generator(Scripted()).outcome(prompt_of("a fox", images=3)))
+    lane.delete(first.images[1])
+    model = Jpeg()
+    again = predicted(
+        await generator(model).outcome(prompt_of("a fox", images=3, origin="message-2"))
+    )
+    assert model.asked == [(1, 1)]
+    stem = first.images[1].removesuffix(".png")
+    assert again.images == (first.images[0], f"{stem}.jpg", first.images[2])
+    assert (again.reused, again.work.images) == (False, 1)
+    later = predicted(
+        await generator(model).outcome(prompt_of("a fox", images=3, origin="message-3"))
+    )
+    assert len(model.asked) == 1
+    assert (later.images, later.reused) == (again.images, True)
 
 
 @pytest.mark.parametrize(
