@@ -113,7 +113,7 @@ class ImageSource:
         return ImageSet(known, prompt.digest, prompt.model, reused=True, receipt=receipt)
 
     async def _generate(self, prompt: Prompt, usage: PromptUsage, stored: Found) -> ImageSet:
-        """Make the images that are missing, and write the record if there is none."""
+        """Make the images that are missing, and write the record."""
         paths = {i: path for i, path in stored.images.items() if i < prompt.images}
         missing = _missing(prompt, stored)
         model = self._model_of(prompt.model)
@@ -132,8 +132,6 @@ class ImageSource:
         images = [paths[i] for i in sorted(paths)]
         created_at = utc_now()
         receipt = Receipt(self._payer(prompt), usage.work(), self._source)
-        if stored.outdated:
-            return ImageSet(images, prompt.digest, prompt.model, not missing, receipt)
         record = await self._persist(
             lambda: self._store.put_record(
                 prompt.digest,

@@ -91,18 +91,16 @@ class Postprocessing:
         errors = [error for error in results if isinstance(error, BaseException)]
         raise_deciding(errors, stored=len(paths), wanted=len(raw.paths))
         receipt = raw.receipt or Receipt("", Work())
-        if not stored.outdated:
-            recorded = await self._persist(
-                lambda: self._store.put_record(
-                    prompt.digest,
-                    paths,
-                    deciding={**prompt.deciding, RAW_DIGEST: raw.digest},
-                    created_at=created_at(),
-                    receipt=receipt,
-                )
+        recorded = await self._persist(
+            lambda: self._store.put_record(
+                prompt.digest,
+                paths,
+                deciding={**prompt.deciding, RAW_DIGEST: raw.digest},
+                created_at=created_at(),
+                receipt=receipt,
             )
-            paths = list(recorded["images"])
-        return raw._replace(paths=paths, digest=prompt.digest, receipt=receipt)
+        )
+        return raw._replace(paths=list(recorded["images"]), digest=prompt.digest, receipt=receipt)
 
     async def _changed(
         self, prompt: Prompt, index: int, path: str, metadata: Mapping[str, str] | None

@@ -2,7 +2,7 @@
 
 A name depends only on the prompt, and no object is ever overwritten (`ifGenerationMatch=0`). So a
 retried bundle or a repeated prompt finds the images that are already paid for. The record,
-`<digest>.json`, is written last: if it exists, all images exist, unless somebody has deleted them.
+`<digest>.json`, is written last: if it exists, all images exist, unless somebody has deleted some.
 """
 
 import base64
@@ -44,17 +44,14 @@ class Found:
     """What is already stored for a digest.
 
     Args:
-        record: the record; None while images are missing. Its `images` are those that are stored.
+        record: the record; None while images are missing.
         images: the path of each stored image by its index.
         claim: of whoever makes them, or has made them; None if there is none.
-        outdated: whether there is a record that names an image which was deleted. It stays, because
-            no object is overwritten, and counts again once there are images of all its indices.
     """
 
     record: dict[str, Any] | None
     images: dict[int, str]
     claim: ClaimListing | None = None
-    outdated: bool = False
 
 
 class ImageStore:
@@ -95,7 +92,7 @@ class ImageStore:
         """Look up what is stored for `digest`, normally in one or two requests.
 
         Raises:
-            StoreError: a request failed, or the record is malformed.
+            StoreError: a request failed, the record is malformed, or it names an image that is gone.
         """
         stem, claim_name = self._location.stem(digest), self._location.claim(digest)
         names: list[str] = []
@@ -118,13 +115,10 @@ class ImageStore:
             for name in names
             if name.startswith(stem) and (match := _AFTER_STEM.fullmatch(name, len(stem)))
         }
-        if self._location.record(digest) not in names:
-            return Found(record=None, images=images, claim=claim)
-        record = await self._record(digest)
-        paths = [_now(path, digest, images) for path in record["images"]]
-        if None in paths:
-            return Found(record=None, images=images, claim=claim, outdated=True)
-        return Found(record={**record, "images": paths}, images=images, claim=claim)
+        record = await self._record(digest) if self._location.record(digest) in names else None
+        if record is not None:
+            self._check_images(digest, record["images"], images)
+        return Found(record=record, images=images, claim=claim)
 
     async def image(self, path: str) -> bytes:
         """Return the bytes of a stored image.
@@ -231,6 +225,21 @@ class ImageStore:
             self._thumbnails.add(digest, index, name)
         return name, is_new
 
+    def _check_images(self, digest: str, paths: list[str], images: Mapping[int, str]) -> None:
+        """Raise a StoreError if images of a record, beside which they belong, are gone."""
+        stem = self._location.url(self._location.stem(digest))
+        there = set(images.values())
+        gone = [path for path in paths if path.startswith(stem) and path not in there]
+        if gone:
+            # To publish them would be wrong. To pay for them again is for a person to decide: the
+            # record, which is never replaced, would still say what the deleted ones cost.
+            raise StoreError(
+                f"{gone[0]} was deleted, but {self._location.url(self._location.record(digest))} "
+                "still names it; to have it made again, and pay for it, delete the record, then "
+                "replay the prompt",
+                transient=False,
+            )
+
     async def _record(self, digest: str, *, paid: bool = False) -> dict[str, Any]:
         name = self._location.record(digest)
         try:
@@ -250,16 +259,6 @@ class ImageStore:
                 transient=False,
             )
         return dict(record)
-
-
-def _now(path: str, digest: str, images: Mapping[int, str]) -> str | None:
-    """Return where an image of a record is now; None if it is gone.
-
-    One that was made again may be of another kind, and a bucket may be a copy of another one.
-    """
-    name = path.rpartition("/")[2]
-    match = _AFTER_STEM.fullmatch(name, len(digest)) if name.startswith(digest) else None
-    return images.get(int(match[1])) if match else path
 
 
 def _md5(data: bytes) -> str:

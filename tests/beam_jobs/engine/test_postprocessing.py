@@ -144,19 +144,6 @@ async def test_the_same_prompt_is_neither_drawn_nor_changed_again(worker: Any, p
     assert (model.drawn, len(calls)) == (1, 1)
 
 
-async def test_a_changed_image_that_was_deleted_is_changed_again_and_not_paid_for(
-    lane: Lane, worker: Any, prompt_of: Any
-):
-    model, prompt = Model(), with_function(prompt_of("A fox"))
-    first = await prediction(worker(model, lambda image: image), prompt)
-    lane.delete(first.images[0])
-    webp = encoded("WEBP")
-    for _ in range(2):
-        again = await prediction(worker(model, lambda _: webp), prompt)
-        assert [content(lane, path) for path in again.images] == [webp]
-    assert model.drawn == 1
-
-
 async def test_another_version_begins_with_the_stored_image_and_pays_nothing(
     lane: Lane, worker: Any, prompt_of: Any
 ):

@@ -177,30 +177,19 @@ async def test_a_whole_set_is_found_with_its_record(store, fox):
 
 
 @pytest.mark.asyncio
-async def test_a_record_of_an_image_that_was_deleted_counts_again_once_there_is_one(
+async def test_a_record_of_an_image_that_was_deleted_is_named_until_it_is_deleted_too(
     store, lane, fox
 ):
     paths = [await store.put_image(fox.digest, index, PNG) for index in range(2)]
+    record = f"{lane.images_location}/{fox.digest[:2]}/{fox.digest}.json"
     await put_record(store, fox, paths)
-    lane.delete(paths[0])
-    assert await store.find(fox.digest) == Found(None, {1: paths[1]}, outdated=True)
-    again = await store.put_image(fox.digest, 0, JPEG)
-    found = await store.find(fox.digest)
-    assert again != paths[0]
-    assert found.record is not None
-    assert found.record["images"] == [again, paths[1]]
-    assert not found.outdated
-
-
-@pytest.mark.asyncio
-async def test_a_record_that_was_copied_from_another_bucket_names_the_images_beside_it(
-    store, lane, fox
-):
-    path = await store.put_image(fox.digest, 0, PNG)
-    await put_record(store, fox, [path.replace(lane.images_location, "gs://elsewhere/images")])
-    found = await store.find(fox.digest)
-    assert found.record is not None
-    assert found.record["images"] == [path]
+    lane.delete(paths[1])
+    with pytest.raises(StoreError) as caught:
+        await store.find(fox.digest)
+    assert f"{paths[1]} was deleted, but {record} still names it" in str(caught.value)
+    assert not caught.value.transient
+    lane.delete(record)
+    assert await store.find(fox.digest) == Found(record=None, images={0: paths[0]})
 
 
 @pytest.mark.asyncio
