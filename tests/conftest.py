@@ -382,6 +382,10 @@ class Lane:
         self.storage.bucket(BUCKET).blob(f"{self.name}/{name}").upload_from_string(content)
         return f"gs://{BUCKET}/{self.name}/{name}"
 
+    def delete(self, path: str) -> None:
+        """Delete an object by its path, as people do."""
+        self.storage.bucket(BUCKET).delete_blob(path.removeprefix(f"gs://{BUCKET}/"))
+
     def objects(self, folder: str = "") -> dict[str, bytes]:
         """Return names (below the lane's folder) and contents."""
         prefix = f"{self.name}/{folder}"

@@ -126,6 +126,8 @@ class ModelCalls:
                 gate.answered()
                 return answer
             answer_slot.release()
+            # Their frames hold the answer, for as long as the prompt waits.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             self._note(error, model, slot, gate, usage)
             # Counted from the first failure, because waiting for a slot is not a failure.
             failing_since = failing_since or time.monotonic()

@@ -2,7 +2,7 @@
 
 A name depends only on the prompt, and no object is ever overwritten (`ifGenerationMatch=0`). So a
 retried bundle or a repeated prompt finds the images that are already paid for. The record,
-`<digest>.json`, is written last: if it exists, all images exist.
+`<digest>.json`, is written last: if it exists, all images exist, unless somebody has deleted some.
 """
 
 import base64
@@ -92,7 +92,7 @@ class ImageStore:
         """Look up what is stored for `digest`, normally in one or two requests.
 
         Raises:
-            StoreError: a request failed, or the record is malformed.
+            StoreError: a request failed, the record is malformed, or it names an image that is gone.
         """
         stem, claim_name = self._location.stem(digest), self._location.claim(digest)
         names: list[str] = []
@@ -116,6 +116,8 @@ class ImageStore:
             if name.startswith(stem) and (match := _AFTER_STEM.fullmatch(name, len(stem)))
         }
         record = await self._record(digest) if self._location.record(digest) in names else None
+        if record is not None:
+            self._check_images(digest, record["images"], images)
         return Found(record=record, images=images, claim=claim)
 
     async def image(self, path: str) -> bytes:
@@ -222,6 +224,21 @@ class ImageStore:
         if self._thumbnails and thumbnail:
             self._thumbnails.add(digest, index, name)
         return name, is_new
+
+    def _check_images(self, digest: str, paths: list[str], images: Mapping[int, str]) -> None:
+        """Raise a StoreError if images of a record, beside which they belong, are gone."""
+        stem = self._location.url(self._location.stem(digest))
+        there = set(images.values())
+        gone = [path for path in paths if path.startswith(stem) and path not in there]
+        if gone:
+            # To publish them would be wrong. To pay for them again is for a person to decide: the
+            # record, which is never replaced, would still say what the deleted ones cost.
+            raise StoreError(
+                f"{gone[0]} was deleted, but {self._location.url(self._location.record(digest))} "
+                "still names it; to have it made again, and pay for it, delete the record, then "
+                "replay the prompt",
+                transient=False,
+            )
 
     async def _record(self, digest: str, *, paid: bool = False) -> dict[str, Any]:
         name = self._location.record(digest)

@@ -4,6 +4,7 @@ aiohttp asks such a stream for its buffer, for which Python copies it, and reads
 another copy and a turn of the event loop (`BytesIOPayload` in 3.14).
 """
 
+import asyncio
 import io
 from typing import Any
 
@@ -26,8 +27,8 @@ class UploadPayload(payload.BytesPayload):
 
     def __init__(self, body: UploadBody, *args: Any, **options: Any) -> None:
         content = body.getvalue()  # no copy
-        # Not of BytesPayload, which warns that a body of this size may occupy the event loop: here
-        # it does so for a piece at a time.
+        # Not of BytesPayload, which warns that a body of this size may occupy the event loop. Here
+        # each piece has a turn of its own.
         payload.Payload.__init__(self, content, *args, **options)
         self._size = len(content)
 
@@ -42,4 +43,5 @@ class UploadPayload(payload.BytesPayload):
         view = memoryview(self._value)[:content_length]
         await writer.write(view[:FIRST_BYTES])
         for start in range(FIRST_BYTES, len(view), PIECE_BYTES):
+            await asyncio.sleep(0)
             await writer.write(view[start : start + PIECE_BYTES])

@@ -1,6 +1,6 @@
 """Limits how many bytes of models' answers are in memory at once; the others wait in their sockets.
 
-An answer takes several times its size while it is read, and its image takes memory until it is
+An answer takes about twice its size while it is read, and its image takes memory until it is
 stored. Without a limit, answers that arrive together are all in memory together: with 1,024 calls
 in flight and 1.5 MB per image, 2 GB. (The bound is in bytes: a share of the calls in flight would
 be as much again with twice the calls, or with images of twice the size.)

@@ -3,6 +3,7 @@
 Responses follow the public API reference; errors have the form of google.rpc.Status.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -214,12 +215,13 @@ async def _sent(request: web.Request, pieces: Sequence[bytes]) -> web.StreamResp
     response = web.StreamResponse()
     response.content_type, response.charset = "application/json", "utf-8"
     response.content_length = sum(map(len, pieces))
-    await response.prepare(request)
-    for piece in pieces:
-        view = memoryview(piece)
-        for start in range(0, len(view), _WRITE_BYTES):
-            await response.write(view[start : start + _WRITE_BYTES])
-    await response.write_eof()
+    with contextlib.suppress(ConnectionError):  # of a client that has gone
+        await response.prepare(request)
+        for piece in pieces:
+            view = memoryview(piece)
+            for start in range(0, len(view), _WRITE_BYTES):
+                await response.write(view[start : start + _WRITE_BYTES])
+        await response.write_eof()
     return response
 
 

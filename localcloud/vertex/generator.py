@@ -74,7 +74,7 @@ class Answer:
 
     Attributes:
         pieces: of a GenerateContentResponse as JSON. That of a prepared picture is the same object
-            in all answers, so that a thousand of them at once take no memory.
+            in all answers, so that a thousand of them at once take little memory.
         usage: what it costs.
         images: how many final pictures it has.
     """

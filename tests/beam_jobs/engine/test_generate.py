@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import time
 import uuid
+import weakref
 
 import pytest
 from aiohttp import web
@@ -282,6 +283,46 @@ async def test_images_without_a_record_are_completed_without_paying(generator, l
     assert outcome.reused
     assert len(outcome.images) == 2
     assert f"images/{prompt.digest[:2]}/{prompt.digest}.json" in lane.objects("images/")
+
+
+async def test_an_image_that_was_deleted_is_a_dead_letter_until_its_record_is_deleted_too(
+    generator, lane, prompt_of
+):
+    model = Scripted()
+
+    def work():
+        return generator(model).outcome(prompt_of("a fox", images=3))
+
+    first = predicted(await work())
+    lane.delete(first.images[1])
+    failed = await work()
+    assert isinstance(failed, Failure)
+    assert (failed.reason, failed.retryable) == (Reason.STORAGE_ERROR, True)
+    assert len(model.asked) == 3, "nothing is paid for without asking"
+    lane.delete(failed.detail.split(" still names")[0].rpartition(" ")[2])
+    assert predicted(await work()).images == first.images
+    assert model.asked[3:] == [(1, 1)]
+
+
+async def test_a_call_that_will_be_sent_again_keeps_nothing_of_its_answer(generator, prompt_of):
+    class Body:
+        """What Python can tell the end of."""
+
+    class Refusing(Scripted):
+        async def generate(self, prompt, *, first, count):
+            body = Body()
+            bodies.append(weakref.ref(body))
+            if len(bodies) == 1:
+                try:
+                    raise ValueError
+                except ValueError as error:
+                    raise no_image_error("cannot read it") from error
+            assert bodies[0]() is None
+            return await super().generate(prompt, first=first, count=count)
+
+    bodies = []
+    predicted(await generator(Refusing()).outcome(prompt_of("a fox")))
+    assert len(bodies) == 2
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,22 @@ async def test_a_whole_set_is_found_with_its_record(store, fox):
 
 
 @pytest.mark.asyncio
+async def test_a_record_of_an_image_that_was_deleted_is_named_until_it_is_deleted_too(
+    store, lane, fox
+):
+    paths = [await store.put_image(fox.digest, index, PNG) for index in range(2)]
+    record = f"{lane.images_location}/{fox.digest[:2]}/{fox.digest}.json"
+    await put_record(store, fox, paths)
+    lane.delete(paths[1])
+    with pytest.raises(StoreError) as caught:
+        await store.find(fox.digest)
+    assert f"{paths[1]} was deleted, but {record} still names it" in str(caught.value)
+    assert not caught.value.transient
+    lane.delete(record)
+    assert await store.find(fox.digest) == Found(record=None, images={0: paths[0]})
+
+
+@pytest.mark.asyncio
 async def test_foreign_files_beside_the_images_are_ignored(store, lane, fox, prompt_of):
     digest = fox.digest
     folder = f"images/{digest[:2]}"

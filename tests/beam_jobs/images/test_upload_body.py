@@ -1,5 +1,6 @@
 """What arrives of an upload's body, over a real connection."""
 
+import asyncio
 import io
 
 import aiohttp
@@ -7,6 +8,7 @@ import pytest
 from aiohttp import payload, web
 
 from beam_jobs.images.upload_body import FIRST_BYTES, PIECE_BYTES, UploadBody, UploadPayload
+from tests.tls import certificate
 
 SIZES = [
     0,
@@ -44,6 +46,39 @@ async def test_a_body_arrives_whole_and_says_how_long_it_is(serve, size):
     assert content == content_of(size)
     assert headers["Content-Length"] == str(size)
     assert "Transfer-Encoding" not in headers
+
+
+@pytest.mark.asyncio
+async def test_a_body_arrives_whole_over_tls_while_another_is_given_up(tmp_path):
+    arrived = []
+    begun = asyncio.Event()
+
+    async def handler(request):
+        if request.path == "/slow":
+            begun.set()
+            await asyncio.sleep(3600)
+        arrived.append(await request.read())
+        return web.Response()
+
+    app = web.Application(client_max_size=2 * max(SIZES))
+    app.router.add_post("/{path}", handler)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=certificate(tmp_path)).start()
+    url = f"https://127.0.0.1:{runner.addresses[0][1]}"
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=False)) as session:
+        given_up = asyncio.create_task(
+            session.post(f"{url}/slow", data=UploadBody(content_of(max(SIZES))))
+        )
+        async with asyncio.timeout(60):
+            await begun.wait()
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            for size in SIZES:
+                await session.post(f"{url}/quick", data=UploadBody(content_of(size)))
+    await runner.cleanup()
+    assert given_up.cancelled()
+    assert arrived == [content_of(size) for size in SIZES]
 
 
 @pytest.mark.asyncio

@@ -3,18 +3,11 @@
 import asyncio
 import asyncio.sslproto
 import contextlib
-import datetime
 import json
-import ssl
-from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from beam_jobs.engine.process_memory import TLS_BUFFER_BYTES, bound_tls_buffers
 from beam_jobs.models import answer_memory
@@ -24,6 +17,7 @@ from beam_jobs.models.answer_memory import (
     AnswerTooLargeError,
     SlottedResponse,
 )
+from tests.tls import certificate
 
 pytestmark = pytest.mark.asyncio
 
@@ -142,26 +136,6 @@ async def test_a_wait_ends_before_a_paid_answer_is_lost(monkeypatch):
         with memory.slot() as other:
             assert not other.acquire_now(1), "as much room as before"
     assert memory.taken == 0
-
-
-def certificate(folder: Path) -> ssl.SSLContext:
-    """Return what a server on this machine needs for TLS, in a context of its own."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    traditional = serialization.PrivateFormat.TraditionalOpenSSL
-    private = key.private_bytes(pem, traditional, serialization.NoEncryption())
-    (folder / "server.pem").write_bytes(private + signed.public_bytes(pem))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(folder / "server.pem")
-    return context
 
 
 # With little of it, aiohttp itself stops reading an answer before that waits for its room.

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import random
 
 import aiohttp
 import pytest
@@ -154,6 +155,21 @@ async def test_googles_client_makes_no_text_of_an_answer(serve, monkeypatch, pro
         (image,) = (await model_at(session).generate(prompt_of("a fox"), first=0, count=1)).images
     assert image.data == PNG
     assert texts == [""]
+
+
+@pytest.mark.asyncio
+async def test_calls_at_once_each_get_their_own_answer(model_of, prompt_of):
+    async def handler(request):
+        text = (await request.json())["contents"][0]["parts"][0]["text"]
+        await asyncio.sleep(random.uniform(0.0, 0.02))  # noqa: S311 - answers overtake each other
+        return web.json_response(answer(part(png(text.encode()))))
+
+    model = await model_of(handler)
+    texts = [f"fox {number}" for number in range(50)]
+    answers = await asyncio.gather(
+        *(model.generate(prompt_of(text), first=0, count=1) for text in texts)
+    )
+    assert [each.images[0].data for each in answers] == [png(text.encode()) for text in texts]
 
 
 @pytest.mark.asyncio
