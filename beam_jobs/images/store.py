@@ -92,7 +92,7 @@ class ImageStore:
         """Look up what is stored for `digest`, normally in one or two requests.
 
         Raises:
-            StoreError: a request failed, the record is malformed, or it names an image that is gone.
+            StoreError: a request failed, the record is malformed, or names an image that is gone.
         """
         stem, claim_name = self._location.stem(digest), self._location.claim(digest)
         names: list[str] = []

@@ -1,7 +1,7 @@
 """The body of an upload, sent with fewer copies than aiohttp makes of an `io.BytesIO`.
 
-aiohttp asks such a stream for its buffer, for which Python copies it, and reads it by 64 KiB, each
-another copy and a turn of the event loop (`BytesIOPayload` in 3.14).
+aiohttp asks such a stream for its buffer, for which Python copies it, and then reads it in pieces,
+each another copy (`findings/aiohttp_bytesio_copies.sh`).
 """
 
 import asyncio
