@@ -302,7 +302,7 @@ async def test_an_image_that_was_deleted_is_a_dead_letter_until_its_record_is_de
     assert model.asked[3:] == [(1, 1)]
 
 
-async def test_a_call_that_will_be_sent_again_keeps_nothing_of_its_answer(generator, prompt_of):
+async def test_a_call_that_waits_for_its_retry_keeps_nothing_of_its_answer(generator, prompt_of):
     class Body:
         """What Python can tell the end of."""
 
@@ -314,12 +314,18 @@ async def test_a_call_that_will_be_sent_again_keeps_nothing_of_its_answer(genera
                 try:
                     raise ValueError
                 except ValueError as error:
-                    raise no_image_error("cannot read it") from error
-            assert bodies[0]() is None
+                    refused = no_image_error("cannot read it")
+                    refused.retry_after_s = 0.5
+                    raise refused from error
             return await super().generate(prompt, first=first, count=count)
 
     bodies = []
-    predicted(await generator(Refusing()).outcome(prompt_of("a fox")))
+    outcome = asyncio.create_task(generator(Refusing()).outcome(prompt_of("a fox")))
+    async with asyncio.timeout(60):
+        while not bodies or bodies[0]() is not None:  # noqa: ASYNC110 - nobody tells of its end
+            await asyncio.sleep(0.01)
+    assert len(bodies) == 1, "kept until the retry"
+    predicted(await outcome)
     assert len(bodies) == 2
 
 
