@@ -26,7 +26,7 @@ from gcloud.aio.storage import Storage
 from google.cloud import storage
 
 from beam_jobs.engine.process_memory import bound_arenas
-from beam_jobs.models.answer_json import decoded
+from beam_jobs.models.answer_json import decode_around_pictures
 from beam_jobs.models.pictures import decode_base64
 from beam_jobs.prefetch.importer import IMAGES_AT_ONCE, RANGES_AT_ONCE
 from beam_jobs.prefetch.line_ranges import FileRange, lines_in, ranges_of
@@ -143,7 +143,7 @@ def run_import(_: argparse.Namespace) -> None:
 
 def run_floor(given: argparse.Namespace) -> None:
     bound_arenas()
-    asyncio.run(floor(Output(given.rows, given.image_bytes), decoded))
+    asyncio.run(floor(Output(given.rows, given.image_bytes), decode_around_pictures))
 
 
 def run_orjson(given: argparse.Namespace) -> None:

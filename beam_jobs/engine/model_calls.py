@@ -126,7 +126,7 @@ class ModelCalls:
                 gate.answered()
                 return answer
             answer_slot.release()
-            # Their frames hold the answer, for as long as the prompt waits.
+            # These lead to stack frames that hold the answer: up to 27 MB while the prompt waits.
             error.__traceback__ = error.__cause__ = error.__context__ = None
             self._note(error, model, slot, gate, usage)
             # Counted from the first failure, because waiting for a slot is not a failure.

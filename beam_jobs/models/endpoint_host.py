@@ -7,8 +7,8 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
 
+from beam_jobs.models.answer_json import decode
 from beam_jobs.models.base import CallError, Retry
-from beam_jobs.models.refusals import decode
 from beam_jobs.outcomes import Reason
 
 _log = logging.getLogger(__name__)

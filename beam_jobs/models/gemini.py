@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from beam_jobs.catalog import Tier
 from beam_jobs.models.answer_body import read_answer, unread_error
-from beam_jobs.models.answer_json import decoded
+from beam_jobs.models.answer_json import decode_around_pictures
 from beam_jobs.models.answer_memory import SlottedResponse
 from beam_jobs.models.base import (
     Answer,
@@ -163,7 +163,7 @@ def answer_of(body: bytes, model: str) -> Answer:
         CallError: as `image_in` says.
     """
     try:
-        answer = decoded(body)
+        answer = decode_around_pictures(body)
     except ValueError as error:
         raise no_image_error(f"cannot read the model's answer: {describe_error(error)}") from error
     return image_in(answer, model)

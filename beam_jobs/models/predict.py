@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from beam_jobs.catalog import MAX_IMAGES, NO_PROMPT_FIELD, PROMPT_FIELD
 from beam_jobs.models.answer_body import read_answer, unread_error
+from beam_jobs.models.answer_json import decode
 from beam_jobs.models.base import (
     MAX_DETAIL_CHARS,
     Answer,
@@ -33,7 +34,7 @@ from beam_jobs.models.base import (
 from beam_jobs.models.bill import UNKNOWN
 from beam_jobs.models.endpoint_host import EndpointHost
 from beam_jobs.models.predictions import images
-from beam_jobs.models.refusals import code_of, decode, error_in
+from beam_jobs.models.refusals import code_of, error_in
 from beam_jobs.outcomes import Reason
 from beam_jobs.prompts.parse import Prompt
 

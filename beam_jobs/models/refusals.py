@@ -13,14 +13,13 @@ Sources of the rows:
 - 425: RFC 8470. 529: sent by proxies in front of overloaded services.
 """
 
-import codecs
 import dataclasses
 import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-import orjson
+from beam_jobs.models.answer_json import decode
 
 
 class Meaning(StrEnum):
@@ -193,18 +192,6 @@ def _meaning_of_bad_request(refusal: Refusal) -> Meaning:
     elif refusal.message.startswith("<") and refusal.number not in _OF_ITS_SIZE:
         return Meaning.OPERATOR  # a proxy's page
     return Meaning.PROMPT
-
-
-def decode(body: bytes | str) -> Any:
-    """Return the JSON of an answer, with or without a byte order mark before it.
-
-    Raises:
-        ValueError: the body is not JSON.
-    """
-    # RFC 8259, 8.1: a parser may ignore the mark, which some servers send. orjson does not.
-    if isinstance(body, str):
-        return orjson.loads(body.removeprefix("\ufeff"))
-    return orjson.loads(body.removeprefix(codecs.BOM_UTF8))
 
 
 def parse_refusal(number: int, body: bytes) -> Refusal:

@@ -16,7 +16,7 @@ from typing import Any
 import google_crc32c
 from google.rpc import code_pb2
 
-from beam_jobs.models.answer_json import decoded
+from beam_jobs.models.answer_json import decode_around_pictures
 from beam_jobs.models.base import CallError, Image
 from beam_jobs.models.bill import FREE, Bill, is_version_of
 from beam_jobs.models.gemini import image_in
@@ -104,7 +104,7 @@ def check_line(line: bytes | bytearray, find: FindRow, *, is_ended: bool) -> Usa
         is_ended: whether a line end follows it.
     """
     try:
-        row = decoded(line)
+        row = decode_around_pictures(line)
         if not isinstance(row, dict):
             raise TypeError
     except (ValueError, TypeError):

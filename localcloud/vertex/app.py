@@ -211,7 +211,7 @@ def _authenticate(request: web.Request) -> None:
 
 
 async def _sent(request: web.Request, pieces: Sequence[bytes]) -> web.StreamResponse:
-    """Send a body of JSON as fast as the client takes it, and keep no copy meanwhile."""
+    """Send a body of JSON as fast as the client takes it, and copy no more of it than a piece."""
     response = web.StreamResponse()
     response.content_type, response.charset = "application/json", "utf-8"
     response.content_length = sum(map(len, pieces))

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from beam_jobs.models.answer_json import MIN_BYTES, decoded
+from beam_jobs.models.answer_json import MIN_BYTES, decode_around_pictures
 from beam_jobs.models.pictures import decode_base64
 
 LONG = "iVBORw0K" * (MIN_BYTES // 8)
@@ -26,7 +26,7 @@ def texts_of(value: Any) -> Any:
 def test_the_base64_of_a_picture_is_a_view_of_its_line_and_the_rest_is_decoded() -> None:
     parts = [{"text": "ä fox"}, {"inlineData": {"mimeType": "image/png", "data": LONG}}]
     line = bytearray(json.dumps({"response": {"parts": parts, "n": 1.5}}), "utf-8")
-    row = decoded(line)
+    row = decode_around_pictures(line)
     view = row["response"]["parts"][1]["inlineData"]["data"]
     assert isinstance(view, memoryview)
     assert view.obj is line
@@ -57,7 +57,7 @@ def test_a_row_holds_what_a_decoder_says(row: Any, separators: tuple[str, str]) 
             # A text that is what a mark looks like stands for a picture of its own row.
             if isinstance(row, dict) and row.get("data") == "\0" + "0":
                 expected["data"] = LONG
-            assert texts_of(decoded(line.encode())) == _without_marks(expected, row)
+            assert texts_of(decode_around_pictures(line.encode())) == _without_marks(expected, row)
 
 
 def _without_marks(expected: Any, row: Any) -> Any:
@@ -69,7 +69,7 @@ def _without_marks(expected: Any, row: Any) -> Any:
 
 def test_a_byte_order_mark_is_no_part_of_an_answer() -> None:
     for row in ({"data": LONG}, {"data": "short"}):
-        assert texts_of(decoded(codecs.BOM_UTF8 + json.dumps(row).encode())) == row
+        assert texts_of(decode_around_pictures(codecs.BOM_UTF8 + json.dumps(row).encode())) == row
 
 
 @pytest.mark.parametrize("end", [1, MIN_BYTES // 2, MIN_BYTES + 20])
@@ -77,12 +77,12 @@ def test_a_row_that_breaks_off_is_no_json(end: int) -> None:
     line = json.dumps({"response": {"data": LONG, "more": 1}}).encode()
     for broken in (line[:-end], line[:10], b'{"data": "', b'{"data"', b""):
         with pytest.raises(orjson.JSONDecodeError):
-            decoded(broken)
+            decode_around_pictures(broken)
 
 
 def test_a_row_that_is_nested_deeply_is_decoded() -> None:
     line = ('{"a":[' * 400 + json.dumps({"data": LONG}) + "]}" * 400).encode()
-    assert json.dumps(texts_of_first(decoded(line)))
+    assert json.dumps(texts_of_first(decode_around_pictures(line)))
     assert orjson.loads(line)
 
 
